@@ -1,0 +1,130 @@
+import type { FileSystem, OpenFile } from '../env/file-system.ts';
+import type { TaskRun } from '../env/worker-pool.ts';
+import type { Counts, Finding, Level } from './report.ts';
+
+/** What a storage engine's data directory is made of, how it is captured while open, and how a copy is proven. */
+export interface Engine {
+  readonly name: EngineName;
+  /**
+   * The file that the running engine keeps locked, relative to the data directory, if it has one. A restore takes that
+   * lock before it replaces files, and leaves the file where it is.
+   */
+  readonly lockFile?: string;
+  /** Whether `link` mode is possible: are there files that the engine never changes once they stand? */
+  readonly hasImmutableFiles: boolean;
+  /** Whether `dir` holds this engine's files. Reads names and a few bytes, changes nothing. */
+  detect(fs: FileSystem, dir: string): Promise<boolean>;
+  /**
+   * One consistent state of a directory that somebody may be writing to, found from outside, without the engine's help.
+   * Rejects with `SOURCE_CHANGING` when none could be found within the engine's bound.
+   */
+  plan(context: PlanContext): Promise<CapturePlan>;
+  /** The files of a data directory without a manifest, relative with `/`: what `verify` reads there. */
+  listFiles(fs: FileSystem, dir: string): Promise<string[]>;
+  /**
+   * Reads one file of a copy once, from begin to end, for its CRC-32 and for what the engine can say of its content.
+   * Damage is a finding and never an exception; rejects only when the file cannot be read. Runs in a worker thread.
+   */
+  checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck>;
+  /** What holds between the files: nothing missing, sequences without gaps, tables as the engine's own list says. */
+  checkTogether(
+    checks: ReadonlyMap<string, FileCheck>,
+    request: Omit<FileCheckRequest, 'path'>,
+  ): TogetherCheck;
+}
+
+export type EngineName = 'lsm' | 'leveldb' | 'files';
+
+export interface PlanContext {
+  readonly fs: FileSystem;
+  /** Absolute, real path of the data directory. */
+  readonly dir: string;
+  /**
+   * Keeps an immutable file (path relative to `dir`) from vanishing until the capture is over: a hard link, or an open
+   * descriptor where links are impossible. False when the file is gone. Pins outlive a failed round; pinning twice is free.
+   */
+  pin(path: string): Promise<boolean>;
+  /** Throws once the run is cancelled; call it every round. */
+  checkCancelled(): void;
+}
+
+/** An ordered list; the order is part of its meaning. Paths are relative to the data directory, with `/`. */
+export interface CapturePlan {
+  readonly items: readonly CaptureItem[];
+  /** Up to where the state reaches, as a decimal u64. */
+  readonly checkpoint?: { readonly lsn: string };
+  /**
+   * Asked once all immutable files are pinned and all images are copied: is what was planned still one state? Resolves
+   * to the reason if not; then everything is planned again.
+   */
+  confirm?(): Promise<string | undefined>;
+  /** Closes what the plan keeps open. Called exactly once, when the last byte is captured or the capture has failed. */
+  dispose?(): Promise<void>;
+}
+
+export type CaptureItem = ImmutableItem | ImageItem | BytesItem;
+
+/** A whole file that the engine never changes again. May be hard-linked, reused from the last snapshot, or reflinked. */
+export interface ImmutableItem {
+  readonly kind: 'immutable';
+  readonly path: string;
+  /** The size that the engine itself has on record; another one on disk is damage of the source. */
+  readonly sizeBytes?: number;
+}
+
+/** `sizeBytes` zeros, with extents of the source and then patches laid over them. What neither covers stays a hole. */
+export interface ImageItem {
+  readonly kind: 'image';
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly extents: readonly Extent[];
+  readonly patches: readonly Patch[];
+  /** Read from this descriptor instead of the path: the file may have lost its name. Closed by the plan's `dispose`. */
+  readonly source?: OpenFile;
+}
+
+/** Content that the plan itself has. */
+export interface BytesItem {
+  readonly kind: 'bytes';
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface Extent {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface Patch {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What a checkpoint hook may return: until `release`, the files that its plan names stay valid. */
+export interface Hold {
+  readonly plan?: CapturePlan;
+  release(): void | Promise<void>;
+}
+
+export interface FileCheckRequest {
+  /** Relative to the folder, with `/`: what findings name. */
+  readonly path: string;
+  readonly level: Level;
+  /** The folder may be in use: a torn end of the log is a warning here and an error in a snapshot. */
+  readonly live: boolean;
+}
+
+export interface FileCheck {
+  readonly sizeBytes: number;
+  readonly crc32: number;
+  readonly findings: readonly Finding[];
+  readonly counts: Partial<Counts>;
+  /** What `checkTogether` needs to know of this file; plain JSON, bounded in size. */
+  readonly facts?: unknown;
+}
+
+export interface TogetherCheck {
+  readonly findings: readonly Finding[];
+  /** Counts that only the whole can tell; they replace sums. */
+  readonly counts?: Partial<Counts>;
+}

@@ -1,0 +1,65 @@
+/** What reading a data directory, or a copy of one, showed. Field names are those of the JSON output. */
+
+/**
+ * - `files`: the manifest holds both ways: nothing missing, nothing extra, sizes, CRCs.
+ * - `open`: and the log is replayed, the tables are opened (footer, index, checksum of the file).
+ * - `full`: and every block and every entry is read.
+ */
+export const LEVELS = ['files', 'open', 'full'] as const;
+export type Level = (typeof LEVELS)[number];
+
+/**
+ * - `faithful`: nothing is wrong.
+ * - `copy-damaged`: bytes differ from what was read from the source.
+ * - `source-damaged`: the copy equals the source and its content does not hold: the database itself is damaged.
+ */
+export type Verdict = 'faithful' | 'copy-damaged' | 'source-damaged';
+
+export interface Finding {
+  /** Relative to the folder that was read, with `/`. */
+  readonly path: string;
+  /** Byte offset in the file, where there is one. */
+  readonly offset: number | null;
+  /** Upper case, stable; listed in `src/engine/README.md`. */
+  readonly code: string;
+  readonly severity: 'error' | 'warning';
+  readonly message: string;
+}
+
+export interface Counts {
+  files: number;
+  bytes: number;
+  /** Entries in the write-ahead log; a batch is one. */
+  wal_entries: number;
+  /** Decimal u64 of the last entry in the log; null when the log is empty. */
+  wal_last_lsn: string | null;
+  tables: number;
+  blocks: number;
+  /** Entries in the tables, tombstones and old versions included. */
+  entries: number;
+}
+
+export interface Step {
+  readonly name: string;
+  readonly duration_ms: number;
+}
+
+export interface Report {
+  readonly ok: boolean;
+  readonly verdict: Verdict;
+  readonly level: Level;
+  readonly engine: string;
+  readonly steps: readonly Step[];
+  readonly counts: Counts;
+  readonly findings: readonly Finding[];
+}
+
+export const noCounts = (): Counts => ({
+  files: 0,
+  bytes: 0,
+  wal_entries: 0,
+  wal_last_lsn: null,
+  tables: 0,
+  blocks: 0,
+  entries: 0,
+});

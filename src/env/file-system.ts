@@ -1,0 +1,72 @@
+/**
+ * The one door to the disk. Everything durable goes through this interface, copying included, so that a test can put
+ * a failing or forgetful file system in its place.
+ *
+ * All methods reject with Node's system errors (`code`, `path`), untranslated; `toStillpointError` translates where an
+ * error leaves the library. No method follows a symbolic link in the last component of a path, save `realPath`.
+ */
+export interface FileSystem {
+  /**
+   * - `read`: an existing file, for reading.
+   * - `update`: an existing file, for reading and writing.
+   * - `create`: a new file, for reading and writing; `EEXIST` if anything has that name.
+   * - `open-or-create`: for reading and writing, created empty if absent.
+   */
+  open(path: string, how: OpenHow): Promise<OpenFile>;
+  /** Wraps a descriptor of this process that somebody else opened and will close; `close` does nothing. */
+  adopt(fd: number, path: string): OpenFile;
+  /** What is at `path`, without following a link; undefined when nothing is there. */
+  inspect(path: string): Promise<FileStat | undefined>;
+  /** The names in a folder with their kinds, in no order. */
+  list(path: string): Promise<FolderEntry[]>;
+  makeFolder(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  /** A further name for the same file. */
+  link(existing: string, name: string): Promise<void>;
+  /** A copy-on-write clone; rejects where the file system has none. */
+  clone(from: string, to: string): Promise<void>;
+  removeFile(path: string): Promise<void>;
+  /** Only if empty. */
+  removeFolder(path: string): Promise<void>;
+  /** Brings the entries of a folder to disk. */
+  syncFolder(path: string): Promise<void>;
+  realPath(path: string): Promise<string>;
+  freeBytes(path: string): Promise<number>;
+}
+
+export type OpenHow = 'read' | 'update' | 'create' | 'open-or-create';
+
+export interface OpenFile {
+  readonly fd: number;
+  readonly path: string;
+  /** Reads into all of `target` at `position`; resolves to the bytes read, fewer only at the end of the file or by chance. */
+  read(target: Uint8Array, position: number): Promise<number>;
+  /** Resolves to the bytes written, which may be fewer than given. Use `writeFully` of `io.ts`. */
+  write(source: Uint8Array, position: number): Promise<number>;
+  truncate(sizeBytes: number): Promise<void>;
+  /** fsync: content and attributes. */
+  sync(): Promise<void>;
+  /** fdatasync: content, and of the attributes only what reading needs. */
+  syncData(): Promise<void>;
+  stat(): Promise<FileStat>;
+  close(): Promise<void>;
+}
+
+export type FileKind = 'file' | 'folder' | 'link' | 'other';
+
+export interface FolderEntry {
+  readonly name: string;
+  readonly kind: FileKind;
+}
+
+export interface FileStat {
+  readonly kind: FileKind;
+  readonly sizeBytes: number;
+  /** What the file occupies on disk: less than its size where it has holes. */
+  readonly allocatedBytes: number;
+  readonly ino: bigint;
+  readonly dev: bigint;
+  readonly mtimeNs: bigint;
+  readonly links: number;
+  readonly mode: number;
+}

@@ -1,0 +1,147 @@
+import { basename, dirname, join } from 'node:path';
+import { StillpointError, systemCode } from '../errors.ts';
+import type { FileSystem, FolderEntry, OpenFile } from './file-system.ts';
+
+/** Reads until `target` is full or the file ends; resolves to the bytes read. */
+export async function readFully(file: OpenFile, target: Uint8Array, position: number): Promise<number> {
+  let done = 0;
+  while (done < target.byteLength) {
+    const count = await file.read(target.subarray(done), position + done);
+    if (count === 0) break;
+    done += count;
+  }
+  return done;
+}
+
+/** Reads exactly `length` bytes; `IO_ERROR` when the file ends before. */
+export async function readExactly(file: OpenFile, position: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(length);
+  if ((await readFully(file, bytes, position)) !== length) {
+    throw new StillpointError('IO_ERROR', `${file.path} ends before byte ${position + length}`, {
+      path: file.path,
+    });
+  }
+  return bytes;
+}
+
+/** Writes all of `source`. A write that makes no progress is an error, not a loop. */
+export async function writeFully(file: OpenFile, source: Uint8Array, position: number): Promise<void> {
+  let done = 0;
+  while (done < source.byteLength) {
+    const count = await file.write(source.subarray(done), position + done);
+    if (count === 0)
+      throw new StillpointError('IO_ERROR', `no byte could be written to ${file.path}`, { path: file.path });
+    done += count;
+  }
+}
+
+/** Opens, hands the file to `use`, and closes it in every case. */
+export async function withFile<T>(
+  fs: FileSystem,
+  path: string,
+  how: Parameters<FileSystem['open']>[1],
+  use: (file: OpenFile) => Promise<T>,
+): Promise<T> {
+  const file = await fs.open(path, how);
+  try {
+    return await use(file);
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * The whole of a small regular file, or undefined when there is none. More than `limitBytes` is an error before
+ * anything is allocated: what stands there may be hostile.
+ */
+export async function readSmallFile(
+  fs: FileSystem,
+  path: string,
+  limitBytes: number,
+): Promise<Buffer | undefined> {
+  const stat = await fs.inspect(path);
+  if (stat === undefined) return undefined;
+  if (stat.kind !== 'file') {
+    throw new StillpointError('UNSUPPORTED_FILE', `${path} is not a regular file`, { path });
+  }
+  return withFile(fs, path, 'read', async (file) => {
+    const { sizeBytes } = await file.stat();
+    if (sizeBytes > limitBytes) {
+      throw new StillpointError(
+        'INVALID_REQUEST',
+        `${path} has ${sizeBytes} bytes, more than ${limitBytes}`,
+        { path },
+      );
+    }
+    const bytes = Buffer.allocUnsafe(sizeBytes);
+    return bytes.subarray(0, await readFully(file, bytes, 0));
+  });
+}
+
+/**
+ * Puts a small file in place such that a reader, now or after a crash, sees the old content or the new, never a mix:
+ * temporary name in the same folder, write, fsync, rename, fsync the folder.
+ */
+export async function replaceFile(fs: FileSystem, path: string, content: Uint8Array): Promise<void> {
+  const folder = dirname(path);
+  const temporary = join(folder, `.${basename(path)}.tmp`);
+  await removeIfPresent(fs, temporary);
+  await createFile(fs, temporary, content);
+  await fs.rename(temporary, path);
+  await fs.syncFolder(folder);
+}
+
+/** Writes a new file and syncs it; its name is durable only after the folder's own sync. */
+export async function createFile(fs: FileSystem, path: string, content: Uint8Array): Promise<void> {
+  await withFile(fs, path, 'create', async (file) => {
+    await writeFully(file, content, 0);
+    await file.sync();
+  });
+}
+
+/** Makes a folder and its missing parents, each durable in its parent. */
+export async function makeFolders(fs: FileSystem, path: string): Promise<void> {
+  const stat = await fs.inspect(path);
+  if (stat?.kind === 'folder') return;
+  if (stat !== undefined) throw new StillpointError('NOT_A_FOLDER', `${path} is not a folder`, { path });
+  const parent = dirname(path);
+  if (parent !== path) await makeFolders(fs, parent);
+  try {
+    await fs.makeFolder(path);
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error; // somebody else was faster
+  }
+  await fs.syncFolder(parent);
+}
+
+/** The entries of a folder, none if it is absent. */
+export async function listIfPresent(fs: FileSystem, path: string): Promise<FolderEntry[]> {
+  try {
+    return await fs.list(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+export async function removeIfPresent(fs: FileSystem, path: string): Promise<void> {
+  try {
+    await fs.removeFile(path);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** Removes a folder with all in it. Links are removed, not followed. Absent is fine. */
+export async function removeTree(fs: FileSystem, path: string): Promise<void> {
+  for (const entry of await listIfPresent(fs, path)) {
+    const child = join(path, entry.name);
+    if (entry.kind === 'folder') await removeTree(fs, child);
+    else await removeIfPresent(fs, child);
+  }
+  try {
+    await fs.removeFolder(path);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
+}

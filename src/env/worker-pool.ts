@@ -1,0 +1,113 @@
+import { availableParallelism } from 'node:os';
+import { Piscina } from 'piscina';
+import { type FlatError, flattenError, reviveError, StillpointError } from '../errors.ts';
+import type { FileSystem } from './file-system.ts';
+
+/** Work that runs beside the host's event loop. Arguments and results cross a thread: plain data only. */
+// biome-ignore lint/suspicious/noExplicitAny: a map of tasks with arguments of any shape
+export type TaskMap = Record<string, (fs: FileSystem, args: any, run: TaskRun) => Promise<any>>;
+
+/** What a task knows of the run that it belongs to. */
+export interface TaskRun {
+  /** Throws `CANCELLED` once the run is cancelled. Call it at least once a buffer. */
+  checkCancelled(): void;
+  addBytes(count: number): void;
+}
+
+export interface WorkerPool<T extends TaskMap> {
+  /** How many tasks are worth having under way at once. */
+  readonly concurrency: number;
+  run<N extends keyof T & string>(
+    name: N,
+    args: Parameters<T[N]>[1],
+    control: RunControl,
+  ): Promise<Awaited<ReturnType<T[N]>>>;
+}
+
+/** The shared state of one run: cancelled or not, and the bytes done, readable from every thread. */
+export class RunControl implements TaskRun {
+  readonly shared: SharedArrayBuffer;
+  readonly #cancelled: Int32Array;
+  readonly #bytes: BigInt64Array;
+
+  constructor(shared = new SharedArrayBuffer(16)) {
+    this.shared = shared;
+    this.#cancelled = new Int32Array(shared, 0, 1);
+    this.#bytes = new BigInt64Array(shared, 8, 1);
+  }
+
+  cancel(): void {
+    Atomics.store(this.#cancelled, 0, 1);
+  }
+
+  get isCancelled(): boolean {
+    return Atomics.load(this.#cancelled, 0) === 1;
+  }
+
+  checkCancelled(): void {
+    if (this.isCancelled) throw new StillpointError('CANCELLED', 'cancelled on request');
+  }
+
+  addBytes(count: number): void {
+    Atomics.add(this.#bytes, 0, BigInt(count));
+  }
+
+  get bytes(): number {
+    return Number(Atomics.load(this.#bytes, 0));
+  }
+}
+
+interface Message {
+  readonly name: string;
+  readonly args: unknown;
+  readonly shared: SharedArrayBuffer;
+}
+
+type Reply = { readonly value: unknown } | { readonly error: FlatError };
+
+/** The default export of a worker entry file. */
+export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) => Promise<Reply> {
+  return async ({ name, args, shared }) => {
+    const task = tasks[name];
+    try {
+      if (task === undefined) throw new StillpointError('INTERNAL', `no task is called ${name}`);
+      return { value: await task(fs, args, new RunControl(shared)) };
+    } catch (error) {
+      return { error: flattenError(error) };
+    }
+  };
+}
+
+/**
+ * A pool of worker threads over a worker entry file. Threads start on the first task and end when they have been idle
+ * for a while; idle ones do not keep the process alive.
+ */
+export function threadPool<T extends TaskMap>(entry: URL, threads = availableParallelism()): WorkerPool<T> {
+  const fromSource = entry.pathname.endsWith('.ts');
+  let pool: Piscina<Message, Reply> | undefined;
+  return {
+    concurrency: threads,
+    async run(name, args, control) {
+      control.checkCancelled();
+      pool ??= new Piscina<Message, Reply>({
+        filename: entry.href,
+        minThreads: 0,
+        maxThreads: threads,
+        idleTimeout: 2_000,
+        // A run from source needs the loader that the main thread was started with.
+        execArgv: fromSource ? ['--import', 'tsx'] : [],
+      });
+      const reply = await pool.run({ name, args, shared: control.shared });
+      if ('error' in reply) throw reviveError(reply.error);
+      return reply.value as never;
+    },
+  };
+}
+
+/** Runs tasks where they are called: for tests with a file system of their own, and for very small work. */
+export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerPool<T> {
+  return {
+    concurrency: 1,
+    run: (name, args, control) => (tasks[name] as T[typeof name])(fs, args, control) as never,
+  };
+}

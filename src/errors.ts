@@ -1,0 +1,160 @@
+/**
+ * The catalogue of errors. A code never changes its meaning: HTTP status, exit code and hint hang on it, and so
+ * do callers. `test/errors.test.ts` ties this list to the table in the README, both ways.
+ */
+
+interface CatalogueEntry {
+  readonly http: number;
+  readonly exit: number;
+  readonly hint: string;
+}
+
+export const CATALOGUE = {
+  INVALID_REQUEST: { http: 400, exit: 2, hint: 'Correct the argument that the message names.' },
+  UNAUTHORIZED: { http: 401, exit: 1, hint: 'Send the key as `x-api-key` or `Authorization: Bearer`.' },
+  NOT_FOUND: { http: 404, exit: 5, hint: 'Check the path, name or id; `stillpoint list` shows what exists.' },
+  CONFLICT: { http: 409, exit: 4, hint: 'Wait until what is running has ended, then try again.' },
+  TARGET_NOT_EMPTY: { http: 409, exit: 4, hint: 'Name a folder that does not exist yet or is empty.' },
+  PAYLOAD_TOO_LARGE: { http: 413, exit: 2, hint: 'Send less in one request.' },
+  UNAVAILABLE: { http: 503, exit: 4, hint: 'The database is closed for a moment; try again.' },
+  NOT_A_FOLDER: { http: 400, exit: 2, hint: 'Name the data directory itself, not a file.' },
+  EMPTY_SOURCE: { http: 409, exit: 2, hint: 'There is nothing to capture here; check the path.' },
+  ENGINE_MISMATCH: { http: 409, exit: 2, hint: 'Check the path, or choose the engine with `--engine`.' },
+  ENGINE_MISSING: { http: 500, exit: 2, hint: 'Install the package that the message names.' },
+  UNSUPPORTED_FILE: {
+    http: 409,
+    exit: 1,
+    hint: 'Links and special files are never followed; move them out.',
+  },
+  PATH_OUTSIDE: { http: 400, exit: 2, hint: 'Name a place inside the folder that the message names.' },
+  MANIFEST_INVALID: { http: 409, exit: 3, hint: 'The manifest cannot be trusted; use another snapshot.' },
+  COPY_DAMAGED: { http: 500, exit: 3, hint: 'Check disk and memory, then take the snapshot again.' },
+  SOURCE_DAMAGED: {
+    http: 500,
+    exit: 3,
+    hint: 'The live database itself is damaged. Keep the older snapshots; run `stillpoint verify` on it.',
+  },
+  RESTORE_INTEGRITY_MISMATCH: {
+    http: 409,
+    exit: 3,
+    hint: 'The source failed its proof and nothing was changed; use another snapshot.',
+  },
+  SOURCE_CHANGING: {
+    http: 500,
+    exit: 1,
+    hint: 'The files kept changing; try again with less load or a hook.',
+  },
+  HOOK_FAILED: { http: 500, exit: 1, hint: 'The function of the host failed; see the cause.' },
+  HOOK_TIMEOUT: { http: 500, exit: 1, hint: 'The function of the host took too long; raise its time limit.' },
+  HOOK_INVALID: { http: 500, exit: 1, hint: 'The function of the host returned something unusable.' },
+  NO_SPACE: { http: 507, exit: 1, hint: 'Free space on that file system, or prune old snapshots.' },
+  ACCESS_DENIED: { http: 500, exit: 1, hint: 'Give this process access to the path.' },
+  IO_ERROR: { http: 500, exit: 1, hint: 'The operating system refused; see the cause.' },
+  DATABASE_CLOSED: { http: 503, exit: 1, hint: 'Open the database again.' },
+  DATABASE_DAMAGED: {
+    http: 500,
+    exit: 3,
+    hint: 'Restore the latest snapshot; nothing was skipped or repaired.',
+  },
+  INTERRUPTED: { http: 500, exit: 1, hint: 'The process ended in the middle of it; start it again.' },
+  CANCELLED: { http: 409, exit: 130, hint: 'It was cancelled on request; nothing was published.' },
+  INTERNAL: { http: 500, exit: 1, hint: 'This is a defect of stillpoint; report it with the cause.' },
+} as const satisfies Record<string, CatalogueEntry>;
+
+export type ErrorCode = keyof typeof CATALOGUE;
+
+export interface ErrorDetail {
+  /** The file or folder concerned. */
+  readonly path?: string;
+  readonly cause?: unknown;
+  /** Replaces the catalogue's hint where the place knows better. */
+  readonly hint?: string;
+  /** Further data for programs, such as the findings of a proof. */
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+/** Every error that stillpoint throws on purpose, save `TypeError` for a mistake in a call. */
+export class StillpointError extends Error {
+  override readonly name = 'StillpointError';
+  readonly code: ErrorCode;
+  readonly hint: string;
+  readonly path: string | undefined;
+  readonly data: Readonly<Record<string, unknown>> | undefined;
+
+  constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.code = code;
+    this.hint = detail.hint ?? CATALOGUE[code].hint;
+    this.path = detail.path;
+    this.data = detail.data;
+  }
+
+  get httpStatus(): number {
+    return CATALOGUE[this.code].http;
+  }
+
+  get exitCode(): number {
+    return CATALOGUE[this.code].exit;
+  }
+}
+
+const SYSTEM_CODES: Readonly<Record<string, ErrorCode>> = {
+  ENOENT: 'NOT_FOUND',
+  ENOSPC: 'NO_SPACE',
+  EDQUOT: 'NO_SPACE',
+  EACCES: 'ACCESS_DENIED',
+  EPERM: 'ACCESS_DENIED',
+  EROFS: 'ACCESS_DENIED',
+};
+
+/** The code of a Node system error (`ENOENT`, …), else undefined. */
+export function systemCode(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : undefined;
+}
+
+/**
+ * Any thrown value as a `StillpointError`: one that is already such passes, a system error gets its code and keeps
+ * its path, anything else is `INTERNAL`. The cause is always kept.
+ */
+export function toStillpointError(error: unknown): StillpointError {
+  if (error instanceof StillpointError) return error;
+  const code = systemCode(error);
+  const message = error instanceof Error ? error.message : String(error);
+  const path = (error as { path?: unknown } | null)?.path;
+  const detail = { cause: error, ...(typeof path === 'string' ? { path } : {}) };
+  if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) {
+    return new StillpointError(SYSTEM_CODES[code] ?? 'IO_ERROR', message, detail);
+  }
+  return new StillpointError('INTERNAL', message, detail);
+}
+
+/** An error as plain data, for crossing a thread; `reviveError` is its inverse. */
+export function flattenError(error: unknown): FlatError {
+  const known = toStillpointError(error);
+  const system = systemCode(known.cause) ?? undefined;
+  return {
+    code: known.code,
+    message: known.message,
+    hint: known.hint,
+    ...(known.path === undefined ? {} : { path: known.path }),
+    ...(known.data === undefined ? {} : { data: known.data }),
+    ...(system === undefined ? {} : { system }),
+  };
+}
+
+export interface FlatError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string;
+  readonly path?: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+  /** Code of the system error behind it. */
+  readonly system?: string;
+}
+
+export function reviveError(flat: FlatError): StillpointError {
+  const { code, message, system, ...detail } = flat;
+  const cause = system === undefined ? undefined : Object.assign(new Error(message), { code: system });
+  return new StillpointError(code, message, cause === undefined ? detail : { ...detail, cause });
+}
