@@ -13,3 +13,6 @@ export const systemClock: Clock = {
 };
 
 export const newId = (): string => randomUUID();
+
+/** For polling what nobody announces; where an event can be had, wait for that. */
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

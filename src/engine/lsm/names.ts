@@ -1,0 +1,19 @@
+/** The files that an lsm database is made of, relative to the data directory. */
+export const LOG = 'lsm.wal';
+export const CHECKPOINT = 'checkpoint.meta';
+export const TABLES = 'sst';
+/** The engine's own habit is that `*.alopex.lock` is a lock file and no part of the state; ours is called this. */
+export const LOCK = 'lsm.alopex.lock';
+
+const MAX_U64 = 0xffff_ffff_ffff_ffffn;
+const TABLE_NAME = /^(0|[1-9][0-9]{0,19})\.sst$/;
+
+/** The id in the name of a table (without its folder), or undefined: leading zeros and more than u64 are no ids. */
+export function tableId(name: string): bigint | undefined {
+  const digits = TABLE_NAME.exec(name)?.[1];
+  if (digits === undefined) return undefined;
+  const id = BigInt(digits);
+  return id <= MAX_U64 ? id : undefined;
+}
+
+export const tablePath = (id: bigint): string => `${TABLES}/${id}.sst`;

@@ -1,0 +1,218 @@
+import { join } from 'node:path';
+import { pause } from '../../env/clock.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { readFully, withFile } from '../../env/io.ts';
+import { StillpointError, systemCode } from '../../errors.ts';
+import { decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
+import { ringExtents, segmentHeaderOffset, type WalGeometry, walFileBytes } from '../../format/lsm/wal.ts';
+import type { CaptureItem, CapturePlan, ImageItem, PlanContext } from '../engine.ts';
+import {
+  type CheckpointFile,
+  detectLsm,
+  inspectRegular,
+  listTables,
+  readCheckpointFile,
+} from './directory.ts';
+import { changeOfLog, type LogView, viewLog } from './log-view.ts';
+import { CHECKPOINT, LOG, tablePath } from './names.ts';
+
+/** One state of the database, as something that holds the commit lock, or looked long enough from outside, knows it. */
+export interface LsmState {
+  readonly log: {
+    readonly geometry: WalGeometry;
+    /** Size of `lsm.wal`; what the geometry makes it, where absent. */
+    readonly sizeBytes?: number;
+    /** Logical offset and length of the live range. */
+    readonly start: number;
+    readonly liveBytes: number;
+    /** The 16 bytes as they stand in the file. */
+    readonly sectionHeader: Uint8Array;
+    /** 28 bytes each, in order; one that is missing or shorter is left as zeros. */
+    readonly segmentHeaders: readonly Uint8Array[];
+  };
+  /** The bytes of `checkpoint.meta`; absent when there is none. */
+  readonly checkpoint?: Uint8Array;
+  readonly tables: readonly { readonly path: string; readonly sizeBytes?: number }[];
+  /** The last commit in the state, where it is known. */
+  readonly lastLsn?: bigint;
+}
+
+/** What to capture of a state: the checkpoint as bytes, of the log its headers and its live range, the tables whole. */
+export function planFromState(state: LsmState): CapturePlan {
+  const { log, checkpoint, tables, lastLsn } = state;
+  const image: ImageItem = {
+    kind: 'image',
+    path: LOG,
+    sizeBytes: log.sizeBytes ?? walFileBytes(log.geometry),
+    extents: ringExtents(log.geometry, log.start, log.liveBytes),
+    patches: [
+      { offset: 0, bytes: log.sectionHeader },
+      ...log.segmentHeaders.map((bytes, index) => ({
+        offset: segmentHeaderOffset(log.geometry, index),
+        bytes,
+      })),
+    ],
+  };
+  return planOf(checkpoint, image, tables, lastLsn);
+}
+
+function planOf(
+  checkpoint: Uint8Array | undefined,
+  log: ImageItem,
+  tables: LsmState['tables'],
+  lastLsn: bigint | undefined,
+): CapturePlan {
+  const items: CaptureItem[] = [];
+  if (checkpoint !== undefined) items.push({ kind: 'bytes', path: CHECKPOINT, bytes: checkpoint });
+  items.push(log);
+  for (const table of tables) items.push({ kind: 'immutable', ...table });
+  return { items, ...(lastLsn === undefined ? {} : { checkpoint: { lsn: String(lastLsn) } }) };
+}
+
+const MAX_ROUNDS = 32;
+/** Between two looks at a table that is still being written. */
+const TABLE_WAIT_MS = 50;
+/** A table that is incomplete and does not change for so many looks is not being written: it is damaged. */
+const STILL_ROUNDS = 5;
+
+/**
+ * One state of a database that somebody else's server is writing to.
+ *
+ * That server's checkpoint writes a table, then `checkpoint.meta`, then empties the log, and lets no commit in meanwhile.
+ * So what is read is one state if neither the checkpoint nor the log's start has changed by the time the log is copied, and
+ * if no table came while the log's end was read: a table that was there before that moment holds nothing that the log
+ * lacks.
+ *
+ * `ENGINE_MISMATCH` when there is no log or nothing of the engine's at all; `SOURCE_CHANGING`, with the reason of each
+ * round in `data.reasons`, when 32 rounds did not suffice. A damaged log is planned whole: the proof tells.
+ */
+export async function planFromOutside(context: PlanContext): Promise<CapturePlan> {
+  const { fs, dir } = context;
+  if (!(await detectLsm(fs, dir))) {
+    throw new StillpointError('ENGINE_MISMATCH', `${dir} does not hold an lsm database`, { path: dir });
+  }
+  const looks = new Map<string, TableLook>();
+  const reasons: string[] = [];
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    context.checkCancelled();
+    const outcome = await planRound(context, looks);
+    if (typeof outcome !== 'string') return outcome;
+    reasons.push(outcome);
+  }
+  throw new StillpointError(
+    'SOURCE_CHANGING',
+    `no state of ${dir} could be held in ${MAX_ROUNDS} rounds; the last time ${reasons.at(-1)}`,
+    { path: dir, data: { reasons } },
+  );
+}
+
+async function planRound(context: PlanContext, looks: Map<string, TableLook>): Promise<CapturePlan | string> {
+  const { fs, dir } = context;
+  const checkpoint = await readCheckpointFile(fs, dir);
+  const before = await listTables(fs, dir);
+  const log = await viewLog(fs, dir);
+  if (log === undefined) {
+    throw new StillpointError('ENGINE_MISMATCH', `${join(dir, LOG)} is missing`, {
+      path: join(dir, LOG),
+      hint: 'Without its log the engine does not see its tables either; restore a snapshot.',
+    });
+  }
+  if (typeof log === 'string') return log;
+
+  const paths = before.map(tablePath);
+  let incomplete: string | undefined;
+  for (const path of paths) {
+    if (!(await context.pin(path))) return `${path} vanished`;
+    if (await isBeingWritten(fs, join(dir, path), looks)) incomplete = path;
+  }
+  if (incomplete !== undefined) {
+    await pause(TABLE_WAIT_MS);
+    return `${incomplete} was still being written`;
+  }
+  const after = await listTables(fs, dir);
+  if (after.join() !== before.join()) return 'the tables changed while the log was read';
+  const change = await changeSince(fs, dir, checkpoint, log);
+  if (change !== undefined) return change;
+  return {
+    ...planOfViews(checkpoint, log, paths),
+    confirm: () => changeSince(fs, dir, checkpoint, log),
+  };
+}
+
+function planOfViews(checkpoint: CheckpointFile | undefined, log: LogView, paths: string[]): CapturePlan {
+  const tables = paths.map((path) => ({ path }));
+  const { sizeBytes } = log.stat;
+  if (log.ring === undefined) {
+    const extents = sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }];
+    const image: ImageItem = { kind: 'image', path: LOG, sizeBytes, extents, patches: [] };
+    return planOf(checkpoint?.bytes, image, tables, undefined);
+  }
+  // With an empty log, the state reaches as far as the checkpoint; else only a replay could tell.
+  const reached =
+    checkpoint !== undefined && log.ring.liveBytes === 0
+      ? decodeCheckpoint(checkpoint.bytes).checkpoint?.lsn
+      : undefined;
+  return planFromState({
+    log: { ...log.ring, sizeBytes, sectionHeader: log.sectionHeader },
+    ...(checkpoint === undefined ? {} : { checkpoint: checkpoint.bytes }),
+    tables,
+    ...(reached === undefined ? {} : { lastLsn: reached }),
+  });
+}
+
+/** Why what was read may no longer be one state; undefined when it is. */
+async function changeSince(
+  fs: FileSystem,
+  dir: string,
+  checkpoint: CheckpointFile | undefined,
+  log: LogView,
+): Promise<string | undefined> {
+  const change = changeOfLog(log, await viewLog(fs, dir));
+  if (change !== undefined) return change;
+  // After the log: a checkpoint saves this file before it empties the log.
+  const now = await readCheckpointFile(fs, dir);
+  return sameFile(checkpoint, now) ? undefined : `${CHECKPOINT} changed: the database made a checkpoint`;
+}
+
+/** The same inode may come again once freed, and the same bytes may be written again; hardly both with the same time. */
+function sameFile(a: CheckpointFile | undefined, b: CheckpointFile | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.stat.ino === b.stat.ino && a.stat.mtimeNs === b.stat.mtimeNs && a.bytes.equals(b.bytes);
+}
+
+interface TableLook {
+  readonly identity: string;
+  readonly times: number;
+}
+
+const HEADER_MAGIC = 'ASST';
+const FOOTER_MAGIC = 'TSSA';
+const MIN_TABLE_BYTES = 80;
+
+/** Whether header or footer of a table are missing and it was seen to change within the last looks. */
+async function isBeingWritten(fs: FileSystem, path: string, looks: Map<string, TableLook>): Promise<boolean> {
+  if (looks.get(path)?.times === 0) return false;
+  if ((await inspectRegular(fs, path)) === undefined) return true;
+  try {
+    return await withFile(fs, path, 'read', async (file) => {
+      const { sizeBytes, mtimeNs } = await file.stat();
+      const ends = Buffer.alloc(8);
+      if (sizeBytes >= MIN_TABLE_BYTES) {
+        await readFully(file, ends.subarray(0, 4), 0);
+        await readFully(file, ends.subarray(4), sizeBytes - 4);
+      }
+      if (ends.toString('latin1') === HEADER_MAGIC + FOOTER_MAGIC) {
+        looks.set(path, { identity: '', times: 0 });
+        return false;
+      }
+      const identity = `${sizeBytes}:${mtimeNs}`;
+      const last = looks.get(path);
+      const times = last?.identity === identity ? last.times + 1 : 1;
+      looks.set(path, { identity, times });
+      return times < STILL_ROUNDS;
+    });
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return true;
+    throw error;
+  }
+}
