@@ -1,0 +1,140 @@
+import { decodeVarint, encodeVarint } from '../varint.ts';
+
+/**
+ * The content of a table's block, uncompressed:
+ *
+ *     entries: varint shared | varint unshared | varint value length | key suffix | value
+ *     u32 × n  offsets of the entries that share nothing with the one before (restarts)
+ *     u32      n
+ */
+
+/**
+ * Walks through a block's entries. Nothing is allocated for an entry: `key` and `previous` are buffers that are used
+ * again, and only their first `keyLength` and `previousLength` bytes count.
+ */
+export class BlockCursor {
+  readonly bytes: Buffer;
+  /** Why the walk ended before the block did. */
+  problem: string | undefined;
+  /** Offset in the block of the present entry. */
+  offset = 0;
+  key: Buffer = Buffer.allocUnsafe(256);
+  keyLength = 0;
+  previous: Buffer = Buffer.allocUnsafe(256);
+  previousLength = 0;
+  valueStart = 0;
+  valueEnd = 0;
+  readonly #entriesEnd: number;
+  readonly #restarts: number;
+  #restart = 0;
+  #at = 0;
+
+  constructor(content: Buffer) {
+    this.bytes = content;
+    this.#restarts = content.length < 4 ? 0 : content.readUInt32LE(content.length - 4);
+    this.#entriesEnd = content.length - 4 - 4 * this.#restarts;
+    if (this.#restarts === 0 || this.#entriesEnd < 0) {
+      this.problem = `${this.#restarts} restarts in ${content.length} bytes`;
+    }
+  }
+
+  /** Steps to the next entry; false at the end, and when `problem` is set. */
+  next(): boolean {
+    if (this.problem !== undefined) return false;
+    const { bytes } = this;
+    const end = this.#entriesEnd;
+    let at = this.#at;
+    if (at >= end) return this.#finish();
+    this.offset = at;
+
+    let shared = bytes[at]!;
+    let unshared = bytes[at + 1]!;
+    let valueLength = bytes[at + 2]!;
+    if ((shared | unshared | valueLength) < 0x80) {
+      at += 3; // beyond `end` at worst by what the next check sees
+    } else {
+      const a = decodeVarint(bytes, at, end);
+      const b = a && decodeVarint(bytes, a.next, end);
+      const c = b && decodeVarint(bytes, b.next, end);
+      if (a === undefined || b === undefined || c === undefined) return this.#fail('unreadable lengths');
+      shared = a.value;
+      unshared = b.value;
+      valueLength = c.value;
+      at = c.next;
+    }
+    if (unshared + valueLength > end - at) return this.#fail('an entry that goes beyond the block');
+    if (shared > this.keyLength) return this.#fail('more shared bytes than the key before has');
+    if (this.#restart < this.#restarts && this.#restartAt(this.#restart) <= this.offset) {
+      if (this.#restartAt(this.#restart) !== this.offset) return this.#fail('a restart inside an entry');
+      if (shared !== 0) return this.#fail('a restart at an entry that shares bytes');
+      this.#restart++;
+    } else if (this.offset === 0) {
+      return this.#fail('no restart at the first entry');
+    }
+
+    const length = shared + unshared;
+    const target = this.previous.length < length ? Buffer.allocUnsafe(length * 2) : this.previous;
+    this.previous = this.key;
+    this.previousLength = this.keyLength;
+    if (shared > 0) this.previous.copy(target, 0, 0, shared);
+    bytes.copy(target, shared, at, at + unshared);
+    this.key = target;
+    this.keyLength = length;
+    this.valueStart = at + unshared;
+    this.valueEnd = this.valueStart + valueLength;
+    this.#at = this.valueEnd;
+    return true;
+  }
+
+  /** A copy of the present key. */
+  copyKey(): Buffer {
+    return Buffer.from(this.key.subarray(0, this.keyLength));
+  }
+
+  /** The present value; shares memory with the block. */
+  value(): Buffer {
+    return this.bytes.subarray(this.valueStart, this.valueEnd);
+  }
+
+  #finish(): false {
+    const isEmpty = this.#entriesEnd === 0 && this.#restarts === 1 && this.#restartAt(0) === 0;
+    if (this.#restart !== this.#restarts && !isEmpty) this.#fail('a restart behind the last entry');
+    return false;
+  }
+
+  #restartAt(index: number): number {
+    return this.bytes.readUInt32LE(this.#entriesEnd + 4 * index);
+  }
+
+  #fail(problem: string): false {
+    this.problem = `${problem} at byte ${this.offset} of the block`;
+    return false;
+  }
+}
+
+/** Entries as LevelDB would lay them out, in the order given. */
+export function encodeBlock(
+  entries: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[],
+  restartInterval = 16,
+): Buffer {
+  const out: Uint8Array[] = [];
+  const restarts: number[] = entries.length === 0 ? [0] : [];
+  let at = 0;
+  let previous: Uint8Array = new Uint8Array();
+  entries.forEach(({ key, value }, index) => {
+    let shared = 0;
+    if (index % restartInterval === 0) restarts.push(at);
+    else while (shared < key.length && key[shared] === previous[shared]) shared++;
+    const lengths = [shared, key.length - shared, value.length].map(encodeVarint);
+    for (const part of [...lengths, key.subarray(shared), value]) {
+      out.push(part);
+      at += part.length;
+    }
+    previous = key;
+  });
+  const trailer = Buffer.alloc(4 * (restarts.length + 1));
+  [...restarts, restarts.length].forEach((word, index) => {
+    trailer.writeUInt32LE(word, 4 * index);
+  });
+  return Buffer.concat([...out, trailer]);
+}

@@ -1,0 +1,46 @@
+/** The names that LevelDB gives to its files. Every file but `CURRENT` and the text logs carries a number. */
+
+export const CURRENT = 'CURRENT';
+export const LOCK = 'LOCK';
+
+export type NumberedKind = 'log' | 'table' | 'manifest';
+
+export interface NumberedFile {
+  readonly kind: NumberedKind;
+  readonly number: number;
+}
+
+// "%06llu": six digits at least, and no zero in front of more. Fifteen digits are safe integers.
+const DIGITS = '(\\d{6}|[1-9]\\d{6,14})';
+const DATA_FILE = new RegExp(`^${DIGITS}\\.(log|ldb|sst)$`);
+const MANIFEST = new RegExp(`^MANIFEST-${DIGITS}$`);
+
+const digits = (number: number): string => String(number).padStart(6, '0');
+
+export const manifestName = (number: number): string => `MANIFEST-${digits(number)}`;
+export const logName = (number: number): string => `${digits(number)}.log`;
+
+/** In the order in which LevelDB tries them: `.sst` is what versions before 1.14 wrote. */
+export const tableNames = (number: number): readonly [string, string] => [
+  `${digits(number)}.ldb`,
+  `${digits(number)}.sst`,
+];
+
+/** What a name stands for; undefined when the file is no part of the numbered state (`LOG`, `LOCK`, temporary files). */
+export function parseFileName(name: string): NumberedFile | undefined {
+  const manifest = MANIFEST.exec(name);
+  if (manifest !== null) return { kind: 'manifest', number: Number(manifest[1]) };
+  const data = DATA_FILE.exec(name);
+  if (data === null) return undefined;
+  return { kind: data[2] === 'log' ? 'log' : 'table', number: Number(data[1]) };
+}
+
+/** The MANIFEST that the content of `CURRENT` names, or undefined when it is not one complete line with such a name. */
+export function parseCurrent(content: Uint8Array): string | undefined {
+  const text = Buffer.from(content).toString('latin1');
+  if (!text.endsWith('\n')) return undefined;
+  const name = text.slice(0, -1);
+  return MANIFEST.test(name) ? name : undefined;
+}
+
+export const encodeCurrent = (manifest: string): Buffer => Buffer.from(`${manifest}\n`, 'latin1');

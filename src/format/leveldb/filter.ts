@@ -1,0 +1,120 @@
+/**
+ * The filter block (LevelDB `doc/table_format.md`, `util/bloom.cc`): one bloom filter for all keys of the data blocks that
+ * begin in the same 2^base bytes of the file.
+ *
+ *     filters | u32 × n offsets of the filters | u32 offset of these offsets | u8 base
+ *
+ * A filter: bits, then one byte that says how many probes a key takes.
+ */
+
+/** The policy that this file knows; a metaindex names it behind `filter.`. */
+export const BLOOM_POLICY = 'leveldb.BuiltinBloomFilter2';
+
+const TRAILER_BYTES = 5;
+const MAX_PROBES = 30; // more is reserved for other encodings, which deny nothing
+
+export class FilterBlock {
+  readonly #bytes: Buffer;
+  readonly #offsetsAt: number;
+  readonly #count: number;
+  readonly #base: number;
+
+  private constructor(bytes: Buffer, offsetsAt: number, count: number, base: number) {
+    this.#bytes = bytes;
+    this.#offsetsAt = offsetsAt;
+    this.#count = count;
+    this.#base = base;
+  }
+
+  /** The filter block, or why these bytes are none. Shares memory with `bytes`. */
+  static decode(bytes: Buffer): FilterBlock | string {
+    if (bytes.length < TRAILER_BYTES) return `${bytes.length} bytes are too few for a filter block`;
+    const offsetsAt = bytes.readUInt32LE(bytes.length - TRAILER_BYTES);
+    const base = bytes[bytes.length - 1]!;
+    const room = bytes.length - TRAILER_BYTES - offsetsAt;
+    if (room < 0 || room % 4 !== 0) return `the filters' offsets cannot begin at ${offsetsAt}`;
+    if (base > 30) return `a filter for every 2^${base} bytes`;
+    const block = new FilterBlock(bytes, offsetsAt, room / 4, base);
+    for (let index = 0; index < block.#count; index++) {
+      if (block.#start(index) > block.#start(index + 1)) return `filter ${index} ends before it begins`;
+    }
+    return block;
+  }
+
+  /**
+   * False when the filter says that the user key `key[0, end)` is not in the data block that begins at `blockOffset`.
+   */
+  mayContain(blockOffset: number, key: Buffer, end: number): boolean {
+    const index = Math.floor(blockOffset / 2 ** this.#base);
+    if (index >= this.#count) return true;
+    const start = this.#start(index);
+    const bits = (this.#start(index + 1) - start - 1) * 8;
+    if (bits <= 0) return false; // an empty filter has no key at all
+    const probes = this.#bytes[start + bits / 8]!;
+    if (probes > MAX_PROBES) return true;
+    let hash = bloomHash(key, end);
+    const delta = ((hash >>> 17) | (hash << 15)) >>> 0;
+    for (let probe = 0; probe < probes; probe++) {
+      const bit = hash % bits;
+      if ((this.#bytes[start + (bit >>> 3)]! & (1 << (bit & 7))) === 0) return false;
+      hash = (hash + delta) >>> 0;
+    }
+    return true;
+  }
+
+  /** Where a filter begins; behind the last one stand the offsets. */
+  #start(index: number): number {
+    return index >= this.#count ? this.#offsetsAt : this.#bytes.readUInt32LE(this.#offsetsAt + 4 * index);
+  }
+}
+
+/** One filter over user keys, as LevelDB makes it. */
+export function encodeBloom(keys: readonly Buffer[], bitsPerKey = 10): Buffer {
+  const probes = Math.max(1, Math.min(MAX_PROBES, Math.floor(bitsPerKey * 0.69)));
+  const filter = Buffer.alloc(Math.max(8, Math.ceil((keys.length * bitsPerKey) / 8)) + 1);
+  const bits = (filter.length - 1) * 8;
+  filter[filter.length - 1] = probes;
+  for (const key of keys) {
+    let hash = bloomHash(key, key.length);
+    const delta = ((hash >>> 17) | (hash << 15)) >>> 0;
+    for (let probe = 0; probe < probes; probe++) {
+      const bit = hash % bits;
+      filter[bit >>> 3]! |= 1 << (bit & 7);
+      hash = (hash + delta) >>> 0;
+    }
+  }
+  return filter;
+}
+
+/** A filter block of these filters, one for every 2^base bytes of the file. */
+export function encodeFilterBlock(filters: readonly Buffer[], base = 11): Buffer {
+  const trailer = Buffer.alloc(4 * filters.length + TRAILER_BYTES);
+  let at = 0;
+  filters.forEach((filter, index) => {
+    trailer.writeUInt32LE(at, 4 * index);
+    at += filter.length;
+  });
+  trailer.writeUInt32LE(at, 4 * filters.length);
+  trailer[trailer.length - 1] = base;
+  return Buffer.concat([...filters, trailer]);
+}
+
+const SEED = 0xbc9f1d34;
+const MULTIPLIER = 0xc6a4a793;
+
+/** Hash of `bytes[0, end)`, unsigned (LevelDB `util/hash.cc`). */
+export function bloomHash(bytes: Buffer, end: number): number {
+  let hash = SEED ^ Math.imul(end, MULTIPLIER);
+  let at = 0;
+  for (; at + 4 <= end; at += 4) {
+    const word = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+    hash = Math.imul(hash + word, MULTIPLIER);
+    hash ^= hash >>> 16;
+  }
+  const rest = end - at;
+  if (rest === 0) return hash >>> 0;
+  if (rest === 3) hash += bytes[at + 2]! << 16;
+  if (rest >= 2) hash += bytes[at + 1]! << 8;
+  hash = Math.imul(hash + bytes[at]!, MULTIPLIER);
+  return (hash ^ (hash >>> 24)) >>> 0;
+}

@@ -1,0 +1,125 @@
+import { createRequire } from 'node:module';
+import { StillpointError } from '../../errors.ts';
+import { decodeVarint, writeVarint } from '../varint.ts';
+import { crc32c, maskCrc } from './crc32c.ts';
+
+/**
+ * The frame of a sorted table (LevelDB `doc/table_format.md`):
+ *
+ *     data blocks | meta blocks | metaindex block | index block | footer
+ *
+ * Each block is followed by a trailer: u8 compression | u32 masked CRC-32C over content and compression byte.
+ */
+
+export const FOOTER_BYTES = 48;
+export const TRAILER_BYTES = 5;
+
+const AT_MAGIC = 40;
+const MAGIC = 0xdb4775248b80fb57n;
+const MAX_HANDLE_BYTES = 20;
+
+const UNCOMPRESSED = 0;
+const SNAPPY = 1;
+
+/** Where a block stands; `sizeBytes` counts its content without the trailer. */
+export interface BlockHandle {
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
+export interface Footer {
+  readonly metaindex: BlockHandle;
+  readonly index: BlockHandle;
+}
+
+/** The handle at `offset` and what comes behind it; undefined when it is cut short or no position in a file. */
+export function decodeHandle(bytes: Uint8Array, offset = 0): (BlockHandle & { next: number }) | undefined {
+  const position = decodeVarint(bytes, offset);
+  const size = position && decodeVarint(bytes, position.next);
+  return size && { offset: position.value, sizeBytes: size.value, next: size.next };
+}
+
+export function encodeHandle({ offset, sizeBytes }: BlockHandle): Buffer {
+  const bytes = Buffer.alloc(MAX_HANDLE_BYTES);
+  return bytes.subarray(0, writeVarint(bytes, writeVarint(bytes, 0, offset), sizeBytes));
+}
+
+/** The footer, or why these `FOOTER_BYTES` bytes are none. */
+export function decodeFooter(bytes: Buffer): Footer | string {
+  if (bytes.readBigUInt64LE(AT_MAGIC) !== MAGIC) return 'the magic number is another one';
+  const metaindex = decodeHandle(bytes.subarray(0, AT_MAGIC));
+  const index = metaindex && decodeHandle(bytes.subarray(0, AT_MAGIC), metaindex.next);
+  if (metaindex === undefined || index === undefined) return 'the handles are unreadable';
+  for (let at = index.next; at < AT_MAGIC; at++) {
+    if (bytes[at] !== 0) return `the padding is not zero at byte ${at} of the footer`;
+  }
+  return { metaindex, index };
+}
+
+export function encodeFooter({ metaindex, index }: Footer): Buffer {
+  const bytes = Buffer.alloc(FOOTER_BYTES);
+  const handles = Buffer.concat([encodeHandle(metaindex), encodeHandle(index)]);
+  handles.copy(bytes);
+  bytes.writeBigUInt64LE(MAGIC, AT_MAGIC);
+  return bytes;
+}
+
+/** Whether the checksum of a block with its trailer holds; the message if not. */
+export function checkSeal(sealed: Buffer): string | undefined {
+  const crcAt = sealed.length - 4;
+  const stored = sealed.readUInt32LE(crcAt);
+  const actual = maskCrc(crc32c(sealed.subarray(0, crcAt)));
+  return stored === actual ? undefined : `checksum ${hex(actual)}, stored ${hex(stored)}`;
+}
+
+export type Unpacked =
+  | { readonly content: Buffer }
+  | { readonly problem: string }
+  | { readonly unknownCompression: number };
+
+/** The content of a block with its trailer. Look at `checkSeal` first; the content may share memory with `sealed`. */
+export function unpackBlock(sealed: Buffer): Unpacked {
+  const packed = sealed.subarray(0, sealed.length - TRAILER_BYTES);
+  const compression = sealed[packed.length]!;
+  if (compression === UNCOMPRESSED) return { content: packed };
+  if (compression !== SNAPPY) return { unknownCompression: compression };
+  // A copy of 64 bytes takes three: no honest block grows by more, and the claim decides how much is allocated.
+  const claim = decodeVarint(packed, 0);
+  if (claim === undefined || claim.value > packed.length * 22) {
+    return { problem: 'the compressed content claims an impossible length' };
+  }
+  try {
+    return { content: snappy().uncompressSync(packed) as Buffer };
+  } catch (error) {
+    if (error instanceof StillpointError) throw error;
+    return { problem: 'the compressed content does not decompress' };
+  }
+}
+
+/** A block with its trailer, as it stands in the file. */
+export function sealBlock(content: Buffer, compression: 'none' | 'snappy' = 'none'): Buffer {
+  const packed = compression === 'none' ? content : snappy().compressSync(content);
+  const sealed = Buffer.alloc(packed.length + TRAILER_BYTES);
+  packed.copy(sealed);
+  sealed[packed.length] = compression === 'none' ? UNCOMPRESSED : SNAPPY;
+  sealed.writeUInt32LE(maskCrc(crc32c(sealed.subarray(0, packed.length + 1))), packed.length + 1);
+  return sealed;
+}
+
+type Snappy = Pick<typeof import('snappy'), 'compressSync' | 'uncompressSync'>;
+
+let loaded: Snappy | undefined;
+
+// Loaded at first use: where the module has no build, everything but compressed blocks still works.
+function snappy(): Snappy {
+  try {
+    loaded ??= createRequire(import.meta.url)('snappy') as Snappy;
+    return loaded;
+  } catch (cause) {
+    throw new StillpointError('ENGINE_MISSING', 'the package `snappy` cannot be loaded on this platform', {
+      cause,
+    });
+  }
+}
+
+const hex = (crc: number): string => `0x${crc.toString(16).padStart(8, '0')}`;

@@ -1,0 +1,48 @@
+import type { TableEntry, VersionEdit } from './version-edit.ts';
+
+/** What all edits of a MANIFEST up to some record add up to. */
+export class Version {
+  comparator: string | undefined;
+  logNumber: number | undefined;
+  prevLogNumber = 0;
+  nextFile: number | undefined;
+  lastSequence: bigint | undefined;
+  readonly #tables = new Map<string, TableEntry>();
+
+  /** Applies an edit; returns what it contradicts, which LevelDB itself lets pass. */
+  apply(edit: VersionEdit): string[] {
+    const contradictions: string[] = [];
+    this.comparator = edit.comparator ?? this.comparator;
+    this.logNumber = edit.logNumber ?? this.logNumber;
+    this.prevLogNumber = edit.prevLogNumber ?? this.prevLogNumber;
+    this.nextFile = edit.nextFile ?? this.nextFile;
+    this.lastSequence = edit.lastSequence ?? this.lastSequence;
+    for (const { level, number } of edit.deletedFiles) {
+      if (!this.#tables.delete(`${level}/${number}`)) {
+        contradictions.push(`table ${number} is deleted from level ${level}, where it is not`);
+      }
+    }
+    for (const table of edit.newFiles) this.#tables.set(`${table.level}/${table.number}`, table);
+    return contradictions;
+  }
+
+  /** The live tables, in the order in which they were added. */
+  get tables(): TableEntry[] {
+    return [...this.#tables.values()];
+  }
+
+  /** Whether the log of this number holds writes that no table has yet. */
+  needsLog(number: number): boolean {
+    return number >= (this.logNumber ?? 0) || (number === this.prevLogNumber && number !== 0);
+  }
+
+  /** Fields that every usable MANIFEST sets and this one has not. */
+  get missingFields(): string[] {
+    return [
+      ...(this.comparator === undefined ? ['comparator'] : []),
+      ...(this.logNumber === undefined ? ['log number'] : []),
+      ...(this.nextFile === undefined ? ['next file number'] : []),
+      ...(this.lastSequence === undefined ? ['last sequence'] : []),
+    ];
+  }
+}
