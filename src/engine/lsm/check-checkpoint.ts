@@ -1,0 +1,30 @@
+import type { OpenFile } from '../../env/file-system.ts';
+import { readFully } from '../../env/io.ts';
+import type { TaskRun } from '../../env/worker-pool.ts';
+import { CHECKPOINT_BYTES, decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
+import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import { checkPlainFile } from '../plain.ts';
+import type { CheckpointFacts } from './facts.ts';
+import { FindingList } from './findings.ts';
+
+/**
+ * The engine takes an unusable `checkpoint.meta` for none and replays the whole log, which loses nothing: so in a live
+ * directory it is a warning. In a snapshot it is an error, since nothing that is captured may be damaged.
+ */
+export async function checkCheckpoint(
+  file: OpenFile,
+  request: FileCheckRequest,
+  run: TaskRun,
+): Promise<FileCheck> {
+  const bytes = Buffer.alloc(CHECKPOINT_BYTES);
+  const { checkpoint, problem } = decodeCheckpoint(bytes.subarray(0, await readFully(file, bytes, 0)));
+  const plain = await checkPlainFile(file, run);
+  if (checkpoint !== undefined) {
+    const facts: CheckpointFacts = { kind: 'checkpoint', lsn: String(checkpoint.lsn) };
+    return { ...plain, facts };
+  }
+  const findings = new FindingList(request.path);
+  const message = `reads as no checkpoint: ${problem}`;
+  findings.add(request.live ? 'warning' : 'error', 'LSM_CHECKPOINT', 0, message);
+  return { ...plain, findings: findings.list() };
+}
