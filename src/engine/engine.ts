@@ -2,6 +2,11 @@ import type { FileSystem, OpenFile } from '../env/file-system.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
 import type { Counts, Finding, Level } from './report.ts';
 
+/** The folder in a data directory that is stillpoint's own; never part of the database. */
+export const LIFECYCLE = '.lifecycle';
+/** The file in a snapshot that lists all others. */
+export const MANIFEST = 'snapshot.manifest';
+
 /** What a storage engine's data directory is made of, how it is captured while open, and how a copy is proven. */
 export interface Engine {
   readonly name: EngineName;
@@ -58,8 +63,21 @@ export interface CapturePlan {
    * to the reason if not; then everything is planned again.
    */
   confirm?(): Promise<string | undefined>;
+  /** How a plan from outside came about, for reports and benchmarks. */
+  readonly rounds?: PlanRounds;
   /** Closes what the plan keeps open. Called exactly once, when the last byte is captured or the capture has failed. */
   dispose?(): Promise<void>;
+}
+
+export interface PlanRounds {
+  /** Attempts, the successful one included. */
+  readonly count: number;
+  /** How long nothing was allowed to change in the attempt that succeeded. */
+  readonly windowMs: number;
+  /** Why each of the others came to nothing. */
+  readonly reasons: readonly string[];
+  /** Which way it was done: `window`, or `logs-first` where edits came faster than windows. */
+  readonly way: 'window' | 'logs-first';
 }
 
 export type CaptureItem = ImmutableItem | ImageItem | BytesItem;

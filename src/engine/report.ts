@@ -24,6 +24,8 @@ export interface Finding {
   readonly code: string;
   readonly severity: 'error' | 'warning';
   readonly message: string;
+  /** For an error, which side is damaged; the proof as a whole sets it. */
+  readonly verdict?: Verdict;
 }
 
 export interface Counts {

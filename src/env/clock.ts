@@ -5,11 +5,17 @@ export interface Clock {
   nowMs(): number;
   /** Milliseconds since some moment; never goes back. For durations. */
   monotonicMs(): number;
+  /** Calls `tick` again and again until the returned function is called; does not keep the process alive. */
+  every(intervalMs: number, tick: () => void): () => void;
 }
 
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
+  every(intervalMs, tick) {
+    const timer = setInterval(tick, intervalMs).unref();
+    return () => clearInterval(timer);
+  },
 };
 
 export const newId = (): string => randomUUID();

@@ -1,0 +1,308 @@
+import { EventEmitter } from 'node:events';
+import { join } from 'node:path';
+import type { Engine, Hold } from '../engine/engine.ts';
+import { detectEngine, ENGINE_NAMES, engineByName } from '../engine/index.ts';
+import { LEVELS, type Level, type Report } from '../engine/report.ts';
+import { listIfPresent } from '../env/io.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
+import { MODES, type Mode } from '../snapshot/capture.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { freeName, type Layout, nameOf } from '../snapshot/layout.ts';
+import { latestName } from '../snapshot/list.ts';
+import { prune } from '../snapshot/prune.ts';
+import { type TakeResult, takeSnapshot } from '../snapshot/take.ts';
+import { TOOL } from '../snapshot/tool.ts';
+import { callHook, checkHold } from './hooks.ts';
+import { type Admission, Lifecycle } from './lifecycle.ts';
+import type { OperationState } from './operation-state.ts';
+import { checkOptions, oneOf, optional, optionalFunction, positiveInteger } from './options.ts';
+import type { RunKind } from './records.ts';
+import { Run } from './run.ts';
+import { findRecord, Runs } from './runs.ts';
+
+// biome-ignore lint/suspicious/noConfusingVoidType: a hook that returns nothing at all is the usual one
+type HoldOrNothing = Hold | undefined | void;
+export type CheckpointHook = (context: { signal: AbortSignal }) => Promise<HoldOrNothing> | HoldOrNothing;
+
+export interface BackupCoordinatorOptions {
+  /** The folder that the engine keeps its files in. */
+  readonly dataDir: string;
+  /** Default `auto`: found out from the files at every start. */
+  readonly engine?: 'auto' | 'lsm' | 'leveldb' | 'files' | Engine;
+  /** Brings the database's state to disk; may return a hold. Without one the capture works from outside. */
+  readonly checkpoint?: CheckpointHook;
+  /** Default: one minute. */
+  readonly checkpointTimeoutMs?: number;
+  /** Share it with the restore coordinator of the same data directory. Default: one of its own. */
+  readonly lifecycle?: Lifecycle;
+  /** Defaults for every start. */
+  readonly defaults?: StartBackupOptions;
+}
+
+export interface StartBackupOptions {
+  /** Default `copy`. */
+  readonly mode?: Mode;
+  /** How thoroughly the copy is proven before it counts. Default `full`. */
+  readonly level?: Level;
+  /** Default true: unchanged immutable files of the newest proven snapshot are shared with it. */
+  readonly reuse?: boolean;
+  /** Afterwards remove all but the newest so many snapshots. Default: keep all. */
+  readonly keep?: number;
+  /** Where it goes; `latest` of that folder is moved. Default `backup`. */
+  readonly kind?: 'backup' | 'archive' | 'export';
+  /** The caller's own check, run on a disposable clone of the copy before it counts. */
+  readonly probe?: (dir: string) => Promise<unknown>;
+  /** Cancels the run. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a finished snapshot is; field names are those of `stillpoint snapshot --json`. */
+export interface SnapshotResult {
+  readonly id: string;
+  readonly name: string;
+  readonly location: string;
+  readonly engine: string;
+  readonly state: OperationState;
+  readonly entries: number;
+  readonly total_bytes: number;
+  readonly copied_bytes: number;
+  readonly linked_bytes: number;
+  readonly reused_bytes: number;
+  readonly report: Report;
+  readonly durations_ms: Readonly<Record<string, number>>;
+  /** Names of snapshots that `keep` removed. */
+  readonly pruned: readonly string[];
+}
+
+export interface BackupEvents {
+  /** A run of this coordinator changed: a phase began, or it ended. */
+  state: [id: string, state: OperationState];
+  completed: [result: SnapshotResult];
+  failed: [id: string, error: StillpointError];
+}
+
+/**
+ * Takes snapshots of one data directory while its database stays open. One at a time, in this process and across
+ * processes. Publishes nothing that has not passed its proof.
+ */
+export class BackupCoordinator extends EventEmitter<BackupEvents> {
+  readonly lifecycle: Lifecycle;
+  readonly #options: BackupCoordinatorOptions;
+  readonly #runs = new Runs<SnapshotResult>();
+
+  constructor(options: BackupCoordinatorOptions) {
+    super();
+    checkOptions('BackupCoordinator', options, {
+      checkpoint: optionalFunction,
+      checkpointTimeoutMs: optional(positiveInteger),
+    });
+    if (typeof options.engine === 'string') oneOf('engine', options.engine, ['auto', ...ENGINE_NAMES]);
+    if (options.defaults !== undefined) checkStart(options.defaults);
+    this.#options = options;
+    this.lifecycle = options.lifecycle ?? new Lifecycle({ dataDir: options.dataDir });
+  }
+
+  /**
+   * Admits a snapshot and begins it. Resolves as soon as it is admitted; `finished(id)` tells the outcome. Rejects with
+   * `CONFLICT` while anything else is at work on the data directory, `NOT_FOUND` or `NOT_A_FOLDER` when there is none,
+   * `ENGINE_MISMATCH` or `EMPTY_SOURCE` when it holds nothing to capture. Nothing is changed then.
+   */
+  async startBackup(options: StartBackupOptions = {}): Promise<{ id: string; location: string }> {
+    checkStart(options);
+    const chosen = { ...this.#options.defaults, ...options };
+    const kind = chosen.kind ?? 'backup';
+    const admission = await this.lifecycle.admit(kind);
+    try {
+      const engine = await this.#engine(admission.layout);
+      refuseLinkMode(engine, chosen.mode);
+      const parent = admission.layout[kind];
+      const run = await this.#begin(kind, parent);
+      await admission.records.append(run.record);
+      chosen.signal?.addEventListener('abort', () => run.cancel(), { once: true });
+      if (chosen.signal?.aborted) run.cancel();
+      this.#runs.follow(run, this.#work(run, engine, chosen, parent, admission));
+      return { id: run.id, location: run.location };
+    } catch (error) {
+      await admission.release();
+      throw toStillpointError(error);
+    }
+  }
+
+  /** `startBackup` and `finished` in one. */
+  async backup(options: StartBackupOptions = {}): Promise<SnapshotResult> {
+    const { id } = await this.startBackup(options);
+    return this.finished(id);
+  }
+
+  /** How far a run is, also one of an earlier process; `NOT_FOUND` when there was none. */
+  async status(id: string): Promise<OperationState> {
+    return this.#runs.get(id)?.state ?? (await findRecord(this.lifecycle, id, KINDS)).state;
+  }
+
+  /** Where a run writes, or wrote, its snapshot; `NOT_FOUND`. */
+  async location(id: string): Promise<string> {
+    return this.#runs.get(id)?.location ?? (await findRecord(this.lifecycle, id, KINDS)).location;
+  }
+
+  /** The newest proven snapshot, undefined when there is none. */
+  async latestLocation(): Promise<string | undefined> {
+    const { backup } = await this.lifecycle.layout();
+    const name = await latestName(this.#env.fs, backup);
+    return name === undefined ? undefined : join(backup, name);
+  }
+
+  /** The outcome of a run of this coordinator; rejects with its `StillpointError`. */
+  finished(id: string): Promise<SnapshotResult> {
+    return this.#runs.finished(id);
+  }
+
+  /** Cancels a run of this coordinator; false when it had ended already. Await `finished` for the end. */
+  cancel(id: string): boolean {
+    return this.#runs.cancel(id);
+  }
+
+  get #env(): Environment {
+    return this.lifecycle.environment;
+  }
+
+  async #engine(layout: Layout): Promise<Engine> {
+    const { engine = 'auto' } = this.#options;
+    if (typeof engine === 'object') return engine;
+    const { fs } = this.#env;
+    const isEmpty = (await fs.list(layout.dataDir)).every(({ name }) => name === '.lifecycle');
+    if (isEmpty)
+      throw new StillpointError('EMPTY_SOURCE', `${layout.dataDir} is empty`, { path: layout.dataDir });
+    const found = engine === 'auto' ? await detectEngine(fs, layout.dataDir) : engineByName(engine);
+    if (found === undefined) {
+      throw new StillpointError(
+        'ENGINE_MISMATCH',
+        `${layout.dataDir} is not a data directory of any known engine`,
+        {
+          path: layout.dataDir,
+          hint: 'Check the path. A folder at rest of any other content can be captured with the engine `files`.',
+        },
+      );
+    }
+    if (engine !== 'auto' && found.name !== 'files' && !(await found.detect(fs, layout.dataDir))) {
+      const message = `${layout.dataDir} is not a data directory of ${found.name}`;
+      throw new StillpointError('ENGINE_MISMATCH', message, { path: layout.dataDir });
+    }
+    return found;
+  }
+
+  async #begin(kind: RunKind, parent: string): Promise<Run> {
+    const { fs, clock } = this.#env;
+    const taken = new Set((await listIfPresent(fs, parent)).map(({ name }) => name));
+    const location = join(parent, freeName(clock.nowMs(), taken));
+    return new Run(clock, this.#env.newId(), kind, location, (run) => this.emit('state', run.id, run.state));
+  }
+
+  async #work(
+    run: Run,
+    engine: Engine,
+    options: StartBackupOptions,
+    parent: string,
+    { layout, records, release }: Admission,
+  ): Promise<SnapshotResult> {
+    let hold: Hold | undefined;
+    const releaseHold = async () => {
+      const held = hold;
+      hold = undefined;
+      if (held !== undefined) await callHook('release', () => held.release(), this.#hookOptions(NEVER));
+    };
+    try {
+      run.enter('checkpoint');
+      hold = await this.#checkpoint(run);
+      const taken = await takeSnapshot(this.#env, {
+        id: run.id,
+        layout,
+        engine,
+        location: run.location,
+        parent,
+        mode: options.mode ?? 'copy',
+        level: options.level ?? 'full',
+        reuse: options.reuse ?? true,
+        tool: TOOL,
+        control: run.control,
+        plan: hold?.plan,
+        probe: options.probe,
+        onCaptured: releaseHold,
+        onPhase: (phase) => run.enter(phase),
+        onPlanned: (files, bytes) => run.plan(files, bytes),
+      });
+      const keep = options.keep;
+      const pruned = keep === undefined ? [] : (await prune(this.#env, layout, keep, false)).removed;
+      run.complete();
+      await records.append(run.record);
+      const result = toResult(
+        run,
+        engine,
+        taken,
+        pruned.map(({ name }) => name),
+      );
+      this.emit('completed', result);
+      return result;
+    } catch (error) {
+      // The failure that counts is the first one; a hold that cannot be released then is the host's to see in its logs.
+      await releaseHold().catch(() => undefined);
+      const reason = run.fail(error);
+      await records.append(run.record).catch(() => undefined);
+      this.emit('failed', run.id, reason);
+      throw reason;
+    } finally {
+      await release();
+    }
+  }
+
+  async #checkpoint(run: Run): Promise<Hold | undefined> {
+    const { checkpoint } = this.#options;
+    if (checkpoint === undefined) return undefined;
+    const onLate = (value: unknown) => {
+      // Nobody waits for it any more, and what it holds must not be held for ever.
+      const late = value as Partial<Hold> | undefined;
+      if (typeof late?.release === 'function') void Promise.resolve(late.release()).catch(() => undefined);
+    };
+    return checkHold(await callHook('checkpoint', checkpoint, { ...this.#hookOptions(run.signal), onLate }));
+  }
+
+  #hookOptions(signal: AbortSignal) {
+    return { timeoutMs: this.#options.checkpointTimeoutMs ?? 60 * 1000, signal };
+  }
+}
+
+const KINDS: readonly RunKind[] = ['backup', 'archive', 'export'];
+const NEVER = new AbortController().signal;
+
+function checkStart(options: StartBackupOptions): void {
+  if (options.mode !== undefined) oneOf('mode', options.mode, MODES);
+  if (options.level !== undefined) oneOf('level', options.level, LEVELS);
+  if (options.kind !== undefined) oneOf('kind', options.kind, ['backup', 'archive', 'export']);
+  if (options.keep !== undefined) positiveInteger('keep', options.keep);
+  optionalFunction('probe', options.probe);
+}
+
+function refuseLinkMode(engine: Engine, mode: Mode | undefined): void {
+  if (mode !== 'link' || engine.hasImmutableFiles) return;
+  throw new StillpointError('INVALID_REQUEST', `mode "link" is not possible with the engine ${engine.name}`, {
+    hint: 'It needs files that the engine never changes again; use mode "copy".',
+  });
+}
+
+function toResult(run: Run, engine: Engine, taken: TakeResult, pruned: readonly string[]): SnapshotResult {
+  const { manifest, report, capture } = taken;
+  return {
+    id: run.id,
+    name: nameOf(run.location),
+    location: run.location,
+    engine: engine.name,
+    state: run.state,
+    entries: manifest.entries.length,
+    total_bytes: manifest.snapshot?.total_bytes ?? 0,
+    copied_bytes: capture.copiedBytes,
+    linked_bytes: capture.linkedBytes,
+    reused_bytes: capture.reusedBytes,
+    report,
+    durations_ms: run.durationsMs,
+    pruned,
+  };
+}

@@ -1,0 +1,232 @@
+import { basename, dirname, resolve } from 'node:path';
+import type { EngineName } from '../engine/engine.ts';
+import { engineByName } from '../engine/index.ts';
+import { LEVELS, type Level, type Report } from '../engine/report.ts';
+import { RunControl } from '../env/worker-pool.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
+import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { realFolder } from '../snapshot/folder.ts';
+import { type Layout, layoutOf } from '../snapshot/layout.ts';
+import {
+  dataDirOf,
+  findSnapshot,
+  latestName,
+  listSnapshotFolders,
+  type SnapshotSummary,
+  summarize,
+} from '../snapshot/list.ts';
+import { prove } from '../snapshot/prove.ts';
+import { type PruneResult, prune, removeSnapshot } from '../snapshot/prune.ts';
+import { openSource, restoreInto } from '../snapshot/restore.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { oneOf, positiveInteger } from './options.ts';
+
+/** What needs no open database and keeps no state: each function reads the folders and is done. */
+
+export interface OperationOptions {
+  readonly environment?: Environment;
+  /** Cancels the work; it then rejects with `CANCELLED`. */
+  readonly signal?: AbortSignal;
+  /** Called now and then with the bytes read so far and in all. */
+  readonly onProgress?: (bytesProcessed: number, bytesTotal: number) => void;
+}
+
+export interface SnapshotList {
+  readonly latest: string | null;
+  readonly snapshots: readonly SnapshotSummary[];
+}
+
+/** The snapshots of a data directory, oldest first, and which of them `latest` names. */
+export async function listSnapshots(dataDir: string, options: OperationOptions = {}): Promise<SnapshotList> {
+  return translated(async () => {
+    const { fs } = options.environment ?? systemEnvironment;
+    const layout = layoutOf(await realFolder(fs, dataDir));
+    const snapshots = await listSnapshotFolders(fs, layout);
+    return { latest: (await latestName(fs, layout.backup)) ?? null, snapshots };
+  });
+}
+
+export interface FindOptions extends OperationOptions {
+  /** Needed for `latest`, names and ids; a path needs none. */
+  readonly dataDir?: string;
+}
+
+/** One snapshot, named by `latest`, name, id or path. */
+export async function showSnapshot(snapshot: string, options: FindOptions = {}): Promise<SnapshotSummary> {
+  return translated(async () => {
+    const env = options.environment ?? systemEnvironment;
+    return summarize(env.fs, await locate(env, snapshot, options.dataDir));
+  });
+}
+
+export interface VerifyOptions extends FindOptions {
+  /** Default `full`. */
+  readonly level?: Level;
+  /** Default: what the manifest says, else what the files look like. */
+  readonly engine?: 'auto' | EngineName;
+}
+
+/**
+ * Reads a snapshot, or a live or stopped data directory, and reports all that is wrong with it. Read-only. Resolves also
+ * when it is damaged: look at `ok`. Rejects when nothing can be said: `NOT_FOUND`, `EMPTY_SOURCE`, `ENGINE_MISMATCH`, ….
+ */
+export async function verifySnapshot(path: string, options: VerifyOptions = {}): Promise<Report> {
+  if (options.level !== undefined) oneOf('level', options.level, LEVELS);
+  return translated(async () => {
+    const env = options.environment ?? systemEnvironment;
+    const folder = await locate(env, path, options.dataDir);
+    const { engine: name = 'auto', level } = options;
+    const engine = name === 'auto' ? undefined : engineByName(name);
+    return watched(env, options, async (control, watch) => {
+      const { report } = await prove(env, folder, {
+        control,
+        ...(level && { level }),
+        ...(engine && { engine }),
+        onPlanned: (_files, bytesTotal) => watch(bytesTotal),
+      });
+      return report;
+    });
+  });
+}
+
+export interface RestoreIntoOptions extends FindOptions {
+  /** The new folder; must not exist or be empty. */
+  readonly into: string;
+  /** How thoroughly the restored files are proven. Default `full`. */
+  readonly level?: Level;
+}
+
+export interface RestoreIntoResult {
+  readonly from: string;
+  readonly into: string;
+  readonly files: number;
+  readonly bytes: number;
+  readonly undo: null;
+  readonly report: Report;
+}
+
+/** Restores a snapshot into a new folder, which appears whole and proven or not at all. */
+export async function restoreSnapshot(
+  snapshot: string,
+  options: RestoreIntoOptions,
+): Promise<RestoreIntoResult> {
+  if (typeof options?.into !== 'string' || options.into === '')
+    throw new TypeError('into must be the path of a folder');
+  if (options.level !== undefined) oneOf('level', options.level, LEVELS);
+  return translated(async () => {
+    const env = options.environment ?? systemEnvironment;
+    const folder = await locate(env, snapshot, options.dataDir);
+    return watched(env, options, async (control, watch) => {
+      const source = await openSource(env, folder, control);
+      try {
+        watch(2 * source.bytes); // read once for the copy and once for its proof
+        const report = await restoreInto(env, source, options.into, options.level ?? 'full', control);
+        const { location: from, manifest, bytes } = source;
+        return {
+          from,
+          into: resolve(options.into),
+          files: manifest.entries.length,
+          bytes,
+          undo: null,
+          report,
+        };
+      } finally {
+        await source.release();
+      }
+    });
+  });
+}
+
+export interface PruneOptions extends OperationOptions {
+  readonly keep: number;
+  /** Tells what would go and removes nothing. */
+  readonly dryRun?: boolean;
+}
+
+/** Removes all but the newest `keep` snapshots; never the one that `latest` names, nor one that is being read. */
+export async function pruneSnapshots(dataDir: string, options: PruneOptions): Promise<PruneResult> {
+  positiveInteger('keep', options?.keep);
+  return locked(dataDir, options, (env, layout) => prune(env, layout, options.keep, options.dryRun ?? false));
+}
+
+/** Removes one snapshot by name or id. `CONFLICT` for the one that `latest` names, and for one that is being read. */
+export async function deleteSnapshot(
+  dataDir: string,
+  snapshot: string,
+  options: OperationOptions = {},
+): Promise<SnapshotSummary> {
+  return locked(dataDir, options, async (env, layout) => {
+    const summary = await summarize(env.fs, await findSnapshot(env.fs, layout, snapshot, [layout.backup]));
+    if (dirname(summary.location) !== layout.backup) {
+      throw new StillpointError('NOT_FOUND', `there is no snapshot "${snapshot}"`, { path: snapshot });
+    }
+    if (summary.name === (await latestName(env.fs, layout.backup))) {
+      throw new StillpointError('CONFLICT', `${summary.name} is the newest proven snapshot and stays`, {
+        path: summary.location,
+        hint: 'Take another snapshot first.',
+      });
+    }
+    if (await removeSnapshot(env, layout, summary)) return summary;
+    throw new StillpointError('CONFLICT', `${summary.name} is being read`, { path: summary.location });
+  });
+}
+
+async function locked<T>(
+  dataDir: string,
+  options: OperationOptions,
+  work: (env: Environment, layout: Layout) => Promise<T>,
+): Promise<T> {
+  return translated(async () => {
+    const environment = options.environment ?? systemEnvironment;
+    const { layout, release } = await new Lifecycle({ dataDir, environment }).admit('prune');
+    try {
+      return await work(environment, layout);
+    } finally {
+      await release();
+    }
+  });
+}
+
+/** Without a data directory a snapshot is a path; `…/backup/latest` is understood too. */
+async function locate(env: Environment, snapshot: string, dataDir: string | undefined): Promise<string> {
+  if (dataDir !== undefined) {
+    return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, dataDir)), snapshot);
+  }
+  const path = resolve(snapshot);
+  const owner = basename(path) === 'latest' ? dataDirOf(path) : undefined;
+  if (owner !== undefined) return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, owner)), 'latest');
+  return realFolder(env.fs, snapshot, 'folder');
+}
+
+const TICK_MS = 100;
+
+/** Lets the caller cancel the work and see how far it is. */
+async function watched<T>(
+  env: Environment,
+  { signal, onProgress }: OperationOptions,
+  work: (control: RunControl, watch: (bytesTotal: number) => void) => Promise<T>,
+): Promise<T> {
+  const control = new RunControl();
+  const cancel = () => control.cancel();
+  if (signal?.aborted) cancel();
+  signal?.addEventListener('abort', cancel, { once: true });
+  let stop = () => {};
+  const watch = (bytesTotal: number) => {
+    if (onProgress !== undefined)
+      stop = env.clock.every(TICK_MS, () => onProgress(control.bytes, bytesTotal));
+  };
+  try {
+    return await work(control, watch);
+  } finally {
+    stop();
+    signal?.removeEventListener('abort', cancel);
+  }
+}
+
+async function translated<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof TypeError ? error : toStillpointError(error);
+  }
+}

@@ -1,0 +1,326 @@
+import { EventEmitter } from 'node:events';
+import { dirname, join } from 'node:path';
+import type { Engine } from '../engine/engine.ts';
+import { detectEngine, ENGINE_NAMES, engineByName } from '../engine/index.ts';
+import type { Report } from '../engine/report.ts';
+import { removeTree } from '../env/io.ts';
+import type { HeldLock } from '../env/lock.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { compareNames, LATEST, type Layout, nameOf } from '../snapshot/layout.ts';
+import { findSnapshot } from '../snapshot/list.ts';
+import {
+  listUndoFolders,
+  newUndoFolder,
+  openSource,
+  type RestoreSource,
+  stage,
+} from '../snapshot/restore.ts';
+import { Swap } from '../snapshot/swap.ts';
+import { callHook } from './hooks.ts';
+import { type Admission, Lifecycle } from './lifecycle.ts';
+import type { OperationState } from './operation-state.ts';
+import { checkOptions, oneOf, optional, optionalFunction, positiveInteger } from './options.ts';
+import type { RunKind, RunRecord } from './records.ts';
+import { Run } from './run.ts';
+import { findRecord, Runs } from './runs.ts';
+
+export type RestoreMetadata = NonNullable<RunRecord['metadata']>;
+
+export interface RestoreCoordinatorOptions {
+  readonly dataDir: string;
+  /** Default `auto`: what wrote the snapshot. A snapshot of another engine is refused. */
+  readonly engine?: 'auto' | 'lsm' | 'leveldb' | 'files' | Engine;
+  /** Closes the database before its files are exchanged. Leave out only when nobody has it open. */
+  readonly close?: (context: { signal: AbortSignal }) => Promise<void> | void;
+  /** Opens it again on whatever stands there then: the new state, or the old one after a failure. */
+  readonly open?: (context: { signal: AbortSignal }) => Promise<void> | void;
+  /** Time limit of each hook. Default: five minutes. */
+  readonly hookTimeoutMs?: number;
+  readonly lifecycle?: Lifecycle;
+  /** Folders, besides the lifecycle folder, that a source given as a path may lie in. Default: none. */
+  readonly allowedSources?: readonly string[];
+}
+
+export interface RestoreResult {
+  readonly id: string;
+  readonly from: string;
+  readonly into: string;
+  readonly files: number;
+  readonly bytes: number;
+  /** The folder with what was replaced. */
+  readonly undo: string;
+  readonly state: OperationState;
+  readonly metadata: RestoreMetadata;
+  /** The proof of what was put in place; null for an undo, which brings back what was there, whatever it was. */
+  readonly report: Report | null;
+  readonly durations_ms: Readonly<Record<string, number>>;
+}
+
+export interface RestoreEvents {
+  state: [id: string, state: OperationState];
+  completed: [result: RestoreResult];
+  failed: [id: string, error: StillpointError];
+}
+
+/**
+ * Restores in place, around the host's own closing and opening of its database. Until the proof of the staged copy has
+ * passed, nothing is touched, the mode included; after a failure the old state comes back; what was replaced stays in an
+ * undo folder.
+ */
+export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
+  readonly lifecycle: Lifecycle;
+  readonly #options: RestoreCoordinatorOptions;
+  readonly #runs = new Runs<RestoreResult>();
+  readonly #pastRecall = new Set<string>();
+
+  constructor(options: RestoreCoordinatorOptions) {
+    super();
+    checkOptions('RestoreCoordinator', options, {
+      close: optionalFunction,
+      open: optionalFunction,
+      hookTimeoutMs: optional(positiveInteger),
+    });
+    if (typeof options.engine === 'string') oneOf('engine', options.engine, ['auto', ...ENGINE_NAMES]);
+    this.#options = options;
+    this.lifecycle = options.lifecycle ?? new Lifecycle({ dataDir: options.dataDir });
+  }
+
+  /**
+   * Admits a restore of `source` (`latest`, a name, an id, or a path where that is allowed; default `latest`) and begins
+   * it. Rejects with `NOT_FOUND`, `PATH_OUTSIDE`, `CONFLICT`, or with `RESTORE_INTEGRITY_MISMATCH` and `ENGINE_MISMATCH` when
+   * names and sizes show already that it cannot be restored. Damage inside the files fails the run. Nothing is changed.
+   */
+  async startRestore({
+    source = LATEST,
+  }: {
+    source?: string;
+  } = {}): Promise<{ id: string; location: string }> {
+    if (typeof source !== 'string' || source === '')
+      throw new TypeError('startRestore: source must be a non-empty string');
+    const admission = await this.lifecycle.admit('restore');
+    try {
+      const { layout } = admission;
+      const allowed = [layout.lifecycle, ...(this.#options.allowedSources ?? [])];
+      const location = await findSnapshot(this.#env.fs, layout, source, allowed);
+      const run = this.#newRun('restore', location);
+      const opened = await openSource(this.#env, location, run.control, await this.#wantedEngine(layout));
+      run.plan(opened.manifest.entries.length, 2 * opened.bytes);
+      await admission.records.append(run.record);
+      this.#runs.follow(run, this.#restore(run, opened, admission));
+      return { id: run.id, location };
+    } catch (error) {
+      await admission.release();
+      throw toStillpointError(error);
+    }
+  }
+
+  /** Admits the way back: the newest undo folder takes the place of the present files, which become an undo folder. */
+  async startUndo(): Promise<{ id: string; location: string }> {
+    const admission = await this.lifecycle.admit('undo');
+    try {
+      const { layout } = admission;
+      const name = (await listUndoFolders(this.#env, layout)).sort(compareNames).at(-1);
+      if (name === undefined) {
+        throw new StillpointError('NOT_FOUND', `there is nothing to undo in ${layout.dataDir}`, {
+          path: layout.undo,
+        });
+      }
+      const location = join(layout.undo, name);
+      const run = this.#newRun('undo', location);
+      await admission.records.append(run.record);
+      this.#runs.follow(run, this.#undo(run, location, admission));
+      return { id: run.id, location };
+    } catch (error) {
+      await admission.release();
+      throw toStillpointError(error);
+    }
+  }
+
+  async restore(options: { source?: string } = {}): Promise<RestoreResult> {
+    return this.finished((await this.startRestore(options)).id);
+  }
+
+  async undo(): Promise<RestoreResult> {
+    return this.finished((await this.startUndo()).id);
+  }
+
+  async status(id: string): Promise<OperationState> {
+    return this.#runs.get(id)?.state ?? (await findRecord(this.lifecycle, id, KINDS)).state;
+  }
+
+  /** What a completed restore brought back; null before. */
+  async metadata(id: string): Promise<RestoreMetadata | null> {
+    return (this.#runs.get(id)?.record ?? (await findRecord(this.lifecycle, id, KINDS))).metadata;
+  }
+
+  finished(id: string): Promise<RestoreResult> {
+    return this.#runs.finished(id);
+  }
+
+  /** False when it had ended, or when the files are being exchanged already: that goes to its end. */
+  cancel(id: string): boolean {
+    return !this.#pastRecall.has(id) && this.#runs.cancel(id);
+  }
+
+  get #env(): Environment {
+    return this.lifecycle.environment;
+  }
+
+  #newRun(kind: RunKind, location: string): Run {
+    return new Run(this.#env.clock, this.#env.newId(), kind, location, (run) =>
+      this.emit('state', run.id, run.state),
+    );
+  }
+
+  async #wantedEngine(layout: Layout): Promise<Engine | undefined> {
+    const { engine = 'auto' } = this.#options;
+    if (typeof engine === 'object') return engine;
+    return engine === 'auto' ? detectEngine(this.#env.fs, layout.dataDir) : engineByName(engine);
+  }
+
+  async #restore(run: Run, source: RestoreSource, admission: Admission): Promise<RestoreResult> {
+    const { layout } = admission;
+    const staged = join(layout.restore, run.id, 'data');
+    return this.#finish(run, admission, async () => {
+      try {
+        run.enter('stage');
+        const report = await this.#stage(run, source, staged);
+        const undo = await this.#exchange(run, layout, staged, source.engine);
+        return { files: source.manifest.entries.length, bytes: source.bytes, undo, report };
+      } finally {
+        await source.release();
+      }
+    });
+  }
+
+  async #stage(run: Run, source: RestoreSource, staged: string): Promise<Report> {
+    try {
+      return await stage(this.#env, source, staged, 'full', run.control);
+    } catch (error) {
+      await removeTree(this.#env.fs, dirname(staged)).catch(() => undefined); // else the next admission sweeps it
+      throw error;
+    }
+  }
+
+  async #undo(run: Run, from: string, admission: Admission): Promise<RestoreResult> {
+    return this.#finish(run, admission, async () => {
+      const { fs } = this.#env;
+      const engine = (await detectEngine(fs, from)) ?? (await this.#wantedEngine(admission.layout));
+      const undo = await this.#exchange(run, admission.layout, from, engine);
+      return { files: 0, bytes: 0, undo, report: null };
+    });
+  }
+
+  async #finish(
+    run: Run,
+    { layout, records, release }: Admission,
+    work: () => Promise<Pick<RestoreResult, 'files' | 'bytes' | 'undo' | 'report'>>,
+  ): Promise<RestoreResult> {
+    try {
+      const done = await work();
+      const metadata = {
+        backup_id: nameOf(run.location),
+        location: run.location,
+        restored_at_ms: this.#env.clock.nowMs(),
+        size_bytes: done.bytes,
+      };
+      run.complete(metadata);
+      await records.append(run.record);
+      const about = { id: run.id, from: run.location, into: layout.dataDir, state: run.state, metadata };
+      const result = { ...done, ...about, durations_ms: run.durationsMs };
+      this.emit('completed', result);
+      return result;
+    } catch (error) {
+      const reason = run.fail(error);
+      await records.append(run.record).catch(() => undefined);
+      this.emit('failed', run.id, reason);
+      throw reason;
+    } finally {
+      this.#pastRecall.delete(run.id);
+      await release();
+    }
+  }
+
+  /** Closes, exchanges, opens; on a failure everything back. Resolves to the undo folder. */
+  async #exchange(run: Run, layout: Layout, from: string, engine: Engine | undefined): Promise<string> {
+    const { fs } = this.#env;
+    const modeBefore = this.lifecycle.mode;
+    const keep = engine?.lockFile === undefined ? [] : [engine.lockFile];
+    const undo = await newUndoFolder(this.#env, layout);
+    run.enter('close');
+    this.#pastRecall.add(run.id);
+    this.lifecycle.setMode('maintenance');
+    let isClosed = false;
+    let swap: Swap | undefined;
+    try {
+      await this.#hook('close');
+      isClosed = true;
+      const locks = await this.#lockEngine(layout, keep);
+      try {
+        swap = await Swap.begin(fs, layout, { id: run.id, from, undo, keep });
+        run.enter('swap');
+        await swap.forward();
+      } finally {
+        for (const lock of locks) await lock.release();
+      }
+      run.enter('open');
+      await this.#hook('open');
+      await swap.finish();
+      this.lifecycle.setMode(modeBefore);
+      return undo;
+    } catch (error) {
+      if (await this.#back(layout, swap, isClosed)) this.lifecycle.setMode(modeBefore);
+      else this.lifecycle.setMode('read_only');
+      throw error;
+    }
+  }
+
+  /** False when the old state could not be brought back and opened. */
+  async #back(layout: Layout, swap: Swap | undefined, isClosed: boolean): Promise<boolean> {
+    if (!isClosed) return true; // the host's database was never closed, or says that it could not be
+    try {
+      if (swap !== undefined) {
+        if (swap.phase === 'opening') await this.#hook('close').catch(() => undefined); // half open, perhaps
+        const locks = await this.#lockEngine(layout, swap.keep);
+        try {
+          await swap.back();
+          await swap.finish();
+        } finally {
+          for (const lock of locks) await lock.release();
+        }
+      }
+      await this.#hook('open');
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #hook(name: 'close' | 'open'): Promise<void> {
+    const hook = this.#options[name];
+    if (hook === undefined) return;
+    // Not the run's signal: once it has begun, the exchange goes to its end.
+    const timeoutMs = this.#options.hookTimeoutMs ?? 5 * 60 * 1000;
+    await callHook(name, hook, { timeoutMs, signal: new AbortController().signal });
+  }
+
+  /** Keeps other processes from opening the database while its files are exchanged; `CONFLICT` when one has. */
+  async #lockEngine(layout: Layout, names: readonly string[]): Promise<HeldLock[]> {
+    const held: HeldLock[] = [];
+    for (const name of names) {
+      const lock = await this.#env.locks.tryAcquire(this.#env.fs, join(layout.dataDir, name), 'exclusive');
+      if (lock === undefined) {
+        for (const other of held) await other.release();
+        throw new StillpointError('CONFLICT', `the database in ${layout.dataDir} is open`, {
+          path: layout.dataDir,
+          hint: 'Close it first, or restore through the server that has it open.',
+        });
+      }
+      held.push(lock);
+    }
+    return held;
+  }
+}
+
+const KINDS: readonly RunKind[] = ['restore', 'undo'];

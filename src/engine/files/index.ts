@@ -1,0 +1,70 @@
+import { join } from 'node:path';
+import type { FileSystem } from '../../env/file-system.ts';
+import { listRegularFiles } from '../../env/tree.ts';
+import { StillpointError } from '../../errors.ts';
+import { type Engine, type ImageItem, LIFECYCLE, MANIFEST } from '../engine.ts';
+import { checkPlainFile } from '../plain.ts';
+
+/**
+ * Any folder at all. Nothing is known of the content, so each file is copied whole, none is taken for immutable, and
+ * the capture counts only if no file changed from the first look to the last: the host must keep writers still (a
+ * checkpoint hook), or the folder must be at rest.
+ */
+export const filesEngine: Engine = {
+  name: 'files',
+  hasImmutableFiles: false,
+  // Every folder would do; it is never guessed, only chosen.
+  detect: async () => false,
+  listFiles,
+  async plan({ fs, dir }) {
+    const before = await stateOf(fs, dir);
+    const items = [...before].map(
+      ([path, { sizeBytes }]): ImageItem => ({
+        kind: 'image',
+        path,
+        sizeBytes,
+        extents: sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }],
+        patches: [],
+      }),
+    );
+    return { items, confirm: async () => firstChange(before, await stateOf(fs, dir)) };
+  },
+  checkFile: (file, _request, run) => checkPlainFile(file, run),
+  checkTogether: () => ({ findings: [] }),
+};
+
+function listFiles(fs: FileSystem, dir: string): Promise<string[]> {
+  return listRegularFiles(fs, dir, [LIFECYCLE, MANIFEST]);
+}
+
+interface FileState {
+  readonly sizeBytes: number;
+  /** Inode, time and size in one: any write, replacement or cut changes it. */
+  readonly identity: string;
+}
+
+async function stateOf(fs: FileSystem, dir: string): Promise<Map<string, FileState>> {
+  const files = new Map<string, FileState>();
+  for (const path of await listFiles(fs, dir)) {
+    const stat = await fs.inspect(join(dir, path));
+    if (stat === undefined) continue; // gone since it was listed: the confirmation will see that
+    if (stat.kind !== 'file') {
+      throw new StillpointError('UNSUPPORTED_FILE', `${join(dir, path)} is not a regular file`, { path });
+    }
+    files.set(path, { sizeBytes: stat.sizeBytes, identity: `${stat.ino}:${stat.mtimeNs}:${stat.sizeBytes}` });
+  }
+  return files;
+}
+
+function firstChange(
+  before: ReadonlyMap<string, FileState>,
+  after: ReadonlyMap<string, FileState>,
+): string | undefined {
+  for (const [path, { identity }] of before) {
+    const now = after.get(path);
+    if (now === undefined) return `${path} vanished`;
+    if (now.identity !== identity) return `${path} was written to`;
+  }
+  for (const path of after.keys()) if (!before.has(path)) return `${path} appeared`;
+  return undefined;
+}

@@ -1,0 +1,37 @@
+export {
+  BackupCoordinator,
+  type BackupCoordinatorOptions,
+  type BackupEvents,
+  type CheckpointHook,
+  type SnapshotResult,
+  type StartBackupOptions,
+} from './coordinator/backup.ts';
+export {
+  Lifecycle,
+  type LifecycleMode,
+  type LifecycleOptions,
+  type Recovery,
+} from './coordinator/lifecycle.ts';
+export type { OperationState } from './coordinator/operation-state.ts';
+export {
+  deleteSnapshot,
+  listSnapshots,
+  pruneSnapshots,
+  type RestoreIntoResult,
+  restoreSnapshot,
+  type SnapshotList,
+  showSnapshot,
+  verifySnapshot,
+} from './coordinator/operations.ts';
+export {
+  RestoreCoordinator,
+  type RestoreCoordinatorOptions,
+  type RestoreEvents,
+  type RestoreMetadata,
+  type RestoreResult,
+} from './coordinator/restore.ts';
+export type { CaptureItem, CapturePlan, Engine, EngineName, Hold } from './engine/engine.ts';
+export type { Counts, Finding, Level, Report, Verdict } from './engine/report.ts';
+export { CATALOGUE, type ErrorCode, StillpointError } from './errors.ts';
+export type { Mode } from './snapshot/capture.ts';
+export type { SnapshotSummary } from './snapshot/list.ts';

@@ -1,0 +1,357 @@
+import { join } from 'node:path';
+import type { CapturePlan, Engine, FileCheck, ImageItem, ImmutableItem } from '../engine/engine.ts';
+import type { Level } from '../engine/report.ts';
+import { createFile, removeIfPresent, withFile } from '../env/io.ts';
+import { foldersOf } from '../env/tree.ts';
+import type { RunControl } from '../env/worker-pool.ts';
+import { StillpointError } from '../errors.ts';
+import { crc32 } from '../format/crc32.ts';
+import { checkInBatches, type SizedPath } from './check.ts';
+import type { CopyJob } from './copy.ts';
+import type { Environment } from './environment.ts';
+import { inBatches, inLanes } from './lanes.ts';
+import { placeOf } from './layout.ts';
+import { type ManifestEntry, pathProblem } from './manifest.ts';
+import { type Pin, Pins } from './pins.ts';
+import type { ProvenFile, ReusableSnapshot } from './proofs.ts';
+
+/** Rounds that a plan from outside may take until the files agree with each other. */
+const ROUNDS = 8;
+
+export const MODES = ['copy', 'link'] as const;
+/** `copy`: the snapshot shares no block with the database. `link`: immutable files are hard links to the database's. */
+export type Mode = (typeof MODES)[number];
+
+export interface CaptureRequest {
+  readonly engine: Engine;
+  /** Real path of the data directory. */
+  readonly dir: string;
+  /** The partial folder: exists, empty, on the same file system as it will be published on. */
+  readonly into: string;
+  readonly mode: Mode;
+  readonly level: Level;
+  /** Replaces the engine's own plan: what a checkpoint hook holds still. */
+  readonly plan?: CapturePlan | undefined;
+  /** The newest proven snapshot, whose immutable files may serve again. */
+  readonly previous?: ReusableSnapshot | undefined;
+  readonly control: RunControl;
+  /** How many files, and how many bytes the capture and the proof will read. */
+  readonly onPlanned?: (files: number, bytes: number) => void;
+}
+
+export interface Capture {
+  readonly entries: readonly ManifestEntry[];
+  readonly checkpoint?: { readonly lsn: string } | undefined;
+  /** What is known already of files that the proof need not read again. */
+  readonly known: ReadonlyMap<string, FileCheck>;
+  readonly copiedBytes: number;
+  readonly linkedBytes: number;
+  readonly reusedBytes: number;
+}
+
+/**
+ * Captures one state of a data directory into a folder, each source byte read once, all of it synced. Rejects with
+ * `SOURCE_CHANGING` when no consistent state was found, `NO_SPACE`, `UNSUPPORTED_FILE`, `CANCELLED` and others; what
+ * it wrote until then is the caller's to remove.
+ */
+export async function capture(env: Environment, request: CaptureRequest): Promise<Capture> {
+  const pinFolder = join(request.into, '.pins');
+  await env.fs.makeFolder(pinFolder);
+  const pins = new Pins(env.fs, request.dir, pinFolder);
+  try {
+    return await new Capturing(env, request, pins).run();
+  } finally {
+    await pins.drop();
+  }
+}
+
+class Capturing {
+  readonly #env: Environment;
+  readonly #request: CaptureRequest;
+  readonly #pins: Pins;
+  readonly #entries: ManifestEntry[] = [];
+  readonly #known = new Map<string, FileCheck>();
+  readonly #folders = new Set<string>();
+  #copiedBytes = 0;
+  #linkedBytes = 0;
+  #reusedBytes = 0;
+
+  constructor(env: Environment, request: CaptureRequest, pins: Pins) {
+    this.#env = env;
+    this.#request = request;
+    this.#pins = pins;
+  }
+
+  async run(): Promise<Capture> {
+    const { checkpoint, immutables } = await this.#captureChanging();
+    await this.#captureImmutable(immutables);
+    for (const folder of [...this.#folders].reverse()) await this.#env.fs.syncFolder(this.#target(folder));
+    await this.#env.fs.syncFolder(this.#request.into);
+    return {
+      entries: this.#entries,
+      checkpoint,
+      known: this.#known,
+      copiedBytes: this.#copiedBytes,
+      linkedBytes: this.#linkedBytes,
+      reusedBytes: this.#reusedBytes,
+    };
+  }
+
+  /**
+   * Plans, pins what is immutable and copies what is not, until a plan is confirmed. After that nothing that the
+   * engine does can change what is captured.
+   */
+  async #captureChanging(): Promise<{
+    checkpoint: CapturePlan['checkpoint'];
+    immutables: readonly ImmutableItem[];
+  }> {
+    const reasons: string[] = [];
+    const rounds = this.#request.plan === undefined ? ROUNDS : 1;
+    for (let round = 0; round < rounds; round++) {
+      this.#request.control.checkCancelled();
+      const plan = this.#request.plan ?? (await this.#planFromOutside());
+      try {
+        checkPlan(plan);
+        const immutables = plan.items.filter((item) => item.kind === 'immutable');
+        const stale =
+          (await this.#pinAll(immutables)) ?? (await this.#copyImages(plan)) ?? (await plan.confirm?.());
+        if (stale === undefined) return { checkpoint: plan.checkpoint, immutables };
+        reasons.push(stale);
+        await this.#discardImages(plan);
+      } finally {
+        await plan.dispose?.();
+      }
+    }
+    throw new StillpointError(
+      'SOURCE_CHANGING',
+      `${this.#request.dir} kept changing in ${rounds} rounds: ${[...new Set(reasons)].join('; ')}`,
+      { path: this.#request.dir, data: { reasons } },
+    );
+  }
+
+  #planFromOutside(): Promise<CapturePlan> {
+    const { engine, dir, control } = this.#request;
+    return engine.plan({
+      fs: this.#env.fs,
+      dir,
+      pin: (path) => this.#pins.pin(path),
+      checkCancelled: () => control.checkCancelled(),
+    });
+  }
+
+  async #pinAll(items: readonly ImmutableItem[]): Promise<string | undefined> {
+    const gone: string[] = [];
+    for (const { path } of items) {
+      this.#request.control.checkCancelled();
+      if (!(await this.#pins.pin(path))) gone.push(path);
+    }
+    return gone.length === 0 ? undefined : `gone: ${gone.slice(0, 10).join(', ')}`;
+  }
+
+  async #copyImages(plan: CapturePlan): Promise<string | undefined> {
+    await this.#makeFolders(plan.items.map(({ path }) => path));
+    const images = plan.items.filter((item) => item.kind === 'image');
+    const bytes = plan.items.reduce((sum, item) => sum + this.#plannedBytes(item), 0);
+    await this.#checkSpace(bytes);
+    const proveBytes = plan.items.reduce((sum, item) => sum + this.#sizeOf(item), 0);
+    this.#request.onPlanned?.(plan.items.length, bytes + proveBytes);
+    for (const item of plan.items) {
+      if (item.kind !== 'bytes') continue;
+      await createFile(this.#env.fs, this.#target(item.path), item.bytes);
+      this.#request.control.addBytes(item.bytes.byteLength);
+      this.#add({ path: item.path, size: item.bytes.byteLength, crc32: crc32(item.bytes), kind: 'bytes' });
+    }
+    const jobs = images.map((item): CopyJob & { item: ImageItem } => ({
+      item,
+      source: { path: placeOf(this.#request.dir, item.path), ...(item.source && { fd: item.source.fd }) },
+      target: this.#target(item.path),
+      image: { sizeBytes: item.sizeBytes, extents: item.extents, patches: item.patches },
+    }));
+    const short: string[] = [];
+    await this.#copy(
+      jobs,
+      ({ item }) => imageBytes(item),
+      ({ item }, result) => {
+        if (result.short) short.push(item.path);
+        this.#add({ path: item.path, size: result.sizeBytes, crc32: result.crc32, kind: 'image' });
+        this.#copiedBytes += imageBytes(item);
+      },
+    );
+    return short.length === 0 ? undefined : `became shorter: ${short.slice(0, 10).join(', ')}`;
+  }
+
+  async #discardImages(plan: CapturePlan): Promise<void> {
+    for (const { kind, path } of plan.items) {
+      if (kind !== 'immutable') await removeIfPresent(this.#env.fs, this.#target(path));
+    }
+    this.#entries.length = 0;
+    this.#copiedBytes = 0;
+  }
+
+  async #captureImmutable(items: readonly ImmutableItem[]): Promise<void> {
+    const toCopy: (CopyJob & { path: string; pin: Pin })[] = [];
+    const linked: (SizedPath & { pin: Pin })[] = [];
+    for (const { path } of items) {
+      this.#request.control.checkCancelled();
+      const pin = this.#pins.of(path);
+      const proven = this.#request.previous?.files.get(path);
+      if (proven !== undefined && (await this.#reuse(path, pin, proven))) continue;
+      if (this.#request.mode === 'link' && pin.link !== undefined) {
+        await this.#env.fs.rename(pin.link, this.#target(path));
+        this.#linkedBytes += pin.stat.sizeBytes;
+        if (proven !== undefined && isSameSource(pin, proven) && proven.ino === pin.stat.ino.toString()) {
+          this.#addProven(path, pin, proven);
+        } else linked.push({ path, sizeBytes: pin.stat.sizeBytes, pin });
+        continue;
+      }
+      const source = pin.link === undefined ? { path, fd: pin.file!.fd } : { path: pin.link };
+      toCopy.push({ path, pin, source, target: this.#target(path) });
+    }
+    await this.#readLinked(linked);
+    await this.#copy(
+      toCopy,
+      ({ pin }) => pin.stat.sizeBytes,
+      ({ path, pin }, result) => {
+        this.#add({
+          path,
+          size: result.sizeBytes,
+          crc32: result.crc32,
+          kind: 'immutable',
+          source: sourceOf(pin),
+        });
+        this.#copiedBytes += result.sizeBytes;
+      },
+    );
+  }
+
+  /** Takes the file from the previous snapshot when it is a proven copy of this very source file. */
+  async #reuse(path: string, pin: Pin, proven: ProvenFile): Promise<boolean> {
+    if (this.#request.mode !== 'copy' || !isSameSource(pin, proven)) return false;
+    // A file that the earlier snapshot only links is the database's own: `copy` promises to share nothing with it.
+    if (proven.ino === pin.stat.ino.toString()) return false;
+    const file = placeOf(this.#request.previous!.folder, path);
+    const stat = await this.#env.fs.inspect(file);
+    if (stat?.kind !== 'file' || stat.ino.toString() !== proven.ino || stat.sizeBytes !== proven.size)
+      return false;
+    try {
+      await this.#env.fs.link(file, this.#target(path));
+    } catch {
+      return false; // too many links, or none possible here: copying always is
+    }
+    this.#addProven(path, pin, proven);
+    this.#reusedBytes += proven.size;
+    return true;
+  }
+
+  /** Linked files whose checksum nobody knows yet: one read serves the manifest and the proof. */
+  async #readLinked(files: readonly (SizedPath & { pin: Pin })[]): Promise<void> {
+    const { engine, into: root, level, control } = this.#request;
+    // The engine may have left the syncing of its tables to the kernel.
+    for (const { path } of files)
+      await withFile(this.#env.fs, this.#target(path), 'read', (file) => file.sync());
+    const checks = await checkInBatches(this.#env, { root, engine, level, live: false, control }, files);
+    for (const { path, pin } of files) {
+      const check = checks.get(path)!;
+      this.#known.set(path, check);
+      this.#add({
+        path,
+        size: check.sizeBytes,
+        crc32: check.crc32,
+        kind: 'immutable',
+        source: sourceOf(pin),
+      });
+    }
+  }
+
+  #addProven(path: string, pin: Pin, proven: ProvenFile): void {
+    const { size, crc32: checksum, provenAtMs } = proven;
+    const carried = proven.check(this.#request.level);
+    if (carried !== undefined) this.#known.set(path, carried);
+    this.#request.control.addBytes(size);
+    this.#add({
+      path,
+      size,
+      crc32: checksum,
+      kind: 'immutable',
+      source: sourceOf(pin),
+      ...(carried && { proven_at_ms: provenAtMs }),
+    });
+  }
+
+  async #copy<J extends CopyJob>(
+    jobs: readonly J[],
+    bytesOf: (job: J) => number,
+    done: (job: J, result: { sizeBytes: number; crc32: number; short: boolean }) => void,
+  ): Promise<void> {
+    const { pool } = this.#env;
+    await inLanes(inBatches(jobs, bytesOf), pool.concurrency, async (batch) => {
+      const bare = batch.map(
+        ({ source, target, image }): CopyJob => ({ source, target, ...(image && { image }) }),
+      );
+      const results = await pool.run('copyFiles', bare, this.#request.control);
+      for (const [i, result] of results.entries()) done(batch[i]!, result);
+    });
+  }
+
+  async #makeFolders(paths: readonly string[]): Promise<void> {
+    for (const folder of foldersOf(paths)) {
+      if (this.#folders.has(folder)) continue;
+      await this.#env.fs.makeFolder(this.#target(folder));
+      this.#folders.add(folder);
+    }
+  }
+
+  async #checkSpace(bytes: number): Promise<void> {
+    if (this.#request.mode === 'link') return;
+    const free = await this.#env.fs.freeBytes(this.#request.into);
+    const needed = bytes - (this.#request.previous?.totalBytes ?? 0); // what may be reused takes no space
+    if (needed <= free) return;
+    throw new StillpointError('NO_SPACE', `the snapshot needs ${needed} bytes, and ${free} are free`, {
+      path: this.#request.into,
+    });
+  }
+
+  #plannedBytes(item: CapturePlan['items'][number]): number {
+    return item.kind === 'image' ? imageBytes(item) : this.#sizeOf(item);
+  }
+
+  #sizeOf(item: CapturePlan['items'][number]): number {
+    if (item.kind === 'immutable') return this.#pins.of(item.path).stat.sizeBytes;
+    return item.kind === 'image' ? item.sizeBytes : item.bytes.byteLength;
+  }
+
+  #add(entry: ManifestEntry): void {
+    this.#entries.push(entry);
+  }
+
+  #target(path: string): string {
+    return placeOf(this.#request.into, path);
+  }
+}
+
+const imageBytes = (item: ImageItem): number =>
+  item.extents.reduce((sum, { length }) => sum + length, 0) +
+  item.patches.reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
+
+const sourceOf = ({ stat }: Pin) => ({ ino: stat.ino.toString(), mtime_ns: stat.mtimeNs.toString() });
+
+const isSameSource = ({ stat }: Pin, proven: ProvenFile): boolean =>
+  proven.size === stat.sizeBytes &&
+  proven.source?.ino === stat.ino.toString() &&
+  proven.source.mtime_ns === stat.mtimeNs.toString();
+
+function checkPlan(plan: CapturePlan): void {
+  if (plan.items.length === 0) throw new StillpointError('EMPTY_SOURCE', 'there is nothing to capture');
+  const seen = new Set<string>();
+  for (const { path } of plan.items) {
+    const problem = pathProblem(path) ?? (seen.has(path) ? 'is planned twice' : undefined);
+    if (problem !== undefined) {
+      throw new StillpointError(
+        'UNSUPPORTED_FILE',
+        `${JSON.stringify(path)} cannot be captured: it ${problem}`,
+        { path },
+      );
+    }
+    seen.add(path);
+  }
+}

@@ -1,0 +1,36 @@
+import type { Engine, FileCheck } from '../engine/engine.ts';
+import type { Level } from '../engine/report.ts';
+import type { RunControl } from '../env/worker-pool.ts';
+import type { Environment } from './environment.ts';
+import { inBatches, inLanes } from './lanes.ts';
+
+export interface CheckRequest {
+  /** The folder that holds the files. */
+  readonly root: string;
+  readonly engine: Engine;
+  readonly level: Level;
+  /** See `FileCheckRequest`. */
+  readonly live: boolean;
+  readonly control: RunControl;
+}
+
+export interface SizedPath {
+  readonly path: string;
+  readonly sizeBytes: number;
+}
+
+/** Reads files in worker threads, each once, and tells what the engine finds in them. */
+export async function checkInBatches(
+  env: Environment,
+  { root, engine, level, live, control }: CheckRequest,
+  files: readonly SizedPath[],
+): Promise<Map<string, FileCheck>> {
+  const checks = new Map<string, FileCheck>();
+  const batches = inBatches(files, ({ sizeBytes }) => sizeBytes);
+  await inLanes(batches, env.pool.concurrency, async (batch) => {
+    const requests = batch.map(({ path }) => ({ path, level, live }));
+    const results = await env.pool.run('checkFiles', { root, engine: engine.name, files: requests }, control);
+    for (const [i, check] of results.entries()) checks.set(batch[i]!.path, check);
+  });
+  return checks;
+}

@@ -1,0 +1,170 @@
+import type { Extent, Patch } from '../engine/engine.ts';
+import type { FileSystem, OpenFile } from '../env/file-system.ts';
+import { readFully, writeFully } from '../env/io.ts';
+import type { TaskRun } from '../env/worker-pool.ts';
+import { StillpointError } from '../errors.ts';
+import { crc32, crc32OfZerosAfter } from '../format/crc32.ts';
+
+const BUFFER_BYTES = 1024 * 1024;
+/** Zeros are left out in runs of at least this much; smaller holes would only scatter the file. */
+const HOLE_BYTES = 64 * 1024;
+
+export interface CopyJob {
+  /** Where the bytes come from; with `fd`, from that descriptor of this process, and the path is for messages. */
+  readonly source: { readonly path: string; readonly fd?: number };
+  /** The new file; nothing may have that name. */
+  readonly target: string;
+  /** What to copy; undefined: the whole file to its end. */
+  readonly image?: {
+    readonly sizeBytes: number;
+    readonly extents: readonly Extent[];
+    readonly patches: readonly Patch[];
+  };
+}
+
+export interface CopyResult {
+  readonly sizeBytes: number;
+  readonly crc32: number;
+  /** The source ended before the last extent did: it changed meanwhile. */
+  readonly short: boolean;
+}
+
+/** Copies one file after another: each byte is read once, checksummed on the way and brought to disk. */
+export async function copyFiles(
+  fs: FileSystem,
+  jobs: readonly CopyJob[],
+  run: TaskRun,
+): Promise<CopyResult[]> {
+  const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
+  const results: CopyResult[] = [];
+  for (const job of jobs) results.push(await copyFile(fs, job, buffer, run));
+  return results;
+}
+
+async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskRun): Promise<CopyResult> {
+  const { fd, path } = job.source;
+  const source = fd === undefined ? await fs.open(path, 'read') : fs.adopt(fd, path);
+  try {
+    const target = await fs.open(job.target, 'create');
+    try {
+      const sizeBytes = job.image?.sizeBytes ?? (await source.stat()).sizeBytes;
+      const { extents, patches } = job.image ?? { extents: [{ offset: 0, length: sizeBytes }], patches: [] };
+      const writer = new ImageWriter(target, run);
+      let short = false;
+      for (const piece of layOut(sizeBytes, extents, patches)) {
+        if (piece.bytes === undefined) short ||= !(await copyExtent(source, piece, buffer, writer));
+        else await writer.write(piece.offset, piece.bytes);
+      }
+      const checksum = await writer.finish(sizeBytes);
+      return { sizeBytes, crc32: checksum, short };
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+async function copyExtent(
+  source: OpenFile,
+  piece: Extent,
+  buffer: Buffer,
+  writer: ImageWriter,
+): Promise<boolean> {
+  for (let done = 0; done < piece.length; ) {
+    const chunk = buffer.subarray(0, Math.min(buffer.byteLength, piece.length - done));
+    const count = await readFully(source, chunk, piece.offset + done);
+    await writer.write(piece.offset + done, chunk.subarray(0, count));
+    if (count < chunk.byteLength) return false;
+    done += count;
+  }
+  return true;
+}
+
+/** Writes pieces in rising order of offsets, leaves zeros out as holes, and carries the CRC of the whole. */
+class ImageWriter {
+  readonly #file: OpenFile;
+  readonly #run: TaskRun;
+  #checksum = 0;
+  #position = 0;
+
+  constructor(file: OpenFile, run: TaskRun) {
+    this.#file = file;
+    this.#run = run;
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#run.checkCancelled();
+    this.#skipTo(offset);
+    for (let from = 0; from < bytes.byteLength; ) {
+      const end = endOfRun(bytes, from);
+      const part = bytes.subarray(from, end.at);
+      if (!end.zeros) await writeFully(this.#file, part, offset + from);
+      this.#checksum = end.zeros
+        ? crc32OfZerosAfter(this.#checksum, part.byteLength)
+        : crc32(part, this.#checksum);
+      from = end.at;
+    }
+    this.#position = offset + bytes.byteLength;
+    this.#run.addBytes(bytes.byteLength);
+  }
+
+  async finish(sizeBytes: number): Promise<number> {
+    this.#skipTo(sizeBytes);
+    await this.#file.truncate(sizeBytes);
+    await this.#file.sync();
+    return this.#checksum;
+  }
+
+  #skipTo(offset: number): void {
+    if (offset > this.#position) this.#checksum = crc32OfZerosAfter(this.#checksum, offset - this.#position);
+    this.#position = offset;
+  }
+}
+
+const ZEROS = Buffer.alloc(HOLE_BYTES);
+
+/** Where the run of holes, or of data, that begins at `from` ends. */
+function endOfRun(bytes: Uint8Array, from: number): { at: number; zeros: boolean } {
+  const zeros = isHole(bytes, from);
+  let at = from;
+  while (at < bytes.byteLength && isHole(bytes, at) === zeros) at += HOLE_BYTES;
+  return { at: Math.min(at, bytes.byteLength), zeros };
+}
+
+const isHole = (bytes: Uint8Array, at: number): boolean =>
+  at + HOLE_BYTES <= bytes.byteLength && ZEROS.equals(bytes.subarray(at, at + HOLE_BYTES));
+
+interface Piece extends Extent {
+  readonly bytes?: Uint8Array;
+}
+
+/** Extents with patches laid over them, as pieces in rising order that do not overlap. */
+function layOut(sizeBytes: number, extents: readonly Extent[], patches: readonly Patch[]): Piece[] {
+  const over: Piece[] = patches
+    .map(({ offset, bytes }) => ({ offset, length: bytes.byteLength, bytes }))
+    .sort((a, b) => a.offset - b.offset);
+  const pieces: Piece[] = [...over];
+  for (const extent of extents) {
+    let from = extent.offset;
+    const end = extent.offset + extent.length;
+    for (const patch of over) {
+      if (patch.offset + patch.length <= from || patch.offset >= end) continue;
+      if (patch.offset > from) pieces.push({ offset: from, length: patch.offset - from });
+      from = patch.offset + patch.length;
+    }
+    if (from < end) pieces.push({ offset: from, length: end - from });
+  }
+  pieces.sort((a, b) => a.offset - b.offset);
+  let position = 0;
+  for (const { offset, length } of pieces) {
+    if (offset < position || length < 0 || offset + length > sizeBytes) {
+      throw new StillpointError(
+        'HOOK_INVALID',
+        'a capture plan has extents or patches that overlap or leave the file',
+      );
+    }
+    position = offset + length;
+  }
+  return pieces;
+}

@@ -1,0 +1,25 @@
+import { type Clock, newId, systemClock } from '../env/clock.ts';
+import type { FileSystem } from '../env/file-system.ts';
+import { kernelLocks, type Locks } from '../env/lock.ts';
+import { nodeFileSystem } from '../env/node-file-system.ts';
+import { threadPool, type WorkerPool } from '../env/worker-pool.ts';
+import type { Tasks } from './tasks.ts';
+
+/** The outside world as the snapshot code sees it; a test may put its own in the place of each. */
+export interface Environment {
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly locks: Locks;
+  readonly pool: WorkerPool<Tasks>;
+  newId(): string;
+}
+
+const entry = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
+
+export const systemEnvironment: Environment = {
+  fs: nodeFileSystem,
+  clock: systemClock,
+  locks: kernelLocks,
+  pool: threadPool<Tasks>(entry),
+  newId,
+};

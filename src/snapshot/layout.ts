@@ -1,0 +1,72 @@
+import { basename, join, sep } from 'node:path';
+import { LIFECYCLE } from '../engine/engine.ts';
+
+/** Names and places on disk, all below one data directory. `src/snapshot/README.md` draws the tree. */
+
+export const LATEST = 'latest';
+
+export interface Layout {
+  readonly dataDir: string;
+  readonly lifecycle: string;
+  readonly lock: string;
+  readonly backup: string;
+  readonly latest: string;
+  readonly records: string;
+  /** One file a snapshot: what its proof found out about each file, for snapshots that reuse them. */
+  readonly proofs: string;
+  readonly restore: string;
+  readonly undo: string;
+  readonly archive: string;
+  readonly export: string;
+}
+
+export function layoutOf(dataDir: string): Layout {
+  const lifecycle = join(dataDir, LIFECYCLE);
+  const backup = join(lifecycle, 'backup');
+  return {
+    dataDir,
+    lifecycle,
+    lock: join(lifecycle, 'lock'),
+    backup,
+    latest: join(backup, LATEST),
+    records: join(backup, 'records.jsonl'),
+    proofs: join(backup, 'proofs'),
+    restore: join(lifecycle, 'restore'),
+    undo: join(lifecycle, 'restore-backup'),
+    archive: join(lifecycle, 'archive'),
+    export: join(lifecycle, 'export'),
+  };
+}
+
+const PARTIAL = '.partial-';
+/** A snapshot on its way out: renamed first, so that nobody sees half of it. */
+const DELETED = '.deleted-';
+
+export const partialFolder = (parent: string, id: string): string => join(parent, `${PARTIAL}${id}`);
+export const deletedFolder = (parent: string, name: string): string => join(parent, `${DELETED}${name}`);
+export const isLeftOver = (name: string): boolean => name.startsWith(PARTIAL) || name.startsWith(DELETED);
+
+const SNAPSHOT_NAME = /^ts-\d{1,16}(-\d{1,9})?$/;
+
+export const isSnapshotName = (name: string): boolean => SNAPSHOT_NAME.test(name);
+
+/** `ts-<seconds>`, with `-2`, `-3`, … when that second is taken already. */
+export function freeName(nowMs: number, taken: ReadonlySet<string>): string {
+  const base = `ts-${Math.max(0, Math.floor(nowMs / 1000))}`;
+  if (!taken.has(base)) return base;
+  let count = 2;
+  while (taken.has(`${base}-${count}`)) count++;
+  return `${base}-${count}`;
+}
+
+/** Sorts snapshot names by time: `ts-9` before `ts-10`, `ts-10` before `ts-10-2`. */
+export function compareNames(a: string, b: string): number {
+  const [secondsA = 0, countA = 1] = a.slice(3).split('-').map(Number);
+  const [secondsB = 0, countB = 1] = b.slice(3).split('-').map(Number);
+  return secondsA - secondsB || countA - countB;
+}
+
+/** Where an entry's path, which uses `/`, lies below `root`. */
+export const placeOf = (root: string, path: string): string => join(root, path.split('/').join(sep));
+
+export const nameOf = (location: string): string => basename(location);

@@ -1,0 +1,151 @@
+import { basename, dirname, isAbsolute, join, sep } from 'node:path';
+import { detectEngine } from '../engine/index.ts';
+import type { FileSystem } from '../env/file-system.ts';
+import { listIfPresent, readSmallFile } from '../env/io.ts';
+import { StillpointError } from '../errors.ts';
+import { compareNames, isSnapshotName, LATEST, type Layout, nameOf } from './layout.ts';
+import { readManifest } from './prove.ts';
+
+/** A published snapshot as `list` shows it; field names are those of the JSON output. */
+export interface SnapshotSummary {
+  readonly name: string;
+  /** Null for a snapshot that another tool took. */
+  readonly id: string | null;
+  readonly sequence: number | null;
+  readonly created_at_ms: number;
+  readonly engine: string | null;
+  readonly entries: number | null;
+  readonly total_bytes: number | null;
+  readonly location: string;
+  /** Why the manifest cannot be trusted; null when it can. */
+  readonly problem: string | null;
+}
+
+/** The published snapshots of a data directory, oldest first. */
+export async function listSnapshotFolders(fs: FileSystem, layout: Layout): Promise<SnapshotSummary[]> {
+  const names = await snapshotNames(fs, layout.backup);
+  const summaries: SnapshotSummary[] = [];
+  for (const name of names.sort(compareNames)) summaries.push(await summarize(fs, join(layout.backup, name)));
+  return summaries;
+}
+
+export async function snapshotNames(fs: FileSystem, parent: string): Promise<string[]> {
+  const entries = await listIfPresent(fs, parent);
+  return entries
+    .filter(({ name, kind }) => kind === 'folder' && isSnapshotName(name))
+    .map(({ name }) => name);
+}
+
+export async function summarize(fs: FileSystem, location: string): Promise<SnapshotSummary> {
+  const name = nameOf(location);
+  // A foreign manifest has no time of its own; the name has.
+  const fromName = (isSnapshotName(name) ? Number(name.slice(3).split('-')[0]) : 0) * 1000;
+  const unknown = {
+    id: null,
+    sequence: null,
+    created_at_ms: fromName,
+    engine: null,
+    entries: null,
+    total_bytes: null,
+  };
+  try {
+    const manifest = await readManifest(fs, location);
+    if (manifest === undefined) return { name, location, ...unknown, problem: 'there is no manifest' };
+    const { entries, snapshot } = manifest;
+    return {
+      name,
+      location,
+      id: snapshot?.id ?? null,
+      sequence: snapshot?.sequence ?? null,
+      created_at_ms: snapshot?.created_at_ms ?? fromName,
+      engine: snapshot?.engine ?? (await detectEngine(fs, location))?.name ?? null,
+      entries: entries.length,
+      total_bytes: entries.reduce((sum, { size }) => sum + size, 0),
+      problem: null,
+    };
+  } catch (error) {
+    if (!(error instanceof StillpointError)) throw error;
+    return { name, location, ...unknown, problem: error.message };
+  }
+}
+
+const MARKER_LIMIT_BYTES = 64 * 1024;
+
+/**
+ * The name in the latest marker, undefined when there is none. Another tool may have written a path, absolute or not:
+ * it counts if its last component is a snapshot here, and leads nowhere else whatever it says.
+ */
+export async function latestName(fs: FileSystem, parent: string): Promise<string | undefined> {
+  const bytes = await readSmallFile(fs, join(parent, LATEST), MARKER_LIMIT_BYTES);
+  const name = basename((bytes?.toString('utf8') ?? '').trim().replaceAll('\\', '/'));
+  if (!isSnapshotName(name)) return undefined;
+  return (await fs.inspect(join(parent, name)))?.kind === 'folder' ? name : undefined;
+}
+
+/**
+ * The folder of a snapshot, named as people do: `latest`, a name (`ts-…`), an id, or a path to it. `allowed` are the folders
+ * that a path may lie in (any, when undefined). `NOT_FOUND` when there is none, `PATH_OUTSIDE` when it lies elsewhere.
+ */
+export async function findSnapshot(
+  fs: FileSystem,
+  layout: Layout | undefined,
+  source: string,
+  allowed?: readonly string[],
+): Promise<string> {
+  if (layout !== undefined) {
+    if (source === LATEST) return findLatest(fs, layout);
+    if (isSnapshotName(source)) {
+      const location = join(layout.backup, source);
+      if ((await fs.inspect(location))?.kind === 'folder') return location;
+      throw notFound(source);
+    }
+    const summaries = await listSnapshotFolders(fs, layout);
+    const withId = summaries.find(({ id }) => id === source);
+    if (withId !== undefined) return withId.location;
+  }
+  if (!isAbsolute(source) && !source.includes(sep) && layout !== undefined) throw notFound(source);
+  const real = await fs.realPath(source).catch((cause) => {
+    throw notFound(source, cause);
+  });
+  if ((await fs.inspect(real))?.kind !== 'folder') {
+    throw new StillpointError('NOT_A_FOLDER', `${source} is not a folder`, { path: source });
+  }
+  if (allowed !== undefined) {
+    const roots = await Promise.all(allowed.map((root) => fs.realPath(root).catch(() => undefined)));
+    if (!roots.some((root) => root !== undefined && real.startsWith(root + sep))) {
+      throw new StillpointError(
+        'PATH_OUTSIDE',
+        `${source} does not lie in a folder that snapshots may come from`,
+        {
+          path: source,
+          hint: `Name a snapshot, or a path inside ${allowed.join(' or ')}.`,
+        },
+      );
+    }
+  }
+  return real;
+}
+
+async function findLatest(fs: FileSystem, layout: Layout): Promise<string> {
+  for (const parent of [layout.backup, layout.archive]) {
+    const name = await latestName(fs, parent);
+    if (name !== undefined) return join(parent, name);
+  }
+  throw new StillpointError('NOT_FOUND', `there is no snapshot of ${layout.dataDir} yet`, {
+    path: layout.dataDir,
+    hint: 'Take one first: `stillpoint snapshot DIR`.',
+  });
+}
+
+function notFound(source: string, cause?: unknown): StillpointError {
+  return new StillpointError('NOT_FOUND', `there is no snapshot "${source}"`, { path: source, cause });
+}
+
+/** The data directory whose snapshot `location` is, going by its place; undefined when it stands elsewhere. */
+export function dataDirOf(location: string): string | undefined {
+  const backup = dirname(location);
+  const lifecycle = dirname(backup);
+  return basename(backup) === 'backup' && basename(lifecycle) === '.lifecycle'
+    ? dirname(lifecycle)
+    : undefined;
+}

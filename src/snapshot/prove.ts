@@ -1,0 +1,305 @@
+import { join } from 'node:path';
+import { type Engine, type FileCheck, LIFECYCLE, MANIFEST } from '../engine/engine.ts';
+import { detectEngine, engineByName } from '../engine/index.ts';
+import { type Counts, type Finding, type Level, noCounts, type Report, type Step } from '../engine/report.ts';
+import type { FileSystem } from '../env/file-system.ts';
+import { readSmallFile } from '../env/io.ts';
+import { walk } from '../env/tree.ts';
+import { RunControl } from '../env/worker-pool.ts';
+import { StillpointError, systemCode } from '../errors.ts';
+import { checkInBatches, type SizedPath } from './check.ts';
+import type { Environment } from './environment.ts';
+import { placeOf } from './layout.ts';
+import {
+  comparePaths,
+  decodeManifest,
+  MANIFEST_LIMIT_BYTES,
+  type ManifestEntry,
+  type ParsedManifest,
+} from './manifest.ts';
+
+export interface ProveOptions {
+  readonly level?: Level;
+  /** Default: what the manifest says, else what the files look like. */
+  readonly engine?: Engine;
+  readonly control?: RunControl;
+  /** Instead of the one in the folder: a staged copy has none yet. */
+  readonly manifest?: ParsedManifest;
+  /** Files that were read already for this very proof: link mode, or a proof that an earlier snapshot carries on. */
+  readonly known?: ReadonlyMap<string, FileCheck>;
+  readonly onPhase?: (step: string) => void;
+  /** Called once the files are known: how many, and how many bytes will be read. */
+  readonly onPlanned?: (files: number, bytes: number) => void;
+}
+
+export interface Proof {
+  readonly report: Report;
+  /** By path; for the ledger of proofs. */
+  readonly checks: ReadonlyMap<string, FileCheck>;
+  readonly manifest: ParsedManifest | undefined;
+}
+
+/** Findings of one proof that are kept; beyond, only their number is told. */
+const FINDINGS_LIMIT = 10_000;
+
+/**
+ * Reads a snapshot, or a data directory without a manifest, and tells all that is wrong with it. Read-only. Damage is a
+ * finding; rejects only when nothing can be said: no such folder, no engine that knows it, an unreadable file.
+ */
+export async function prove(env: Environment, folder: string, options: ProveOptions = {}): Promise<Proof> {
+  return new Proving(env, folder, options).run();
+}
+
+/** The manifest in a folder, undefined when there is none; `MANIFEST_INVALID` when it cannot be trusted. */
+export async function readManifest(fs: FileSystem, folder: string): Promise<ParsedManifest | undefined> {
+  const path = join(folder, MANIFEST);
+  const stat = await fs.inspect(path);
+  if (stat === undefined) return undefined;
+  if (stat.kind !== 'file' || stat.sizeBytes > MANIFEST_LIMIT_BYTES) {
+    const what =
+      stat.kind === 'file' ? `has ${stat.sizeBytes} bytes, more than any manifest` : 'is not a regular file';
+    throw new StillpointError('MANIFEST_INVALID', `${path} ${what}`, { path });
+  }
+  const bytes = await readSmallFile(fs, path, MANIFEST_LIMIT_BYTES);
+  return bytes === undefined ? undefined : decodeManifest(bytes, path);
+}
+
+/** Holds a manifest against its folder, both ways; the files that are worth reading come back with their real sizes. */
+export async function compareTree(
+  fs: FileSystem,
+  folder: string,
+  entries: readonly ManifestEntry[],
+  control: RunControl,
+): Promise<{ files: SizedPath[]; findings: Finding[] }> {
+  const missing = new Map(entries.map((entry) => [entry.path, entry]));
+  const files: SizedPath[] = [];
+  const findings: Finding[] = [];
+  for await (const { path, kind } of walk(fs, folder)) {
+    control.checkCancelled();
+    if (path === MANIFEST || kind === 'folder') continue;
+    const entry = missing.get(path);
+    missing.delete(path);
+    if (entry === undefined) {
+      findings.push(copyDamage(path, null, 'FILE_EXTRA', 'stands in the folder and not in the manifest'));
+      continue;
+    }
+    if (kind !== 'file') {
+      const what = kind === 'link' ? 'a symbolic link' : 'a special file';
+      findings.push(copyDamage(path, null, 'NOT_A_FILE', `is ${what}`));
+      continue;
+    }
+    const sizeBytes = (await fs.inspect(placeOf(folder, path)))?.sizeBytes ?? 0;
+    files.push({ path, sizeBytes });
+    if (sizeBytes !== entry.size) {
+      const message = `has ${sizeBytes} bytes; the manifest says ${entry.size}`;
+      findings.push(copyDamage(path, Math.min(sizeBytes, entry.size), 'FILE_SIZE', message));
+    }
+  }
+  for (const path of missing.keys()) {
+    findings.push(copyDamage(path, null, 'FILE_MISSING', 'stands in the manifest and not in the folder'));
+  }
+  return { files, findings };
+}
+
+function copyDamage(path: string, offset: number | null, code: string, message: string): Finding {
+  return { path, offset, code, severity: 'error', message, verdict: 'copy-damaged' };
+}
+
+class Proving {
+  readonly #env: Environment;
+  readonly #folder: string;
+  readonly #options: ProveOptions;
+  readonly #level: Level;
+  readonly #control: RunControl;
+  readonly #steps: Step[] = [];
+  readonly #findings: Finding[] = [];
+  readonly #checks = new Map<string, FileCheck>();
+  #isDistrusted = false;
+  #dropped = 0;
+
+  constructor(env: Environment, folder: string, options: ProveOptions) {
+    this.#env = env;
+    this.#folder = folder;
+    this.#options = options;
+    this.#level = options.level ?? 'full';
+    this.#control = options.control ?? new RunControl();
+  }
+
+  async run(): Promise<Proof> {
+    const manifest = await this.#step('manifest', () => this.#readManifest());
+    const engine = await this.#engine(manifest);
+    const live = manifest === undefined && !this.#isDistrusted;
+    const files = await this.#step('list', () =>
+      manifest === undefined ? this.#listDirectory(engine) : this.#compareTree(manifest.entries),
+    );
+    const unread = files.filter(({ path }) => !this.#options.known?.has(path));
+    this.#options.onPlanned?.(
+      files.length,
+      unread.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    );
+    await this.#step('read', () => this.#readFiles(engine, unread, live));
+    for (const [path, check] of this.#options.known ?? []) this.#checks.set(path, check);
+    const counts = this.#addUp();
+    await this.#step('content', async () => {
+      if (manifest !== undefined) this.#compareChecksums(manifest.entries);
+      this.#judgeContent(engine, live, counts);
+    });
+    return { report: this.#report(engine, counts), checks: this.#checks, manifest };
+  }
+
+  async #step<T>(name: string, work: () => Promise<T>): Promise<T> {
+    this.#options.onPhase?.(name);
+    const begin = this.#env.clock.monotonicMs();
+    const result = await work();
+    this.#steps.push({ name, duration_ms: round(this.#env.clock.monotonicMs() - begin) });
+    return result;
+  }
+
+  async #readManifest(): Promise<ParsedManifest | undefined> {
+    if (this.#options.manifest !== undefined) return this.#options.manifest;
+    try {
+      const manifest = await readManifest(this.#env.fs, this.#folder);
+      if (manifest !== undefined && !manifest.sealed) {
+        this.#warn(
+          MANIFEST,
+          'MANIFEST_UNSEALED',
+          'the manifest carries no checksum of itself; another tool wrote it',
+        );
+      }
+      return manifest;
+    } catch (error) {
+      if (!(error instanceof StillpointError) || error.code !== 'MANIFEST_INVALID') throw error;
+      // Nothing that it says can be trusted, so there is nothing to hold the files against; read them all the same.
+      this.#isDistrusted = true;
+      this.#add(copyDamage(MANIFEST, null, 'MANIFEST_INVALID', error.message));
+      return undefined;
+    }
+  }
+
+  async #engine(manifest: ParsedManifest | undefined): Promise<Engine> {
+    if (this.#options.engine !== undefined) return this.#options.engine;
+    if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
+    const detected = await detectEngine(this.#env.fs, this.#folder);
+    if (detected !== undefined) return detected;
+    // A manifest can be held against the files even if nobody knows what is in them.
+    if (manifest !== undefined) return engineByName('files');
+    const isEmpty = (await this.#env.fs.list(this.#folder)).every(({ name }) => name === LIFECYCLE);
+    if (isEmpty)
+      throw new StillpointError('EMPTY_SOURCE', `${this.#folder} is empty`, { path: this.#folder });
+    throw new StillpointError(
+      'ENGINE_MISMATCH',
+      `${this.#folder} is not a data directory of any known engine`,
+      {
+        path: this.#folder,
+      },
+    );
+  }
+
+  async #listDirectory(engine: Engine): Promise<SizedPath[]> {
+    const files: SizedPath[] = [];
+    for (const path of await engine.listFiles(this.#env.fs, this.#folder)) {
+      const stat = await this.#env.fs.inspect(placeOf(this.#folder, path));
+      if (stat?.kind === 'file') files.push({ path, sizeBytes: stat.sizeBytes });
+      else if (stat !== undefined)
+        this.#add(copyDamage(path, null, 'NOT_A_FILE', `is a ${stat.kind}, not a regular file`));
+    }
+    return files;
+  }
+
+  async #compareTree(entries: readonly ManifestEntry[]): Promise<SizedPath[]> {
+    const { files, findings } = await compareTree(this.#env.fs, this.#folder, entries, this.#control);
+    for (const finding of findings) this.#add(finding);
+    return files;
+  }
+
+  async #readFiles(engine: Engine, files: readonly SizedPath[], live: boolean): Promise<void> {
+    const request = { root: this.#folder, engine, level: this.#level, live, control: this.#control };
+    if (!live) {
+      for (const [path, check] of await checkInBatches(this.#env, request, files))
+        this.#checks.set(path, check);
+      return;
+    }
+    // The owner of a live directory may delete a file meanwhile: then it is no longer part of the state.
+    for (const file of files) {
+      try {
+        const [check] = (await checkInBatches(this.#env, request, [file])).values();
+        this.#checks.set(file.path, check!);
+      } catch (error) {
+        if (!isGone(error) || (await engine.listFiles(this.#env.fs, this.#folder)).includes(file.path))
+          throw error;
+      }
+    }
+  }
+
+  #compareChecksums(entries: readonly ManifestEntry[]): void {
+    for (const entry of entries) {
+      const check = this.#checks.get(entry.path);
+      if (check === undefined || (check.crc32 === entry.crc32 && check.sizeBytes === entry.size)) continue;
+      if (check.sizeBytes !== entry.size) continue; // named already by its size
+      const message = `has CRC-32 ${hex(check.crc32)}; the manifest says ${hex(entry.crc32)}`;
+      this.#add(copyDamage(entry.path, null, 'FILE_CRC', message));
+    }
+  }
+
+  /** What the engine says of the content: damage of the source, unless the file is known to differ from it. */
+  #judgeContent(engine: Engine, live: boolean, counts: Counts): void {
+    if (this.#level === 'files') return;
+    const damagedCopies = new Set(
+      this.#findings.filter(({ severity }) => severity === 'error').map(({ path }) => path),
+    );
+    const add = (finding: Finding) => {
+      const verdict = damagedCopies.has(finding.path) ? 'copy-damaged' : 'source-damaged';
+      this.#add(finding.severity === 'error' ? { ...finding, verdict } : finding);
+    };
+    for (const check of this.#checks.values()) for (const finding of check.findings) add(finding);
+    const together = engine.checkTogether(this.#checks, { level: this.#level, live });
+    Object.assign(counts, together.counts);
+    for (const finding of together.findings) add(finding);
+  }
+
+  #addUp(): Counts {
+    const counts = noCounts();
+    for (const { counts: part, sizeBytes } of this.#checks.values()) {
+      counts.files++;
+      counts.bytes += sizeBytes;
+      counts.tables += part.tables ?? 0;
+      counts.blocks += part.blocks ?? 0;
+      counts.entries += part.entries ?? 0;
+      counts.wal_entries += part.wal_entries ?? 0;
+      counts.wal_last_lsn = part.wal_last_lsn ?? counts.wal_last_lsn;
+    }
+    return counts;
+  }
+
+  #report(engine: Engine, counts: Counts): Report {
+    if (this.#dropped > 0) {
+      const message = `${this.#dropped} further findings are not listed`;
+      this.#findings.push({ path: '', offset: null, code: 'FINDINGS_LIMIT', severity: 'warning', message });
+    }
+    const findings = this.#findings.sort(
+      (a, b) => comparePaths(a.path, b.path) || (a.offset ?? -1) - (b.offset ?? -1),
+    );
+    const verdicts = new Set(findings.map(({ verdict }) => verdict));
+    const verdict = verdicts.has('copy-damaged')
+      ? 'copy-damaged'
+      : verdicts.has('source-damaged')
+        ? 'source-damaged'
+        : 'faithful';
+    const ok = findings.every(({ severity }) => severity !== 'error');
+    return { ok, verdict, level: this.#level, engine: engine.name, steps: this.#steps, counts, findings };
+  }
+
+  #warn(path: string, code: string, message: string): void {
+    this.#add({ path, offset: null, code, severity: 'warning', message });
+  }
+
+  #add(finding: Finding): void {
+    if (this.#findings.length < FINDINGS_LIMIT) this.#findings.push(finding);
+    else this.#dropped++;
+  }
+}
+
+const isGone = (error: unknown): boolean =>
+  systemCode((error as StillpointError).cause ?? error) === 'ENOENT';
+const hex = (value: number): string => value.toString(16).padStart(8, '0');
+const round = (ms: number): number => Math.round(ms * 100) / 100;

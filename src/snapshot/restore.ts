@@ -1,0 +1,179 @@
+import { basename, dirname, join, resolve } from 'node:path';
+import { type Engine, MANIFEST } from '../engine/engine.ts';
+import { detectEngine, engineByName } from '../engine/index.ts';
+import type { Level, Report } from '../engine/report.ts';
+import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
+import type { RunControl } from '../env/worker-pool.ts';
+import { StillpointError, systemCode } from '../errors.ts';
+import { cloneSnapshot } from './clone.ts';
+import type { Environment } from './environment.ts';
+import { freeName, isSnapshotName, type Layout, partialFolder } from './layout.ts';
+import type { ParsedManifest } from './manifest.ts';
+import { compareTree, prove, readManifest } from './prove.ts';
+import { describeFindings } from './take.ts';
+
+/** A snapshot that may be restored from, and stays as it is until `release`: nobody can prune it meanwhile. */
+export interface RestoreSource {
+  readonly location: string;
+  readonly manifest: ParsedManifest;
+  readonly engine: Engine;
+  readonly bytes: number;
+  release(): Promise<void>;
+}
+
+/**
+ * Opens a snapshot for restoring and holds its names and sizes against its manifest. Changes nothing. Rejects with
+ * `RESTORE_INTEGRITY_MISMATCH` when it is damaged, empty or no snapshot at all, `ENGINE_MISMATCH` when another engine
+ * wrote it, `CONFLICT` when it is being deleted.
+ */
+export async function openSource(
+  env: Environment,
+  location: string,
+  control: RunControl,
+  wanted?: Engine,
+): Promise<RestoreSource> {
+  const path = join(location, MANIFEST);
+  const hasManifest = (await env.fs.inspect(path))?.kind === 'file';
+  if (!hasManifest) throw mismatch(location, 'it has no manifest, so it is not a snapshot');
+  const lock = await env.locks.tryAcquire(env.fs, path, 'shared');
+  if (lock === undefined)
+    throw new StillpointError('CONFLICT', `${location} is being deleted`, { path: location });
+  try {
+    const manifest = await readManifest(env.fs, location).catch((error) => {
+      throw error instanceof StillpointError ? mismatch(location, error.message, error) : error;
+    });
+    if (manifest === undefined || manifest.entries.length === 0)
+      throw mismatch(location, 'its manifest names no file');
+    const { findings } = await compareTree(env.fs, location, manifest.entries, control);
+    if (findings.length > 0) throw mismatch(location, describeFindings(findings));
+    const engine = await engineOf(env, location, manifest);
+    if (wanted !== undefined && engine.name !== wanted.name && wanted.name !== 'files') {
+      throw new StillpointError(
+        'ENGINE_MISMATCH',
+        `${location} was written by ${engine.name}, not by ${wanted.name}`,
+        {
+          path: location,
+        },
+      );
+    }
+    const bytes = manifest.entries.reduce((sum, { size }) => sum + size, 0);
+    return { location, manifest, engine, bytes, release: () => lock.release() };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function engineOf(env: Environment, location: string, manifest: ParsedManifest): Promise<Engine> {
+  if (manifest.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
+  const engine = await detectEngine(env.fs, location);
+  if (engine === undefined) throw mismatch(location, 'no known engine wrote what is in it');
+  return engine;
+}
+
+/**
+ * Copies a snapshot into `folder`, which must not exist, and proves the copy: checksums against the manifest while
+ * copying, then every file once more from the disk. Rejects with `RESTORE_INTEGRITY_MISMATCH`; what it wrote is the caller's to
+ * remove.
+ */
+export async function stage(
+  env: Environment,
+  source: RestoreSource,
+  folder: string,
+  level: Level,
+  control: RunControl,
+): Promise<Report> {
+  await checkSpace(env, source, dirname(folder));
+  await cloneSnapshot(env, source.location, folder, source.manifest.entries, control);
+  const { manifest, engine } = source;
+  const { report } = await prove(env, folder, { manifest, engine, level, control });
+  if (!report.ok) {
+    const errors = report.findings.filter(({ severity }) => severity === 'error');
+    throw mismatch(source.location, describeFindings(errors), undefined, {
+      findings: errors,
+      verdict: report.verdict,
+    });
+  }
+  return report;
+}
+
+async function checkSpace(env: Environment, source: RestoreSource, folder: string): Promise<void> {
+  await makeFolders(env.fs, folder);
+  // A sparse file takes less than its size: what the snapshot occupies is what the copy will.
+  let needed = 0;
+  for (const { path } of source.manifest.entries) {
+    needed += (await env.fs.inspect(join(source.location, path)))?.allocatedBytes ?? 0;
+  }
+  const free = await env.fs.freeBytes(folder);
+  if (needed > free) {
+    throw new StillpointError('NO_SPACE', `restoring needs ${needed} bytes, and ${free} are free`, {
+      path: folder,
+    });
+  }
+}
+
+/**
+ * Restores into a new folder. `into` must not exist or be empty (`TARGET_NOT_EMPTY`); it appears whole or not at all.
+ */
+export async function restoreInto(
+  env: Environment,
+  source: RestoreSource,
+  into: string,
+  level: Level,
+  control: RunControl,
+): Promise<Report> {
+  const { fs } = env;
+  const target = resolve(into);
+  const there = await fs.inspect(target);
+  if (there !== undefined && (there.kind !== 'folder' || (await fs.list(target)).length > 0)) {
+    throw new StillpointError('TARGET_NOT_EMPTY', `${into} exists and is not an empty folder`, {
+      path: into,
+    });
+  }
+  await makeFolders(fs, dirname(target));
+  const staged = partialFolder(dirname(target), `${basename(target)}-${env.newId()}`);
+  try {
+    const report = await stage(env, source, staged, level, control);
+    control.checkCancelled();
+    try {
+      await fs.rename(staged, target); // takes the place of an empty folder
+    } catch (cause) {
+      const code = systemCode(cause);
+      if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'EBUSY') throw cause;
+      const why = code === 'EBUSY' ? 'is a mount point; name a folder inside it' : 'was filled meanwhile';
+      throw new StillpointError('TARGET_NOT_EMPTY', `${into} ${why}`, { path: into, cause });
+    }
+    await fs.syncFolder(dirname(target));
+    return report;
+  } catch (error) {
+    await removeTree(fs, staged);
+    throw error;
+  }
+}
+
+/** A new undo folder's place: `restore-backup/ts-<seconds>`. */
+export async function newUndoFolder(env: Environment, layout: Layout): Promise<string> {
+  const names = new Set((await listIfPresent(env.fs, layout.undo)).map(({ name }) => name));
+  return join(layout.undo, freeName(env.clock.nowMs(), names));
+}
+
+/** The undo folders, by name. */
+export async function listUndoFolders(env: Environment, layout: Layout): Promise<string[]> {
+  const entries = await listIfPresent(env.fs, layout.undo);
+  return entries
+    .filter(({ name, kind }) => kind === 'folder' && isSnapshotName(name))
+    .map(({ name }) => name);
+}
+
+function mismatch(
+  location: string,
+  message: string,
+  cause?: unknown,
+  data?: Readonly<Record<string, unknown>>,
+): StillpointError {
+  return new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${location} cannot be restored: ${message}`, {
+    path: location,
+    ...(cause === undefined ? {} : { cause }),
+    ...(data === undefined ? {} : { data }),
+  });
+}

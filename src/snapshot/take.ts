@@ -1,0 +1,169 @@
+import { join } from 'node:path';
+import type { CapturePlan, Engine } from '../engine/engine.ts';
+import type { Finding, Level, Report } from '../engine/report.ts';
+import { makeFolders, removeTree } from '../env/io.ts';
+import type { RunControl } from '../env/worker-pool.ts';
+import { type ErrorCode, StillpointError } from '../errors.ts';
+import { type Capture, capture, type Mode } from './capture.ts';
+import { cloneSnapshot } from './clone.ts';
+import type { Environment } from './environment.ts';
+import { type Layout, partialFolder } from './layout.ts';
+import { latestName } from './list.ts';
+import type { Manifest } from './manifest.ts';
+import { type ReusableSnapshot, readReusable, writeProof } from './proofs.ts';
+import { prove, readManifest } from './prove.ts';
+import { mark, publish, seal } from './publish.ts';
+
+/** The steps of one snapshot in their order; `admit` and `checkpoint` come before and are the coordinator's. */
+export const PHASES = ['admit', 'checkpoint', 'capture', 'seal', 'prove', 'publish', 'mark'] as const;
+export type Phase = (typeof PHASES)[number];
+
+export interface TakeRequest {
+  readonly id: string;
+  readonly layout: Layout;
+  readonly engine: Engine;
+  /** Where it will be published: a folder directly below `parent`. */
+  readonly location: string;
+  /** `backup`, `archive` or `export` of the lifecycle folder. */
+  readonly parent: string;
+  readonly mode: Mode;
+  readonly level: Level;
+  readonly reuse: boolean;
+  readonly tool: string;
+  readonly control: RunControl;
+  /** What the checkpoint hook holds; undefined: plan from outside. */
+  readonly plan?: CapturePlan | undefined;
+  /** The last byte is captured: the host may go on as it likes. */
+  readonly onCaptured: () => Promise<void>;
+  /** The user's own check; runs on the sealed copy before it counts. */
+  readonly probe?: ((dir: string) => Promise<unknown>) | undefined;
+  readonly onPhase: (phase: Phase) => void;
+  readonly onPlanned: (files: number, bytes: number) => void;
+}
+
+export interface TakeResult {
+  readonly manifest: Manifest;
+  readonly report: Report;
+  readonly capture: Capture;
+}
+
+/**
+ * From capture to the latest marker. Whatever goes wrong, the partial folder is removed and the marker stays as it was.
+ * `COPY_DAMAGED` and `SOURCE_DAMAGED` carry the proof's findings as `data.findings`.
+ */
+export async function takeSnapshot(env: Environment, request: TakeRequest): Promise<TakeResult> {
+  const { fs } = env;
+  const { layout, parent, control } = request;
+  const partial = partialFolder(parent, request.id);
+  await makeFolders(fs, parent);
+  await fs.makeFolder(partial);
+  try {
+    const previous = await newestProven(env, layout);
+    request.onPhase('capture');
+    const captured = await capture(env, {
+      engine: request.engine,
+      dir: layout.dataDir,
+      into: partial,
+      mode: request.mode,
+      level: request.level,
+      plan: request.plan,
+      previous: request.reuse ? previous?.files : undefined,
+      control,
+      onPlanned: request.onPlanned,
+    });
+    await request.onCaptured();
+    request.onPhase('seal');
+    const manifest = describe(env, request, captured, previous);
+    await seal(fs, partial, manifest);
+    request.onPhase('prove');
+    const { engine, level } = request;
+    const proof = await prove(env, partial, { engine, level, control, known: captured.known });
+    refuseDamage(proof.report);
+    await runProbe(env, request, partial);
+    control.checkCancelled(); // the last moment: what is published stays
+    request.onPhase('publish');
+    await publish(fs, partial, request.location);
+    if (parent === layout.backup) {
+      const name = request.location.slice(parent.length + 1);
+      await writeProof(fs, layout, name, request.location, manifest, proof.checks, level, env.clock.nowMs());
+    }
+    request.onPhase('mark');
+    await mark(fs, parent, request.location.slice(parent.length + 1));
+    return { manifest, report: proof.report, capture: captured };
+  } catch (error) {
+    await removeTree(fs, partial);
+    throw error;
+  }
+}
+
+interface Newest {
+  readonly name: string;
+  readonly sequence: number;
+  readonly files: ReusableSnapshot | undefined;
+}
+
+/** The snapshot that `latest` names. One that does not read is no obstacle: everything is then copied anew. */
+async function newestProven(env: Environment, layout: Layout): Promise<Newest | undefined> {
+  const name = await latestName(env.fs, layout.backup);
+  if (name === undefined) return undefined;
+  const manifest = await readManifest(env.fs, join(layout.backup, name)).catch(() => undefined);
+  if (manifest?.snapshot === undefined) return { name, sequence: 0, files: undefined };
+  const files = await readReusable(env.fs, layout, name, manifest);
+  return { name, sequence: manifest.snapshot.sequence, files };
+}
+
+function describe(
+  env: Environment,
+  request: TakeRequest,
+  captured: Capture,
+  previous: Newest | undefined,
+): Manifest {
+  return {
+    version: 1,
+    entries: captured.entries,
+    snapshot: {
+      id: request.id,
+      sequence: (previous?.sequence ?? 0) + 1,
+      created_at_ms: env.clock.nowMs(),
+      engine: request.engine.name,
+      tool: request.tool,
+      ...(previous && { parent: previous.name }),
+      ...(captured.checkpoint && { checkpoint: captured.checkpoint }),
+      total_bytes: captured.entries.reduce((sum, { size }) => sum + size, 0),
+    },
+  };
+}
+
+function refuseDamage(report: Report): void {
+  if (report.ok) return;
+  const errors = report.findings.filter(({ severity }) => severity === 'error');
+  const code: ErrorCode = report.verdict === 'source-damaged' ? 'SOURCE_DAMAGED' : 'COPY_DAMAGED';
+  const what = code === 'SOURCE_DAMAGED' ? 'the database itself is damaged' : 'the copy is not what was read';
+  throw new StillpointError(code, `${what}: ${describeFindings(errors)}`, {
+    ...(errors[0] && { path: errors[0].path }),
+    data: { findings: errors, verdict: report.verdict },
+  });
+}
+
+/** The probe may open the copy with the real engine, which may write: it gets a clone, and the clone goes. */
+async function runProbe(env: Environment, request: TakeRequest, partial: string): Promise<void> {
+  if (request.probe === undefined) return;
+  const manifest = await readManifest(env.fs, partial);
+  const clone = partialFolder(request.parent, `probe-${request.id}`);
+  try {
+    await cloneSnapshot(env, partial, clone, manifest!.entries, request.control);
+    await request.probe(clone);
+  } catch (cause) {
+    if (request.control.isCancelled) request.control.checkCancelled();
+    const message = `the probe refused the copy: ${cause instanceof Error ? cause.message : String(cause)}`;
+    throw new StillpointError('HOOK_FAILED', message, { cause });
+  } finally {
+    await removeTree(env.fs, clone);
+  }
+}
+
+/** The first few findings in one line. */
+export function describeFindings(findings: readonly Finding[]): string {
+  const shown = findings.slice(0, 3).map(({ path, message }) => `${path}: ${message}`);
+  return shown.join('; ') + (findings.length > 3 ? `; and ${findings.length - 3} more` : '');
+}

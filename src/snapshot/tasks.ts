@@ -1,0 +1,35 @@
+import type { FileCheck, FileCheckRequest } from '../engine/engine.ts';
+import { engineByName } from '../engine/index.ts';
+import { checkPlainFile } from '../engine/plain.ts';
+import type { FileSystem } from '../env/file-system.ts';
+import { withFile } from '../env/io.ts';
+import type { TaskRun } from '../env/worker-pool.ts';
+import { type CopyJob, copyFiles } from './copy.ts';
+import { placeOf } from './layout.ts';
+
+export interface CheckFilesArgs {
+  /** The folder that the paths are relative to. */
+  readonly root: string;
+  readonly engine: string;
+  readonly files: readonly FileCheckRequest[];
+}
+
+async function checkFiles(fs: FileSystem, args: CheckFilesArgs, run: TaskRun): Promise<FileCheck[]> {
+  const engine = engineByName(args.engine);
+  const checks: FileCheck[] = [];
+  for (const request of args.files) {
+    const check = await withFile(fs, placeOf(args.root, request.path), 'read', (file) =>
+      request.level === 'files' ? checkPlainFile(file, run) : engine.checkFile(file, request, run),
+    );
+    checks.push(check);
+  }
+  return checks;
+}
+
+/** What runs in worker threads: all work that grows with the bytes. */
+export const TASKS = {
+  copyFiles: (fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun) => copyFiles(fs, jobs, run),
+  checkFiles,
+};
+
+export type Tasks = typeof TASKS;
