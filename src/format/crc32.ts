@@ -1,12 +1,12 @@
 import * as zlib from 'node:zlib';
-import { buf as crc32InScript } from 'crc-32';
+import crcInScript from 'crc-32';
 
 /** CRC-32 (IEEE, as in zlib) of `bytes`, continuing from `seed`, the CRC of what stands before them. */
 export const crc32: (bytes: Uint8Array, seed?: number) => number =
   // Node has its own from 20.15; the import as a namespace keeps an older one, or another runtime, from failing to load.
   typeof zlib.crc32 === 'function'
     ? (bytes, seed = 0) => zlib.crc32(bytes, seed)
-    : (bytes, seed = 0) => crc32InScript(bytes, seed) >>> 0;
+    : (bytes, seed = 0) => crcInScript.buf(bytes, seed) >>> 0;
 
 /**
  * CRC-32 of A followed by B from their CRCs and the length of B alone.
