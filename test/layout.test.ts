@@ -1,0 +1,96 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
+import { expect, test } from 'vitest';
+
+// The rules of the house, read from the sources themselves: which room may use which, and who may touch the world.
+
+const SRC = resolve(import.meta.dirname, '../src');
+const ROOMS = ['format', 'engine', 'snapshot', 'coordinator', 'server', 'cli'];
+const MAX_LINES = 400;
+
+const sources = readdirSync(SRC, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.d.ts'))
+  .map((entry) => {
+    const file = join(entry.parentPath, entry.name);
+    const path = relative(SRC, file).replaceAll('\\', '/');
+    return { file, path, room: path.includes('/') ? path.split('/')[0]! : '', text: readFileSync(file, 'utf8') };
+  });
+
+function importsOf({ file, text }: (typeof sources)[number]): { specifier: string; room: string | undefined }[] {
+  const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1]!);
+  return specifiers.map((specifier) => {
+    if (!specifier.startsWith('.')) return { specifier, room: undefined };
+    const target = relative(SRC, resolve(file, '..', specifier)).replaceAll('\\', '/');
+    return { specifier, room: target.includes('/') ? target.split('/')[0]! : target };
+  });
+}
+
+function offenders(find: (source: (typeof sources)[number]) => (string | undefined)[]): string[] {
+  return sources.flatMap((source) =>
+    find(source)
+      .filter((problem) => problem !== undefined)
+      .map((problem) => `${source.path}: ${problem}`),
+  );
+}
+
+test('there are sources in every room', () => {
+  for (const room of [...ROOMS, 'env']) expect(sources.some((source) => source.room === room), room).toBe(true);
+});
+
+test('imports go down only', () => {
+  const allowed = (from: string, to: string): boolean => {
+    if (from === to || to === 'errors.ts') return true;
+    if (from === 'env' || from === 'format') return false;
+    return to === 'env' || ROOMS.indexOf(to) < ROOMS.indexOf(from);
+  };
+  const problems = offenders((source) => {
+    if (source.path === 'errors.ts') return importsOf(source).map(({ specifier }) => `imports ${specifier}`);
+    if (source.path === 'index.ts') return [];
+    return importsOf(source).map(({ specifier, room }) =>
+      room === undefined || allowed(source.room, room) ? undefined : `imports ${specifier}`,
+    );
+  });
+  expect(problems).toEqual([]);
+});
+
+test('every local import names its file in full', () => {
+  const problems = offenders((source) =>
+    importsOf(source).map(({ specifier }) =>
+      specifier.startsWith('.') && !specifier.endsWith('.ts') ? `imports ${specifier}` : undefined,
+    ),
+  );
+  expect(problems).toEqual([]);
+});
+
+const WORLD = [
+  { what: /from '(node:)?fs(\/promises)?'|from 'fs-extra'|from 'fs-native-extensions'/, except: ['env'] },
+  { what: /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(|\bMath\.random\(|\brandomUUID\(/, except: ['env'] },
+  { what: /\bset(Timeout|Interval|Immediate)\(/, except: ['env'] },
+  { what: /\bprocess\.(?!versions)/, except: ['env', 'cli'] },
+  { what: /\bthrow new Error\(/, except: [] },
+  { what: /\bconsole\./, except: [] },
+];
+
+test('only env touches disk, clock, chance and process', () => {
+  const problems = offenders((source) =>
+    WORLD.flatMap(({ what, except }) => {
+      if (except.includes(source.room)) return [];
+      const code = source.text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
+      return what.exec(code)?.[0];
+    }),
+  );
+  expect(problems).toEqual([]);
+});
+
+test('no file holds two things', () => {
+  const problems = offenders(({ text }) => {
+    const lines = text.split('\n').length - 1;
+    return [lines > MAX_LINES ? `has ${lines} lines` : undefined];
+  });
+  expect(problems).toEqual([]);
+});
+
+test('no module is called by a word that says nothing', () => {
+  const vague = /(^|[/-])(manager|helpers?|utils?|service|handler|common|misc)s?(\.ts$|\/|-)/;
+  expect(sources.map(({ path }) => path).filter((path) => vague.test(path))).toEqual([]);
+});
