@@ -1,0 +1,25 @@
+import type { OpenFile } from '../../env/file-system.ts';
+import type { TaskRun } from '../../env/worker-pool.ts';
+import { parseCurrent } from '../../format/leveldb/file-name.ts';
+import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import type { CurrentFacts } from './facts.ts';
+import { Findings } from './findings.ts';
+import { streamFile } from './stream.ts';
+
+const LONGEST_BYTES = 64;
+
+export async function checkCurrent(
+  file: OpenFile,
+  { path }: FileCheckRequest,
+  run: TaskRun,
+): Promise<FileCheck> {
+  const findings = new Findings(path);
+  let content = Buffer.alloc(0);
+  const read = await streamFile(file, run, (piece) => {
+    content = Buffer.concat([content, piece.subarray(0, LONGEST_BYTES - content.length)]);
+  });
+  const manifest = read.sizeBytes > LONGEST_BYTES ? undefined : parseCurrent(content);
+  if (manifest === undefined) findings.error('LEVELDB_CURRENT', 0, 'names no MANIFEST');
+  const facts: CurrentFacts = { kind: 'current', manifest: manifest ?? null };
+  return { ...read, findings: findings.list, counts: {}, facts };
+}

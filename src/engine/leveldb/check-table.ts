@@ -1,0 +1,160 @@
+import type { OpenFile } from '../../env/file-system.ts';
+import type { TaskRun } from '../../env/worker-pool.ts';
+import { BlockCursor } from '../../format/leveldb/block.ts';
+import { compareInternalKeys, TAG_BYTES, TYPE_VALUE } from '../../format/leveldb/internal-key.ts';
+import { checkSeal } from '../../format/leveldb/table.ts';
+import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import { BlockCutter } from './block-cutter.ts';
+import { keyIdentity, type TableFacts } from './facts.ts';
+import { Findings } from './findings.ts';
+import { streamFile } from './stream.ts';
+import { contentOf, readTableFrame, type TableFrame } from './table-frame.ts';
+import { layoutOf, type Region } from './table-layout.ts';
+
+/**
+ * A sorted table. Level `open`: footer, index, metaindex, filter, and that the blocks cover the file. Level `full`:
+ * every block's checksum, and every entry against its neighbours, the index and the filter.
+ */
+export async function checkTable(
+  file: OpenFile,
+  request: FileCheckRequest,
+  run: TaskRun,
+): Promise<FileCheck> {
+  const findings = new Findings(request.path);
+  const order = new Findings(request.path);
+  const { sizeBytes } = await file.stat();
+  const frame = await readTableFrame(file, sizeBytes, findings);
+  if (frame === undefined) {
+    const read = await streamFile(file, run, () => {});
+    return { ...read, findings: findings.list, counts: { tables: 1 } };
+  }
+  const blocks = new BlockChecks(frame, request.level === 'full', findings, order);
+  const layout = layoutOf(frame, sizeBytes, findings, order);
+  const cutter = new BlockCutter(layout, (region, sealed) => blocks.check(region, sealed));
+  const read = await streamFile(file, run, (piece) => cutter.push(piece));
+  return {
+    ...read,
+    findings: findings.list,
+    counts: { tables: 1, blocks: blocks.count, entries: blocks.entries },
+    facts: blocks.facts(),
+  };
+}
+
+class BlockChecks {
+  count = 0; // data blocks
+  entries = 0;
+  readonly #frame: TableFrame;
+  readonly #withEntries: boolean;
+  readonly #findings: Findings;
+  readonly #order: Findings;
+  #smallest: Buffer | undefined;
+  #largest: Buffer | undefined;
+  #isWhole: boolean;
+  // The largest sequence in two parts of 24 and 32 bits: a bigint for every entry would be the slowest part of all.
+  #maxHigh = 0;
+  #maxLow = 0;
+
+  constructor(frame: TableFrame, withEntries: boolean, findings: Findings, order: Findings) {
+    this.#frame = frame;
+    this.#withEntries = withEntries;
+    this.#findings = findings;
+    this.#order = order;
+    this.#isWhole = withEntries && frame.index !== undefined;
+  }
+
+  check(region: Region, sealed: Buffer): void {
+    const { name, offset, bounds } = region;
+    if (bounds !== undefined) this.count++;
+    if (bounds !== undefined && !this.#withEntries) return;
+    const broken = checkSeal(sealed);
+    if (broken !== undefined) {
+      this.#findings.error('LEVELDB_BLOCK_CHECKSUM', offset, `${name} block: ${broken}`);
+      this.#isWhole = false;
+      return;
+    }
+    if (bounds === undefined) return; // what the frame has read already
+    const content = contentOf(sealed, offset, name, this.#findings);
+    if (content === undefined) this.#isWhole = false;
+    else this.#checkEntries(region, content);
+  }
+
+  #checkEntries({ offset, bounds }: Region, content: Buffer): void {
+    const cursor = new BlockCursor(content);
+    const { filter } = this.#frame;
+    let isFirst = true;
+    while (cursor.next()) {
+      const { key, keyLength } = cursor;
+      const userEnd = keyLength - TAG_BYTES;
+      if (userEnd < 0) {
+        this.#bad('LEVELDB_ENTRY', offset, cursor, 'a key without a tag');
+        this.#isWhole = false;
+        return;
+      }
+      this.entries++;
+      this.#noteTag(cursor, offset);
+      if (isFirst) {
+        isFirst = false;
+        this.#smallest ??= cursor.copyKey();
+        const after = bounds!.after;
+        if (after !== undefined && compareInternalKeys(after, key, after.length, keyLength) >= 0) {
+          this.#bad(
+            'LEVELDB_TABLE_INDEX',
+            offset,
+            cursor,
+            'not behind the index key of the block before',
+            true,
+          );
+        }
+      } else if (compareInternalKeys(cursor.previous, key, cursor.previousLength, keyLength) >= 0) {
+        this.#bad('LEVELDB_ENTRY_ORDER', offset, cursor, 'a key that is not behind the one before', true);
+      }
+      if (filter !== undefined && !filter.mayContain(offset, key, userEnd)) {
+        this.#bad('LEVELDB_FILTER_DENIES', offset, cursor, 'the filter denies a key that is here');
+      }
+    }
+    if (cursor.problem !== undefined) {
+      this.#findings.error('LEVELDB_BLOCK_CONTENT', offset, `data block: ${cursor.problem}`);
+      this.#isWhole = false;
+      return;
+    }
+    if (isFirst) {
+      this.#findings.error('LEVELDB_BLOCK_CONTENT', offset, 'data block: without an entry');
+      return;
+    }
+    this.#largest = cursor.copyKey();
+    if (compareInternalKeys(this.#largest, bounds!.upTo) > 0) {
+      this.#bad('LEVELDB_TABLE_INDEX', offset, cursor, 'behind the index key of its block', true);
+    }
+  }
+
+  #noteTag({ key, keyLength, offset }: BlockCursor, blockOffset: number): void {
+    const tagAt = keyLength - TAG_BYTES;
+    const type = key[tagAt]!;
+    if (type > TYPE_VALUE) {
+      this.#findings.error('LEVELDB_ENTRY', blockOffset, `type ${type} at byte ${offset} of the block`);
+    }
+    const low = key[tagAt + 1]! | (key[tagAt + 2]! << 8) | (key[tagAt + 3]! << 16);
+    const high = key.readUInt32LE(tagAt + 4);
+    if (high > this.#maxHigh || (high === this.#maxHigh && low > this.#maxLow)) {
+      this.#maxHigh = high;
+      this.#maxLow = low;
+    }
+  }
+
+  #bad(code: string, offset: number, cursor: BlockCursor, message: string, isOrder = false): void {
+    const findings = isOrder ? this.#order : this.#findings;
+    findings.error(code, offset, `${message} (byte ${cursor.offset} of the block)`);
+  }
+
+  facts(): TableFacts {
+    const identity = (key: Buffer | undefined): string | null =>
+      this.#isWhole && key !== undefined ? keyIdentity(key) : null;
+    return {
+      kind: 'table',
+      smallest: identity(this.#smallest),
+      largest: identity(this.#largest),
+      maxSequence: String((BigInt(this.#maxHigh) << 24n) | BigInt(this.#maxLow)),
+      order: this.#order.list,
+    };
+  }
+}

@@ -1,0 +1,51 @@
+import { join } from 'node:path';
+import type { FileSystem } from '../../env/file-system.ts';
+import { readSmallFile } from '../../env/io.ts';
+import { StillpointError } from '../../errors.ts';
+import { CURRENT, type NumberedFile, parseCurrent, parseFileName } from '../../format/leveldb/file-name.ts';
+
+const CURRENT_LIMIT_BYTES = 1024;
+
+// RocksDB keeps the same names and another content.
+const ROCKSDB = /^(IDENTITY|OPTIONS-\d+)$/;
+
+/** Whether names in `dir` are those of a LevelDB database. */
+export async function detect(fs: FileSystem, dir: string): Promise<boolean> {
+  const names = (await fs.list(dir)).filter(({ kind }) => kind === 'file').map(({ name }) => name);
+  const hasManifest = names.some((name) => parseFileName(name)?.kind === 'manifest');
+  return hasManifest && names.includes(CURRENT) && !names.some((name) => ROCKSDB.test(name));
+}
+
+/** The names of all files that are part of the state or were: never `LOCK`, `LOG` or what is temporary. */
+export async function listFiles(fs: FileSystem, dir: string): Promise<string[]> {
+  const files: string[] = [];
+  for (const { name, kind } of await fs.list(dir)) {
+    if (name !== CURRENT && parseFileName(name) === undefined) continue;
+    if (kind !== 'file') throw notRegular(dir, name);
+    files.push(name);
+  }
+  return files.sort();
+}
+
+/** The numbers of the logs that one look at the folder shows. A look can miss a file that exists all the while. */
+export async function listLogs(fs: FileSystem, dir: string): Promise<number[]> {
+  const numbers: number[] = [];
+  for (const { name, kind } of await fs.list(dir)) {
+    const file: NumberedFile | undefined = parseFileName(name);
+    if (file?.kind !== 'log') continue;
+    if (kind !== 'file') throw notRegular(dir, name);
+    numbers.push(file.number);
+  }
+  return numbers;
+}
+
+/** The name of the MANIFEST in use; undefined when `CURRENT` is absent or names none. */
+export async function readCurrent(fs: FileSystem, dir: string): Promise<string | undefined> {
+  const content = await readSmallFile(fs, join(dir, CURRENT), CURRENT_LIMIT_BYTES);
+  return content && parseCurrent(content);
+}
+
+const notRegular = (dir: string, name: string): StillpointError =>
+  new StillpointError('UNSUPPORTED_FILE', `${join(dir, name)} is not a regular file`, {
+    path: join(dir, name),
+  });

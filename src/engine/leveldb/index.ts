@@ -1,0 +1,73 @@
+import type { OpenFile } from '../../env/file-system.ts';
+import type { TaskRun } from '../../env/worker-pool.ts';
+import { CURRENT, LOCK, parseFileName } from '../../format/leveldb/file-name.ts';
+import type { Engine, FileCheck, FileCheckRequest } from '../engine.ts';
+import { checkPlainFile } from '../plain.ts';
+import { checkCurrent } from './check-current.ts';
+import { checkLog } from './check-log.ts';
+import { checkManifest } from './check-manifest.ts';
+import { checkTable } from './check-table.ts';
+import { detect, listFiles } from './directory.ts';
+import { planFromOutside } from './plan.ts';
+import { checkTogether } from './together.ts';
+import { attachWriteGate } from './write-gate.ts';
+
+export interface LeveldbOptions {
+  /**
+   * The open database (`ClassicLevel` or another `abstract-level` over LevelDB), if it lives in this process. Its writes
+   * are then held back while the files are looked at, some milliseconds, so that a snapshot holds every write that was
+   * acknowledged when it was taken and none that was not. Writes that began before this call are not waited for.
+   * Default: none; then a write that is under way may or may not be in the snapshot.
+   */
+  readonly database?: object;
+  /**
+   * How often an instant without change is looked for before the logs are taken first and the tables after them, which
+   * always ends. Default 24.
+   */
+  readonly windowRounds?: number;
+}
+
+export interface LeveldbEngine extends Engine {
+  /** Takes the gate off the database given as `database`. */
+  detach(): void;
+}
+
+const WINDOW_ROUNDS = 24;
+
+/** LevelDB, as written by `classic-level` and Google's LevelDB up to 1.23. `TypeError` for an unusable option. */
+export function createLeveldbEngine(options: LeveldbOptions = {}): LeveldbEngine {
+  const { database, windowRounds = WINDOW_ROUNDS } = options;
+  if (!Number.isInteger(windowRounds) || windowRounds < 0) {
+    throw new TypeError('`windowRounds` must be a whole number, 0 or more');
+  }
+  const gate = database === undefined ? undefined : attachWriteGate(database);
+  return {
+    name: 'leveldb',
+    // Only ever opened from another process: closing any descriptor on it would release the lock of the one that has it.
+    lockFile: LOCK,
+    hasImmutableFiles: true,
+    detect,
+    listFiles,
+    plan: (context) => planFromOutside(context, { gate, windowRounds }),
+    checkFile,
+    checkTogether,
+    detach: () => gate?.detach(),
+  };
+}
+
+export const leveldbEngine: Engine = createLeveldbEngine();
+
+function checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
+  if (request.level === 'files') return checkPlainFile(file, run);
+  if (request.path === CURRENT) return checkCurrent(file, request, run);
+  switch (parseFileName(request.path)?.kind) {
+    case 'log':
+      return checkLog(file, request, run);
+    case 'manifest':
+      return checkManifest(file, request, run);
+    case 'table':
+      return checkTable(file, request, run);
+    default:
+      return checkPlainFile(file, run);
+  }
+}

@@ -1,0 +1,243 @@
+import { join } from 'node:path';
+import { systemClock } from '../../env/clock.ts';
+import { StillpointError } from '../../errors.ts';
+import { CURRENT, encodeCurrent, logName, tableNames } from '../../format/leveldb/file-name.ts';
+import type { TableEntry } from '../../format/leveldb/version-edit.ts';
+import type { CaptureItem, CapturePlan, PlanContext } from '../engine.ts';
+import { detect, readCurrent } from './directory.ts';
+import { cutLog } from './log-cut.ts';
+import { ManifestFollower } from './manifest-follower.ts';
+import { OpenLogs } from './open-logs.ts';
+import type { WriteGate } from './write-gate.ts';
+
+export interface PlanOptions {
+  readonly gate?: WriteGate | undefined;
+  /** How often an instant without change is looked for before the way that always ends is taken. */
+  readonly windowRounds: number;
+}
+
+const FALLBACK_ROUNDS = 256;
+/** A problem that shows this often in a row without anything changing is no race but damage. */
+const LASTING = 4;
+const PINS_AT_ONCE = 16;
+
+/** Why a round came to nothing. */
+interface Setback {
+  readonly reason: string;
+  /** Not explained by writing that goes on, if it stays. */
+  readonly isSuspicious?: boolean;
+}
+
+/**
+ * One state of a database that somebody may be writing to, found without its help.
+ *
+ * Looks for an instant in which no edit was made: all files that the MANIFEST names are pinned, the logs are open and
+ * their sizes taken, from the newest to the oldest, and after that CURRENT and the MANIFEST are what they were. Then no
+ * needed log was deleted and no table set changed meanwhile, so the files are those of one instant. Where edits come faster
+ * than that, the logs are taken first and the tables after them: the tables then hold what the logs held, or more.
+ */
+export async function planFromOutside(context: PlanContext, options: PlanOptions): Promise<CapturePlan> {
+  const { fs, dir } = context;
+  if (!(await detect(fs, dir))) {
+    throw new StillpointError('ENGINE_MISMATCH', `${dir} holds no LevelDB database`, { path: dir });
+  }
+  await checkGate(context, options.gate);
+  const planning = new Planning(context, options);
+  try {
+    return await planning.run();
+  } catch (error) {
+    await planning.dispose();
+    throw error;
+  }
+}
+
+async function checkGate({ fs, dir }: PlanContext, gate: WriteGate | undefined): Promise<void> {
+  if (gate?.location === undefined || (await fs.realPath(gate.location)) === dir) return;
+  throw new StillpointError('INVALID_REQUEST', `the database is in ${gate.location} and not in ${dir}`, {
+    path: dir,
+  });
+}
+
+class Planning {
+  readonly #context: PlanContext;
+  readonly #options: PlanOptions;
+  readonly #logs: OpenLogs;
+  readonly #pinned = new Map<number, string>();
+  readonly #reasons: string[] = [];
+  #manifest: ManifestFollower | undefined;
+  #windowBegan = 0;
+  #windowMs = 0;
+  #lasting = 0;
+
+  constructor(context: PlanContext, options: PlanOptions) {
+    this.#context = context;
+    this.#options = options;
+    this.#logs = new OpenLogs(context.fs, context.dir);
+  }
+
+  async run(): Promise<CapturePlan> {
+    for (let round = 0; round < this.#options.windowRounds; round++) {
+      if (this.#isSettled(await this.#tryWindow())) return this.#makePlan('window');
+    }
+    const open = await this.#options.gate?.close();
+    try {
+      for (let round = 0; round < FALLBACK_ROUNDS; round++) {
+        if (this.#isSettled(await this.#tryLogsFirst())) return await this.#makePlan('logs-first');
+      }
+    } finally {
+      open?.();
+    }
+    throw this.#gaveUp();
+  }
+
+  async dispose(): Promise<void> {
+    await this.#logs.close();
+    await this.#manifest?.close();
+    this.#manifest = undefined;
+  }
+
+  #isSettled(setback: Setback | undefined): boolean {
+    if (setback === undefined) return true;
+    this.#context.checkCancelled();
+    const isSame = setback.reason === this.#reasons.at(-1);
+    this.#lasting = setback.isSuspicious ? (isSame ? this.#lasting + 1 : 1) : 0;
+    this.#reasons.push(setback.reason);
+    if (this.#lasting >= LASTING) {
+      throw new StillpointError('SOURCE_DAMAGED', `${this.#context.dir}: ${setback.reason}`, {
+        path: this.#context.dir,
+        data: { reasons: this.#reasons },
+      });
+    }
+    return false;
+  }
+
+  async #tryWindow(): Promise<Setback | undefined> {
+    let setback = await this.#readAndPin();
+    if (setback !== undefined) return setback;
+    const open = await this.#options.gate?.close();
+    try {
+      // What was under way when the gate closed may have made edits.
+      if (open !== undefined) setback = await this.#readAndPin();
+      if (setback !== undefined) return setback;
+      const manifest = this.#manifest!;
+      const missed = await this.#logs.open(manifest.version);
+      if (missed !== undefined) return { reason: missed };
+      if ((await readCurrent(this.#context.fs, this.#context.dir)) !== manifest.name) {
+        return { reason: `${CURRENT} was replaced` };
+      }
+      if (await manifest.hasMore()) return { reason: `${manifest.name} got another edit` };
+      this.#windowMs = systemClock.monotonicMs() - this.#windowBegan;
+      return undefined;
+    } finally {
+      open?.();
+    }
+  }
+
+  /** Brings what is known of the MANIFEST up to date and pins the tables that it names. */
+  async #readAndPin(): Promise<Setback | undefined> {
+    const setback = await this.#readManifest();
+    if (setback !== undefined) return setback;
+    const missing = this.#manifest!.version.tables.filter(({ number }) => !this.#pinned.has(number));
+    let gone: TableEntry | undefined;
+    for (let at = 0; at < missing.length && gone === undefined; at += PINS_AT_ONCE) {
+      this.#context.checkCancelled();
+      const some = missing.slice(at, at + PINS_AT_ONCE);
+      const arePinned = await Promise.all(some.map((table) => this.#pin(table.number)));
+      gone = some.find((_, index) => !arePinned[index]);
+    }
+    if (gone === undefined) return undefined;
+    return { reason: `${tableNames(gone.number)[0]} is gone`, isSuspicious: true };
+  }
+
+  async #pin(number: number): Promise<boolean> {
+    for (const name of tableNames(number)) {
+      if (!(await this.#context.pin(name))) continue;
+      this.#pinned.set(number, name);
+      return true;
+    }
+    return false;
+  }
+
+  async #readManifest(): Promise<Setback | undefined> {
+    const { fs, dir } = this.#context;
+    const name = await readCurrent(fs, dir);
+    if (name === undefined) return { reason: `${CURRENT} names no MANIFEST`, isSuspicious: true };
+    if (this.#manifest === undefined || !(await this.#isSameFile(name, this.#manifest))) {
+      await this.#manifest?.close();
+      this.#manifest = await ManifestFollower.open(fs, dir, name);
+      if (this.#manifest === undefined) return { reason: `${name} is gone`, isSuspicious: true };
+    }
+    this.#windowBegan = systemClock.monotonicMs();
+    const damage = await this.#manifest.readOn();
+    if (damage !== undefined) return { reason: damage, isSuspicious: true };
+    const missing = this.#manifest.version.missingFields;
+    if (missing.length > 0) return { reason: `${name} has no ${missing.join(', ')}`, isSuspicious: true };
+    return undefined;
+  }
+
+  async #isSameFile(name: string, manifest: ManifestFollower): Promise<boolean> {
+    if (name !== manifest.name) return false;
+    const { fs, dir } = this.#context;
+    const [now, open] = [await fs.inspect(join(dir, name)), await manifest.file.stat()];
+    return now !== undefined && now.ino === open.ino && now.dev === open.dev;
+  }
+
+  async #tryLogsFirst(): Promise<Setback | undefined> {
+    if (!this.#logs.areTaken) {
+      const setback = await this.#readManifest();
+      if (setback !== undefined) return setback;
+      const missed = await this.#logs.open(this.#manifest!.version);
+      if (missed !== undefined) return { reason: missed };
+    }
+    return this.#readAndPin();
+  }
+
+  async #makePlan(way: 'window' | 'logs-first'): Promise<CapturePlan> {
+    const manifest = this.#manifest!;
+    const { version } = manifest;
+    const items: CaptureItem[] = version.tables.map(({ number, sizeBytes }) => ({
+      kind: 'immutable',
+      path: this.#pinned.get(number)!,
+      sizeBytes,
+    }));
+    let reached = version.lastSequence!;
+    for (const { number, file, sizeBytes } of await this.#logs.keepNeeded(version)) {
+      const cut = await cutLog(file, sizeBytes);
+      items.push(prefix(logName(number), cut.sizeBytes, file));
+      if (cut.lastSequence !== undefined && cut.lastSequence > reached) reached = cut.lastSequence;
+    }
+    const log = version.logNumber!;
+    if (way === 'logs-first' && log > this.#logs.newest) {
+      // The log begins after the moment whose writes the tables hold: none of it belongs to this state.
+      items.push({ kind: 'bytes', path: logName(log), bytes: new Uint8Array() });
+    }
+    items.push(prefix(manifest.name, manifest.end, manifest.file));
+    items.push({ kind: 'bytes', path: CURRENT, bytes: encodeCurrent(manifest.name) });
+    return {
+      items,
+      checkpoint: { lsn: String(reached) },
+      rounds: {
+        count: this.#reasons.length + 1,
+        windowMs: this.#windowMs,
+        reasons: this.#reasons,
+        way,
+      },
+      dispose: () => this.dispose(),
+    };
+  }
+
+  #gaveUp(): StillpointError {
+    const { dir } = this.#context;
+    const reasons = this.#reasons;
+    return new StillpointError(
+      'SOURCE_CHANGING',
+      `${dir} kept changing in ${reasons.length} rounds: ${[...new Set(reasons)].slice(0, 10).join('; ')}`,
+      { path: dir, data: { reasons } },
+    );
+  }
+}
+
+function prefix(path: string, sizeBytes: number, source: ManifestFollower['file']): CaptureItem {
+  const extents = sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }];
+  return { kind: 'image', path, sizeBytes, extents, patches: [], source };
+}

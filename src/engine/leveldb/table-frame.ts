@@ -1,0 +1,134 @@
+import type { OpenFile } from '../../env/file-system.ts';
+import { readExactly } from '../../env/io.ts';
+import { BlockCursor } from '../../format/leveldb/block.ts';
+import { BLOOM_POLICY, FilterBlock } from '../../format/leveldb/filter.ts';
+import {
+  type BlockHandle,
+  checkSeal,
+  decodeFooter,
+  decodeHandle,
+  FOOTER_BYTES,
+  TRAILER_BYTES,
+  unpackBlock,
+} from '../../format/leveldb/table.ts';
+import type { Findings } from './findings.ts';
+
+/** What must be known of a table before its data blocks are read: the blocks behind them and the footer. */
+export interface TableFrame {
+  /** Content of the index block; undefined when it could not be read. */
+  readonly index: Buffer | undefined;
+  readonly filter: FilterBlock | undefined;
+  /** Whether every block is known: where the index or the metaindex is unreadable, gaps say nothing. */
+  readonly isComplete: boolean;
+  /** All blocks that are no data blocks, in file order. */
+  readonly others: readonly NamedBlock[];
+}
+
+export interface NamedBlock extends BlockHandle {
+  readonly name: string;
+}
+
+const FILTER_PREFIX = 'filter.';
+
+/** Reads footer, index, metaindex and filter. Undefined when there is no footer to begin with. */
+export async function readTableFrame(
+  file: OpenFile,
+  sizeBytes: number,
+  findings: Findings,
+): Promise<TableFrame | undefined> {
+  if (sizeBytes < FOOTER_BYTES) {
+    findings.error('LEVELDB_TABLE_FOOTER', 0, `${sizeBytes} bytes are too few for a table`);
+    return undefined;
+  }
+  const footerAt = sizeBytes - FOOTER_BYTES;
+  const footer = decodeFooter(await readExactly(file, footerAt, FOOTER_BYTES));
+  if (typeof footer === 'string') {
+    findings.error('LEVELDB_TABLE_FOOTER', footerAt, footer);
+    return undefined;
+  }
+  const read = (block: NamedBlock): Promise<Buffer | undefined> => readBlock(file, block, footerAt, findings);
+  const others: NamedBlock[] = [
+    { name: 'metaindex', ...footer.metaindex },
+    { name: 'index', ...footer.index },
+  ];
+  let filter: FilterBlock | undefined;
+  const metaindex = await read(others[0]!);
+  for (const block of metaindex === undefined ? [] : namedBlocks(metaindex, footer.metaindex, findings)) {
+    others.push(block);
+    if (block.name === FILTER_PREFIX + BLOOM_POLICY) {
+      filter = await readFilter(block, await read(block), findings);
+    } else {
+      findings.warning(
+        'LEVELDB_TABLE_META',
+        block.offset,
+        `the content of "${block.name}" is not known here`,
+      );
+    }
+  }
+  const index = await read(others[1]!);
+  const isComplete = index !== undefined && metaindex !== undefined;
+  return { index, filter, isComplete, others: others.sort((a, b) => a.offset - b.offset) };
+}
+
+async function readBlock(
+  file: OpenFile,
+  block: NamedBlock,
+  limit: number,
+  findings: Findings,
+): Promise<Buffer | undefined> {
+  const { name, offset, sizeBytes } = block;
+  if (offset + sizeBytes + TRAILER_BYTES > limit) {
+    findings.error('LEVELDB_TABLE_HANDLE', offset, `the ${name} block goes beyond the file`);
+    return undefined;
+  }
+  const sealed = await readExactly(file, offset, sizeBytes + TRAILER_BYTES);
+  // The same bytes come by again in the pass over the whole file, and that pass reports a checksum that does not hold.
+  if (checkSeal(sealed) !== undefined) return undefined;
+  return contentOf(sealed, offset, name, findings);
+}
+
+/** The content of a block whose checksum holds, reporting why there is none. */
+export function contentOf(
+  sealed: Buffer,
+  offset: number,
+  name: string,
+  findings: Findings,
+): Buffer | undefined {
+  const unpacked = unpackBlock(sealed);
+  if ('content' in unpacked) return unpacked.content;
+  if ('problem' in unpacked) {
+    findings.error('LEVELDB_BLOCK_CONTENT', offset, `${name} block: ${unpacked.problem}`);
+  } else {
+    const message = `${name} block: compression ${unpacked.unknownCompression} is not known here; only the checksum was checked`;
+    findings.warning('LEVELDB_BLOCK_COMPRESSION', offset, message);
+  }
+  return undefined;
+}
+
+function namedBlocks(metaindex: Buffer, { offset }: BlockHandle, findings: Findings): NamedBlock[] {
+  const blocks: NamedBlock[] = [];
+  const cursor = new BlockCursor(metaindex);
+  while (cursor.next()) {
+    const name = cursor.copyKey().toString('latin1');
+    const handle = decodeHandle(cursor.value());
+    if (handle === undefined)
+      findings.error('LEVELDB_TABLE_HANDLE', offset, `the place of "${name}" is unreadable`);
+    else blocks.push({ name, offset: handle.offset, sizeBytes: handle.sizeBytes });
+  }
+  if (cursor.problem !== undefined) {
+    findings.error('LEVELDB_BLOCK_CONTENT', offset, `metaindex block: ${cursor.problem}`);
+  }
+  return blocks;
+}
+
+async function readFilter(
+  { offset }: NamedBlock,
+  content: Buffer | undefined,
+  findings: Findings,
+): Promise<FilterBlock | undefined> {
+  if (content === undefined) return undefined;
+  const filter = FilterBlock.decode(content);
+  if (typeof filter !== 'string') return filter;
+  findings.error('LEVELDB_TABLE_FILTER', offset, filter);
+  return undefined;
+}
