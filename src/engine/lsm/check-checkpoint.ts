@@ -1,11 +1,11 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { CHECKPOINT_BYTES, decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkPlainFile } from '../plain.ts';
 import type { CheckpointFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
+import { readUpTo } from './read.ts';
 
 /**
  * The engine takes an unusable `checkpoint.meta` for none and replays the whole log, which loses nothing: so in a live
@@ -16,8 +16,7 @@ export async function checkCheckpoint(
   request: FileCheckRequest,
   run: TaskRun,
 ): Promise<FileCheck> {
-  const bytes = Buffer.alloc(CHECKPOINT_BYTES);
-  const { checkpoint, problem } = decodeCheckpoint(bytes.subarray(0, await readFully(file, bytes, 0)));
+  const { checkpoint, problem } = decodeCheckpoint(await readUpTo(file, 0, CHECKPOINT_BYTES));
   const plain = await checkPlainFile(file, run);
   if (checkpoint !== undefined) {
     const facts: CheckpointFacts = { kind: 'checkpoint', lsn: String(checkpoint.lsn) };

@@ -16,6 +16,7 @@ import {
   sectionProblem,
   segmentHeaderOffset,
   segmentProblem,
+  WAL_MAGIC,
   type WalExtent,
   type WalGeometry,
   walFileBytes,
@@ -26,6 +27,7 @@ import { checkPlainFile } from '../plain.ts';
 import { inferLogGeometry } from './directory.ts';
 import type { LogFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
+import { readUpTo } from './read.ts';
 import { RunningCrc } from './running-crc.ts';
 
 const BUFFER_BYTES = 1024 * 1024;
@@ -47,9 +49,7 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   await checkSegmentHeaders(file, geometry, findings);
   await checkSize(file, sizeBytes, geometry, findings);
 
-  const section = Buffer.alloc(SECTION_HEADER_BYTES);
-  await readFully(file, section, 0);
-  const header = decodeSectionHeader(section);
+  const header = decodeSectionHeader(await readUpTo(file, 0, SECTION_HEADER_BYTES));
   const problem = sectionProblem(geometry, header);
   if (problem !== undefined) {
     findings.error('LSM_LOG_SECTION', 0, `the header of the log is wrong: ${problem}`);
@@ -73,10 +73,9 @@ async function checkSegmentHeaders(
   geometry: WalGeometry,
   findings: FindingList,
 ): Promise<void> {
-  const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
   for (let index = 0; index < geometry.segmentCount; index++) {
     const offset = segmentHeaderOffset(geometry, index);
-    const header = bytes.subarray(0, await readFully(file, bytes, offset));
+    const header = await readUpTo(file, offset, SEGMENT_HEADER_BYTES);
     const problem = segmentProblem(header, index);
     if (problem !== undefined) {
       findings.error('LSM_LOG_SEGMENT', offset, `the header of segment ${index} is damaged: ${problem}`);
@@ -96,9 +95,8 @@ async function checkSize(
 ): Promise<void> {
   const expected = walFileBytes(geometry);
   if (sizeBytes === expected) return;
-  const next = Buffer.alloc(4);
-  await readFully(file, next, expected);
-  if (hasWalMagic(next)) findings.error('LSM_LOG_CUT', sizeBytes, 'the file ends inside of a segment');
+  if (hasWalMagic(await readUpTo(file, expected, WAL_MAGIC.length)))
+    findings.error('LSM_LOG_CUT', sizeBytes, 'the file ends inside of a segment');
   else findings.warn('LSM_LOG_SIZE', expected, `${sizeBytes - expected} bytes stand behind the last segment`);
 }
 

@@ -1,21 +1,13 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
-import { type BloomFilter, decodeBloom } from '../../format/lsm/bloom.ts';
 import {
-  type Damage,
-  decodeTableFooter,
-  decodeTableHeader,
-  gapDamage,
-  layoutDamage,
-  MIN_TABLE_BYTES,
   TABLE_FOOTER_BYTES,
   TABLE_HEADER_BYTES,
   type TableFooter,
   type TableHeader,
 } from '../../format/lsm/table.ts';
 import { BLOCK_OVERHEAD_BYTES } from '../../format/lsm/table-block.ts';
-import { decodeIndex, type IndexEntry, indexDamage } from '../../format/lsm/table-index.ts';
+import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkPlainFile } from '../plain.ts';
 import { BlockScan, type Totals } from './block-scan.ts';
@@ -23,6 +15,7 @@ import type { TableFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
 import { TABLES, tableId } from './names.ts';
 import { SequentialReader } from './sequential-reader.ts';
+import { MAX_PIECE_BYTES, readFrame } from './table-frame.ts';
 
 /**
  * Reads a table: header, footer, index and filter first, then the whole file once from begin to end, for its CRC-32,
@@ -72,79 +65,6 @@ export async function checkTable(
     },
     facts,
   };
-}
-
-/**
- * Larger blocks, indexes and filters are not read into memory. No entry is larger than the log that it went through, whose
- * default is half of this.
- */
-const MAX_PIECE_BYTES = 1024 * 1024 * 1024;
-
-interface Frame {
-  readonly header: TableHeader;
-  readonly footer: TableFooter;
-  /** Absent when it is damaged. */
-  readonly index: readonly IndexEntry[] | undefined;
-  readonly filter: BloomFilter | undefined;
-}
-
-/** All around the blocks; undefined when header or footer do not say where that is. */
-async function readFrame(
-  file: OpenFile,
-  sizeBytes: number,
-  findings: FindingList,
-): Promise<Frame | undefined> {
-  const report = (damage: Damage) => findings.error(`LSM_${damage.code}`, damage.offset, damage.message);
-  if (sizeBytes < MIN_TABLE_BYTES) {
-    const message = `the file has ${sizeBytes} bytes and no room for a header and a footer`;
-    findings.error('LSM_TABLE_LAYOUT', sizeBytes, message);
-    return undefined;
-  }
-  const footerAt = sizeBytes - TABLE_FOOTER_BYTES;
-  const header = decodeTableHeader(await readAt(file, 0, TABLE_HEADER_BYTES));
-  if (header.damage !== undefined) report(header.damage);
-  const footer = decodeTableFooter(await readAt(file, footerAt, TABLE_FOOTER_BYTES), footerAt);
-  if (footer.damage !== undefined) report(footer.damage);
-  if (header.value === undefined || footer.value === undefined) return undefined;
-  reportHeader(header.value, findings);
-
-  const layout = layoutDamage(header.value, footer.value, sizeBytes);
-  if (layout !== undefined) {
-    report(layout);
-    return { header: header.value, footer: footer.value, index: undefined, filter: undefined };
-  }
-  if (Math.max(footer.value.indexBytes, footer.value.bloomBytes) > MAX_PIECE_BYTES) {
-    findings.error('LSM_TABLE_LAYOUT', footerAt, 'index or filter are larger than any table needs');
-    return { header: header.value, footer: footer.value, index: undefined, filter: undefined };
-  }
-  for (const gap of gapDamage(header.value, footer.value, sizeBytes)) report(gap);
-  const { indexOffset, indexBytes, bloomOffset, bloomBytes } = footer.value;
-  const index = decodeIndex(await readAt(file, indexOffset, indexBytes), indexOffset);
-  if (index.damage !== undefined) report(index.damage);
-  else for (const damage of indexDamage(index.value, header.value.blockCount, indexOffset)) report(damage);
-
-  let filter: BloomFilter | undefined;
-  if (header.value.hasBloom) {
-    const decoded = decodeBloom(await readAt(file, bloomOffset, bloomBytes));
-    if (decoded.filter === undefined) {
-      findings.error('LSM_TABLE_BLOOM', bloomOffset, `the filter is damaged: ${decoded.problem}`);
-    }
-    filter = decoded.filter;
-  }
-  return { header: header.value, footer: footer.value, index: index.value, filter };
-}
-
-const FLAGS_AT = 6;
-const RESERVED_AT = 28;
-
-function reportHeader(header: TableHeader, findings: FindingList): void {
-  if (header.unknownFlags !== 0) {
-    const flags = header.unknownFlags.toString(16);
-    findings.error('LSM_TABLE_FLAGS', FLAGS_AT, `the header has unknown flags: 0x${flags}`);
-  }
-  if (header.reserved !== 0) {
-    findings.warn('LSM_TABLE_RESERVED', RESERVED_AT, 'the reserved field of the header is not 0');
-  }
 }
 
 /**
@@ -225,10 +145,4 @@ function compareTotals(
     footer.maxTimestamp,
     totals.maxTimestamp,
   );
-}
-
-/** Both bounds were checked against the file's size. What a shorter file lacks reads as missing. */
-async function readAt(file: OpenFile, offset: number, length: number): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafe(length);
-  return bytes.subarray(0, await readFully(file, bytes, offset));
 }

@@ -1,18 +1,19 @@
 import { join } from 'node:path';
 import type { FileStat, FileSystem, OpenFile } from '../../env/file-system.ts';
-import { readFully, withFile } from '../../env/io.ts';
+import { withFile } from '../../env/io.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import { decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
 import {
   hasWalMagic,
   SECTION_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
+  WAL_MAGIC,
   type WalGeometry,
 } from '../../format/lsm/wal.ts';
 import { inferGeometry } from '../../format/lsm/wal-geometry.ts';
-import { CHECKPOINT, LOG, TABLES, tableId, tablePath } from './names.ts';
+import { CHECKPOINT, LOG, TABLE_MAGIC, TABLES, tableId, tablePath } from './names.ts';
+import { readUpTo } from './read.ts';
 
-const TABLE_MAGIC = 'ASST';
 /** The engine reads 24 bytes and ignores what follows; more than this is no checkpoint file. */
 const CHECKPOINT_LIMIT_BYTES = 64 * 1024;
 
@@ -73,8 +74,7 @@ export async function readCheckpointFile(fs: FileSystem, dir: string): Promise<C
           { path },
         );
       }
-      const bytes = Buffer.alloc(stat.sizeBytes);
-      return { stat, bytes: bytes.subarray(0, await readFully(file, bytes, 0)) };
+      return { stat, bytes: await readUpTo(file, 0, stat.sizeBytes) };
     });
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined; // gone since the look at it
@@ -84,10 +84,7 @@ export async function readCheckpointFile(fs: FileSystem, dir: string): Promise<C
 
 /** Finds the log's geometry in the open file; undefined when no segment header holds. */
 export async function inferLogGeometry(file: OpenFile, sizeBytes: number): Promise<WalGeometry | undefined> {
-  return inferGeometry(sizeBytes, async (offset) => {
-    const header = Buffer.alloc(SEGMENT_HEADER_BYTES);
-    return header.subarray(0, await readFully(file, header, offset));
-  });
+  return inferGeometry(sizeBytes, (offset) => readUpTo(file, offset, SEGMENT_HEADER_BYTES));
 }
 
 /** Whether a folder is an lsm database: by its log, else by a table, else by a checkpoint beside a folder for tables. */
@@ -95,8 +92,7 @@ export async function detectLsm(fs: FileSystem, dir: string): Promise<boolean> {
   const log = await fs.inspect(join(dir, LOG));
   if (log?.kind === 'file') {
     const isLog = await withFile(fs, join(dir, LOG), 'read', async (file) => {
-      const magic = Buffer.alloc(4);
-      await readFully(file, magic, SECTION_HEADER_BYTES);
+      const magic = await readUpTo(file, SECTION_HEADER_BYTES, WAL_MAGIC.length);
       return hasWalMagic(magic) || (await inferLogGeometry(file, log.sizeBytes)) !== undefined;
     });
     if (isLog) return true;
@@ -105,12 +101,10 @@ export async function detectLsm(fs: FileSystem, dir: string): Promise<boolean> {
   if (folder?.kind !== 'folder') return false;
   for (const { name, kind } of await fs.list(join(dir, TABLES))) {
     if (kind !== 'file' || tableId(name) === undefined) continue;
-    const magic = await withFile(fs, join(dir, TABLES, name), 'read', async (file) => {
-      const bytes = Buffer.alloc(TABLE_MAGIC.length);
-      await readFully(file, bytes, 0);
-      return bytes.toString('latin1');
-    });
-    if (magic === TABLE_MAGIC) return true;
+    const magic = await withFile(fs, join(dir, TABLES, name), 'read', (file) =>
+      readUpTo(file, 0, TABLE_MAGIC.length),
+    );
+    if (magic.toString('latin1') === TABLE_MAGIC) return true;
   }
   const meta = await fs.inspect(join(dir, CHECKPOINT));
   if (meta?.kind !== 'file') return false;

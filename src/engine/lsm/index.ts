@@ -1,6 +1,5 @@
 import { pause } from '../../env/clock.ts';
 import type { OpenFile } from '../../env/file-system.ts';
-import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { SECTION_HEADER_BYTES } from '../../format/lsm/wal.ts';
 import type { Engine, FileCheck, FileCheckRequest } from '../engine.ts';
@@ -11,6 +10,7 @@ import { checkTable } from './check-table.ts';
 import { detectLsm, listLsmFiles } from './directory.ts';
 import { CHECKPOINT, LOCK, LOG, TABLES, tableId } from './names.ts';
 import { planFromOutside } from './plan.ts';
+import { readUpTo } from './read.ts';
 import { checkLsmTogether } from './together.ts';
 
 /** The LSM engine of Alopex DB (alopex-core 0.5.0), whose data directories this project's own database shares. */
@@ -62,7 +62,6 @@ async function checkSettled(
 /** Size, time and the first bytes: in a log those tell what is live. */
 async function stateOf(file: OpenFile): Promise<string> {
   const { sizeBytes, mtimeNs } = await file.stat();
-  const head = Buffer.alloc(SECTION_HEADER_BYTES);
-  await readFully(file, head, 0);
+  const head = await readUpTo(file, 0, SECTION_HEADER_BYTES);
   return `${sizeBytes}:${mtimeNs}:${head.toString('hex')}`;
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { FileStat, FileSystem, OpenFile } from '../../env/file-system.ts';
-import { readFully, withFile } from '../../env/io.ts';
+import { withFile } from '../../env/io.ts';
 import { systemCode } from '../../errors.ts';
 import {
   decodeSectionHeader,
@@ -16,6 +16,7 @@ import {
 import { ENTRY_HEADER_BYTES } from '../../format/lsm/wal-entry.ts';
 import { inferLogGeometry, inspectRegular } from './directory.ts';
 import { LOG } from './names.ts';
+import { readUpTo } from './read.ts';
 
 /** What a look at the log showed, while somebody may be writing to it. */
 export interface LogView {
@@ -146,9 +147,4 @@ async function readFirstEntry(
     parts.push(await readUpTo(file, offset, length));
   }
   return Buffer.concat(parts);
-}
-
-async function readUpTo(file: OpenFile, offset: number, length: number): Promise<Buffer> {
-  const bytes = Buffer.alloc(length);
-  return bytes.subarray(0, await readFully(file, bytes, offset));
 }

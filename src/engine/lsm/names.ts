@@ -5,6 +5,10 @@ export const TABLES = 'sst';
 /** The engine's own habit is that `*.alopex.lock` is a lock file and no part of the state; ours is called this. */
 export const LOCK = 'lsm.alopex.lock';
 
+/** The first four bytes of a table, and the last four. */
+export const TABLE_MAGIC = 'ASST';
+export const TABLE_END_MAGIC = 'TSSA';
+
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 const TABLE_NAME = /^(0|[1-9][0-9]{0,19})\.sst$/;
 

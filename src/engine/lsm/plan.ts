@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { pause } from '../../env/clock.ts';
-import type { FileSystem } from '../../env/file-system.ts';
-import { readFully, withFile } from '../../env/io.ts';
+import type { FileSystem, OpenFile } from '../../env/file-system.ts';
+import { withFile } from '../../env/io.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import { decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
+import { MIN_TABLE_BYTES } from '../../format/lsm/table.ts';
 import { ringExtents, segmentHeaderOffset, type WalGeometry, walFileBytes } from '../../format/lsm/wal.ts';
 import type { CaptureItem, CapturePlan, ImageItem, PlanContext } from '../engine.ts';
 import {
@@ -14,7 +15,8 @@ import {
   readCheckpointFile,
 } from './directory.ts';
 import { changeOfLog, type LogView, viewLog } from './log-view.ts';
-import { CHECKPOINT, LOG, tablePath } from './names.ts';
+import { CHECKPOINT, LOG, TABLE_END_MAGIC, TABLE_MAGIC, tablePath } from './names.ts';
+import { readUpTo } from './read.ts';
 
 /** One state of the database, as something that holds the commit lock, or looked long enough from outside, knows it. */
 export interface LsmState {
@@ -185,10 +187,6 @@ interface TableLook {
   readonly times: number;
 }
 
-const HEADER_MAGIC = 'ASST';
-const FOOTER_MAGIC = 'TSSA';
-const MIN_TABLE_BYTES = 80;
-
 /** Whether header or footer of a table are missing and it was seen to change within the last looks. */
 async function isBeingWritten(fs: FileSystem, path: string, looks: Map<string, TableLook>): Promise<boolean> {
   if (looks.get(path)?.times === 0) return false;
@@ -196,12 +194,7 @@ async function isBeingWritten(fs: FileSystem, path: string, looks: Map<string, T
   try {
     return await withFile(fs, path, 'read', async (file) => {
       const { sizeBytes, mtimeNs } = await file.stat();
-      const ends = Buffer.alloc(8);
-      if (sizeBytes >= MIN_TABLE_BYTES) {
-        await readFully(file, ends.subarray(0, 4), 0);
-        await readFully(file, ends.subarray(4), sizeBytes - 4);
-      }
-      if (ends.toString('latin1') === HEADER_MAGIC + FOOTER_MAGIC) {
+      if (sizeBytes >= MIN_TABLE_BYTES && (await hasBothEnds(file, sizeBytes))) {
         looks.set(path, { identity: '', times: 0 });
         return false;
       }
@@ -215,4 +208,10 @@ async function isBeingWritten(fs: FileSystem, path: string, looks: Map<string, T
     if (systemCode(error) === 'ENOENT') return true;
     throw error;
   }
+}
+
+async function hasBothEnds(file: OpenFile, sizeBytes: number): Promise<boolean> {
+  const first = await readUpTo(file, 0, TABLE_MAGIC.length);
+  const last = await readUpTo(file, sizeBytes - TABLE_END_MAGIC.length, TABLE_END_MAGIC.length);
+  return first.toString('latin1') === TABLE_MAGIC && last.toString('latin1') === TABLE_END_MAGIC;
 }

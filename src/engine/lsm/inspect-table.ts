@@ -1,0 +1,154 @@
+import type { OpenFile } from '../../env/file-system.ts';
+import type { TableFooter, TableHeader } from '../../format/lsm/table.ts';
+import { BLOCK_HEADER_BYTES, blockDamage, decodeBlock } from '../../format/lsm/table-block.ts';
+import type { IndexEntry } from '../../format/lsm/table-index.ts';
+import { decompressBlock } from './block-payload.ts';
+import { type DescribedKey, describeKey } from './describe.ts';
+import { FindingList } from './findings.ts';
+import { readUpTo } from './read.ts';
+import { MAX_PIECE_BYTES, readFrame } from './table-frame.ts';
+
+export interface TableDescription {
+  readonly kind: 'table';
+  readonly size_bytes: number;
+  /** Header, footer and filter; null when header or footer cannot be read. */
+  readonly frame: {
+    readonly compression: string;
+    readonly blocks: number;
+    readonly entries: string;
+    readonly min_key_bytes: number;
+    readonly max_key_bytes: number;
+    readonly index: { readonly offset: number; readonly size_bytes: number };
+    readonly filter: { readonly offset: number; readonly size_bytes: number; readonly hashes: number } | null;
+    readonly min_timestamp: string;
+    readonly max_timestamp: string;
+    readonly crc32: number;
+  } | null;
+  readonly blocks_total: number;
+  /** The first of them. */
+  readonly blocks: readonly DescribedBlock[];
+  /** The first of them, if they were asked for. */
+  readonly entries?: readonly DescribedTableEntry[];
+  readonly problems: readonly string[];
+}
+
+export interface DescribedBlock {
+  readonly offset: number;
+  readonly size_bytes: number;
+  readonly entries: number;
+  readonly first_key: DescribedKey;
+  readonly last_key: DescribedKey;
+}
+
+export interface DescribedTableEntry {
+  readonly type: 'put' | 'delete';
+  readonly timestamp: string;
+  readonly sequence: string;
+  readonly key: DescribedKey;
+  readonly value_bytes: number;
+}
+
+export async function describeTable(
+  file: OpenFile,
+  sizeBytes: number,
+  limit: number,
+  withEntries: boolean,
+): Promise<TableDescription> {
+  const findings = new FindingList('');
+  const frame = await readFrame(file, sizeBytes, findings);
+  const index = frame?.index ?? [];
+  const problems = findings.list().map(({ offset, message }) => `at byte ${offset}: ${message}`);
+  const blocks: DescribedBlock[] = [];
+  for (const entry of index.slice(0, limit)) blocks.push(await describeBlock(file, entry));
+  const entries =
+    frame !== undefined && withEntries
+      ? await listEntries(file, frame.header, index, frame.footer.indexOffset, limit, problems)
+      : undefined;
+  return {
+    kind: 'table',
+    size_bytes: sizeBytes,
+    frame: frame === undefined ? null : describeFrame(frame.header, frame.footer, frame.filter?.hashCount),
+    blocks_total: index.length,
+    blocks,
+    ...(entries === undefined ? {} : { entries }),
+    problems,
+  };
+}
+
+function describeFrame(
+  header: TableHeader,
+  footer: TableFooter,
+  hashes: number | undefined,
+): TableDescription['frame'] {
+  return {
+    compression: header.compression,
+    blocks: header.blockCount,
+    entries: String(header.entryCount),
+    min_key_bytes: header.minKeyBytes,
+    max_key_bytes: header.maxKeyBytes,
+    index: { offset: footer.indexOffset, size_bytes: footer.indexBytes },
+    filter:
+      hashes === undefined ? null : { offset: footer.bloomOffset, size_bytes: footer.bloomBytes, hashes },
+    min_timestamp: String(footer.minTimestamp),
+    max_timestamp: String(footer.maxTimestamp),
+    crc32: footer.crc32,
+  };
+}
+
+async function describeBlock(file: OpenFile, { offset, sizeBytes, firstKey, lastKey }: IndexEntry) {
+  const head = Number.isSafeInteger(offset)
+    ? await readUpTo(file, offset, BLOCK_HEADER_BYTES)
+    : Buffer.alloc(0);
+  return {
+    offset,
+    size_bytes: sizeBytes,
+    entries: head.byteLength < BLOCK_HEADER_BYTES ? 0 : head.readUInt32LE(0),
+    first_key: describeKey(firstKey),
+    last_key: describeKey(lastKey),
+  };
+}
+
+async function listEntries(
+  file: OpenFile,
+  header: TableHeader,
+  index: readonly IndexEntry[],
+  blocksEnd: number,
+  limit: number,
+  problems: string[],
+): Promise<DescribedTableEntry[]> {
+  const listed: DescribedTableEntry[] = [];
+  for (const { offset, sizeBytes } of index) {
+    if (listed.length >= limit) break;
+    if (offset + sizeBytes > blocksEnd || sizeBytes > MAX_PIECE_BYTES) continue; // named among the problems
+    const read = readBlock(await readUpTo(file, offset, sizeBytes), offset, header.compression);
+    if (typeof read === 'string') {
+      problems.push(`at byte ${offset}: ${read}`);
+      continue;
+    }
+    for (const entry of read.slice(0, limit - listed.length)) {
+      listed.push({
+        type: entry.type,
+        timestamp: String(entry.timestamp),
+        sequence: String(entry.sequence),
+        key: describeKey(entry.key),
+        value_bytes: entry.value.byteLength,
+      });
+    }
+  }
+  return listed;
+}
+
+function readBlock(bytes: Buffer, offset: number, compression: TableHeader['compression']) {
+  let block: Buffer | undefined = bytes;
+  if (compression === 'none') {
+    const damage = blockDamage(bytes, offset);
+    if (damage !== undefined) return damage.message;
+  } else {
+    const decompressed = decompressBlock(bytes, compression);
+    if (decompressed.problem !== undefined) return decompressed.problem;
+    block = decompressed.block;
+  }
+  if (block === undefined) return `this version of Node cannot read ${compression}`;
+  const decoded = decodeBlock(block, offset);
+  return decoded.value ?? decoded.damage.message;
+}
