@@ -138,3 +138,15 @@ export function findBlock(entries: readonly IndexEntry[], key: Uint8Array): numb
   }
   return low;
 }
+
+/** The last block that may hold a key not above `key`: the last whose first key is not above it; -1 if none. */
+export function findLastBlock(entries: readonly IndexEntry[], key: Uint8Array): number {
+  let low = 0;
+  let high = entries.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (entries[middle]!.firstKey.compare(key) <= 0) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}

@@ -1,0 +1,138 @@
+import { join } from 'node:path';
+import type { FileSystem } from '../../../env/file-system.ts';
+import { listIfPresent, makeFolders, removeIfPresent } from '../../../env/io.ts';
+import { StillpointError } from '../../../errors.ts';
+import { decodeCheckpoint } from '../../../format/lsm/checkpoint.ts';
+import { type ReplayResult, type WalEntry, WalReplay } from '../../../format/lsm/wal-replay.ts';
+import { inspectRegular, listTables, readCheckpointFile } from '../directory.ts';
+import { CHECKPOINT, LOG, TABLES } from '../names.ts';
+import type { Flusher } from './flusher.ts';
+import type { ResolvedOptions } from './options.ts';
+import { damagedLog, RingLog, TEMPORARY_LOG } from './ring-log.ts';
+import { Store } from './store.ts';
+import { TableFile } from './table-file.ts';
+import { isTemporaryTable } from './table-writer.ts';
+import { searchEntries } from './tail-search.ts';
+
+const TEMPORARY_CHECKPOINT = `.${CHECKPOINT}.tmp`;
+
+/**
+ * Opens the files of a database, or makes those of a new one. Nothing that is damaged is skipped: a table that cannot be
+ * opened, a log that is missing beside tables, a log whose frame does not hold are `DATABASE_DAMAGED` and change nothing.
+ */
+export async function openStore(dir: string, options: ResolvedOptions): Promise<Store> {
+  const { fs, createIfMissing, walGeometry, verifyTablesOnOpen } = options;
+  const ids = await listTables(fs, dir);
+  const checkpoint = await readCheckpointFile(fs, dir);
+  const path = join(dir, LOG);
+  if ((await inspectRegular(fs, path)) === undefined) {
+    if (ids.length > 0 || checkpoint !== undefined) {
+      throw new StillpointError('DATABASE_DAMAGED', `the log ${path} is missing beside what it belongs to`, {
+        path,
+      });
+    }
+    if (!createIfMissing) throw noDatabase(dir);
+    await RingLog.create(fs, path, walGeometry);
+  }
+  await removeLeftOvers(fs, dir);
+  const log = await RingLog.open(fs, path);
+  const tables: TableFile[] = [];
+  try {
+    for (const id of ids) tables.push(await TableFile.open(fs, dir, id, verifyTablesOnOpen));
+    await makeFolders(fs, join(dir, TABLES));
+  } catch (error) {
+    for (const table of tables) await table.release();
+    await log.close();
+    throw error;
+  }
+  // One that does not hold counts as none, as in the engine: then all of the log is replayed.
+  const lsn = checkpoint && decodeCheckpoint(checkpoint.bytes).checkpoint?.lsn;
+  return new Store(dir, options, log, tables, { lsn: lsn ?? 0n, bytes: checkpoint?.bytes });
+}
+
+export const noDatabase = (dir: string): StillpointError =>
+  new StillpointError('NOT_FOUND', `there is no lsm database in ${dir}`, { path: dir });
+
+async function removeLeftOvers(fs: FileSystem, dir: string): Promise<void> {
+  await removeIfPresent(fs, join(dir, TEMPORARY_LOG));
+  await removeIfPresent(fs, join(dir, TEMPORARY_CHECKPOINT));
+  for (const { name } of await listIfPresent(fs, join(dir, TABLES))) {
+    if (isTemporaryTable(name)) await removeIfPresent(fs, join(dir, TABLES, name));
+  }
+}
+
+/**
+ * Brings the commits of the log that are in no table yet back into memory. The log is read twice: once to see whether it
+ * holds, and only then to apply it, since applying may already write tables.
+ */
+export async function replayLog(store: Store, flusher: Flusher): Promise<void> {
+  const { log, checkpoint } = store;
+  const result = await readLog(log, async () => {});
+  if (result.stop !== undefined) await cutTornTail(log, result, checkpoint.lsn);
+  await readLog(log, async (entry, end) => {
+    if (entry.lsn <= checkpoint.lsn) {
+      store.flushedTo = end;
+      return;
+    }
+    const ops = entry.ops().map((op) => {
+      const key = Buffer.from(op.key);
+      return op.type === 'put'
+        ? { type: op.type, key, value: Buffer.from(op.value) }
+        : { type: op.type, key };
+    });
+    store.active.apply(entry.lsn, ops);
+    if (!store.isActiveFull) return;
+    store.freeze(end);
+    flusher.wake();
+    await flusher.idle();
+    if (store.failure !== undefined) throw store.failure;
+  });
+  if (result.lastLsn !== undefined && result.lastLsn > store.lastLsn) store.lastLsn = result.lastLsn;
+  if (store.lastLsn > LAST_SENSIBLE_LSN)
+    throw damagedLog(log.path, `its LSN ${store.lastLsn} leaves none to follow`);
+}
+
+const LAST_SENSIBLE_LSN = 1n << 63n;
+
+async function readLog(
+  log: RingLog,
+  visit: (entry: WalEntry, end: number) => Promise<void>,
+): Promise<ReplayResult> {
+  const replay = new WalReplay({
+    start: log.section.start,
+    liveBytes: log.usedBytes,
+    ringBytes: log.ringBytes,
+  });
+  let position = log.start;
+  for await (const chunk of log.read(log.start, log.end)) {
+    for (const entry of replay.push(chunk)) {
+      position += entry.length;
+      await visit(entry, position);
+    }
+    if (replay.hasStopped) break;
+  }
+  return replay.finish();
+}
+
+/**
+ * The replay stopped before the end of the log. Is it the torn end of a group that was never acknowledged, or damage?
+ *
+ * A power failure may keep any part of the last group, its middle included. So entries that hold *behind* the stop prove nothing by
+ * themselves. But each group begins with an even LSN and goes on with odd ones (`groupLsns`), and it is written only when the
+ * group before it is durable. An even LSN behind the stop therefore says that what does not hold had been acknowledged: damage, and
+ * cutting it off would lose commits. Only odd ones, or nothing at all, belong to the torn group. A log that another program wrote
+ * knows no such rule and numbers commits with gaps; there, one even LSN behind the stop is still proof enough to refuse.
+ *
+ * What is cut off is overwritten with zeros if entries in it hold: else a later entry of the right length could one day
+ * be followed by one of them.
+ */
+async function cutTornTail(log: RingLog, result: ReplayResult, checkpointLsn: bigint): Promise<void> {
+  const { droppedBytes, message } = result.stop!;
+  const cut = log.end - droppedBytes;
+  const found = await searchEntries(log, cut, result.lastLsn ?? checkpointLsn);
+  if (found === 'gave up' || found.some((lsn) => lsn % 2n === 0n)) {
+    const behind = found === 'gave up' ? 'what follows cannot be judged' : 'later commits follow';
+    throw damagedLog(log.path, `${message}, at ${result.stop!.offset} of the ring, and ${behind}`);
+  }
+  await log.moveEnd(cut, found.length > 0);
+}
