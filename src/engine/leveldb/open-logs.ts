@@ -84,7 +84,9 @@ export class OpenLogs {
     );
     // Looking for one name misses nothing, and this is the log that must exist.
     const first = version.logNumber ?? 0;
-    if ((await this.#fs.inspect(join(this.#dir, logName(first)))) !== undefined) numbers.add(first);
+    if (!numbers.has(first) && (await this.#fs.inspect(join(this.#dir, logName(first)))) !== undefined) {
+      numbers.add(first);
+    }
     return [...numbers];
   }
 

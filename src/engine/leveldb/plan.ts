@@ -122,10 +122,12 @@ class Planning {
       const manifest = this.#manifest!;
       const missed = await this.#logs.open(manifest.version);
       if (missed !== undefined) return { reason: missed };
-      if ((await readCurrent(this.#context.fs, this.#context.dir)) !== manifest.name) {
-        return { reason: `${CURRENT} was replaced` };
-      }
-      if (await manifest.hasMore()) return { reason: `${manifest.name} got another edit` };
+      const [current, hasMore] = await Promise.all([
+        readCurrent(this.#context.fs, this.#context.dir),
+        manifest.hasMore(),
+      ]);
+      if (current !== manifest.name) return { reason: `${CURRENT} was replaced` };
+      if (hasMore) return { reason: `${manifest.name} got another edit` };
       this.#windowMs = systemClock.monotonicMs() - this.#windowBegan;
       return undefined;
     } finally {

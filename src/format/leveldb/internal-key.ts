@@ -35,18 +35,27 @@ export function encodeInternalKey(userKey: Uint8Array, sequence: bigint, type: n
   return key;
 }
 
-/** Order of two internal keys of at least `TAG_BYTES` bytes under the bytewise comparator: negative, zero or positive. */
-export function compareInternalKeys(a: Buffer, b: Buffer): number {
-  const endA = a.length - TAG_BYTES;
-  const endB = b.length - TAG_BYTES;
-  const order = a.compare(b, 0, endB, 0, endA);
-  return order !== 0 ? order : compareTags(b, endB, a, endA);
-}
-
-/** Negative when the tag at `a[atA]` is the smaller one, that is, the older entry. */
-function compareTags(a: Buffer, atA: number, b: Buffer, atB: number): number {
+/**
+ * Order of two internal keys of at least `TAG_BYTES` bytes under the bytewise comparator: negative, zero or positive.
+ * Only the first `lengthA` and `lengthB` bytes count.
+ */
+export function compareInternalKeys(
+  a: Buffer,
+  b: Buffer,
+  lengthA: number = a.length,
+  lengthB: number = b.length,
+): number {
+  const endA = lengthA - TAG_BYTES;
+  const endB = lengthB - TAG_BYTES;
+  const common = Math.min(endA, endB);
+  // Neighbours differ after a few bytes: a loop here is faster than a call into native code.
+  for (let at = 0; at < common; at++) {
+    const difference = a[at]! - b[at]!;
+    if (difference !== 0) return difference;
+  }
+  if (endA !== endB) return endA - endB;
   for (let byte = TAG_BYTES - 1; byte >= 0; byte--) {
-    const difference = a[atA + byte]! - b[atB + byte]!;
+    const difference = b[endB + byte]! - a[endA + byte]!;
     if (difference !== 0) return difference;
   }
   return 0;

@@ -1,0 +1,72 @@
+import { StillpointError } from '../../errors.ts';
+
+export interface ClassicLevelProbe {
+  /** Count every key. Default true; false counts at most `sample`. */
+  readonly count?: boolean;
+  /** Read this many entries with their values, the first ones in order. Default 0. */
+  readonly sample?: number;
+}
+
+export interface ProbeResult {
+  /** Keys that were seen. */
+  readonly keys: number;
+}
+
+/**
+ * A probe that opens a folder with `classic-level` and iterates over it, as the application would. Opening replays the log,
+ * writes tables and removes files: give it a clone that can be thrown away and shares no file with anything.
+ *
+ * Rejects with `ENGINE_MISSING` when the package `classic-level` is not installed, and with `COPY_DAMAGED` when LevelDB
+ * cannot open or read the folder. That it can says little: it skips damaged records of a log without a word.
+ */
+export function openWithClassicLevel(options: ClassicLevelProbe = {}): (dir: string) => Promise<ProbeResult> {
+  const { count = true, sample = 0 } = options;
+  if (!Number.isInteger(sample) || sample < 0) {
+    throw new TypeError('`sample` must be a whole number, 0 or more');
+  }
+  return async (dir) => {
+    const { ClassicLevel } = await importClassicLevel();
+    const db = new ClassicLevel<Buffer, Buffer>(dir, {
+      createIfMissing: false,
+      keyEncoding: 'buffer',
+      valueEncoding: 'buffer',
+    });
+    try {
+      await db.open();
+      let keys = 0;
+      if (sample > 0) for await (const _ of db.iterator({ limit: sample })) keys++;
+      if (!count) return { keys };
+      keys = 0;
+      for await (const _ of db.keys()) keys++;
+      return { keys };
+    } catch (cause) {
+      throw new StillpointError('COPY_DAMAGED', `classic-level cannot read ${dir}: ${reasonOf(cause)}`, {
+        path: dir,
+        cause,
+      });
+    } finally {
+      if (db.status === 'open') await db.close();
+    }
+  };
+}
+
+async function importClassicLevel(): Promise<typeof import('classic-level')> {
+  try {
+    return await import('classic-level');
+  } catch (cause) {
+    throw new StillpointError(
+      'ENGINE_MISSING',
+      'the package `classic-level` is needed to open a LevelDB folder',
+      {
+        cause,
+        hint: 'Install it: npm install classic-level',
+      },
+    );
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const { cause } = error as { cause?: unknown };
+  const innermost = cause instanceof Error ? cause : error;
+  return innermost instanceof Error ? innermost.message : String(innermost);
+}
