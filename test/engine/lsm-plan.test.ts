@@ -1,0 +1,432 @@
+import { link, mkdir, mkdtemp, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { CapturePlan, PlanContext } from '../../src/engine/engine.ts';
+import { lsmEngine } from '../../src/engine/lsm/index.ts';
+import { planFromState } from '../../src/engine/lsm/plan.ts';
+import type { FileSystem } from '../../src/env/file-system.ts';
+import { withFile } from '../../src/env/io.ts';
+import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { RunControl } from '../../src/env/worker-pool.ts';
+import { encodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
+import {
+  encodeSectionHeader,
+  encodeSegmentHeader,
+  liveBytes,
+  ringExtents,
+  type SectionHeader,
+  segmentHeaderOffset,
+  type WalGeometry,
+  walFileBytes,
+} from '../../src/format/lsm/wal.ts';
+import { encodeEntry } from '../../src/format/lsm/wal-entry.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+const geometry: WalGeometry = { segmentBytes: 256, segmentCount: 4 };
+
+/** Somebody else's server, as far as its files go: every step as the format's document tells it. */
+class ForeignServer {
+  readonly dir: string;
+  #lsn = 1n;
+  #start = 0;
+  #end = 0;
+  #tables = 0n;
+
+  constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  static async create(dir: string): Promise<ForeignServer> {
+    await mkdir(join(dir, 'sst'));
+    const log = Buffer.alloc(walFileBytes(geometry));
+    for (let i = 0; i < geometry.segmentCount; i++)
+      encodeSegmentHeader(BigInt(i + 1), 0n).copy(log, segmentHeaderOffset(geometry, i));
+    await writeFile(join(dir, 'lsm.wal'), log);
+    return new ForeignServer(dir);
+  }
+
+  async put(key: string): Promise<void> {
+    const op = { type: 'put' as const, key: Buffer.from(key), value: Buffer.from('value') };
+    const entry = encodeEntry(++this.#lsn, [op], 'batch');
+    let done = 0;
+    for (const { offset, length } of ringExtents(geometry, this.#end, entry.byteLength)) {
+      await this.#write(entry.subarray(done, done + length), offset);
+      done += length;
+    }
+    const end = this.#end + entry.byteLength;
+    await this.#writeHeader({ start: this.#start, end, full: false });
+  }
+
+  async writeTable(bytes = tableBytes()): Promise<string> {
+    const path = `sst/${++this.#tables}.sst`;
+    await writeFile(join(this.dir, path), bytes);
+    return path;
+  }
+
+  async saveCheckpoint(): Promise<void> {
+    const bytes = encodeCheckpoint({ lsn: this.#lsn, createdAtMs: 7n });
+    await writeFile(join(this.dir, 'checkpoint.tmp'), bytes);
+    await rename(join(this.dir, 'checkpoint.tmp'), join(this.dir, 'checkpoint.meta'));
+  }
+
+  emptyLog(): Promise<void> {
+    return this.#writeHeader({ start: 0, end: 0, full: false });
+  }
+
+  async checkpoint(): Promise<void> {
+    await this.writeTable();
+    await this.saveCheckpoint();
+    await this.emptyLog();
+  }
+
+  async moveStart(by: number): Promise<void> {
+    await this.#writeHeader({ start: this.#start + by, end: this.#end, full: false });
+  }
+
+  async #writeHeader(header: SectionHeader): Promise<void> {
+    this.#start = header.start;
+    this.#end = header.end;
+    await this.#write(encodeSectionHeader(header), 0);
+  }
+
+  async #write(bytes: Uint8Array, offset: number): Promise<void> {
+    const file = await open(join(this.dir, 'lsm.wal'), 'r+');
+    await file.write(bytes, 0, bytes.byteLength, offset);
+    await file.close();
+  }
+}
+
+/** As far as a plan looks: a beginning, an end, and a size. */
+function tableBytes(): Buffer {
+  const bytes = Buffer.alloc(120);
+  bytes.write('ASST', 0);
+  bytes.write('TSSA', 116);
+  return bytes;
+}
+
+interface Setup {
+  readonly server: ForeignServer;
+  readonly pinned: Set<string>;
+  readonly context: PlanContext;
+}
+
+/** @param onList Called before each look into the folder of the tables, with its number from 1: where a writer may get in. */
+async function setUp(onList?: (count: number, server: ForeignServer) => Promise<void>): Promise<Setup> {
+  const server = await ForeignServer.create(await temporaryFolder());
+  const pins = await temporaryFolder();
+  const pinned = new Set<string>();
+  let lists = 0;
+  const fs: FileSystem = {
+    ...nodeFileSystem,
+    async list(path) {
+      if (path.endsWith('sst')) await onList?.(++lists, server);
+      return nodeFileSystem.list(path);
+    },
+  };
+  const context: PlanContext = {
+    fs,
+    dir: server.dir,
+    checkCancelled: () => {},
+    async pin(path) {
+      if (pinned.has(path)) return true;
+      try {
+        await link(join(server.dir, path), join(await mkdtemp(join(pins, 'p')), 'pin'));
+      } catch {
+        return false;
+      }
+      pinned.add(path);
+      return true;
+    },
+  };
+  return { server, pinned, context };
+}
+
+/** What a capture of the plan would put into a folder. */
+async function capture(plan: CapturePlan, from: string): Promise<string> {
+  const to = await temporaryFolder();
+  await mkdir(join(to, 'sst'));
+  for (const item of plan.items) {
+    const target = join(to, item.path);
+    if (item.kind === 'bytes') {
+      await writeFile(target, item.bytes);
+      continue;
+    }
+    const source = await readFile(join(from, item.path));
+    if (item.kind === 'immutable') {
+      await writeFile(target, source);
+      continue;
+    }
+    const image = Buffer.alloc(item.sizeBytes);
+    for (const { offset, length } of item.extents) source.copy(image, offset, offset, offset + length);
+    for (const { offset, bytes } of item.patches) image.set(bytes, offset);
+    await writeFile(target, image);
+  }
+  return to;
+}
+
+async function checkLog(dir: string) {
+  return withFile(nodeFileSystem, join(dir, 'lsm.wal'), 'read', (file) =>
+    lsmEngine.checkFile(file, { path: 'lsm.wal', level: 'full', live: false }, new RunControl()),
+  );
+}
+
+describe('a plan from outside', () => {
+  it('names checkpoint, log and tables in this order, and holds while the server only appends', async () => {
+    const { server, context, pinned } = await setUp();
+    await server.put('a');
+    await server.checkpoint();
+    for (const key of ['b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']) await server.put(key);
+    const plan = await lsmEngine.plan(context);
+    expect(plan.items.map(({ kind, path }) => `${kind} ${path}`)).toEqual([
+      'bytes checkpoint.meta',
+      'image lsm.wal',
+      'immutable sst/1.sst',
+    ]);
+    expect([...pinned]).toEqual(['sst/1.sst']);
+    await server.put('later');
+    await server.writeTable(); // of a checkpoint that has only begun
+    expect(await plan.confirm?.()).toBeUndefined();
+
+    const copy = await capture(plan, server.dir);
+    const check = await checkLog(copy);
+    expect(check.findings).toEqual([]);
+    expect(check.counts).toEqual({ wal_entries: 9, wal_last_lsn: '11' });
+  });
+
+  it('of an empty log says how far the state reaches', async () => {
+    const { server, context } = await setUp();
+    await server.put('a');
+    await server.checkpoint();
+    const plan = await lsmEngine.plan(context);
+    expect(plan.checkpoint).toEqual({ lsn: '2' });
+    await server.put('b');
+    expect(await plan.confirm?.()).toBeUndefined();
+    expect((await lsmEngine.plan(context)).checkpoint).toBeUndefined();
+  });
+
+  it.each<[string, RegExp, (server: ForeignServer) => Promise<void>]>([
+    ['a checkpoint was saved', /made a checkpoint/, (server) => server.saveCheckpoint()],
+    ['the start moved', /start of the log moved/, (server) => server.moveStart(10)],
+    ['the log was emptied', /became shorter/, (server) => server.emptyLog()],
+    [
+      'the log was emptied and filled beyond where it was',
+      /begun anew/,
+      async (server) => {
+        await server.emptyLog();
+        for (const key of ['x', 'y', 'z']) await server.put(key);
+      },
+    ],
+    ['the log is gone', /gone/, (server) => rm(join(server.dir, 'lsm.wal'))],
+    [
+      'the log is another file',
+      /replaced/,
+      async (server) => {
+        const path = join(server.dir, 'lsm.wal');
+        await writeFile(`${path}.new`, await readFile(path));
+        await rename(`${path}.new`, path);
+      },
+    ],
+    ['the checkpoint is gone', /made a checkpoint/, (server) => rm(join(server.dir, 'checkpoint.meta'))],
+  ])('no longer holds when %s', async (_what, reason, act) => {
+    const { server, context } = await setUp();
+    await server.put('a');
+    await server.checkpoint();
+    await server.put('b');
+    await server.put('c');
+    const plan = await lsmEngine.plan(context);
+    expect(await plan.confirm?.()).toBeUndefined();
+    await act(server);
+    expect(await plan.confirm?.()).toMatch(reason);
+  });
+
+  it.each([
+    ['before the log is read', 1],
+    ['after the log is read', 2],
+  ])('is made again when a checkpoint gets in %s', async (_when, at) => {
+    const { server, context } = await setUp(async (count, foreign) => {
+      if (count !== at) return;
+      await foreign.put('second');
+      await foreign.checkpoint();
+    });
+    await server.put('first');
+    await server.writeTable();
+    const plan = await lsmEngine.plan(context);
+    expect(plan.items.map(({ path }) => path)).toEqual([
+      'checkpoint.meta',
+      'lsm.wal',
+      'sst/1.sst',
+      'sst/2.sst',
+    ]);
+    expect(plan.checkpoint).toEqual({ lsn: '3' });
+    expect((await checkLog(await capture(plan, server.dir))).counts.wal_entries).toBe(0);
+    expect(await plan.confirm?.()).toBeUndefined();
+  });
+
+  it('gives up with the reasons when the tables never stand still', async () => {
+    const { server, context } = await setUp(async (_count, foreign) => {
+      await foreign.writeTable();
+    });
+    await server.put('a');
+    const error = await lsmEngine.plan(context).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'SOURCE_CHANGING' });
+    expect((error as { data: { reasons: string[] } }).data.reasons).toHaveLength(32);
+  });
+
+  it('waits for a table that is being written', async () => {
+    const { server, context } = await setUp(async (count, foreign) => {
+      if (count === 4) await writeFile(join(foreign.dir, 'sst/1.sst'), tableBytes());
+    });
+    await server.put('a');
+    await server.writeTable(tableBytes().subarray(0, 50));
+    const plan = await lsmEngine.plan(context);
+    expect(plan.items.map(({ path }) => path)).toEqual(['lsm.wal', 'sst/1.sst']);
+    expect(await readFile(join(server.dir, 'sst/1.sst'))).toHaveLength(120);
+  });
+
+  it('takes a table that stays incomplete as it is, for the proof to name it', async () => {
+    const { server, context } = await setUp();
+    await server.writeTable(tableBytes().subarray(0, 50));
+    const plan = await lsmEngine.plan(context);
+    expect(plan.items.map(({ path }) => path)).toEqual(['lsm.wal', 'sst/1.sst']);
+  });
+
+  it('of a log that cannot be understood copies all of it', async () => {
+    const { server, context } = await setUp();
+    await server.put('a');
+    await server.writeTable();
+    const path = join(server.dir, 'lsm.wal');
+    const log = await readFile(path);
+    for (let i = 0; i < geometry.segmentCount; i++) log[segmentHeaderOffset(geometry, i)]! ^= 1;
+    await writeFile(path, log);
+    const plan = await lsmEngine.plan(context);
+    expect(plan.items[0]).toEqual({
+      kind: 'image',
+      path: 'lsm.wal',
+      sizeBytes: log.byteLength,
+      extents: [{ offset: 0, length: log.byteLength }],
+      patches: [],
+    });
+    expect(await plan.confirm?.()).toBeUndefined();
+    await server.put('b');
+    expect(await plan.confirm?.()).toBeDefined();
+  });
+
+  it('of a log with one damaged segment header keeps the damage', async () => {
+    const { server, context } = await setUp();
+    await server.put('a');
+    const path = join(server.dir, 'lsm.wal');
+    const log = await readFile(path);
+    log[segmentHeaderOffset(geometry, 2)]! ^= 1;
+    await writeFile(path, log);
+    const plan = await lsmEngine.plan(context);
+    const check = await checkLog(await capture(plan, server.dir));
+    expect(check.findings.map(({ code }) => code)).toEqual(['LSM_LOG_SEGMENT']);
+    expect(check.counts.wal_entries).toBe(1);
+  });
+
+  it('refuses a folder without a log, and follows no link', async () => {
+    const { server, context } = await setUp();
+    await server.writeTable();
+    const log = join(server.dir, 'lsm.wal');
+    await rename(log, `${log}.bak`);
+    await expect(lsmEngine.plan(context)).rejects.toMatchObject({ code: 'ENGINE_MISMATCH', path: log });
+    await symlink(`${log}.bak`, log);
+    await expect(lsmEngine.plan(context)).rejects.toMatchObject({ code: 'UNSUPPORTED_FILE', path: log });
+    const blank = await temporaryFolder();
+    await expect(lsmEngine.plan({ ...context, dir: blank })).rejects.toMatchObject({
+      code: 'ENGINE_MISMATCH',
+    });
+  });
+});
+
+describe('a plan from inside', () => {
+  it('is made of what the database knows', () => {
+    const section: SectionHeader = { start: 800, end: 100, full: false };
+    const plan = planFromState({
+      log: {
+        geometry,
+        start: section.start,
+        liveBytes: liveBytes(geometry, section),
+        sectionHeader: encodeSectionHeader(section),
+        segmentHeaders: [encodeSegmentHeader(1n, 5n), encodeSegmentHeader(2n, 6n)],
+      },
+      checkpoint: Buffer.from('meta'),
+      tables: [{ path: 'sst/3.sst', sizeBytes: 99 }],
+      lastLsn: 2n ** 64n - 1n,
+    });
+    expect(plan.checkpoint).toEqual({ lsn: '18446744073709551615' });
+    expect(plan.items).toEqual([
+      { kind: 'bytes', path: 'checkpoint.meta', bytes: Buffer.from('meta') },
+      {
+        kind: 'image',
+        path: 'lsm.wal',
+        sizeBytes: 1040,
+        extents: [
+          { offset: 928, length: 112 },
+          { offset: 44, length: 100 },
+        ],
+        patches: [
+          { offset: 0, bytes: encodeSectionHeader(section) },
+          { offset: 16, bytes: encodeSegmentHeader(1n, 5n) },
+          { offset: 272, bytes: encodeSegmentHeader(2n, 6n) },
+        ],
+      },
+      { kind: 'immutable', path: 'sst/3.sst', sizeBytes: 99 },
+    ]);
+  });
+});
+
+describe('the files of a directory', () => {
+  it('are the state and nothing that was left over', async () => {
+    const { server } = await setUp();
+    await server.put('a');
+    await server.checkpoint();
+    for (const name of [
+      'checkpoint.tmp',
+      'lsm.wal.migrate',
+      'lsm.wal.bak',
+      'lsm.wal.bad.123',
+      'lsm.alopex.lock',
+      'sst/01.sst',
+      'sst/x.sst',
+      'sst/2.sst.tmp',
+      'sst/18446744073709551616.sst',
+      'sst/18446744073709551615.sst',
+      'sst/0.sst',
+      'sst/10.sst',
+    ])
+      await writeFile(join(server.dir, name), '');
+    expect(await lsmEngine.listFiles(nodeFileSystem, server.dir)).toEqual([
+      'checkpoint.meta',
+      'lsm.wal',
+      'sst/0.sst',
+      'sst/1.sst',
+      'sst/10.sst',
+      'sst/18446744073709551615.sst',
+    ]);
+    await symlink('1.sst', join(server.dir, 'sst/11.sst'));
+    await expect(lsmEngine.listFiles(nodeFileSystem, server.dir)).rejects.toMatchObject({
+      code: 'UNSUPPORTED_FILE',
+    });
+  });
+
+  it('show whose they are, also when the log is gone or damaged', async () => {
+    const { server } = await setUp();
+    const detect = () => lsmEngine.detect(nodeFileSystem, server.dir);
+    const path = join(server.dir, 'lsm.wal');
+    expect(await detect()).toBe(true);
+    const log = await readFile(path);
+    log[16]! ^= 1; // the others still hold
+    await writeFile(path, log);
+    expect(await detect()).toBe(true);
+    await rm(path);
+    expect(await detect()).toBe(false);
+    await server.saveCheckpoint();
+    expect(await detect()).toBe(true);
+    await rm(join(server.dir, 'checkpoint.meta'));
+    await writeFile(join(server.dir, 'sst/5.sst'), 'some text');
+    expect(await detect()).toBe(false);
+    await server.writeTable();
+    expect(await detect()).toBe(true);
+  });
+});
