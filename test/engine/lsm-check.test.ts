@@ -22,6 +22,8 @@ import {
 } from '../../src/format/lsm/wal.ts';
 import { WalReplay } from '../../src/format/lsm/wal-replay.ts';
 import { copyFixture, describeWithFixtures, fixturesRoot } from '../support/fixtures.ts';
+import { resealTable } from '../support/lsm-table.ts';
+import { MemoryFile } from '../support/memory-file.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const fs = nodeFileSystem;
@@ -278,28 +280,8 @@ describe('a directory as a whole', () => {
   });
 });
 
-/** A file that is only in memory: for thousands of damaged variants. The checks use nothing but these three methods. */
-function checkInMemory(bytes: Buffer, path: string): Promise<FileCheck> {
-  const stat = { sizeBytes: bytes.byteLength } as Awaited<ReturnType<typeof fs.inspect>>;
-  const file = {
-    path,
-    stat: async () => stat,
-    read: async (target: Uint8Array, position: number) =>
-      position >= bytes.byteLength
-        ? 0
-        : bytes.copy(target, 0, position, Math.min(bytes.byteLength, position + target.byteLength)),
-  };
-  return lsmEngine.checkFile(file as never, { path, level: 'full', live: false }, new RunControl());
-}
-
-/** Writes the checksums of a table anew: that of its first block, where it has its usual size, and the footer's. */
-function resealTable(bytes: Buffer): Buffer {
-  const sealed = Buffer.from(bytes);
-  if (sealed.byteLength < 48) return sealed;
-  const footerAt = sealed.byteLength - 48;
-  sealed.writeUInt32LE(crc32(sealed.subarray(0, footerAt)), footerAt + 40);
-  return sealed;
-}
+const checkInMemory = (bytes: Buffer, path: string): Promise<FileCheck> =>
+  lsmEngine.checkFile(new MemoryFile(bytes), { path, level: 'full', live: false }, new RunControl());
 
 /** The live keys by the words of the format: all versions of all tables, then the log's entries behind the checkpoint. */
 async function mergeIndependently(dir: string, geometry: WalGeometry) {
