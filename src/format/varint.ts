@@ -16,7 +16,8 @@ export interface Varint<T extends number | bigint> {
 /** How many bytes `value` takes. */
 export function varintLength(value: number | bigint): number {
   let length = 1;
-  for (let rest = BigInt(value) >> 7n; rest > 0n; rest >>= 7n) length++;
+  if (typeof value === 'number') for (let rest = value; rest >= 128; rest /= 128) length++;
+  else for (let rest = value >> 7n; rest > 0n; rest >>= 7n) length++;
   return length;
 }
 

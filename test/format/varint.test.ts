@@ -28,6 +28,8 @@ it('reads back what it wrote, wherever it stands', () => {
     fc.property(fc.bigInt({ min: 0n, max: MAX_U64 }), fc.nat(5), fc.nat(3), (value, before, after) => {
       const encoded = encodeVarint(value);
       expect(encoded.byteLength).toBe(varintLength(value));
+      if (value <= BigInt(Number.MAX_SAFE_INTEGER))
+        expect(varintLength(Number(value))).toBe(varintLength(value));
       const bytes = Buffer.concat([Buffer.alloc(before, 0x80), encoded, Buffer.alloc(after, 0x7f)]);
       const next = before + encoded.byteLength;
       expect(decodeBigVarint(bytes, before)).toEqual({ value, next });

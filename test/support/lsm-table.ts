@@ -52,8 +52,8 @@ export function buildTable(blocks: readonly TableEntry[][], shape: TableShape = 
     hasBloom: true,
     blockCount: blocks.length,
     entryCount: BigInt(all.length),
-    minKeyBytes: Math.min(...all.map(({ key }) => key.byteLength)),
-    maxKeyBytes: Math.max(...all.map(({ key }) => key.byteLength)),
+    minKeyBytes: all.reduce((least, { key }) => Math.min(least, key.byteLength), Infinity),
+    maxKeyBytes: all.reduce((most, { key }) => Math.max(most, key.byteLength), 0),
   });
   header.writeUInt16LE(1 | ((shape.compression ?? 0) << 1), 6);
   const indexBytes = encodeIndex(shape.editIndex?.(index) ?? index);

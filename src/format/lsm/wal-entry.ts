@@ -73,21 +73,26 @@ function writeBytes(target: Buffer, offset: number, bytes: Uint8Array): number {
   return at + bytes.byteLength;
 }
 
-/** The two fields in front of an entry; total size in the log = `ENTRY_HEADER_BYTES` + `len`. */
-export function decodeEntryHeader(bytes: Uint8Array): { readonly lsn: bigint; readonly len: number } {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, ENTRY_HEADER_BYTES);
-  return { lsn: view.getBigUint64(LSN_AT, true), len: view.getUint32(LEN_AT, true) };
-}
+/** `len` of the entry at `offset`; its total size in the log is `ENTRY_HEADER_BYTES` + `len`. */
+export const decodeEntryLen = (bytes: Buffer, offset: number): number => bytes.readUInt32LE(offset + LEN_AT);
+
+export const decodeEntryLsn = (bytes: Buffer, offset: number): bigint =>
+  bytes.readBigUInt64LE(offset + LSN_AT);
+
+/** Both at once. */
+export const decodeEntryHeader = (bytes: Buffer): { readonly lsn: bigint; readonly len: number } => ({
+  lsn: decodeEntryLsn(bytes, 0),
+  len: decodeEntryLen(bytes, 0),
+});
 
 export type EntryProblem = 'crc' | 'body';
 
 /** What is wrong with a whole entry, all its bytes given; undefined when it holds. `len` is at least 5. */
 export function entryProblem(
-  entry: Uint8Array,
+  entry: Buffer,
 ): { readonly kind: EntryProblem; readonly message: string } | undefined {
   const crcAt = entry.byteLength - CRC_BYTES;
-  const view = new DataView(entry.buffer, entry.byteOffset, entry.byteLength);
-  if (view.getUint32(crcAt, true) !== crc32(entry.subarray(0, crcAt))) {
+  if (entry.readUInt32LE(crcAt) !== crc32(entry.subarray(0, crcAt))) {
     return { kind: 'crc', message: 'its checksum does not match' };
   }
   const message = walkBody(entry, ENTRY_HEADER_BYTES, crcAt);
@@ -95,7 +100,7 @@ export function entryProblem(
 }
 
 /** The operations of an entry that has no `entryProblem`. Keys and values are views into `entry`. */
-export function decodeEntryOps(entry: Uint8Array): WalOp[] {
+export function decodeEntryOps(entry: Buffer): WalOp[] {
   const ops: WalOp[] = [];
   walkBody(entry, ENTRY_HEADER_BYTES, entry.byteLength - CRC_BYTES, (op) => ops.push(op));
   return ops;

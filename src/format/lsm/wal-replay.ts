@@ -1,5 +1,6 @@
 import {
-  decodeEntryHeader,
+  decodeEntryLen,
+  decodeEntryLsn,
   decodeEntryOps,
   ENTRY_HEADER_BYTES,
   entryProblem,
@@ -81,19 +82,19 @@ export class WalReplay {
   push(chunk: Uint8Array): WalEntry[] {
     const entries: WalEntry[] = [];
     const usable = Math.min(chunk.byteLength, this.#range.liveBytes - this.#pushed);
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, usable);
     this.#pushed += usable;
     let at = 0;
     if (this.#heldBytes > 0) {
-      at = this.#fillHeld(chunk.subarray(0, usable), entries);
+      at = this.#fillHeld(bytes, entries);
     }
     while (at < usable && this.#stop === undefined) {
-      const rest = chunk.subarray(at, usable);
-      const total = this.#totalBytes(rest);
-      if (total === undefined || total > rest.byteLength) {
-        if (this.#stop === undefined) this.#hold(rest, total ?? ENTRY_HEADER_BYTES);
+      const total = this.#totalBytes(bytes, at, usable);
+      if (total === undefined || total > usable - at) {
+        if (this.#stop === undefined) this.#hold(bytes.subarray(at), total ?? ENTRY_HEADER_BYTES);
         break;
       }
-      this.#take(rest.subarray(0, total), entries);
+      this.#take(bytes.subarray(at, at + total), entries);
       at += total;
     }
     return entries;
@@ -116,12 +117,12 @@ export class WalReplay {
   }
 
   /** Goes on with the held entry; returns how much of the chunk it took. */
-  #fillHeld(chunk: Uint8Array, entries: WalEntry[]): number {
+  #fillHeld(chunk: Buffer, entries: WalEntry[]): number {
     let at = 0;
     // First the header, which tells the size, then the rest.
     for (;;) {
       const known = this.#heldBytes >= ENTRY_HEADER_BYTES;
-      const wanted = known ? this.#totalBytes(this.#held.subarray(0, this.#heldBytes)) : ENTRY_HEADER_BYTES;
+      const wanted = known ? this.#totalBytes(this.#held, 0, this.#heldBytes) : ENTRY_HEADER_BYTES;
       if (wanted === undefined) return at;
       if (known && this.#heldBytes === wanted) {
         this.#take(this.#held.subarray(0, wanted), entries);
@@ -151,15 +152,18 @@ export class WalReplay {
     this.#heldBytes = needed;
   }
 
-  /** The size of the entry that begins here; undefined when its header is not complete, or when the replay stops at it. */
-  #totalBytes(bytes: Uint8Array): number | undefined {
+  /**
+   * The size of the entry that begins at `from`; undefined when its header is not complete before `to`, or when the replay
+   * stops at it.
+   */
+  #totalBytes(bytes: Buffer, from: number, to: number): number | undefined {
     const left = this.#range.liveBytes - this.#done;
     if (left < ENTRY_HEADER_BYTES) {
       this.#stopAt('short', `the last ${left} bytes are fewer than an entry's header has`);
       return undefined;
     }
-    if (bytes.byteLength < ENTRY_HEADER_BYTES) return undefined;
-    const { len } = decodeEntryHeader(bytes);
+    if (to - from < ENTRY_HEADER_BYTES) return undefined;
+    const len = decodeEntryLen(bytes, from);
     const total = ENTRY_HEADER_BYTES + len;
     if (len < MIN_ENTRY_LEN) this.#stopAt('length', `an entry's length of ${len} is too small`);
     else if (total > this.#range.ringBytes)
@@ -169,13 +173,13 @@ export class WalReplay {
     return undefined;
   }
 
-  #take(entry: Uint8Array, entries: WalEntry[]): void {
+  #take(entry: Buffer, entries: WalEntry[]): void {
     const problem = entryProblem(entry);
     if (problem !== undefined) {
       this.#stopAt(problem.kind, `an entry does not hold: ${problem.message}`);
       return;
     }
-    const { lsn } = decodeEntryHeader(entry);
+    const lsn = decodeEntryLsn(entry, 0);
     if (this.#lastLsn !== undefined && lsn <= this.#lastLsn) {
       this.#stopAt('order', `the LSN ${lsn} follows ${this.#lastLsn}`);
       return;
