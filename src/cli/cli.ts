@@ -1,0 +1,54 @@
+import { CommanderError } from 'commander';
+import { StillpointError, toStillpointError } from '../errors.ts';
+import { interruptible } from './interrupt.ts';
+import { Output } from './output.ts';
+import { openProgress, type Progress } from './progress.ts';
+
+/** What one run of the command line has at hand: where to print, how to be interrupted, what to exit with. */
+export class Cli {
+  readonly output: Output;
+  exitCode = 0;
+
+  constructor(argv: readonly string[]) {
+    const end = argv.indexOf('--');
+    // Needed before the command line is parsed: a mistake in it is told as JSON too.
+    const json = (end === -1 ? argv : argv.slice(0, end)).includes('--json');
+    this.output = new Output(json);
+  }
+
+  /** Ctrl-C, SIGTERM or a closed terminal abort the signal; a second one kills. */
+  interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return interruptible(work, () => this.output.note('cancelling … (once more to stop at once)'));
+  }
+
+  /** As `interruptible`, with a progress bar where stderr is a terminal. */
+  async watched<T>(work: (signal: AbortSignal, progress: Progress) => Promise<T>): Promise<T> {
+    const progress = await openProgress(process.stderr);
+    try {
+      return await this.interruptible((signal) => work(signal, progress));
+    } finally {
+      progress.stop();
+    }
+  }
+
+  /** Tells an error and resolves it to an exit code. `help` is the command that explains the usage. */
+  fail(error: unknown, help: string): number {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return 0; // help or version, printed already
+      if (error.code === 'commander.help') return USAGE; // no command at all: the help stands on stderr
+      return this.fail(usageError(error, help), help);
+    }
+    const known = toStillpointError(error);
+    this.output.failure(known);
+    return known.exitCode;
+  }
+}
+
+const USAGE = 2;
+
+/** Commander's messages read "error: …", with "(Did you mean …?)" on a line of its own where it has a suggestion. */
+function usageError({ message }: CommanderError, help: string): StillpointError {
+  const [first = '', suggestion] = message.replace(/^error: /, '').split('\n');
+  const hint = suggestion?.replace(/^\((.*)\)$/, '$1') ?? `Run \`${help}\`.`;
+  return new StillpointError('INVALID_REQUEST', first, { hint });
+}

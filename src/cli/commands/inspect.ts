@@ -1,0 +1,89 @@
+import { basename } from 'node:path';
+import { type Command, Option } from 'commander';
+import { MANIFEST } from '../../engine/engine.ts';
+import { inspectLeveldbFile } from '../../engine/leveldb/inspect.ts';
+import { inspectLsmFile } from '../../engine/lsm/inspect.ts';
+import { readSmallFile } from '../../env/io.ts';
+import { nodeFileSystem } from '../../env/node-file-system.ts';
+import { StillpointError, systemCode } from '../../errors.ts';
+import type { Cli } from '../cli.ts';
+import { documentLines } from '../document-text.ts';
+import { examples, positiveInteger } from '../options.ts';
+
+interface Options {
+  readonly limit?: number;
+  readonly keys?: boolean;
+}
+
+const MANIFEST_FILES = 1000;
+
+export function define(command: Command, cli: Cli): void {
+  command
+    .addOption(
+      new Option('--limit <n>', 'list at most so many entries, blocks, … (default: 1000)').argParser(
+        positiveInteger,
+      ),
+    )
+    .option('--keys', 'list the entries of a table, and not only its blocks')
+    .addHelpText(
+      'after',
+      `
+Values are given as lengths. Damage is told, and what can be read is shown all the same; \`verify\` judges.
+${examples('inspect ./data/lsm.wal --limit 20', 'inspect ./data/sst/1.sst --keys --json', 'inspect ./snapshot/snapshot.manifest')}`,
+    )
+    .action(async (file: string, { limit, keys = false }: Options) => {
+      const described = await inspect(file, { entries: keys, ...(limit !== undefined && { limit }) });
+      cli.output.result(described, (style) => documentLines(described, style));
+    });
+}
+
+async function inspect(file: string, options: { limit?: number; entries: boolean }): Promise<object> {
+  const fs = nodeFileSystem;
+  const path = await fs.realPath(file).catch((cause) => {
+    if (systemCode(cause) !== 'ENOENT') throw cause;
+    throw new StillpointError('NOT_FOUND', `no such file: ${file}`, {
+      path: file,
+      cause,
+      hint: 'Check the path.',
+    });
+  });
+  const stat = await fs.inspect(path);
+  if (stat?.kind !== 'file') {
+    const what = stat?.kind === 'folder' ? 'a folder' : 'not a regular file';
+    throw new StillpointError('INVALID_REQUEST', `${file} is ${what}`, {
+      path: file,
+      hint: 'Name one file of a data directory or of a snapshot; for a whole folder use `stillpoint verify`.',
+    });
+  }
+  if (basename(path) === MANIFEST) return { path, ...(await describeManifest(path, options.limit)) };
+  const lsm = await inspectLsmFile(fs, path, options);
+  if (lsm !== undefined) return { path, engine: 'lsm', ...lsm };
+  const leveldb = await inspectLeveldbFile(fs, path, options);
+  if (leveldb !== undefined) return { path, engine: 'leveldb', ...leveldb };
+  throw new StillpointError('ENGINE_MISMATCH', `${file} is not a file of any known engine`, {
+    path: file,
+    hint: 'Known are the logs, tables and lists of lsm and LevelDB, and snapshot.manifest, by content or by name.',
+  });
+}
+
+/** Nothing in a manifest that does not hold is worth showing: what is wrong with it is. */
+async function describeManifest(path: string, limit = MANIFEST_FILES): Promise<object> {
+  const { decodeManifest, MANIFEST_LIMIT_BYTES } = await import('../../snapshot/manifest.ts');
+  const bytes = (await readSmallFile(nodeFileSystem, path, MANIFEST_LIMIT_BYTES)) ?? Buffer.alloc(0);
+  const known = { kind: 'snapshot manifest', size_bytes: bytes.byteLength };
+  try {
+    const { sealed, snapshot = null, entries } = decodeManifest(bytes, path);
+    const listed = entries.slice(0, limit);
+    return { ...known, sealed, snapshot, entries_total: entries.length, entries: listed, problems: [] };
+  } catch (error) {
+    if (!(error instanceof StillpointError)) throw error;
+    return {
+      ...known,
+      sealed: false,
+      snapshot: null,
+      entries_total: 0,
+      entries: [],
+      problems: [error.message],
+    };
+  }
+}

@@ -1,0 +1,36 @@
+import type { Command } from 'commander';
+import { listSnapshots, type SnapshotList } from '../../coordinator/operations.ts';
+import type { Cli } from '../cli.ts';
+import { examples } from '../options.ts';
+import type { Style } from '../output.ts';
+import { number, size, table, time, visible } from '../text.ts';
+
+export function define(command: Command, cli: Cli): void {
+  command.addHelpText('after', examples('list ./data', 'list ./data --json')).action(async (dir: string) => {
+    const list = await listSnapshots(dir);
+    cli.output.result(list, (style) => describe(list, dir, style));
+  });
+}
+
+function describe({ latest, snapshots }: SnapshotList, dir: string, style: Style): string[] {
+  if (snapshots.length === 0) return [`no snapshots yet; take one: stillpoint snapshot ${visible(dir)}`];
+  const rows = snapshots.map(({ name, created_at_ms, engine, entries, total_bytes, problem }) => [
+    name,
+    time(created_at_ms),
+    visible(engine ?? '-'),
+    entries === null ? '-' : number(entries),
+    total_bytes === null ? '-' : size(total_bytes),
+    name === latest ? 'latest' : '',
+    problem === null ? '' : visible(problem),
+  ]);
+  const heading = ['NAME', 'CREATED', 'ENGINE', 'FILES', 'SIZE', '', ''];
+  const [head = '', ...lines] = table([heading, ...rows], [3, 4]);
+  return [
+    style.dim(head),
+    ...lines.map((line, i) => {
+      const { name, problem } = snapshots[i]!;
+      if (problem !== null) return style.red(line);
+      return name === latest ? style.bold(line) : line;
+    }),
+  ];
+}

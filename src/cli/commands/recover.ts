@@ -1,0 +1,29 @@
+import type { Command } from 'commander';
+import { Lifecycle, type Recovery } from '../../coordinator/lifecycle.ts';
+import type { Cli } from '../cli.ts';
+import { examples } from '../options.ts';
+import { visible } from '../text.ts';
+
+export function define(command: Command, cli: Cli): void {
+  command
+    .addHelpText(
+      'after',
+      `
+Run it with the database closed. It ends in exactly the state from before the restore or exactly the restored one.
+${examples('recover ./data', 'recover ./data --json')}`,
+    )
+    .action(async (dir: string) => {
+      const recovery = await new Lifecycle({ dataDir: dir }).recover();
+      cli.output.result(recovery, () => describe(recovery));
+    });
+}
+
+function describe({ restore, interrupted, swept }: Recovery): string[] {
+  const lines = [
+    ...(restore === 'new' ? ['the restore that was cut off is finished: the restored state stands'] : []),
+    ...(restore === 'old' ? ['the restore that was cut off is taken back: the old state stands'] : []),
+    ...interrupted.map((id) => `run ${visible(id)} was cut off; it is on record as failed`),
+    ...swept.map((path) => `removed ${visible(path)}`),
+  ];
+  return lines.length === 0 ? ['nothing to recover'] : lines;
+}

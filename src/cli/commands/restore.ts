@@ -1,0 +1,85 @@
+import { type Command, Option } from 'commander';
+import { restoreSnapshot } from '../../coordinator/operations.ts';
+import { LEVELS, type Level } from '../../engine/report.ts';
+import { StillpointError } from '../../errors.ts';
+import { nameOf } from '../../snapshot/layout.ts';
+import type { Cli } from '../cli.ts';
+import { describeUndo, restoreInPlace } from '../in-place.ts';
+import { dataDirOption, examples } from '../options.ts';
+import { proofText } from '../report-text.ts';
+import { explainNotFound } from '../snapshot-operand.ts';
+import { count, size, visible } from '../text.ts';
+
+interface Options {
+  readonly into?: string;
+  readonly inPlace?: true;
+  readonly dataDir?: string;
+  readonly level?: Level;
+}
+
+export function define(command: Command, cli: Cli): void {
+  command
+    .addOption(new Option('--into <dir>', 'a new folder; must not exist or be empty').conflicts('inPlace'))
+    .option('--in-place', 'replace the files of the data directory; they are kept for `stillpoint undo`')
+    .addOption(dataDirOption())
+    .addOption(
+      new Option(
+        '--level <level>',
+        'with --into: how thoroughly the restored files are proven (default: "full")',
+      )
+        .choices(LEVELS)
+        .conflicts('inPlace'),
+    )
+    .addHelpText(
+      'after',
+      `
+A restore in place needs the database closed; it is refused while the database has its lock. The data directory is
+--data-dir, or the one that the snapshot's path lies in. What is restored is always proven in full first.
+${examples(
+  'restore latest --data-dir ./data --into ./copy',
+  'restore latest --data-dir ./data --in-place',
+  'restore ./data/.lifecycle/backup/ts-1763625600 --in-place --json',
+)}`,
+    )
+    .action((snapshot: string, options: Options) => {
+      const { into, inPlace, dataDir, level = 'full' } = options;
+      return explainNotFound(snapshot, dataDir, () => {
+        if (into !== undefined) return restoreInto(cli, snapshot, into, dataDir, level);
+        if (inPlace) return restoreHere(cli, snapshot, dataDir);
+        throw new StillpointError('INVALID_REQUEST', 'where to is missing: --into <dir> or --in-place', {
+          hint: 'Run `stillpoint restore --help`.',
+        });
+      });
+    });
+}
+
+async function restoreInto(
+  cli: Cli,
+  snapshot: string,
+  target: string,
+  dataDir: string | undefined,
+  level: Level,
+): Promise<void> {
+  const { from, into, files, bytes, undo, report } = await cli.watched((signal, progress) =>
+    restoreSnapshot(snapshot, {
+      into: target,
+      level,
+      signal,
+      onProgress: (done, total) => progress.show('restore', done, total),
+      ...(dataDir !== undefined && { dataDir }),
+    }),
+  );
+  cli.output.result({ from, into, files, bytes, undo }, (style) => [
+    `${style.bold(nameOf(from))} restored into ${visible(into)}`,
+    `  ${count(files, 'file')}, ${size(bytes)}; ${style.green('proven')}: ${proofText(report)}`,
+  ]);
+}
+
+async function restoreHere(cli: Cli, snapshot: string, dataDir: string | undefined): Promise<void> {
+  const { from, into, files, bytes, undo, report } = await restoreInPlace(cli, snapshot, dataDir);
+  cli.output.result({ from, into, files, bytes, undo }, (style) => [
+    `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
+    `  ${count(files, 'file')}, ${size(bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
+    describeUndo(into, undo),
+  ]);
+}

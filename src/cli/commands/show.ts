@@ -1,0 +1,71 @@
+import type { Command } from 'commander';
+import { showSnapshot } from '../../coordinator/operations.ts';
+import { StillpointError } from '../../errors.ts';
+import { systemEnvironment } from '../../snapshot/environment.ts';
+import { readManifest } from '../../snapshot/prove.ts';
+import type { Cli } from '../cli.ts';
+import { dataDirOption, examples } from '../options.ts';
+import { explainNotFound } from '../snapshot-operand.ts';
+import { count, number, size, table, time, visible } from '../text.ts';
+
+const FILES_SHOWN = 50;
+
+export function define(command: Command, cli: Cli): void {
+  command
+    .addOption(dataDirOption())
+    .addHelpText(
+      'after',
+      examples('show latest --data-dir ./data', 'show ./data/.lifecycle/backup/ts-1763625600 --json'),
+    )
+    .action(async (snapshot: string, { dataDir }: { dataDir?: string }) => {
+      const shown = await explainNotFound(snapshot, dataDir, () => read(snapshot, dataDir));
+      cli.output.result(shown, () => describe(shown));
+    });
+}
+
+/** The summary as in `list`, with what the manifest says of itself and of each file. */
+async function read(snapshot: string, dataDir: string | undefined) {
+  const summary = await showSnapshot(snapshot, dataDir === undefined ? {} : { dataDir });
+  const { location } = summary;
+  const manifest = await readManifest(systemEnvironment.fs, location);
+  if (manifest === undefined) {
+    throw new StillpointError('NOT_FOUND', `${location} is not a snapshot: it has no manifest`, {
+      path: location,
+    });
+  }
+  const { sealed, snapshot: info, entries: files } = manifest;
+  const { tool = null, parent = null, checkpoint = null } = info ?? {};
+  return { ...summary, sealed, tool, parent, checkpoint, files };
+}
+
+function describe(shown: Awaited<ReturnType<typeof read>>): string[] {
+  const { files } = shown;
+  const facts = [
+    ['name', shown.name],
+    ['id', shown.id ?? '-'],
+    ['created', time(shown.created_at_ms)],
+    ['engine', shown.engine ?? 'unknown'],
+    ['checkpoint', shown.checkpoint === null ? '-' : `lsn ${shown.checkpoint.lsn}`],
+    ['parent', shown.parent ?? '-'],
+    ['taken by', shown.tool ?? 'another tool'],
+    ['manifest', shown.sealed ? 'sealed' : 'unsealed: it carries no checksum of itself'],
+    ['content', `${count(files.length, 'file')}, ${size(shown.total_bytes ?? 0)}`],
+    ['location', shown.location],
+  ];
+  const rows = files
+    .slice(0, FILES_SHOWN)
+    .map(({ path, size: bytes, crc32, kind }) => [
+      visible(path),
+      number(bytes),
+      crc32.toString(16).padStart(8, '0'),
+      kind ?? '',
+    ]);
+  return [
+    ...table(facts.map(([name = '', value = '']) => [name, visible(value)])),
+    '',
+    ...table([['FILE', 'BYTES', 'CRC-32', 'KIND'], ...rows], [1]),
+    ...(files.length > FILES_SHOWN
+      ? [`… and ${number(files.length - FILES_SHOWN)} more; --json has them all`]
+      : []),
+  ];
+}

@@ -1,0 +1,92 @@
+import { type Command, Option } from 'commander';
+import { BackupCoordinator, type SnapshotResult } from '../../coordinator/backup.ts';
+import { Lifecycle } from '../../coordinator/lifecycle.ts';
+import type { EngineName } from '../../engine/engine.ts';
+import type { Level } from '../../engine/report.ts';
+import { MODES, type Mode } from '../../snapshot/capture.ts';
+import type { Cli } from '../cli.ts';
+import { engineOption, examples, levelOption, positiveInteger } from '../options.ts';
+import type { Style } from '../output.ts';
+import { recoverFirst } from '../recover-first.ts';
+import { findingLine, proofText } from '../report-text.ts';
+import { count, duration, size, visible } from '../text.ts';
+
+interface Options {
+  readonly engine: 'auto' | EngineName;
+  readonly mode: Mode;
+  readonly full?: true;
+  readonly level: Level;
+  readonly keep?: number;
+}
+
+export function define(command: Command, cli: Cli): void {
+  command
+    .addOption(engineOption())
+    .addOption(
+      new Option(
+        '--mode <mode>',
+        'copy (shares nothing with the database) or link (hard links, same file system)',
+      )
+        .choices(MODES)
+        .default('copy'),
+    )
+    .option('--full', 'copy every file anew, also those that the last snapshot holds unchanged')
+    .addOption(levelOption())
+    .addOption(
+      new Option('--keep <n>', 'afterwards remove all but the newest n snapshots').argParser(positiveInteger),
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'snapshot ./data',
+        'snapshot ./data --keep 7 --json',
+        'snapshot ./data --mode link --level open',
+      ),
+    )
+    .action((dir: string, options: Options) => takeSnapshot(cli, dir, options));
+}
+
+async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promise<void> {
+  const { engine, mode, level, keep } = options;
+  const lifecycle = new Lifecycle({ dataDir });
+  await recoverFirst(cli, lifecycle);
+  const coordinator = new BackupCoordinator({ dataDir, engine, lifecycle });
+  const result = await cli.watched(async (signal, progress) => {
+    const reuse = options.full !== true;
+    const { id } = await coordinator.startBackup({
+      mode,
+      level,
+      reuse,
+      signal,
+      ...(keep !== undefined && { keep }),
+    });
+    progress.follow(async () => {
+      const state = await coordinator.status(id);
+      const { bytes_processed, bytes_total } = state.progress ?? {};
+      progress.show(state.phase ?? '', bytes_processed ?? 0, bytes_total ?? 0);
+    });
+    return coordinator.finished(id);
+  });
+  cli.output.result(result, (style) => summarize(result, style));
+}
+
+function summarize(result: SnapshotResult, style: Style): string[] {
+  const { name, engine, location, entries, total_bytes, report, pruned } = result;
+  const { copied_bytes, linked_bytes, reused_bytes } = result;
+  const holes = total_bytes - copied_bytes - linked_bytes - reused_bytes;
+  const shares = [
+    `${size(copied_bytes)} copied`,
+    `${size(linked_bytes)} linked`,
+    `${size(reused_bytes)} reused`,
+    ...(holes > 0 ? [`${size(holes)} in holes`] : []),
+  ];
+  const ms = Object.values(result.durations_ms).reduce((sum, phase) => sum + phase, 0);
+  return [
+    `${style.bold(name)}  ${engine}  ${style.dim(visible(location))}`,
+    `  ${count(entries, 'file')}, ${size(total_bytes)}: ${shares.join(', ')}`,
+    `  ${style.green('proven')}: ${proofText(report)}`,
+    ...report.findings.map((finding) => `  ${findingLine(finding, style)}`),
+    `  ${duration(ms)}, ${size(total_bytes / Math.max(ms / 1000, 0.001))}/s`,
+    ...(pruned.length === 0 ? [] : [`  pruned: ${pruned.join(', ')}`]),
+  ];
+}

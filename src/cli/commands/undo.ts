@@ -1,0 +1,22 @@
+import type { Command } from 'commander';
+import type { Cli } from '../cli.ts';
+import { describeUndo, undoInPlace } from '../in-place.ts';
+import { examples } from '../options.ts';
+import { visible } from '../text.ts';
+
+export function define(command: Command, cli: Cli): void {
+  command
+    .addHelpText(
+      'after',
+      `
+The files of now become an undo folder in their turn, so that undoing twice changes nothing. The database must be closed.
+${examples('undo ./data', 'undo ./data --json')}`,
+    )
+    .action(async (dir: string) => {
+      const { from, into, undo } = await undoInPlace(cli, dir);
+      cli.output.result({ from, into, undo }, () => [
+        `${visible(into)} is again what it was before the restore`,
+        describeUndo(into, undo),
+      ]);
+    });
+}

@@ -1,0 +1,80 @@
+import { basename, dirname, resolve, sep } from 'node:path';
+import { Lifecycle } from '../coordinator/lifecycle.ts';
+import { showSnapshot } from '../coordinator/operations.ts';
+import { RestoreCoordinator, type RestoreResult } from '../coordinator/restore.ts';
+import { LIFECYCLE } from '../engine/engine.ts';
+import { nodeFileSystem } from '../env/node-file-system.ts';
+import { StillpointError } from '../errors.ts';
+import { LATEST } from '../snapshot/layout.ts';
+import type { Cli } from './cli.ts';
+import { recoverFirst } from './recover-first.ts';
+import { visible } from './text.ts';
+
+/**
+ * Restores a snapshot in place. Without a data directory the snapshot must be a path inside the lifecycle folder of one.
+ * A path anywhere is good: whoever types it may read it.
+ */
+export async function restoreInPlace(
+  cli: Cli,
+  snapshot: string,
+  dataDir: string | undefined,
+): Promise<RestoreResult> {
+  const path = await nodeFileSystem.realPath(snapshot).catch(() => resolve(snapshot));
+  const owner = ownerOf(path);
+  const target = dataDir ?? owner;
+  if (target === undefined) {
+    throw new StillpointError('INVALID_REQUEST', `the data directory to restore ${snapshot} in is missing`, {
+      path: snapshot,
+      hint: 'Add `--data-dir DIR`, or name a path inside DIR/.lifecycle/.',
+    });
+  }
+  // `latest` by its path: the snapshot that the marker names.
+  const isMarker = owner !== undefined && basename(path) === LATEST;
+  const location = isMarker ? (await showSnapshot(path)).location : path;
+  const source = dataDir === undefined || isMarker ? location : snapshot;
+  return exchange(cli, target, { allowedSources: [dirname(location)] }, (coordinator) =>
+    coordinator.startRestore({ source }),
+  );
+}
+
+export function undoInPlace(cli: Cli, dataDir: string): Promise<RestoreResult> {
+  return exchange(cli, dataDir, {}, (coordinator) => coordinator.startUndo());
+}
+
+/** The line that says how to come back. */
+export const describeUndo = (dataDir: string, undo: string): string =>
+  `  replaced files: ${visible(undo)} (back with: stillpoint undo ${visible(dataDir)})`;
+
+async function exchange(
+  cli: Cli,
+  dataDir: string,
+  options: { readonly allowedSources?: readonly string[] },
+  start: (coordinator: RestoreCoordinator) => Promise<{ id: string }>,
+): Promise<RestoreResult> {
+  const lifecycle = new Lifecycle({ dataDir });
+  await recoverFirst(cli, lifecycle);
+  const coordinator = new RestoreCoordinator({ dataDir, lifecycle, ...options });
+  return cli.watched(async (signal, progress) => {
+    const { id } = await start(coordinator);
+    const cancel = () => {
+      if (!coordinator.cancel(id))
+        cli.output.note('the files are being exchanged already; that goes to its end');
+    };
+    signal.addEventListener('abort', cancel, { once: true });
+    if (signal.aborted) cancel();
+    progress.follow(async () => {
+      const state = await coordinator.status(id);
+      const { bytes_processed, bytes_total } = state.progress ?? {};
+      progress.show(state.phase ?? '', bytes_processed ?? 0, bytes_total ?? 0);
+    });
+    return coordinator.finished(id);
+  });
+}
+
+/** The data directory whose lifecycle folder a path lies in; undefined when it lies in none. */
+function ownerOf(path: string): string | undefined {
+  const parts = path.split(sep);
+  const at = parts.lastIndexOf(LIFECYCLE);
+  if (at < 1 || at === parts.length - 1) return undefined;
+  return parts.slice(0, at).join(sep) || sep;
+}

@@ -1,0 +1,132 @@
+import { Command, Help } from 'commander';
+import { VERSION } from '../snapshot/tool.ts';
+import { Cli } from './cli.ts';
+
+/** Adds the options, the examples and the action to a command that has its name, arguments and `--json` already. */
+export type Define = (command: Command, cli: Cli) => void;
+
+interface Entry {
+  readonly name: string;
+  readonly summary: string;
+  /** The operands with what they are. */
+  readonly operands: Readonly<Record<string, string>>;
+  /** The command's own module, with all that it needs: loaded only when the command line names it. */
+  readonly load: () => Promise<{ readonly define: Define }>;
+}
+
+const DATA_DIR = { '<dir>': "the database's data directory" };
+const SNAPSHOT = {
+  '<snapshot>': 'a path (…/backup/latest too); with --data-dir also "latest", a name or an id',
+};
+
+const COMMANDS: readonly Entry[] = [
+  {
+    name: 'snapshot',
+    summary: 'take a snapshot of a data directory, in use or not, and prove it',
+    operands: DATA_DIR,
+    load: () => import('./commands/snapshot.ts'),
+  },
+  {
+    name: 'list',
+    summary: 'list the snapshots of a data directory',
+    operands: DATA_DIR,
+    load: () => import('./commands/list.ts'),
+  },
+  {
+    name: 'show',
+    summary: 'show what a snapshot is and which files it holds',
+    operands: SNAPSHOT,
+    load: () => import('./commands/show.ts'),
+  },
+  {
+    name: 'verify',
+    summary: 'read a snapshot or a data directory and report all that is wrong with it',
+    operands: { '<path>': 'a data directory, or a snapshot as in `show`' },
+    load: () => import('./commands/verify.ts'),
+  },
+  {
+    name: 'restore',
+    summary: 'restore a snapshot into a new folder, or in place',
+    operands: SNAPSHOT,
+    load: () => import('./commands/restore.ts'),
+  },
+  {
+    name: 'undo',
+    summary: 'bring back what the last restore in place replaced',
+    operands: DATA_DIR,
+    load: () => import('./commands/undo.ts'),
+  },
+  {
+    name: 'recover',
+    summary: 'finish or take back a restore in place that was cut off, and sweep up',
+    operands: DATA_DIR,
+    load: () => import('./commands/recover.ts'),
+  },
+  {
+    name: 'prune',
+    summary: 'remove all but the newest snapshots',
+    operands: DATA_DIR,
+    load: () => import('./commands/prune.ts'),
+  },
+  {
+    name: 'inspect',
+    summary: 'print what is in one file: a log, a table, a manifest, …',
+    operands: { '<file>': 'a file of a data directory or of a snapshot' },
+    load: () => import('./commands/inspect.ts'),
+  },
+  {
+    name: 'serve',
+    summary: 'serve a database over HTTP, with snapshots and restores by RPC',
+    operands: DATA_DIR,
+    load: () => import('./commands/serve.ts'),
+  },
+];
+
+const EXIT_CODES = `
+Every command has --help with examples, and --json: one JSON document on stdout, everything else on stderr.
+
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage, or nothing here that can be worked on
+  3    damage found
+  4    conflict: locked, already running, target not empty
+  5    not found
+  130  interrupted`;
+
+/** Runs one command line (without the program's name); resolves to the exit code. Never rejects. */
+export async function run(argv: readonly string[]): Promise<number> {
+  const cli = new Cli(argv);
+  try {
+    const program = await createProgram(argv, cli);
+    await program.parseAsync([...argv], { from: 'user' });
+    return cli.exitCode;
+  } catch (error) {
+    const named = COMMANDS.find(({ name }) => argv.includes(name));
+    return cli.fail(error, named === undefined ? 'stillpoint --help' : `stillpoint ${named.name} --help`);
+  }
+}
+
+async function createProgram(argv: readonly string[], cli: Cli): Promise<Command> {
+  const program = new Command('stillpoint')
+    .description(
+      'Consistent, checksummed and proven snapshots of a live data directory, and restores that can be undone.',
+    )
+    .version(VERSION, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .addHelpText('after', EXIT_CODES)
+    .configureHelp({ subcommandDescription: (command) => command.summary() })
+    .configureOutput({ outputError: () => undefined }) // thrown, and told by `Cli.fail`
+    .exitOverride();
+  for (const { name, summary, operands, load } of COMMANDS) {
+    const command = program
+      .command(name)
+      .summary(summary)
+      .description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`)
+      .configureHelp({ subcommandDescription: Help.prototype.subcommandDescription });
+    for (const [operand, what] of Object.entries(operands)) command.argument(operand, what);
+    if (argv.includes(name)) (await load()).define(command, cli);
+    command.option('--json', 'print one JSON document on stdout');
+  }
+  return program;
+}

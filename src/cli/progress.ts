@@ -1,0 +1,49 @@
+import { systemClock } from '../env/clock.ts';
+import { size } from './text.ts';
+
+/** Shows how far long work is. Quick work ends before the first call, and shows nothing. */
+export interface Progress {
+  show(phase: string, bytesDone: number, bytesTotal: number): void;
+  /** Calls `look` now and then until `stop`. Without a terminal, never. */
+  follow(look: () => Promise<void>): void;
+  stop(): void;
+}
+
+const INTERVAL_MS = 100;
+const NOTHING: Progress = { show: () => undefined, follow: () => undefined, stop: () => undefined };
+
+/** A bar on a terminal, nothing elsewhere. It is gone from the screen once it is stopped. */
+export async function openProgress(stream: NodeJS.WriteStream): Promise<Progress> {
+  if (!stream.isTTY || process.env.TERM === 'dumb') return NOTHING;
+  const { default: progress } = await import('cli-progress');
+  const bar = new progress.SingleBar({
+    stream,
+    format: '{phase} [{bar}] {percentage}% of {size}',
+    barsize: 30,
+    clearOnComplete: true,
+    linewrap: true, // else it is switched off in the terminal, and stays so when we are killed
+  });
+  let isStarted = false;
+  let isStopped = false;
+  const ends: (() => void)[] = [];
+  return {
+    show(phase, bytesDone, bytesTotal) {
+      if (isStopped) return;
+      const total = Math.max(bytesTotal, 1);
+      const payload = { phase: phase.padEnd(8), size: size(bytesTotal) };
+      if (!isStarted) bar.start(total, 0, payload);
+      isStarted = true;
+      bar.setTotal(total);
+      bar.update(Math.min(bytesDone, total), payload);
+    },
+    follow(look) {
+      // A look that fails is no reason to fail: the work itself tells what is wrong.
+      ends.push(systemClock.every(INTERVAL_MS, () => void look().catch(() => undefined)));
+    },
+    stop() {
+      isStopped = true;
+      for (const end of ends) end();
+      if (isStarted) bar.stop();
+    },
+  };
+}

@@ -1,0 +1,13 @@
+import type { Lifecycle } from '../coordinator/lifecycle.ts';
+import type { Cli } from './cli.ts';
+
+/** Ends what a crash cut off before anything new begins, and says so. */
+export async function recoverFirst({ output }: Cli, lifecycle: Lifecycle): Promise<void> {
+  const { restore, interrupted } = await lifecycle.recover();
+  if (restore !== null) {
+    const what =
+      restore === 'new' ? 'finished: the restored state stands' : 'taken back: the old state stands';
+    output.note(`a restore that had been cut off was ${what}`);
+  }
+  for (const id of interrupted) output.note(`run ${id} had been cut off; it is on record as failed`);
+}

@@ -1,0 +1,34 @@
+import type { Finding, Report } from '../engine/report.ts';
+import type { Style } from './output.ts';
+import { count, visible } from './text.ts';
+
+/** `sst/1.sst @4711 LSM_TABLE_BLOCK_CRC the block …`, the code in red for an error and yellow for a warning. */
+export function findingLine({ path, offset, code, severity, message }: Finding, style: Style): string {
+  const place = [path === '' ? undefined : path, offset === null ? undefined : `@${offset}`];
+  const colour = severity === 'error' ? style.red : style.yellow;
+  const parts = [...place.map((part) => part && visible(part)), colour(visible(code)), visible(message)];
+  return parts.filter((part) => part !== undefined).join(' ');
+}
+
+/** What was shown: `3 tables, 61 blocks, 3,003 entries; log replayed to lsn 3042`. */
+export function proofText({ level, engine, counts }: Report): string {
+  const files = `checksums of ${count(counts.files, 'file')}`;
+  if (level === 'files' || engine === 'files') return files;
+  const tables = [count(counts.tables, 'table')];
+  // Only the full level reads what is in the tables.
+  if (level === 'full') tables.push(count(counts.blocks, 'block'), count(counts.entries, 'entry', 'entries'));
+  const unit = engine === 'lsm' ? 'lsn' : 'sequence';
+  const log = counts.wal_last_lsn === null ? 'log empty' : `log replayed to ${unit} ${counts.wal_last_lsn}`;
+  return `${tables.join(', ')}; ${log}`;
+}
+
+/** The verdict in one word, coloured, with the numbers of findings. */
+export function verdictText({ ok, verdict, findings }: Report, style: Style): string {
+  const errors = findings.filter(({ severity }) => severity === 'error').length;
+  const counted = [
+    ...(errors > 0 ? [count(errors, 'error')] : []),
+    ...(findings.length > errors ? [count(findings.length - errors, 'warning')] : []),
+  ];
+  const word = ok ? style.green(style.bold(verdict)) : style.red(style.bold(verdict));
+  return counted.length === 0 ? word : `${word}: ${counted.join(', ')}`;
+}

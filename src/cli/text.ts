@@ -1,0 +1,65 @@
+/** Numbers and names as people read them. */
+
+/**
+ * Text from outside (paths, messages, keys) with its control characters spelled out, so that no file name can move the
+ * cursor, colour the terminal or turn the reading direction.
+ */
+export function visible(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
+    const hex = character.codePointAt(0)!.toString(16);
+    return hex.length > 4 ? `\\u{${hex}}` : `\\u${hex.padStart(4, '0')}`;
+  });
+}
+
+const numbers = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
+
+export const number = (value: number): string => numbers.format(value);
+
+/** `1 file`, `3,003 entries`. */
+export const count = (value: number, one: string, many = `${one}s`): string =>
+  `${number(value)} ${value === 1 ? one : many}`;
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const;
+
+/** `0 B`, `999 B`, `1.5 KiB`, `20 MiB`. */
+export function size(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+}
+
+/** `0.4 ms`, `41 ms`, `1.3 s`, `2 min 5 s`. */
+export function duration(ms: number): string {
+  if (ms < 9.95) return `${ms.toFixed(1)} ms`;
+  if (ms < 999.5) return `${Math.round(ms)} ms`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${number(Math.floor(seconds / 60))} min ${seconds % 60} s`;
+}
+
+/** The farthest moment that a calendar of JavaScript knows. */
+const LAST_MS = 8.64e15;
+
+/** `2025-11-20 10:00:00Z`; the bare number where it is no moment that a calendar knows. */
+export function time(ms: number): string {
+  if (!(Math.abs(ms) <= LAST_MS)) return `${ms} ms`;
+  return new Date(ms).toISOString().replace('T', ' ').replace(/\.\d+/, '');
+}
+
+/** Columns as wide as their widest cell; the ones named in `right` are set to the right. */
+export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string[] {
+  const widths: number[] = [];
+  for (const row of rows) {
+    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
+  }
+  return rows.map((row) =>
+    row
+      .map((cell, i) => (right.includes(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .join('  ')
+      .trimEnd(),
+  );
+}
