@@ -4,6 +4,7 @@ import type { Engine, Hold } from '../engine/engine.ts';
 import { detectEngine, ENGINE_NAMES, engineByName } from '../engine/index.ts';
 import { LEVELS, type Level, type Report } from '../engine/report.ts';
 import { listIfPresent } from '../env/io.ts';
+import { tell } from '../env/listeners.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { MODES, type Mode } from '../snapshot/capture.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -194,7 +195,7 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
     const { fs, clock } = this.#env;
     const taken = new Set((await listIfPresent(fs, parent)).map(({ name }) => name));
     const location = join(parent, freeName(clock.nowMs(), taken));
-    return new Run(clock, this.#env.newId(), kind, location, (run) => this.emit('state', run.id, run.state));
+    return new Run(clock, this.#env.newId(), kind, location, (run) => tell(this, 'state', run.id, run.state));
   }
 
   async #work(
@@ -240,14 +241,14 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
         taken,
         pruned.map(({ name }) => name),
       );
-      this.emit('completed', result);
+      tell(this, 'completed', result);
       return result;
     } catch (error) {
       // The failure that counts is the first one; a hold that cannot be released then is the host's to see in its logs.
       await releaseHold().catch(() => undefined);
       const reason = run.fail(error);
       await records.append(run.record).catch(() => undefined);
-      this.emit('failed', run.id, reason);
+      tell(this, 'failed', run.id, reason);
       throw reason;
     } finally {
       await release();

@@ -4,13 +4,14 @@ import type { Engine } from '../engine/engine.ts';
 import { detectEngine, ENGINE_NAMES, engineByName } from '../engine/index.ts';
 import type { Report } from '../engine/report.ts';
 import { removeTree } from '../env/io.ts';
+import { tell } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { compareNames, LATEST, type Layout, nameOf } from '../snapshot/layout.ts';
+import { LATEST, type Layout, nameOf } from '../snapshot/layout.ts';
 import { findSnapshot } from '../snapshot/list.ts';
 import {
-  listUndoFolders,
+  newestUndoFolder,
   newUndoFolder,
   openSource,
   type RestoreSource,
@@ -120,13 +121,12 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     const admission = await this.lifecycle.admit('undo');
     try {
       const { layout } = admission;
-      const name = (await listUndoFolders(this.#env, layout)).sort(compareNames).at(-1);
-      if (name === undefined) {
+      const location = await newestUndoFolder(this.#env, layout);
+      if (location === undefined) {
         throw new StillpointError('NOT_FOUND', `there is nothing to undo in ${layout.dataDir}`, {
           path: layout.undo,
         });
       }
-      const location = join(layout.undo, name);
       const run = this.#newRun('undo', location);
       await admission.records.append(run.record);
       this.#runs.follow(run, this.#undo(run, location, admission));
@@ -169,7 +169,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
 
   #newRun(kind: RunKind, location: string): Run {
     return new Run(this.#env.clock, this.#env.newId(), kind, location, (run) =>
-      this.emit('state', run.id, run.state),
+      tell(this, 'state', run.id, run.state),
     );
   }
 
@@ -229,12 +229,12 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
       await records.append(run.record);
       const about = { id: run.id, from: run.location, into: layout.dataDir, state: run.state, metadata };
       const result = { ...done, ...about, durations_ms: run.durationsMs };
-      this.emit('completed', result);
+      tell(this, 'completed', result);
       return result;
     } catch (error) {
       const reason = run.fail(error);
       await records.append(run.record).catch(() => undefined);
-      this.emit('failed', run.id, reason);
+      tell(this, 'failed', run.id, reason);
       throw reason;
     } finally {
       this.#pastRecall.delete(run.id);
@@ -245,6 +245,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
   /** Closes, exchanges, opens; on a failure everything back. Resolves to the undo folder. */
   async #exchange(run: Run, layout: Layout, from: string, engine: Engine | undefined): Promise<string> {
     const { fs } = this.#env;
+    run.control.checkCancelled(); // the last moment: an exchange that has begun goes to its end
     const modeBefore = this.lifecycle.mode;
     const keep = engine?.lockFile === undefined ? [] : [engine.lockFile];
     const undo = await newUndoFolder(this.#env, layout);

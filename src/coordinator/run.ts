@@ -81,7 +81,6 @@ export class Run {
   }
 
   enter(phase: string): void {
-    this.control.checkCancelled();
     this.#endPhase();
     this.#change({ phase });
   }

@@ -2,10 +2,12 @@ import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
 import type { Engine, EngineName } from './engine.ts';
 import { filesEngine } from './files/index.ts';
+import { leveldbEngine } from './leveldb/index.ts';
 import { lsmEngine } from './lsm/index.ts';
 
-const ENGINES: Readonly<Partial<Record<EngineName, Engine>>> = {
+const ENGINES: Readonly<Record<EngineName, Engine>> = {
   lsm: lsmEngine,
+  leveldb: leveldbEngine,
   files: filesEngine,
 };
 
@@ -15,8 +17,7 @@ export const isEngineName = (name: string): name is EngineName => Object.hasOwn(
 
 /** The engine of that name; `ENGINE_MISMATCH` when there is none, as in a manifest from a newer version. */
 export function engineByName(name: string): Engine {
-  const engine = isEngineName(name) ? ENGINES[name] : undefined;
-  if (engine !== undefined) return engine;
+  if (isEngineName(name)) return ENGINES[name];
   throw new StillpointError(
     'ENGINE_MISMATCH',
     `there is no engine "${name}" (known: ${ENGINE_NAMES.join(', ')})`,

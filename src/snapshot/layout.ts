@@ -66,6 +66,15 @@ export function compareNames(a: string, b: string): number {
   return secondsA - secondsB || countA - countB;
 }
 
+/** As `freeName`, but after all others in the order of names, whatever the clock says and whichever went meanwhile. */
+export function nextName(nowMs: number, names: readonly string[]): string {
+  const newest = [...names].sort(compareNames).at(-1);
+  const candidate = freeName(nowMs, new Set());
+  if (newest === undefined || compareNames(newest, candidate) < 0) return candidate;
+  const [seconds, count = '1'] = newest.slice(3).split('-');
+  return `ts-${seconds}-${Number(count) + 1}`;
+}
+
 /** Where an entry's path, which uses `/`, lies below `root`. */
 export const placeOf = (root: string, path: string): string => join(root, path.split('/').join(sep));
 

@@ -7,7 +7,8 @@ import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { cloneSnapshot } from './clone.ts';
 import type { Environment } from './environment.ts';
-import { freeName, isSnapshotName, type Layout, partialFolder } from './layout.ts';
+import { compareNames, isSnapshotName, type Layout, nextName, partialFolder } from './layout.ts';
+import { snapshotNames } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
 import { compareTree, prove, readManifest } from './prove.ts';
 import { describeFindings } from './take.ts';
@@ -151,18 +152,20 @@ export async function restoreInto(
   }
 }
 
-/** A new undo folder's place: `restore-backup/ts-<seconds>`. */
+/** A new undo folder's place: `restore-backup/ts-<seconds>`, after all others by name even if the clock went back. */
 export async function newUndoFolder(env: Environment, layout: Layout): Promise<string> {
-  const names = new Set((await listIfPresent(env.fs, layout.undo)).map(({ name }) => name));
-  return join(layout.undo, freeName(env.clock.nowMs(), names));
+  const names = (await listIfPresent(env.fs, layout.undo)).map(({ name }) => name).filter(isSnapshotName);
+  return join(layout.undo, nextName(env.clock.nowMs(), names));
 }
 
-/** The undo folders, by name. */
-export async function listUndoFolders(env: Environment, layout: Layout): Promise<string[]> {
-  const entries = await listIfPresent(env.fs, layout.undo);
-  return entries
-    .filter(({ name, kind }) => kind === 'folder' && isSnapshotName(name))
-    .map(({ name }) => name);
+/** The newest undo folder; an empty one, left by a crash or by a restore over nothing, brings nothing back. */
+export async function newestUndoFolder(env: Environment, layout: Layout): Promise<string | undefined> {
+  const names = await snapshotNames(env.fs, layout.undo);
+  for (const name of names.sort(compareNames).reverse()) {
+    const folder = join(layout.undo, name);
+    if ((await env.fs.list(folder)).length > 0) return folder;
+  }
+  return undefined;
 }
 
 function mismatch(

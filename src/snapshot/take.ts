@@ -59,6 +59,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
   await fs.makeFolder(partial);
   try {
     const previous = await newestProven(env, layout);
+    control.checkCancelled();
     request.onPhase('capture');
     const captured = await capture(env, {
       engine: request.engine,
@@ -75,6 +76,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     request.onPhase('seal');
     const manifest = describe(env, request, captured, previous);
     await seal(fs, partial, manifest);
+    control.checkCancelled();
     request.onPhase('prove');
     const { engine, level } = request;
     const proof = await prove(env, partial, { engine, level, control, known: captured.known });

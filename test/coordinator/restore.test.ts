@@ -1,0 +1,336 @@
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { blockingFileSystem } from '../../src/env/node-file-system.ts';
+import { inlinePool } from '../../src/env/worker-pool.ts';
+import {
+  BackupCoordinator,
+  Lifecycle,
+  RestoreCoordinator,
+  type RestoreCoordinatorOptions,
+  restoreSnapshot,
+  verifySnapshot,
+} from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { TASKS } from '../../src/snapshot/tasks.ts';
+import { CutFileSystem } from '../support/cut-file-system.ts';
+import { PLAIN_FILES, plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { startScript } from '../support/process.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+/** A directory with one snapshot, changed since: the old state is what stands there, the new one what a restore brings. */
+async function changedDirectory() {
+  const dir = await plainDirectory();
+  const { name, id, location } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  const snapshot = readTree(dir);
+  rmSync(join(dir, 'deep'), { recursive: true });
+  writeTree(dir, { 'a.txt': 'changed', 'new/file': 'not in the snapshot' });
+  return { dir, name, id, location, snapshot, present: readTree(dir) };
+}
+
+const restoreOf = (dir: string, options: Partial<RestoreCoordinatorOptions> = {}) =>
+  new RestoreCoordinator({ dataDir: dir, engine: 'files', ...options });
+
+const stagedIn = (dir: string) =>
+  existsSync(join(dir, '.lifecycle/restore')) ? readdirSync(join(dir, '.lifecycle/restore')) : [];
+
+const flipByte = (file: string, at: number) => {
+  const bytes = readFileSync(file);
+  bytes[at]! ^= 0x10;
+  writeFileSync(file, bytes);
+};
+
+describe('into a new folder', () => {
+  test.each(['latest', 'name', 'id', 'path'] as const)(
+    'from %s, equal and without the manifest',
+    async (by) => {
+      const { dir, name, id, location, snapshot } = await changedDirectory();
+      const into = join(await temporaryFolder(), 'not/yet/there');
+      const source = { latest: 'latest', name, id, path: location }[by];
+      const result = await restoreSnapshot(source, { into, ...(by === 'path' ? {} : { dataDir: dir }) });
+      expect(result).toMatchObject({
+        from: location,
+        into,
+        files: Object.keys(PLAIN_FILES).length,
+        undo: null,
+      });
+      expect(readTree(into)).toEqual(snapshot);
+    },
+  );
+
+  test('an empty folder will do; anything else in the way is left alone', async () => {
+    const { location, snapshot } = await changedDirectory();
+    const root = await temporaryFolder();
+    mkdirSync(join(root, 'empty'));
+    await restoreSnapshot(location, { into: join(root, 'empty') });
+    expect(readTree(join(root, 'empty'))).toEqual(snapshot);
+    writeTree(join(root, 'full'), { mine: 'precious' });
+    writeFileSync(join(root, 'file'), 'precious');
+    symlinkSync(join(root, 'empty'), join(root, 'link'));
+    for (const into of ['full', 'file', 'link']) {
+      const refusal = restoreSnapshot(location, { into: join(root, into) });
+      await expect(refusal).rejects.toMatchObject({ code: 'TARGET_NOT_EMPTY' });
+    }
+    expect(readdirSync(root).sort()).toEqual(['empty', 'file', 'full', 'link']);
+    expect(readFileSync(join(root, 'full/mine'), 'utf8')).toBe('precious');
+  });
+
+  test('a damaged source is refused and nothing appears', async () => {
+    const { location } = await changedDirectory();
+    flipByte(join(location, 'deep/er/b.bin'), 77_777);
+    const root = await temporaryFolder();
+    await expect(restoreSnapshot(location, { into: join(root, 'new') })).rejects.toMatchObject({
+      code: 'RESTORE_INTEGRITY_MISMATCH',
+      message: expect.stringContaining('deep/er/b.bin'),
+    });
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  test('what is not a snapshot is refused', async () => {
+    const root = await temporaryFolder();
+    const into = join(root, 'new');
+    writeTree(join(root, 'folder'), { 'a.txt': 'no manifest here' });
+    await expect(restoreSnapshot(join(root, 'folder'), { into })).rejects.toMatchObject({
+      code: 'RESTORE_INTEGRITY_MISMATCH',
+    });
+    await expect(restoreSnapshot(join(root, 'absent'), { into })).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
+    await expect(restoreSnapshot('latest', { into, dataDir: root })).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
+    expect(existsSync(into)).toBe(false);
+  });
+});
+
+describe('in place', () => {
+  test('closes, exchanges, opens; the undo folder holds what was there, and undo brings it back', async () => {
+    const { dir, name, location, snapshot, present } = await changedDirectory();
+    const calls: string[] = [];
+    const lifecycle = new Lifecycle({ dataDir: dir });
+    const note = (call: string) => () =>
+      void calls.push(`${call} ${lifecycle.mode} ${readFileSync(join(dir, 'a.txt'))}`);
+    const restore = restoreOf(dir, { lifecycle, close: note('close'), open: note('open') });
+    const result = await restore.restore();
+    expect(calls).toEqual(['close maintenance changed', 'open maintenance first']);
+    expect(lifecycle.mode).toBe('normal');
+    expect(readTree(dir)).toEqual(snapshot);
+    expect(readTree(result.undo)).toEqual(present);
+    expect(result).toMatchObject({ from: location, metadata: { backup_id: name, location } });
+    expect(await restoreOf(dir).metadata(result.id)).toEqual(result.metadata);
+    // The snapshot itself is untouched (invariant 3), and the way back can be taken back, too.
+    expect((await verifySnapshot(location)).ok).toBe(true);
+    const undone = await restore.undo();
+    expect(readTree(dir)).toEqual(present);
+    expect(existsSync(result.undo)).toBe(false);
+    expect(readTree(undone.undo)).toEqual(snapshot);
+    await restore.undo();
+    expect(readTree(dir)).toEqual(snapshot);
+  });
+
+  test('a destroyed data directory comes back', async () => {
+    const { dir, snapshot } = await changedDirectory();
+    for (const name of readdirSync(dir))
+      if (name !== '.lifecycle') rmSync(join(dir, name), { recursive: true });
+    await restoreOf(dir, { engine: 'auto' }).restore();
+    expect(readTree(dir)).toEqual(snapshot);
+  });
+
+  test('nothing to undo, nothing to restore', async () => {
+    const dir = await plainDirectory();
+    await expect(restoreOf(dir).undo()).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(restoreOf(dir).restore()).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+
+  test('a refused source changes nothing, the mode included', async () => {
+    const { dir, location, present } = await changedDirectory();
+    const outside = join(await temporaryFolder(), 'outside');
+    writeTree(outside, { 'snapshot.manifest': '{"version":1,"entries":[]}' });
+    symlinkSync(outside, join(dir, '.lifecycle/backup/ts-5'));
+    mkdirSync(join(dir, '.lifecycle/backup/ts-6'));
+    const closed: string[] = [];
+    const lifecycle = new Lifecycle({ dataDir: dir });
+    lifecycle.onMode((mode) => closed.push(mode));
+    const restore = restoreOf(dir, { lifecycle, close: () => void closed.push('close') });
+    const refused = async (source: string, code: string) =>
+      expect(restore.restore({ source }), source).rejects.toMatchObject({ code });
+    await refused('ts-1', 'NOT_FOUND');
+    await refused('ts-5', 'NOT_FOUND');
+    await refused('ts-6', 'RESTORE_INTEGRITY_MISMATCH');
+    await refused(outside, 'PATH_OUTSIDE');
+    await refused(join(dir, '.lifecycle/backup/ts-5'), 'PATH_OUTSIDE');
+    await refused(`${dir}/.lifecycle/../../..`, 'PATH_OUTSIDE');
+    await refused('../..', 'PATH_OUTSIDE');
+    flipByte(join(location, 'a.txt'), 0);
+    await refused(location, 'RESTORE_INTEGRITY_MISMATCH');
+    writeFileSync(join(location, 'extra'), '');
+    await refused(location, 'RESTORE_INTEGRITY_MISMATCH');
+    expect(readTree(dir)).toEqual(present);
+    expect(closed).toEqual([]);
+    expect(readdirSync(join(dir, '.lifecycle'))).not.toContain('restore-backup');
+  });
+
+  test('a folder that the operator allowed may be a source', async () => {
+    const { dir, location, snapshot } = await changedDirectory();
+    const root = await temporaryFolder();
+    const moved = join(root, 'elsewhere');
+    await restoreSnapshot(location, { into: moved });
+    writeFileSync(join(moved, 'snapshot.manifest'), readFileSync(join(location, 'snapshot.manifest')));
+    await restoreOf(dir, { allowedSources: [root] }).restore({ source: moved });
+    expect(readTree(dir)).toEqual(snapshot);
+  });
+
+  test('a host that cannot close keeps what it has', async () => {
+    const { dir, present } = await changedDirectory();
+    const lifecycle = new Lifecycle({ dataDir: dir });
+    const close = () => Promise.reject(new Error('busy'));
+    await expect(restoreOf(dir, { lifecycle, close }).restore()).rejects.toMatchObject({
+      code: 'HOOK_FAILED',
+    });
+    expect([readTree(dir), lifecycle.mode]).toEqual([present, 'normal']);
+  });
+
+  test('a host that cannot open the new state gets the old one back, open', async () => {
+    const { dir, present, snapshot } = await changedDirectory();
+    const lifecycle = new Lifecycle({ dataDir: dir });
+    const opened: unknown[] = [];
+    const open = () => {
+      opened.push(readTree(dir));
+      writeFileSync(join(dir, 'LOG'), 'the engine wrote before it failed');
+      if (opened.length === 1) throw new Error('not my format');
+    };
+    await expect(restoreOf(dir, { lifecycle, open }).restore()).rejects.toMatchObject({
+      code: 'HOOK_FAILED',
+    });
+    expect(opened).toEqual([snapshot, present]);
+    rmSync(join(dir, 'LOG'));
+    expect([readTree(dir), lifecycle.mode]).toEqual([present, 'normal']);
+    expect(readdirSync(join(dir, '.lifecycle/restore'))).toEqual([]);
+    expect(readdirSync(join(dir, '.lifecycle/restore-backup'))).toEqual([]);
+  });
+
+  test('a host that cannot open either state is read-only', async () => {
+    const { dir, present } = await changedDirectory();
+    const lifecycle = new Lifecycle({ dataDir: dir });
+    const open = () => Promise.reject(new Error('out of memory'));
+    await expect(restoreOf(dir, { lifecycle, open }).restore()).rejects.toMatchObject({
+      code: 'HOOK_FAILED',
+    });
+    expect([readTree(dir), lifecycle.mode]).toEqual([present, 'read_only']);
+  });
+
+  test('a restore and a snapshot exclude each other', async () => {
+    const { dir } = await changedDirectory();
+    const lifecycle = new Lifecycle({ dataDir: dir });
+    const restore = restoreOf(dir, { lifecycle });
+    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', lifecycle });
+    const { id } = await restore.startRestore();
+    await expect(restore.startRestore()).rejects.toMatchObject({ code: 'CONFLICT' });
+    await expect(restore.startUndo()).rejects.toMatchObject({ code: 'CONFLICT' });
+    await expect(backup.startBackup()).rejects.toMatchObject({ code: 'CONFLICT' });
+    await restore.finished(id);
+    await backup.backup();
+  });
+
+  test('cancelling is possible until the exchange, and leaves no trace', async () => {
+    const { dir, present } = await changedDirectory();
+    const restore = restoreOf(dir);
+    const { id } = await restore.startRestore();
+    expect(restore.cancel(id)).toBe(true);
+    await expect(restore.finished(id)).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(readTree(dir)).toEqual(present);
+    expect(readdirSync(join(dir, '.lifecycle/restore'))).toEqual([]);
+    let answer: boolean | undefined;
+    const cancelLate = () => {
+      answer = late.cancel(second);
+    };
+    const late = restoreOf(dir, { close: () => cancelLate() });
+    const { id: second } = await late.startRestore();
+    await late.finished(second);
+    expect(answer).toBe(false);
+  });
+});
+
+describe('a crash in the middle of a restore (invariant 7)', () => {
+  const cutEnvironment = (cut: CutFileSystem) => ({
+    ...systemEnvironment,
+    fs: cut.fs,
+    pool: inlinePool(TASKS, cut.fs),
+  });
+
+  test.each([
+    ['restore', false],
+    ['restore', true],
+    ['undo', false],
+    ['undo', true],
+  ] as const)(
+    '%s: at every changing operation (done: %s) ends in the old state or the new one',
+    async (kind, after) => {
+      const { dir, snapshot, present } = await changedDirectory();
+      if (kind === 'undo') await restoreOf(dir).restore();
+      const [old, next] = kind === 'undo' ? [snapshot, present] : [present, snapshot];
+      const ends = { old: 0, new: 0 };
+      for (let cutAt = 1; ; cutAt++) {
+        const cut = new CutFileSystem(blockingFileSystem, cutAt, after);
+        const lifecycle = new Lifecycle({ dataDir: dir, environment: cutEnvironment(cut) });
+        const outcome = await restoreOf(dir, { lifecycle })
+          [kind]()
+          .catch((error) => error);
+        const recovery = await new Lifecycle({ dataDir: dir }).recover();
+        const state = JSON.stringify(readTree(dir));
+        const isNew = state === JSON.stringify(next);
+        expect(isNew || state === JSON.stringify(old), `cut at ${cutAt}: ${cut.trace.at(-1)}`).toBe(true);
+        if (recovery.restore !== null) expect(recovery.restore).toBe(isNew ? 'new' : 'old');
+        expect(stagedIn(dir)).toEqual([]);
+        ends[isNew ? 'new' : 'old']++;
+        if (!cut.isDead) {
+          expect(outcome).toMatchObject({ state: { status: 'completed' } });
+          break;
+        }
+        // Back to the start: the state that was there is the newest undo folder now.
+        if (isNew) await restoreOf(dir).undo();
+        expect(readTree(dir)).toEqual(old);
+      }
+      expect(ends.old).toBeGreaterThan(10);
+      expect(ends.new).toBeGreaterThan(3);
+    },
+  );
+
+  test('a real process, killed while the host opens the new state, ends in the new one', async () => {
+    const { dir, snapshot } = await changedDirectory();
+    const child = startScript(
+      `import { RestoreCoordinator } from '../../src/index.ts';
+       const open = () => { process.stdout.write('opening'); for (;;) {} };
+       await new RestoreCoordinator({ dataDir: process.argv[2], engine: 'files', open }).restore();`,
+      [dir],
+    );
+    await once(child.stdout, 'data');
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+    await expect(backup.backup()).rejects.toMatchObject({
+      code: 'CONFLICT',
+      hint: expect.stringContaining('recover'),
+    });
+    const recovery = await backup.lifecycle.recover();
+    expect(recovery).toMatchObject({ restore: 'new', interrupted: [expect.any(String)] });
+    expect(readTree(dir)).toEqual(snapshot);
+    await backup.backup();
+  });
+
+  test('a journal that does not read is an error, never "nothing to do"', async () => {
+    const { dir, present } = await changedDirectory();
+    writeTree(dir, { '.lifecycle/restore/x/journal.json': '{"phase":"elsewhere"}' });
+    await expect(new Lifecycle({ dataDir: dir }).recover()).rejects.toMatchObject({ code: 'IO_ERROR' });
+    expect(readTree(dir)).toEqual(present);
+  });
+});
