@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
 import { type FlatError, flattenError, reviveError, StillpointError } from '../errors.ts';
 import type { FileSystem } from './file-system.ts';
 
@@ -57,13 +57,13 @@ export class RunControl implements TaskRun {
   }
 }
 
-interface Message {
+export interface Message {
   readonly name: string;
   readonly args: unknown;
   readonly shared: SharedArrayBuffer;
 }
 
-type Reply = { readonly value: unknown } | { readonly error: FlatError };
+export type Reply = { readonly value: unknown } | { readonly error: FlatError };
 
 /** The default export of a worker entry file. */
 export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) => Promise<Reply> {
@@ -84,20 +84,25 @@ export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) =
  */
 export function threadPool<T extends TaskMap>(entry: URL, threads = availableParallelism()): WorkerPool<T> {
   const fromSource = entry.pathname.endsWith('.ts');
-  let pool: Piscina<Message, Reply> | undefined;
+  let pool: Promise<Piscina<Message, Reply>> | undefined;
+  const start = async () => {
+    // Loaded for the first task only: much that uses this module never has one.
+    const { Piscina } = await import('piscina');
+    return new Piscina<Message, Reply>({
+      filename: entry.href,
+      minThreads: 0,
+      maxThreads: threads,
+      idleTimeout: 2_000,
+      // A run from source needs the loader that the main thread was started with.
+      execArgv: fromSource ? ['--import', 'tsx'] : [],
+    });
+  };
   return {
     concurrency: threads,
     async run(name, args, control) {
       control.checkCancelled();
-      pool ??= new Piscina<Message, Reply>({
-        filename: entry.href,
-        minThreads: 0,
-        maxThreads: threads,
-        idleTimeout: 2_000,
-        // A run from source needs the loader that the main thread was started with.
-        execArgv: fromSource ? ['--import', 'tsx'] : [],
-      });
-      const reply = await pool.run({ name, args, shared: control.shared });
+      pool ??= start();
+      const reply = await (await pool).run({ name, args, shared: control.shared });
       if ('error' in reply) throw reviveError(reply.error);
       return reply.value as never;
     },
