@@ -68,7 +68,9 @@ export class Compactor {
   /** Deletes what is obsolete, unless a hold keeps it. */
   async sweep(): Promise<void> {
     while (this.#sweeping !== undefined) await this.#sweeping;
-    this.#sweeping = this.#deleteObsolete();
+    this.#sweeping = this.#deleteObsolete().finally(() => {
+      this.#sweeping = undefined;
+    });
     await this.#sweeping;
   }
 
@@ -159,8 +161,6 @@ export class Compactor {
       }
     } catch (error) {
       this.#lastFailure = toStillpointError(error);
-    } finally {
-      this.#sweeping = undefined;
     }
   }
 

@@ -23,6 +23,7 @@ import {
   type IndexEntry,
   indexDamage,
 } from '../../../format/lsm/table-index.ts';
+import { decompressBlock } from '../block-payload.ts';
 import { tablePath } from '../names.ts';
 import type { BlockCache } from './block-cache.ts';
 
@@ -52,6 +53,7 @@ export class TableFile {
   /** As the footer says, which is under no checksum. */
   readonly maxTimestamp: bigint;
   readonly #file: OpenFile;
+  readonly #compression: TableHeader['compression'];
   readonly #index: readonly IndexEntry[];
   readonly #filter: BloomFilter | undefined;
   #users = 1;
@@ -63,6 +65,7 @@ export class TableFile {
     this.entryCount = parts.header.entryCount;
     this.maxTimestamp = parts.footer.maxTimestamp;
     this.#file = parts.file;
+    this.#compression = parts.header.compression;
     this.#index = parts.index;
     this.#filter = parts.filter;
   }
@@ -99,8 +102,8 @@ export class TableFile {
     if (place === undefined || place.firstKey.compare(key) > 0) return undefined;
     let bytes = cache.get(this.id, block);
     if (bytes === undefined) {
-      bytes = await readExactly(this.#file, place.offset, place.sizeBytes);
-      this.#check(bytes, place.offset);
+      const stored = await readExactly(this.#file, place.offset, place.sizeBytes);
+      bytes = this.#sound(stored, place.offset);
       cache.add(this.id, block, bytes);
     }
     return this.#entries(bytes, place.offset).find((entry) => entry.key.equals(key));
@@ -129,8 +132,7 @@ export class TableFile {
     const bytes = await readExactly(this.#file, from, end - from);
     return places.map(({ offset, sizeBytes }) => {
       const block = bytes.subarray(offset - from, offset - from + sizeBytes);
-      this.#check(block, offset);
-      return this.#entries(block, offset);
+      return this.#entries(this.#sound(block, offset), offset);
     });
   }
 
@@ -138,9 +140,22 @@ export class TableFile {
     return damagedTable(this.#file.path, problem, offset);
   }
 
-  #check(block: Buffer, offset: number): void {
-    const damage = blockDamage(block, offset);
-    if (damage !== undefined) throw this.damaged(damage.message, damage.offset);
+  /** The block as it was before compression, once its checksum holds. */
+  #sound(stored: Buffer, offset: number): Buffer {
+    if (this.#compression === 'none') {
+      const damage = blockDamage(stored, offset);
+      if (damage !== undefined) throw this.damaged(damage.message, damage.offset);
+      return stored;
+    }
+    const { block, problem } = decompressBlock(stored, this.#compression);
+    if (problem !== undefined) throw this.damaged(problem, offset);
+    if (block !== undefined) return block;
+    const { path } = this.#file;
+    throw new StillpointError(
+      'UNSUPPORTED_FILE',
+      `the table ${path} is compressed with ${this.#compression}, which this version of Node cannot read`,
+      { path, hint: 'Use Node 22.15 or later.' },
+    );
   }
 
   #entries(block: Buffer, offset: number): TableEntry[] {
@@ -158,16 +173,6 @@ async function readParts(file: OpenFile, id: bigint, verify: boolean): Promise<T
     path,
     decodeTableFooter(await readExactly(file, footerAt, TABLE_FOOTER_BYTES), footerAt),
   );
-  if (header.compression !== 'none') {
-    throw new StillpointError(
-      'UNSUPPORTED_FILE',
-      `the table ${path} is compressed with ${header.compression}`,
-      {
-        path,
-        hint: 'Compressed tables cannot be read yet; write them anew without compression.',
-      },
-    );
-  }
   const layout = layoutDamage(header, footer, sizeBytes);
   if (layout !== undefined) throw damagedTable(path, layout.message, layout.offset);
   if (verify && (await checksum(file, footerAt)) !== footer.crc32) {
