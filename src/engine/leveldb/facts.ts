@@ -2,7 +2,17 @@ import { crc32c } from '../../format/leveldb/crc32c.ts';
 import type { Finding } from '../report.ts';
 
 /** What one file tells of itself for the checks between files. Plain JSON: it crosses threads and may be stored. */
-export type LeveldbFacts = CurrentFacts | ManifestFacts | LogFacts | TableFacts;
+export interface LeveldbFacts {
+  /** Null where too much of the file is unreadable. */
+  readonly content: ContentFacts | null;
+  /**
+   * Findings that count only if the file is part of the state. In a folder that is in use, or that was left by a crash,
+   * half-written files lie about that nobody will ever read.
+   */
+  readonly deferred: readonly Finding[];
+}
+
+export type ContentFacts = CurrentFacts | ManifestFacts | LogFacts | TableFacts;
 
 export interface CurrentFacts {
   readonly kind: 'current';

@@ -8,6 +8,7 @@ import { checkLog } from './check-log.ts';
 import { checkManifest } from './check-manifest.ts';
 import { checkTable } from './check-table.ts';
 import { detect, listFiles } from './directory.ts';
+import type { LeveldbFacts } from './facts.ts';
 import { planFromOutside } from './plan.ts';
 import { checkTogether } from './together.ts';
 import { attachWriteGate } from './write-gate.ts';
@@ -57,17 +58,25 @@ export function createLeveldbEngine(options: LeveldbOptions = {}): LeveldbEngine
 
 export const leveldbEngine: Engine = createLeveldbEngine();
 
-function checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
-  if (request.level === 'files') return checkPlainFile(file, run);
-  if (request.path === CURRENT) return checkCurrent(file, request, run);
-  switch (parseFileName(request.path)?.kind) {
+async function checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
+  const checkContent = request.level === 'files' ? undefined : contentCheckOf(request.path);
+  if (checkContent === undefined) return checkPlainFile(file, run);
+  const { facts: content = null, ...check } = await checkContent(file, request, run);
+  const isDeferred = request.live && request.path !== CURRENT;
+  const facts = { content, deferred: isDeferred ? check.findings : [] } as LeveldbFacts;
+  return { ...check, findings: isDeferred ? [] : check.findings, facts };
+}
+
+function contentCheckOf(path: string): Engine['checkFile'] | undefined {
+  if (path === CURRENT) return checkCurrent;
+  switch (parseFileName(path)?.kind) {
     case 'log':
-      return checkLog(file, request, run);
+      return checkLog;
     case 'manifest':
-      return checkManifest(file, request, run);
+      return checkManifest;
     case 'table':
-      return checkTable(file, request, run);
+      return checkTable;
     default:
-      return checkPlainFile(file, run);
+      return undefined;
   }
 }

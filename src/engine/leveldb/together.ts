@@ -2,7 +2,14 @@ import { CURRENT, logName, parseFileName, tableNames } from '../../format/leveld
 import { BYTEWISE_COMPARATOR } from '../../format/leveldb/internal-key.ts';
 import type { FileCheck, FileCheckRequest, TogetherCheck } from '../engine.ts';
 import type { Finding } from '../report.ts';
-import type { CurrentFacts, LeveldbFacts, LogFacts, ManifestFacts, TableFacts } from './facts.ts';
+import type {
+  ContentFacts,
+  CurrentFacts,
+  LeveldbFacts,
+  LogFacts,
+  ManifestFacts,
+  TableFacts,
+} from './facts.ts';
 
 /** What must hold between the files of a database: CURRENT, the MANIFEST, its tables, and the logs after them. */
 export function checkTogether(
@@ -27,16 +34,24 @@ class Together {
     const current = this.#facts<CurrentFacts>(CURRENT, 'current');
     if (current === undefined) this.#error(CURRENT, 'LEVELDB_CURRENT_MISSING', 'there is no CURRENT');
     const name = current?.manifest ?? undefined;
-    if (name === undefined) return { findings: this.#findings };
+    if (name === undefined) return this.#withoutState(['manifest', 'table', 'log']);
     if (!this.#checks.has(name)) {
-      this.#error(name, 'LEVELDB_MANIFEST_MISSING', 'CURRENT names it, and it does not exist');
+      this.#error(CURRENT, 'LEVELDB_MANIFEST_MISSING', `names ${name}, which does not exist`);
     }
-    this.#checkLeftOver('manifest', (path) => path === name, 'LEVELDB_MANIFEST_NOT_CURRENT');
+    this.#checkMembers('manifest', (path) => path === name, 'LEVELDB_MANIFEST_NOT_CURRENT');
     const manifest = this.#facts<ManifestFacts>(name, 'manifest');
-    if (manifest === undefined) return { findings: this.#findings };
+    if (manifest === undefined) return this.#withoutState(['table', 'log']);
     this.#checkTables(manifest);
     const last = this.#checkLogs(manifest);
     return { findings: this.#findings, counts: { wal_last_lsn: last === undefined ? null : String(last) } };
+  }
+
+  /** Nothing says which files count, so that all of them do. */
+  #withoutState(kinds: readonly ContentFacts['kind'][]): TogetherCheck {
+    for (const kind of kinds) {
+      for (const path of this.#paths(kind)) this.#findings.push(...(this.#factsOf(path)?.deferred ?? []));
+    }
+    return { findings: this.#findings };
   }
 
   #checkTables(manifest: ManifestFacts): void {
@@ -66,7 +81,7 @@ class Together {
       }
       if (manifest.comparator === BYTEWISE_COMPARATOR) this.#findings.push(...table.order);
     }
-    this.#checkLeftOver('table', (path) => live.has(path), 'LEVELDB_TABLE_NOT_LIVE');
+    this.#checkMembers('table', (path) => live.has(path), 'LEVELDB_TABLE_NOT_LIVE');
   }
 
   /** Returns the sequence of the last operation in the logs. */
@@ -81,7 +96,7 @@ class Together {
       const number = parseFileName(path)!.number;
       return number >= logNumber || (number === prevLogNumber && number !== 0);
     };
-    this.#checkLeftOver('log', isNeeded, 'LEVELDB_LOG_NOT_NEEDED');
+    this.#checkMembers('log', isNeeded, 'LEVELDB_LOG_NOT_NEEDED');
 
     const needed = this.#paths('log').filter(isNeeded);
     let next: bigint | undefined;
@@ -109,25 +124,32 @@ class Together {
     return last;
   }
 
-  /** In a folder that is in use, left-overs of a crash or of work that is going on are nothing to worry about. */
-  #checkLeftOver(kind: LeveldbFacts['kind'], belongs: (path: string) => boolean, code: string): void {
+  /** Tells what is wrong in the files that belong, and which do not. In a folder that is in use, left-overs of a crash or of work that is going on are nothing to worry about. */
+  #checkMembers(kind: ContentFacts['kind'], belongs: (path: string) => boolean, code: string): void {
     for (const path of this.#paths(kind)) {
-      if (belongs(path)) continue;
+      if (belongs(path)) {
+        this.#findings.push(...(this.#factsOf(path)?.deferred ?? []));
+        continue;
+      }
       this.#add(path, code, 'is no part of the state', this.#live ? 'warning' : 'error');
     }
   }
 
   /** Paths of a kind in the order of their numbers. */
-  #paths(kind: LeveldbFacts['kind']): string[] {
+  #paths(kind: ContentFacts['kind']): string[] {
     const numberOf = (path: string): number => parseFileName(path)!.number;
     return [...this.#checks.keys()]
       .filter((path) => parseFileName(path)?.kind === kind)
       .sort((a, b) => numberOf(a) - numberOf(b));
   }
 
-  #facts<T extends LeveldbFacts>(path: string, kind: T['kind']): T | undefined {
-    const facts = this.#checks.get(path)?.facts as LeveldbFacts | undefined;
-    return facts?.kind === kind ? (facts as T) : undefined;
+  #facts<T extends ContentFacts>(path: string, kind: T['kind']): T | undefined {
+    const content = this.#factsOf(path)?.content;
+    return content?.kind === kind ? (content as T) : undefined;
+  }
+
+  #factsOf(path: string): LeveldbFacts | undefined {
+    return this.#checks.get(path)?.facts as LeveldbFacts | undefined;
   }
 
   #error(path: string, code: string, message: string): void {
