@@ -6,7 +6,7 @@ import { StillpointError, systemCode } from '../../errors.ts';
 import { decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
 import { MIN_TABLE_BYTES } from '../../format/lsm/table.ts';
 import { ringExtents, segmentHeaderOffset, type WalGeometry, walFileBytes } from '../../format/lsm/wal.ts';
-import type { CaptureItem, CapturePlan, ImageItem, PlanContext } from '../engine.ts';
+import type { CaptureItem, CapturePlan, ImageItem, Patch, PlanContext } from '../engine.ts';
 import {
   type CheckpointFile,
   detectLsm,
@@ -31,6 +31,8 @@ export interface LsmState {
     readonly sectionHeader: Uint8Array;
     /** 28 bytes each, in order; one that is missing or shorter is left as zeros. */
     readonly segmentHeaders: readonly Uint8Array[];
+    /** What stands in the live range, where it was read already; else it is copied from the file. */
+    readonly content?: readonly Patch[];
   };
   /** The bytes of `checkpoint.meta`; absent when there is none. */
   readonly checkpoint?: Uint8Array;
@@ -46,8 +48,9 @@ export function planFromState(state: LsmState): CapturePlan {
     kind: 'image',
     path: LOG,
     sizeBytes: log.sizeBytes ?? walFileBytes(log.geometry),
-    extents: ringExtents(log.geometry, log.start, log.liveBytes),
+    extents: log.content === undefined ? ringExtents(log.geometry, log.start, log.liveBytes) : [],
     patches: [
+      ...(log.content ?? []),
       { offset: 0, bytes: log.sectionHeader },
       ...log.segmentHeaders.map((bytes, index) => ({
         offset: segmentHeaderOffset(log.geometry, index),
@@ -72,6 +75,8 @@ function planOf(
 }
 
 const MAX_ROUNDS = 32;
+/** A live range up to this size is read within the round: under heavy writes its start does not stand still for longer. */
+const READ_AT_ONCE_BYTES = 8 * 1024 * 1024;
 /** Between two looks at a table that is still being written. */
 const TABLE_WAIT_MS = 50;
 /** A table that is incomplete and does not change for so many looks is not being written: it is damaged. */
@@ -88,7 +93,10 @@ const STILL_ROUNDS = 5;
  * `ENGINE_MISMATCH` when there is no log or nothing of the engine's at all; `SOURCE_CHANGING`, with the reason of each
  * round in `data.reasons`, when 32 rounds did not suffice. A damaged log is planned whole: the proof tells.
  */
-export async function planFromOutside(context: PlanContext): Promise<CapturePlan> {
+export async function planFromOutside(
+  context: PlanContext,
+  { readAtOnceBytes = READ_AT_ONCE_BYTES } = {},
+): Promise<CapturePlan> {
   const { fs, dir } = context;
   if (!(await detectLsm(fs, dir))) {
     throw new StillpointError('ENGINE_MISMATCH', `${dir} does not hold an lsm database`, { path: dir });
@@ -97,7 +105,7 @@ export async function planFromOutside(context: PlanContext): Promise<CapturePlan
   const reasons: string[] = [];
   for (let round = 0; round < MAX_ROUNDS; round++) {
     context.checkCancelled();
-    const outcome = await planRound(context, looks);
+    const outcome = await planRound(context, looks, readAtOnceBytes);
     if (typeof outcome !== 'string') return outcome;
     reasons.push(outcome);
   }
@@ -108,7 +116,11 @@ export async function planFromOutside(context: PlanContext): Promise<CapturePlan
   );
 }
 
-async function planRound(context: PlanContext, looks: Map<string, TableLook>): Promise<CapturePlan | string> {
+async function planRound(
+  context: PlanContext,
+  looks: Map<string, TableLook>,
+  readAtOnceBytes: number,
+): Promise<CapturePlan | string> {
   const { fs, dir } = context;
   const checkpoint = await readCheckpointFile(fs, dir);
   const before = await listTables(fs, dir);
@@ -131,17 +143,42 @@ async function planRound(context: PlanContext, looks: Map<string, TableLook>): P
     await pause(TABLE_WAIT_MS);
     return `${incomplete} was still being written`;
   }
+  const isSmall = (log.ring?.liveBytes ?? Number.POSITIVE_INFINITY) <= readAtOnceBytes;
+  const content = isSmall ? await readLiveRange(fs, dir, log) : undefined;
   const after = await listTables(fs, dir);
   if (after.join() !== before.join()) return 'the tables changed while the log was read';
   const change = await changeSince(fs, dir, checkpoint, log);
   if (change !== undefined) return change;
-  return {
-    ...planOfViews(checkpoint, log, paths),
-    confirm: () => changeSince(fs, dir, checkpoint, log),
-  };
+  const plan = planOfViews(checkpoint, log, paths, content);
+  if (content !== undefined) return plan; // all that could still change is read, and was one state after that
+  return { ...plan, confirm: () => changeSince(fs, dir, checkpoint, log) };
 }
 
-function planOfViews(checkpoint: CheckpointFile | undefined, log: LogView, paths: string[]): CapturePlan {
+/** The bytes of the live range; what changed meanwhile is for the caller to see. */
+async function readLiveRange(fs: FileSystem, dir: string, { ring }: LogView): Promise<Patch[] | undefined> {
+  if (ring === undefined) return undefined;
+  const { geometry, start, liveBytes } = ring;
+  try {
+    return await withFile(fs, join(dir, LOG), 'read', (file) =>
+      Promise.all(
+        ringExtents(geometry, start, liveBytes).map(async ({ offset, length }) => ({
+          offset,
+          bytes: await readUpTo(file, offset, length),
+        })),
+      ),
+    );
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function planOfViews(
+  checkpoint: CheckpointFile | undefined,
+  log: LogView,
+  paths: string[],
+  content: readonly Patch[] | undefined,
+): CapturePlan {
   const tables = paths.map((path) => ({ path }));
   const { sizeBytes } = log.stat;
   if (log.ring === undefined) {
@@ -155,7 +192,7 @@ function planOfViews(checkpoint: CheckpointFile | undefined, log: LogView, paths
       ? decodeCheckpoint(checkpoint.bytes).checkpoint?.lsn
       : undefined;
   return planFromState({
-    log: { ...log.ring, sizeBytes, sectionHeader: log.sectionHeader },
+    log: { ...log.ring, sizeBytes, sectionHeader: log.sectionHeader, ...(content && { content }) },
     ...(checkpoint === undefined ? {} : { checkpoint: checkpoint.bytes }),
     tables,
     ...(reached === undefined ? {} : { lastLsn: reached }),
