@@ -1,0 +1,183 @@
+import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Readable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import pc from 'picocolors';
+
+// What stillpoint is for, in ten seconds: a database server that is written to all the time takes a snapshot of itself,
+// loses its files, and comes back with every write that it had acknowledged before the snapshot.
+
+const COMMAND = resolve(import.meta.dirname, '../dist/cli/main.js');
+const WRITERS = 4;
+
+const say = (text: string) => process.stdout.write(`${text}\n`);
+const step = (text: string) => say(`\n${pc.bold(pc.cyan('▸'))} ${pc.bold(text)}`);
+const number = (value: number) => pc.bold(value.toLocaleString('en-US'));
+const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+
+interface Server {
+  readonly url: string;
+  readonly child: ChildProcessByStdio<null, Readable, Readable>;
+}
+
+async function startServer(dir: string): Promise<Server> {
+  const child = spawn(process.execPath, [COMMAND, 'serve', dir, '--port', '0', '--json'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let errors = '';
+  child.stderr.on('data', (chunk) => {
+    errors += chunk;
+  });
+  const ready = once(child.stdout, 'data').then(([chunk]) => String(chunk));
+  const gone = once(child, 'exit').then(([code]) =>
+    Promise.reject(new Error(`the server ended with ${code}: ${errors}`)),
+  );
+  const { url } = JSON.parse(await Promise.race([ready, gone])) as { url: string };
+  gone.catch(() => undefined); // later it is killed on purpose
+  return { url, child };
+}
+
+async function call<T>(url: string, path: string, init?: RequestInit): Promise<T> {
+  const reply = await fetch(url + path, init);
+  if (!reply.ok) throw new Error(`${path}: ${reply.status} ${await reply.text()}`);
+  return (await reply.json()) as T;
+}
+
+/** Writes until told to stop; what was acknowledged is on record. */
+class Writers {
+  readonly acknowledged = new Map<string, string>();
+  #isStopped = false;
+
+  async run(url: string): Promise<void> {
+    await Promise.all(Array.from({ length: WRITERS }, (_, writer) => this.#write(url, writer)));
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  async #write(url: string, writer: number): Promise<void> {
+    for (let n = 0; !this.#isStopped; n++) {
+      const key = `order:${writer}:${n}`;
+      const value = `${n} `.repeat(100);
+      const reply = await fetch(`${url}/kv/${encodeURIComponent(key)}`, { method: 'PUT', body: value }).catch(
+        () => undefined,
+      );
+      if (reply === undefined) return; // the server is gone
+      await reply.arrayBuffer();
+      if (reply.ok) this.acknowledged.set(key, value);
+    }
+  }
+}
+
+interface BackupStatus {
+  handle: string;
+  location: string;
+  state: {
+    status: string;
+    phase: string;
+    reason: string | null;
+    started_at_ms: number;
+    finished_at_ms: number;
+  };
+}
+
+async function snapshot(url: string): Promise<BackupStatus> {
+  const { handle } = await call<BackupStatus>(url, '/api/admin/backup', { method: 'POST' });
+  for (;;) {
+    const status = await call<BackupStatus>(url, `/api/admin/backup/${handle}`);
+    if (status.state.status === 'completed') return status;
+    if (status.state.status !== 'running') throw new Error(`the snapshot failed: ${status.state.reason}`);
+    await setTimeout(20);
+  }
+}
+
+const run = async <T>(...args: string[]): Promise<T> => {
+  const { stdout } = await promisify(execFile)(process.execPath, [COMMAND, ...args, '--json']);
+  return JSON.parse(stdout) as T;
+};
+
+async function demo(dir: string): Promise<boolean> {
+  step('A database server starts, and four clients write to it without pause');
+  const first = await startServer(dir);
+  const writers = new Writers();
+  const writing = writers.run(first.url);
+  await setTimeout(2_000);
+  say(`  ${number(writers.acknowledged.size)} writes acknowledged so far, each of them on disk`);
+
+  step('POST /api/admin/backup, while the writes go on');
+  const promised = new Map(writers.acknowledged);
+  const taken = await snapshot(first.url);
+  const during = writers.acknowledged.size - promised.size;
+  const { started_at_ms: began, finished_at_ms: ended } = taken.state;
+  say(
+    `  ${pc.green('proven')} in ${seconds(ended - began)}; ${number(during)} more writes were acknowledged meanwhile`,
+  );
+  say(`  ${pc.dim(taken.location)}`);
+  await setTimeout(500);
+
+  step('Disaster: the server is killed and its data directory destroyed');
+  writers.stop();
+  first.child.kill('SIGKILL');
+  await once(first.child, 'exit');
+  await writing;
+  for (const name of await readdir(dir)) {
+    if (name !== '.lifecycle') await rm(join(dir, name), { recursive: true });
+  }
+  say(`  left in it: ${(await readdir(dir)).join(', ')}`);
+
+  step('stillpoint restore latest --in-place');
+  const restored = await run<{ from: string; bytes: number; files: number }>(
+    'restore',
+    'latest',
+    '--in-place',
+    '--data-dir',
+    dir,
+  );
+  say(
+    `  ${restored.files} files, ${megabytes(restored.bytes)} (the log is mostly a hole), proven before they were put in place`,
+  );
+
+  step('The server starts again, and every promise is checked');
+  const second = await startServer(dir);
+  let missing = 0;
+  for (const [key, value] of promised) {
+    const reply = await fetch(`${second.url}/kv/${encodeURIComponent(key)}`);
+    if (!reply.ok || (await reply.text()) !== value) missing++;
+  }
+  const report = await run<{ counts: { files: number; wal_entries: number } }>('verify', taken.location);
+  second.child.kill('SIGTERM');
+  const [code] = await once(second.child, 'exit');
+
+  const rows: [string, string][] = [
+    ['acknowledged before the snapshot', number(promised.size)],
+    [
+      'of these found after the restore',
+      missing === 0 ? pc.green(number(promised.size)) : pc.red(number(promised.size - missing)),
+    ],
+    ['lost', missing === 0 ? pc.green(number(0)) : pc.red(number(missing))],
+    [
+      'snapshot verified once more',
+      `${report.counts.files} files, ${report.counts.wal_entries} log entries replayed`,
+    ],
+    ['server ended cleanly', code === 0 ? pc.green('yes') : pc.red(`no, with ${code}`)],
+  ];
+  say(`\n${pc.dim('─'.repeat(64))}`);
+  for (const [what, value] of rows) say(`  ${what.padEnd(36)} ${value}`);
+  say(pc.dim('─'.repeat(64)));
+  return missing === 0 && promised.size > 0 && code === 0;
+}
+
+const root = await mkdtemp(join(tmpdir(), 'stillpoint-demo-'));
+try {
+  const isGood = await demo(join(root, 'data'));
+  say(isGood ? pc.green('\nEvery promised write is there.\n') : pc.red('\nA promise was broken.\n'));
+  process.exitCode = isGood ? 0 : 1;
+} finally {
+  await rm(root, { recursive: true, force: true });
+}
