@@ -2,8 +2,8 @@ import type { OpenFile } from '../../env/file-system.ts';
 import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { crc32 } from '../../format/crc32.ts';
+import { BLOCK_BYTES } from '../../format/leveldb/log.ts';
 
-// A multiple of the log's block, so that blocks are decoded where they were read.
 const BUFFER_BYTES = 1024 * 1024;
 
 /**
@@ -15,7 +15,9 @@ export async function streamFile(
   run: TaskRun,
   take: (piece: Buffer) => void,
 ): Promise<{ sizeBytes: number; crc32: number }> {
-  const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
+  // Most files are small and there are many. A multiple of the log's block, so that blocks are decoded where they were read.
+  const blocks = Math.floor((await file.stat()).sizeBytes / BLOCK_BYTES) + 1;
+  const buffer = Buffer.allocUnsafe(Math.min(BUFFER_BYTES, blocks * BLOCK_BYTES));
   let sizeBytes = 0;
   let checksum = 0;
   for (;;) {
