@@ -149,20 +149,31 @@ describe('the lsm database', () => {
 });
 
 describe('after a power failure at any moment', () => {
+  function anyOps(chance: () => number): LsmOp[] {
+    return Array.from({ length: 1 + Math.floor(chance() * 3) }, (): LsmOp => {
+      const key = `key${Math.floor(chance() * 12)}`;
+      if (chance() < 0.25) return { type: 'delete', key };
+      return { type: 'put', key, value: 'v'.repeat(Math.floor(chance() * 200)) + chance() };
+    });
+  }
+
+  /** Entries of one size: what stood in the ring before begins exactly where new ones begin. */
+  function equalOps(chance: () => number): LsmOp[] {
+    const key = String.fromCharCode(97 + Math.floor(chance() * 12));
+    return [{ type: 'put', key, value: chance().toFixed(12).padEnd(120, '.') }];
+  }
+
   /** Writers at work; returns what was acknowledged and calls back before each change on disk. */
   async function work(
     database: LsmDatabase,
     chance: () => number,
+    makeOps: (chance: () => number) => LsmOp[],
     written: Map<bigint, LsmOp[]>,
     onAck: (lsn: bigint) => void,
   ) {
     const writer = async (): Promise<void> => {
       for (let i = 0; i < 12; i++) {
-        const ops = Array.from({ length: 1 + Math.floor(chance() * 3) }, (): LsmOp => {
-          const key = `key${Math.floor(chance() * 12)}`;
-          if (chance() < 0.25) return { type: 'delete', key };
-          return { type: 'put', key, value: 'v'.repeat(Math.floor(chance() * 200)) + chance() };
-        });
+        const ops = makeOps(chance);
         const lsn = BigInt((await database.batch(ops)).lsn);
         written.set(lsn, ops);
         onAck(lsn);
@@ -187,7 +198,7 @@ describe('after a power failure at any moment', () => {
       { segmentBytes: 2048, segmentCount: 8 },
     ];
     let cuts = 0;
-    for (let seed = 1; seed <= 40; seed++) {
+    for (let seed = 1; seed <= 24; seed++) {
       const chance = chanceFrom(seed);
       const options = { ...tiny, walGeometry: geometries[seed % geometries.length]!, locks: noLocks };
       let fs = new CrashFileSystem();
@@ -200,7 +211,7 @@ describe('after a power failure at any moment', () => {
         fs.onChange = () => {
           if (chance() < 0.05) crashes.push({ disk: fs.afterCrash(chance), acknowledged });
         };
-        await work(database, chance, written, (lsn) => {
+        await work(database, chance, seed % 2 === 0 ? anyOps : equalOps, written, (lsn) => {
           if (lsn > acknowledged) acknowledged = lsn;
         });
         await database.close();
@@ -222,6 +233,6 @@ describe('after a power failure at any moment', () => {
         written = new Map([...written].filter(([lsn]) => lsn <= last.lsn));
       }
     }
-    expect(cuts).toBeGreaterThan(500);
+    expect(cuts).toBeGreaterThan(300);
   });
 });

@@ -75,8 +75,8 @@ class Folder {
 
 /**
  * A file system in memory that knows what a power failure would leave: of the content of files everything up to their last
- * sync and any sectors of the rest, of the names in a folder everything up to its last sync and the beginning of the rest. It
- * can also fail the N-th change. Folders are durable at once; only what the database uses is there.
+ * sync and any sectors of the rest, of the names in a folder everything up to its last sync and some of the rest, in order or not.
+ * `onChange` may throw, to fail a change. Folders are durable at once; only what the database uses is there.
  */
 export class CrashFileSystem implements FileSystem {
   #folders = new Map<string, Folder>();
@@ -93,8 +93,10 @@ export class CrashFileSystem implements FileSystem {
     const next = new CrashFileSystem();
     for (const [path, folder] of this.#folders) {
       const names: Names = new Map(folder.synced);
+      const isInOrder = chance() < 0.5;
       const kept = Math.floor(chance() * (folder.unsynced.length + 1));
-      for (const step of folder.unsynced.slice(0, kept)) step(names);
+      for (const [i, step] of folder.unsynced.entries())
+        if (isInOrder ? i < kept : chance() < 0.5) step(names);
       const copy = new Folder();
       for (const [name, inode] of names) copy.names.set(name, new Inode(inode.afterCrash(chance)));
       copy.synced = new Map(copy.names);

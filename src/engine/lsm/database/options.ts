@@ -47,7 +47,7 @@ export function resolveOptions(options: LsmOptions = {}): ResolvedOptions {
   requireInteger('blockCacheBytes', resolved.blockCacheBytes, 0);
   const { segmentBytes, segmentCount } = resolved.walGeometry ?? {};
   requireInteger('walGeometry.segmentBytes', segmentBytes, 2 * SEGMENT_HEADER_BYTES, 2 ** 40);
-  requireInteger('walGeometry.segmentCount', segmentCount, 1, 4096);
+  requireInteger('walGeometry.segmentCount', segmentCount, 2, 4096);
   return Object.freeze({ ...resolved, walGeometry: Object.freeze({ segmentBytes, segmentCount }) });
 }
 

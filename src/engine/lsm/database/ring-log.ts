@@ -72,7 +72,8 @@ export class RingLog {
     await withFile(fs, temporary, 'create', async (file) => {
       await file.truncate(walFileBytes(geometry));
       for (let index = 0; index < geometry.segmentCount; index++) {
-        const header = encodeSegmentHeader(FIRST_SEGMENT_ID + BigInt(index), 0n);
+        // The engine says 1 in the first header of a new log and 0 in all others.
+        const header = encodeSegmentHeader(FIRST_SEGMENT_ID + BigInt(index), index === 0 ? 1n : 0n);
         await writeFully(file, header, segmentHeaderOffset(geometry, index));
       }
       await file.sync();
@@ -88,7 +89,10 @@ export class RingLog {
       const { sizeBytes } = await file.stat();
       const geometry = await inferLogGeometry(file, sizeBytes);
       if (geometry === undefined) throw damagedLog(path, 'not one of its segment headers holds');
-      if (sizeBytes < walFileBytes(geometry)) throw damagedLog(path, 'it is shorter than its segments');
+      // One segment alone fits any size: such a log cannot be told from a larger one that was cut short.
+      if (sizeBytes !== walFileBytes(geometry) || geometry.segmentCount === 1) {
+        throw damagedLog(path, `its ${sizeBytes} bytes are not those of its segments`);
+      }
       const section = decodeSectionHeader(await readExactly(file, 0, SECTION_HEADER_BYTES));
       const problem = sectionProblem(geometry, section);
       if (problem !== undefined) throw damagedLog(path, problem);
@@ -154,14 +158,12 @@ export class RingLog {
   async append(entries: readonly LogEntry[]): Promise<void> {
     const bytes =
       entries.length === 1 ? entries[0]!.bytes : Buffer.concat(entries.map((entry) => entry.bytes));
-    const isEmpty = this.usedBytes === 0;
     // An empty log begins at the front again, as in the engine.
-    const origin = isEmpty ? this.#end : this.#origin;
+    const origin = this.usedBytes === 0 ? this.#end : this.#origin;
     const headers = await this.#writeRing(origin, this.#end, bytes, (offset) => lsnAt(entries, offset));
-    // One sync covers both entries and header: should a power failure keep only the header, replay meets an entry whose
-    // checksum fails, or an old one with an LSN below the last live one, and stops. In an empty log nothing precedes, and an
-    // old entry would pass for a new one: there the entries must be on disk before the header says so.
-    if (isEmpty) await this.#file.syncData();
+    // One sync covers entries and header. Should a power failure keep the header and not all of the entries, replay meets an
+    // entry whose checksum fails, or an old one with an LSN below that of the live one before it, and stops there. In an
+    // empty log nothing precedes, but its first entry begins in the very sector that has the header.
     const end = this.#end + bytes.byteLength;
     await this.#writeSection(origin, this.#start, end);
     this.#origin = origin;
