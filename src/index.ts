@@ -6,6 +6,7 @@ export {
   type SnapshotResult,
   type StartBackupOptions,
 } from './coordinator/backup.ts';
+export { type LevelDatabase, type SnapshotLevelOptions, snapshotLevel } from './coordinator/level.ts';
 export {
   Lifecycle,
   type LifecycleMode,
@@ -31,6 +32,10 @@ export {
   type RestoreResult,
 } from './coordinator/restore.ts';
 export type { CaptureItem, CapturePlan, Engine, EngineName, Hold } from './engine/engine.ts';
+export { createLeveldbEngine, type LeveldbOptions } from './engine/leveldb/index.ts';
+export { type ClassicLevelProbe, openWithClassicLevel, type ProbeResult } from './engine/leveldb/probe.ts';
+export { type Committed, LsmDatabase, openLsm } from './engine/lsm/database/database.ts';
+export type { LsmOptions } from './engine/lsm/database/options.ts';
 export type { Counts, Finding, Level, Report, Verdict } from './engine/report.ts';
 export { CATALOGUE, type ErrorCode, StillpointError } from './errors.ts';
 export type { Mode } from './snapshot/capture.ts';

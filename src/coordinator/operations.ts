@@ -15,7 +15,7 @@ import {
   type SnapshotSummary,
   summarize,
 } from '../snapshot/list.ts';
-import { prove } from '../snapshot/prove.ts';
+import { lockForReading, prove } from '../snapshot/prove.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/prune.ts';
 import { openSource, restoreInto } from '../snapshot/restore.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -78,13 +78,18 @@ export async function verifySnapshot(path: string, options: VerifyOptions = {}):
     const { engine: name = 'auto', level } = options;
     const engine = name === 'auto' ? undefined : engineByName(name);
     return watched(env, options, async (control, watch) => {
-      const { report } = await prove(env, folder, {
-        control,
-        ...(level && { level }),
-        ...(engine && { engine }),
-        onPlanned: (_files, bytesTotal) => watch(bytesTotal),
-      });
-      return report;
+      const lock = await lockForReading(env, folder);
+      try {
+        const { report } = await prove(env, folder, {
+          control,
+          ...(level && { level }),
+          ...(engine && { engine }),
+          onPlanned: (_files, bytesTotal) => watch(bytesTotal),
+        });
+        return report;
+      } finally {
+        await lock?.release();
+      }
     });
   });
 }

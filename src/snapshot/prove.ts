@@ -4,6 +4,7 @@ import { detectEngine, engineByName } from '../engine/index.ts';
 import { type Counts, type Finding, type Level, noCounts, type Report, type Step } from '../engine/report.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { readSmallFile } from '../env/io.ts';
+import type { HeldLock } from '../env/lock.ts';
 import { walk } from '../env/tree.ts';
 import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, systemCode } from '../errors.ts';
@@ -48,6 +49,19 @@ const FINDINGS_LIMIT = 10_000;
  */
 export async function prove(env: Environment, folder: string, options: ProveOptions = {}): Promise<Proof> {
   return new Proving(env, folder, options).run();
+}
+
+/**
+ * Keeps a snapshot from being deleted while it is read; nothing to release where there is no manifest. `CONFLICT` when it is
+ * being deleted already.
+ */
+export async function lockForReading(env: Environment, folder: string): Promise<HeldLock | undefined> {
+  const path = join(folder, MANIFEST);
+  if ((await env.fs.inspect(path))?.kind !== 'file') return undefined;
+  const lock = await env.locks.tryAcquire(env.fs, path, 'shared');
+  if (lock === undefined)
+    throw new StillpointError('CONFLICT', `${folder} is being deleted`, { path: folder });
+  return lock;
 }
 
 /** The manifest in a folder, undefined when there is none; `MANIFEST_INVALID` when it cannot be trusted. */

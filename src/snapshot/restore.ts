@@ -1,5 +1,5 @@
 import { basename, dirname, join, resolve } from 'node:path';
-import { type Engine, MANIFEST } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Level, Report } from '../engine/report.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
@@ -10,7 +10,7 @@ import type { Environment } from './environment.ts';
 import { compareNames, isSnapshotName, type Layout, nextName, partialFolder } from './layout.ts';
 import { snapshotNames } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
-import { compareTree, prove, readManifest } from './prove.ts';
+import { compareTree, lockForReading, prove, readManifest } from './prove.ts';
 import { describeFindings } from './take.ts';
 
 /** A snapshot that may be restored from, and stays as it is until `release`: nobody can prune it meanwhile. */
@@ -33,12 +33,8 @@ export async function openSource(
   control: RunControl,
   wanted?: Engine,
 ): Promise<RestoreSource> {
-  const path = join(location, MANIFEST);
-  const hasManifest = (await env.fs.inspect(path))?.kind === 'file';
-  if (!hasManifest) throw mismatch(location, 'it has no manifest, so it is not a snapshot');
-  const lock = await env.locks.tryAcquire(env.fs, path, 'shared');
-  if (lock === undefined)
-    throw new StillpointError('CONFLICT', `${location} is being deleted`, { path: location });
+  const lock = await lockForReading(env, location);
+  if (lock === undefined) throw mismatch(location, 'it has no manifest, so it is not a snapshot');
   try {
     const manifest = await readManifest(env.fs, location).catch((error) => {
       throw error instanceof StillpointError ? mismatch(location, error.message, error) : error;
