@@ -128,6 +128,11 @@ describe('damage is refused by name and changes nothing', () => {
       (dir) => change(join(dir, 'lsm.wal'), (bytes) => void bytes.writeUInt32LE(1 << 20, 0)),
     ],
     ['a segment header', 'lsm.wal', (dir) => change(join(dir, 'lsm.wal'), flip(16 + 4096 + 15))],
+    [
+      'an id that leaves none to follow',
+      'sst/18446744073709551615.sst',
+      (dir) => rename(join(dir, 'sst/2.sst'), join(dir, 'sst/18446744073709551615.sst')),
+    ],
     ['a table without content', 'sst/1.sst', (dir) => writeFile(join(dir, 'sst/1.sst'), '')],
     ["a table's footer", 'sst/2.sst', (dir) => change(join(dir, 'sst/2.sst'), flip(-1))],
     ["a table's header", 'sst/2.sst', (dir) => change(join(dir, 'sst/2.sst'), flip(9))],

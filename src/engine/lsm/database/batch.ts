@@ -7,9 +7,6 @@ export type LsmOp =
   | { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes }
   | { readonly type: 'delete'; readonly key: Bytes };
 
-/** Two u32 lengths and their block around it must fit into the u32 sizes of a table. */
-const MAX_BYTES = 0xffff_ffff - 1024;
-
 /**
  * A batch as the log holds it: keys ascending, of several operations on one key only the last. All bytes are copied, so the
  * caller may reuse its own. A `TypeError` names what is wrong.
@@ -19,21 +16,15 @@ export function normalizeBatch(ops: readonly LsmOp[]): WalOp[] {
   const owned = ops.map((op: LsmOp, i): WalOp => {
     const type = op?.type;
     if (type === 'put') {
-      const key = ownedBytes(`ops[${i}].key`, op.key);
-      return { type, key, value: ownedBytes(`ops[${i}].value`, op.value) };
+      const key = Buffer.from(asBytes(`ops[${i}].key`, op.key));
+      return { type, key, value: Buffer.from(asBytes(`ops[${i}].value`, op.value)) };
     }
-    if (type === 'delete') return { type, key: ownedBytes(`ops[${i}].key`, op.key) };
+    if (type === 'delete') return { type, key: Buffer.from(asBytes(`ops[${i}].key`, op.key)) };
     throw new TypeError(`ops[${i}].type must be 'put' or 'delete'`);
   });
   // Sorting is stable: of equal keys the last one given stands last.
   owned.sort((a, b) => Buffer.compare(a.key, b.key));
   return owned.filter((op, i) => i + 1 === owned.length || Buffer.compare(op.key, owned[i + 1]!.key) !== 0);
-}
-
-function ownedBytes(name: string, value: unknown): Buffer {
-  const bytes = Buffer.from(asBytes(name, value));
-  if (bytes.byteLength > MAX_BYTES) throw new TypeError(`${name} must have at most ${MAX_BYTES} bytes`);
-  return bytes;
 }
 
 /** A view, not a copy. */

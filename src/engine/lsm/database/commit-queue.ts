@@ -6,6 +6,8 @@ import type { Store } from './store.ts';
 
 /** A group of more than one batch is not larger than this. */
 const GROUP_BYTES = 1024 * 1024;
+/** Lengths in the log and in tables are u32, with some bytes around them. */
+const MAX_BATCH_BYTES = 0xffff_ffff - 1024;
 /** With so many memtables waiting for their tables, commits wait too. */
 const MAX_FROZEN = 2;
 
@@ -52,11 +54,12 @@ export class CommitQueue {
     const { failure, log } = this.#store;
     if (failure !== undefined) return Promise.reject(failure);
     const bytes = entryBytes(ops, 'batch');
-    if (bytes > log.ringBytes) {
+    const limit = Math.min(log.ringBytes, MAX_BATCH_BYTES);
+    if (bytes > limit) {
       return Promise.reject(
         new StillpointError(
           'INVALID_REQUEST',
-          `the batch takes ${bytes} bytes in a log of ${log.ringBytes} and can never fit`,
+          `the batch takes ${bytes} bytes in the log and can never fit: it holds ${limit}`,
           {
             path: log.path,
             hint: 'Split the batch; the size of the log is fixed when a database is created.',

@@ -5,7 +5,7 @@ import { StillpointError } from '../../../errors.ts';
 import { decodeCheckpoint } from '../../../format/lsm/checkpoint.ts';
 import { type ReplayResult, type WalEntry, WalReplay } from '../../../format/lsm/wal-replay.ts';
 import { inspectRegular, listTables, readCheckpointFile } from '../directory.ts';
-import { CHECKPOINT, LOG, TABLES } from '../names.ts';
+import { CHECKPOINT, LOG, TABLES, tablePath } from '../names.ts';
 import type { Flusher } from './flusher.ts';
 import type { ResolvedOptions } from './options.ts';
 import { damagedLog, RingLog, TEMPORARY_LOG } from './ring-log.ts';
@@ -14,6 +14,8 @@ import { TableFile } from './table-file.ts';
 import { isTemporaryTable } from './table-writer.ts';
 import { searchEntries } from './tail-search.ts';
 
+/** No database comes so far by counting; what follows must still fit into a u64. */
+const LAST_SENSIBLE_NUMBER = 1n << 63n;
 const TEMPORARY_CHECKPOINT = `.${CHECKPOINT}.tmp`;
 
 /**
@@ -23,6 +25,13 @@ const TEMPORARY_CHECKPOINT = `.${CHECKPOINT}.tmp`;
 export async function openStore(dir: string, options: ResolvedOptions): Promise<Store> {
   const { fs, createIfMissing, walGeometry, verifyTablesOnOpen } = options;
   const ids = await listTables(fs, dir);
+  const highest = ids.at(-1) ?? 0n;
+  if (highest > LAST_SENSIBLE_NUMBER) {
+    const table = join(dir, tablePath(highest));
+    throw new StillpointError('DATABASE_DAMAGED', `the id of ${table} leaves none to follow`, {
+      path: table,
+    });
+  }
   const checkpoint = await readCheckpointFile(fs, dir);
   const path = join(dir, LOG);
   if ((await inspectRegular(fs, path)) === undefined) {
@@ -88,11 +97,9 @@ export async function replayLog(store: Store, flusher: Flusher): Promise<void> {
     if (store.failure !== undefined) throw store.failure;
   });
   if (result.lastLsn !== undefined && result.lastLsn > store.lastLsn) store.lastLsn = result.lastLsn;
-  if (store.lastLsn > LAST_SENSIBLE_LSN)
+  if (store.lastLsn > LAST_SENSIBLE_NUMBER)
     throw damagedLog(log.path, `its LSN ${store.lastLsn} leaves none to follow`);
 }
-
-const LAST_SENSIBLE_LSN = 1n << 63n;
 
 async function readLog(
   log: RingLog,
