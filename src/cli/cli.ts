@@ -17,8 +17,8 @@ export class Cli {
   }
 
   /** Ctrl-C, SIGTERM or a closed terminal abort the signal; a second one kills. */
-  interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return interruptible(work, () => this.output.note('cancelling … (once more to stop at once)'));
+  interruptible<T>(work: (signal: AbortSignal) => Promise<T>, doing = 'cancelling'): Promise<T> {
+    return interruptible(work, () => this.output.note(`${doing} … (once more to stop at once)`));
   }
 
   /** As `interruptible`, with a progress bar where stderr is a terminal. */

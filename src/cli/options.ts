@@ -25,6 +25,6 @@ export function positiveInteger(text: string): number {
   throw new InvalidArgumentError('It must be a whole number above 0.');
 }
 
-/** What stands below the help of a command. */
+/** What stands below the help of a command; a line without its own `stillpoint` gets it. */
 export const examples = (...lines: readonly string[]): string =>
-  `\nExamples:\n${lines.map((line) => `  $ stillpoint ${line}`).join('\n')}`;
+  `\nExamples:\n${lines.map((line) => `  $ ${line.includes('stillpoint ') ? line : `stillpoint ${line}`}`).join('\n')}`;

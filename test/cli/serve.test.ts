@@ -1,0 +1,75 @@
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { describe, expect, it } from 'vitest';
+import { startStillpoint, stillpoint } from '../support/command.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+/** Starts a server and waits until it says where it is. */
+async function startServing(data: string, env: Readonly<Record<string, string>> = {}) {
+  const child = startStillpoint(['serve', data, '--port', '0', '--json'], { env });
+  let stderr = '';
+  child.stderr!.setEncoding('utf8').on('data', (text) => {
+    stderr += text;
+  });
+  const lines = createInterface(child.stdout!);
+  const [line] = await Promise.race([once(lines, 'line'), once(child, 'close')]);
+  if (typeof line !== 'string') throw new Error(`no server: ${stderr}`);
+  const closed = once(child, 'close');
+  return {
+    document: JSON.parse(line),
+    async stop(signal: NodeJS.Signals) {
+      child.kill(signal);
+      const [code] = await closed;
+      return { code, stderr };
+    },
+  };
+}
+
+describe('serve', () => {
+  it('serves a database that the other commands can snapshot but not replace, until SIGTERM', async () => {
+    const data = join(await temporaryFolder(), 'data');
+    const server = await startServing(data, { STILLPOINT_API_KEY: 'of the test' });
+    const { url, port, pid } = server.document;
+    expect(server.document).toEqual({
+      url: `http://127.0.0.1:${port}`,
+      port,
+      data_dir: data,
+      engine: 'lsm',
+      pid,
+    });
+    const headers = { 'x-api-key': 'of the test' };
+    expect((await fetch(`${url}/kv/k`, { method: 'PUT', body: 'v' })).status).toBe(401);
+    expect((await fetch(`${url}/kv/k`, { method: 'PUT', body: 'v', headers })).ok).toBe(true);
+
+    const taken = await stillpoint(['snapshot', data, '--json']);
+    expect(taken).toMatchObject({ code: 0, json: { engine: 'lsm', report: { counts: { wal_entries: 1 } } } });
+    const [second, replaced] = await Promise.all([
+      stillpoint(['serve', data, '--port', '0', '--json']),
+      stillpoint(['restore', 'latest', '--data-dir', data, '--in-place', '--json']),
+    ]);
+    expect(second).toMatchObject({ code: 4, json: { error: { code: 'CONFLICT' } } });
+    expect(replaced).toMatchObject({ code: 4, json: { error: { code: 'CONFLICT' } } });
+    expect(await (await fetch(`${url}/kv/k`, { headers })).text()).toBe('v');
+
+    const { code, stderr } = await server.stop('SIGTERM');
+    expect(code).toBe(0);
+    expect(stderr).not.toContain('of the test');
+    const restored = await stillpoint(['restore', 'latest', '--data-dir', data, '--in-place', '--json']);
+    expect(restored).toMatchObject({ code: 0, json: { into: data } });
+  });
+
+  it('ends with 130 when interrupted, and refuses to be reached from outside without a key', async () => {
+    const data = join(await temporaryFolder(), 'data');
+    const [interrupted, open, empty] = await Promise.all([
+      startServing(data).then((server) => server.stop('SIGINT')),
+      stillpoint(['serve', join(data, '../other'), '--host', '0.0.0.0', '--json']),
+      stillpoint(['serve', data, '--json'], { env: { STILLPOINT_API_KEY: '' } }),
+    ]);
+    expect(interrupted.code).toBe(130);
+    for (const { code, json } of [open, empty]) {
+      expect(code).toBe(2);
+      expect(json.error.code).toBe('INVALID_REQUEST');
+    }
+  });
+});
