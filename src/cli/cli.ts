@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { interruptible } from './interrupt.ts';
-import { Output } from './output.ts';
+import { Output, type Terminal } from './output.ts';
 import { openProgress, type Progress } from './progress.ts';
 
 /** What one run of the command line has at hand: where to print, how to be interrupted, what to exit with. */
@@ -9,11 +9,14 @@ export class Cli {
   readonly output: Output;
   exitCode = 0;
 
-  constructor(argv: readonly string[]) {
+  readonly #terminal: Terminal;
+
+  constructor(argv: readonly string[], terminal: Terminal) {
+    this.#terminal = terminal;
     const end = argv.indexOf('--');
     // Needed before the command line is parsed: a mistake in it is told as JSON too.
     const json = (end === -1 ? argv : argv.slice(0, end)).includes('--json');
-    this.output = new Output(json);
+    this.output = new Output(json, terminal);
   }
 
   /** Ctrl-C, SIGTERM or a closed terminal abort the signal; a second one kills. */
@@ -23,7 +26,7 @@ export class Cli {
 
   /** As `interruptible`, with a progress bar where stderr is a terminal. */
   async watched<T>(work: (signal: AbortSignal, progress: Progress) => Promise<T>): Promise<T> {
-    const progress = await openProgress(process.stderr);
+    const progress = await openProgress(this.#terminal);
     try {
       return await this.interruptible((signal) => work(signal, progress));
     } finally {

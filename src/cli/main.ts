@@ -1,5 +1,12 @@
 #!/usr/bin/env node
 import { run } from './program.ts';
 
+// A reader that went away (`| head`) or a closed terminal is no reason to fail.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
+  });
+}
+
 // Not process.exit: what stands in the pipe of stdout would be lost.
-process.exitCode = await run(process.argv.slice(2));
+process.exitCode = await run(process.argv.slice(2), process);

@@ -4,6 +4,16 @@ import { type StillpointError, toStillpointError } from '../errors.ts';
 import { findingLine } from './report-text.ts';
 import { visible } from './text.ts';
 
+/** Where a run prints to. The main program gives the process's own. */
+export interface Terminal {
+  readonly stdout: TerminalStream;
+  readonly stderr: TerminalStream;
+  /** `NO_COLOR`, `FORCE_COLOR` and `TERM` are read. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export type TerminalStream = NodeJS.WritableStream & { readonly isTTY?: boolean };
+
 export type Style = ReturnType<typeof colors.createColors>;
 
 const FINDINGS_SHOWN = 20;
@@ -14,29 +24,31 @@ const FINDINGS_SHOWN = 20;
  */
 export class Output {
   readonly json: boolean;
-  readonly #out = styleFor(process.stdout);
-  readonly #err = styleFor(process.stderr);
+  readonly #terminal: Terminal;
+  readonly #out: Style;
+  readonly #err: Style;
 
-  constructor(json: boolean) {
+  constructor(json: boolean, terminal: Terminal) {
     this.json = json;
-    // A reader that went away (`| head`) or a closed terminal is no reason to fail.
-    for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreClosed);
+    this.#terminal = terminal;
+    this.#out = styleFor(terminal.stdout, terminal.env);
+    this.#err = styleFor(terminal.stderr, terminal.env);
   }
 
   result(document: unknown, lines: (style: Style) => readonly string[]): void {
     const text = this.json ? JSON.stringify(document) : lines(this.#out).join('\n');
-    process.stdout.write(`${text}\n`);
+    this.#terminal.stdout.write(`${text}\n`);
   }
 
   note(text: string): void {
-    process.stderr.write(`${this.#err.dim(visible(text))}\n`);
+    this.#terminal.stderr.write(`${this.#err.dim(visible(text))}\n`);
   }
 
   failure(error: StillpointError): void {
     const { code, message, hint, path, data } = error;
     if (this.json) {
       const optional = { ...(path !== undefined && { path }), ...(data !== undefined && { data }) };
-      process.stdout.write(`${JSON.stringify({ error: { code, message, hint, ...optional } })}\n`);
+      this.#terminal.stdout.write(`${JSON.stringify({ error: { code, message, hint, ...optional } })}\n`);
     }
     const style = this.#err;
     const lines = [`${style.red(style.bold('error:'))} ${visible(message)}`];
@@ -46,7 +58,7 @@ export class Output {
     const cause = causeText(error);
     if (cause !== undefined) lines.push(`  cause: ${cause}`);
     lines.push(`  hint: ${visible(hint)}  ${style.dim(`(${code})`)}`);
-    process.stderr.write(`${lines.join('\n')}\n`);
+    this.#terminal.stderr.write(`${lines.join('\n')}\n`);
   }
 }
 
@@ -59,13 +71,8 @@ function causeText({ code, message, cause }: StillpointError): string | undefine
   return message.includes(cause.message) ? undefined : visible(cause.message);
 }
 
-function styleFor(stream: NodeJS.WriteStream): Style {
-  const { NO_COLOR, FORCE_COLOR, TERM } = process.env;
+function styleFor(stream: TerminalStream, { NO_COLOR, FORCE_COLOR, TERM }: Terminal['env']): Style {
   const isForced = FORCE_COLOR !== undefined && FORCE_COLOR !== '' && FORCE_COLOR !== '0';
   const isWanted = isForced || (stream.isTTY === true && TERM !== 'dumb' && FORCE_COLOR !== '0');
   return colors.createColors(isWanted && !NO_COLOR);
-}
-
-function ignoreClosed(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
 }

@@ -1,6 +1,7 @@
 import { Command, Help } from 'commander';
 import { VERSION } from '../snapshot/tool.ts';
 import { Cli } from './cli.ts';
+import type { Terminal } from './output.ts';
 
 /** Adds the options, the examples and the action to a command that has its name, arguments and `--json` already. */
 export type Define = (command: Command, cli: Cli) => void;
@@ -95,10 +96,10 @@ Exit codes:
   130  interrupted`;
 
 /** Runs one command line (without the program's name); resolves to the exit code. Never rejects. */
-export async function run(argv: readonly string[]): Promise<number> {
-  const cli = new Cli(argv);
+export async function run(argv: readonly string[], terminal: Terminal): Promise<number> {
+  const cli = new Cli(argv, terminal);
   try {
-    const program = await createProgram(argv, cli);
+    const program = await createProgram(argv, cli, terminal);
     await program.parseAsync([...argv], { from: 'user' });
     return cli.exitCode;
   } catch (error) {
@@ -107,7 +108,11 @@ export async function run(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function createProgram(argv: readonly string[], cli: Cli): Promise<Command> {
+async function createProgram(
+  argv: readonly string[],
+  cli: Cli,
+  { stdout, stderr }: Terminal,
+): Promise<Command> {
   const program = new Command('stillpoint')
     .description(
       'Consistent, checksummed and proven snapshots of a live data directory, and restores that can be undone.',
@@ -116,7 +121,11 @@ async function createProgram(argv: readonly string[], cli: Cli): Promise<Command
     .helpOption('-h, --help', 'print help')
     .addHelpText('after', EXIT_CODES)
     .configureHelp({ subcommandDescription: (command) => command.summary() })
-    .configureOutput({ outputError: () => undefined }) // thrown, and told by `Cli.fail`
+    .configureOutput({
+      writeOut: (text) => stdout.write(text),
+      writeErr: (text) => stderr.write(text),
+      outputError: () => undefined, // thrown, and told by `Cli.fail`
+    })
     .exitOverride();
   for (const { name, summary, operands, load } of COMMANDS) {
     const command = program

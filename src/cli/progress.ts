@@ -1,4 +1,5 @@
 import { systemClock } from '../env/clock.ts';
+import type { Terminal } from './output.ts';
 import { size } from './text.ts';
 
 /** Shows how far long work is. Quick work ends before the first call, and shows nothing. */
@@ -13,8 +14,8 @@ const INTERVAL_MS = 100;
 const NOTHING: Progress = { show: () => undefined, follow: () => undefined, stop: () => undefined };
 
 /** A bar on a terminal, nothing elsewhere. It is gone from the screen once it is stopped. */
-export async function openProgress(stream: NodeJS.WriteStream): Promise<Progress> {
-  if (!stream.isTTY || process.env.TERM === 'dumb') return NOTHING;
+export async function openProgress({ stderr: stream, env }: Terminal): Promise<Progress> {
+  if (!stream.isTTY || env.TERM === 'dumb') return NOTHING;
   const { default: progress } = await import('cli-progress');
   const bar = new progress.SingleBar({
     stream,

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { inspectLsmFile } from '../../src/engine/lsm/inspect.ts';
 import { kernelLocks } from '../../src/env/lock.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { stillpoint } from '../support/command.ts';
+import { stillpoint, stillpointProcess } from '../support/command.ts';
 import { copyFixture, describeWithFixtures } from '../support/fixtures.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -31,7 +31,7 @@ describeWithFixtures('lsm', 'restoring in place from the command line', () => {
     await rm(join(data, 'sst'), { recursive: true });
     await writeFile(join(data, 'lsm.wal'), 'destroyed');
 
-    const restored = await stillpoint([
+    const restored = await stillpointProcess([
       'restore',
       join(data, '.lifecycle/backup/latest'),
       '--in-place',
@@ -108,7 +108,10 @@ describeWithFixtures('lsm', 'restoring in place from the command line', () => {
     const data = await copyFixture('lsm/wrapped');
     await mkdir(join(data, '.lifecycle'));
     const [taken, pruned] = await whileLocked(join(data, '.lifecycle/lock'), () =>
-      Promise.all([stillpoint(['snapshot', data, '--json']), stillpoint(['prune', data, '--keep', '1'])]),
+      Promise.all([
+        stillpointProcess(['snapshot', data, '--json']),
+        stillpoint(['prune', data, '--keep', '1']),
+      ]),
     );
     expect(taken).toMatchObject({ code: 4, json: { error: { code: 'CONFLICT' } } });
     expect(pruned).toMatchObject({ code: 4, stdout: '' });

@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
-import { startStillpoint, stillpoint } from '../support/command.ts';
+import { startProcess, stillpoint, stillpointProcess } from '../support/command.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 /** Starts a server and waits until it says where it is. */
 async function startServing(data: string, env: Readonly<Record<string, string>> = {}) {
-  const child = startStillpoint(['serve', data, '--port', '0', '--json'], { env });
+  const child = startProcess(['serve', data, '--port', '0', '--json'], env);
   let stderr = '';
   child.stderr!.setEncoding('utf8').on('data', (text) => {
     stderr += text;
@@ -64,7 +64,7 @@ describe('serve', () => {
     const [interrupted, open, empty] = await Promise.all([
       startServing(data).then((server) => server.stop('SIGINT')),
       stillpoint(['serve', join(data, '../other'), '--host', '0.0.0.0', '--json']),
-      stillpoint(['serve', data, '--json'], { env: { STILLPOINT_API_KEY: '' } }),
+      stillpointProcess(['serve', data, '--json'], { STILLPOINT_API_KEY: '' }),
     ]);
     expect(interrupted.code).toBe(130);
     for (const { code, json } of [open, empty]) {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { inspectLsmFile } from '../../src/engine/lsm/inspect.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { stillpoint } from '../support/command.ts';
+import { stillpoint, stillpointProcess } from '../support/command.ts';
 import { copyFixture, describeWithFixtures } from '../support/fixtures.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -122,7 +122,7 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
 
   it('read well, and without colours in a pipe', async () => {
     const data = await copyFixture('lsm/small');
-    const taken = await stillpoint(['snapshot', data]);
+    const taken = await stillpointProcess(['snapshot', data]);
     expect(taken).toMatchObject({ code: 0, stderr: '' });
     const [, name] = /^(ts-\d+) {2}lsm {2}\//.exec(taken.stdout) ?? [];
     expect(taken.stdout).toMatch(
@@ -148,9 +148,9 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
     await writeFile(path, table);
 
     const [verified, coloured, forPeople] = await Promise.all([
-      stillpoint(['verify', data, '--json']),
-      stillpoint(['verify', data], { env: { FORCE_COLOR: '1' } }),
-      stillpoint(['verify', data], { env: { FORCE_COLOR: '1', NO_COLOR: '1' } }),
+      stillpointProcess(['verify', data, '--json']),
+      stillpoint(['verify', data], { FORCE_COLOR: '1' }),
+      stillpoint(['verify', data], { FORCE_COLOR: '1', NO_COLOR: '1' }),
     ]);
     expect(verified).toMatchObject({ code: 3, stderr: '' });
     expect(verified.json).toMatchObject({ ok: false, verdict: 'source-damaged' });

@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { interruptible } from '../../src/cli/interrupt.ts';
 import { pause } from '../../src/env/clock.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { COMMAND, outcomeOf, startStillpoint } from '../support/command.ts';
+import { COMMAND, outcomeOf, startProcess } from '../support/command.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 /** One file so large that no machine has read it before it is interrupted; it occupies nothing. */
@@ -32,7 +32,7 @@ describe('an interrupted command', () => {
   it('cleans up, tells so, and ends with 130', async () => {
     const data = await folderThatTakesLong(Math.min(LARGE, (await freeBytes()) / 2));
     const backup = join(data, '.lifecycle/backup');
-    const child = startStillpoint(['snapshot', data, '--engine', 'files', '--json']);
+    const child = startProcess(['snapshot', data, '--engine', 'files', '--json']);
     const ended = outcomeOf(child);
     const isCapturing = async () =>
       (await readdir(backup).catch(() => [])).some((name) => name.startsWith('.partial-'));

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { stillpoint } from '../support/command.ts';
+import { type Outcome, stillpoint, stillpointProcess } from '../support/command.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 describe('the command line', () => {
@@ -10,29 +10,38 @@ describe('the command line', () => {
     await mkdir(join(root, 'empty'));
     await mkdir(join(root, 'other'));
     await writeFile(join(root, 'other/letter.txt'), 'no database');
+    const at = (name: string) => join(root, name);
     const cases = [
-      { args: ['verify', 'absent'], exit: 5, code: 'NOT_FOUND' },
-      { args: ['inspect', 'absent'], exit: 5, code: 'NOT_FOUND' },
-      { args: ['snapshot', 'other/letter.txt'], exit: 2, code: 'NOT_A_FOLDER' },
-      { args: ['snapshot', 'other'], exit: 2, code: 'ENGINE_MISMATCH' },
-      { args: ['inspect', 'other/letter.txt'], exit: 2, code: 'ENGINE_MISMATCH' },
-      { args: ['snapshot', 'empty'], exit: 2, code: 'EMPTY_SOURCE' },
-      { args: ['restore', 'other', '--into', 'new'], exit: 3, code: 'RESTORE_INTEGRITY_MISMATCH' },
-      { args: ['restore', 'other', '--in-place'], exit: 2, code: 'INVALID_REQUEST' },
+      { args: ['verify', at('absent')], exit: 5, code: 'NOT_FOUND' },
+      { args: ['list', at('absent')], exit: 5, code: 'NOT_FOUND' },
+      { args: ['inspect', at('absent')], exit: 5, code: 'NOT_FOUND' },
+      { args: ['undo', at('empty')], exit: 5, code: 'NOT_FOUND' },
+      { args: ['show', 'latest', '--data-dir', at('empty')], exit: 5, code: 'NOT_FOUND' },
+      { args: ['restore', 'latest', '--data-dir', at('empty'), '--in-place'], exit: 5, code: 'NOT_FOUND' },
+      { args: ['snapshot', at('other/letter.txt')], exit: 2, code: 'NOT_A_FOLDER' },
+      { args: ['snapshot', at('other')], exit: 2, code: 'ENGINE_MISMATCH' },
+      { args: ['snapshot', at('other'), '--engine', 'lsm'], exit: 2, code: 'ENGINE_MISMATCH' },
+      { args: ['verify', at('other')], exit: 2, code: 'ENGINE_MISMATCH' },
+      { args: ['inspect', at('other/letter.txt')], exit: 2, code: 'ENGINE_MISMATCH' },
+      { args: ['inspect', at('other')], exit: 2, code: 'INVALID_REQUEST' },
+      { args: ['snapshot', at('empty')], exit: 2, code: 'EMPTY_SOURCE' },
+      { args: ['verify', at('empty')], exit: 2, code: 'EMPTY_SOURCE' },
+      { args: ['restore', at('other'), '--into', at('new')], exit: 3, code: 'RESTORE_INTEGRITY_MISMATCH' },
+      { args: ['restore', at('other'), '--in-place'], exit: 2, code: 'INVALID_REQUEST' },
+      { args: ['restore', at('other')], exit: 2, code: 'INVALID_REQUEST' },
     ];
-    const outcomes = await Promise.all(
-      cases.map(({ args }) => stillpoint([...args, '--json'], { cwd: root })),
-    );
-    const shown = outcomes.map(({ code, json }, i) => ({
-      args: cases[i]!.args,
-      exit: code,
-      code: json.error.code,
-    }));
-    expect(shown).toEqual(cases);
-    for (const { json, stderr } of outcomes) {
+    const expectFailure = ({ json, stderr }: Outcome) => {
       expect(json.error).toMatchObject({ message: expect.any(String), hint: expect.any(String) });
       expect(stderr).toMatch(new RegExp(`^error: .*\n {2}hint: .* {2}\\(${json.error.code}\\)\n$`));
+    };
+    for (const { args, exit, code } of cases) {
+      const outcome = await stillpoint([...args, '--json']);
+      expect({ args, exit: outcome.code, code: outcome.json.error.code }).toEqual({ args, exit, code });
+      expectFailure(outcome);
     }
+    const outcome = await stillpointProcess(['verify', at('absent'), '--json']);
+    expect(outcome.code).toBe(5);
+    expectFailure(outcome);
   });
 
   it('explains mistakes in its use, ends with 2, and suggests what may have been meant', async () => {
@@ -44,11 +53,12 @@ describe('the command line', () => {
         hint: 'Did you mean --level?',
       },
       { args: ['verify', 'x', '--level', 'some'], message: /Allowed choices are files, open, full/ },
+      { args: ['list'], message: "missing required argument 'dir'", hint: 'Run `stillpoint list --help`.' },
+      { args: ['restore', 'x', '--into', 'y', '--in-place'], message: /cannot be used with/ },
       { args: ['prune', 'x', '--keep', '1.5'], message: /must be a whole number above 0/ },
     ];
-    const outcomes = await Promise.all(cases.map(({ args }) => stillpoint([...args, '--json'])));
-    for (const [i, { code, json, stderr }] of outcomes.entries()) {
-      const { message, hint = /./ } = cases[i]!;
+    for (const { args, message, hint = /./ } of cases) {
+      const { code, json, stderr } = await stillpoint([...args, '--json']);
       expect(code).toBe(2);
       const matching = (expected: string | RegExp) =>
         typeof expected === 'string' ? expected : expect.stringMatching(expected);
@@ -60,9 +70,10 @@ describe('the command line', () => {
   });
 
   it('tells what it can do', async () => {
-    const [help, none, restore, bare] = await Promise.all([
+    const [help, none, version, restore, bare] = await Promise.all([
       stillpoint(['--help']),
-      stillpoint([]),
+      stillpointProcess([]),
+      stillpoint(['--version']),
       stillpoint(['restore', '--help']),
       stillpoint(['verify', 'latest']),
     ]);
@@ -70,6 +81,7 @@ describe('the command line', () => {
     const commands = [...help.stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name!);
     expect(commands).toEqual('snapshot list show verify restore undo recover prune inspect serve'.split(' '));
     expect(none).toMatchObject({ code: 2, stdout: '', stderr: help.stdout });
+    expect(version.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
     expect(restore.stdout).toContain(
       'Examples:\n  $ stillpoint restore latest --data-dir ./data --into ./copy\n',
     );

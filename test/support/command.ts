@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { resolve } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
+import { run } from '../../src/cli/program.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../src/cli/main.ts');
 
@@ -17,40 +19,46 @@ export interface Outcome {
   readonly json: any;
 }
 
-export interface CommandOptions {
-  readonly env?: Readonly<Record<string, string>>;
-  readonly cwd?: string;
+type Environment = Readonly<Record<string, string>>;
+
+/** The whole command line without a process of its own, which takes most of the time of a short command. */
+export async function stillpoint(args: readonly string[], env: Environment = {}): Promise<Outcome> {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const texts = Promise.all([text(stdout), text(stderr)]);
+  const code = await run(args, { stdout, stderr, env });
+  stdout.end();
+  stderr.end();
+  return outcome(code, ...(await texts));
 }
 
 /** Starts the real command as a process of its own, killed at the latest when the test ends. */
-export function startStillpoint(
-  args: readonly string[],
-  { env = {}, cwd }: CommandOptions = {},
-): ChildProcess {
+export function startProcess(args: readonly string[], env: Environment = {}): ChildProcess {
   const [node, ...rest] = [...COMMAND, ...args];
   // The runner's own settings for colours are not what is tested.
   const { NO_COLOR, FORCE_COLOR, STILLPOINT_API_KEY, ...inherited } = process.env;
-  const child = spawn(node!, rest, { env: { ...inherited, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(node!, rest, { env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   return child;
 }
 
 /** Runs the real command to its end. */
-export async function stillpoint(args: readonly string[], options?: CommandOptions): Promise<Outcome> {
-  return outcomeOf(startStillpoint(args, options));
+export async function stillpointProcess(args: readonly string[], env?: Environment): Promise<Outcome> {
+  return outcomeOf(startProcess(args, env));
 }
 
 export async function outcomeOf(child: ChildProcess): Promise<Outcome> {
   const ended = new Promise<number | null>((done) => child.once('close', (code) => done(code)));
-  const [stdout, stderr] = await Promise.all([text(child.stdout!), text(child.stderr!)]);
-  const code = await ended;
+  const texts = await Promise.all([text(child.stdout!), text(child.stderr!)]);
+  return outcome(await ended, ...texts);
+}
+
+function outcome(code: number | null, stdout: string, stderr: string): Outcome {
   return {
     code,
     stdout,
     stderr,
     get json() {
-      if (stdout.indexOf('\n') !== stdout.length - 1)
-        throw new Error(`not one line on stdout: ${stdout}\n${stderr}`);
+      if (stdout.indexOf('\n') !== stdout.length - 1) throw new Error(`not one line: ${stdout}${stderr}`);
       return JSON.parse(stdout);
     },
   };
