@@ -1,4 +1,4 @@
-import { basename, join, sep } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import { LIFECYCLE } from '../engine/engine.ts';
 
 /** Names and places on disk, all below one data directory. `src/snapshot/README.md` draws the tree. */
@@ -79,3 +79,10 @@ export function nextName(nowMs: number, names: readonly string[]): string {
 export const placeOf = (root: string, path: string): string => join(root, path.split('/').join(sep));
 
 export const nameOf = (location: string): string => basename(location);
+
+/** Whether only a snapshot can stand at `location`, going by its name and the folder that it lies in. */
+export function isSnapshotPlace(location: string): boolean {
+  const parent = dirname(location);
+  const { backup, archive, export: exported } = layoutOf(dirname(dirname(parent)));
+  return isSnapshotName(basename(location)) && [backup, archive, exported].includes(parent);
+}

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Engine, type FileCheck, LIFECYCLE, MANIFEST } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import { type Counts, type Finding, type Level, noCounts, type Report, type Step } from '../engine/report.ts';
-import type { FileSystem } from '../env/file-system.ts';
+import type { FileKind, FileSystem } from '../env/file-system.ts';
 import { readSmallFile } from '../env/io.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { walk } from '../env/tree.ts';
@@ -10,7 +10,7 @@ import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { checkInBatches, type SizedPath } from './check.ts';
 import type { Environment } from './environment.ts';
-import { placeOf } from './layout.ts';
+import { isSnapshotPlace, placeOf } from './layout.ts';
 import {
   comparePaths,
   decodeManifest,
@@ -42,6 +42,9 @@ export interface Proof {
 
 /** Findings of one proof that are kept; beyond, only their number is told. */
 const FINDINGS_LIMIT = 10_000;
+
+/** Of a manifest whose seal holds and whose bytes are not those that were sealed. */
+export const REWRITTEN = 'the manifest still says what was sealed and is written differently: it was changed';
 
 /**
  * Reads a snapshot, or a data directory without a manifest, and tells all that is wrong with it. Read-only. Damage is a
@@ -98,8 +101,7 @@ export async function compareTree(
       continue;
     }
     if (kind !== 'file') {
-      const what = kind === 'link' ? 'a symbolic link' : 'a special file';
-      findings.push(copyDamage(path, null, 'NOT_A_FILE', `is ${what}`));
+      findings.push(notAFile(path, kind));
       continue;
     }
     const sizeBytes = (await fs.inspect(placeOf(folder, path)))?.sizeBytes ?? 0;
@@ -118,6 +120,9 @@ export async function compareTree(
 function copyDamage(path: string, offset: number | null, code: string, message: string): Finding {
   return { path, offset, code, severity: 'error', message, verdict: 'copy-damaged' };
 }
+
+const notAFile = (path: string, kind: FileKind): Finding =>
+  copyDamage(path, null, 'NOT_A_FILE', `is ${kind === 'link' ? 'a symbolic link' : 'a special file'}`);
 
 class Proving {
   readonly #env: Environment;
@@ -171,23 +176,31 @@ class Proving {
 
   async #readManifest(): Promise<ParsedManifest | undefined> {
     if (this.#options.manifest !== undefined) return this.#options.manifest;
+    let manifest: ParsedManifest | undefined;
     try {
-      const manifest = await readManifest(this.#env.fs, this.#folder);
-      if (manifest !== undefined && !manifest.sealed) {
-        this.#warn(
-          MANIFEST,
-          'MANIFEST_UNSEALED',
-          'the manifest carries no checksum of itself; another tool wrote it',
-        );
-      }
-      return manifest;
+      manifest = await readManifest(this.#env.fs, this.#folder);
     } catch (error) {
       if (!(error instanceof StillpointError) || error.code !== 'MANIFEST_INVALID') throw error;
-      // Nothing that it says can be trusted, so there is nothing to hold the files against; read them all the same.
-      this.#isDistrusted = true;
-      this.#add(copyDamage(MANIFEST, null, 'MANIFEST_INVALID', error.message));
-      return undefined;
+      return this.#distrust('MANIFEST_INVALID', error.message);
     }
+    if (manifest === undefined) {
+      if (!isSnapshotPlace(this.#folder)) return undefined;
+      return this.#distrust('MANIFEST_MISSING', 'a snapshot without its manifest');
+    }
+    if (!manifest.sealed) {
+      const message = 'the manifest carries no checksum of itself; another tool wrote it';
+      this.#warn(MANIFEST, 'MANIFEST_UNSEALED', message);
+    }
+    if (manifest.rewritten) this.#add(copyDamage(MANIFEST, null, 'MANIFEST_REWRITTEN', REWRITTEN));
+    if (manifest.entries.length === 0)
+      this.#add(copyDamage(MANIFEST, null, 'MANIFEST_EMPTY', 'the manifest names no file'));
+    return manifest;
+  }
+
+  /** There is nothing to hold the files against; they are read all the same, for what their content says. */
+  #distrust(code: string, message: string): undefined {
+    this.#isDistrusted = true;
+    this.#add(copyDamage(MANIFEST, null, code, message));
   }
 
   async #engine(manifest: ParsedManifest | undefined): Promise<Engine> {
@@ -195,8 +208,8 @@ class Proving {
     if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
     const detected = await detectEngine(this.#env.fs, this.#folder);
     if (detected !== undefined) return detected;
-    // A manifest can be held against the files even if nobody knows what is in them.
-    if (manifest !== undefined) return engineByName('files');
+    // A manifest can be held against the files even if nobody knows what is in them; and a damaged one has to be told.
+    if (manifest !== undefined || this.#isDistrusted) return engineByName('files');
     const isEmpty = (await this.#env.fs.list(this.#folder)).every(({ name }) => name === LIFECYCLE);
     if (isEmpty)
       throw new StillpointError('EMPTY_SOURCE', `${this.#folder} is empty`, { path: this.#folder });
@@ -210,12 +223,28 @@ class Proving {
   }
 
   async #listDirectory(engine: Engine): Promise<SizedPath[]> {
+    if (this.#isDistrusted) return this.#listAll();
     const files: SizedPath[] = [];
     for (const path of await engine.listFiles(this.#env.fs, this.#folder)) {
       const stat = await this.#env.fs.inspect(placeOf(this.#folder, path));
       if (stat?.kind === 'file') files.push({ path, sizeBytes: stat.sizeBytes });
       else if (stat !== undefined)
         this.#add(copyDamage(path, null, 'NOT_A_FILE', `is a ${stat.kind}, not a regular file`));
+    }
+    return files;
+  }
+
+  /** Every regular file of a snapshot that has no manifest to go by. */
+  async #listAll(): Promise<SizedPath[]> {
+    const files: SizedPath[] = [];
+    for await (const { path, kind } of walk(this.#env.fs, this.#folder)) {
+      this.#control.checkCancelled();
+      if (path === MANIFEST || kind === 'folder') continue;
+      if (kind !== 'file') this.#add(notAFile(path, kind));
+      else {
+        const sizeBytes = (await this.#env.fs.inspect(placeOf(this.#folder, path)))?.sizeBytes ?? 0;
+        files.push({ path, sizeBytes });
+      }
     }
     return files;
   }

@@ -41,6 +41,7 @@ export async function openSource(
     });
     if (manifest === undefined || manifest.entries.length === 0)
       throw mismatch(location, 'its manifest names no file');
+    if (manifest.rewritten) throw mismatch(location, REWRITTEN);
     const { findings } = await compareTree(env.fs, location, manifest.entries, control);
     if (findings.length > 0) throw mismatch(location, describeFindings(findings));
     const engine = await engineOf(env, location, manifest);

@@ -33,15 +33,21 @@ import type { Layout } from './layout.ts';
 
 const PHASES = ['staging', 'out', 'in', 'opening', 'back-in', 'back-out'] as const;
 
+/** A journal is read after a crash and obeyed: whatever it says, nothing outside the lifecycle folder may be moved. */
+const isInside = (path: string): boolean =>
+  path.split(/[/\\]/).every((part) => part !== '' && part !== '.' && part !== '..');
+const innerPath = z.string().refine(isInside);
+const innerName = innerPath.regex(/^[^/\\]+$/);
+
 const journalSchema = z.object({
-  id: z.string(),
+  id: innerName,
   phase: z.enum(PHASES),
   /** Where the new files wait, relative to the lifecycle folder. */
-  from: z.string(),
+  from: innerPath,
   /** Where the old ones go, relative to the lifecycle folder. */
-  undo: z.string(),
+  undo: innerPath,
   /** At the root of the data directory and never moved: the lock file of the engine. */
-  keep: z.array(z.string()),
+  keep: z.array(innerName),
 });
 
 export type SwapJournal = z.infer<typeof journalSchema>;
