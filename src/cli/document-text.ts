@@ -57,7 +57,11 @@ function rowText(row: Row): string {
     name === 'key' ? cell(value) : `${wordsOf(name)} ${cell(value)}`,
   );
   if (typeof type !== 'string') return parts.join(', ');
-  return [type, ...parts, ...(bytes === undefined ? [] : [`${cell(bytes)} bytes`])].join(' ');
+  return [
+    type,
+    ...parts,
+    ...(bytes === undefined ? [] : [`${cell(bytes)} ${bytes === 1 ? 'byte' : 'bytes'}`]),
+  ].join(' ');
 }
 
 interface Key {

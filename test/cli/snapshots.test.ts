@@ -126,7 +126,7 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
     expect(taken).toMatchObject({ code: 0, stderr: '' });
     const [, name] = /^(ts-\d+) {2}lsm {2}\//.exec(taken.stdout) ?? [];
     expect(taken.stdout).toMatch(
-      / {2}4 files, 1\.3 MiB: \d+ KiB copied, 0 B linked, 0 B reused, 1\.0 MiB in holes\n/,
+      / {2}4 files, 1\.3 MiB: \d+ KiB copied, 0 B linked, 0 B reused, 1\.0 MiB not copied\n/,
     );
     expect(taken.stdout).toContain('  proven: 2 tables, 72 blocks, 4,290 entries; log replayed to lsn 232\n');
     const [list, show, verify] = await Promise.all([

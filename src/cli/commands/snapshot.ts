@@ -73,12 +73,13 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
 function summarize(result: SnapshotResult, style: Style): string[] {
   const { name, engine, location, entries, total_bytes, report, pruned } = result;
   const { copied_bytes, linked_bytes, reused_bytes } = result;
-  const holes = total_bytes - copied_bytes - linked_bytes - reused_bytes;
+  // Holes, and small files whose content the plan itself has.
+  const rest = total_bytes - copied_bytes - linked_bytes - reused_bytes;
   const shares = [
     `${size(copied_bytes)} copied`,
     `${size(linked_bytes)} linked`,
     `${size(reused_bytes)} reused`,
-    ...(holes > 0 ? [`${size(holes)} in holes`] : []),
+    ...(rest > 0 ? [`${size(rest)} not copied`] : []),
   ];
   const ms = Object.values(result.durations_ms).reduce((sum, phase) => sum + phase, 0);
   return [
