@@ -22,3 +22,6 @@ export const newId = (): string => randomUUID();
 
 /** For polling what nobody announces; where an event can be had, wait for that. */
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A moment of `Clock.nowMs` as ISO 8601 text in UTC. */
+export const isoTime = (ms: number): string => new Date(ms).toISOString();

@@ -1,0 +1,183 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { SnapshotResult, StartBackupOptions } from '../../coordinator/backup.ts';
+import { isFinished, type OperationState } from '../../coordinator/operation-state.ts';
+import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator/operations.ts';
+import { StillpointError } from '../../errors.ts';
+import { type Parts, refuseWhenClosing } from '../parts.ts';
+import { type App, content, replies } from '../route-types.ts';
+import { streamRun } from './events.ts';
+import { settledState } from './last-runs.ts';
+import {
+  backupBodySchema,
+  backupReplySchema,
+  handleParamsSchema,
+  nameParamsSchema,
+  reportSchema,
+  snapshotListSchema,
+  snapshotSchema,
+  verifyBodySchema,
+} from './schemas.ts';
+
+/** Snapshots: take, watch, cancel, verify, list, delete. */
+export function backupRoutes(app: App, parts: Parts): void {
+  const { backups, options, environment } = parts;
+  const { dataDir } = options;
+
+  const describe = async (id: string) => ({
+    handle: id,
+    location: await backups.location(id),
+    state: await settledState(backups, id),
+  });
+
+  app.post(
+    '/api/admin/backup',
+    {
+      schema: {
+        summary: 'Start a snapshot',
+        description: 'Answers at once; the work goes on behind it.',
+        body: backupBodySchema,
+        response: replies(backupReplySchema),
+      },
+    },
+    async (request) => {
+      const { id, location } = await startSnapshot(parts, request, 'backup', request.body ?? {});
+      parts.lastRuns.backupId = id;
+      return { handle: id, location, state: await backups.status(id) };
+    },
+  );
+
+  app.get(
+    '/api/admin/backup/:id',
+    {
+      schema: {
+        summary: 'How far a snapshot is',
+        params: handleParamsSchema,
+        response: replies(backupReplySchema),
+      },
+    },
+    async ({ params }) => describe(requireHandle('backup', params.id)),
+  );
+
+  app.delete(
+    '/api/admin/backup/:id',
+    {
+      schema: {
+        summary: 'Cancel a snapshot',
+        description: 'Answers when it has ended. One that had ended before stays as it is.',
+        params: handleParamsSchema,
+        response: replies(backupReplySchema),
+      },
+    },
+    async (request) => {
+      const id = requireHandle('backup', request.params.id);
+      parts.audit.note(request, { id });
+      if (!isFinished(await backups.status(id))) {
+        backups.cancel(id);
+        await backups.finished(id).catch(() => undefined); // its end is in its state
+      }
+      return describe(id);
+    },
+  );
+
+  app.get(
+    '/api/admin/backup/:id/events',
+    {
+      schema: {
+        summary: 'Follow a snapshot',
+        description: 'Server-sent events `state` and `progress`; ends with the run.',
+        params: handleParamsSchema,
+        response: replies(
+          content('text/event-stream', z.string(), 'The data of each event is a backup reply'),
+        ),
+      },
+    },
+    async ({ params }, reply) => {
+      const id = requireHandle('backup', params.id);
+      const location = await backups.location(id);
+      const toReply = (state: OperationState) => ({ handle: id, location, state });
+      const stream = streamRun(parts, id, await backups.status(id), toReply);
+      reply.header('cache-control', 'no-store').type('text/event-stream; charset=utf-8');
+      return reply.send(stream as never);
+    },
+  );
+
+  app.post(
+    '/api/admin/backup/:id/verify',
+    {
+      schema: {
+        summary: 'Read a snapshot again and report all that is wrong with it',
+        params: handleParamsSchema,
+        body: verifyBodySchema,
+        response: replies(reportSchema),
+      },
+    },
+    async (request, reply) => {
+      const id = requireHandle('backup', request.params.id);
+      const { status } = await backups.status(id);
+      if (status !== 'completed')
+        throw new StillpointError('CONFLICT', `there is nothing to verify: the backup is ${status}`);
+      const location = await backups.location(id);
+      const { level } = request.body ?? {};
+      const signal = AbortSignal.any([parts.closing.signal, whenGone(reply)]);
+      return verifySnapshot(location, { environment, signal, ...(level && { level }) });
+    },
+  );
+
+  app.get(
+    '/api/admin/backups',
+    { schema: { summary: 'The snapshots, oldest first', response: replies(snapshotListSchema) } },
+    async () => listSnapshots(dataDir, { environment }),
+  );
+
+  app.delete(
+    '/api/admin/backups/:name',
+    {
+      schema: {
+        summary: 'Delete a snapshot',
+        description: 'The newest proven one, and one that is being read, are refused.',
+        params: nameParamsSchema,
+        response: replies(snapshotSchema),
+      },
+    },
+    async (request) => {
+      const { name } = request.params;
+      parts.audit.note(request, { id: name });
+      refuseWhenClosing(parts);
+      const { running } = parts.lifecycle;
+      if (running !== undefined) throw new StillpointError('CONFLICT', `${running} already running`);
+      return deleteSnapshot(dataDir, name, { environment });
+    },
+  );
+}
+
+/** Admits a snapshot of any kind; closing the server cancels it. */
+export async function startSnapshot(
+  parts: Parts,
+  request: FastifyRequest,
+  kind: 'backup' | 'archive' | 'export',
+  options: { readonly [K in keyof StartBackupOptions]?: StartBackupOptions[K] | undefined } = {},
+): Promise<{ id: string; location: string; finished: Promise<SnapshotResult> }> {
+  refuseWhenClosing(parts);
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  const { id, location } = await parts.backups.startBackup({ ...given, kind });
+  parts.underWay.add(request, kind, id, parts.backups);
+  return { id, location, finished: parts.backups.finished(id) };
+}
+
+const HANDLE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** `INVALID_REQUEST` for what is no UUID. */
+export function requireHandle(kind: 'backup' | 'restore', id: string): string {
+  if (HANDLE.test(id)) return id.toLowerCase();
+  throw new StillpointError('INVALID_REQUEST', `invalid ${kind} handle`);
+}
+
+/** Aborted when the client leaves before it has its answer. */
+function whenGone(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController();
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) controller.abort();
+  });
+  return controller.signal;
+}

@@ -1,0 +1,52 @@
+import type { BackupCoordinator } from '../../coordinator/backup.ts';
+import type { Lifecycle } from '../../coordinator/lifecycle.ts';
+import { isFinished, type OperationState } from '../../coordinator/operation-state.ts';
+import type { RestoreCoordinator } from '../../coordinator/restore.ts';
+
+/** The newest backup and the newest restore, also of earlier processes, for `status`. Undoing counts as a restore. */
+export class LastRuns {
+  backupId: string | undefined;
+  restoreId: string | undefined;
+  lastBackupAtMs: number | null = null;
+  lastRestoreAtMs: number | null = null;
+
+  static async load(
+    lifecycle: Lifecycle,
+    backups: BackupCoordinator,
+    restores: RestoreCoordinator,
+  ): Promise<LastRuns> {
+    const runs = new LastRuns();
+    for (const { id, kind, state } of await (await lifecycle.records()).read()) {
+      const finishedMs = state.status === 'completed' ? state.finished_at_ms : null;
+      if (kind === 'backup') {
+        runs.backupId = id;
+        runs.lastBackupAtMs = finishedMs ?? runs.lastBackupAtMs;
+      } else if (kind === 'restore' || kind === 'undo') {
+        runs.restoreId = id;
+        runs.lastRestoreAtMs = finishedMs ?? runs.lastRestoreAtMs;
+      }
+    }
+    // The archive and exports are snapshots too, but none that a restore finds by itself.
+    backups.on('completed', ({ id, state }) => {
+      if (id === runs.backupId) runs.lastBackupAtMs = state.finished_at_ms;
+    });
+    restores.on('completed', ({ state }) => {
+      runs.lastRestoreAtMs = state.finished_at_ms;
+    });
+    return runs;
+  }
+}
+
+/**
+ * The state of a run; when it has finished, only after its place is free for the next one. So whoever reads `completed` may
+ * start another run at once.
+ */
+export async function settledState(
+  coordinator: Pick<BackupCoordinator | RestoreCoordinator, 'status' | 'finished'>,
+  id: string,
+): Promise<OperationState> {
+  const state = await coordinator.status(id);
+  // A run of an earlier process has no outcome here; a failed one has its reason in its state.
+  if (isFinished(state)) await coordinator.finished(id).catch(() => undefined);
+  return state;
+}

@@ -1,0 +1,96 @@
+import swagger from '@fastify/swagger';
+import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { operationStateSchema } from '../../coordinator/operation-state.ts';
+import { VERSION } from '../../snapshot/tool.ts';
+import { errorSchema } from '../envelope.ts';
+import type { App } from '../route-types.ts';
+import {
+  backupReplySchema,
+  reportSchema,
+  restoreReplySchema,
+  snapshotListSchema,
+  snapshotSchema,
+  statusReplySchema,
+} from './schemas.ts';
+
+/** Schemas that the document names and refers to. A registry of our own: the global one belongs to the host. */
+const named = {
+  Error: errorSchema,
+  OperationState: operationStateSchema,
+  Backup: backupReplySchema,
+  Restore: restoreReplySchema,
+  Report: reportSchema,
+  Snapshot: snapshotSchema,
+  SnapshotList: snapshotListSchema,
+  Status: statusReplySchema,
+};
+
+/** Collects the routes that are registered after it into an OpenAPI 3.1 document. */
+export async function describeRoutes(app: App): Promise<void> {
+  const schemaRegistry = z.registry<{ id: string }>();
+  for (const [id, schema] of Object.entries(named)) schemaRegistry.add(schema, { id });
+  const nameSchemas = createJsonSchemaTransformObject({ schemaRegistry });
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'stillpoint',
+        description: 'Key-value routes and admin RPC of the stillpoint database server',
+        version: VERSION,
+      },
+      components: {
+        securitySchemes: {
+          apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+          bearer: { type: 'http', scheme: 'bearer' },
+        },
+      },
+      security: [{ apiKey: [] }, { bearer: [] }],
+    },
+    transform: createJsonSchemaTransform({ schemaRegistry }),
+    transformObject: (document) => tidy(nameSchemas(document) as Document),
+  });
+}
+
+interface Document {
+  readonly components?: { readonly schemas?: object };
+  readonly paths?: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+}
+
+interface Operation {
+  requestBody?: { required?: boolean; content: Readonly<Record<string, { schema?: { anyOf?: object[] } }>> };
+}
+
+/**
+ * Every named schema is generated as a request would carry it too, and most are replies only; and every body is said to be
+ * required, also one that may be null, which is one that may be left out.
+ */
+function tidy(document: Document): object {
+  for (const path of Object.values(document.paths ?? {})) {
+    for (const { requestBody } of Object.values(path)) {
+      const [media] = Object.values(requestBody?.content ?? {});
+      const mayBeNull = media?.schema?.anyOf?.some((schema) => 'type' in schema && schema.type === 'null');
+      if (requestBody !== undefined && mayBeNull) requestBody.required = false;
+    }
+  }
+  const text = JSON.stringify(document);
+  const used = Object.entries(document.components?.schemas ?? {}).filter(([name]) =>
+    text.includes(`"#/components/schemas/${name}"`),
+  );
+  return { ...document, components: { ...document.components, schemas: Object.fromEntries(used) } };
+}
+
+export function openApiRoute(app: App): void {
+  let text: string | undefined;
+  app.get(
+    '/api/admin/openapi.json',
+    { schema: { summary: 'This document', response: { 200: z.looseObject({ openapi: z.string() }) } } },
+    async (_request, reply) => {
+      text ??= JSON.stringify(app.swagger());
+      return reply
+        .type('application/json; charset=utf-8')
+        .serializer(String)
+        .send(text as never);
+    },
+  );
+}

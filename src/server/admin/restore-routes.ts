@@ -1,0 +1,68 @@
+import type { FastifyRequest } from 'fastify';
+import { type Parts, refuseWhenClosing } from '../parts.ts';
+import { type App, replies } from '../route-types.ts';
+import { requireHandle } from './backup-routes.ts';
+import { settledState } from './last-runs.ts';
+import { emptyBodySchema, handleParamsSchema, restoreBodySchema, restoreReplySchema } from './schemas.ts';
+
+/** Restoring in place, around the open database, and undoing it. */
+export function restoreRoutes(app: App, parts: Parts): void {
+  const { restores } = parts;
+
+  const begin = async (
+    request: FastifyRequest,
+    action: 'restore' | 'undo',
+    start: () => Promise<{ id: string }>,
+  ) => {
+    refuseWhenClosing(parts);
+    const { id } = await start();
+    parts.lastRuns.restoreId = id;
+    parts.underWay.add(request, action, id, restores);
+    return { handle: id, state: await restores.status(id), metadata: null };
+  };
+
+  app.post(
+    '/api/admin/restore',
+    {
+      schema: {
+        summary: 'Start a restore in place',
+        description:
+          'Answers at once. The database is closed and opened again behind it; what it held moves to the undo folder.',
+        body: restoreBodySchema,
+        response: replies(restoreReplySchema),
+      },
+    },
+    async (request) => {
+      const source = request.body?.source ?? undefined;
+      return begin(request, 'restore', () => restores.startRestore(source === undefined ? {} : { source }));
+    },
+  );
+
+  app.post(
+    '/api/admin/restore/undo',
+    {
+      schema: {
+        summary: 'Bring back what the last restore replaced',
+        body: emptyBodySchema,
+        response: replies(restoreReplySchema),
+      },
+    },
+    async (request) => begin(request, 'undo', () => restores.startUndo()),
+  );
+
+  app.get(
+    '/api/admin/restore/:id',
+    {
+      schema: {
+        summary: 'How far a restore is',
+        params: handleParamsSchema,
+        response: replies(restoreReplySchema),
+      },
+    },
+    async ({ params }) => {
+      const id = requireHandle('restore', params.id);
+      const state = await settledState(restores, id);
+      return { handle: id, state, metadata: await restores.metadata(id) };
+    },
+  );
+}

@@ -1,0 +1,119 @@
+import { z } from 'zod';
+import type { LifecycleMode } from '../../coordinator/lifecycle.ts';
+import { StillpointError } from '../../errors.ts';
+import { VERSION } from '../../snapshot/tool.ts';
+import { prometheusText } from '../metrics.ts';
+import type { Parts } from '../parts.ts';
+import type { RecoveryState } from '../recovery.ts';
+import { type App, replies } from '../route-types.ts';
+import { settledState } from './last-runs.ts';
+import {
+  ACTIONS,
+  capabilitiesReplySchema,
+  healthReplySchema,
+  metricsReplySchema,
+  statusReplySchema,
+} from './schemas.ts';
+
+/** What the server is and does at this moment. Changes nothing. */
+export function statusRoutes(app: App, parts: Parts): void {
+  const { lifecycle, gate, metrics, backups, restores, lastRuns } = parts;
+
+  app.get(
+    '/api/admin/status',
+    { schema: { summary: 'Everything at a glance', response: replies(statusReplySchema) } },
+    async () => {
+      const { mode } = lifecycle;
+      const { backupId, restoreId } = lastRuns;
+      const recovery = recoveryState(parts.recovery.last, mode);
+      const isWell = mode === 'normal' && gate.isSound && recovery?.outcome === 'success';
+      const reading = metrics.read();
+      return {
+        version: VERSION,
+        uptime_secs: metrics.uptimeSeconds,
+        connections: reading.active_connections,
+        queries_per_second: reading.qps,
+        overall_status: isWell ? ('ok' as const) : ('degraded' as const),
+        read_only: mode === 'read_only',
+        maintenance: mode === 'maintenance',
+        recovery_state: recovery,
+        backup_state: backupId === undefined ? null : await settledState(backups, backupId),
+        restore_state: restoreId === undefined ? null : await settledState(restores, restoreId),
+        restore_metadata: restoreId === undefined ? null : await restores.metadata(restoreId),
+        last_recovery_at_ms: recovery?.finished_at_ms ?? null,
+        last_backup_at_ms: lastRuns.lastBackupAtMs,
+        last_restore_at_ms: lastRuns.lastRestoreAtMs,
+        mode,
+        engine: parts.options.backend.engine,
+      };
+    },
+  );
+
+  app.get(
+    '/api/admin/health',
+    {
+      schema: {
+        summary: 'Whether requests are served',
+        description: '503 while the database is closed.',
+        response: replies(healthReplySchema),
+      },
+    },
+    async () => {
+      if (!gate.isOpen) throw new StillpointError('UNAVAILABLE', 'the database is closed');
+      return { status: 'ok' as const, message: 'ready' as const };
+    },
+  );
+
+  app.get(
+    '/api/admin/metrics',
+    {
+      schema: {
+        summary: 'Load and memory',
+        description: 'With `Accept: text/plain` in the text format of Prometheus.',
+        response: {
+          ...replies({
+            description: 'The last seconds',
+            content: {
+              'application/json': { schema: metricsReplySchema },
+              'text/plain': { schema: z.string() },
+            },
+          }),
+        },
+      },
+    },
+    async (request, reply) => {
+      const reading = metrics.read();
+      if (!/^text\/plain\b/.test(request.headers.accept ?? '')) return reading as never;
+      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(prometheusText(reading) as never);
+    },
+  );
+
+  app.get(
+    '/api/admin/capabilities',
+    {
+      schema: {
+        summary: 'What is possible in the present mode',
+        response: replies(capabilitiesReplySchema),
+      },
+    },
+    async () => {
+      const allowed_actions = ALLOWED[lifecycle.mode];
+      return {
+        scope: lifecycle.mode === 'normal' ? ('full' as const) : ('restricted' as const),
+        allowed_actions,
+      };
+    },
+  );
+}
+
+/** A restore owns the data directory in `maintenance`; nothing else is admitted then. */
+const ALLOWED: Readonly<Record<LifecycleMode, readonly (typeof ACTIONS)[number][]>> = {
+  normal: ACTIONS,
+  read_only: ['read', 'archive', 'restore', 'backup', 'export'],
+  maintenance: [],
+};
+
+function recoveryState(last: RecoveryState | null, mode: LifecycleMode): RecoveryState | null {
+  if (last?.outcome !== 'success' || mode !== 'read_only') return last;
+  return { ...last, outcome: 'read_only', reason: 'writes are blocked in read_only mode' };
+}

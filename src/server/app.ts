@@ -1,0 +1,152 @@
+import fastify, { type FastifyError, type FastifyReply, type FastifyRequest } from 'fastify';
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { isoTime } from '../env/clock.ts';
+import { StillpointError } from '../errors.ts';
+import { backupRoutes } from './admin/backup-routes.ts';
+import { lifecycleRoutes } from './admin/lifecycle-routes.ts';
+import { describeRoutes, openApiRoute } from './admin/openapi.ts';
+import { restoreRoutes } from './admin/restore-routes.ts';
+import { statusRoutes } from './admin/status-routes.ts';
+import { admission } from './auth.ts';
+import { answerBrokenRequest, CORRELATION_HEADER, describeError, errorReply } from './envelope.ts';
+import { routeUrl } from './kv/keys.ts';
+import { keyRoutes, valueRoute } from './kv/routes.ts';
+import { splitQuery } from './kv/schemas.ts';
+import type { Parts } from './parts.ts';
+import type { App } from './route-types.ts';
+import { lineWriter } from './sink.ts';
+
+/** The HTTP side: what holds for every request, and the routes. Closing the app closes the database too. */
+export async function createApp(parts: Parts): Promise<App> {
+  const { options, environment } = parts;
+  const { limits } = options;
+  const answer = answerErrors(parts);
+  const app = fastify({
+    genReqId: ({ headers }) => correlationId(headers) ?? environment.newId(),
+    rewriteUrl: ({ method, url }) => routeUrl(method, url ?? '/'),
+    bodyLimit: limits.adminBodyBytes,
+    requestTimeout: limits.requestTimeoutMs,
+    http: { maxHeaderSize: limits.headerBytes },
+    // A key reaches the router as hexadecimal digits; how long it may be is told by its route.
+    routerOptions: { maxParamLength: 4 * limits.headerBytes, querystringParser: splitQuery },
+    // What still comes on an open connection is answered; the database is closed after it.
+    return503OnClosing: false,
+    exposeHeadRoutes: false,
+    frameworkErrors: (error, request, reply) => {
+      reply.header(CORRELATION_HEADER, request.id);
+      answer(error, request, reply);
+    },
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, environment.newId()),
+  }).withTypeProvider<ZodTypeProvider>();
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  app.setErrorHandler<FastifyError>(answer);
+  admitAndCount(app, parts);
+  app.setNotFoundHandler(() => {
+    throw new StillpointError('NOT_FOUND', 'there is no such route');
+  });
+  closeWithApp(app, parts);
+
+  await describeRoutes(app);
+  await app.register(async (scope: App) => {
+    readBodiesAsJson(scope);
+    backupRoutes(scope, parts);
+    restoreRoutes(scope, parts);
+    lifecycleRoutes(scope, parts);
+    statusRoutes(scope, parts);
+    openApiRoute(scope);
+  });
+  await app.register(
+    async (scope: App) => {
+      readBodiesAsJson(scope);
+      keyRoutes(scope, parts);
+    },
+    { bodyLimit: limits.bodyBytes } as object,
+  );
+  await app.register(async (scope: App) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser(
+      '*',
+      { parseAs: 'buffer', bodyLimit: limits.bodyBytes },
+      (_request, body, done) => done(null, body),
+    );
+    valueRoute(scope, parts);
+  });
+  await app.ready();
+  return app;
+}
+
+/** Echoes what the client sent, so that its logs and ours can be joined; an endless one is not taken over. */
+function correlationId(headers: Readonly<Record<string, string | string[] | undefined>>): string | undefined {
+  for (const name of [CORRELATION_HEADER, 'x-request-id']) {
+    const value = headers[name];
+    if (typeof value === 'string' && value !== '' && value.length <= 256) return value;
+  }
+  return undefined;
+}
+
+function admitAndCount(app: App, { options, metrics, audit }: Parts): void {
+  const admit = admission(options.apiKey);
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header(CORRELATION_HEADER, request.id);
+    const refusal = admit(request.headers);
+    if (refusal !== undefined) {
+      audit.note(request, { action: 'authenticate' });
+      reply.header('www-authenticate', 'Bearer');
+      throw refusal;
+    }
+    // A body is what its route takes, whatever the client calls it: the parsers know no types.
+    delete request.headers['content-type'];
+  });
+  app.addHook('onSend', async (_request, reply) => metrics.record(reply.elapsedTime));
+  app.addHook('onResponse', async (request, reply) => audit.answered(request, reply));
+  app.server.maxConnections = options.limits.connections;
+  app.server.on('connection', (socket) => {
+    metrics.connections++;
+    socket.once('close', () => metrics.connections--);
+  });
+}
+
+function answerErrors({ options, environment, audit }: Parts) {
+  const log = lineWriter(options.log);
+  return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+    const described = describeError(error);
+    audit.note(request, { code: described.code });
+    if (described.status >= 500 && described.status !== 503) {
+      const { message, stack } =
+        error instanceof Error ? error : { message: String(error), stack: undefined };
+      const time = isoTime(environment.clock.nowMs());
+      log({ time, level: 'error', correlation_id: request.id, code: described.code, message, stack });
+    }
+    reply.code(described.status).send(errorReply(described, request.id));
+  };
+}
+
+function readBodiesAsJson(scope: App): void {
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
+    if (body === '') return done(null, undefined);
+    try {
+      done(null, JSON.parse(String(body)));
+    } catch (cause) {
+      done(new StillpointError('INVALID_REQUEST', 'the body is not JSON', { cause }));
+    }
+  });
+}
+
+/**
+ * Closing: runs are cancelled and streams end, no connection is taken any more, requests under way end or are cut off at
+ * the limit, a restore past recall goes to its end, and then the database is closed.
+ */
+function closeWithApp(app: App, { options, environment, closing, underWay, gate }: Parts): void {
+  let stopWaiting = () => {};
+  app.addHook('preClose', async () => {
+    closing.abort();
+    stopWaiting = environment.clock.every(options.limits.shutdownMs, () => app.server.closeAllConnections());
+  });
+  app.addHook('onClose', async () => {
+    stopWaiting();
+    await underWay.idle();
+    await gate.close();
+  });
+}

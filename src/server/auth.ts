@@ -1,0 +1,52 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import { isIPv4 } from 'node:net';
+import { StillpointError } from '../errors.ts';
+
+/** Returns why a request is not admitted, undefined when it is. */
+export type Admit = (headers: IncomingHttpHeaders) => StillpointError | undefined;
+
+/**
+ * With a key: `x-api-key`, or `Authorization: Bearer`, must show it. Hashes are compared, in constant time, so that neither
+ * length nor content of the key can be measured.
+ *
+ * Without one the server listens on loopback only, which keeps other machines out but not the browser on this one: any web page
+ * may send requests to 127.0.0.1. So a request must name this machine as its host (a page that had its own name resolved to
+ * 127.0.0.1 names itself), and must not come from a page of another host.
+ */
+export function admission(apiKey: string | undefined): Admit {
+  if (apiKey === undefined) return admitLocal;
+  const expected = digest(apiKey);
+  return (headers) => {
+    const bearer = /^Bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1];
+    const candidates = [headers['x-api-key'], bearer].filter((value) => typeof value === 'string');
+    if (candidates.length === 0) return refused('an API key is required');
+    const matches = candidates.map((candidate) => timingSafeEqual(digest(candidate), expected));
+    return matches.includes(true) ? undefined : refused('the API key is wrong');
+  };
+}
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+
+const refused = (message: string): StillpointError => new StillpointError('UNAUTHORIZED', message);
+
+const admitLocal: Admit = ({ host, origin }) => {
+  if (host !== undefined && !isLoopbackUrl(`http://${host}`)) {
+    return refused('without an API key only requests to localhost are answered');
+  }
+  if (origin !== undefined && !isLoopbackUrl(origin)) {
+    return refused('without an API key requests from web pages of other hosts are refused');
+  }
+  return undefined;
+};
+
+function isLoopbackUrl(text: string): boolean {
+  return URL.canParse(text) && isLoopbackName(new URL(text).hostname);
+}
+
+/** Whether a name or address can only be this machine. */
+export function isLoopbackName(name: string): boolean {
+  const bare = name.replace(/^\[(.*)\]$/, '$1').toLowerCase();
+  if (bare === 'localhost' || bare.endsWith('.localhost') || bare === '::1') return true;
+  return isIPv4(bare) && bare.startsWith('127.');
+}

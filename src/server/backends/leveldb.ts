@@ -1,0 +1,75 @@
+import { StillpointError, systemCode } from '../../errors.ts';
+import type { Backend, Database } from '../database.ts';
+
+/**
+ * LevelDB by way of the package `classic-level`, which the user installs: it is loaded when a database is opened,
+ * `ENGINE_MISSING` when it is not there. It has no checkpoint and no hold, so snapshots are made from outside. Every write is
+ * synced before it is acknowledged.
+ */
+export function leveldbBackend(): Backend {
+  return {
+    engine: 'leveldb',
+    async open(dir): Promise<Database> {
+      const { ClassicLevel } = await load();
+      const db = new ClassicLevel<Buffer, Buffer>(dir, { keyEncoding: 'buffer', valueEncoding: 'buffer' });
+      try {
+        await db.open();
+      } catch (error) {
+        throw translate(error, dir);
+      }
+      return {
+        get: (key) => db.get(key),
+        async write(ops) {
+          const batch = ops.map((op) =>
+            op.type === 'put'
+              ? { type: 'put' as const, key: op.key, value: op.value }
+              : { type: 'del' as const, key: op.key },
+          );
+          await db.batch(batch, { sync: true });
+          return { lsn: null };
+        },
+        iterate: (range) => db.iterator(range),
+        async compact() {
+          const [last] = await db.keys({ reverse: true, limit: 1 }).all();
+          if (last !== undefined) await db.compactRange(Buffer.alloc(0), last);
+        },
+        entriesReplayed: null,
+        close: () => db.close(),
+      };
+    },
+  };
+}
+
+async function load() {
+  try {
+    return await import('classic-level');
+  } catch (cause) {
+    throw new StillpointError('ENGINE_MISSING', 'the engine leveldb needs the package classic-level', {
+      cause,
+      hint: 'Run `npm install classic-level` beside stillpoint.',
+    });
+  }
+}
+
+/** abstract-level wraps what went wrong in LEVEL_DATABASE_NOT_OPEN; its cause tells. */
+function translate(error: unknown, dir: string): StillpointError {
+  const cause = (error as { cause?: unknown } | null)?.cause ?? error;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  switch (systemCode(cause)) {
+    case 'LEVEL_LOCKED':
+      return new StillpointError('CONFLICT', `the database in ${dir} is open elsewhere`, {
+        path: dir,
+        cause,
+      });
+    case 'LEVEL_CORRUPTION':
+      return new StillpointError('DATABASE_DAMAGED', `the database in ${dir}: ${message}`, {
+        path: dir,
+        cause,
+      });
+    default:
+      return new StillpointError('IO_ERROR', `the database in ${dir} cannot be opened: ${message}`, {
+        path: dir,
+        cause,
+      });
+  }
+}

@@ -1,0 +1,25 @@
+import { type LsmOptions, openLsm } from '../../engine/lsm/database/index.ts';
+import type { Backend, Database, KeyRange } from '../database.ts';
+
+/** The embedded engine; `options` as in `openLsm`. */
+export function lsmBackend(options?: LsmOptions): Backend {
+  return {
+    engine: 'lsm',
+    async open(dir): Promise<Database> {
+      const db = await openLsm(dir, options);
+      return {
+        get: (key) => db.get(key),
+        write: (ops) => db.batch(ops),
+        iterate: (range: KeyRange) => db.iterate(range),
+        checkpoint: (context) => db.checkpoint(context),
+        hold: () => db.hold(),
+        compact: () => db.compact(),
+        get hasFailed() {
+          return db.stats().state === 'failed';
+        },
+        entriesReplayed: null,
+        close: () => db.close(),
+      };
+    },
+  };
+}

@@ -1,0 +1,112 @@
+import type { Socket } from 'node:net';
+import { z } from 'zod';
+import { CATALOGUE, type ErrorCode, StillpointError, systemCode } from '../errors.ts';
+
+export const CORRELATION_HEADER = 'x-correlation-id';
+
+const ERROR_CODES = Object.keys(CATALOGUE) as [ErrorCode, ...ErrorCode[]];
+
+export const errorSchema = z
+  .object({
+    error: z.object({
+      code: z.enum(ERROR_CODES),
+      message: z.string(),
+      correlation_id: z.string(),
+    }),
+  })
+  .describe('What every error looks like');
+
+export type ErrorReply = z.infer<typeof errorSchema>;
+
+export interface DescribedError {
+  readonly status: number;
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** Nobody foresaw it: the client is told no more than that, and the log all of it. */
+  readonly isUnexpected: boolean;
+}
+
+const PREFIXES: Readonly<Record<number, string>> = {
+  400: 'bad request',
+  401: 'unauthorized',
+  404: 'not found',
+  408: 'request timeout',
+  409: 'conflict',
+  413: 'payload too large',
+  431: 'headers too large',
+  500: 'internal',
+  503: 'unavailable',
+  507: 'no space',
+};
+
+/** Any thrown value as status, code and message of the RPC. */
+export function describeError(error: unknown): DescribedError {
+  if (error instanceof StillpointError && error.code !== 'INTERNAL') {
+    return described(error.httpStatus, error.code, error.message);
+  }
+  const { validation, validationContext, statusCode, message } = error as FrameworkError;
+  if (validation !== undefined) {
+    return described(400, 'INVALID_REQUEST', describeIssue(validationContext, validation[0]));
+  }
+  if (systemCode(error)?.startsWith('FST_') && statusCode !== undefined && statusCode < 500) {
+    if (statusCode === 413) return described(413, 'PAYLOAD_TOO_LARGE', 'the body is larger than allowed');
+    return described(400, 'INVALID_REQUEST', message);
+  }
+  return { ...described(500, 'INTERNAL', 'unexpected error'), isUnexpected: true };
+}
+
+export function errorReply({ code, message }: DescribedError, correlationId: string): ErrorReply {
+  return { error: { code, message, correlation_id: correlationId } };
+}
+
+/** Answers what never became a request: broken or too slow HTTP. */
+export function answerBrokenRequest(error: Error, socket: Socket, correlationId: string): void {
+  if (!socket.writable || systemCode(error) === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const { status, reason, message } = BROKEN[systemCode(error) ?? ''] ?? {
+    status: 400,
+    reason: 'Bad Request',
+    message: 'this is not HTTP',
+  };
+  const body = JSON.stringify(errorReply(described(status, 'INVALID_REQUEST', message), correlationId));
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/json; charset=utf-8\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\n${CORRELATION_HEADER}: ${correlationId}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
+
+const BROKEN: Readonly<Record<string, { status: number; reason: string; message: string }>> = {
+  HPE_HEADER_OVERFLOW: {
+    status: 431,
+    reason: 'Request Header Fields Too Large',
+    message: 'URL and headers together are larger than allowed',
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: 408,
+    reason: 'Request Timeout',
+    message: 'the request did not arrive in time',
+  },
+};
+
+interface FrameworkError {
+  readonly message: string;
+  readonly statusCode?: number;
+  readonly validationContext?: string;
+  readonly validation?: readonly { readonly instancePath?: string; readonly message?: string }[];
+}
+
+function described(status: number, code: ErrorCode, message: string): DescribedError {
+  const prefix = PREFIXES[status] ?? 'error';
+  return { status, code, message: `${prefix}: ${message}`, isUnexpected: false };
+}
+
+/** `body/keep: Too small`, or the message alone when it is about the whole. */
+function describeIssue(
+  context = 'request',
+  issue?: { readonly instancePath?: string; readonly message?: string },
+): string {
+  const path = issue?.instancePath === '/' ? '' : (issue?.instancePath ?? '');
+  return `${context}${path}: ${issue?.message ?? 'does not fit'}`;
+}

@@ -1,0 +1,80 @@
+import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import { StillpointError, systemCode, toStillpointError } from '../errors.ts';
+import { createApp } from './app.ts';
+import { requireKeyBeyondLoopback, resolveOptions, type ServerOptions } from './options.ts';
+import { assemble } from './parts.ts';
+
+export { leveldbBackend } from './backends/leveldb.ts';
+export { lsmBackend } from './backends/lsm.ts';
+export type { Backend, Database, KeyRange, WriteOp, Written } from './database.ts';
+export type { ServerLimits, ServerOptions } from './options.ts';
+export type { LineSink } from './sink.ts';
+
+export interface RunningServer {
+  /** `http://…`, without a slash at the end. */
+  readonly url: string;
+  readonly port: number;
+  /**
+   * Takes no more connections, cancels a snapshot under way, lets requests end (those that last longer than
+   * `limits.shutdownMs` are cut off), and closes the database. Calling it again gives the same promise.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the database of a data directory and serves it: key-value routes below `/kv`, the admin RPC below `/api/admin`;
+ * `src/server/README.md` lists both. What a crash cut off is brought to its end first.
+ *
+ * Listens on 127.0.0.1 unless `host` says otherwise, which needs an `apiKey`. Installs no signal handlers: on SIGTERM call `close`.
+ *
+ * Rejects with `INVALID_REQUEST` for a public address without a key, `CONFLICT` when the database or the port is in use, and
+ * with what opening the database rejects with; nothing is left open then. A wrong option is a `TypeError`.
+ *
+ * ```ts
+ * import { startServer } from 'stillpoint/server';
+ *
+ * const server = await startServer({ dataDir: './data', port: 7070 });
+ * process.once('SIGTERM', () => server.close());
+ * ```
+ */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const resolved = resolveOptions(options);
+  requireKeyBeyondLoopback(resolved);
+  const app = await buildServer(options);
+  try {
+    await app.listen({ host: resolved.host, port: resolved.port });
+  } catch (error) {
+    await app.close();
+    if (systemCode(error) !== 'EADDRINUSE') throw toStillpointError(error);
+    const message = `another program listens on port ${resolved.port} of ${resolved.host}`;
+    throw new StillpointError('CONFLICT', message, { cause: error, hint: 'Choose another port.' });
+  }
+  const { address, port, family } = app.server.address() as AddressInfo;
+  const host = family === 'IPv6' ? `[${address}]` : address;
+  let closed: Promise<void> | undefined;
+  return {
+    url: `http://${host}:${port}`,
+    port,
+    close() {
+      closed ??= app.close();
+      return closed;
+    },
+  };
+}
+
+/**
+ * The same without listening: a Fastify instance for `inject`, or to be listened with by the caller, who then answers for the
+ * address. Its `close` closes the database too.
+ */
+export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
+  const parts = await assemble(resolveOptions(options)).catch((error) => {
+    throw toStillpointError(error);
+  });
+  try {
+    return (await createApp(parts)) as unknown as FastifyInstance;
+  } catch (error) {
+    await parts.gate.close();
+    throw error;
+  }
+}

@@ -1,0 +1,124 @@
+import type { StartBackupOptions } from '../coordinator/backup.ts';
+import { Lifecycle } from '../coordinator/lifecycle.ts';
+import { checkOptions, optional, positiveInteger } from '../coordinator/options.ts';
+import { standardError } from '../env/process.ts';
+import { StillpointError } from '../errors.ts';
+import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { isLoopbackName } from './auth.ts';
+import { lsmBackend } from './backends/lsm.ts';
+import type { Backend } from './database.ts';
+import type { LineSink } from './sink.ts';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export interface ServerLimits {
+  /** Of a value, and of a batch. Default 16 * 1024 * 1024. */
+  readonly bodyBytes: number;
+  /** Of a request to the admin RPC. Default 64 * 1024. */
+  readonly adminBodyBytes: number;
+  /** Of all headers and the URL of a request together. Default 16 * 1024. */
+  readonly headerBytes: number;
+  /** Connections beyond are dropped. Default 1,000. */
+  readonly connections: number;
+  /** For a request to arrive whole. Default one minute. */
+  readonly requestTimeoutMs: number;
+  /** For requests under way to end when the server is closed. Default 10 seconds. */
+  readonly shutdownMs: number;
+}
+
+export interface ServerOptions {
+  /** The folder that the database keeps its files in. */
+  readonly dataDir: string;
+  /** What opens the database. Default `lsmBackend()`. */
+  readonly backend?: Backend;
+  /** Default `127.0.0.1`. Any address that is not loopback needs an `apiKey`. */
+  readonly host?: string;
+  /** Default 0: any free one. */
+  readonly port?: number;
+  /** What clients must show. Without it everybody who reaches the loopback address is admitted. */
+  readonly apiKey?: string;
+  /** Whether a missing data directory is made. Default true; with false it is `NOT_FOUND`. */
+  readonly createDataDir?: boolean;
+  /** Folders, besides the lifecycle folder, that a restore source given as a path may lie in. Default: none. */
+  readonly allowedSources?: readonly string[];
+  /** Defaults for every snapshot that the admin RPC starts. */
+  readonly backup?: Omit<StartBackupOptions, 'kind' | 'signal'>;
+  /** One JSON line for each admin action that changes something or is refused. Default: standard error. */
+  readonly audit?: LineSink;
+  /** One JSON line for each error that nobody expected. Default: standard error. */
+  readonly log?: LineSink;
+  readonly limits?: Partial<ServerLimits>;
+  /** Share it to watch or set the mode. Default: one of its own. */
+  readonly lifecycle?: Lifecycle;
+  readonly environment?: Environment;
+}
+
+export type ResolvedOptions = Readonly<
+  Required<Omit<ServerOptions, 'apiKey' | 'limits'>> & { apiKey: string | undefined; limits: ServerLimits }
+>;
+
+const DEFAULT_LIMITS: ServerLimits = Object.freeze({
+  bodyBytes: 16 * MiB,
+  adminBodyBytes: 64 * KiB,
+  headerBytes: 16 * KiB,
+  connections: 1_000,
+  requestTimeoutMs: 60 * 1000,
+  shutdownMs: 10 * 1000,
+});
+
+/** Fills in the defaults; a `TypeError` names the option that is wrong. */
+export function resolveOptions(options: ServerOptions): ResolvedOptions {
+  checkOptions('startServer', options, {
+    host: optional(nonEmptyString),
+    port: optional(port),
+    apiKey: optional(nonEmptyString),
+    allowedSources: optional(strings),
+  });
+  for (const [name, value] of Object.entries(options.limits ?? {})) {
+    if (!(name in DEFAULT_LIMITS)) throw new TypeError(`startServer: limits.${name} is not a limit`);
+    if (value !== undefined) positiveInteger(`startServer: limits.${name}`, value);
+  }
+  const { dataDir, apiKey } = options;
+  const environment = options.environment ?? options.lifecycle?.environment ?? systemEnvironment;
+  const given = Object.entries(options.limits ?? {}).filter(([, value]) => value !== undefined);
+  return Object.freeze({
+    dataDir,
+    apiKey,
+    environment,
+    backend: options.backend ?? lsmBackend(),
+    host: options.host ?? '127.0.0.1',
+    port: options.port ?? 0,
+    createDataDir: options.createDataDir ?? true,
+    allowedSources: options.allowedSources ?? [],
+    backup: options.backup ?? {},
+    audit: options.audit ?? standardError,
+    log: options.log ?? standardError,
+    lifecycle: options.lifecycle ?? new Lifecycle({ dataDir, environment }),
+    limits: Object.freeze({ ...DEFAULT_LIMITS, ...Object.fromEntries(given) }),
+  });
+}
+
+/** Without a key only this machine may reach the server: `INVALID_REQUEST` for any other address. */
+export function requireKeyBeyondLoopback({ host, apiKey }: ResolvedOptions): void {
+  if (apiKey !== undefined || isLoopbackName(host)) return;
+  throw new StillpointError('INVALID_REQUEST', `a server without an API key cannot listen on ${host}`, {
+    hint: 'Set a key, or listen on 127.0.0.1.',
+  });
+}
+
+function nonEmptyString(name: string, value: unknown): void {
+  if (typeof value !== 'string' || value === '') throw new TypeError(`${name} must be a non-empty string`);
+}
+
+function port(name: string, value: unknown): void {
+  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > 65_535) {
+    throw new TypeError(`${name} must be a whole number from 0 to 65535`);
+  }
+}
+
+function strings(name: string, value: unknown): void {
+  if (!Array.isArray(value) || value.some((item) => typeof item !== 'string' || item === '')) {
+    throw new TypeError(`${name} must be an array of paths`);
+  }
+}
