@@ -10,7 +10,7 @@ import type { Environment } from './environment.ts';
 import { compareNames, isSnapshotName, type Layout, nextName, partialFolder } from './layout.ts';
 import { snapshotNames } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
-import { compareTree, lockForReading, prove, readManifest } from './prove.ts';
+import { compareTree, lockForReading, prove, REWRITTEN, readManifest } from './prove.ts';
 import { describeFindings } from './take.ts';
 
 /** A snapshot that may be restored from, and stays as it is until `release`: nobody can prune it meanwhile. */
