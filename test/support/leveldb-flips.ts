@@ -9,17 +9,21 @@ import { flipBit } from './leveldb-folders.ts';
 /** Which bits of which files to flip: `count` in all, the same share of every file, its first and last bytes included. */
 export async function chooseFlips(dir: string, count: number): Promise<{ path: string; bit: number }[]> {
   const paths = await leveldbEngine.listFiles(nodeFileSystem, dir);
-  const share = Math.ceil(count / paths.length);
+  const sizes = await Promise.all(paths.map(async (path) => (await readFile(join(dir, path))).length * 8));
   const flips: { path: string; bit: number }[] = [];
-  for (const path of paths) {
-    const bits = (await readFile(join(dir, path))).length * 8;
+  // From the smallest file on, so that what it has no bits for goes to the others.
+  const ascending = paths
+    .map((path, index) => ({ path, bits: sizes[index]! }))
+    .sort((a, b) => a.bits - b.bits);
+  for (const [index, { path, bits }] of ascending.entries()) {
+    const share = Math.ceil((count - flips.length) / (paths.length - index));
     // The last 60 bytes hold a table's footer; the rest is sampled evenly with a prime offset, so that bits vary.
     const atEnd = Math.min(bits, Math.floor(share / 4));
-    for (let index = 0; index < Math.min(share, bits); index++) {
+    for (let flip = 0; flip < Math.min(share, bits); flip++) {
       const bit =
-        index < atEnd
-          ? bits - 1 - Math.floor((index * Math.min(bits, 480)) / atEnd)
-          : Math.floor(((index - atEnd) * (bits - 1)) / Math.max(1, share - atEnd)) ^ (index % 8);
+        flip < atEnd
+          ? bits - 1 - Math.floor((flip * Math.min(bits, 480)) / atEnd)
+          : Math.floor(((flip - atEnd) * (bits - 1)) / Math.max(1, share - atEnd)) ^ (flip % 8);
       flips.push({ path, bit: Math.min(Math.max(bit, 0), bits - 1) });
     }
   }

@@ -17,7 +17,8 @@ export interface ProbeResult {
  * writes tables and removes files: give it a clone that can be thrown away and shares no file with anything.
  *
  * Rejects with `ENGINE_MISSING` when the package `classic-level` is not installed, and with `COPY_DAMAGED` when LevelDB
- * cannot open or read the folder. That it can says little: it skips damaged records of a log without a word.
+ * cannot open or read the folder. That it can says little: it skips damaged records of a log without a word. **Only for
+ * what has passed its proof**: on some damage LevelDB does not report an error but ends the whole process.
  */
 export function openWithClassicLevel(options: ClassicLevelProbe = {}): (dir: string) => Promise<ProbeResult> {
   const { count = true, sample = 0 } = options;

@@ -53,6 +53,9 @@ export function decodeFooter(bytes: Buffer): Footer | string {
   for (let at = index.next; at < AT_MAGIC; at++) {
     if (bytes[at] !== 0) return `the padding is not zero at byte ${at} of the footer`;
   }
+  // A flipped bit can make a varint of the same value out of its last byte and the padding. No checksum covers the footer.
+  if (!encodeFooter({ metaindex, index }).equals(bytes))
+    return 'the handles are not written as they should be';
   return { metaindex, index };
 }
 
