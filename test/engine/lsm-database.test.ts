@@ -113,6 +113,24 @@ describe('reading', () => {
     await database.close();
   });
 
+  it('takes the tightest of several bounds', async () => {
+    const database = await filled();
+    const keys = async (range: Parameters<LsmDatabase['iterate']>[0]): Promise<string> => {
+      let found = '';
+      for await (const [key] of database.iterate(range)) found += key;
+      return found;
+    };
+    expect(await keys({ gte: 'b', gt: 'b' })).toBe('d');
+    expect(await keys({ gt: 'b', gte: 'a' })).toBe('d');
+    expect(await keys({ lt: 'b', lte: 'b' })).toBe('a');
+    expect(await keys({ lte: 'b', lt: 'd' })).toBe('ab');
+    expect(await keys({ prefix: 'b', gte: 'a' })).toBe('b');
+    expect(await keys({ prefix: '' })).toBe('abd');
+    expect(await keys({ prefix: new Uint8Array([0xff]) })).toBe('');
+    expect(await keys({ reverse: true, limit: 2 })).toBe('db');
+    await database.close();
+  });
+
   it('gives copies: changing them changes nothing', async () => {
     const database = await filled();
     const given = Buffer.from('mine');
