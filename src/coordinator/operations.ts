@@ -6,7 +6,7 @@ import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { realFolder } from '../snapshot/folder.ts';
-import { type Layout, layoutOf } from '../snapshot/layout.ts';
+import { LATEST, type Layout, layoutOf } from '../snapshot/layout.ts';
 import {
   dataDirOf,
   findSnapshot,
@@ -192,15 +192,13 @@ async function locked<T>(
   });
 }
 
-/** Without a data directory a snapshot is a path; `…/backup/latest` is understood too. */
+/** Without a data directory a snapshot is a path; `…/backup/latest`, the marker itself, stands for what it names. */
 async function locate(env: Environment, snapshot: string, dataDir: string | undefined): Promise<string> {
-  if (dataDir !== undefined) {
-    return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, dataDir)), snapshot);
-  }
   const path = resolve(snapshot);
-  const owner = basename(path) === 'latest' ? dataDirOf(path) : undefined;
-  if (owner !== undefined) return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, owner)), 'latest');
-  return realFolder(env.fs, snapshot, 'folder');
+  const owner = basename(path) === LATEST && snapshot !== LATEST ? dataDirOf(path) : undefined;
+  if (owner !== undefined) return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, owner)), LATEST);
+  if (dataDir === undefined) return realFolder(env.fs, snapshot, 'folder');
+  return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, dataDir)), snapshot);
 }
 
 const TICK_MS = 100;

@@ -95,6 +95,8 @@ export interface ImageItem {
   readonly kind: 'image';
   readonly path: string;
   readonly sizeBytes: number;
+  /** What the source occupies on disk, where that is known and less than its extents: it has holes. */
+  readonly allocatedBytes?: number;
   readonly extents: readonly Extent[];
   readonly patches: readonly Patch[];
   /** Read from this descriptor instead of the path: the file may have lost its name. Closed by the plan's `dispose`. */

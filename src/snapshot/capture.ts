@@ -152,13 +152,14 @@ class Capturing {
     await this.#makeFolders(plan.items.map(({ path }) => path));
     const images = plan.items.filter((item) => item.kind === 'image');
     const bytes = plan.items.reduce((sum, item) => sum + this.#plannedBytes(item), 0);
-    await this.#checkSpace(bytes);
+    await this.#checkSpace(plan.items.reduce((sum, item) => sum + this.#neededBytes(item), 0));
     const proveBytes = plan.items.reduce((sum, item) => sum + this.#sizeOf(item), 0);
     this.#request.onPlanned?.(plan.items.length, bytes + proveBytes);
     for (const item of plan.items) {
       if (item.kind !== 'bytes') continue;
       await createFile(this.#env.fs, this.#target(item.path), item.bytes);
       this.#request.control.addBytes(item.bytes.byteLength);
+      this.#copiedBytes += item.bytes.byteLength;
       this.#add({ path: item.path, size: item.bytes.byteLength, crc32: crc32(item.bytes), kind: 'bytes' });
     }
     const jobs = images.map((item): CopyJob & { item: ImageItem } => ({
@@ -313,6 +314,13 @@ class Capturing {
 
   #plannedBytes(item: CapturePlan['items'][number]): number {
     return item.kind === 'image' ? imageBytes(item) : this.#sizeOf(item);
+  }
+
+  /** What a copy will occupy: holes stay holes. */
+  #neededBytes(item: CapturePlan['items'][number]): number {
+    if (item.kind === 'bytes') return item.bytes.byteLength;
+    const { allocatedBytes } = item.kind === 'image' ? item : this.#pins.of(item.path).stat;
+    return Math.min(this.#plannedBytes(item), allocatedBytes ?? Number.POSITIVE_INFINITY);
   }
 
   #sizeOf(item: CapturePlan['items'][number]): number {

@@ -112,7 +112,9 @@ export async function findSnapshot(
   }
   if (allowed !== undefined) {
     const roots = await Promise.all(allowed.map((root) => fs.realPath(root).catch(() => undefined)));
-    if (!roots.some((root) => root !== undefined && real.startsWith(root + sep))) {
+    if (
+      !roots.some((root) => root !== undefined && real.startsWith(root.endsWith(sep) ? root : root + sep))
+    ) {
       throw new StillpointError(
         'PATH_OUTSIDE',
         `${source} does not lie in a folder that snapshots may come from`,

@@ -10,6 +10,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -69,6 +70,18 @@ describe('a snapshot of plain files', () => {
     const { location } = await filesOf(dir).backup();
     expect([readTree(dir), statsOf(dir, Object.keys(PLAIN_FILES))]).toEqual(before);
     expect(statSync(join(location, 'zeros.bin')).blocks * 512).toBeLessThan(200_000);
+  });
+
+  test('a sparse file larger than the disk needs no more room than it occupies', async () => {
+    const dir = await plainDirectory();
+    writeFileSync(join(dir, 'sparse'), 'begin');
+    truncateSync(join(dir, 'sparse'), 300 * 2 ** 20);
+    const env = new Lifecycle({ dataDir: dir }).environment;
+    const fs = { ...env.fs, freeBytes: async () => 200 * 2 ** 20 };
+    const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...env, fs } });
+    const { location } = await filesOf(dir, { lifecycle }).backup({ level: 'files' });
+    expect(statSync(join(location, 'sparse'))).toMatchObject({ size: 300 * 2 ** 20 });
+    expect(statSync(join(location, 'sparse')).blocks * 512).toBeLessThan(100_000);
   });
 
   test('two in one second have names of their own, and sequence and parent tell their order', async () => {

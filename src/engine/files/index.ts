@@ -19,10 +19,11 @@ export const filesEngine: Engine = {
   async plan({ fs, dir }) {
     const before = await stateOf(fs, dir);
     const items = [...before].map(
-      ([path, { sizeBytes }]): ImageItem => ({
+      ([path, { sizeBytes, allocatedBytes }]): ImageItem => ({
         kind: 'image',
         path,
         sizeBytes,
+        allocatedBytes,
         extents: sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }],
         patches: [],
       }),
@@ -39,6 +40,7 @@ function listFiles(fs: FileSystem, dir: string): Promise<string[]> {
 
 interface FileState {
   readonly sizeBytes: number;
+  readonly allocatedBytes: number;
   /** Inode, time and size in one: any write, replacement or cut changes it. */
   readonly identity: string;
 }
@@ -51,7 +53,8 @@ async function stateOf(fs: FileSystem, dir: string): Promise<Map<string, FileSta
     if (stat.kind !== 'file') {
       throw new StillpointError('UNSUPPORTED_FILE', `${join(dir, path)} is not a regular file`, { path });
     }
-    files.set(path, { sizeBytes: stat.sizeBytes, identity: `${stat.ino}:${stat.mtimeNs}:${stat.sizeBytes}` });
+    const { ino, mtimeNs, sizeBytes, allocatedBytes } = stat;
+    files.set(path, { sizeBytes, allocatedBytes, identity: `${ino}:${mtimeNs}:${sizeBytes}` });
   }
   return files;
 }
