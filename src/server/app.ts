@@ -49,20 +49,17 @@ export async function createApp(parts: Parts): Promise<App> {
 
   await describeRoutes(app);
   await app.register(async (scope: App) => {
-    readBodiesAsJson(scope);
+    readBodiesAsJson(scope, limits.adminBodyBytes);
     backupRoutes(scope, parts);
     restoreRoutes(scope, parts);
     lifecycleRoutes(scope, parts);
     statusRoutes(scope, parts);
     openApiRoute(scope);
   });
-  await app.register(
-    async (scope: App) => {
-      readBodiesAsJson(scope);
-      keyRoutes(scope, parts);
-    },
-    { bodyLimit: limits.bodyBytes } as object,
-  );
+  await app.register(async (scope: App) => {
+    readBodiesAsJson(scope, limits.bodyBytes);
+    keyRoutes(scope, parts);
+  });
   await app.register(async (scope: App) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser(
@@ -122,9 +119,9 @@ function answerErrors({ options, environment, audit }: Parts) {
   };
 }
 
-function readBodiesAsJson(scope: App): void {
+function readBodiesAsJson(scope: App, bodyLimit: number): void {
   scope.removeAllContentTypeParsers();
-  scope.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
+  scope.addContentTypeParser('*', { parseAs: 'string', bodyLimit }, (_request, body, done) => {
     if (body === '') return done(null, undefined);
     try {
       done(null, JSON.parse(String(body)));
