@@ -106,19 +106,21 @@ export function contentOf(
 }
 
 function namedBlocks(metaindex: Buffer, { offset }: BlockHandle, findings: Findings): NamedBlock[] {
-  const blocks: NamedBlock[] = [];
+  const blocks = new Map<string, NamedBlock>();
   const cursor = new BlockCursor(metaindex);
   while (cursor.next()) {
     const name = cursor.copyKey().toString('latin1');
     const handle = decodeHandle(cursor.value());
-    if (handle === undefined)
+    if (handle === undefined) {
       findings.error('LEVELDB_TABLE_HANDLE', offset, `the place of "${name}" is unreadable`);
-    else blocks.push({ name, offset: handle.offset, sizeBytes: handle.sizeBytes });
+    } else if (blocks.has(name)) {
+      findings.error('LEVELDB_TABLE_HANDLE', offset, `"${name}" is there twice`);
+    } else blocks.set(name, { name, offset: handle.offset, sizeBytes: handle.sizeBytes });
   }
   if (cursor.problem !== undefined) {
     findings.error('LEVELDB_BLOCK_CONTENT', offset, `metaindex block: ${cursor.problem}`);
   }
-  return blocks;
+  return [...blocks.values()];
 }
 
 async function readFilter(

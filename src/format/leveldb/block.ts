@@ -8,6 +8,11 @@ import { decodeVarint, encodeVarint } from '../varint.ts';
  *     u32      n
  */
 
+// A few bytes can stand for a long key again and again. No honest block makes more of itself than this, and one that was
+// made to keep a reader busy for hours is refused.
+const REBUILT_AT_MOST_BYTES = 64 * 1024 * 1024;
+const REBUILT_AT_MOST_TIMES = 256;
+
 /**
  * Walks through a block's entries. Nothing is allocated for an entry: `key` and `previous` are buffers that are used
  * again, and only their first `keyLength` and `previousLength` bytes count.
@@ -28,6 +33,7 @@ export class BlockCursor {
   readonly #restarts: number;
   #restart = 0;
   #at = 0;
+  #rebuilt = 0; // bytes of keys so far
 
   constructor(content: Buffer) {
     this.bytes = content;
@@ -73,6 +79,10 @@ export class BlockCursor {
     }
 
     const length = shared + unshared;
+    this.#rebuilt += length;
+    if (this.#rebuilt > REBUILT_AT_MOST_BYTES && this.#rebuilt > REBUILT_AT_MOST_TIMES * bytes.length) {
+      return this.#fail('keys that are far too long for the block');
+    }
     const target = this.previous.length < length ? Buffer.allocUnsafe(length * 2) : this.previous;
     this.previous = this.key;
     this.previousLength = this.keyLength;

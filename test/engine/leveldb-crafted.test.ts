@@ -1,0 +1,212 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { encodeBatch } from '../../src/format/leveldb/batch.ts';
+import { encodeBlock } from '../../src/format/leveldb/block.ts';
+import { crc32c, maskCrc } from '../../src/format/leveldb/crc32c.ts';
+import { encodeCurrent } from '../../src/format/leveldb/file-name.ts';
+import { BLOOM_POLICY } from '../../src/format/leveldb/filter.ts';
+import { BYTEWISE_COMPARATOR, encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
+import { encodeLog } from '../../src/format/leveldb/log.ts';
+import { encodeHandle, sealBlock } from '../../src/format/leveldb/table.ts';
+import { encodeVersionEdit, type VersionEdit } from '../../src/format/leveldb/version-edit.ts';
+import { prove } from '../support/leveldb.ts';
+import { type Craft, craftTable, entry } from '../support/leveldb-table.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// What no checksum can tell: each file here is whole, and says something that LevelDB would never have written.
+
+interface Folder {
+  readonly table?: Craft;
+  readonly edit?: Partial<VersionEdit>;
+  readonly log?: Buffer;
+}
+
+const HONEST: Craft = {
+  blocks: [
+    [entry('a', 5), entry('b', 3), entry('b', 2, 0)],
+    [entry('c', 4), entry('d', 1)],
+  ],
+};
+
+async function codesOf({ table = HONEST, edit = {}, log }: Folder): Promise<string[]> {
+  const dir = await temporaryFolder();
+  const bytes = craftTable(table);
+  const entries = table.blocks.flat();
+  const manifest = encodeVersionEdit({
+    comparator: BYTEWISE_COMPARATOR,
+    logNumber: 3,
+    nextFile: 10,
+    lastSequence: 5n,
+    newFiles: [
+      {
+        level: 1,
+        number: 4,
+        sizeBytes: bytes.length,
+        smallest: entries[0]!.key,
+        largest: entries.at(-1)!.key,
+      },
+    ],
+    ...edit,
+  });
+  await writeFile(join(dir, '000004.ldb'), bytes);
+  await writeFile(join(dir, '000003.log'), log ?? encodeLog([encodeBatch(6n, [])]));
+  await writeFile(join(dir, 'MANIFEST-000002'), encodeLog([manifest]));
+  await writeFile(join(dir, 'CURRENT'), encodeCurrent('MANIFEST-000002'));
+  return (await prove(dir)).findings.map(({ path, code }) => `${path} ${code}`);
+}
+
+const tableCodes = async (craft: Partial<Craft>): Promise<string[]> => {
+  const codes = await codesOf({ table: { ...HONEST, ...craft } });
+  return codes.map((line) => line.replace('000004.ldb LEVELDB_', ''));
+};
+
+test('an honest folder, so that what follows means something', async () => {
+  expect(await codesOf({})).toEqual([]);
+  expect(await tableCodes({ filterKeys: null })).toEqual([]);
+  expect(await tableCodes({ seal: (content) => sealBlock(content, 'snappy') })).toEqual([]);
+});
+
+describe('tables', () => {
+  const shifted = (by: number) => (handle: { offset: number; sizeBytes: number }, index: number) =>
+    index === 1 ? { ...handle, offset: handle.offset + by } : handle;
+  const indexKey = (first: string) => (index: number) =>
+    index === 0 ? entry(first, 9).key : entry('d', 1).key;
+
+  const cases: Readonly<Record<string, readonly [Partial<Craft>, string[]]>> = {
+    'keys out of order': [{ blocks: [[entry('b', 1), entry('a', 1), entry('d', 1)]] }, ['ENTRY_ORDER']],
+    'the same key with sequences that grow': [
+      { blocks: [[entry('a', 1), entry('a', 2), entry('d', 1)]] },
+      ['ENTRY_ORDER'],
+    ],
+    'the same entry twice': [{ blocks: [[entry('a', 1), entry('a', 1)]] }, ['ENTRY_ORDER']],
+    'an index key below the last key of its block': [{ indexKey: indexKey('a') }, ['TABLE_INDEX']],
+    'an index key above the first key of the next block': [{ indexKey: indexKey('cc') }, ['TABLE_INDEX']],
+    'index keys out of order': [{ indexKey: indexKey('x') }, ['TABLE_INDEX', 'TABLE_INDEX']],
+    'an index key without a tag': [
+      { indexKey: (index) => (index === 0 ? Buffer.from('b') : entry('d', 1).key) },
+      ['TABLE_LAYOUT', 'TABLE_INDEX', 'TABLE_BOUNDS'],
+    ],
+    'a block that the index does not name': [
+      { indexHandle: (handle, index) => (index === 0 ? { ...handle, offset: handle.offset + 1 } : handle) },
+      ['TABLE_LAYOUT', 'TABLE_LAYOUT', 'TABLE_LAYOUT', 'BLOCK_CHECKSUM'],
+    ],
+    'blocks that overlap': [{ indexHandle: shifted(-2) }, ['TABLE_LAYOUT', 'TABLE_LAYOUT', 'TABLE_BOUNDS']],
+    'a block beyond the file': [
+      { indexHandle: shifted(1e15) },
+      ['TABLE_LAYOUT', 'TABLE_LAYOUT', 'TABLE_BOUNDS'],
+    ],
+    'bytes that belong to no block': [{ gap: 3 }, ['TABLE_LAYOUT']],
+    'a key without a tag': [
+      { blocks: [[entry('a', 5), { key: Buffer.from('x'), value: Buffer.alloc(0) }, entry('z', 1)]] },
+      ['ENTRY'],
+    ],
+    'an entry of an unknown type': [{ blocks: [[entry('a', 5), entry('b', 3, 2)]] }, ['ENTRY']],
+    'a sequence beyond the last one': [{ blocks: [[entry('a', 6)]] }, ['TABLE_SEQUENCE']],
+    'an empty block': [
+      { blocks: [HONEST.blocks[0]!, []], indexKey: (index) => entry('c', 2 - index).key },
+      ['BLOCK_CONTENT'],
+    ],
+    'a block that is none': [
+      { seal: (content, index) => sealBlock(index === 1 ? Buffer.alloc(3) : content) },
+      ['BLOCK_CONTENT'],
+    ],
+    'a compression that nobody knows': [
+      {
+        seal: (content, index) => (index === 1 ? resealAs(content, 7) : sealBlock(content)),
+      },
+      ['BLOCK_COMPRESSION'],
+    ],
+    'a filter that denies keys': [{ filterKeys: [Buffer.from('zzz')] }, Array(5).fill('FILTER_DENIES')],
+    'a filter that is none': [{ filterBlock: Buffer.from([9, 9, 9, 9, 11]) }, ['TABLE_FILTER']],
+    'a filter of another policy': [{ filterName: 'other' }, ['TABLE_META']],
+    'a metaindex that names something twice': [
+      {
+        meta: [
+          { key: Buffer.from(`filter.${BLOOM_POLICY}`), value: encodeHandle({ offset: 0, sizeBytes: 1 }) },
+        ],
+      },
+      ['TABLE_HANDLE', 'TABLE_LAYOUT', 'TABLE_LAYOUT'],
+    ],
+    'a metaindex with a place that cannot be': [
+      { filterKeys: null, meta: [{ key: Buffer.from('x'), value: Buffer.from([0xff]) }] },
+      ['TABLE_HANDLE'],
+    ],
+  };
+  for (const [name, [craft, expected]] of Object.entries(cases)) {
+    test(name, async () => {
+      const codes = await tableCodes(craft);
+      expect([...codes].sort()).toEqual([...expected].sort());
+    });
+  }
+
+  test('a small block that stands for gigabytes of keys is refused in a moment', async () => {
+    const key = entry('k'.repeat(1_000_000), 5).key;
+    const long = encodeBlock([{ key, value: Buffer.alloc(0) }]);
+    const entries = long.subarray(0, -8);
+    const again = Buffer.from([0xc8, 0x84, 0x3d, 0, 0]); // shares 1,000,008 bytes, adds nothing
+    const content = Buffer.concat([entries, ...Array(600_000).fill(again), long.subarray(-8)]);
+    const codes = await tableCodes({
+      blocks: [[{ key, value: Buffer.alloc(0) }]],
+      seal: () => sealBlock(content),
+    });
+    expect(codes).toContain('BLOCK_CONTENT');
+  }, 30_000);
+});
+
+describe('logs and MANIFEST', () => {
+  test('a log whose batches do not parse, do not follow each other, or are torn', async () => {
+    const put = (sequence: bigint): Buffer =>
+      encodeBatch(sequence, [{ type: 'put', key: Buffer.from('k'), value: Buffer.from('v') }]);
+    expect(await codesOf({ log: encodeLog([put(6n), put(7n)]) })).toEqual([]);
+    expect(await codesOf({ log: encodeLog([put(6n), put(8n)]) })).toEqual([
+      '000003.log LEVELDB_LOG_SEQUENCE',
+    ]);
+    expect(await codesOf({ log: encodeLog([put(7n)]) })).toEqual(['000003.log LEVELDB_LOG_GAP']);
+    expect(await codesOf({ log: encodeLog([Buffer.concat([put(6n), Buffer.alloc(1)])]) })).toEqual([
+      '000003.log LEVELDB_LOG_BATCH',
+    ]);
+    expect(await codesOf({ log: encodeLog([Buffer.alloc(5)]) })).toEqual(['000003.log LEVELDB_LOG_BATCH']);
+    expect(await codesOf({ log: encodeLog([put(6n)]).subarray(0, -1) })).toEqual([
+      '000003.log LEVELDB_LOG_TORN',
+    ]);
+    expect(await codesOf({ log: Buffer.concat([encodeLog([put(6n)]), Buffer.alloc(100)]) })).toEqual([
+      '000003.log LEVELDB_LOG_ZEROS',
+    ]);
+  });
+
+  test('a MANIFEST without a field, with an edit that is none, or one that contradicts itself', async () => {
+    const manifest = (code: string): string => `MANIFEST-000002 LEVELDB_MANIFEST_${code}`;
+    expect(await codesOf({ edit: { comparator: undefined } as never })).toEqual([manifest('INCOMPLETE')]);
+    expect(await codesOf({ edit: { deletedFiles: [{ level: 3, number: 1 }] } })).toEqual([
+      manifest('CONTRADICTION'),
+    ]);
+    expect(await codesOf({ edit: { nextFile: 4 } })).toEqual([manifest('TABLES')]);
+    const largest = encodeInternalKey(Buffer.from('z'), 1n, 1);
+    const table = { level: 9, number: 5, sizeBytes: 1, smallest: largest, largest };
+    expect((await codesOf({ edit: { newFiles: [table] } })).slice(0, 2)).toEqual([
+      manifest('EDIT'),
+      manifest('INCOMPLETE'),
+    ]);
+  });
+});
+
+test('every code has its line in the page of findings, and every line its code', async () => {
+  const sources = new URL('../../src/engine/leveldb/', import.meta.url);
+  const codes = new Set<string>();
+  for (const name of await readdir(sources)) {
+    const text = await readFile(new URL(name, sources), 'utf8');
+    for (const [code] of text.matchAll(/LEVELDB_[A-Z_]+/g)) codes.add(code);
+  }
+  const page = await readFile(new URL('../README.md', sources), 'utf8');
+  const listed = [...page.matchAll(/^\| `(LEVELDB_[A-Z_]+)`/gm)].map(([, code]) => code);
+  expect(listed.sort()).toEqual([...codes].sort());
+});
+
+/** A block sealed with a compression byte of the test's own. */
+function resealAs(content: Buffer, compression: number): Buffer {
+  const sealed = Buffer.from(sealBlock(content));
+  sealed[content.length] = compression;
+  sealed.writeUInt32LE(maskCrc(crc32c(sealed.subarray(0, content.length + 1))), content.length + 1);
+  return sealed;
+}
