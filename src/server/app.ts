@@ -131,15 +131,23 @@ function readBodiesAsJson(scope: App, bodyLimit: number): void {
   });
 }
 
+const SWEEP_MS = 50;
+
 /**
  * Closing: runs are cancelled and streams end, no connection is taken any more, requests under way end or are cut off at
  * the limit, a restore past recall goes to its end, and then the database is closed.
  */
 function closeWithApp(app: App, { options, environment, closing, underWay, gate }: Parts): void {
+  const { clock } = environment;
   let stopWaiting = () => {};
   app.addHook('preClose', async () => {
     closing.abort();
-    stopWaiting = environment.clock.every(options.limits.shutdownMs, () => app.server.closeAllConnections());
+    const begin = clock.monotonicMs();
+    stopWaiting = clock.every(SWEEP_MS, () => {
+      // A connection whose last request ends now would else be kept open for the next one.
+      if (clock.monotonicMs() - begin < options.limits.shutdownMs) app.server.closeIdleConnections();
+      else app.server.closeAllConnections();
+    });
   });
   app.addHook('onClose', async () => {
     stopWaiting();

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import type { SnapshotResult, StartBackupOptions } from '../../coordinator/backup.ts';
+import type { StartBackupOptions } from '../../coordinator/backup.ts';
 import { isFinished, type OperationState } from '../../coordinator/operation-state.ts';
 import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator/operations.ts';
 import { StillpointError } from '../../errors.ts';
@@ -157,12 +157,12 @@ export async function startSnapshot(
   request: FastifyRequest,
   kind: 'backup' | 'archive' | 'export',
   options: { readonly [K in keyof StartBackupOptions]?: StartBackupOptions[K] | undefined } = {},
-): Promise<{ id: string; location: string; finished: Promise<SnapshotResult> }> {
+): Promise<{ id: string; location: string }> {
   refuseWhenClosing(parts);
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   const { id, location } = await parts.backups.startBackup({ ...given, kind });
   parts.underWay.add(request, kind, id, parts.backups);
-  return { id, location, finished: parts.backups.finished(id) };
+  return { id, location };
 }
 
 const HANDLE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;

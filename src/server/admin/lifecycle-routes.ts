@@ -34,8 +34,8 @@ export function lifecycleRoutes(app: App, parts: Parts): void {
         return reply.code(400).send({ status: 'Error', message: 'Unknown lifecycle action.' });
       }
       parts.audit.note(request, { action });
-      const { location, finished } = await startSnapshot(parts, request, action);
-      await finished;
+      const { id, location } = await startSnapshot(parts, request, action);
+      await parts.backups.finished(id);
       const done = action === 'archive' ? 'Archived' : 'Exported';
       return { status: 'OK' as const, message: `${done} data to ${location}` };
     },
@@ -51,8 +51,8 @@ export function lifecycleRoutes(app: App, parts: Parts): void {
       },
     },
     async (request) => {
-      const { location, finished } = await startSnapshot(parts, request, 'export');
-      await finished;
+      const { id, location } = await startSnapshot(parts, request, 'export');
+      await parts.backups.finished(id);
       return { status: 'OK' as const, location };
     },
   );

@@ -73,12 +73,20 @@ function tidy(document: Document): object {
       if (requestBody !== undefined && mayBeNull) requestBody.required = false;
     }
   }
-  const text = JSON.stringify(document);
-  const used = Object.entries(document.components?.schemas ?? {}).filter(([name]) =>
-    text.includes(`"#/components/schemas/${name}"`),
-  );
-  return { ...document, components: { ...document.components, schemas: Object.fromEntries(used) } };
+  const schemas: Readonly<Record<string, unknown>> = { ...document.components?.schemas };
+  const used = new Set<string>();
+  for (const found = namesIn(document.paths); found.length > 0; ) {
+    const name = found.pop()!;
+    if (used.has(name)) continue;
+    used.add(name);
+    found.push(...namesIn(schemas[name]));
+  }
+  const kept = Object.entries(schemas).filter(([name]) => used.has(name));
+  return { ...document, components: { ...document.components, schemas: Object.fromEntries(kept) } };
 }
+
+const namesIn = (part: unknown): string[] =>
+  [...(JSON.stringify(part) ?? '').matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name!);
 
 export function openApiRoute(app: App): void {
   let text: string | undefined;

@@ -1,0 +1,156 @@
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import { AUDITED_ROUTES } from '../../src/server/audit.ts';
+import { type Injected, injected, untilFinished } from '../support/server.ts';
+
+interface Operation {
+  readonly summary?: string;
+  readonly parameters?: readonly { readonly name: string; readonly in: string }[];
+  readonly requestBody?: { readonly required?: boolean };
+  readonly responses: Readonly<
+    Record<string, { readonly content?: Readonly<Record<string, { schema: object }>> }>
+  >;
+}
+
+interface Document {
+  readonly openapi: string;
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  readonly components: { readonly schemas: object };
+}
+
+const documentOf = async ({ rpc }: Injected): Promise<Document> =>
+  (await rpc('GET', '/api/admin/openapi.json')).json;
+
+/** What the router itself has, as `METHOD /path`. */
+function routesOf({ app }: Injected): string[] {
+  const routes: string[] = [];
+  const path: string[] = [];
+  for (const line of app.printRoutes({ commonPrefix: false }).split('\n')) {
+    const match = /^([│ ]*)[├└]── (\S*) \(([A-Z, ]+)\)/.exec(line);
+    if (match === null) continue;
+    const [, indent = '', part = '', methods = ''] = match;
+    path.length = indent.length / 4;
+    path.push(part);
+    for (const method of methods.split(', ')) routes.push(`${method} ${path.join('')}`);
+  }
+  return routes.sort();
+}
+
+const operationsOf = ({ paths }: Document): string[] =>
+  Object.entries(paths)
+    .flatMap(([path, operations]) =>
+      Object.keys(operations).map((method) => `${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ':$1')}`),
+    )
+    .sort();
+
+test('the document names every route that there is, and no other', async () => {
+  const server = await injected();
+  const document = await documentOf(server);
+  expect(document.openapi).toBe('3.1.0');
+  expect(operationsOf(document)).toEqual(routesOf(server));
+  expect(operationsOf(document)).toHaveLength(23);
+  for (const [path, operations] of Object.entries(document.paths)) {
+    for (const [method, { summary }] of Object.entries(operations))
+      expect(summary, `${method} ${path}`).toBeTruthy();
+  }
+});
+
+test('every admin route that changes something has a name in the audit', async () => {
+  const changing = routesOf(await injected()).filter((route) =>
+    /^(POST|PUT|DELETE) \/api\/admin\//.test(route),
+  );
+  expect(changing.filter((route) => !route.endsWith('/verify')).sort()).toEqual(
+    Object.keys(AUDITED_ROUTES).sort(),
+  );
+});
+
+test('bodies that may be left out are not required, and no schema is named without use', async () => {
+  const { paths, components } = await documentOf(await injected());
+  expect(paths['/api/admin/backup']!.post!.requestBody!.required).toBe(false);
+  expect(paths['/api/admin/lifecycle']!.post!.requestBody!.required).toBe(true);
+  expect(Object.keys(components.schemas)).toEqual(
+    expect.arrayContaining(['Error', 'OperationState', 'Report']),
+  );
+  for (const name of Object.keys(components.schemas)) {
+    expect(JSON.stringify([paths, components])).toContain(`"#/components/schemas/${name}"`);
+  }
+});
+
+test('what the server answers is what the document says, route by route', async () => {
+  const server = await injected();
+  const document = await documentOf(server);
+  const backupSchema = schemaOf({ $ref: '#/components/schemas/Backup' }, document);
+  expect(backupSchema.safeParse({ handle: 'x' }).success).toBe(false); // so it can tell
+  const checked = new Set<string>();
+
+  /** Sends a request, holds the reply against the document, and returns it. */
+  const call = async (
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    params = {},
+    body?: unknown,
+  ) => {
+    const url = Object.entries(params).reduce(
+      (text, [name, value]) => text.replace(`{${name}}`, String(value)),
+      path,
+    );
+    const { status, json, headers } = await server.rpc(method, url, body);
+    const operation = document.paths[path]![method.toLowerCase()]!;
+    const response = operation.responses[status] ?? operation.responses[`${String(status)[0]}XX`];
+    expect(response, `${method} ${path} → ${status}`).toBeDefined();
+    const type = String(headers['content-type']).split(';')[0]!;
+    const media = response!.content?.[type];
+    expect(media, `${method} ${path} → ${status} ${type}`).toBeDefined();
+    if (json !== undefined) {
+      const problems = schemaOf(media!.schema, document).safeParse(json).error?.issues;
+      expect(problems, `${method} ${path} → ${status} ${JSON.stringify(json)}`).toBeUndefined();
+    }
+    if (status === 200) checked.add(`${method} ${path}`);
+    return { status, json };
+  };
+  const backup = async () => {
+    const { handle } = (await call('POST', '/api/admin/backup')).json;
+    return untilFinished(async () => (await call('GET', '/api/admin/backup/{id}', { id: handle })).json);
+  };
+  const restore = async (path: string) => {
+    const { handle } = (await call('POST', path)).json;
+    return untilFinished(async () => (await call('GET', '/api/admin/restore/{id}', { id: handle })).json);
+  };
+
+  await call('GET', '/api/admin/status');
+  await call('PUT', '/kv/{key}', { key: 'a' }, 'value');
+  await call('GET', '/kv/{key}', { key: 'a' });
+  await call('GET', '/kv/{key}', { key: 'none' });
+  await call('POST', '/kv/_batch', {}, { ops: [{ op: 'put', key: 'b', value: '2' }] });
+  await call('POST', '/kv/_batch', {}, { ops: 'none' });
+  await call('GET', '/kv');
+  await call('DELETE', '/kv/{key}', { key: 'b' });
+  const first = await backup();
+  await backup();
+  await call('POST', '/api/admin/backup', {}, { keep: -1 });
+  await call('GET', '/api/admin/backup/{id}/events', { id: first.handle });
+  await call('POST', '/api/admin/backup/{id}/verify', { id: first.handle });
+  await call('DELETE', '/api/admin/backup/{id}', { id: first.handle });
+  await call('GET', '/api/admin/backup/{id}', { id: 'no handle' });
+  await call('GET', '/api/admin/backups');
+  await restore('/api/admin/restore');
+  await restore('/api/admin/restore/undo');
+  await call('DELETE', '/api/admin/backups/{name}', { name: first.location.split('/').at(-1) });
+  await call('DELETE', '/api/admin/backups/{name}', { name: 'latest' });
+  await call('POST', '/api/admin/lifecycle', {}, { action: 'archive' });
+  await call('POST', '/api/admin/lifecycle', {}, { action: 'none' });
+  await call('POST', '/api/admin/lifecycle', {}, {});
+  await call('POST', '/api/admin/export');
+  await call('POST', '/api/admin/compaction');
+  for (const name of ['status', 'health', 'metrics', 'capabilities', 'openapi.json']) {
+    await call('GET', `/api/admin/${name}`);
+  }
+  const all = operationsOf(document).map((route) => route.replace(/:(\w+)/g, '{$1}'));
+  expect([...checked].sort()).toEqual(all.sort());
+});
+
+/** A schema of the document with the named ones beside it, and closed: a field that it does not name is a mistake. */
+function schemaOf(schema: object, document: Document): z.ZodType {
+  const text = JSON.stringify({ ...schema, $defs: document.components.schemas });
+  return z.fromJSONSchema(JSON.parse(text.replaceAll('#/components/schemas/', '#/$defs/')));
+}
