@@ -1,5 +1,5 @@
 import type { Clock } from '../env/clock.ts';
-import { residentBytes } from '../env/process.ts';
+import { residentBytes } from '../env/runtime.ts';
 
 /** So many of the latest requests count for the latencies. */
 const SAMPLES = 1024;
@@ -72,7 +72,7 @@ const HELP: Readonly<Record<keyof MetricsReading, string>> = {
   qps: `Requests per second over the last ${SECONDS} seconds.`,
   avg_latency_ms: `Mean latency of the last ${SAMPLES} requests.`,
   p99_latency_ms: `99th percentile of the latency of the last ${SAMPLES} requests.`,
-  memory_usage_mb: 'Resident memory of the process.',
+  memory_usage_mb: 'Resident memory.',
   active_connections: 'Open connections.',
 };
 

@@ -1,7 +1,7 @@
 import type { StartBackupOptions } from '../coordinator/backup.ts';
 import { Lifecycle } from '../coordinator/lifecycle.ts';
 import { checkOptions, optional, positiveInteger } from '../coordinator/options.ts';
-import { standardError } from '../env/process.ts';
+import { standardError } from '../env/runtime.ts';
 import { StillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { isLoopbackName } from './auth.ts';
