@@ -1,0 +1,77 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { type Backend, type KeyRange, leveldbBackend } from '../../src/server/index.ts';
+import { injected, smallLsm, untilFinished } from '../support/server.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+const BACKENDS: Readonly<Record<string, () => Backend>> = { lsm: smallLsm, leveldb: leveldbBackend };
+
+describe.each(Object.entries(BACKENDS))('the backend %s', (name, make) => {
+  const b = (text: string) => Buffer.from(text);
+
+  test('reads what was written, in one commit or none, in the order of bytes', async () => {
+    const dir = await temporaryFolder();
+    const database = await make().open(dir);
+    expect(await database.get(b('a'))).toBeUndefined();
+    const put = (key: string, value: string) => ({ type: 'put', key: b(key), value: b(value) }) as const;
+    const { lsn } = await database.write([put('b', '2'), put('a', '1'), put('c', '3'), put('c', '4')]);
+    expect(lsn).toBe(name === 'lsm' ? '2' : null);
+    await database.write([{ type: 'delete', key: b('b') }]);
+    await database.write([{ type: 'delete', key: b('never was') }]);
+    await database.write([{ type: 'put', key: Buffer.from([0xff, 0]), value: Buffer.alloc(0) }]);
+    expect(await database.get(b('b'))).toBeUndefined();
+    expect((await database.get(b('c')))?.toString()).toBe('4');
+    expect(await database.get(Buffer.from([0xff, 0]))).toHaveLength(0);
+
+    const keys = async (range: Partial<KeyRange>) => {
+      const found: string[] = [];
+      for await (const [key] of database.iterate({ reverse: false, limit: 100, ...range }))
+        found.push(key.toString('latin1'));
+      return found;
+    };
+    expect(await keys({})).toEqual(['a', 'c', '\xff\0']);
+    expect(await keys({ reverse: true })).toEqual(['\xff\0', 'c', 'a']);
+    expect(await keys({ gte: b('a'), lt: b('c') })).toEqual(['a']);
+    expect(await keys({ limit: 2 })).toEqual(['a', 'c']);
+    for await (const _ of database.iterate({ reverse: false, limit: 100 })) break; // frees what it uses
+    await database.compact?.();
+    expect(await keys({})).toEqual(['a', 'c', '\xff\0']);
+    await database.close();
+    const again = await make().open(dir);
+    expect((await again.get(b('a')))?.toString()).toBe('1');
+    await again.close();
+  });
+
+  test('refuses a folder that is open, and tells damage from that', async () => {
+    const dir = await temporaryFolder();
+    const database = await make().open(dir);
+    await expect(make().open(dir)).rejects.toMatchObject({ code: 'CONFLICT' });
+    await database.close();
+    writeFileSync(join(dir, name === 'lsm' ? 'lsm.wal' : 'CURRENT'), 'damaged');
+    await expect(make().open(dir)).rejects.toMatchObject({ code: 'DATABASE_DAMAGED' });
+  });
+
+  test('is snapshotted, restored and served again', async () => {
+    const { rpc } = await injected({ backend: make() });
+    const finish = async (url: string) => {
+      const { json } = await rpc('POST', url);
+      const kind = url.split('/')[3];
+      return untilFinished(async () => (await rpc('GET', `/api/admin/${kind}/${json.handle}`)).json);
+    };
+    await rpc('PUT', '/kv/a', 'old');
+    expect((await finish('/api/admin/backup')).state).toMatchObject({ status: 'completed', reason: null });
+    await rpc('PUT', '/kv/a', 'new');
+    await rpc('PUT', '/kv/b', 'new');
+    expect((await finish('/api/admin/restore')).state).toMatchObject({ status: 'completed', reason: null });
+    expect((await rpc('GET', '/kv/a')).bytes.toString()).toBe('old');
+    expect((await rpc('GET', '/kv/b')).status).toBe(404);
+    expect((await finish('/api/admin/restore/undo')).state.status).toBe('completed');
+    expect((await rpc('GET', '/kv/a')).bytes.toString()).toBe('new');
+    expect((await rpc('GET', '/api/admin/status')).json).toMatchObject({
+      engine: name,
+      overall_status: 'ok',
+    });
+    expect((await rpc('POST', '/api/admin/compaction')).json.success).toBe(true);
+  });
+});
