@@ -137,6 +137,8 @@ export interface FileCheckRequest {
 export interface FileCheck {
   readonly sizeBytes: number;
   readonly crc32: number;
+  /** Added by whoever runs the check, from the bytes that the engine read. */
+  readonly crc32c?: number | undefined;
   readonly findings: readonly Finding[];
   readonly counts: Partial<Counts>;
   /** What `checkTogether` needs to know of this file; plain JSON, bounded in size. */

@@ -6,8 +6,9 @@ import { foldersOf } from '../env/tree.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
+import { crc32c } from '../format/leveldb/crc32c.ts';
 import { checkInBatches, type SizedPath } from './check.ts';
-import type { CopyJob } from './copy.ts';
+import type { CopyJob, CopyResult } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { inBatches, inLanes } from './lanes.ts';
 import { placeOf } from './layout.ts';
@@ -160,7 +161,9 @@ class Capturing {
       await createFile(this.#env.fs, this.#target(item.path), item.bytes);
       this.#request.control.addBytes(item.bytes.byteLength);
       this.#copiedBytes += item.bytes.byteLength;
-      this.#add({ path: item.path, size: item.bytes.byteLength, crc32: crc32(item.bytes), kind: 'bytes' });
+      const { path, bytes } = item;
+      const sums = { crc32: crc32(bytes), crc32c: crc32c(bytes) };
+      this.#add({ path, size: bytes.byteLength, ...sums, kind: 'bytes' });
     }
     const jobs = images.map((item): CopyJob & { item: ImageItem } => ({
       item,
@@ -174,7 +177,7 @@ class Capturing {
       ({ item }) => imageBytes(item),
       ({ item }, result) => {
         if (result.short) short.push(item.path);
-        this.#add({ path: item.path, size: result.sizeBytes, crc32: result.crc32, kind: 'image' });
+        this.#add({ path: item.path, ...sumsOf(result), kind: 'image' });
         this.#copiedBytes += imageBytes(item);
       },
     );
@@ -215,8 +218,7 @@ class Capturing {
       ({ path, pin }, result) => {
         this.#add({
           path,
-          size: result.sizeBytes,
-          crc32: result.crc32,
+          ...sumsOf(result),
           kind: 'immutable',
           source: sourceOf(pin),
         });
@@ -256,8 +258,7 @@ class Capturing {
       this.#known.set(path, check);
       this.#add({
         path,
-        size: check.sizeBytes,
-        crc32: check.crc32,
+        ...sumsOf(check),
         kind: 'immutable',
         source: sourceOf(pin),
       });
@@ -265,14 +266,13 @@ class Capturing {
   }
 
   #addProven(path: string, pin: Pin, proven: ProvenFile): void {
-    const { size, crc32: checksum, provenAtMs } = proven;
+    const { size, provenAtMs } = proven;
     const carried = proven.check(this.#request.level);
     if (carried !== undefined) this.#known.set(path, carried);
     this.#request.control.addBytes(size);
     this.#add({
       path,
-      size,
-      crc32: checksum,
+      ...sumsOf({ ...proven, sizeBytes: size }),
       kind: 'immutable',
       source: sourceOf(pin),
       ...(carried && { proven_at_ms: provenAtMs }),
@@ -282,7 +282,7 @@ class Capturing {
   async #copy<J extends CopyJob>(
     jobs: readonly J[],
     bytesOf: (job: J) => number,
-    done: (job: J, result: { sizeBytes: number; crc32: number; short: boolean }) => void,
+    done: (job: J, result: CopyResult) => void,
   ): Promise<void> {
     const { pool } = this.#env;
     await inLanes(inBatches(jobs, bytesOf), pool.concurrency, async (batch) => {
@@ -340,6 +340,12 @@ class Capturing {
 const imageBytes = (item: ImageItem): number =>
   item.extents.reduce((sum, { length }) => sum + length, 0) +
   item.patches.reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
+
+const sumsOf = ({ sizeBytes, ...sums }: Pick<FileCheck, 'sizeBytes' | 'crc32' | 'crc32c'>) => ({
+  size: sizeBytes,
+  crc32: sums.crc32,
+  ...(sums.crc32c !== undefined && { crc32c: sums.crc32c }),
+});
 
 const sourceOf = ({ stat }: Pin) => ({ ino: stat.ino.toString(), mtime_ns: stat.mtimeNs.toString() });
 

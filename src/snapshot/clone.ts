@@ -33,9 +33,10 @@ export async function cloneSnapshot(
         ({ path }): CopyJob => ({ source: { path: placeOf(from, path) }, target: placeOf(into, path) }),
       );
       const results = await pool.run('copyFiles', jobs, control);
-      for (const [i, { sizeBytes, crc32 }] of results.entries()) {
-        const { path, size, crc32: wanted } = batch[i]!;
-        if (sizeBytes === size && crc32 === wanted) continue;
+      for (const [i, { sizeBytes, crc32, crc32c }] of results.entries()) {
+        const { path, ...entry } = batch[i]!;
+        if (sizeBytes === entry.size && crc32 === entry.crc32 && crc32c === (entry.crc32c ?? crc32c))
+          continue;
         const place = join(from, path);
         throw new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${place} is not what its manifest says`, {
           path: place,

@@ -3,7 +3,8 @@ import type { FileSystem, OpenFile } from '../env/file-system.ts';
 import { readFully, writeFully } from '../env/io.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
-import { crc32, crc32OfZerosAfter } from '../format/crc32.ts';
+import { crc32, crc32cOfZerosAfter, crc32OfZerosAfter } from '../format/crc32.ts';
+import { crc32c } from '../format/leveldb/crc32c.ts';
 
 const BUFFER_BYTES = 1024 * 1024;
 /** Zeros are left out in runs of at least this much; smaller holes would only scatter the file. */
@@ -25,6 +26,7 @@ export interface CopyJob {
 export interface CopyResult {
   readonly sizeBytes: number;
   readonly crc32: number;
+  readonly crc32c: number;
   /** The source ended before the last extent did: it changed meanwhile. */
   readonly short: boolean;
 }
@@ -55,8 +57,7 @@ async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskR
         if (piece.bytes === undefined) short ||= !(await copyExtent(source, piece, buffer, writer));
         else await writer.write(piece.offset, piece.bytes);
       }
-      const checksum = await writer.finish(sizeBytes);
-      return { sizeBytes, crc32: checksum, short };
+      return { sizeBytes, ...(await writer.finish(sizeBytes)), short };
     } finally {
       await target.close();
     }
@@ -81,11 +82,12 @@ async function copyExtent(
   return true;
 }
 
-/** Writes pieces in rising order of offsets, leaves zeros out as holes, and carries the CRC of the whole. */
+/** Writes pieces in rising order of offsets, leaves zeros out as holes, and carries the CRCs of the whole. */
 class ImageWriter {
   readonly #file: OpenFile;
   readonly #run: TaskRun;
-  #checksum = 0;
+  #crc32 = 0;
+  #crc32c = 0;
   #position = 0;
 
   constructor(file: OpenFile, run: TaskRun) {
@@ -99,26 +101,33 @@ class ImageWriter {
     for (let from = 0; from < bytes.byteLength; ) {
       const end = endOfRun(bytes, from);
       const part = bytes.subarray(from, end.at);
-      if (!end.zeros) await writeFully(this.#file, part, offset + from);
-      this.#checksum = end.zeros
-        ? crc32OfZerosAfter(this.#checksum, part.byteLength)
-        : crc32(part, this.#checksum);
+      if (end.zeros) this.#addZeros(part.byteLength);
+      else {
+        await writeFully(this.#file, part, offset + from);
+        this.#crc32 = crc32(part, this.#crc32);
+        this.#crc32c = crc32c(part, this.#crc32c);
+      }
       from = end.at;
     }
     this.#position = offset + bytes.byteLength;
     this.#run.addBytes(bytes.byteLength);
   }
 
-  async finish(sizeBytes: number): Promise<number> {
+  async finish(sizeBytes: number): Promise<{ crc32: number; crc32c: number }> {
     this.#skipTo(sizeBytes);
     await this.#file.truncate(sizeBytes);
     await this.#file.sync();
-    return this.#checksum;
+    return { crc32: this.#crc32, crc32c: this.#crc32c };
   }
 
   #skipTo(offset: number): void {
-    if (offset > this.#position) this.#checksum = crc32OfZerosAfter(this.#checksum, offset - this.#position);
+    if (offset > this.#position) this.#addZeros(offset - this.#position);
     this.#position = offset;
+  }
+
+  #addZeros(count: number): void {
+    this.#crc32 = crc32OfZerosAfter(this.#crc32, count);
+    this.#crc32c = crc32cOfZerosAfter(this.#crc32c, count);
   }
 }
 

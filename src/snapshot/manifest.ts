@@ -26,6 +26,11 @@ const entrySchema = z.object({
   path: z.string().min(1),
   size: count,
   crc32: u32,
+  /**
+   * CRC-32C. Files that hold CRCs of their own parts, as an lsm log does, can differ and have the same CRC-32: a part
+   * followed by its CRC adds the same to that of the whole, whatever the part says. To another polynomial it does not.
+   */
+  crc32c: u32.optional(),
   kind: z.enum(['immutable', 'image', 'bytes']).optional(),
   /** Which file of the source it was: how the next snapshot knows that it has not changed. */
   source: z.object({ ino: decimalU64, mtime_ns: z.string().regex(/^-?\d{1,20}$/) }).optional(),

@@ -19,6 +19,7 @@ const fileSchema = z.object({
   ino: z.string(),
   size: z.number().int().min(0),
   crc32: z.number().int().min(0).max(0xffffffff),
+  crc32c: z.number().int().min(0).max(0xffffffff).optional(),
   level: z.enum(LEVELS),
   proven_at_ms: z.number(),
   counts: z.record(z.string(), z.union([z.number(), z.string(), z.null()])),
@@ -30,6 +31,7 @@ const schema = z.object({ files: z.record(z.string(), fileSchema) });
 export interface ProvenFile {
   readonly size: number;
   readonly crc32: number;
+  readonly crc32c: number | undefined;
   /** Of the snapshot's own file. */
   readonly ino: string;
   readonly source: { readonly ino: string; readonly mtime_ns: string } | undefined;
@@ -68,6 +70,7 @@ export async function writeProof(
       ino: stat.ino.toString(),
       size: entry.size,
       crc32: entry.crc32,
+      ...(check.crc32c !== undefined && { crc32c: check.crc32c }),
       level,
       proven_at_ms: entry.proven_at_ms ?? nowMs,
       counts: check.counts,
@@ -99,16 +102,18 @@ export async function readReusable(
   for (const entry of manifest.entries) {
     const proof = parsed.data.files[entry.path];
     if (entry.kind !== 'immutable' || proof?.crc32 !== entry.crc32 || proof.size !== entry.size) continue;
-    const { ino, size, crc32, level: proven, counts, facts } = proof;
+    if (proof.crc32c !== entry.crc32c) continue;
+    const { ino, size, crc32, crc32c, level: proven, counts, facts } = proof;
     files.set(entry.path, {
       size,
       crc32,
+      crc32c,
       ino,
       source: entry.source,
       provenAtMs: proof.proven_at_ms,
       check: (level) =>
         LEVELS.indexOf(level) <= LEVELS.indexOf(proven)
-          ? { sizeBytes: size, crc32, findings: [], counts, facts }
+          ? { sizeBytes: size, crc32, crc32c, findings: [], counts, facts }
           : undefined,
     });
   }

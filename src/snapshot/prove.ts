@@ -277,10 +277,14 @@ class Proving {
   #compareChecksums(entries: readonly ManifestEntry[]): void {
     for (const entry of entries) {
       const check = this.#checks.get(entry.path);
-      if (check === undefined || (check.crc32 === entry.crc32 && check.sizeBytes === entry.size)) continue;
-      if (check.sizeBytes !== entry.size) continue; // named already by its size
-      const message = `has CRC-32 ${hex(check.crc32)}; the manifest says ${hex(entry.crc32)}`;
-      this.#add(copyDamage(entry.path, null, 'FILE_CRC', message));
+      if (check === undefined || check.sizeBytes !== entry.size) continue; // named already by its size
+      const differ = (kind: string, is: number, wanted: number) => {
+        const message = `has ${kind} ${hex(is)}; the manifest says ${hex(wanted)}`;
+        this.#add(copyDamage(entry.path, null, 'FILE_CRC', message));
+      };
+      if (check.crc32 !== entry.crc32) differ('CRC-32', check.crc32, entry.crc32);
+      else if (entry.crc32c !== undefined && (check.crc32c ?? entry.crc32c) !== entry.crc32c)
+        differ('CRC-32C', check.crc32c!, entry.crc32c);
     }
   }
 
@@ -291,7 +295,9 @@ class Proving {
       this.#findings.filter(({ severity }) => severity === 'error').map(({ path }) => path),
     );
     const add = (finding: Finding) => {
-      const verdict = damagedCopies.has(finding.path) ? 'copy-damaged' : 'source-damaged';
+      // Without a manifest nobody can say that the copy equals what was read.
+      const isCopy = this.#isDistrusted || damagedCopies.has(finding.path);
+      const verdict = isCopy ? 'copy-damaged' : 'source-damaged';
       this.#add(finding.severity === 'error' ? { ...finding, verdict } : finding);
     };
     for (const check of this.#checks.values()) for (const finding of check.findings) add(finding);
