@@ -93,6 +93,8 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
       minThreads: 0,
       maxThreads: threads,
       idleTimeout: 2_000,
+      // Behind the host wherever both want a processor: else its event loop waits for ours, tens of milliseconds at a time.
+      niceIncrement: 10,
       // A run from source needs the loader that the main thread was started with.
       execArgv: fromSource ? ['--import', 'tsx'] : [],
     });
