@@ -48,6 +48,7 @@ export class Victim {
   readonly #outside: string;
   readonly #chance: () => number;
   #touched = new Set<string>();
+  #turns = 0;
 
   /** `outside` holds a FIFO called `fifo` and takes copies that links lead to; on the same file system. */
   constructor(
@@ -99,9 +100,10 @@ export class Victim {
     return this.#pick([...this.healthy.keys()].filter((path) => !except.includes(path)));
   }
 
-  /** Each name of a region is as likely as the next, however few bytes it stands for. */
+  /** The names of regions take turns, however few bytes they stand for. */
   pickRegion(): Region {
-    return this.#pick(this.#regions.get(this.#pick(this.regionNames))!);
+    const names = this.regionNames;
+    return this.#pick(this.#regions.get(names[this.#turns++ % names.length]!)!);
   }
 
   bytes(path: string): Buffer {

@@ -1,24 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import {
-  appendFileSync,
   existsSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
-import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { inlinePool } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import {
-  BackupCoordinator,
   Lifecycle,
   listSnapshots,
   RestoreCoordinator,
@@ -26,55 +19,10 @@ import {
   showSnapshot,
   verifySnapshot,
 } from '../../src/index.ts';
-import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
-import { TASKS } from '../../src/snapshot/tasks.ts';
-import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { EVIL, environment, inTime, SECRET, type Stage, stage } from '../support/hostile-stage.ts';
 import { MANIFEST, sealed, textOf } from '../support/manifest-edits.ts';
-import { temporaryFolder } from '../support/temp.ts';
 
-// Manifests, markers and journals are input from outside: whatever they say, nothing is read or written elsewhere, and
-// nobody waits for ever.
-
-/** Asynchronous calls only: what hangs must not stop the clock that finds it out. */
-const environment: Environment = { ...systemEnvironment, pool: inlinePool(TASKS, nodeFileSystem) };
-
-const PATIENCE_MS = 60_000;
-
-/** Fails when it takes for ever, which opening a FIFO or reading a device would. */
-async function inTime<T>(what: string, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} hangs`)), PATIENCE_MS);
-  });
-  return Promise.race([work, tooLate]).finally(() => clearTimeout(timer));
-}
-
-const SECRET = 'nobody may read this';
-const EVIL = 'ts-9000000000';
-
-/** A data directory with a good snapshot and one that `latest` names and that hostile things are done to. */
-async function stage() {
-  const root = await temporaryFolder();
-  const dir = await plainDirectory({ 'a.txt': 'present', 'b/c': 'more' });
-  const lifecycle = new Lifecycle({ dataDir: dir, environment });
-  const good = await new BackupCoordinator({ dataDir: dir, engine: 'files', lifecycle }).backup();
-  const backup = join(dir, '.lifecycle/backup');
-  const evil = join(backup, EVIL);
-  await cp(good.location, evil, { recursive: true });
-  writeFileSync(join(backup, 'latest'), `${EVIL}\n`);
-  // Where a path out of the snapshot, of the data directory or of the restored folder would lead.
-  for (const place of [backup, dir, join(dir, '..'), root]) writeFileSync(join(place, 'canary'), SECRET);
-  writeFileSync(join(root, 'passwd'), SECRET);
-  const seen = () => ({
-    data: readTree(dir),
-    above: readTree(join(dir, '..'), ['data']),
-    backup: readTree(backup, [EVIL, 'records.jsonl', 'latest']),
-    outside: readTree(root, []),
-  });
-  return { root, dir, backup, evil, good, into: join(root, 'into'), seen, before: seen() };
-}
-
-type Stage = Awaited<ReturnType<typeof stage>>;
+// A manifest is input from outside: whatever it says, nothing is read or written elsewhere, and nobody waits for ever.
 
 /** What every face of the library has to say to a snapshot whose manifest is hostile. */
 async function expectRefused(at: Stage, what: string, reason: RegExp): Promise<void> {
@@ -306,160 +254,4 @@ describe('a hostile manifest is told and obeyed in nothing', () => {
       expect(at.seen()).toEqual(before);
     }
   });
-});
-
-describe('a hostile marker', () => {
-  test('that is no small regular file is an error with a code, for whoever asks', async () => {
-    const at = await stage();
-    const { dir, into, seen, before } = at;
-    const marker = join(at.backup, 'latest');
-    const puts: Readonly<Record<string, () => void>> = {
-      'a link to a password file': () => symlinkSync(join(at.root, 'passwd'), marker),
-      'a link to nothing': () => symlinkSync(join(at.root, 'nothing'), marker),
-      'a FIFO': () => execFileSync('mkfifo', [marker]),
-      'a folder': () => mkdirSync(marker),
-      'a gigabyte': () => {
-        writeFileSync(marker, '');
-        truncateSync(marker, 2 ** 30);
-      },
-    };
-    for (const [what, put] of Object.entries(puts)) {
-      rmSync(marker, { recursive: true, force: true });
-      put();
-      const calls = {
-        list: () => listSnapshots(dir, { environment }),
-        show: () => showSnapshot('latest', { dataDir: dir, environment }),
-        verify: () => verifySnapshot('latest', { dataDir: dir, environment }),
-        restore: () => restoreSnapshot('latest', { dataDir: dir, into, environment }),
-        'restore in place': () =>
-          new RestoreCoordinator({
-            dataDir: dir,
-            engine: 'files',
-            lifecycle: new Lifecycle({ dataDir: dir, environment }),
-          }).restore(),
-      };
-      for (const [call, make] of Object.entries(calls)) {
-        const failure = await inTime(
-          `${call}, ${what}`,
-          make().catch((error: unknown) => error),
-        );
-        expect(failure, `${call}, ${what}`).toMatchObject({ name: 'StillpointError', path: marker });
-        expect(JSON.stringify(failure), `${call}, ${what}`).not.toContain(SECRET);
-      }
-      // By its name the snapshot is reached all the same.
-      expect((await showSnapshot(at.good.name, { dataDir: dir, environment })).problem).toBeNull();
-      expect(seen(), what).toEqual(before);
-      expect(existsSync(into), what).toBe(false);
-    }
-  });
-
-  test('that names a folder elsewhere leads nowhere', async () => {
-    const at = await stage();
-    mkdirSync(join(at.root, 'ts-5'));
-    symlinkSync(join(at.root, 'ts-5'), join(at.backup, 'ts-6'));
-    const before = at.seen();
-    for (const text of [
-      join(at.root, 'ts-5'),
-      '../../../ts-5',
-      'ts-6',
-      `${EVIL}/../..`,
-      '..',
-      '\0'.repeat(60_000),
-    ]) {
-      writeFileSync(join(at.backup, 'latest'), text);
-      expect((await listSnapshots(at.dir, { environment })).latest, text).toBeNull();
-      const restored = restoreSnapshot('latest', { dataDir: at.dir, into: at.into, environment });
-      await expect(restored, text).rejects.toMatchObject({ code: 'NOT_FOUND' });
-    }
-    expect(at.seen()).toEqual(before);
-  });
-});
-
-test('the journal of a restore moves nothing that lies outside', async () => {
-  const good = { id: 'x', phase: 'out', from: 'restore/x/data', undo: 'restore-backup/ts-1', keep: ['LOCK'] };
-  for (const bad of [
-    { undo: '../../taken' },
-    { undo: '/tmp/taken' },
-    { from: 'restore/../../..' },
-    { from: '.' },
-    { id: '../../..' },
-    { id: 'a/b' },
-    { id: '' },
-    { keep: ['../x'] },
-  ]) {
-    const { dir, seen, before } = await stage();
-    writeTree(dir, { '.lifecycle/restore/x/journal.json': JSON.stringify({ ...good, ...bad }) });
-    const recovered = new Lifecycle({ dataDir: dir, environment }).recover();
-    await expect(recovered, JSON.stringify(bad)).rejects.toMatchObject({ code: 'IO_ERROR' });
-    expect(seen()).toEqual(before);
-  }
-  // The one that they were made from is obeyed.
-  const { dir } = await stage();
-  writeTree(dir, {
-    '.lifecycle/restore/x/journal.json': JSON.stringify(good),
-    '.lifecycle/restore/x/data/new': 'new',
-  });
-  expect(await new Lifecycle({ dataDir: dir, environment }).recover()).toMatchObject({ restore: 'new' });
-  expect(Object.keys(readTree(dir))).toEqual(['LOCK', 'new']);
-});
-
-test('a snapshot that the original server took is accepted, said to be unsealed, and restored', async () => {
-  const dir = await temporaryFolder();
-  const database = await openLsm(dir, { walGeometry: { segmentBytes: 4096, segmentCount: 2 } });
-  await database.put('in a table', 'value');
-  await database.checkpoint();
-  await database.put('in the log', 'value');
-  await database.close();
-  const paths = ['checkpoint.meta', 'lsm.wal', 'sst/1.sst'];
-  const location = join(dir, '.lifecycle/backup/ts-1763625600');
-  const contents = Object.fromEntries(paths.map((path) => [path, readFileSync(join(dir, path))]));
-  // In the order in which it came upon them, two spaces, no newline at the end.
-  const entries = ['lsm.wal', 'sst/1.sst', 'checkpoint.meta'].map((path) => ({
-    path,
-    size: contents[path]!.byteLength,
-    crc32: crc32(contents[path]!),
-  }));
-  writeTree(location, { ...contents, [MANIFEST]: JSON.stringify({ version: 1, entries }, undefined, 2) });
-  writeFileSync(join(dir, '.lifecycle/backup/latest'), location);
-
-  const { latest, snapshots } = await listSnapshots(dir, { environment });
-  expect(latest).toBe('ts-1763625600');
-  expect(snapshots).toMatchObject([
-    {
-      name: 'ts-1763625600',
-      id: null,
-      created_at_ms: 1763625600_000,
-      engine: 'lsm',
-      entries: 3,
-      problem: null,
-    },
-  ]);
-  const report = await verifySnapshot('latest', { dataDir: dir, environment });
-  expect(report).toMatchObject({
-    ok: true,
-    verdict: 'faithful',
-    engine: 'lsm',
-    counts: { tables: 1, wal_entries: 1 },
-    findings: [{ path: MANIFEST, code: 'MANIFEST_UNSEALED', severity: 'warning' }],
-  });
-
-  const into = join(await temporaryFolder(), 'new');
-  await restoreSnapshot('latest', { dataDir: dir, into, environment });
-  expect(readTree(into)).toEqual(readTree(location, [MANIFEST]));
-  const again = await openLsm(dir);
-  await again.put('later', 'value');
-  await again.close();
-  const lifecycle = new Lifecycle({ dataDir: dir, environment });
-  await new RestoreCoordinator({ dataDir: dir, lifecycle }).restore();
-  for (const path of paths) expect(readFileSync(join(dir, path)), path).toEqual(contents[path]);
-  const back = await openLsm(dir);
-  expect(String(await back.get('in the log'))).toBe('value');
-  expect(await back.get('later')).toBeUndefined();
-  await back.close();
-
-  // Without a seal, what the files are is all there is to go by; and that is enough.
-  appendFileSync(join(location, 'lsm.wal'), '\0');
-  const damaged = await verifySnapshot(location, { environment });
-  expect(damaged.findings).toContainEqual(expect.objectContaining({ path: 'lsm.wal', code: 'FILE_SIZE' }));
-  expect(readdirSync(join(dir, '.lifecycle/backup'))).toContain('ts-1763625600');
 });
