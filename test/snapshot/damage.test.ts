@@ -189,7 +189,7 @@ async function damageOf(subject: Subject, cases: number, seed: number): Promise<
   return [...hit].sort();
 }
 
-describe('damage of any kind is found, with the file named', () => {
+describe('damage of any kind is found, with the file named', { timeout: 120_000 + CASES * 20 }, () => {
   test('in a database of our own, in every part of every file', async () => {
     const hit = await damageOf(await lsmSubject(), Math.ceil(CASES * 0.6), 1);
     expect(hit).toEqual(LSM_REGIONS);
