@@ -45,11 +45,14 @@ const has = (command: string): boolean => {
   }
 };
 
+const takeSnapshot = async (): Promise<string> =>
+  (await new BackupCoordinator({ dataDir: source, engine: 'files' }).backup({ reuse: false })).location;
+
+let kept = '';
 let latest = '';
-// The snapshot comes after the others: it stands inside the source, and they would copy it too.
 const ways: Record<string, () => Promise<unknown> | unknown> = {
   'cp -a + sync': () => {
-    run('cp', ['-a', source, target]);
+    run('sh', ['-c', `mkdir ${target} && cp -a ${source}/*.dat ${target}`]);
     run('sync', ['-f', target]);
   },
   ...(has('rsync') && {
@@ -59,24 +62,27 @@ const ways: Record<string, () => Promise<unknown> | unknown> = {
     },
   }),
   'stillpoint snapshot, proven': async () => {
-    const backup = new BackupCoordinator({ dataDir: source, engine: 'files' });
-    latest = (await backup.backup({ reuse: false })).location;
+    latest = await takeSnapshot();
   },
-  'stillpoint restore, proven': () => restoreSnapshot(latest, { into: target }),
+  'stillpoint restore, proven': () => restoreSnapshot(kept, { into: target }),
 };
 
 const bytes = makeSource();
 const times: Record<string, number[]> = Object.fromEntries(Object.keys(ways).map((way) => [way, []]));
+const names = Object.keys(ways);
+kept = await takeSnapshot(); // what the restore restores
 for (let round = 0; round <= Number(values.rounds); round++) {
-  for (const [way, work] of Object.entries(ways)) {
-    const begin = performance.now();
-    await work();
-    const ms = performance.now() - begin;
-    if (round > 0) times[way]!.push(ms); // the first one warms up
+  // Each goes first, second, … in turn.
+  for (const index of names.keys()) {
+    const way = names[(index + round) % names.length]!;
+    // The memory of the last copy is free again for the next one, whoever makes it: without that, a virtual machine
+    // has to fetch new memory from its host, which takes longer than the copying.
     rmSync(target, { recursive: true, force: true });
-    if (way.startsWith('stillpoint restore'))
-      rmSync(join(source, '.lifecycle'), { recursive: true, force: true });
+    if (latest !== '') rmSync(latest, { recursive: true, force: true });
     run('sync', ['-f', root]);
+    const begin = performance.now();
+    await ways[way]!();
+    if (round > 0) times[way]!.push(performance.now() - begin); // the first one warms up
   }
 }
 const median = (list: readonly number[]): number => [...list].sort((a, b) => a - b)[list.length >> 1]!;

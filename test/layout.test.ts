@@ -13,10 +13,18 @@ const sources = readdirSync(SRC, { recursive: true, withFileTypes: true })
   .map((entry) => {
     const file = join(entry.parentPath, entry.name);
     const path = relative(SRC, file).replaceAll('\\', '/');
-    return { file, path, room: path.includes('/') ? path.split('/')[0]! : '', text: readFileSync(file, 'utf8') };
+    return {
+      file,
+      path,
+      room: path.includes('/') ? path.split('/')[0]! : '',
+      text: readFileSync(file, 'utf8'),
+    };
   });
 
-function importsOf({ file, text }: (typeof sources)[number]): { specifier: string; room: string | undefined }[] {
+function importsOf({
+  file,
+  text,
+}: (typeof sources)[number]): { specifier: string; room: string | undefined }[] {
   const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => match[1]!);
   return specifiers.map((specifier) => {
     if (!specifier.startsWith('.')) return { specifier, room: undefined };
@@ -34,7 +42,11 @@ function offenders(find: (source: (typeof sources)[number]) => (string | undefin
 }
 
 test('there are sources in every room', () => {
-  for (const room of [...ROOMS, 'env']) expect(sources.some((source) => source.room === room), room).toBe(true);
+  for (const room of [...ROOMS, 'env'])
+    expect(
+      sources.some((source) => source.room === room),
+      room,
+    ).toBe(true);
 });
 
 test('imports go down only', () => {
@@ -64,7 +76,10 @@ test('every local import names its file in full', () => {
 
 const WORLD = [
   { what: /from '(node:)?fs(\/promises)?'|from 'fs-extra'|from 'fs-native-extensions'/, except: ['env'] },
-  { what: /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(|\bMath\.random\(|\brandomUUID\(/, except: ['env'] },
+  {
+    what: /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(|\bMath\.random\(|\brandomUUID\(/,
+    except: ['env'],
+  },
   { what: /\bset(Timeout|Interval|Immediate)\(/, except: ['env'] },
   { what: /\bprocess\.(?!versions)/, except: ['env', 'cli'] },
   { what: /\bthrow new Error\(/, except: [] },

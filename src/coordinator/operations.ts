@@ -25,6 +25,8 @@ import { oneOf, positiveInteger } from './options.ts';
 
 export interface OperationOptions {
   readonly environment?: Environment;
+  /** Of the coordinators at work on the same data directory in this process; default: one of its own. */
+  readonly lifecycle?: Lifecycle;
   /** Cancels the work; it then rejects with `CANCELLED`. */
   readonly signal?: AbortSignal;
   /** Called now and then with the bytes read so far and in all. */
@@ -183,7 +185,9 @@ async function locked<T>(
 ): Promise<T> {
   return translated(async () => {
     const environment = options.environment ?? systemEnvironment;
-    const { layout, release } = await new Lifecycle({ dataDir, environment }).admit('prune');
+    const { layout, release } = await (options.lifecycle ?? new Lifecycle({ dataDir, environment })).admit(
+      'prune',
+    );
     try {
       return await work(environment, layout);
     } finally {

@@ -6,7 +6,7 @@ import { foldersOf } from '../env/tree.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
-import { crc32c } from '../format/leveldb/crc32c.ts';
+import { crc32c } from '../format/crc32c.ts';
 import { checkInBatches, type SizedPath } from './check.ts';
 import type { CopyJob, CopyResult } from './copy.ts';
 import type { Environment } from './environment.ts';

@@ -4,7 +4,7 @@ import { readFully, writeFully } from '../env/io.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32, crc32cOfZerosAfter, crc32OfZerosAfter } from '../format/crc32.ts';
-import { crc32c } from '../format/leveldb/crc32c.ts';
+import { crc32c } from '../format/crc32c.ts';
 
 const BUFFER_BYTES = 1024 * 1024;
 /** Zeros are left out in runs of at least this much; smaller holes would only scatter the file. */

@@ -1,5 +1,6 @@
 import { basename, dirname, join, sep } from 'node:path';
 import { LIFECYCLE } from '../engine/engine.ts';
+import { RESTORE_FOLDER } from '../engine/unfinished-restore.ts';
 
 /** Names and places on disk, all below one data directory. `src/snapshot/README.md` draws the tree. */
 
@@ -31,7 +32,7 @@ export function layoutOf(dataDir: string): Layout {
     latest: join(backup, LATEST),
     records: join(backup, 'records.jsonl'),
     proofs: join(backup, 'proofs'),
-    restore: join(lifecycle, 'restore'),
+    restore: join(lifecycle, RESTORE_FOLDER),
     undo: join(lifecycle, 'restore-backup'),
     archive: join(lifecycle, 'archive'),
     export: join(lifecycle, 'export'),

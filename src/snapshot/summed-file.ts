@@ -2,7 +2,7 @@ import type { FileStat, OpenFile } from '../env/file-system.ts';
 import { readFully } from '../env/io.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
 import { combineCrc32c } from '../format/crc32.ts';
-import { crc32c } from '../format/leveldb/crc32c.ts';
+import { crc32c } from '../format/crc32c.ts';
 
 const BUFFER_BYTES = 1024 * 1024;
 

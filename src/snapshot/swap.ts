@@ -1,6 +1,7 @@
 import { dirname, join, relative } from 'node:path';
 import { z } from 'zod';
 import { LIFECYCLE } from '../engine/engine.ts';
+import { RESTORE_JOURNAL } from '../engine/unfinished-restore.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import {
   listIfPresent,
@@ -85,7 +86,7 @@ export class Swap {
   /** The swap that a crash cut off, if there is one. Damage of the journal is an error and never taken for "none". */
   static async findInterrupted(fs: FileSystem, layout: Layout): Promise<Swap | undefined> {
     for (const { name } of await listIfPresent(fs, layout.restore)) {
-      const path = join(layout.restore, name, 'journal.json');
+      const path = join(layout.restore, name, RESTORE_JOURNAL);
       const bytes = await readSmallFile(fs, path, 1024 * 1024);
       if (bytes === undefined) continue;
       const parsed = journalSchema.safeParse(parseJson(bytes));
@@ -130,7 +131,7 @@ export class Swap {
   }
 
   get #file(): string {
-    return join(this.#folder, 'journal.json');
+    return join(this.#folder, RESTORE_JOURNAL);
   }
 
   /** Old files out, new files in. Afterwards the phase is `opening`. Going on after a crash is the same call. */

@@ -15,6 +15,7 @@ import { inlinePool } from '../../src/env/worker-pool.ts';
 import {
   BackupCoordinator,
   Lifecycle,
+  openLsm,
   RestoreCoordinator,
   type RestoreCoordinatorOptions,
   restoreSnapshot,
@@ -325,6 +326,19 @@ describe('a crash in the middle of a restore (invariant 7)', () => {
     expect(recovery).toMatchObject({ restore: 'new', interrupted: [expect.any(String)] });
     expect(readTree(dir)).toEqual(snapshot);
     await backup.backup();
+  });
+
+  test('our own database does not open on a directory that is half exchanged', async () => {
+    const dir = join(await temporaryFolder(), 'data');
+    await (await openLsm(dir)).close();
+    const journal = { id: 'x', phase: 'out', from: 'restore/x/data', undo: 'restore-backup/ts-1', keep: [] };
+    writeTree(dir, { '.lifecycle/restore/x/journal.json': JSON.stringify(journal) });
+    rmSync(join(dir, 'lsm.wal'));
+    await expect(openLsm(dir)).rejects.toMatchObject({
+      code: 'CONFLICT',
+      hint: expect.stringContaining('recover'),
+    });
+    expect(existsSync(join(dir, 'lsm.wal'))).toBe(false);
   });
 
   test('a journal that does not read is an error, never "nothing to do"', async () => {

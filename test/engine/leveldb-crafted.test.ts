@@ -1,9 +1,9 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { crc32c, maskCrc } from '../../src/format/crc32c.ts';
 import { encodeBatch } from '../../src/format/leveldb/batch.ts';
 import { encodeBlock } from '../../src/format/leveldb/block.ts';
-import { crc32c, maskCrc } from '../../src/format/leveldb/crc32c.ts';
 import { encodeCurrent } from '../../src/format/leveldb/file-name.ts';
 import { BLOOM_POLICY } from '../../src/format/leveldb/filter.ts';
 import { BYTEWISE_COMPARATOR, encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { crc32c, crc32cInScript, maskCrc, unmaskCrc } from '../../src/format/leveldb/crc32c.ts';
+import { crc32c, crc32cInScript, maskCrc, unmaskCrc } from '../../src/format/crc32c.ts';
 import {
   BLOCK_BYTES,
   encodeLog,

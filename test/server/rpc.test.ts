@@ -328,7 +328,7 @@ test('status has every field, before and after', async () => {
     recovery_state: {
       outcome: 'success',
       duration_ms: expect.any(Number),
-      entries_replayed: null,
+      entries_replayed: 0,
       warnings: [],
       finished_at_ms: expect.any(Number),
       reason: null,

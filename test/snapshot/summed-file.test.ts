@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { combineCrc32c, crc32cOfZerosAfter } from '../../src/format/crc32.ts';
-import { crc32cInScript } from '../../src/format/leveldb/crc32c.ts';
+import { crc32cInScript } from '../../src/format/crc32c.ts';
 import { SummedFile } from '../../src/snapshot/summed-file.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 

@@ -1,4 +1,4 @@
-import { crc32c } from '../../format/leveldb/crc32c.ts';
+import { crc32c } from '../../format/crc32c.ts';
 import type { Finding } from '../report.ts';
 
 /** What one file tells of itself for the checks between files. Plain JSON: it crosses threads and may be stored. */

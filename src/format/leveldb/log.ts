@@ -1,4 +1,4 @@
-import { crc32c, maskCrc } from './crc32c.ts';
+import { crc32c, maskCrc } from '../crc32c.ts';
 
 /**
  * The record format of write-ahead logs and MANIFESTs (LevelDB `doc/log_format.md`): blocks of 32 KiB, and in each

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import { StillpointError } from '../../errors.ts';
+import { crc32c, maskCrc } from '../crc32c.ts';
 import { decodeVarint, writeVarint } from '../varint.ts';
-import { crc32c, maskCrc } from './crc32c.ts';
 
 /**
  * The frame of a sorted table (LevelDB `doc/table_format.md`):

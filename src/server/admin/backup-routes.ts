@@ -21,7 +21,7 @@ import {
 
 /** Snapshots: take, watch, cancel, verify, list, delete. */
 export function backupRoutes(app: App, parts: Parts): void {
-  const { backups, options, environment } = parts;
+  const { backups, options, environment, lifecycle } = parts;
   const { dataDir } = options;
 
   const describe = async (id: string) => ({
@@ -146,7 +146,7 @@ export function backupRoutes(app: App, parts: Parts): void {
       refuseWhenClosing(parts);
       const { running } = parts.lifecycle;
       if (running !== undefined) throw new StillpointError('CONFLICT', `${running} already running`);
-      return deleteSnapshot(dataDir, name, { environment });
+      return deleteSnapshot(dataDir, name, { environment, lifecycle });
     },
   );
 }

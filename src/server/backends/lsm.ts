@@ -17,7 +17,7 @@ export function lsmBackend(options?: LsmOptions): Backend {
         get hasFailed() {
           return db.stats().state === 'failed';
         },
-        entriesReplayed: null,
+        entriesReplayed: db.stats().replayedEntries,
         close: () => db.close(),
       };
     },

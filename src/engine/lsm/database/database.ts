@@ -38,6 +38,8 @@ export interface LsmStats {
   readonly holds: number;
   /** Syncs of the log by commits since opening: fewer than commits where several shared one. */
   readonly commitGroups: number;
+  /** Commits that opening took from the log. */
+  readonly replayedEntries: number;
   /** Why the last compaction failed, if it did. It is tried again after the next flush. */
   readonly compactionFailure: StillpointError | undefined;
 }
@@ -68,6 +70,7 @@ export class LsmDatabase {
   /** Checkpoints that were begun; `close` lets them end. */
   readonly #checkpoints = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
+  #replayed = 0;
 
   private constructor(store: Store, lock: HeldLock) {
     this.#store = store;
@@ -92,7 +95,7 @@ export class LsmDatabase {
     }
     const database = new LsmDatabase(store, lock);
     try {
-      await replayLog(store, database.#flusher);
+      database.#replayed = await replayLog(store, database.#flusher);
     } catch (error) {
       await database.close();
       throw error;
@@ -226,6 +229,7 @@ export class LsmDatabase {
       logBytes: store.log.ringBytes,
       holds: store.holds,
       commitGroups: this.#queue.groups,
+      replayedEntries: this.#replayed,
       compactionFailure: this.#compactor.lastFailure,
     };
   }

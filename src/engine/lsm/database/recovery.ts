@@ -4,6 +4,7 @@ import { listIfPresent, makeFolders, removeIfPresent } from '../../../env/io.ts'
 import { StillpointError } from '../../../errors.ts';
 import { decodeCheckpoint } from '../../../format/lsm/checkpoint.ts';
 import { type ReplayResult, type WalEntry, WalReplay } from '../../../format/lsm/wal-replay.ts';
+import { refuseUnfinishedRestore } from '../../unfinished-restore.ts';
 import { inspectRegular, listTables, readCheckpointFile } from '../directory.ts';
 import { CHECKPOINT, LOG, TABLES, tablePath } from '../names.ts';
 import type { Flusher } from './flusher.ts';
@@ -24,6 +25,7 @@ const TEMPORARY_CHECKPOINT = `.${CHECKPOINT}.tmp`;
  */
 export async function openStore(dir: string, options: ResolvedOptions): Promise<Store> {
   const { fs, createIfMissing, walGeometry, verifyTablesOnOpen } = options;
+  await refuseUnfinishedRestore(fs, dir);
   const ids = await listTables(fs, dir);
   const highest = ids.at(-1) ?? 0n;
   if (highest > LAST_SENSIBLE_NUMBER) {
@@ -72,12 +74,13 @@ async function removeLeftOvers(fs: FileSystem, dir: string): Promise<void> {
 
 /**
  * Brings the commits of the log that are in no table yet back into memory. The log is read twice: once to see whether it
- * holds, and only then to apply it, since applying may already write tables.
+ * holds, and only then to apply it, since applying may already write tables. Resolves to the commits applied.
  */
-export async function replayLog(store: Store, flusher: Flusher): Promise<void> {
+export async function replayLog(store: Store, flusher: Flusher): Promise<number> {
   const { log, checkpoint } = store;
   const result = await readLog(log, async () => {});
   if (result.stop !== undefined) await cutTornTail(log, result, checkpoint.lsn);
+  let replayed = 0;
   await readLog(log, async (entry, end) => {
     if (entry.lsn <= checkpoint.lsn) {
       store.flushedTo = end;
@@ -90,6 +93,7 @@ export async function replayLog(store: Store, flusher: Flusher): Promise<void> {
         : { type: op.type, key };
     });
     store.active.apply(entry.lsn, ops);
+    replayed++;
     if (!store.isActiveFull) return;
     store.freeze(end);
     flusher.wake();
@@ -99,6 +103,7 @@ export async function replayLog(store: Store, flusher: Flusher): Promise<void> {
   if (result.lastLsn !== undefined && result.lastLsn > store.lastLsn) store.lastLsn = result.lastLsn;
   if (store.lastLsn > LAST_SENSIBLE_NUMBER)
     throw damagedLog(log.path, `its LSN ${store.lastLsn} leaves none to follow`);
+  return replayed;
 }
 
 async function readLog(
