@@ -76,10 +76,20 @@ const MARKER_LIMIT_BYTES = 64 * 1024;
  * it counts if its last component is a snapshot here, and leads nowhere else whatever it says.
  */
 export async function latestName(fs: FileSystem, parent: string): Promise<string | undefined> {
-  const bytes = await readSmallFile(fs, join(parent, LATEST), MARKER_LIMIT_BYTES);
+  const bytes = await readMarker(fs, join(parent, LATEST));
   const name = basename((bytes?.toString('utf8') ?? '').trim().replaceAll('\\', '/'));
   if (!isSnapshotName(name)) return undefined;
   return (await fs.inspect(join(parent, name)))?.kind === 'folder' ? name : undefined;
+}
+
+/** A link, folder, FIFO or giant in the marker's place names nothing; that it cannot be read is an error all the same. */
+async function readMarker(fs: FileSystem, path: string): Promise<Buffer | undefined> {
+  try {
+    return await readSmallFile(fs, path, MARKER_LIMIT_BYTES);
+  } catch (error) {
+    if (error instanceof StillpointError) return undefined;
+    throw error;
+  }
 }
 
 /**

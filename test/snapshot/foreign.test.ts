@@ -29,7 +29,7 @@ import { temporaryFolder } from '../support/temp.ts';
 // What others left in a lifecycle folder: markers and journals that lie, and an honest snapshot of the original server.
 
 describe('a hostile marker', () => {
-  test('that is no small regular file is an error with a code, for whoever asks', async () => {
+  test('that is no small regular file names nothing, and the snapshots are listed all the same', async () => {
     const at = await stage();
     const { dir, into, seen, before } = at;
     const marker = join(at.backup, 'latest');
@@ -47,7 +47,6 @@ describe('a hostile marker', () => {
       rmSync(marker, { recursive: true, force: true });
       put();
       const calls = {
-        list: () => listSnapshots(dir, { environment }),
         show: () => showSnapshot('latest', { dataDir: dir, environment }),
         verify: () => verifySnapshot('latest', { dataDir: dir, environment }),
         restore: () => restoreSnapshot('latest', { dataDir: dir, into, environment }),
@@ -63,9 +62,12 @@ describe('a hostile marker', () => {
           `${call}, ${what}`,
           make().catch((error: unknown) => error),
         );
-        expect(failure, `${call}, ${what}`).toMatchObject({ name: 'StillpointError', path: marker });
+        expect(failure, `${call}, ${what}`).toMatchObject({ name: 'StillpointError', code: 'NOT_FOUND' });
         expect(JSON.stringify(failure), `${call}, ${what}`).not.toContain(SECRET);
       }
+      const listed = await inTime(`list, ${what}`, listSnapshots(dir, { environment }));
+      expect(listed.latest, what).toBeNull();
+      expect(JSON.stringify(listed), what).not.toContain(SECRET);
       // By its name the snapshot is reached all the same.
       expect((await showSnapshot(at.good.name, { dataDir: dir, environment })).problem).toBeNull();
       expect(seen(), what).toEqual(before);
