@@ -119,9 +119,13 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
       const parent = admission.layout[kind];
       const run = await this.#begin(kind, parent);
       await admission.records.append(run.record);
-      chosen.signal?.addEventListener('abort', () => run.cancel(), { once: true });
-      if (chosen.signal?.aborted) run.cancel();
-      this.#runs.follow(run, this.#work(run, engine, chosen, parent, admission));
+      const cancel = () => run.cancel();
+      chosen.signal?.addEventListener('abort', cancel, { once: true });
+      if (chosen.signal?.aborted) cancel();
+      const outcome = this.#work(run, engine, chosen, parent, admission).finally(() =>
+        chosen.signal?.removeEventListener('abort', cancel),
+      );
+      this.#runs.follow(run, outcome);
       return { id: run.id, location: run.location };
     } catch (error) {
       await admission.release();
