@@ -15,7 +15,7 @@ export interface TaskRun {
 }
 
 export interface WorkerPool<T extends TaskMap> {
-  /** How many tasks are worth having under way at once. */
+  /** How many tasks that compute are worth having under way at once. */
   readonly concurrency: number;
   run<N extends keyof T & string>(
     name: N,
@@ -78,6 +78,9 @@ export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) =
   };
 }
 
+/** Besides those that compute: for tasks that wait for the disk. */
+const WAITING_THREADS = 2;
+
 /**
  * A pool of worker threads over a worker entry file. Threads start on the first task and end when they have been idle
  * for a while; idle ones do not keep the process alive.
@@ -91,7 +94,7 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
     return new Piscina<Message, Reply>({
       filename: entry.href,
       minThreads: 0,
-      maxThreads: threads,
+      maxThreads: threads + WAITING_THREADS,
       idleTimeout: 2_000,
       // Behind the host wherever both want a processor: else its event loop waits for ours, tens of milliseconds at a time.
       niceIncrement: 10,

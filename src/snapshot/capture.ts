@@ -1,19 +1,19 @@
 import { join } from 'node:path';
 import type { CapturePlan, Engine, FileCheck, ImageItem, ImmutableItem } from '../engine/engine.ts';
 import type { Level } from '../engine/report.ts';
-import { createFile, removeIfPresent, withFile } from '../env/io.ts';
+import { createFile, removeIfPresent } from '../env/io.ts';
 import { foldersOf } from '../env/tree.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
 import { crc32c } from '../format/crc32c.ts';
-import { checkInBatches, type SizedPath } from './check.ts';
-import type { CopyJob, CopyResult } from './copy.ts';
+import type { SizedPath } from './check.ts';
+import type { CopyJob } from './copy.ts';
 import type { Environment } from './environment.ts';
-import { inBatches, inLanes } from './lanes.ts';
 import { placeOf } from './layout.ts';
 import { type ManifestEntry, pathProblem } from './manifest.ts';
 import { type Pin, Pins } from './pins.ts';
+import { Pipeline } from './pipeline.ts';
 import type { ProvenFile, ReusableSnapshot } from './proofs.ts';
 
 /** Rounds that a plan from outside may take until the files agree with each other. */
@@ -38,6 +38,8 @@ export interface CaptureRequest {
   readonly control: RunControl;
   /** How many files, and how many bytes the capture and the proof will read. */
   readonly onPlanned?: (files: number, bytes: number) => void;
+  /** The last byte of the source is read, or pinned: the host may go on as it likes. Proving goes on. */
+  readonly onCaptured?: () => Promise<void>;
 }
 
 export interface Capture {
@@ -59,12 +61,16 @@ export async function capture(env: Environment, request: CaptureRequest): Promis
   const pinFolder = join(request.into, '.pins');
   await env.fs.makeFolder(pinFolder);
   const pins = new Pins(env.fs, request.dir, pinFolder);
+  const capturing = new Capturing(env, request, pins);
   try {
-    return await new Capturing(env, request, pins).run();
+    return await capturing.run();
   } finally {
+    await capturing.settled();
     await pins.drop();
   }
 }
+
+type Linked = SizedPath & { readonly pin: Pin };
 
 class Capturing {
   readonly #env: Environment;
@@ -73,6 +79,7 @@ class Capturing {
   readonly #entries: ManifestEntry[] = [];
   readonly #known = new Map<string, FileCheck>();
   readonly #folders = new Set<string>();
+  #pipeline: Pipeline;
   #copiedBytes = 0;
   #linkedBytes = 0;
   #reusedBytes = 0;
@@ -81,11 +88,25 @@ class Capturing {
     this.#env = env;
     this.#request = request;
     this.#pins = pins;
+    this.#pipeline = this.#newPipeline();
+  }
+
+  #newPipeline(): Pipeline {
+    const { into: root, engine, level, control } = this.#request;
+    return new Pipeline(this.#env, { root, engine, level, live: false, control });
+  }
+
+  /** Resolves when no thread writes into the folder any more. */
+  settled(): Promise<void> {
+    return this.#pipeline.settled();
   }
 
   async run(): Promise<Capture> {
     const { checkpoint, immutables } = await this.#captureChanging();
-    await this.#captureImmutable(immutables);
+    const linked = await this.#captureImmutable(immutables);
+    await this.#request.onCaptured?.();
+    for (const [path, check] of await this.#pipeline.result()) this.#known.set(path, check);
+    for (const { path, pin } of linked) this.#addImmutable(path, pin, this.#known.get(path)!);
     for (const folder of [...this.#folders].reverse()) await this.#env.fs.syncFolder(this.#target(folder));
     await this.#env.fs.syncFolder(this.#request.into);
     return {
@@ -165,14 +186,15 @@ class Capturing {
       const sums = { crc32: crc32(bytes), crc32c: crc32c(bytes) };
       this.#add({ path, size: bytes.byteLength, ...sums, kind: 'bytes' });
     }
-    const jobs = images.map((item): CopyJob & { item: ImageItem } => ({
+    const jobs = images.map((item): CopyJob & { path: string; item: ImageItem } => ({
       item,
+      path: item.path,
       source: { path: placeOf(this.#request.dir, item.path), ...(item.source && { fd: item.source.fd }) },
       target: this.#target(item.path),
       image: { sizeBytes: item.sizeBytes, extents: item.extents, patches: item.patches },
     }));
     const short: string[] = [];
-    await this.#copy(
+    await this.#pipeline.copy(
       jobs,
       ({ item }) => imageBytes(item),
       ({ item }, result) => {
@@ -185,6 +207,8 @@ class Capturing {
   }
 
   async #discardImages(plan: CapturePlan): Promise<void> {
+    await this.#pipeline.settled();
+    this.#pipeline = this.#newPipeline();
     for (const { kind, path } of plan.items) {
       if (kind !== 'immutable') await removeIfPresent(this.#env.fs, this.#target(path));
     }
@@ -192,9 +216,10 @@ class Capturing {
     this.#copiedBytes = 0;
   }
 
-  async #captureImmutable(items: readonly ImmutableItem[]): Promise<void> {
+  /** Resolves to the files that are linked and whose checksums nobody knows yet; they are being read. */
+  async #captureImmutable(items: readonly ImmutableItem[]): Promise<readonly Linked[]> {
     const toCopy: (CopyJob & { path: string; pin: Pin })[] = [];
-    const linked: (SizedPath & { pin: Pin })[] = [];
+    const linked: Linked[] = [];
     for (const { path } of items) {
       this.#request.control.checkCancelled();
       const pin = this.#pins.of(path);
@@ -211,20 +236,20 @@ class Capturing {
       const source = pin.link === undefined ? { path, fd: pin.file!.fd } : { path: pin.link };
       toCopy.push({ path, pin, source, target: this.#target(path) });
     }
-    await this.#readLinked(linked);
-    await this.#copy(
+    this.#pipeline.finish(linked); // the engine may have left the syncing of its tables to the kernel
+    await this.#pipeline.copy(
       toCopy,
       ({ pin }) => pin.stat.sizeBytes,
       ({ path, pin }, result) => {
-        this.#add({
-          path,
-          ...sumsOf(result),
-          kind: 'immutable',
-          source: sourceOf(pin),
-        });
+        this.#addImmutable(path, pin, result);
         this.#copiedBytes += result.sizeBytes;
       },
     );
+    return linked;
+  }
+
+  #addImmutable(path: string, pin: Pin, sums: Parameters<typeof sumsOf>[0]): void {
+    this.#add({ path, ...sumsOf(sums), kind: 'immutable', source: sourceOf(pin) });
   }
 
   /** Takes the file from the previous snapshot when it is a proven copy of this very source file. */
@@ -246,25 +271,6 @@ class Capturing {
     return true;
   }
 
-  /** Linked files whose checksum nobody knows yet: one read serves the manifest and the proof. */
-  async #readLinked(files: readonly (SizedPath & { pin: Pin })[]): Promise<void> {
-    const { engine, into: root, level, control } = this.#request;
-    // The engine may have left the syncing of its tables to the kernel.
-    for (const { path } of files)
-      await withFile(this.#env.fs, this.#target(path), 'read', (file) => file.sync());
-    const checks = await checkInBatches(this.#env, { root, engine, level, live: false, control }, files);
-    for (const { path, pin } of files) {
-      const check = checks.get(path)!;
-      this.#known.set(path, check);
-      this.#add({
-        path,
-        ...sumsOf(check),
-        kind: 'immutable',
-        source: sourceOf(pin),
-      });
-    }
-  }
-
   #addProven(path: string, pin: Pin, proven: ProvenFile): void {
     const { size, provenAtMs } = proven;
     const carried = proven.check(this.#request.level);
@@ -276,21 +282,6 @@ class Capturing {
       kind: 'immutable',
       source: sourceOf(pin),
       ...(carried && { proven_at_ms: provenAtMs }),
-    });
-  }
-
-  async #copy<J extends CopyJob>(
-    jobs: readonly J[],
-    bytesOf: (job: J) => number,
-    done: (job: J, result: CopyResult) => void,
-  ): Promise<void> {
-    const { pool } = this.#env;
-    await inLanes(inBatches(jobs, bytesOf), pool.concurrency, async (batch) => {
-      const bare = batch.map(
-        ({ source, target, image }): CopyJob => ({ source, target, ...(image && { image }) }),
-      );
-      const results = await pool.run('copyFiles', bare, this.#request.control);
-      for (const [i, result] of results.entries()) done(batch[i]!, result);
     });
   }
 

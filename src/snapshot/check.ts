@@ -22,15 +22,24 @@ export interface SizedPath {
 /** Reads files in worker threads, each once, and tells what the engine finds in them. */
 export async function checkInBatches(
   env: Environment,
-  { root, engine, level, live, control }: CheckRequest,
+  request: CheckRequest,
   files: readonly SizedPath[],
 ): Promise<Map<string, FileCheck>> {
   const checks = new Map<string, FileCheck>();
   const batches = inBatches(files, ({ sizeBytes }) => sizeBytes);
   await inLanes(batches, env.pool.concurrency, async (batch) => {
-    const requests = batch.map(({ path }) => ({ path, level, live }));
-    const results = await env.pool.run('checkFiles', { root, engine: engine.name, files: requests }, control);
+    const results = await checkBatch(env, request, batch);
     for (const [i, check] of results.entries()) checks.set(batch[i]!.path, check);
   });
   return checks;
+}
+
+/** One trip to a worker thread; results in the order of the files. */
+export function checkBatch(
+  env: Environment,
+  { root, engine, level, live, control }: CheckRequest,
+  batch: readonly SizedPath[],
+): Promise<FileCheck[]> {
+  const files = batch.map(({ path }) => ({ path, level, live }));
+  return env.pool.run('checkFiles', { root, engine: engine.name, files }, control);
 }

@@ -1,49 +1,67 @@
 import { join } from 'node:path';
+import type { Engine, FileCheck } from '../engine/engine.ts';
+import type { Level } from '../engine/report.ts';
 import { makeFolders } from '../env/io.ts';
 import { foldersOf } from '../env/tree.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import type { CopyJob } from './copy.ts';
 import type { Environment } from './environment.ts';
-import { inBatches, inLanes } from './lanes.ts';
 import { placeOf } from './layout.ts';
 import type { ManifestEntry } from './manifest.ts';
+import { Pipeline } from './pipeline.ts';
+
+export interface CloneRequest {
+  readonly from: string;
+  /** The new folder. */
+  readonly into: string;
+  readonly entries: readonly ManifestEntry[];
+  readonly engine: Engine;
+  readonly level: Level;
+  /** Whether the copy has to last: brought to disk and read back. A disposable one has not. */
+  readonly isLasting: boolean;
+  readonly control: RunControl;
+}
 
 /**
- * Copies the files of a snapshot into a new folder, durably, and holds what was read against the manifest on the way.
- * Never links: the engine that opens the copy may write into its files. Rejects with `RESTORE_INTEGRITY_MISMATCH` at the
- * first file that differs.
+ * Copies the files of a snapshot into a new folder and holds what was read against the manifest on the way. Never links:
+ * the engine that opens the copy may write into its files. Resolves to what reading the copy back showed, by path. Rejects
+ * with `RESTORE_INTEGRITY_MISMATCH` at the first file that differs; no thread is at work in the folder then.
  */
 export async function cloneSnapshot(
   env: Environment,
-  from: string,
-  into: string,
-  entries: readonly ManifestEntry[],
-  control: RunControl,
-): Promise<void> {
-  const { fs, pool } = env;
+  { from, into, entries, engine, level, isLasting, control }: CloneRequest,
+): Promise<ReadonlyMap<string, FileCheck>> {
+  const { fs } = env;
   await makeFolders(fs, into);
   const folders = foldersOf(entries.map(({ path }) => path));
   for (const folder of folders) await fs.makeFolder(placeOf(into, folder));
-  await inLanes(
-    inBatches(entries, ({ size }) => size),
-    pool.concurrency,
-    async (batch) => {
-      const jobs = batch.map(
-        ({ path }): CopyJob => ({ source: { path: placeOf(from, path) }, target: placeOf(into, path) }),
-      );
-      const results = await pool.run('copyFiles', jobs, control);
-      for (const [i, { sizeBytes, crc32, crc32c }] of results.entries()) {
-        const { path, ...entry } = batch[i]!;
-        if (sizeBytes === entry.size && crc32 === entry.crc32 && crc32c === (entry.crc32c ?? crc32c))
-          continue;
-        const place = join(from, path);
-        throw new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${place} is not what its manifest says`, {
-          path: place,
-        });
-      }
-    },
-  );
-  for (const folder of folders.reverse()) await fs.syncFolder(placeOf(into, folder));
-  await fs.syncFolder(into);
+  const pipeline = new Pipeline(env, { root: into, engine, level, live: false, control });
+  try {
+    const jobs = entries.map((entry): CopyJob & { path: string; entry: ManifestEntry } => ({
+      entry,
+      path: entry.path,
+      source: { path: placeOf(from, entry.path) },
+      target: placeOf(into, entry.path),
+    }));
+    const compare = (
+      { entry, path }: (typeof jobs)[number],
+      copied: { sizeBytes: number; crc32: number; crc32c: number },
+    ) => {
+      const { size, crc32, crc32c = copied.crc32c } = entry;
+      if (copied.sizeBytes === size && copied.crc32 === crc32 && copied.crc32c === crc32c) return;
+      const place = join(from, path);
+      throw new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${place} is not what its manifest says`, {
+        path: place,
+      });
+    };
+    await pipeline.copy(jobs, ({ entry }) => entry.size, compare, { isFinished: isLasting });
+    const checks = await pipeline.result();
+    if (!isLasting) return checks;
+    for (const folder of folders.reverse()) await fs.syncFolder(placeOf(into, folder));
+    await fs.syncFolder(into);
+    return checks;
+  } finally {
+    await pipeline.settled();
+  }
 }

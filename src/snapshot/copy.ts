@@ -31,7 +31,7 @@ export interface CopyResult {
   readonly short: boolean;
 }
 
-/** Copies one file after another: each byte is read once, checksummed on the way and brought to disk. */
+/** Copies one file after another: each byte is read once and checksummed on the way. Bringing them to disk comes after. */
 export async function copyFiles(
   fs: FileSystem,
   jobs: readonly CopyJob[],
@@ -116,7 +116,6 @@ class ImageWriter {
   async finish(sizeBytes: number): Promise<{ crc32: number; crc32c: number }> {
     this.#skipTo(sizeBytes);
     await this.#file.truncate(sizeBytes);
-    await this.#file.sync();
     return { crc32: this.#crc32, crc32c: this.#crc32c };
   }
 

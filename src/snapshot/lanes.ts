@@ -26,6 +26,28 @@ export async function inLanes<T, R>(
   return results;
 }
 
+/** So many places at once; who finds none waits for his turn. */
+export class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+}
+
 const BATCH_BYTES = 16 * 1024 * 1024;
 const BATCH_ITEMS = 64;
 

@@ -82,9 +82,18 @@ export async function stage(
   control: RunControl,
 ): Promise<Report> {
   await checkSpace(env, source, dirname(folder));
-  await cloneSnapshot(env, source.location, folder, source.manifest.entries, control);
-  const { manifest, engine } = source;
-  const { report } = await prove(env, folder, { manifest, engine, level, control });
+  const { manifest, engine, location } = source;
+  const { entries } = manifest;
+  const known = await cloneSnapshot(env, {
+    from: location,
+    into: folder,
+    entries,
+    engine,
+    level,
+    isLasting: true,
+    control,
+  });
+  const { report } = await prove(env, folder, { manifest, engine, level, control, known });
   if (!report.ok) {
     const errors = report.findings.filter(({ severity }) => severity === 'error');
     throw mismatch(source.location, describeFindings(errors), undefined, {

@@ -71,8 +71,8 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
       previous: request.reuse ? previous?.files : undefined,
       control,
       onPlanned: request.onPlanned,
+      onCaptured: request.onCaptured,
     });
-    await request.onCaptured();
     request.onPhase('seal');
     const manifest = describe(env, request, captured, previous);
     await seal(fs, partial, manifest);
@@ -153,7 +153,17 @@ async function runProbe(env: Environment, request: TakeRequest, partial: string)
   const manifest = await readManifest(env.fs, partial);
   const clone = partialFolder(request.parent, `probe-${request.id}`);
   try {
-    await cloneSnapshot(env, partial, clone, manifest!.entries, request.control);
+    const { engine, level, control } = request;
+    const { entries } = manifest!;
+    await cloneSnapshot(env, {
+      from: partial,
+      into: clone,
+      entries,
+      engine,
+      level,
+      isLasting: false,
+      control,
+    });
     await request.probe(clone);
   } catch (cause) {
     if (request.control.isCancelled) request.control.checkCancelled();

@@ -31,12 +31,20 @@ async function checkFiles(fs: FileSystem, args: CheckFilesArgs, run: TaskRun): P
   return checks;
 }
 
+async function syncFiles(fs: FileSystem, paths: readonly string[], run: TaskRun): Promise<void> {
+  for (const path of paths) {
+    run.checkCancelled();
+    await withFile(fs, path, 'read', (file) => file.sync());
+  }
+}
+
 const checkOne = (engine: Engine, file: OpenFile, request: FileCheckRequest, run: TaskRun) =>
   request.level === 'files' ? checkPlainFile(file, run) : engine.checkFile(file, request, run);
 
 /** What runs in worker threads: all work that grows with the bytes. */
 export const TASKS = {
   copyFiles: (fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun) => copyFiles(fs, jobs, run),
+  syncFiles,
   checkFiles,
 };
 

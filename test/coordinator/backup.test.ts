@@ -16,6 +16,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { FileSystem } from '../../src/env/file-system.ts';
+import { blockingFileSystem } from '../../src/env/node-file-system.ts';
+import { inlinePool } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import {
   BackupCoordinator,
@@ -25,6 +28,7 @@ import {
   type StillpointError,
   verifySnapshot,
 } from '../../src/index.ts';
+import { TASKS } from '../../src/snapshot/tasks.ts';
 import { PLAIN_FILES, plainDirectory, readTree, statsOf } from '../support/folders.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -442,17 +446,29 @@ describe('a probe', () => {
   });
 });
 
-test('a copy that rots between capture and proof is found and not published (invariant 1)', async () => {
+test('a disk that stores something else than it was given is found out (invariant 1)', async () => {
   const dir = await plainDirectory();
-  const backup = filesOf(dir);
-  backup.on('state', (id, { phase, status }) => {
-    if (phase !== 'prove' || status !== 'running') return;
-    const file = join(backupFolder(dir), `.partial-${id}`, 'deep/er/b.bin');
-    const bytes = readFileSync(file);
-    bytes[1234]! ^= 1;
-    writeFileSync(file, bytes);
-  });
-  const failure = (await backup.backup().catch((error) => error)) as StillpointError;
+  const env = new Lifecycle({ dataDir: dir }).environment;
+  const lying: FileSystem = {
+    ...blockingFileSystem,
+    async open(path, how) {
+      const file = await blockingFileSystem.open(path, how);
+      if (how !== 'create' || !path.endsWith('b.bin')) return file;
+      return {
+        ...file,
+        write(source, position) {
+          const bytes = Buffer.from(source);
+          bytes[1234]! ^= 1;
+          return file.write(bytes, position);
+        },
+      };
+    },
+  };
+  const environment = { ...env, pool: inlinePool(TASKS, lying) };
+  const lifecycle = new Lifecycle({ dataDir: dir, environment });
+  const failure = (await filesOf(dir, { lifecycle })
+    .backup()
+    .catch((error) => error)) as StillpointError;
   expect(failure).toMatchObject({ code: 'COPY_DAMAGED', path: 'deep/er/b.bin' });
   expect(failure.data).toMatchObject({ verdict: 'copy-damaged', findings: [{ code: 'FILE_CRC' }] });
   expect(leftOvers(dir)).toEqual([]);
