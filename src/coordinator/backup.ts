@@ -16,7 +16,15 @@ import { TOOL } from '../snapshot/tool.ts';
 import { callHook, checkHold } from './hooks.ts';
 import { type Admission, Lifecycle } from './lifecycle.ts';
 import type { OperationState } from './operation-state.ts';
-import { checkOptions, oneOf, optional, optionalFunction, positiveInteger } from './options.ts';
+import {
+  checkOptions,
+  noOthers,
+  oneOf,
+  optional,
+  optionalFunction,
+  positiveInteger,
+  sameFolder,
+} from './options.ts';
 import type { RunKind } from './records.ts';
 import { Run } from './run.ts';
 import { findRecord, Runs } from './runs.ts';
@@ -98,6 +106,8 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
       checkpointTimeoutMs: optional(positiveInteger),
     });
     if (typeof options.engine === 'string') oneOf('engine', options.engine, ['auto', ...ENGINE_NAMES]);
+    noOthers('BackupCoordinator', options, OPTIONS);
+    sameFolder('BackupCoordinator', options.dataDir, options.lifecycle);
     if (options.defaults !== undefined) checkStart(options.defaults);
     this.#options = options;
     this.lifecycle = options.lifecycle ?? new Lifecycle({ dataDir: options.dataDir });
@@ -278,7 +288,11 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
 const KINDS: readonly RunKind[] = ['backup', 'archive', 'export'];
 const NEVER = new AbortController().signal;
 
+const OPTIONS = ['dataDir', 'engine', 'checkpoint', 'checkpointTimeoutMs', 'lifecycle', 'defaults'];
+const START_OPTIONS = ['mode', 'level', 'reuse', 'keep', 'kind', 'probe', 'signal'];
+
 function checkStart(options: StartBackupOptions): void {
+  noOthers('startBackup', options, START_OPTIONS);
   if (options.mode !== undefined) oneOf('mode', options.mode, MODES);
   if (options.level !== undefined) oneOf('level', options.level, LEVELS);
   if (options.kind !== undefined) oneOf('kind', options.kind, ['backup', 'archive', 'export']);

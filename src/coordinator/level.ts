@@ -6,6 +6,7 @@ export interface LevelDatabase {
   /** The folder that it was opened on. */
   readonly location: string;
   readonly status: string;
+  open(): Promise<void>;
 }
 
 export interface SnapshotLevelOptions extends Omit<StartBackupOptions, 'kind'> {
@@ -32,6 +33,7 @@ export async function snapshotLevel(
   if (typeof database?.location !== 'string' || database.location === '') {
     throw new TypeError('snapshotLevel: database must be an open ClassicLevel (it has no location)');
   }
+  if (database.status === 'opening') await database.open(); // it opens itself when it is made
   if (database.status !== 'open') {
     throw new TypeError(`snapshotLevel: database must be open; its status is ${database.status}`);
   }

@@ -58,6 +58,11 @@ export class Lifecycle {
     this.environment = options.environment ?? systemEnvironment;
   }
 
+  /** As it was given. */
+  get dataDir(): string {
+    return this.#dataDir;
+  }
+
   get mode(): LifecycleMode {
     return this.#mode;
   }
@@ -119,11 +124,16 @@ export class Lifecycle {
 
   /**
    * Brings to an end what a crash cut off: rolls an interrupted restore forward or back, records cut-off runs, removes
-   * partial folders. `CONFLICT` when another process is in the middle of a restore.
+   * partial folders. `CONFLICT` when another process is in the middle of a restore. Where there is no data directory yet, there
+   * is nothing to recover.
    */
   async recover(): Promise<Recovery> {
-    const layout = await this.layout();
-    if ((await this.environment.fs.inspect(layout.lifecycle)) === undefined) return NOTHING;
+    const layout = await this.layout().catch((error) => {
+      if (error instanceof StillpointError && error.code === 'NOT_FOUND') return undefined;
+      throw error;
+    });
+    if (layout === undefined || (await this.environment.fs.inspect(layout.lifecycle)) === undefined)
+      return NOTHING;
     let lock: HeldLock;
     try {
       lock = await this.#lock(layout);

@@ -198,6 +198,9 @@ async function locked<T>(
 
 /** Without a data directory a snapshot is a path; `…/backup/latest`, the marker itself, stands for what it names. */
 async function locate(env: Environment, snapshot: string, dataDir: string | undefined): Promise<string> {
+  if (typeof snapshot !== 'string' || snapshot === '') {
+    throw new TypeError('a snapshot is named by `latest`, its name, its id or its path');
+  }
   const path = resolve(snapshot);
   const owner = basename(path) === LATEST && snapshot !== LATEST ? dataDirOf(path) : undefined;
   if (owner !== undefined) return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, owner)), LATEST);

@@ -1,3 +1,5 @@
+import { resolve } from 'node:path';
+
 /** Checks of what a caller hands in: a mistake is a `TypeError` that names the argument. */
 
 type Check = (name: string, value: unknown) => void;
@@ -10,6 +12,23 @@ export function checkOptions(what: string, options: unknown, checks: Readonly<Re
     throw new TypeError(`${what}: dataDir must be the path of a folder`);
   }
   for (const [name, check] of Object.entries(checks)) check(`${what}: ${name}`, record[name]);
+}
+
+/** A misspelt option would silently do nothing. */
+export function noOthers(what: string, options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (!known.includes(name)) throw new TypeError(`${what}: there is no option ${JSON.stringify(name)}`);
+  }
+}
+
+/** Both name a folder; if they name two, neither can be meant. */
+export function sameFolder(
+  what: string,
+  dataDir: string,
+  lifecycle: { readonly dataDir: string } | undefined,
+): void {
+  if (lifecycle === undefined || resolve(lifecycle.dataDir) === resolve(dataDir)) return;
+  throw new TypeError(`${what}: dataDir is ${dataDir}, and the lifecycle is that of ${lifecycle.dataDir}`);
 }
 
 export const optional =

@@ -21,7 +21,15 @@ import { Swap } from '../snapshot/swap.ts';
 import { callHook } from './hooks.ts';
 import { type Admission, Lifecycle } from './lifecycle.ts';
 import type { OperationState } from './operation-state.ts';
-import { checkOptions, oneOf, optional, optionalFunction, positiveInteger } from './options.ts';
+import {
+  checkOptions,
+  noOthers,
+  oneOf,
+  optional,
+  optionalFunction,
+  positiveInteger,
+  sameFolder,
+} from './options.ts';
 import type { RunKind, RunRecord } from './records.ts';
 import { Run } from './run.ts';
 import { findRecord, Runs } from './runs.ts';
@@ -83,6 +91,8 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
       hookTimeoutMs: optional(positiveInteger),
     });
     if (typeof options.engine === 'string') oneOf('engine', options.engine, ['auto', ...ENGINE_NAMES]);
+    noOthers('RestoreCoordinator', options, OPTIONS);
+    sameFolder('RestoreCoordinator', options.dataDir, options.lifecycle);
     this.#options = options;
     this.lifecycle = options.lifecycle ?? new Lifecycle({ dataDir: options.dataDir });
   }
@@ -325,3 +335,4 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
 }
 
 const KINDS: readonly RunKind[] = ['restore', 'undo'];
+const OPTIONS = ['dataDir', 'engine', 'close', 'open', 'hookTimeoutMs', 'lifecycle', 'allowedSources'];

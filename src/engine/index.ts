@@ -24,8 +24,20 @@ export function engineByName(name: string): Engine {
   );
 }
 
-/** Which engine wrote a folder, or undefined. `files` is never guessed: it fits everything. */
+/**
+ * Which engine wrote a folder, or undefined. `files` is never guessed: it fits everything. `ENGINE_MISMATCH` for a folder
+ * with the files of two: a snapshot would hold one of them and look like the whole.
+ */
 export async function detectEngine(fs: FileSystem, dir: string): Promise<Engine | undefined> {
-  for (const engine of Object.values(ENGINES)) if (await engine.detect(fs, dir)) return engine;
-  return undefined;
+  const found: Engine[] = [];
+  for (const engine of Object.values(ENGINES)) if (await engine.detect(fs, dir)) found.push(engine);
+  if (found.length < 2) return found[0];
+  throw new StillpointError(
+    'ENGINE_MISMATCH',
+    `${dir} holds files of ${found.map(({ name }) => name).join(' and ')}`,
+    {
+      path: dir,
+      hint: 'Move the files of one of them out, or choose the engine with `--engine`.',
+    },
+  );
 }

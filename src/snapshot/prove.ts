@@ -148,6 +148,13 @@ class Proving {
     const manifest = await this.#step('manifest', () => this.#readManifest());
     const engine = await this.#engine(manifest);
     const live = manifest === undefined && !this.#isDistrusted;
+    if (live && (this.#level === 'files' || engine.name === 'files')) {
+      this.#warn(
+        '',
+        'NOTHING_TO_COMPARE',
+        'without a manifest, reading the files shows that they can be read, and no more',
+      );
+    }
     const files = await this.#step('list', () =>
       manifest === undefined ? this.#listDirectory(engine) : this.#compareTree(manifest.entries),
     );
@@ -204,7 +211,21 @@ class Proving {
   }
 
   async #engine(manifest: ParsedManifest | undefined): Promise<Engine> {
-    if (this.#options.engine !== undefined) return this.#options.engine;
+    const { engine } = this.#options;
+    if (engine !== undefined) {
+      const isOther =
+        manifest === undefined &&
+        engine.name !== 'files' &&
+        !(await engine.detect(this.#env.fs, this.#folder));
+      if (!isOther || this.#isDistrusted) return engine;
+      throw new StillpointError(
+        'ENGINE_MISMATCH',
+        `${this.#folder} is not a data directory of ${engine.name}`,
+        {
+          path: this.#folder,
+        },
+      );
+    }
     if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
     const detected = await detectEngine(this.#env.fs, this.#folder);
     if (detected !== undefined) return detected;

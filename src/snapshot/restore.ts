@@ -1,4 +1,4 @@
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import type { Engine } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Level, Report } from '../engine/report.ts';
@@ -8,7 +8,7 @@ import { StillpointError, systemCode } from '../errors.ts';
 import { cloneSnapshot } from './clone.ts';
 import type { Environment } from './environment.ts';
 import { compareNames, isSnapshotName, type Layout, nextName, partialFolder } from './layout.ts';
-import { snapshotNames } from './list.ts';
+import { dataDirOf, snapshotNames } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
 import { compareTree, lockForReading, prove, REWRITTEN, readManifest } from './prove.ts';
 import { describeFindings } from './take.ts';
@@ -136,6 +136,17 @@ export async function restoreInto(
     throw new StillpointError('TARGET_NOT_EMPTY', `${into} exists and is not an empty folder`, {
       path: into,
     });
+  }
+  const owner = dataDirOf(source.location);
+  if (owner !== undefined && `${target}${sep}`.startsWith(`${owner}${sep}`)) {
+    throw new StillpointError(
+      'INVALID_REQUEST',
+      `${into} lies in the data directory that the snapshot was taken of`,
+      {
+        path: into,
+        hint: 'Name a folder outside of it, or restore with `--in-place`.',
+      },
+    );
   }
   await makeFolders(fs, dirname(target));
   const staged = partialFolder(dirname(target), `${basename(target)}-${env.newId()}`);

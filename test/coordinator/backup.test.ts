@@ -171,6 +171,10 @@ describe('what cannot be captured', () => {
     expect(() => new BackupCoordinator({ dataDir: dir, checkpoint: 7 as never })).toThrow(/checkpoint/);
     await expect(filesOf(dir).backup({ level: 'half' as never })).rejects.toThrow(/level/);
     await expect(filesOf(dir).backup({ keep: 0 })).rejects.toThrow(/keep/);
+    await expect(filesOf(dir).backup({ kep: 3 } as never)).rejects.toThrow(/kep/);
+    const lifecycle = new Lifecycle({ dataDir: `${dir}-other` });
+    expect(() => new BackupCoordinator({ dataDir: dir, lifecycle })).toThrow(/lifecycle is that of/);
+    await expect(verifySnapshot(3 as never)).rejects.toThrow(TypeError);
     await expect(filesOf(dir).backup({ mode: 'link' })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
   });
 });
@@ -473,6 +477,17 @@ test('a disk that stores something else than it was given is found out (invarian
   expect(failure.data).toMatchObject({ verdict: 'copy-damaged', findings: [{ code: 'FILE_CRC' }] });
   expect(leftOvers(dir)).toEqual([]);
   expect((await listSnapshots(dir)).latest).toBeNull();
+});
+
+test('a proof of what it cannot prove says so', async () => {
+  const dir = await plainDirectory();
+  await expect(verifySnapshot(dir, { engine: 'lsm' })).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' });
+  expect((await verifySnapshot(dir, { engine: 'files' })).findings).toMatchObject([
+    { code: 'NOTHING_TO_COMPARE' },
+  ]);
+  expect(await new Lifecycle({ dataDir: join(dir, 'first/start') }).recover()).toMatchObject({
+    restore: null,
+  });
 });
 
 test('what other tools leave in the latest marker is understood, and leads nowhere else', async () => {

@@ -3,6 +3,7 @@ import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import {
   BackupCoordinator,
+  openLsm,
   openWithClassicLevel,
   RestoreCoordinator,
   restoreSnapshot,
@@ -108,6 +109,24 @@ test('a restore into the folder of an open database is refused from another proc
   );
   expect(code.toString()).toBe('CONFLICT');
   expect(await db.get('head')).toBe('99');
+  await db.close();
+});
+
+test('a folder with the files of two engines is refused until one is chosen', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  await (await openLsm(dir)).close();
+  const db = new ClassicLevel(dir);
+  await db.put('a', 'b');
+  await expect(new BackupCoordinator({ dataDir: dir }).backup()).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+  });
+  expect((await snapshotLevel(db)).engine).toBe('leveldb');
+  await db.close();
+});
+
+test('a database that is still opening is waited for', async () => {
+  const db = new ClassicLevel(join(await temporaryFolder(), 'data'));
+  expect((await snapshotLevel(db)).report.verdict).toBe('faithful');
   await db.close();
 });
 

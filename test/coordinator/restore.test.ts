@@ -348,3 +348,10 @@ describe('a crash in the middle of a restore (invariant 7)', () => {
     expect(readTree(dir)).toEqual(present);
   });
 });
+
+test('a new folder inside the data directory is refused: the next restore would move it away', async () => {
+  const { dir, location } = await changedDirectory();
+  const refusal = restoreSnapshot(location, { into: join(dir, 'inner/folder') });
+  await expect(refusal).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+  expect(existsSync(join(dir, 'inner'))).toBe(false);
+});

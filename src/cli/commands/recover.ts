@@ -13,7 +13,9 @@ Run it with the database closed. It ends in exactly the state from before the re
 ${examples('recover ./data', 'recover ./data --json')}`,
     )
     .action(async (dir: string) => {
-      const recovery = await new Lifecycle({ dataDir: dir }).recover();
+      const lifecycle = new Lifecycle({ dataDir: dir });
+      await lifecycle.layout(); // a directory that is not there is a slip of the hand
+      const recovery = await lifecycle.recover();
       cli.output.result(recovery, () => describe(recovery));
     });
 }
