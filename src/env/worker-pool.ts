@@ -87,11 +87,11 @@ const WAITING_THREADS = 2;
  */
 export function threadPool<T extends TaskMap>(entry: URL, threads = availableParallelism()): WorkerPool<T> {
   const fromSource = entry.pathname.endsWith('.ts');
-  let pool: Promise<Piscina<Message, Reply>> | undefined;
-  const start = async () => {
+  let current: Promise<Threads> | undefined;
+  const start = async (): Promise<Threads> => {
     // Loaded for the first task only: much that uses this module never has one.
     const { Piscina } = await import('piscina');
-    return new Piscina<Message, Reply>({
+    const piscina = new Piscina<Message, Reply>({
       filename: entry.href,
       minThreads: 0,
       maxThreads: threads + WAITING_THREADS,
@@ -101,17 +101,46 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
       // A run from source needs the loader that the main thread was started with.
       execArgv: fromSource ? ['--import', 'tsx'] : [],
     });
+    const started: Threads = { piscina };
+    piscina.on('error', (cause) => {
+      if (started.failure !== undefined) return;
+      started.failure = { cause, ended: piscina.destroy() };
+      current = undefined;
+    });
+    return started;
   };
   return {
     concurrency: threads,
     async run(name, args, control) {
       control.checkCancelled();
-      pool ??= start();
-      const reply = await (await pool).run({ name, args, shared: control.shared });
+      current ??= start();
+      const started = await current;
+      const reply = await started.piscina
+        .run({ name, args, shared: control.shared })
+        .catch((error) => failed(started, error, control));
       if ('error' in reply) throw reviveError(reply.error);
       return reply.value as never;
     },
   };
+}
+
+/**
+ * A thread that dies without a task, most likely while it starts, is told by an event, which would end the host if nobody
+ * listened; and those tasks that had waited for it would wait for ever. So all threads of this pool end then, every task is
+ * rejected, and the next one starts a new pool. It happens where memory or threads have run out, and to a run from source that
+ * Ctrl-C interrupts early: the terminal sends the signal to the loader's own child process too.
+ */
+interface Threads {
+  readonly piscina: Piscina<Message, Reply>;
+  failure?: { readonly cause: unknown; readonly ended: Promise<void> };
+}
+
+/** A task came to no end of its own. Rejects once no thread can be at work on it any more. */
+async function failed({ failure }: Threads, error: unknown, control: RunControl): Promise<never> {
+  await failure?.ended;
+  control.checkCancelled();
+  const cause = failure?.cause ?? error;
+  throw new StillpointError('INTERNAL', 'a worker thread has failed', { cause });
 }
 
 /** Runs tasks where they are called: for tests with a file system of their own, and for very small work. */

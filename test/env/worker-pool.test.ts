@@ -1,0 +1,50 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { expect, it } from 'vitest';
+import { RunControl, type TaskMap, threadPool } from '../../src/env/worker-pool.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+/** A worker that cannot start before a file called `ready` stands beside it; its tasks answer with their arguments. */
+const ENTRY = `
+import { existsSync } from 'node:fs';
+if (!existsSync(new URL('ready', import.meta.url))) throw new RangeError('not ready');
+export default async ({ args }) => {
+  if (args === 'die') process.exit(7);
+  return { value: args };
+};`;
+
+async function poolThatCannotStart() {
+  const dir = await temporaryFolder();
+  await writeFile(join(dir, 'entry.mjs'), ENTRY);
+  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 2);
+  return { pool, mend: () => writeFile(join(dir, 'ready'), '') };
+}
+
+it('rejects every task when a thread cannot start, and starts anew with the next', async () => {
+  const { pool, mend } = await poolThatCannotStart();
+  const tasks = [1, 2, 3, 4, 5, 6].map((n) => pool.run('echo', n, new RunControl()));
+  for (const result of await Promise.allSettled(tasks)) {
+    expect(result).toMatchObject({
+      status: 'rejected',
+      reason: { code: 'INTERNAL', cause: { message: 'not ready' } },
+    });
+  }
+  await mend();
+  expect(await pool.run('echo', 7, new RunControl())).toBe(7);
+});
+
+it('tells of the cancelling and not of the thread when the run was cancelled meanwhile', async () => {
+  const { pool } = await poolThatCannotStart();
+  const control = new RunControl();
+  const task = pool.run('echo', 1, control);
+  control.cancel();
+  await expect(task).rejects.toMatchObject({ code: 'CANCELLED' });
+});
+
+it('rejects the task whose thread dies, and goes on', async () => {
+  const { pool, mend } = await poolThatCannotStart();
+  await mend();
+  await expect(pool.run('echo', 'die', new RunControl())).rejects.toMatchObject({ code: 'INTERNAL' });
+  expect(await pool.run('echo', 8, new RunControl())).toBe(8);
+});
