@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Backend, type KeyRange, leveldbBackend } from '../../src/server/index.ts';
@@ -50,6 +50,47 @@ describe.each(Object.entries(BACKENDS))('the backend %s', (name, make) => {
     await database.close();
     writeFileSync(join(dir, name === 'lsm' ? 'lsm.wal' : 'CURRENT'), 'damaged');
     await expect(make().open(dir)).rejects.toMatchObject({ code: 'DATABASE_DAMAGED' });
+  });
+
+  test('makes no database among files that are not its own, and leaves nothing there', async () => {
+    const other = name === 'lsm' ? 'leveldb' : 'lsm';
+    const foreign = await temporaryFolder();
+    await (await BACKENDS[other]!().open(foreign)).close();
+    const letters = await temporaryFolder();
+    for (const file of ['d', 'c', 'b', 'a']) writeFileSync(join(letters, file), 'a letter');
+    mkdirSync(join(letters, '.lifecycle'));
+    const before = [foreign, letters].map((dir) => readdirSync(dir));
+    await expect(make().open(foreign)).rejects.toMatchObject({
+      code: 'ENGINE_MISMATCH',
+      message: `${foreign} holds a database of ${other}, not of ${name}`,
+      hint: expect.stringContaining(`--engine ${other}`),
+    });
+    await expect(make().open(letters)).rejects.toMatchObject({
+      code: 'ENGINE_MISMATCH',
+      message: `${letters} holds no database of ${name} but other files: a, b, c and 1 more`,
+    });
+    expect([foreign, letters].map((dir) => readdirSync(dir))).toEqual(before);
+  });
+
+  test('makes one beside the lifecycle folder and what a start that was cut off has left', async () => {
+    const dir = await temporaryFolder();
+    mkdirSync(join(dir, '.lifecycle'));
+    const own =
+      name === 'lsm'
+        ? ['lsm.alopex.lock', '.lsm.wal.tmp']
+        : ['LOCK', 'LOG', 'MANIFEST-000001', '000001.dbtmp'];
+    for (const file of own) writeFileSync(join(dir, file), '');
+    const database = await make().open(dir);
+    await database.write([{ type: 'put', key: b('a'), value: b('1') }]);
+    await database.close();
+    writeFileSync(join(dir, 'note.txt'), 'beside a database');
+    await (await make().open(dir)).close();
+    rmSync(join(dir, name === 'lsm' ? 'lsm.wal' : 'CURRENT'));
+    rmSync(join(dir, 'note.txt'));
+    if (name === 'lsm') writeFileSync(join(dir, 'checkpoint.meta'), '');
+    const left = readdirSync(dir);
+    await expect(make().open(dir)).rejects.toMatchObject({ code: 'DATABASE_DAMAGED' });
+    expect(readdirSync(dir)).toEqual(left);
   });
 
   test('is snapshotted, restored and served again', async () => {

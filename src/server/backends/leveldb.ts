@@ -1,4 +1,9 @@
+import { join } from 'node:path';
+import { refuseOccupiedFolder } from '../../engine/occupied-folder.ts';
+import { listIfPresent } from '../../env/io.ts';
+import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
+import { CURRENT, LOCK, parseFileName } from '../../format/leveldb/file-name.ts';
 import type { Backend, Database } from '../database.ts';
 
 /**
@@ -10,6 +15,7 @@ export function leveldbBackend(): Backend {
   return {
     engine: 'leveldb',
     async open(dir): Promise<Database> {
+      await refuseForeignFolder(dir);
       const { ClassicLevel } = await load();
       const db = new ClassicLevel<Buffer, Buffer>(dir, { keyEncoding: 'buffer', valueEncoding: 'buffer' });
       try {
@@ -38,6 +44,27 @@ export function leveldbBackend(): Backend {
       };
     },
   };
+}
+
+/** What a LevelDB leaves that was cut off before it named its first MANIFEST in `CURRENT`, and its lock and text logs. */
+const isUnnamed = (name: string): boolean =>
+  /^(LOG|LOG\.old|\d+\.dbtmp|MANIFEST-000001)$/.test(name) || name === LOCK;
+
+/**
+ * Without `CURRENT` LevelDB makes a new database, whatever else is in the folder, and removes the tables and logs that
+ * the new one does not know: `ENGINE_MISMATCH` for foreign files, `DATABASE_DAMAGED` for its own.
+ */
+async function refuseForeignFolder(dir: string): Promise<void> {
+  const fs = nodeFileSystem;
+  if ((await fs.inspect(join(dir, CURRENT))) !== undefined) return;
+  const isOwn = (name: string) => isUnnamed(name) || parseFileName(name) !== undefined;
+  await refuseOccupiedFolder(fs, dir, 'leveldb', isOwn);
+  for (const { name } of await listIfPresent(fs, dir)) {
+    if (isUnnamed(name) || parseFileName(name) === undefined) continue;
+    throw new StillpointError('DATABASE_DAMAGED', `${join(dir, CURRENT)} is missing beside ${name}`, {
+      path: join(dir, CURRENT),
+    });
+  }
 }
 
 async function load() {

@@ -10,7 +10,7 @@ import { Flusher } from './flusher.ts';
 import { type LsmHold, takeHold } from './hold.ts';
 import { type LsmOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { type IterateOptions, RangeIterator, resolveRange } from './range-iterator.ts';
-import { noDatabase, openStore, replayLog } from './recovery.ts';
+import { noDatabase, openStore, refuseForeignFolder, replayLog } from './recovery.ts';
 import { Signal } from './signal.ts';
 import type { Store } from './store.ts';
 
@@ -282,8 +282,9 @@ export class LsmDatabase {
  *
  * Commits that were acknowledged are there, whatever ended the last process; the torn end of a write that was not acknowledged
  * is cut off. Rejects with `CONFLICT` when somebody has the folder open, `NOT_FOUND` when there is no database and
- * `createIfMissing` is false, `DATABASE_DAMAGED` naming the file when any part does not hold, `UNSUPPORTED_FILE` for links in place
- * of files; nothing was changed then.
+ * `createIfMissing` is false, `ENGINE_MISMATCH` when a new one would stand among files that are not its own,
+ * `DATABASE_DAMAGED` naming the file when any part does not hold, `UNSUPPORTED_FILE` for links in place of files; nothing was
+ * changed then.
  *
  * @param dir The data directory; made, with its parents, when absent.
  */
@@ -301,6 +302,7 @@ async function acquireLock(dir: string, options: ResolvedOptions): Promise<HeldL
   const { fs, locks, createIfMissing } = options;
   if (!createIfMissing && (await fs.inspect(dir)) === undefined) throw noDatabase(dir);
   await makeFolders(fs, dir);
+  if (createIfMissing) await refuseForeignFolder(dir, options);
   const path = join(dir, LOCK);
   let lock: HeldLock | undefined;
   try {

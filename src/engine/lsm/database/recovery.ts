@@ -4,9 +4,10 @@ import { listIfPresent, makeFolders, removeIfPresent } from '../../../env/io.ts'
 import { StillpointError } from '../../../errors.ts';
 import { decodeCheckpoint } from '../../../format/lsm/checkpoint.ts';
 import { type ReplayResult, type WalEntry, WalReplay } from '../../../format/lsm/wal-replay.ts';
+import { refuseOccupiedFolder } from '../../occupied-folder.ts';
 import { refuseUnfinishedRestore } from '../../unfinished-restore.ts';
 import { inspectRegular, listTables, readCheckpointFile } from '../directory.ts';
-import { CHECKPOINT, LOG, TABLES, tablePath } from '../names.ts';
+import { CHECKPOINT, LOCK, LOG, TABLES, tablePath } from '../names.ts';
 import type { Flusher } from './flusher.ts';
 import type { ResolvedOptions } from './options.ts';
 import { damagedLog, RingLog, TEMPORARY_LOG } from './ring-log.ts';
@@ -59,6 +60,17 @@ export async function openStore(dir: string, options: ResolvedOptions): Promise<
   // One that does not hold counts as none, as in the engine: then all of the log is replayed.
   const lsn = checkpoint && decodeCheckpoint(checkpoint.bytes).checkpoint?.lsn;
   return new Store(dir, options, log, tables, { lsn: lsn ?? 0n, bytes: checkpoint?.bytes });
+}
+
+const OWN_NAMES = new Set([LOG, CHECKPOINT, TABLES, LOCK, TEMPORARY_LOG, TEMPORARY_CHECKPOINT]);
+
+/**
+ * `ENGINE_MISMATCH` where a new database would come to stand among files that are not its own. Asked before the lock file
+ * is made, so that nothing is left in such a folder; one that has a log is a database, whatever else is in it.
+ */
+export async function refuseForeignFolder(dir: string, { fs }: ResolvedOptions): Promise<void> {
+  if ((await fs.inspect(join(dir, LOG))) !== undefined) return;
+  await refuseOccupiedFolder(fs, dir, 'lsm', (name) => OWN_NAMES.has(name));
 }
 
 export const noDatabase = (dir: string): StillpointError =>
