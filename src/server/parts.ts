@@ -37,6 +37,7 @@ export async function assemble(options: ResolvedOptions): Promise<Parts> {
   const { dataDir, backend, environment, lifecycle, allowedSources } = options;
   const { fs, clock } = environment;
   if (options.createDataDir && (await fs.inspect(dataDir)) === undefined) await makeFolders(fs, dataDir);
+  await lifecycle.layout(); // not there, or no folder: told before anything is opened
   const recovery = new RecoveryWatch(clock);
   let isFirst = true;
   const gate = new DatabaseGate(
