@@ -12,6 +12,7 @@ import { answerBrokenRequest, CORRELATION_HEADER, describeError, errorReply } fr
 import { routeUrl } from './kv/keys.ts';
 import { keyRoutes, valueRoute } from './kv/routes.ts';
 import { splitQuery } from './kv/schemas.ts';
+import { watchMethods } from './methods.ts';
 import type { Parts } from './parts.ts';
 import type { App } from './route-types.ts';
 import { lineWriter } from './sink.ts';
@@ -42,7 +43,9 @@ export async function createApp(parts: Parts): Promise<App> {
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler<FastifyError>(answer);
   admitAndCount(app, parts);
-  app.setNotFoundHandler(() => {
+  const answerWrongMethod = watchMethods(app);
+  app.setNotFoundHandler((request, reply) => {
+    if (answerWrongMethod(request, reply)) return;
     throw new StillpointError('NOT_FOUND', 'there is no such route');
   });
   closeWithApp(app, parts);

@@ -15,8 +15,11 @@ export const AUDITED_ROUTES: Readonly<Record<string, string>> = {
   'POST /api/admin/compaction': 'compaction',
 };
 
-/** `accepted` comes before the work of a run; a second line with the same id tells how that has ended. */
-export type AuditOutcome = 'accepted' | 'completed' | 'failed' | 'cancelled' | 'refused';
+/**
+ * `accepted` comes before the work of a run; a second line with the same id tells how that has ended. `ended`: there was
+ * nothing to cancel any more.
+ */
+export type AuditOutcome = 'accepted' | 'completed' | 'failed' | 'cancelled' | 'refused' | 'ended';
 
 export interface AuditNote {
   readonly action?: string;

@@ -30,6 +30,7 @@ const PREFIXES: Readonly<Record<number, string>> = {
   400: 'bad request',
   401: 'unauthorized',
   404: 'not found',
+  405: 'method not allowed',
   408: 'request timeout',
   409: 'conflict',
   413: 'payload too large',
@@ -54,6 +55,9 @@ export function describeError(error: unknown): DescribedError {
   }
   return { ...described(500, 'INTERNAL', 'unexpected error'), isUnexpected: true };
 }
+
+export const describeWrongMethod = (method: string): DescribedError =>
+  described(405, 'INVALID_REQUEST', `there is no ${method} on this route`);
 
 export function errorReply({ code, message }: DescribedError, correlationId: string): ErrorReply {
   return { error: { code, message, correlation_id: correlationId } };

@@ -34,7 +34,7 @@ export interface RunningServer {
  * ```ts
  * import { startServer } from 'stillpoint/server';
  *
- * const server = await startServer({ dataDir: './data', port: 7070 });
+ * const server = await startServer({ dataDir: './data', port: 4780 });
  * process.once('SIGTERM', () => server.close());
  * ```
  */

@@ -100,6 +100,9 @@ test('cancelling ends the backup, and the next one starts at once', async () => 
   const { handle } = (await server.rpc('POST', '/api/admin/backup')).json;
   await atHold.reached;
   const cancelled = await server.rpc('DELETE', `/api/admin/backup/${handle}`);
+  const cancels = () =>
+    server.audit.filter(({ action }) => action === 'cancel').map(({ outcome }) => outcome);
+  expect(cancels()).toEqual(['completed']);
   expect(cancelled).toMatchObject({
     status: 200,
     json: { handle, state: { status: 'cancelled', code: 'CANCELLED', reason: expect.any(String) } },
@@ -111,6 +114,7 @@ test('cancelling ends the backup, and the next one starts at once', async () => 
   // One that has ended stays what it is.
   const late = await server.rpc('DELETE', `/api/admin/backup/${next.handle}`);
   expect(late).toMatchObject({ status: 200, json: { state: { status: 'completed' } } });
+  expect(cancels()).toEqual(['completed', 'ended']);
 });
 
 test('what is no handle is 400, and one that nobody gave is 404', async () => {
@@ -132,6 +136,29 @@ test('what is no handle is 400, and one that nobody gave is 404', async () => {
       status: 404,
       json: { error: { code: 'NOT_FOUND', message: expect.stringMatching(/^not found: /) } },
     });
+  }
+});
+
+test('a route that has other methods names them; what is no route at all is 404', async () => {
+  const { rpc } = await injected();
+  for (const [method, url, allow] of [
+    ['DELETE', '/api/admin/backup', 'POST'],
+    ['POST', `/api/admin/backup/${UNKNOWN}?x=1`, 'DELETE, GET'],
+    ['PUT', '/api/admin/restore/undo', 'GET, POST'],
+    ['DELETE', '/kv', 'GET'],
+    ['GET', '/api/admin/export', 'POST'],
+  ] as const) {
+    const { status, json, headers } = await rpc(method, url);
+    expect({ url, status, allow: headers.allow }).toEqual({ url, status: 405, allow });
+    expect(json.error).toMatchObject({
+      code: 'INVALID_REQUEST',
+      message: `method not allowed: there is no ${method} on this route`,
+    });
+  }
+  for (const url of ['/api/admin', '/kv_', '/api/admin/backup/a/b/c']) {
+    const { status, json, headers } = await rpc('DELETE', url);
+    expect({ url, status, allow: headers.allow }).toEqual({ url, status: 404, allow: undefined });
+    expect(json.error.code).toBe('NOT_FOUND');
   }
 });
 
@@ -487,7 +514,7 @@ test('each admin action that changes something or is refused is audited', async 
     { action: 'compaction', outcome: 'completed' },
   ]);
   expect(await linesOf(() => rpc('DELETE', `/api/admin/backup/${backup.handle}`))).toEqual([
-    { action: 'cancel', outcome: 'completed', id: backup.handle },
+    { action: 'cancel', outcome: 'ended', id: backup.handle },
   ]);
   const name = backup.location.split('/').at(-1)!;
   expect(await linesOf(() => rpc('DELETE', `/api/admin/backups/${name}`))).toEqual([

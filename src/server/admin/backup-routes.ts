@@ -72,11 +72,14 @@ export function backupRoutes(app: App, parts: Parts): void {
     async (request) => {
       const id = requireHandle('backup', request.params.id);
       parts.audit.note(request, { id });
-      if (!isFinished(await backups.status(id))) {
+      const hadEnded = isFinished(await backups.status(id));
+      if (!hadEnded) {
         backups.cancel(id);
         await backups.finished(id).catch(() => undefined); // its end is in its state
       }
-      return describe(id);
+      const described = await describe(id);
+      if (hadEnded || described.state.status !== 'cancelled') parts.audit.note(request, { outcome: 'ended' });
+      return described;
     },
   );
 
