@@ -1,7 +1,9 @@
 import { once } from 'node:events';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
+import { leveldbBackend } from '../../src/server/index.ts';
 import { startProcess, stillpoint, stillpointProcess } from '../support/command.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -48,7 +50,10 @@ describe('serve', () => {
       stillpoint(['serve', data, '--port', '0', '--json']),
       stillpoint(['restore', 'latest', '--data-dir', data, '--in-place', '--json']),
     ]);
-    expect(second).toMatchObject({ code: 4, json: { error: { code: 'CONFLICT' } } });
+    expect(second).toMatchObject({
+      code: 4,
+      json: { error: { code: 'CONFLICT', hint: expect.stringContaining('has the database open') } },
+    });
     expect(replaced).toMatchObject({ code: 4, json: { error: { code: 'CONFLICT' } } });
     expect(await (await fetch(`${url}/kv/k`, { headers })).text()).toBe('v');
 
@@ -57,6 +62,27 @@ describe('serve', () => {
     expect(stderr).not.toContain('of the test');
     const restored = await stillpoint(['restore', 'latest', '--data-dir', data, '--in-place', '--json']);
     expect(restored).toMatchObject({ code: 0, json: { into: data } });
+  });
+
+  it('opens a LevelDB as what it is, and makes nothing among files of somebody else', async () => {
+    const root = await temporaryFolder();
+    const [data, letters] = [join(root, 'data'), join(root, 'letters')];
+    await (await leveldbBackend().open(data)).close();
+    await mkdir(letters);
+    await writeFile(join(letters, 'letter.txt'), 'no database');
+    const [server, asLsm, among] = await Promise.all([
+      startServing(data),
+      stillpoint(['serve', data, '--engine', 'lsm', '--port', '0', '--json']),
+      stillpoint(['serve', letters, '--port', '0', '--json']),
+    ]);
+    expect(server.document.engine).toBe('leveldb');
+    for (const refused of [asLsm, among]) {
+      expect(refused).toMatchObject({ code: 2, json: { error: { code: 'ENGINE_MISMATCH' } } });
+    }
+    expect(asLsm.json.error.hint).toContain('`--engine leveldb`');
+    expect(await readdir(letters)).toEqual(['letter.txt']);
+    expect(await readdir(data)).not.toContain('lsm.wal');
+    expect((await server.stop('SIGTERM')).code).toBe(0);
   });
 
   it('ends with 130 when interrupted, and refuses to be reached from outside without a key', async () => {

@@ -1,20 +1,25 @@
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { Lifecycle } from '../../coordinator/lifecycle.ts';
+import { detectEngine } from '../../engine/index.ts';
+import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import { leveldbBackend, lsmBackend, type RunningServer, startServer } from '../../server/index.ts';
 import type { Cli } from '../cli.ts';
 import { examples } from '../options.ts';
+import { recoverFirst } from '../recover-first.ts';
 import { visible } from '../text.ts';
 
 const BACKENDS = { lsm: lsmBackend, leveldb: leveldbBackend };
+type BackendName = keyof typeof BACKENDS;
 const DEFAULT_PORT = 4780;
 const INTERRUPTED = 130;
 
 interface Options {
   readonly port: number;
   readonly host: string;
-  readonly engine: keyof typeof BACKENDS;
+  readonly engine: 'auto' | BackendName;
   readonly apiKey?: string;
   readonly allowSource?: readonly string[];
 }
@@ -26,9 +31,12 @@ export function define(command: Command, cli: Cli): void {
       new Option('--host <host>', 'the address to listen on').argParser(nonEmpty).default('127.0.0.1'),
     )
     .addOption(
-      new Option('--engine <engine>', 'what opens the database')
-        .choices(Object.keys(BACKENDS))
-        .default('lsm'),
+      new Option(
+        '--engine <engine>',
+        'what opens the database; auto: the one that wrote it, lsm for a new one',
+      )
+        .choices(['auto', ...Object.keys(BACKENDS)])
+        .default('auto'),
     )
     .addOption(
       new Option('--api-key <key>', 'what clients must show; needed on any address but loopback')
@@ -44,18 +52,19 @@ export function define(command: Command, cli: Cli): void {
     .addHelpText(
       'after',
       `
-The data directory is made if it is missing. One line with the URL is printed once requests are taken; an audit line
-(JSON) for each admin action goes to stderr. SIGTERM and Ctrl-C end it cleanly. A key on the command line can be read by
-every user of the machine: prefer the environment.
+The data directory is made if it is missing, and a new database in an empty one. One line with the URL is printed once requests are taken; an audit line
+(JSON) for each admin action goes to stderr. SIGTERM (exit code 0) and Ctrl-C (130) both close the database before it ends. A
+key on the command line can be read by every user of the machine: prefer the environment.
 ${examples('serve ./data', 'STILLPOINT_API_KEY=… stillpoint serve ./data --host 0.0.0.0', 'serve ./data --port 0 --json')}`,
     )
     .action((dir: string, options: Options) => serve(cli, dir, options));
 }
 
 function serve(cli: Cli, dataDir: string, options: Options): Promise<void> {
-  const { host, engine } = options;
+  const { host } = options;
   return cli.interruptible(async (signal) => {
-    const server = await start(dataDir, options).catch((error) => {
+    const engine = options.engine === 'auto' ? await findEngine(cli, dataDir) : options.engine;
+    const server = await start(dataDir, engine, options).catch((error) => {
       throw explainListening(error, host);
     });
     const document = {
@@ -75,9 +84,27 @@ function serve(cli: Cli, dataDir: string, options: Options): Promise<void> {
   }, 'closing');
 }
 
+/** What wrote the database, once a restore that was cut off in the middle of the files is brought to its end. */
+async function findEngine(cli: Cli, dataDir: string): Promise<BackendName> {
+  const lifecycle = new Lifecycle({ dataDir });
+  const find = async () => (await detectEngine(nodeFileSystem, (await lifecycle.layout()).dataDir))?.name;
+  try {
+    let name = await find();
+    if (name === undefined) {
+      await recoverFirst(cli, lifecycle);
+      name = await find();
+    }
+    return name === 'leveldb' ? name : 'lsm';
+  } catch (error) {
+    if (error instanceof StillpointError && error.code === 'NOT_FOUND') return 'lsm'; // a folder that is yet to be made
+    throw error;
+  }
+}
+
 function start(
   dataDir: string,
-  { host, port, engine, apiKey, allowSource }: Options,
+  engine: BackendName,
+  { host, port, apiKey, allowSource }: Options,
 ): Promise<RunningServer> {
   return startServer({
     dataDir,

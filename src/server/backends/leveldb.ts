@@ -87,6 +87,7 @@ function translate(error: unknown, dir: string): StillpointError {
       return new StillpointError('CONFLICT', `the database in ${dir} is open elsewhere`, {
         path: dir,
         cause,
+        hint: 'Another process, or another part of this one, has the database open: close it there first.',
       });
     case 'LEVEL_CORRUPTION':
       return new StillpointError('DATABASE_DAMAGED', `the database in ${dir}: ${message}`, {

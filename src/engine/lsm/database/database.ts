@@ -312,7 +312,10 @@ async function acquireLock(dir: string, options: ResolvedOptions): Promise<HeldL
     throw new StillpointError('UNSUPPORTED_FILE', `${path} is a link`, { path, cause: error });
   }
   if (lock !== undefined) return lock;
-  throw new StillpointError('CONFLICT', `the database in ${dir} is open elsewhere`, { path: dir });
+  throw new StillpointError('CONFLICT', `the database in ${dir} is open elsewhere`, {
+    path: dir,
+    hint: 'Another process, or another part of this one, has the database open: close it there first.',
+  });
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
