@@ -89,7 +89,7 @@ Every command has --help with examples, and --json: one JSON document on stdout,
 Exit codes:
   0    done
   1    failed
-  2    wrong usage, or nothing here that can be worked on
+  2    wrong usage, or nothing there that can be worked on
   3    damage found
   4    conflict: locked, already running, target not empty
   5    not found
@@ -100,12 +100,19 @@ export async function run(argv: readonly string[], terminal: Terminal): Promise<
   const cli = new Cli(argv, terminal);
   try {
     const program = await createProgram(argv, cli, terminal);
-    await program.parseAsync([...argv], { from: 'user' });
+    await program.parseAsync(askedFor(argv), { from: 'user' });
     return cli.exitCode;
   } catch (error) {
     const named = COMMANDS.find(({ name }) => argv.includes(name));
     return cli.fail(error, named === undefined ? 'stillpoint --help' : `stillpoint ${named.name} --help`);
   }
+}
+
+/** `help nothing` is told as `nothing` would be: an unknown command. Commander would print the general help. */
+function askedFor(argv: readonly string[]): string[] {
+  const [help, about] = argv.filter((arg) => !arg.startsWith('-'));
+  const isUnknown = about !== undefined && about !== 'help' && !COMMANDS.some(({ name }) => name === about);
+  return help === 'help' && isUnknown ? argv.filter((arg) => arg !== help) : [...argv];
 }
 
 async function createProgram(

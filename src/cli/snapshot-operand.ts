@@ -1,7 +1,11 @@
 import { sep } from 'node:path';
+import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 
-/** Without `--data-dir` an operand is a path; who meant `latest`, a name or an id is told what is missing. */
+/**
+ * Without `--data-dir` an operand is a path, and with it one without a separator is a name: who meant the other is told
+ * how to say it.
+ */
 export async function explainNotFound<T>(
   snapshot: string,
   dataDir: string | undefined,
@@ -10,13 +14,26 @@ export async function explainNotFound<T>(
   try {
     return await work();
   } catch (error) {
-    const isBare = dataDir === undefined && !snapshot.includes(sep);
-    if (!isBare || !(error instanceof StillpointError) || error.code !== 'NOT_FOUND') throw error;
-    const hint = `For "latest", a name or an id add \`--data-dir DIR\`; a path must exist.`;
+    if (snapshot.includes(sep) || !(error instanceof StillpointError) || error.code !== 'NOT_FOUND')
+      throw error;
+    const hint = await hintFor(snapshot, dataDir, error);
+    if (hint === undefined) throw error;
     throw new StillpointError('NOT_FOUND', error.message, {
       hint,
       path: error.path ?? snapshot,
       cause: error.cause,
     });
   }
+}
+
+async function hintFor(
+  snapshot: string,
+  dataDir: string | undefined,
+  { path }: StillpointError,
+): Promise<string | undefined> {
+  if (dataDir === undefined) return 'For "latest", a name or an id add `--data-dir DIR`; a path must exist.';
+  const isMeantAsPath = path === snapshot && (await nodeFileSystem.inspect(snapshot)) !== undefined;
+  return isMeantAsPath
+    ? `It was looked for among the snapshots of ${dataDir}; for a path write .${sep}${snapshot}`
+    : undefined;
 }

@@ -135,6 +135,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
       if (location === undefined) {
         throw new StillpointError('NOT_FOUND', `there is nothing to undo in ${layout.dataDir}`, {
           path: layout.undo,
+          hint: 'Nothing was restored in place here, or its undo folder was removed.',
         });
       }
       const run = this.#newRun('undo', location);

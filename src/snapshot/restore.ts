@@ -4,7 +4,7 @@ import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Level, Report } from '../engine/report.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import type { RunControl } from '../env/worker-pool.ts';
-import { StillpointError, systemCode } from '../errors.ts';
+import { type ErrorDetail, StillpointError, systemCode } from '../errors.ts';
 import { cloneSnapshot } from './clone.ts';
 import type { Environment } from './environment.ts';
 import { compareNames, isSnapshotName, type Layout, nextName, partialFolder } from './layout.ts';
@@ -34,10 +34,14 @@ export async function openSource(
   wanted?: Engine,
 ): Promise<RestoreSource> {
   const lock = await lockForReading(env, location);
-  if (lock === undefined) throw mismatch(location, 'it has no manifest, so it is not a snapshot');
+  if (lock === undefined) {
+    throw mismatch(location, 'it has no manifest, so it is not a snapshot', {
+      hint: 'Name a snapshot: a folder with a snapshot.manifest.',
+    });
+  }
   try {
     const manifest = await readManifest(env.fs, location).catch((error) => {
-      throw error instanceof StillpointError ? mismatch(location, error.message, error) : error;
+      throw error instanceof StillpointError ? mismatch(location, error.message, { cause: error }) : error;
     });
     if (manifest === undefined || manifest.entries.length === 0)
       throw mismatch(location, 'its manifest names no file');
@@ -96,9 +100,8 @@ export async function stage(
   const { report } = await prove(env, folder, { manifest, engine, level, control, known });
   if (!report.ok) {
     const errors = report.findings.filter(({ severity }) => severity === 'error');
-    throw mismatch(source.location, describeFindings(errors), undefined, {
-      findings: errors,
-      verdict: report.verdict,
+    throw mismatch(source.location, describeFindings(errors), {
+      data: { findings: errors, verdict: report.verdict },
     });
   }
   return report;
@@ -185,15 +188,9 @@ export async function newestUndoFolder(env: Environment, layout: Layout): Promis
   return undefined;
 }
 
-function mismatch(
-  location: string,
-  message: string,
-  cause?: unknown,
-  data?: Readonly<Record<string, unknown>>,
-): StillpointError {
+function mismatch(location: string, message: string, detail: ErrorDetail = {}): StillpointError {
   return new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${location} cannot be restored: ${message}`, {
     path: location,
-    ...(cause === undefined ? {} : { cause }),
-    ...(data === undefined ? {} : { data }),
+    ...detail,
   });
 }

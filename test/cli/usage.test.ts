@@ -1,6 +1,6 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { type Outcome, stillpoint, stillpointProcess } from '../support/command.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -53,6 +53,8 @@ describe('the command line', () => {
         hint: 'Did you mean --level?',
       },
       { args: ['verify', 'x', '--level', 'some'], message: /Allowed choices are files, open, full/ },
+      { args: ['help', 'nothing'], message: "unknown command 'nothing'", hint: 'Run `stillpoint --help`.' },
+      { args: ['help', 'snapsho'], message: "unknown command 'snapsho'", hint: 'Did you mean snapshot?' },
       { args: ['list'], message: "missing required argument 'dir'", hint: 'Run `stillpoint list --help`.' },
       { args: ['restore', 'x', '--into', 'y', '--in-place'], message: /cannot be used with/ },
       { args: ['prune', 'x', '--keep', '1.5'], message: /must be a whole number above 0/ },
@@ -67,6 +69,39 @@ describe('the command line', () => {
       });
       expect(stderr).toBe(`error: ${json.error.message}\n  hint: ${json.error.hint}  (INVALID_REQUEST)\n`);
     }
+  });
+
+  it('gives a hint that fits what was meant', async () => {
+    const root = await temporaryFolder();
+    await mkdir(join(root, 'data'));
+    await mkdir(join(root, 'good'));
+    const cwd = process.cwd();
+    process.chdir(root);
+    onTestFinished(() => process.chdir(cwd));
+    const hintOf = async (...args: string[]) => (await stillpoint([...args, '--json'])).json.error.hint;
+    const path = 'It was looked for among the snapshots of data; for a path write ./good';
+    expect(await hintOf('restore', 'good', '--data-dir', 'data', '--into', 'new')).toBe(path);
+    expect(await hintOf('show', 'good', '--data-dir', 'data')).toBe(path);
+    expect(await hintOf('show', 'bad', '--data-dir', 'data')).not.toContain('for a path');
+    expect(await hintOf('restore', './good', '--data-dir', 'data', '--into', 'new')).toBe(
+      'Name a snapshot: a folder with a snapshot.manifest.',
+    );
+    expect(await hintOf('undo', 'data')).toMatch(/^Nothing was restored in place here/);
+  });
+
+  it('says in its help what the README says of exit codes, and names every command there', async () => {
+    const readme = await readFile(resolve(import.meta.dirname, '../../README.md'), 'utf8');
+    const { stdout } = await stillpoint(['--help']);
+    const rows = [...readme.matchAll(/^\| (\d+) \| ([a-z][^|]*) \|$/gm)].map(([, code, text]) => [
+      code,
+      text,
+    ]);
+    const lines = [...stdout.matchAll(/^ {2}(\d+) +(.*)$/gm)].map(([, code, text]) => [code, text]);
+    expect(rows).toHaveLength(7);
+    expect(lines).toEqual(rows);
+    const commands = [...stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name);
+    const listed = [...readme.matchAll(/^npx stillpoint ([a-z]+) /gm)].map(([, name]) => name);
+    expect([...new Set(listed)].sort()).toEqual(commands.sort());
   });
 
   it('tells what it can do', async () => {
