@@ -20,15 +20,29 @@ export class Cli {
   }
 
   /** Ctrl-C, SIGTERM or a closed terminal abort the signal; a second one kills. */
-  interruptible<T>(work: (signal: AbortSignal) => Promise<T>, doing = 'cancelling'): Promise<T> {
-    return interruptible(work, () => this.output.note(`${doing} … (once more to stop at once)`));
+  interruptible<T>(
+    work: (signal: AbortSignal) => Promise<T>,
+    doing = 'cancelling',
+    onInterrupt = () => {},
+  ): Promise<T> {
+    return interruptible(work, () => {
+      onInterrupt();
+      this.output.note(`${doing} … (once more to stop at once)`);
+    });
   }
 
-  /** As `interruptible`, with a progress bar where stderr is a terminal. */
+  /**
+   * As `interruptible`, with a progress bar where stderr is a terminal. The interruption takes it off the screen: whoever is
+   * killed by a second one has no chance to put the cursor back.
+   */
   async watched<T>(work: (signal: AbortSignal, progress: Progress) => Promise<T>): Promise<T> {
     const progress = await openProgress(this.#terminal);
     try {
-      return await this.interruptible((signal) => work(signal, progress));
+      return await this.interruptible(
+        (signal) => work(signal, progress),
+        'cancelling',
+        () => progress.stop(),
+      );
     } finally {
       progress.stop();
     }

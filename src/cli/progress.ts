@@ -5,7 +5,7 @@ import { size } from './text.ts';
 /** Shows how far long work is. Quick work ends before the first call, and shows nothing. */
 export interface Progress {
   show(phase: string, bytesDone: number, bytesTotal: number): void;
-  /** Calls `look` now and then until `stop`. Without a terminal, never. */
+  /** Calls `look` now and then until `stop`, which may come more than once. Without a terminal, never. */
   follow(look: () => Promise<void>): void;
   stop(): void;
 }
@@ -42,6 +42,7 @@ export async function openProgress({ stderr: stream, env }: Terminal): Promise<P
       ends.push(systemClock.every(INTERVAL_MS, () => void look().catch(() => undefined)));
     },
     stop() {
+      if (isStopped) return;
       isStopped = true;
       for (const end of ends) end();
       if (isStarted) bar.stop();

@@ -86,6 +86,9 @@ describe('an interrupted command', () => {
     expect(screen).toMatch(/verify {3}\[[=-]{30}\] \d+% of 256 GiB/);
     expect(screen).toContain('\u001b[31m'); // `error:` in red
     expect(screen).toContain('(CANCELLED)');
+    // A second Ctrl-C could come now: no bar is on the screen any more.
+    expect(screen).toContain('cancelling …');
+    expect(screen.slice(screen.indexOf('cancelling …'))).not.toContain('% of');
     expect(terminal.exitCode).toBe(130);
   });
 });

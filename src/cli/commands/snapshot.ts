@@ -73,13 +73,12 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
 function summarize(result: SnapshotResult, style: Style): string[] {
   const { name, engine, location, entries, total_bytes, report, pruned } = result;
   const { copied_bytes, linked_bytes, reused_bytes } = result;
-  // Holes, and small files whose content the plan itself has.
-  const rest = total_bytes - copied_bytes - linked_bytes - reused_bytes;
+  const holes = total_bytes - copied_bytes - linked_bytes - reused_bytes;
   const shares = [
     `${size(copied_bytes)} copied`,
-    `${size(linked_bytes)} linked`,
-    `${size(reused_bytes)} reused`,
-    ...(rest > 0 ? [`${size(rest)} not copied`] : []),
+    ...(linked_bytes > 0 ? [`${size(linked_bytes)} shared with the database`] : []),
+    ...(reused_bytes > 0 ? [`${size(reused_bytes)} shared with the last snapshot`] : []),
+    ...(holes > 0 ? [`the rest is holes`] : []),
   ];
   const ms = Object.values(result.durations_ms).reduce((sum, phase) => sum + phase, 0);
   return [
@@ -87,7 +86,7 @@ function summarize(result: SnapshotResult, style: Style): string[] {
     `  ${count(entries, 'file')}, ${size(total_bytes)}: ${shares.join(', ')}`,
     `  ${style.green('proven')}: ${proofText(report)}`,
     ...report.findings.map((finding) => `  ${findingLine(finding, style)}`),
-    `  ${duration(ms)}, ${size(total_bytes / Math.max(ms / 1000, 0.001))}/s`,
+    `  ${duration(ms)}`,
     ...(pruned.length === 0 ? [] : [`  pruned: ${pruned.join(', ')}`]),
   ];
 }
