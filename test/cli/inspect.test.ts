@@ -76,4 +76,42 @@ describe('inspect', () => {
       '  at byte 1: \\u0007',
     ]);
   });
+
+  it('keeps lists within 100 columns, whatever the keys are', () => {
+    const style = new Proxy({}, { get: () => (text: string) => text }) as never;
+    const key = (name: string) => ({ bytes: 60, hex: '', text: `customer:${name}:${'orders:'.repeat(6)}` });
+    const op = (name: string) => ({ type: 'put', key: key(name), value_bytes: 7 });
+    const facts = { log_number: 29, prev_log_number: 0, next_file: 30, last_sequence: '3500' };
+    const table = { level: 2, number: 24, size_bytes: 70_126, smallest: key('a'), largest: key('b') };
+    const document = {
+      blocks: [{ offset: 0, size_bytes: 584, first_key: key('a'), last_key: key('b') }],
+      records: [{ offset: 0, ops: [op('a'), op('b'), op('c')], sequence: '4861' }],
+      edits: [
+        { offset: 0, comparator: 'leveldb.BytewiseComparator', deleted_tables: [], new_tables: [] },
+        { offset: 306, ...facts, deleted_tables: [{ level: 0, number: 7 }], new_tables: [table] },
+      ],
+    };
+    const lines = documentLines(document, style);
+    expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(100);
+    expect(lines).toEqual([
+      '',
+      'blocks (1)',
+      '  offset  size bytes  first key                             last key',
+      '       0         584  "customer:a:orders…s:orders:orders:"  "customer:b:orders…s:orders:orders:"',
+      '',
+      'records (1)',
+      '  offset  sequence  ops',
+      '       0      4861  put "customer:a:o…ers:orders:" 7 bytes; put "customer:b:o…ers:orders:" 7 bytes;',
+      '                    put "customer:c:o…ers:orders:" 7 bytes',
+      '',
+      'edits (2)',
+      '  offset 0, comparator leveldb.BytewiseComparator',
+      '  offset 306, log number 29, prev log number 0, next file 30, last sequence 3500',
+      '    deleted tables',
+      '      level 0, number 7',
+      '    new tables',
+      '      level 2, number 24, size bytes 70126, smallest "customer…orders:",',
+      '        largest "customer…orders:"',
+    ]);
+  });
 });
