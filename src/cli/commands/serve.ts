@@ -52,9 +52,10 @@ export function define(command: Command, cli: Cli): void {
     .addHelpText(
       'after',
       `
-The data directory is made if it is missing, and a new database in an empty one. One line with the URL is printed once requests are taken; an audit line
-(JSON) for each admin action goes to stderr. SIGTERM (exit code 0) and Ctrl-C (130) both close the database before it ends. A
-key on the command line can be read by every user of the machine: prefer the environment.
+The data directory is made if it is missing, and a new database in an empty one. One line with the URL is printed once
+requests are taken; an audit line (JSON) for each admin action goes to stderr. SIGTERM (exit code 0) and Ctrl-C (130) both
+close the database before it ends. A key on the command line can be read by every user of the machine: prefer the
+environment.
 ${examples('serve ./data', 'STILLPOINT_API_KEY=… stillpoint serve ./data --host 0.0.0.0', 'serve ./data --port 0 --json')}`,
     )
     .action((dir: string, options: Options) => serve(cli, dir, options));
