@@ -4,13 +4,14 @@ import type { Engine, Hold } from '../engine/engine.ts';
 import { detectEngine, ENGINE_NAMES, engineByName } from '../engine/index.ts';
 import { LEVELS, type Level, type Report } from '../engine/report.ts';
 import { listIfPresent } from '../env/io.ts';
-import { tell } from '../env/listeners.ts';
+import { harmlessly, tell, warn } from '../env/listeners.ts';
+import { isLockedHere } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { MODES, type Mode } from '../snapshot/capture.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { freeName, type Layout, nameOf } from '../snapshot/layout.ts';
 import { latestName } from '../snapshot/list.ts';
-import { prune } from '../snapshot/prune.ts';
+import { type PruneResult, prune } from '../snapshot/prune.ts';
 import { type TakeResult, takeSnapshot } from '../snapshot/take.ts';
 import { TOOL } from '../snapshot/tool.ts';
 import { callHook, checkHold } from './hooks.ts';
@@ -198,6 +199,12 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
         },
       );
     }
+    if (found.name === 'files' && (await isLockedHere(join(layout.dataDir, 'LOCK')))) {
+      throw new StillpointError('CONFLICT', `this process has the database in ${layout.dataDir} open`, {
+        path: layout.dataDir,
+        hint: 'Reading its LOCK would give its lock away. Use the engine `leveldb`, or close it first.',
+      });
+    }
     if (engine !== 'auto' && found.name !== 'files' && !(await found.detect(fs, layout.dataDir))) {
       const message = `${layout.dataDir} is not a data directory of ${found.name}`;
       throw new StillpointError('ENGINE_MISMATCH', message, { path: layout.dataDir });
@@ -240,15 +247,16 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
         tool: TOOL,
         control: run.control,
         plan: hold?.plan,
-        probe: options.probe,
+        probe: options.probe && ((dir) => this.#probe(run, dir, options.probe!)),
         onCaptured: releaseHold,
         onPhase: (phase) => run.enter(phase),
         onPlanned: (files, bytes) => run.plan(files, bytes),
       });
       const keep = options.keep;
-      const pruned = keep === undefined ? [] : (await prune(this.#env, layout, keep, false)).removed;
+      // From here on the snapshot stands and `latest` names it: what still goes wrong is a warning.
+      const pruned = keep === undefined ? [] : await this.#prune(layout, keep);
       run.complete();
-      await records.append(run.record);
+      await records.append(run.record).catch(warn);
       const result = toResult(
         run,
         engine,
@@ -269,15 +277,35 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
     }
   }
 
+  async #prune(layout: Layout, keep: number): Promise<PruneResult['removed']> {
+    try {
+      return (await prune(this.#env, layout, keep, false)).removed;
+    } catch (error) {
+      warn(error);
+      return [];
+    }
+  }
+
   async #checkpoint(run: Run): Promise<Hold | undefined> {
     const { checkpoint } = this.#options;
     if (checkpoint === undefined) return undefined;
     const onLate = (value: unknown) => {
       // Nobody waits for it any more, and what it holds must not be held for ever.
-      const late = value as Partial<Hold> | undefined;
-      if (typeof late?.release === 'function') void Promise.resolve(late.release()).catch(() => undefined);
+      const late = value as Partial<Hold> | null | undefined;
+      if (typeof late?.release !== 'function') return;
+      harmlessly(() => void Promise.resolve(late.release?.()).catch(warn));
     };
-    return checkHold(await callHook('checkpoint', checkpoint, { ...this.#hookOptions(run.signal), onLate }));
+    const value = await callHook('checkpoint', checkpoint, { ...this.#hookOptions(run.signal), onLate });
+    try {
+      return checkHold(value);
+    } catch (error) {
+      onLate(value); // unusable, and yet it may hold something
+      throw error;
+    }
+  }
+
+  #probe(run: Run, dir: string, probe: NonNullable<StartBackupOptions['probe']>): Promise<unknown> {
+    return callHook('probe', () => probe(dir), { timeoutMs: PROBE_LIMIT_MS, signal: run.signal });
   }
 
   #hookOptions(signal: AbortSignal) {
@@ -287,6 +315,8 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
 
 const KINDS: readonly RunKind[] = ['backup', 'archive', 'export'];
 const NEVER = new AbortController().signal;
+/** Opening a large database may take long; for ever it must not. */
+const PROBE_LIMIT_MS = 60 * 60 * 1000;
 
 const OPTIONS = ['dataDir', 'engine', 'checkpoint', 'checkpointTimeoutMs', 'lifecycle', 'defaults'];
 const START_OPTIONS = ['mode', 'level', 'reuse', 'keep', 'kind', 'probe', 'signal'];

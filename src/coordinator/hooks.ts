@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { CapturePlan, Hold } from '../engine/engine.ts';
+import { harmlessly } from '../env/listeners.ts';
 import { type ErrorCode, StillpointError } from '../errors.ts';
 
 /**
@@ -11,7 +12,7 @@ export async function callHook<T>(
   hook: (context: { signal: AbortSignal }) => T | Promise<T>,
   options: { timeoutMs: number; signal: AbortSignal; onLate?: (value: T) => void },
 ): Promise<T> {
-  const timeout = AbortSignal.timeout(options.timeoutMs);
+  const timeout = AbortSignal.timeout(Math.min(options.timeoutMs, LONGEST_MS));
   const signal = AbortSignal.any([timeout, options.signal]);
   const fail = (code: ErrorCode, message: string, cause?: unknown) =>
     new StillpointError(code, `the ${name} hook ${message}`, cause === undefined ? {} : { cause });
@@ -28,7 +29,7 @@ export async function callHook<T>(
       .then(() => hook({ signal }))
       .then(
         (value) => {
-          if (signal.aborted) options.onLate?.(value);
+          if (signal.aborted) harmlessly(() => options.onLate?.(value));
           resolve(value);
         },
         (cause) =>
@@ -37,6 +38,9 @@ export async function callHook<T>(
       .finally(() => signal.removeEventListener('abort', onAbort));
   });
 }
+
+/** A timer takes no more. */
+const LONGEST_MS = 2 ** 31 - 1;
 
 const position = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const bytes = z.instanceof(Uint8Array);

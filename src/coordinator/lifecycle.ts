@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
+import { harmlessly } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { StillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
@@ -71,7 +72,7 @@ export class Lifecycle {
     if (!LIFECYCLE_MODES.includes(mode))
       throw new TypeError(`mode must be one of ${LIFECYCLE_MODES.join(', ')}`);
     this.#mode = mode;
-    for (const listener of this.#listeners) listener(mode);
+    for (const listener of this.#listeners) harmlessly(() => listener(mode));
   }
 
   onMode(listener: (mode: LifecycleMode) => void): () => void {
@@ -104,8 +105,10 @@ export class Lifecycle {
       const layout = await this.layout();
       const lock = await this.#lock(layout);
       try {
-        if ((await Swap.findInterrupted(this.environment.fs, layout)) !== undefined)
-          throw needsRecovery(layout);
+        const swap = await Swap.findInterrupted(this.environment.fs, layout);
+        // Once the new state stands whole, only clearing away is left; before that, files would move beneath the database.
+        if (swap?.phase === 'opening') await swap.finish();
+        else if (swap !== undefined) throw needsRecovery(layout);
         await this.#putInOrder(layout);
       } catch (error) {
         await lock.release();

@@ -3,8 +3,9 @@ import { dirname, join } from 'node:path';
 import type { Engine } from '../engine/engine.ts';
 import { detectEngine, ENGINE_NAMES, engineByName } from '../engine/index.ts';
 import type { Report } from '../engine/report.ts';
+import type { FileSystem } from '../env/file-system.ts';
 import { removeTree } from '../env/io.ts';
-import { tell } from '../env/listeners.ts';
+import { tell, warn } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -237,7 +238,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
         size_bytes: done.bytes,
       };
       run.complete(metadata);
-      await records.append(run.record);
+      await records.append(run.record).catch(warn);
       const about = { id: run.id, from: run.location, into: layout.dataDir, state: run.state, metadata };
       const result = { ...done, ...about, durations_ms: run.durationsMs };
       tell(this, 'completed', result);
@@ -260,13 +261,14 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     const modeBefore = this.lifecycle.mode;
     const keep = engine?.lockFile === undefined ? [] : [engine.lockFile];
     const undo = await newUndoFolder(this.#env, layout);
+    await refuseUnnamable(fs, layout.dataDir);
     run.enter('close');
     this.#pastRecall.add(run.id);
     this.lifecycle.setMode('maintenance');
     let isClosed = false;
     let swap: Swap | undefined;
     try {
-      await this.#hook('close');
+      await this.#hook('close', () => this.#openLate());
       isClosed = true;
       const locks = await this.#lockEngine(layout, keep);
       try {
@@ -278,14 +280,23 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
       }
       run.enter('open');
       await this.#hook('open');
-      await swap.finish();
-      this.lifecycle.setMode(modeBefore);
-      return undo;
     } catch (error) {
       if (await this.#back(layout, swap, isClosed)) this.lifecycle.setMode(modeBefore);
       else this.lifecycle.setMode('read_only');
       throw error;
     }
+    // The new state stands and is open. What is left of the exchange can also be cleared away by the next run.
+    await swap.finish().catch(warn);
+    this.lifecycle.setMode(modeBefore);
+    return undo;
+  }
+
+  /** A close hook that was given up has closed the database after all, and everybody has gone on. */
+  #openLate(): void {
+    this.#hook('open').catch((error) => {
+      this.lifecycle.setMode('read_only');
+      warn(error);
+    });
   }
 
   /** False when the old state could not be brought back and opened. */
@@ -309,12 +320,13 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     }
   }
 
-  async #hook(name: 'close' | 'open'): Promise<void> {
+  async #hook(name: 'close' | 'open', onLate?: () => void): Promise<void> {
     const hook = this.#options[name];
     if (hook === undefined) return;
     // Not the run's signal: once it has begun, the exchange goes to its end.
     const timeoutMs = this.#options.hookTimeoutMs ?? 5 * 60 * 1000;
-    await callHook(name, hook, { timeoutMs, signal: new AbortController().signal });
+    const signal = new AbortController().signal;
+    await callHook(name, hook, { timeoutMs, signal, ...(onLate && { onLate }) });
   }
 
   /** Keeps other processes from opening the database while its files are exchanged; `CONFLICT` when one has. */
@@ -333,6 +345,20 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     }
     return held;
   }
+}
+
+/** What is no text cannot be moved by its name, and the exchange must not find that out half way. */
+async function refuseUnnamable(fs: FileSystem, dataDir: string): Promise<void> {
+  const bad = (await fs.list(dataDir)).find(({ name }) => name.includes('\ufffd'));
+  if (bad === undefined) return;
+  throw new StillpointError(
+    'UNSUPPORTED_FILE',
+    `the name ${JSON.stringify(bad.name)} in ${dataDir} is not UTF-8`,
+    {
+      path: dataDir,
+      hint: 'Rename or remove that file, then restore again.',
+    },
+  );
 }
 
 const KINDS: readonly RunKind[] = ['restore', 'undo'];

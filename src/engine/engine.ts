@@ -17,6 +17,11 @@ export interface Engine {
   readonly lockFile?: string;
   /** Whether `link` mode is possible: are there files that the engine never changes once they stand? */
   readonly hasImmutableFiles: boolean;
+  /**
+   * Set where files name each other and are replaced all the time: then what looks like damage of a live directory counts
+   * only if the directory stood still while it was read.
+   */
+  readonly needsStillness?: boolean;
   /** Whether `dir` holds this engine's files. Reads names and a few bytes, changes nothing. */
   detect(fs: FileSystem, dir: string): Promise<boolean>;
   /**

@@ -114,8 +114,14 @@ export async function makeFolders(fs: FileSystem, path: string): Promise<void> {
   await fs.syncFolder(parent);
 }
 
-/** The entries of a folder, none if it is absent. */
+/** The entries of a folder, none if it is absent. A link in its place is `UNSUPPORTED_FILE`: it may lead anywhere. */
 export async function listIfPresent(fs: FileSystem, path: string): Promise<FolderEntry[]> {
+  const kind = (await fs.inspect(path))?.kind;
+  if (kind === 'link') {
+    throw new StillpointError('UNSUPPORTED_FILE', `${path} is a symbolic link, and a folder belongs there`, {
+      path,
+    });
+  }
   try {
     return await fs.list(path);
   } catch (error) {
@@ -132,8 +138,11 @@ export async function removeIfPresent(fs: FileSystem, path: string): Promise<voi
   }
 }
 
-/** Removes a folder with all in it. Links are removed, not followed. Absent is fine. */
+/** Removes a folder with all in it. Links are removed, not followed, `path` itself included. Absent is fine. */
 export async function removeTree(fs: FileSystem, path: string): Promise<void> {
+  const kind = (await fs.inspect(path))?.kind;
+  if (kind === undefined) return;
+  if (kind !== 'folder') return removeIfPresent(fs, path);
   for (const entry of await listIfPresent(fs, path)) {
     const child = join(path, entry.name);
     if (entry.kind === 'folder') await removeTree(fs, child);

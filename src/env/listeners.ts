@@ -9,11 +9,19 @@ export function tell<T extends Record<keyof T, unknown[]>, K extends keyof T & s
   event: K,
   ...args: T[K]
 ): void {
+  harmlessly(() => (emitter as EventEmitter).emit(event, ...args));
+}
+
+/** Calls something of the host's whose failure is its own affair. */
+export function harmlessly(call: () => unknown): void {
   try {
-    (emitter as EventEmitter).emit(event, ...args);
+    call();
   } catch (error) {
-    process.emitWarning(error instanceof Error ? error : String(error), {
-      type: 'StillpointListenerWarning',
-    });
+    warn(error);
   }
+}
+
+/** Tells the operator of what went wrong beside work that itself went well. */
+export function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error), { type: 'StillpointWarning' });
 }

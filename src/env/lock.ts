@@ -1,3 +1,4 @@
+import nodeFs from 'fs-extra';
 import { tryLock } from 'fs-native-extensions';
 import type { FileSystem } from './file-system.ts';
 
@@ -17,8 +18,25 @@ export interface Locks {
   tryAcquire(fs: FileSystem, path: string, how: 'exclusive' | 'shared'): Promise<HeldLock | undefined>;
 }
 
+/**
+ * Whether code in this process holds a lock of the older kind (POSIX `fcntl`, as LevelDB takes on its `LOCK`) on a file. Such
+ * a lock belongs to the process, and closing *any* descriptor of the file releases it. Known on Linux alone; elsewhere false.
+ */
+export async function isLockedHere(path: string): Promise<boolean> {
+  try {
+    const { ino } = await nodeFs.stat(path, { bigint: true });
+    const table = await nodeFs.readFile('/proc/locks', 'utf8');
+    const mine = new RegExp(`POSIX\\s.*\\s${process.pid} \\S+:${ino} `);
+    return table.split('\n').some((line) => mine.test(line));
+  } catch {
+    return false;
+  }
+}
+
 export const kernelLocks: Locks = {
   async tryAcquire(fs, path, how) {
+    // Not even opened then: closing it again would take away the lock that somebody else in this process has.
+    if (await isLockedHere(path)) return undefined;
     const file = await fs.open(path, how === 'exclusive' ? 'open-or-create' : 'read');
     let granted = false;
     try {

@@ -259,8 +259,8 @@ class Capturing {
     if (proven.ino === pin.stat.ino.toString()) return false;
     const file = placeOf(this.#request.previous!.folder, path);
     const stat = await this.#env.fs.inspect(file);
-    if (stat?.kind !== 'file' || stat.ino.toString() !== proven.ino || stat.sizeBytes !== proven.size)
-      return false;
+    if (stat?.kind !== 'file' || stat.sizeBytes !== proven.size) return false;
+    if (stat.ino.toString() !== proven.ino || stat.mtimeNs.toString() !== proven.mtimeNs) return false;
     try {
       await this.#env.fs.link(file, this.#target(path));
     } catch {

@@ -17,6 +17,7 @@ const LIMIT_BYTES = 256 * 1024 * 1024;
 
 const fileSchema = z.object({
   ino: z.string(),
+  mtime_ns: z.string(),
   size: z.number().int().min(0),
   crc32: z.number().int().min(0).max(0xffffffff),
   crc32c: z.number().int().min(0).max(0xffffffff).optional(),
@@ -34,6 +35,8 @@ export interface ProvenFile {
   readonly crc32c: number | undefined;
   /** Of the snapshot's own file. */
   readonly ino: string;
+  /** Of the snapshot's own file: another time says that somebody wrote into it since. */
+  readonly mtimeNs: string;
   readonly source: { readonly ino: string; readonly mtime_ns: string } | undefined;
   readonly provenAtMs: number;
   /** What the proof said at this level or a higher one; undefined when it has to be read again. */
@@ -68,6 +71,7 @@ export async function writeProof(
     if (stat === undefined) continue;
     files[entry.path] = {
       ino: stat.ino.toString(),
+      mtime_ns: stat.mtimeNs.toString(),
       size: entry.size,
       crc32: entry.crc32,
       ...(check.crc32c !== undefined && { crc32c: check.crc32c }),
@@ -103,12 +107,13 @@ export async function readReusable(
     const proof = parsed.data.files[entry.path];
     if (entry.kind !== 'immutable' || proof?.crc32 !== entry.crc32 || proof.size !== entry.size) continue;
     if (proof.crc32c !== entry.crc32c) continue;
-    const { ino, size, crc32, crc32c, level: proven, counts, facts } = proof;
+    const { ino, mtime_ns: mtimeNs, size, crc32, crc32c, level: proven, counts, facts } = proof;
     files.set(entry.path, {
       size,
       crc32,
       crc32c,
       ino,
+      mtimeNs,
       source: entry.source,
       provenAtMs: proof.proven_at_ms,
       check: (level) =>

@@ -11,6 +11,7 @@ import { StillpointError, systemCode } from '../errors.ts';
 import { checkInBatches, type SizedPath } from './check.ts';
 import type { Environment } from './environment.ts';
 import { isSnapshotPlace, placeOf } from './layout.ts';
+import { softened, stillnessOf } from './live.ts';
 import {
   comparePaths,
   decodeManifest,
@@ -51,8 +52,19 @@ export const REWRITTEN = 'the manifest still says what was sealed and is written
  * finding; rejects only when nothing can be said: no such folder, no engine that knows it, an unreadable file.
  */
 export async function prove(env: Environment, folder: string, options: ProveOptions = {}): Promise<Proof> {
-  return new Proving(env, folder, options).run();
+  for (let attempt = 1; ; attempt++) {
+    const engine = options.engine ?? (await detectEngine(env.fs, folder).catch(() => undefined));
+    const before = engine?.needsStillness && (await stillnessOf(env.fs, engine, folder));
+    const proof = await new Proving(env, folder, options).run();
+    const isLive = proof.manifest === undefined && proof.report.engine === engine?.name;
+    if (proof.report.ok || !isLive || !engine?.needsStillness) return proof;
+    if (before === (await stillnessOf(env.fs, engine, folder))) return proof;
+    if (attempt === LIVE_ATTEMPTS) return { ...proof, report: softened(proof.report) };
+  }
 }
+
+/** How often a live directory that changes meanwhile is read before the report says no more than that. */
+const LIVE_ATTEMPTS = 3;
 
 /**
  * Keeps a snapshot from being deleted while it is read; nothing to release where there is no manifest. `CONFLICT` when it is

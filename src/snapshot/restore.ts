@@ -1,5 +1,5 @@
 import { basename, dirname, join, resolve, sep } from 'node:path';
-import type { Engine } from '../engine/engine.ts';
+import { type Engine, LIFECYCLE } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Level, Report } from '../engine/report.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
@@ -137,6 +137,11 @@ export async function restoreInto(
   const there = await fs.inspect(target);
   if (there !== undefined && (there.kind !== 'folder' || (await fs.list(target)).length > 0)) {
     throw new StillpointError('TARGET_NOT_EMPTY', `${into} exists and is not an empty folder`, {
+      path: into,
+    });
+  }
+  if (target.split(sep).includes(LIFECYCLE)) {
+    throw new StillpointError('INVALID_REQUEST', `${into} lies in a folder ${LIFECYCLE}, among snapshots`, {
       path: into,
     });
   }

@@ -2,13 +2,14 @@ import { join } from 'node:path';
 import type { CapturePlan, Engine } from '../engine/engine.ts';
 import type { Finding, Level, Report } from '../engine/report.ts';
 import { makeFolders, removeTree } from '../env/io.ts';
+import { warn } from '../env/listeners.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { type ErrorCode, StillpointError } from '../errors.ts';
 import { type Capture, capture, type Mode } from './capture.ts';
 import { cloneSnapshot } from './clone.ts';
 import type { Environment } from './environment.ts';
-import { type Layout, partialFolder } from './layout.ts';
-import { latestName } from './list.ts';
+import { compareNames, type Layout, partialFolder } from './layout.ts';
+import { latestName, snapshotNames } from './list.ts';
 import type { Manifest } from './manifest.ts';
 import { type ReusableSnapshot, readReusable, writeProof } from './proofs.ts';
 import { prove, readManifest } from './prove.ts';
@@ -68,7 +69,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
       mode: request.mode,
       level: request.level,
       plan: request.plan,
-      previous: request.reuse ? previous?.files : undefined,
+      previous: request.reuse ? previous.files : undefined,
       control,
       onPlanned: request.onPlanned,
       onCaptured: request.onCaptured,
@@ -87,7 +88,17 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     await publish(fs, partial, request.location);
     if (parent === layout.backup) {
       const name = request.location.slice(parent.length + 1);
-      await writeProof(fs, layout, name, request.location, manifest, proof.checks, level, env.clock.nowMs());
+      // Without it the next snapshot reads more than it needs to; that is no reason to fail this one.
+      await writeProof(
+        fs,
+        layout,
+        name,
+        request.location,
+        manifest,
+        proof.checks,
+        level,
+        env.clock.nowMs(),
+      ).catch(warn);
     }
     request.onPhase('mark');
     await mark(fs, parent, request.location.slice(parent.length + 1));
@@ -99,37 +110,40 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
 }
 
 interface Newest {
-  readonly name: string;
+  /** What `latest` names. */
+  readonly name?: string;
+  /** The highest of `latest` and of the newest by name: another tool may have moved the marker, or lost it. */
   readonly sequence: number;
-  readonly files: ReusableSnapshot | undefined;
+  readonly files?: ReusableSnapshot | undefined;
 }
 
 /** The snapshot that `latest` names. One that does not read is no obstacle: everything is then copied anew. */
-async function newestProven(env: Environment, layout: Layout): Promise<Newest | undefined> {
-  const name = await latestName(env.fs, layout.backup);
-  if (name === undefined) return undefined;
-  const manifest = await readManifest(env.fs, join(layout.backup, name)).catch(() => undefined);
-  if (manifest?.snapshot === undefined) return { name, sequence: 0, files: undefined };
-  const files = await readReusable(env.fs, layout, name, manifest);
-  return { name, sequence: manifest.snapshot.sequence, files };
+async function newestProven(env: Environment, layout: Layout): Promise<Newest> {
+  const { fs } = env;
+  const read = (snapshot: string | undefined) =>
+    snapshot === undefined
+      ? undefined
+      : readManifest(fs, join(layout.backup, snapshot)).catch(() => undefined);
+  const name = await latestName(fs, layout.backup);
+  const newest = (await snapshotNames(fs, layout.backup)).sort(compareNames).at(-1);
+  const manifest = await read(name);
+  const other = newest === name ? undefined : await read(newest);
+  const sequence = Math.max(manifest?.snapshot?.sequence ?? 0, other?.snapshot?.sequence ?? 0);
+  if (name === undefined || manifest?.snapshot === undefined) return { sequence, ...(name && { name }) };
+  return { name, sequence, files: await readReusable(fs, layout, name, manifest) };
 }
 
-function describe(
-  env: Environment,
-  request: TakeRequest,
-  captured: Capture,
-  previous: Newest | undefined,
-): Manifest {
+function describe(env: Environment, request: TakeRequest, captured: Capture, previous: Newest): Manifest {
   return {
     version: 1,
     entries: captured.entries,
     snapshot: {
       id: request.id,
-      sequence: (previous?.sequence ?? 0) + 1,
+      sequence: previous.sequence + 1,
       created_at_ms: env.clock.nowMs(),
       engine: request.engine.name,
       tool: request.tool,
-      ...(previous && { parent: previous.name }),
+      ...(previous.name && { parent: previous.name }),
       ...(captured.checkpoint && { checkpoint: captured.checkpoint }),
       total_bytes: captured.entries.reduce((sum, { size }) => sum + size, 0),
     },

@@ -47,6 +47,7 @@ export function createLeveldbEngine(options: LeveldbOptions = {}): LeveldbEngine
     // Only ever opened from another process: closing any descriptor on it would release the lock of the one that has it.
     lockFile: LOCK,
     hasImmutableFiles: true,
+    needsStillness: true,
     detect,
     listFiles,
     plan: (context) => planFromOutside(context, { gate, windowRounds }),
