@@ -12,7 +12,7 @@ import {
   type TableFooter,
   type TableHeader,
 } from '../../format/lsm/table.ts';
-import { decodeIndex, type IndexEntry, indexDamage } from '../../format/lsm/table-index.ts';
+import { decodeIndex, type IndexEntry, indexDamage, MAX_INDEX_BYTES } from '../../format/lsm/table-index.ts';
 import type { FindingList } from './findings.ts';
 import { readUpTo } from './read.ts';
 
@@ -55,7 +55,7 @@ export async function readFrame(
     report(layout);
     return { header: header.value, footer: footer.value, index: undefined, filter: undefined };
   }
-  if (Math.max(footer.value.indexBytes, footer.value.bloomBytes) > MAX_PIECE_BYTES) {
+  if (footer.value.indexBytes > MAX_INDEX_BYTES || footer.value.bloomBytes > MAX_PIECE_BYTES) {
     findings.error('LSM_TABLE_LAYOUT', footerAt, 'index or filter are larger than any table needs');
     return { header: header.value, footer: footer.value, index: undefined, filter: undefined };
   }

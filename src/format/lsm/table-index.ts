@@ -2,6 +2,12 @@ import { type Damage, type Decoded, damaged, TABLE_HEADER_BYTES } from './table.
 import { BLOCK_OVERHEAD_BYTES } from './table-block.ts';
 
 /**
+ * An index takes many times its size once it is decoded, and a sparse file claims any size for nothing. This much
+ * serves about 1.5 million blocks, a table of 6 GB.
+ */
+export const MAX_INDEX_BYTES = 64 * 1024 * 1024;
+
+/**
  * The index of a table: where each data block stands and which keys it spans, ascending.
  *
  * `u32 count`, then as many times `u64 offset | u32 size | u32 length, first key | u32 length, last key`.

@@ -22,6 +22,7 @@ import {
   findLastBlock,
   type IndexEntry,
   indexDamage,
+  MAX_INDEX_BYTES,
 } from '../../../format/lsm/table-index.ts';
 import { decompressBlock } from '../block-payload.ts';
 import { tablePath } from '../names.ts';
@@ -179,6 +180,13 @@ async function readParts(file: OpenFile, id: bigint, verify: boolean): Promise<T
     throw damagedTable(path, 'the checksum of the file does not match');
   }
   const { indexOffset } = footer;
+  if (footer.indexBytes > MAX_INDEX_BYTES) {
+    throw damagedTable(
+      path,
+      `an index of ${footer.indexBytes} bytes is more than any table needs`,
+      indexOffset,
+    );
+  }
   const index = sound(
     path,
     decodeIndex(await readExactly(file, indexOffset, footer.indexBytes), indexOffset),
