@@ -317,15 +317,25 @@ describe('a crash in the middle of a restore (invariant 7)', () => {
     await once(child.stdout, 'data');
     child.kill('SIGKILL');
     await once(child, 'exit');
-    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
-    await expect(backup.backup()).rejects.toMatchObject({
-      code: 'CONFLICT',
-      hint: expect.stringContaining('recover'),
-    });
-    const recovery = await backup.lifecycle.recover();
+    const recovery = await new Lifecycle({ dataDir: dir }).recover();
     expect(recovery).toMatchObject({ restore: 'new', interrupted: [expect.any(String)] });
+    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
     expect(readTree(dir)).toEqual(snapshot);
     await backup.backup();
+  });
+
+  test('cut off in its moves, nothing else begins until it is recovered; once the new state stands, all goes on', async () => {
+    const { dir, present } = await changedDirectory();
+    const journal = (phase: string) =>
+      JSON.stringify({ id: 'x', phase, from: 'restore/x/data', undo: 'restore-backup/ts-1', keep: [] });
+    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+    writeTree(dir, { '.lifecycle/restore/x/journal.json': journal('back-in') });
+    const refusal = { code: 'CONFLICT', hint: expect.stringContaining('recover') };
+    await expect(backup.backup()).rejects.toMatchObject(refusal);
+    await expect(restoreOf(dir).restore()).rejects.toMatchObject(refusal);
+    writeTree(dir, { '.lifecycle/restore/x/journal.json': journal('opening') });
+    await backup.backup();
+    expect([stagedIn(dir), readTree(dir)]).toEqual([[], present]);
   });
 
   test('our own database does not open on a directory that is half exchanged', async () => {
