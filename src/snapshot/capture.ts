@@ -53,7 +53,8 @@ export interface Capture {
 }
 
 /**
- * Captures one state of a data directory into a folder, each source byte read once, all of it synced. Rejects with
+ * Captures one state of a data directory into a folder, each source byte read once. All of it is synced, save the names in the
+ * folder itself: sealing does that. Rejects with
  * `SOURCE_CHANGING` when no consistent state was found, `NO_SPACE`, `UNSUPPORTED_FILE`, `CANCELLED` and others; what
  * it wrote until then is the caller's to remove.
  */
@@ -108,7 +109,6 @@ class Capturing {
     for (const [path, check] of await this.#pipeline.result()) this.#known.set(path, check);
     for (const { path, pin } of linked) this.#addImmutable(path, pin, this.#known.get(path)!);
     for (const folder of [...this.#folders].reverse()) await this.#env.fs.syncFolder(this.#target(folder));
-    await this.#env.fs.syncFolder(this.#request.into);
     return {
       entries: this.#entries,
       checkpoint,

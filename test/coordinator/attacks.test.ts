@@ -1,13 +1,4 @@
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { describe, expect, test } from 'vitest';
@@ -191,23 +182,22 @@ test('a snapshot that is being deleted is not read', async () => {
 test('a file that somebody writes in the middle of an exchange is never overwritten', async () => {
   const dir = await plainDirectory();
   await filesOf(dir).backup();
-  const undo = join(dir, '.lifecycle/restore-backup');
-  const close = () => {
-    // The undo folder that will be used does not exist yet: its name is known, and somebody was there first.
-    const name = `ts-${Math.floor(Date.now() / 1000)}`;
-    for (const place of [name, `ts-${Number(name.slice(3)) + 1}`])
-      writeTree(join(undo, place), { 'a.txt': 'in the way' });
-  };
-  const outcome = await new RestoreCoordinator({ dataDir: dir, engine: 'files', close })
-    .restore()
-    .catch((error) => error);
-  for (const place of readdirSync(undo)) {
-    if (existsSync(join(undo, place, 'a.txt'))) {
-      expect(['in the way', 'first']).toContain(readFileSync(join(undo, place, 'a.txt'), 'utf8'));
-    }
-  }
-  expect(readFileSync(join(dir, 'a.txt'), 'utf8')).toBe('first');
-  expect([undefined, 'CONFLICT']).toContain(outcome.code);
+  writeFileSync(join(dir, 'a.txt'), 'changed');
+  const before = readTree(dir);
+  const env = new Lifecycle({ dataDir: dir }).environment;
+  const clock = { ...env.clock, nowMs: () => 5_000_000 };
+  const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...env, clock } });
+  const inTheWay = join(dir, '.lifecycle/restore-backup/ts-5000/a.txt');
+  const close = () => writeTree(join(inTheWay, '..'), { 'a.txt': 'in the way' });
+  const restore = new RestoreCoordinator({ dataDir: dir, engine: 'files', lifecycle, close });
+  await expect(restore.restore()).rejects.toMatchObject({ code: 'CONFLICT', path: inTheWay });
+  expect(readFileSync(inTheWay, 'utf8')).toBe('in the way');
+  expect(readFileSync(join(dir, 'a.txt'), 'utf8')).toBe('changed');
+  // Told to move it away; once that is done, the old state comes back whole.
+  expect(lifecycle.mode).toBe('read_only');
+  rmSync(inTheWay);
+  expect(await new Lifecycle({ dataDir: dir }).recover()).toMatchObject({ restore: 'old' });
+  expect(readTree(dir)).toEqual(before);
 });
 
 test('the LOCK of a LevelDB that is open in this process is never opened', async () => {
