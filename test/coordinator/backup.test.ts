@@ -28,6 +28,7 @@ import {
   type StillpointError,
   verifySnapshot,
 } from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { TASKS } from '../../src/snapshot/tasks.ts';
 import { PLAIN_FILES, plainDirectory, readTree, statsOf } from '../support/folders.ts';
 import { startScript } from '../support/process.ts';
@@ -358,6 +359,28 @@ describe('cancelling', () => {
       expect((await listSnapshots(dir)).snapshots).toHaveLength(1);
     },
   );
+
+  test('after the proof and the probe, right before publishing, still does', async () => {
+    const dir = await plainDirectory();
+    let cancel = () => {};
+    // The clone that the probe was given is the last thing to go.
+    const fs: FileSystem = {
+      ...systemEnvironment.fs,
+      async removeFolder(path) {
+        await systemEnvironment.fs.removeFolder(path);
+        if (/\.partial-probe-[^/]*$/.test(path)) cancel();
+      },
+    };
+    const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...systemEnvironment, fs } });
+    const backup = filesOf(dir, { lifecycle });
+    const probed: string[] = [];
+    const { id } = await backup.startBackup({ probe: async (clone) => probed.push(clone) });
+    cancel = () => backup.cancel(id);
+    await expect(backup.finished(id)).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(probed).toHaveLength(1);
+    expect(leftOvers(dir)).toEqual([]);
+    expect(await listSnapshots(dir)).toEqual({ latest: null, snapshots: [] });
+  });
 
   test('a hook that hangs is no obstacle', async () => {
     const backup = filesOf(await plainDirectory(), { checkpoint: () => new Promise(() => {}) });

@@ -107,14 +107,32 @@ test('writes wait in their order while the gate is closed, and none is lost', as
 
 test('the gate closes only when the writes under way have ended, and opens when the last holder lets go', async () => {
   const { db } = await openDatabase();
+  // A write that takes as long as the test likes.
+  let end = () => {};
+  const put = Reflect.get(db, '_put') as (...args: unknown[]) => unknown;
+  const slowly = async (...args: unknown[]): Promise<unknown> => {
+    if (args[0] === 'slow') {
+      await new Promise<void>((resolve) => {
+        end = resolve;
+      });
+    }
+    return put.apply(db, args);
+  };
+  Object.assign(db, { _put: slowly });
   const gate = attachWriteGate(db);
-  let isWritten = false;
-  const writing = db.put('key', 'x'.repeat(1_000_000)).then(() => {
-    isWritten = true;
+  const writing = db.put('slow', 'x');
+  const events: string[] = [];
+  const closing = Promise.all([gate.close(), gate.close()]).then((opens) => {
+    events.push('closed');
+    return opens;
   });
-  const [first, second] = await Promise.all([gate.close(), gate.close()]);
+  await new Promise((resolve) => setImmediate(resolve)); // a gate that does not wait is closed by now
+  events.push('write ends');
+  end();
+  const [first, second] = await closing;
   await writing;
-  expect(isWritten).toBe(true);
+  expect(events).toEqual(['write ends', 'closed']);
+  expect(await db.get('slow')).toBe('x');
   let isLateWritten = false;
   const late = db.put('late', 'x').then(() => {
     isLateWritten = true;

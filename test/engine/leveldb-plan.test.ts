@@ -1,4 +1,14 @@
-import { appendFile, mkdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  copyFile,
+  mkdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, onTestFinished, test } from 'vitest';
@@ -122,6 +132,30 @@ test('one look at the folder that misses a log loses nothing', async () => {
     await plan.dispose!();
     expect(plan.items.map(({ path }) => path)).toEqual(expect.arrayContaining([log, newer]));
   }
+});
+
+test('a CURRENT that is replaced within the window makes another round', async () => {
+  const dir = await writeFolder(await newFolder(), (db) => fill(db, 1000));
+  const [manifest] = await namesOf(dir, /^MANIFEST/);
+  const newer = 'MANIFEST-900001';
+  let looks = 0;
+  const plan = await planOver(dir, {
+    async list(path) {
+      const entries = await nodeFileSystem.list(path);
+      // After the MANIFEST was read and before the window is over, as opening the database does it.
+      if (++looks === 2) {
+        await copyFile(join(dir, manifest!), join(dir, newer));
+        await writeFile(join(dir, 'CURRENT.new'), `${newer}\n`);
+        await rename(join(dir, 'CURRENT.new'), join(dir, 'CURRENT'));
+      }
+      return entries;
+    },
+  });
+  await plan.dispose!();
+  expect(plan.rounds).toMatchObject({ count: 2, reasons: ['CURRENT was replaced'], way: 'window' });
+  const paths = plan.items.map(({ path }) => path);
+  expect(paths).toContain(newer);
+  expect(paths).not.toContain(manifest);
 });
 
 test('where edits come faster than windows, the logs are taken first', async () => {
