@@ -56,6 +56,8 @@ export interface StartBackupOptions {
   readonly level?: Level;
   /** Default true: unchanged immutable files of the newest proven snapshot are shared with it. */
   readonly reuse?: boolean;
+  /** Default false: shared files carry the proof that they have. With true they are read again. */
+  readonly reprove?: boolean;
   /** Afterwards remove all but the newest so many snapshots. Default: keep all. */
   readonly keep?: number;
   /** Where it goes; `latest` of that folder is moved. Default `backup`. */
@@ -244,6 +246,7 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
         mode: options.mode ?? 'copy',
         level: options.level ?? 'full',
         reuse: options.reuse ?? true,
+        reprove: options.reprove ?? false,
         tool: TOOL,
         control: run.control,
         plan: hold?.plan,
@@ -319,7 +322,7 @@ const NEVER = new AbortController().signal;
 const PROBE_LIMIT_MS = 60 * 60 * 1000;
 
 const OPTIONS = ['dataDir', 'engine', 'checkpoint', 'checkpointTimeoutMs', 'lifecycle', 'defaults'];
-const START_OPTIONS = ['mode', 'level', 'reuse', 'keep', 'kind', 'probe', 'signal'];
+const START_OPTIONS = ['mode', 'level', 'reuse', 'reprove', 'keep', 'kind', 'probe', 'signal'];
 
 function checkStart(options: StartBackupOptions): void {
   noOthers('startBackup', options, START_OPTIONS);

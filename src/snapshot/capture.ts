@@ -35,6 +35,8 @@ export interface CaptureRequest {
   readonly plan?: CapturePlan | undefined;
   /** The newest proven snapshot, whose immutable files may serve again. */
   readonly previous?: ReusableSnapshot | undefined;
+  /** Shared files carry no earlier proof: they are left to be read again. */
+  readonly reprove: boolean;
   readonly control: RunControl;
   /** How many files, and how many bytes the capture and the proof will read. */
   readonly onPlanned?: (files: number, bytes: number) => void;
@@ -273,7 +275,7 @@ class Capturing {
 
   #addProven(path: string, pin: Pin, proven: ProvenFile): void {
     const { size, provenAtMs } = proven;
-    const carried = proven.check(this.#request.level);
+    const carried = this.#request.reprove ? undefined : proven.check(this.#request.level);
     if (carried !== undefined) this.#known.set(path, carried);
     this.#request.control.addBytes(size);
     this.#add({

@@ -30,6 +30,8 @@ export interface TakeRequest {
   readonly mode: Mode;
   readonly level: Level;
   readonly reuse: boolean;
+  /** Reads shared files again, too. */
+  readonly reprove: boolean;
   readonly tool: string;
   readonly control: RunControl;
   /** What the checkpoint hook holds; undefined: plan from outside. */
@@ -70,6 +72,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
       level: request.level,
       plan: request.plan,
       previous: request.reuse ? previous.files : undefined,
+      reprove: request.reprove,
       control,
       onPlanned: request.onPlanned,
       onCaptured: request.onCaptured,
@@ -81,7 +84,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     request.onPhase('prove');
     const { engine, level } = request;
     const proof = await prove(env, partial, { engine, level, control, known: captured.known });
-    refuseDamage(proof.report);
+    refuseDamage(proof.report, captured.reusedBytes > 0);
     await runProbe(env, request, partial);
     control.checkCancelled(); // the last moment: what is published stays
     request.onPhase('publish');
@@ -150,13 +153,17 @@ function describe(env: Environment, request: TakeRequest, captured: Capture, pre
   };
 }
 
-function refuseDamage(report: Report): void {
+const SHARED_DAMAGE =
+  'If the file is shared with the last snapshot, it is damaged there too: take this one with `--full` (`reuse: false`).';
+
+function refuseDamage(report: Report, isShared: boolean): void {
   if (report.ok) return;
   const errors = report.findings.filter(({ severity }) => severity === 'error');
   const code: ErrorCode = report.verdict === 'source-damaged' ? 'SOURCE_DAMAGED' : 'COPY_DAMAGED';
   const what = code === 'SOURCE_DAMAGED' ? 'the database itself is damaged' : 'the copy is not what was read';
   throw new StillpointError(code, `${what}: ${describeFindings(errors)}`, {
     ...(errors[0] && { path: errors[0].path }),
+    ...(code === 'COPY_DAMAGED' && isShared && { hint: SHARED_DAMAGE }),
     data: { findings: errors, verdict: report.verdict },
   });
 }

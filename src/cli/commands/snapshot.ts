@@ -15,6 +15,7 @@ interface Options {
   readonly engine: 'auto' | EngineName;
   readonly mode: Mode;
   readonly full?: true;
+  readonly reprove?: true;
   readonly level: Level;
   readonly keep?: number;
 }
@@ -31,6 +32,7 @@ export function define(command: Command, cli: Cli): void {
         .default('copy'),
     )
     .option('--full', 'copy every file anew, also those that the last snapshot holds unchanged')
+    .option('--reprove', 'read again also what is shared with the last snapshot and was proven then')
     .addOption(levelOption())
     .addOption(
       new Option('--keep <n>', 'afterwards remove all but the newest n snapshots').argParser(positiveInteger),
@@ -41,6 +43,7 @@ export function define(command: Command, cli: Cli): void {
         'snapshot ./data',
         'snapshot ./data --keep 7 --json',
         'snapshot ./data --mode link --level open',
+        'snapshot ./data --reprove',
       ),
     )
     .action((dir: string, options: Options) => takeSnapshot(cli, dir, options));
@@ -52,11 +55,12 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
   await recoverFirst(cli, lifecycle);
   const coordinator = new BackupCoordinator({ dataDir, engine, lifecycle });
   const result = await cli.watched(async (signal, progress) => {
-    const reuse = options.full !== true;
+    const { full = false, reprove = false } = options;
     const { id } = await coordinator.startBackup({
       mode,
       level,
-      reuse,
+      reuse: !full,
+      reprove,
       signal,
       ...(keep !== undefined && { keep }),
     });

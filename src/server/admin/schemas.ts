@@ -18,6 +18,7 @@ export const backupBodySchema = z
       .boolean()
       .optional()
       .describe('Whether unchanged files are shared with the last snapshot. Default true'),
+    reprove: z.boolean().optional().describe('Whether shared files are read again. Default false'),
     keep: z
       .int()
       .min(1)

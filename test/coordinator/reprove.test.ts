@@ -1,0 +1,69 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { BackupCoordinator, openLsm, type StartBackupOptions, verifySnapshot } from '../../src/index.ts';
+import { readManifest } from '../../src/snapshot/prove.ts';
+import { plainDirectory } from '../support/folders.ts';
+import { BUSY } from '../support/lsm-workload.ts';
+import { rot } from '../support/rot.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+const TABLE = 'deep/er/b.bin';
+
+async function sharing() {
+  const dir = await plainDirectory();
+  const plan = { items: [{ kind: 'immutable' as const, path: TABLE }] };
+  const backup = new BackupCoordinator({
+    dataDir: dir,
+    engine: 'files',
+    checkpoint: () => ({ plan, release() {} }),
+  });
+  return { dir, backup, first: await backup.backup() };
+}
+
+const provenAt = async (location: string) =>
+  (await readManifest(nodeFileSystem, location))?.entries[0]?.proven_at_ms;
+
+test('with reprove a shared file is read again, and is proven now', async () => {
+  const { backup, first } = await sharing();
+  const carried = await backup.backup();
+  expect(await provenAt(carried.location)).toBeGreaterThan(0);
+  const reproven = await backup.backup({ reprove: true });
+  expect([first.reused_bytes, reproven.reused_bytes]).toEqual([0, 300_000]);
+  expect(await provenAt(reproven.location)).toBeUndefined();
+  expect(reproven.report).toMatchObject({ ok: true, counts: { files: 1, bytes: 300_000 } });
+});
+
+test('what rotted since it was proven passes unseen without reprove, and is refused with it', async () => {
+  const { backup, first } = await sharing();
+  rot(join(first.location, TABLE), 4711);
+  const blind = await backup.backup();
+  expect(blind.reused_bytes).toBe(300_000);
+  expect((await verifySnapshot(blind.location)).verdict).toBe('copy-damaged');
+  await expect(backup.backup({ reprove: true })).rejects.toMatchObject({
+    code: 'COPY_DAMAGED',
+    path: TABLE,
+    hint: expect.stringContaining('reuse: false'),
+  });
+  expect(await backup.latestLocation()).toBe(blind.location);
+  const whole = await backup.backup({ reuse: false, reprove: true });
+  expect((await verifySnapshot(whole.location)).ok).toBe(true);
+});
+
+test('with reprove a file that is linked once more is read again', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const database = await openLsm(dir, BUSY);
+  await database.put('a', 'b');
+  await database.checkpoint();
+  const backup = new BackupCoordinator({ dataDir: dir, checkpoint: () => database.hold() });
+  const tableProof = async (options: StartBackupOptions) => {
+    const { location, linked_bytes } = await backup.backup({ mode: 'link', ...options });
+    expect(linked_bytes).toBeGreaterThan(0);
+    const manifest = await readManifest(nodeFileSystem, location);
+    return manifest?.entries.find(({ path }) => path.startsWith('sst/'))?.proven_at_ms;
+  };
+  expect(await tableProof({})).toBeUndefined();
+  expect(await tableProof({})).toBeGreaterThan(0);
+  expect(await tableProof({ reprove: true })).toBeUndefined();
+  await database.close();
+});
