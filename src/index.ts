@@ -22,6 +22,8 @@ export {
   restoreSnapshot,
   type SnapshotList,
   showSnapshot,
+  type VerifyAllOptions,
+  verifyAll,
   verifySnapshot,
 } from './coordinator/operations.ts';
 export {
@@ -40,3 +42,4 @@ export type { Counts, Finding, Level, Report, Verdict } from './engine/report.ts
 export { CATALOGUE, type ErrorCode, StillpointError } from './errors.ts';
 export type { Mode } from './snapshot/capture.ts';
 export type { SnapshotSummary } from './snapshot/list.ts';
+export type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from './snapshot/verify-all.ts';

@@ -13,11 +13,13 @@ import {
   latestName,
   listSnapshotFolders,
   type SnapshotSummary,
+  snapshotsFolder,
   summarize,
 } from '../snapshot/list.ts';
 import { lockForReading, prove } from '../snapshot/prove.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/prune.ts';
 import { openSource, restoreInto } from '../snapshot/restore.ts';
+import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify-all.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { oneOf, positiveInteger } from './options.ts';
 
@@ -93,6 +95,37 @@ export async function verifySnapshot(path: string, options: VerifyOptions = {}):
         await lock?.release();
       }
     });
+  });
+}
+
+export interface VerifyAllOptions extends OperationOptions {
+  /** Default `full`. */
+  readonly level?: Level;
+  /** Stop reading after about so many bytes; what has the oldest proof is read first. Default: read everything. */
+  readonly maxBytes?: number;
+  /** Leave out files whose last proof is younger than this. Default 0: leave out nothing. */
+  readonly olderThanMs?: number;
+}
+
+/**
+ * Verifies all snapshots of a data directory (or those in any folder that holds snapshots, such as `.lifecycle/archive`) and
+ * reads each distinct file once: snapshots share files. When each was proven is put on record beside the snapshots, and
+ * where that is impossible `warnings` says so; nothing else is changed. Resolves also when something is damaged: look at
+ * `ok`. With `maxBytes` or `olderThanMs` files are skipped, and for those the last proof stands; `totals` tells how many,
+ * and how old the oldest of these proofs is. Rejects with `NOT_FOUND` when there is no snapshot.
+ */
+export async function verifyAll(dir: string, options: VerifyAllOptions = {}): Promise<VerifyAllResult> {
+  const { level = 'full', maxBytes = Number.POSITIVE_INFINITY, olderThanMs = 0 } = options;
+  oneOf('level', level, LEVELS);
+  if (options.maxBytes !== undefined) positiveInteger('maxBytes', maxBytes);
+  if (!(Number.isFinite(olderThanMs) && olderThanMs >= 0))
+    throw new TypeError('olderThanMs must be a number of milliseconds, 0 or more');
+  return translated(async () => {
+    const env = options.environment ?? systemEnvironment;
+    const parent = await snapshotsFolder(env.fs, await realFolder(env.fs, dir));
+    return watched(env, options, (control, onPlanned) =>
+      verifySnapshots(env, { parent, level, maxBytes, olderThanMs, control, onPlanned }),
+    );
   });
 }
 

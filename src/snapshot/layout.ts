@@ -13,8 +13,6 @@ export interface Layout {
   readonly backup: string;
   readonly latest: string;
   readonly records: string;
-  /** One file a snapshot: what its proof found out about each file, for snapshots that reuse them. */
-  readonly proofs: string;
   readonly restore: string;
   readonly undo: string;
   readonly archive: string;
@@ -31,13 +29,15 @@ export function layoutOf(dataDir: string): Layout {
     backup,
     latest: join(backup, LATEST),
     records: join(backup, 'records.jsonl'),
-    proofs: join(backup, 'proofs'),
     restore: join(lifecycle, RESTORE_FOLDER),
     undo: join(lifecycle, 'restore-backup'),
     archive: join(lifecycle, 'archive'),
     export: join(lifecycle, 'export'),
   };
 }
+
+/** One file a snapshot, beside the snapshots in `parent`: the ledger of what was proven, and when. */
+export const proofsFolder = (parent: string): string => join(parent, 'proofs');
 
 const PARTIAL = '.partial-';
 /** A snapshot on its way out: renamed first, so that nobody sees half of it. */

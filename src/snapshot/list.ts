@@ -3,7 +3,7 @@ import { detectEngine } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { listIfPresent, readSmallFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
-import { compareNames, isSnapshotName, LATEST, type Layout, nameOf } from './layout.ts';
+import { compareNames, isSnapshotName, LATEST, type Layout, layoutOf, nameOf } from './layout.ts';
 import { readManifest } from './prove.ts';
 
 /** A published snapshot as `list` shows it; field names are those of the JSON output. */
@@ -34,6 +34,17 @@ export async function snapshotNames(fs: FileSystem, parent: string): Promise<str
   return entries
     .filter(({ name, kind }) => kind === 'folder' && isSnapshotName(name))
     .map(({ name }) => name);
+}
+
+/**
+ * Where the snapshots are: in the lifecycle folder of a data directory, or in `dir` itself. `NOT_FOUND` when there is none in
+ * either.
+ */
+export async function snapshotsFolder(fs: FileSystem, dir: string): Promise<string> {
+  for (const parent of [layoutOf(dir).backup, dir]) {
+    if ((await snapshotNames(fs, parent)).length > 0) return parent;
+  }
+  throw noneYet(dir);
 }
 
 export async function summarize(fs: FileSystem, location: string): Promise<SnapshotSummary> {
@@ -143,11 +154,14 @@ async function findLatest(fs: FileSystem, layout: Layout): Promise<string> {
     const name = await latestName(fs, parent);
     if (name !== undefined) return join(parent, name);
   }
-  throw new StillpointError('NOT_FOUND', `there is no snapshot of ${layout.dataDir} yet`, {
-    path: layout.dataDir,
+  throw noneYet(layout.dataDir);
+}
+
+const noneYet = (dataDir: string): StillpointError =>
+  new StillpointError('NOT_FOUND', `there is no snapshot of ${dataDir} yet`, {
+    path: dataDir,
     hint: 'Take one first: `stillpoint snapshot DIR`.',
   });
-}
 
 function notFound(source: string, cause?: unknown): StillpointError {
   return new StillpointError('NOT_FOUND', `there is no snapshot "${source}"`, { path: source, cause });

@@ -1,21 +1,30 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { FileCheck } from '../engine/engine.ts';
 import { LEVELS, type Level } from '../engine/report.ts';
-import type { FileSystem } from '../env/file-system.ts';
+import type { FileStat, FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, removeIfPresent, replaceFile } from '../env/io.ts';
-import { type Layout, placeOf } from './layout.ts';
-import type { Manifest } from './manifest.ts';
+import { nameOf, placeOf, proofsFolder } from './layout.ts';
+import type { Manifest, ManifestEntry } from './manifest.ts';
 
 /**
- * What the proof of a snapshot found out about each of its files, kept beside the snapshots as `proofs/<name>.json`: a
- * later snapshot that shares a file carries its proof on instead of reading it again. Losing this file costs time,
- * never correctness; what does not fit it is read anew.
+ * The ledger of proofs: what was found out about each file of a snapshot, and when, kept beside the snapshots as
+ * `proofs/<name>.json`. A later snapshot that shares a file carries its proof on instead of reading it again, and whoever
+ * verifies all snapshots begins with the oldest proof. Losing it costs time, never correctness: a proof counts only for
+ * the very file and the very checksums that the manifest names.
  */
 
 const LIMIT_BYTES = 256 * 1024 * 1024;
 
-const fileSchema = z.object({
+const findingSchema = z.object({
+  path: z.string(),
+  offset: z.number().nullable(),
+  code: z.string(),
+  severity: z.literal('warning'),
+  message: z.string(),
+});
+
+const proofSchema = z.object({
   ino: z.string(),
   mtime_ns: z.string(),
   size: z.number().int().min(0),
@@ -25,8 +34,26 @@ const fileSchema = z.object({
   proven_at_ms: z.number(),
   counts: z.record(z.string(), z.union([z.number(), z.string(), z.null()])),
   facts: z.unknown().optional(),
+  /** A file in which there was an error has no proof. */
+  warnings: z.array(findingSchema).optional(),
 });
-const schema = z.object({ files: z.record(z.string(), fileSchema) });
+const schema = z.object({ files: z.record(z.string(), proofSchema) });
+
+/** What is on record of one file. */
+export type FileProof = z.infer<typeof proofSchema>;
+
+/** Which file it is: another inode is another file, and another time says that somebody wrote into it. */
+export type FileIdentity = Pick<FileStat, 'ino' | 'mtimeNs'>;
+
+/** A file that was read to its end. */
+export interface ReadFile {
+  readonly path: string;
+  /** As it was before it was read. */
+  readonly stat: FileIdentity;
+  readonly check: FileCheck;
+  /** Default: now. Earlier where the check was carried on from there. */
+  readonly provenAtMs?: number | undefined;
+}
 
 /** An immutable file of the newest proven snapshot. */
 export interface ProvenFile {
@@ -50,81 +77,140 @@ export interface ReusableSnapshot {
   readonly files: ReadonlyMap<string, ProvenFile>;
 }
 
-const proofFile = (layout: Layout, name: string): string => join(layout.proofs, `${name}.json`);
+const proofFile = (location: string): string =>
+  join(proofsFolder(dirname(location)), `${nameOf(location)}.json`);
 
-/** Keeps what a proof without any finding showed. */
-export async function writeProof(
+/** What is on record of a snapshot's files, by path; nothing when there is no record or it does not read. */
+export async function readProofs(fs: FileSystem, location: string): Promise<Map<string, FileProof>> {
+  try {
+    const bytes = await readSmallFile(fs, proofFile(location), LIMIT_BYTES);
+    const parsed = schema.safeParse(JSON.parse(bytes?.toString() ?? ''));
+    return new Map(Object.entries(parsed.data?.files ?? {}));
+  } catch {
+    return new Map();
+  }
+}
+
+/** Whether a proof is one of the bytes that a manifest names. */
+export const isProofOf = (proof: FileProof | undefined, entry: ManifestEntry): proof is FileProof =>
+  proof !== undefined &&
+  proof.size === entry.size &&
+  proof.crc32 === entry.crc32 &&
+  proof.crc32c === (entry.crc32c ?? proof.crc32c);
+
+/** Whether a proof is one of this very file, untouched since. */
+export const isProofOfFile = (proof: FileProof, { ino, mtimeNs }: FileIdentity): boolean =>
+  proof.ino === ino.toString() && proof.mtime_ns === mtimeNs.toString();
+
+/** What the proof said at `level` or a higher one; undefined when it says less. */
+export function checkOf(proof: FileProof, level: Level): FileCheck | undefined {
+  if (isDeeper(level, proof.level)) return undefined;
+  const { size, crc32, crc32c, counts, facts, warnings = [] } = proof;
+  return { sizeBytes: size, crc32, crc32c, findings: warnings, counts, facts };
+}
+
+const isDeeper = (level: Level, than: Level): boolean => LEVELS.indexOf(level) > LEVELS.indexOf(than);
+
+/**
+ * Puts files that were read just now on record, durably, beside what is on record already; one with an error loses its
+ * proof. Where the bytes are still those of a deeper proof, that one stands, and is as fresh as this reading.
+ */
+export async function noteProofs(
   fs: FileSystem,
-  layout: Layout,
-  name: string,
-  folder: string,
+  location: string,
+  read: Iterable<ReadFile>,
+  level: Level,
+  nowMs: number,
+): Promise<void> {
+  const proofs = await readProofs(fs, location);
+  for (const { path, stat, check, provenAtMs = nowMs } of read) {
+    const earlier = proofs.get(path);
+    const proof = proofFrom(check, stat, level, provenAtMs);
+    if (proof === undefined) proofs.delete(path);
+    else if (earlier !== undefined && isDeeper(earlier.level, level) && isSameFile(earlier, proof)) {
+      proofs.set(path, { ...earlier, proven_at_ms: provenAtMs });
+    } else proofs.set(path, proof);
+  }
+  await makeFolders(fs, proofsFolder(dirname(location)));
+  const text = JSON.stringify({ files: Object.fromEntries(proofs) });
+  await replaceFile(fs, proofFile(location), Buffer.from(text));
+}
+
+function proofFrom(
+  { sizeBytes, crc32, crc32c, findings, counts, facts }: FileCheck,
+  { ino, mtimeNs }: FileIdentity,
+  level: Level,
+  provenAtMs: number,
+): FileProof | undefined {
+  const warnings: FileProof['warnings'] = [];
+  for (const { path, offset, code, severity, message } of findings) {
+    if (severity === 'error') return undefined;
+    warnings.push({ path, offset, code, severity, message });
+  }
+  return {
+    ino: ino.toString(),
+    mtime_ns: mtimeNs.toString(),
+    size: sizeBytes,
+    crc32,
+    ...(crc32c !== undefined && { crc32c }),
+    level,
+    proven_at_ms: provenAtMs,
+    counts,
+    ...(facts !== undefined && { facts }),
+    ...(warnings.length > 0 && { warnings }),
+  };
+}
+
+const isSameFile = (a: FileProof, b: FileProof): boolean =>
+  a.ino === b.ino &&
+  a.mtime_ns === b.mtime_ns &&
+  a.size === b.size &&
+  a.crc32 === b.crc32 &&
+  a.crc32c === b.crc32c;
+
+/** Puts on record what the proof of a new snapshot showed. */
+export async function noteSnapshot(
+  fs: FileSystem,
+  location: string,
   manifest: Manifest,
   checks: ReadonlyMap<string, FileCheck>,
   level: Level,
   nowMs: number,
 ): Promise<void> {
-  const files: z.infer<typeof schema>['files'] = {};
-  for (const entry of manifest.entries) {
-    const check = checks.get(entry.path);
-    if (entry.kind !== 'immutable' || check === undefined || check.findings.length > 0) continue;
-    const stat = await fs.inspect(placeOf(folder, entry.path));
-    if (stat === undefined) continue;
-    files[entry.path] = {
-      ino: stat.ino.toString(),
-      mtime_ns: stat.mtimeNs.toString(),
-      size: entry.size,
-      crc32: entry.crc32,
-      ...(check.crc32c !== undefined && { crc32c: check.crc32c }),
-      level,
-      proven_at_ms: entry.proven_at_ms ?? nowMs,
-      counts: check.counts,
-      ...(check.facts === undefined ? {} : { facts: check.facts }),
-    };
+  const read: ReadFile[] = [];
+  for (const { path, proven_at_ms: provenAtMs } of manifest.entries) {
+    const check = checks.get(path);
+    const stat = check && (await fs.inspect(placeOf(location, path)));
+    if (check !== undefined && stat !== undefined) read.push({ path, stat, check, provenAtMs });
   }
-  await makeFolders(fs, layout.proofs);
-  await replaceFile(fs, proofFile(layout, name), Buffer.from(JSON.stringify({ files })));
+  await noteProofs(fs, location, read, level, nowMs);
 }
 
 /** The files of a snapshot that a later one may share; none when its proof is not on record or does not read. */
 export async function readReusable(
   fs: FileSystem,
-  layout: Layout,
-  name: string,
+  location: string,
   manifest: Manifest,
-): Promise<ReusableSnapshot | undefined> {
-  const bytes = await readSmallFile(fs, proofFile(layout, name), LIMIT_BYTES).catch(() => undefined);
-  if (bytes === undefined) return undefined;
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString());
-  } catch {
-    return undefined;
-  }
-  const parsed = schema.safeParse(json);
-  if (!parsed.success) return undefined;
+): Promise<ReusableSnapshot> {
+  const proofs = await readProofs(fs, location);
   const files = new Map<string, ProvenFile>();
   for (const entry of manifest.entries) {
-    const proof = parsed.data.files[entry.path];
-    if (entry.kind !== 'immutable' || proof?.crc32 !== entry.crc32 || proof.size !== entry.size) continue;
-    if (proof.crc32c !== entry.crc32c) continue;
-    const { ino, mtime_ns: mtimeNs, size, crc32, crc32c, level: proven, counts, facts } = proof;
+    const proof = proofs.get(entry.path);
+    if (entry.kind !== 'immutable' || !isProofOf(proof, entry)) continue;
     files.set(entry.path, {
-      size,
-      crc32,
-      crc32c,
-      ino,
-      mtimeNs,
+      size: entry.size,
+      crc32: entry.crc32,
+      crc32c: entry.crc32c,
+      ino: proof.ino,
+      mtimeNs: proof.mtime_ns,
       source: entry.source,
       provenAtMs: proof.proven_at_ms,
-      check: (level) =>
-        LEVELS.indexOf(level) <= LEVELS.indexOf(proven)
-          ? { sizeBytes: size, crc32, crc32c, findings: [], counts, facts }
-          : undefined,
+      check: (level) => checkOf(proof, level),
     });
   }
   const totalBytes = [...files.values()].reduce((sum, { size }) => sum + size, 0);
-  return { name, folder: join(layout.backup, name), totalBytes, files };
+  return { name: nameOf(location), folder: location, totalBytes, files };
 }
 
-export const removeProof = (fs: FileSystem, layout: Layout, name: string): Promise<void> =>
-  removeIfPresent(fs, proofFile(layout, name));
+export const removeProof = (fs: FileSystem, location: string): Promise<void> =>
+  removeIfPresent(fs, proofFile(location));

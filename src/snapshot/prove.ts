@@ -29,6 +29,8 @@ export interface ProveOptions {
   readonly manifest?: ParsedManifest;
   /** Files that were read already for this very proof: link mode, or a proof that an earlier snapshot carries on. */
   readonly known?: ReadonlyMap<string, FileCheck>;
+  /** Files that are not read, and what is to be said of each; while nobody knows them, no whole can be judged. */
+  readonly unread?: ReadonlyMap<string, Finding | undefined>;
   readonly onPhase?: (step: string) => void;
   /** Called once the files are known: how many, and how many bytes will be read. */
   readonly onPlanned?: (files: number, bytes: number) => void;
@@ -129,7 +131,7 @@ export async function compareTree(
   return { files, findings };
 }
 
-function copyDamage(path: string, offset: number | null, code: string, message: string): Finding {
+export function copyDamage(path: string, offset: number | null, code: string, message: string): Finding {
   return { path, offset, code, severity: 'error', message, verdict: 'copy-damaged' };
 }
 
@@ -170,13 +172,15 @@ class Proving {
     const files = await this.#step('list', () =>
       manifest === undefined ? this.#listDirectory(engine) : this.#compareTree(manifest.entries),
     );
-    const unread = files.filter(({ path }) => !this.#options.known?.has(path));
+    const { known, unread: left } = this.#options;
+    const unread = files.filter(({ path }) => !known?.has(path) && !left?.has(path));
     this.#options.onPlanned?.(
       files.length,
       unread.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     );
     await this.#step('read', () => this.#readFiles(engine, unread, live));
-    for (const [path, check] of this.#options.known ?? []) this.#checks.set(path, check);
+    for (const [path, check] of known ?? []) this.#checks.set(path, check);
+    for (const finding of left?.values() ?? []) if (finding !== undefined) this.#add(finding);
     const counts = this.#addUp();
     await this.#step('content', async () => {
       if (manifest !== undefined) this.#compareChecksums(manifest.entries);
@@ -334,6 +338,7 @@ class Proving {
       this.#add(finding.severity === 'error' ? { ...finding, verdict } : finding);
     };
     for (const check of this.#checks.values()) for (const finding of check.findings) add(finding);
+    if (this.#options.unread?.size) return;
     const together = engine.checkTogether(this.#checks, { level: this.#level, live });
     Object.assign(counts, together.counts);
     for (const finding of together.findings) add(finding);

@@ -51,7 +51,7 @@ export async function removeSnapshot(
   if (hasManifest && lock === undefined) return false;
   try {
     if (dryRun) return true;
-    await removeProof(fs, layout, name);
+    await removeProof(fs, location);
     const doomed = deletedFolder(layout.backup, name);
     await removeTree(fs, doomed);
     await fs.rename(location, doomed);

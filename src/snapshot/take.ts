@@ -11,7 +11,7 @@ import type { Environment } from './environment.ts';
 import { compareNames, type Layout, partialFolder } from './layout.ts';
 import { latestName, snapshotNames } from './list.ts';
 import type { Manifest } from './manifest.ts';
-import { type ReusableSnapshot, readReusable, writeProof } from './proofs.ts';
+import { noteSnapshot, type ReusableSnapshot, readReusable } from './proofs.ts';
 import { prove, readManifest } from './prove.ts';
 import { mark, publish, seal } from './publish.ts';
 
@@ -89,20 +89,8 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     control.checkCancelled(); // the last moment: what is published stays
     request.onPhase('publish');
     await publish(fs, partial, request.location);
-    if (parent === layout.backup) {
-      const name = request.location.slice(parent.length + 1);
-      // Without it the next snapshot reads more than it needs to; that is no reason to fail this one.
-      await writeProof(
-        fs,
-        layout,
-        name,
-        request.location,
-        manifest,
-        proof.checks,
-        level,
-        env.clock.nowMs(),
-      ).catch(warn);
-    }
+    // Without it the next snapshot reads more than it needs to; that is no reason to fail this one.
+    await noteSnapshot(fs, request.location, manifest, proof.checks, level, env.clock.nowMs()).catch(warn);
     request.onPhase('mark');
     await mark(fs, parent, request.location.slice(parent.length + 1));
     return { manifest, report: proof.report, capture: captured };
@@ -133,7 +121,7 @@ async function newestProven(env: Environment, layout: Layout): Promise<Newest> {
   const other = newest === name ? undefined : await read(newest);
   const sequence = Math.max(manifest?.snapshot?.sequence ?? 0, other?.snapshot?.sequence ?? 0);
   if (name === undefined || manifest?.snapshot === undefined) return { sequence, ...(name && { name }) };
-  return { name, sequence, files: await readReusable(fs, layout, name, manifest) };
+  return { name, sequence, files: await readReusable(fs, join(layout.backup, name), manifest) };
 }
 
 function describe(env: Environment, request: TakeRequest, captured: Capture, previous: Newest): Manifest {

@@ -1,0 +1,311 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { FileSystem } from '../../src/env/file-system.ts';
+import { blockingFileSystem } from '../../src/env/node-file-system.ts';
+import { inlinePool } from '../../src/env/worker-pool.ts';
+import { BackupCoordinator, deleteSnapshot, openLsm, verifyAll, verifySnapshot } from '../../src/index.ts';
+import type { Environment } from '../../src/snapshot/environment.ts';
+import { TASKS } from '../../src/snapshot/tasks.ts';
+import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { inlineEnvironment } from '../support/inline.ts';
+import { BUSY } from '../support/lsm-workload.ts';
+import { rot } from '../support/rot.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+const HOUR_MS = 60 * 60 * 1000;
+const TABLES = ['1.sst', '2.sst', '3.sst'];
+
+/** Snapshots of tables that never change; each snapshot has one more, and shares all others with the one before. */
+async function growing(count = 3) {
+  const dir = await plainDirectory({});
+  const items: { kind: 'immutable'; path: string }[] = [];
+  const backup = new BackupCoordinator({
+    dataDir: dir,
+    engine: 'files',
+    checkpoint: () => ({ plan: { items: [...items] }, release() {} }),
+  });
+  const locations: string[] = [];
+  for (const [i, path] of TABLES.slice(0, count).entries()) {
+    writeTree(dir, { [path]: Buffer.alloc(1000 * (i + 1), i + 1) });
+    items.push({ kind: 'immutable', path });
+    locations.push((await backup.backup()).location);
+  }
+  return { dir, backup, locations, folder: join(dir, '.lifecycle/backup') };
+}
+
+/** The real disk, with something done at a call of one of its methods first. */
+function withFileSystem(change: Partial<FileSystem>): Environment {
+  const fs = { ...blockingFileSystem, ...change };
+  return { ...inlineEnvironment, fs, pool: inlinePool(TASKS, fs) };
+}
+
+/** Notes the files of snapshots in the order in which they are opened. */
+function reading() {
+  const opened: string[] = [];
+  const environment = withFileSystem({
+    open(path, how) {
+      if (path.endsWith('.sst')) opened.push(path);
+      return blockingFileSystem.open(path, how);
+    },
+  });
+  return { opened, environment };
+}
+
+const ledgerOf = (location: string): string =>
+  join(location, '../proofs', `${location.split('/').at(-1)}.json`);
+
+/** Makes the ledger say that the files of a snapshot were proven at that time. */
+function backdate(location: string, provenAtMs: number): void {
+  const ledger = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
+  for (const proof of Object.values<{ proven_at_ms: number }>(ledger.files)) proof.proven_at_ms = provenAtMs;
+  writeFileSync(ledgerOf(location), JSON.stringify(ledger));
+}
+
+const errorsOf = ({ snapshots }: Awaited<ReturnType<typeof verifyAll>>) =>
+  snapshots.map(({ report }) => report.findings.map(({ path, code }) => `${path} ${code}`));
+
+describe('verifying all snapshots', () => {
+  test('reads a file once, however many snapshots share it, and changes no snapshot', async () => {
+    const { dir, locations, folder } = await growing();
+    const before = readTree(folder, ['proofs']);
+    const { opened, environment } = reading();
+    const result = await verifyAll(dir, { environment });
+    expect(opened.length).toBe(3);
+    expect(result).toMatchObject({ ok: true, level: 'full', location: folder, gone: [], warnings: [] });
+    expect(result.snapshots.map(({ location }) => location)).toEqual(locations);
+    for (const { complete, report } of result.snapshots) {
+      expect([complete, report.ok, report.verdict]).toEqual([true, true, 'faithful']);
+    }
+    expect(result.totals).toEqual({
+      snapshots: 3,
+      damaged: 0,
+      files: 6,
+      bytes: 1000 + 3000 + 6000,
+      distinct_files: 3,
+      distinct_bytes: 6000,
+      read_files: 3,
+      read_bytes: 6000,
+      skipped_files: 0,
+      skipped_bytes: 0,
+      unproven_files: 0,
+      oldest_proof_at_ms: null,
+    });
+    expect(readTree(folder, ['proofs'])).toEqual(before);
+  });
+
+  test('tells each snapshot of a damaged file that it shares', async () => {
+    const { dir, locations } = await growing();
+    rot(join(locations[1]!, '2.sst'), 17);
+    const { ok, totals, ...result } = await verifyAll(dir);
+    expect([ok, totals.damaged]).toEqual([false, 2]);
+    expect(errorsOf({ ok, totals, ...result })).toEqual([[], ['2.sst FILE_CRC'], ['2.sst FILE_CRC']]);
+    for (const [i, location] of locations.entries()) {
+      const alone = await verifySnapshot(location);
+      expect(result.snapshots[i]!.report).toMatchObject({ ok: alone.ok, findings: alone.findings });
+    }
+  });
+
+  test('a damaged or missing manifest, an odd file or a missing one is a finding, and the others are read', async () => {
+    const { dir, locations, backup } = await growing();
+    locations.push((await backup.backup()).location, (await backup.backup()).location);
+    const manifest = readFileSync(join(locations[0]!, 'snapshot.manifest'));
+    manifest[100]! ^= 1;
+    writeFileSync(join(locations[0]!, 'snapshot.manifest'), manifest);
+    rmSync(join(locations[1]!, 'snapshot.manifest'));
+    rmSync(join(locations[2]!, '1.sst'));
+    writeFileSync(join(locations[3]!, 'odd'), 'odd');
+    expect(errorsOf(await verifyAll(dir))).toEqual([
+      ['snapshot.manifest MANIFEST_INVALID'],
+      ['snapshot.manifest MANIFEST_MISSING'],
+      ['1.sst FILE_MISSING'],
+      ['odd FILE_EXTRA'],
+      [],
+    ]);
+  });
+
+  test('a file that the disk no longer gives is a finding of each snapshot that has it', async () => {
+    const { dir } = await growing();
+    const environment = withFileSystem({
+      async open(path, how) {
+        if (!path.endsWith('2.sst')) return blockingFileSystem.open(path, how);
+        throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', path });
+      },
+    });
+    const result = await verifyAll(dir, { environment });
+    expect(errorsOf(result)).toEqual([[], ['2.sst FILE_UNREADABLE'], ['2.sst FILE_UNREADABLE']]);
+    expect(result.totals).toMatchObject({ read_files: 2, damaged: 2 });
+    expect(result.snapshots.map(({ complete }) => complete)).toEqual([true, false, false]);
+  });
+
+  test('is told of what holds between the files of a snapshot', async () => {
+    const dir = join(await temporaryFolder(), 'data');
+    const database = await openLsm(dir, BUSY);
+    await database.put('a', 'b');
+    await database.checkpoint();
+    const backup = new BackupCoordinator({ dataDir: dir, checkpoint: () => database.hold() });
+    const first = await backup.backup();
+    await database.put('c', 'd');
+    const second = await backup.backup();
+    await database.close();
+    const { snapshots } = await verifyAll(dir);
+    for (const [i, { location }] of [first, second].entries()) {
+      const { steps: _, ...alone } = await verifySnapshot(location);
+      expect(snapshots[i]).toMatchObject({ location, report: alone });
+    }
+  });
+
+  test('works on any folder that holds snapshots, and says when there is none', async () => {
+    const { dir, folder } = await growing();
+    const elsewhere = join(await temporaryFolder(), 'moved');
+    renameSync(folder, elsewhere);
+    expect((await verifyAll(elsewhere)).totals).toMatchObject({ snapshots: 3, distinct_files: 3 });
+    await expect(verifyAll(dir)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(verifyAll(join(dir, 'nowhere'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(verifyAll(dir, { maxBytes: 0 })).rejects.toThrow(TypeError);
+    await expect(verifyAll(dir, { olderThanMs: -1 })).rejects.toThrow(TypeError);
+  });
+
+  test('a snapshot that is removed meanwhile is gone, and what others share with it is read all the same', async () => {
+    const { dir, backup, folder } = await growing();
+    const last = await backup.backup(); // has all tables
+    const { locks } = inlineEnvironment;
+    let surveyed = 0;
+    const environment = {
+      ...inlineEnvironment,
+      locks: {
+        tryAcquire: async (...args: Parameters<typeof locks.tryAcquire>) => {
+          if (++surveyed === 5) {
+            const { name } = last;
+            writeFileSync(join(folder, 'latest'), 'ts-1');
+            await deleteSnapshot(dir, name);
+            expect(existsSync(join(folder, name))).toBe(false);
+          }
+          return locks.tryAcquire(...args);
+        },
+      },
+    };
+    const result = await verifyAll(dir, { environment });
+    expect(result.gone).toEqual([last.name]);
+    expect(result.ok).toBe(true);
+    expect(result.snapshots.map(({ complete, report }) => [complete, report.counts.files])).toEqual([
+      [true, 1],
+      [true, 2],
+      [true, 3],
+    ]);
+  });
+
+  test('is cancelled', async () => {
+    const { dir } = await growing(1);
+    await expect(verifyAll(dir, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'CANCELLED',
+    });
+  });
+});
+
+describe('the ledger of proofs', () => {
+  test('lets files with a young proof be skipped, tells how many, and carries what they said', async () => {
+    const { dir, locations } = await growing();
+    const begin = Date.now();
+    await verifyAll(dir);
+    const { opened, environment } = reading();
+    const skipped = await verifyAll(dir, { olderThanMs: HOUR_MS, environment });
+    expect(opened).toEqual([]);
+    expect(skipped.totals).toMatchObject({
+      read_files: 0,
+      skipped_files: 3,
+      skipped_bytes: 6000,
+      unproven_files: 0,
+    });
+    expect(skipped.totals.oldest_proof_at_ms).toBeGreaterThanOrEqual(begin);
+    expect(skipped.snapshots.map(({ complete, report }) => [complete, report.counts.files])).toEqual([
+      [true, 1],
+      [true, 2],
+      [true, 3],
+    ]);
+    for (const location of locations) backdate(location, begin - 2 * HOUR_MS);
+    expect((await verifyAll(dir, { olderThanMs: HOUR_MS })).totals.read_files).toBe(3);
+  });
+
+  test('never makes a damaged file pass, and forgets the proof of one', async () => {
+    const { dir, locations, backup } = await growing();
+    rot(join(locations[2]!, '1.sst'), 3);
+    const young = { olderThanMs: HOUR_MS };
+    expect((await verifyAll(dir, young)).ok).toBe(true); // what the caller asked for
+    const damaged = [['1.sst FILE_CRC'], ['1.sst FILE_CRC'], ['1.sst FILE_CRC']];
+    expect(errorsOf(await verifyAll(dir))).toEqual(damaged);
+    const again = await verifyAll(dir, young);
+    expect(errorsOf(again)).toEqual(damaged);
+    expect(again.totals).toMatchObject({ read_files: 1, skipped_files: 2 });
+    // Where there is no time for it, what was found the last time stands.
+    const { opened, environment } = reading();
+    backdate(locations[2]!, 1);
+    expect(errorsOf(await verifyAll(dir, { maxBytes: 1, environment }))).toEqual(damaged);
+    expect(opened.length).toBe(1);
+    // And no later snapshot shares it.
+    const next = await backup.backup();
+    expect([next.copied_bytes, next.reused_bytes]).toEqual([1000, 5000]);
+    expect((await verifySnapshot(next.location)).ok).toBe(true);
+  });
+
+  test('brings every file its turn when only so many bytes are read at a time, oldest proof first', async () => {
+    const { dir, locations } = await growing();
+    for (const [i, path] of ['1.sst', '2.sst', '3.sst'].entries()) {
+      for (const location of locations.slice(i)) {
+        const ledger = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
+        ledger.files[path].proven_at_ms = 3000 - 1000 * i;
+        writeFileSync(ledgerOf(location), JSON.stringify(ledger));
+      }
+    }
+    const { opened, environment } = reading();
+    const oldest: (number | null)[] = [];
+    for (let night = 0; night < 3; night++) {
+      const { totals, ok } = await verifyAll(dir, { maxBytes: 1, environment });
+      expect([ok, totals.read_files, totals.skipped_files]).toEqual([true, 1, 2]);
+      oldest.push(totals.oldest_proof_at_ms);
+    }
+    expect(opened.map((path) => path.slice(-5))).toEqual(['3.sst', '2.sst', '1.sst']);
+    expect(oldest).toEqual([2000, 3000, expect.any(Number)]);
+    expect(oldest[2]).toBeGreaterThan(3000);
+    expect((await verifyAll(dir, { maxBytes: 4000 })).totals.read_bytes).toBeGreaterThanOrEqual(4000);
+  });
+
+  test('a lost or unreadable one costs a reading, and one from the future too', async () => {
+    const { dir, locations } = await growing();
+    const young = { olderThanMs: HOUR_MS };
+    rmSync(ledgerOf(locations[0]!));
+    writeFileSync(ledgerOf(locations[1]!), 'not JSON');
+    backdate(locations[2]!, Date.now() + HOUR_MS);
+    const all = await verifyAll(dir, young);
+    expect([all.ok, all.totals.read_files]).toEqual([true, 3]);
+    expect((await verifyAll(dir, young)).totals.skipped_files).toBe(3);
+    rmSync(join(locations[0]!, '../proofs'), { recursive: true });
+    const limited = await verifyAll(dir, { ...young, maxBytes: 1 });
+    expect(limited.totals).toMatchObject({ read_files: 1, unproven_files: 2, oldest_proof_at_ms: null });
+    // Only the first one was read, and nothing is known of the others.
+    expect(limited.snapshots.map(({ complete }) => complete).includes(false)).toBe(true);
+  });
+
+  test('a reading that looks less closely keeps the deeper proof and renews its time', async () => {
+    const { dir, locations } = await growing();
+    for (const location of locations) backdate(location, 1000);
+    const begin = Date.now();
+    await verifyAll(dir, { level: 'files' });
+    const { files } = JSON.parse(readFileSync(ledgerOf(locations[2]!), 'utf8'));
+    for (const path of TABLES)
+      expect([files[path].level, files[path].proven_at_ms >= begin]).toEqual(['full', true]);
+  });
+
+  test('that cannot be written is a warning', async () => {
+    const { dir, locations } = await growing();
+    const proofs = join(locations[0]!, '../proofs');
+    rmSync(proofs, { recursive: true });
+    writeFileSync(proofs, 'in the way');
+    const { ok, warnings, totals } = await verifyAll(dir);
+    expect([ok, totals.read_files]).toEqual([true, 3]);
+    expect(warnings).toEqual([expect.objectContaining({ code: 'LEDGER_NOT_WRITTEN', severity: 'warning' })]);
+    rmSync(proofs);
+    mkdirSync(proofs);
+    expect((await verifyAll(dir)).warnings).toEqual([]);
+  });
+});
