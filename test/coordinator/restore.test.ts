@@ -10,8 +10,6 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { blockingFileSystem } from '../../src/env/node-file-system.ts';
-import { inlinePool } from '../../src/env/worker-pool.ts';
 import {
   BackupCoordinator,
   Lifecycle,
@@ -21,9 +19,6 @@ import {
   restoreSnapshot,
   verifySnapshot,
 } from '../../src/index.ts';
-import { systemEnvironment } from '../../src/snapshot/environment.ts';
-import { TASKS } from '../../src/snapshot/tasks.ts';
-import { CutFileSystem } from '../support/cut-file-system.ts';
 import { PLAIN_FILES, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -262,50 +257,6 @@ describe('in place', () => {
 });
 
 describe('a crash in the middle of a restore (invariant 7)', () => {
-  const cutEnvironment = (cut: CutFileSystem) => ({
-    ...systemEnvironment,
-    fs: cut.fs,
-    pool: inlinePool(TASKS, cut.fs),
-  });
-
-  test.each([
-    ['restore', false],
-    ['restore', true],
-    ['undo', false],
-    ['undo', true],
-  ] as const)(
-    '%s: at every changing operation (done: %s) ends in the old state or the new one',
-    async (kind, after) => {
-      const { dir, snapshot, present } = await changedDirectory();
-      if (kind === 'undo') await restoreOf(dir).restore();
-      const [old, next] = kind === 'undo' ? [snapshot, present] : [present, snapshot];
-      const ends = { old: 0, new: 0 };
-      for (let cutAt = 1; ; cutAt++) {
-        const cut = new CutFileSystem(blockingFileSystem, cutAt, after);
-        const lifecycle = new Lifecycle({ dataDir: dir, environment: cutEnvironment(cut) });
-        const outcome = await restoreOf(dir, { lifecycle })
-          [kind]()
-          .catch((error) => error);
-        const recovery = await new Lifecycle({ dataDir: dir }).recover();
-        const state = JSON.stringify(readTree(dir));
-        const isNew = state === JSON.stringify(next);
-        expect(isNew || state === JSON.stringify(old), `cut at ${cutAt}: ${cut.trace.at(-1)}`).toBe(true);
-        if (recovery.restore !== null) expect(recovery.restore).toBe(isNew ? 'new' : 'old');
-        expect(stagedIn(dir)).toEqual([]);
-        ends[isNew ? 'new' : 'old']++;
-        if (!cut.isDead) {
-          expect(outcome).toMatchObject({ state: { status: 'completed' } });
-          break;
-        }
-        // Back to the start: the state that was there is the newest undo folder now.
-        if (isNew) await restoreOf(dir).undo();
-        expect(readTree(dir)).toEqual(old);
-      }
-      expect(ends.old).toBeGreaterThan(10);
-      expect(ends.new).toBeGreaterThan(3);
-    },
-  );
-
   test('a real process, killed while the host opens the new state, ends in the new one', async () => {
     const { dir, snapshot } = await changedDirectory();
     const child = startScript(

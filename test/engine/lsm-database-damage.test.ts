@@ -1,5 +1,5 @@
 import { access, chmod, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openLsm } from '../../src/engine/lsm/database/database.ts';
 import { RingLog } from '../../src/engine/lsm/database/ring-log.ts';
@@ -251,7 +251,10 @@ describe('a disk that fails', () => {
         let before = '';
         let isDeletionFailed = false;
         const outOfOrder: string[] = [];
-        fs.onChange = (number, name) => {
+        fs.onOperation = ({ name: verb, path, isChange }) => {
+          if (!isChange) return;
+          const number = fs.changes;
+          const name = `${verb} ${basename(path)}`;
           const isFirst = number === offset + failing;
           if (number <= offset + failing ? !isFirst : how === 'once') {
             // Tables are deleted in an order that a failed sync of their folder makes void.
@@ -292,7 +295,7 @@ describe('a disk that fails', () => {
         }
         await database.close();
         expect(outOfOrder).toEqual([]);
-        fs.onChange = () => {};
+        fs.onOperation = () => {};
         const again = await open(fs);
         for (const [key, value] of acknowledged) {
           const found = String(await again.get(key));

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { openLsm } from '../../src/engine/lsm/database/database.ts';
-import { chanceFrom } from '../support/crash-file-system.ts';
+import { chanceFrom } from '../support/chance.ts';
 import { proveLsm } from '../support/lsm.ts';
 import { contentOf, crashOptions, deletedBy, keyOf, WRITERS } from '../support/lsm-writer.ts';
 import { temporaryFolder } from '../support/temp.ts';

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import type { LsmOp } from '../../src/engine/lsm/database/batch.ts';
 import { type LsmDatabase, openLsm } from '../../src/engine/lsm/database/database.ts';
 import type { LsmOptions } from '../../src/engine/lsm/database/options.ts';
-import { CrashFileSystem, chanceFrom, noLocks } from '../support/crash-file-system.ts';
+import { chanceFrom } from '../support/chance.ts';
+import { CrashFileSystem, noLocks } from '../support/crash-file-system.ts';
 import { proveLsm } from '../support/lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -208,8 +209,8 @@ describe('after a power failure at any moment', () => {
         const database = await openLsm('/db', { ...options, fs });
         let acknowledged = 0n;
         const crashes: { disk: CrashFileSystem; acknowledged: bigint }[] = [];
-        fs.onChange = () => {
-          if (chance() < 0.05) crashes.push({ disk: fs.afterCrash(chance), acknowledged });
+        fs.onOperation = ({ isChange }) => {
+          if (isChange && chance() < 0.05) crashes.push({ disk: fs.after(chance), acknowledged });
         };
         await work(database, chance, seed % 2 === 0 ? anyOps : equalOps, written, (lsn) => {
           if (lsn > acknowledged) acknowledged = lsn;

@@ -15,6 +15,7 @@ import {
   type StillpointError,
   verifySnapshot,
 } from '../../src/index.ts';
+import { chanceFrom } from '../support/chance.ts';
 import {
   anywhere,
   DAMAGE_KINDS,
@@ -23,7 +24,6 @@ import {
   readFiles,
   Victim,
 } from '../support/corruption.ts';
-import { chanceFrom } from '../support/crash-file-system.ts';
 import { copyFixture, hasFixtures } from '../support/fixtures.ts';
 import { plainDirectory, readTree, statsOf } from '../support/folders.ts';
 import { inlineEnvironment as environment } from '../support/inline.ts';

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { chanceFrom } from './crash-file-system.ts';
+import { chanceFrom } from './chance.ts';
 import { editManifest, MANIFEST } from './manifest-edits.ts';
 
 /** A part of a file in which a flipped bit is looked for: `offset` picks a place in it, `chance` being in [0, 1). */

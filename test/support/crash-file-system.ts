@@ -1,261 +1,288 @@
 import { basename, dirname } from 'node:path';
 import type { FileStat, FileSystem, FolderEntry, OpenFile, OpenHow } from '../../src/env/file-system.ts';
 import type { Locks } from '../../src/env/lock.ts';
+import { CrashDisk, type DiskNode, type FileNode, type FolderNode, type Loss } from './crash-disk.ts';
 
-const SECTOR_BYTES = 512;
-
-interface Change {
-  readonly offset: number;
-  /** Absent: the file was cut or stretched to `offset`. */
-  readonly bytes?: Buffer;
+export interface Operation {
+  /** Among all operations, from 1. */
+  readonly number: number;
+  /** In words: `open`, `create`, `write`, `sync folder`, …. */
+  readonly name: string;
+  readonly path: string;
+  /** Of a rename or link. */
+  readonly to?: string;
+  /** Whether it changes what is on disk, or makes a change durable. */
+  readonly isChange: boolean;
 }
 
-/** A file as it reads now, and what of that a power failure is sure to leave. */
-class Inode {
-  content: Buffer;
-  synced: Buffer;
-  unsynced: Change[] = [];
-
-  constructor(content: Buffer = Buffer.alloc(0)) {
-    this.content = content;
-    this.synced = content;
-  }
-
-  change(change: Change): void {
-    this.content = changed(this.content, change);
-    this.unsynced.push(change);
-  }
-
-  sync(): void {
-    this.synced = Buffer.from(this.content);
-    this.unsynced = [];
-  }
-
-  /** What could be found after a power failure: any sectors of what was not synced, in their order. */
-  afterCrash(chance: () => number): Buffer {
-    const kept = [0, 0.5, 1][Math.floor(chance() * 3)]!;
-    let content: Buffer = Buffer.from(this.synced);
-    for (const { offset, bytes } of this.unsynced) {
-      if (bytes === undefined) {
-        if (chance() < kept) content = changed(content, { offset });
-        continue;
-      }
-      for (let at = 0; at < bytes.byteLength; ) {
-        const count = Math.min(SECTOR_BYTES - ((offset + at) % SECTOR_BYTES), bytes.byteLength - at);
-        if (chance() < kept) {
-          content = changed(content, { offset: offset + at, bytes: bytes.subarray(at, at + count) });
-        }
-        at += count;
-      }
-    }
-    return content;
-  }
-}
-
-function changed(content: Buffer, { offset, bytes }: Change): Buffer {
-  const size = bytes === undefined ? offset : Math.max(content.byteLength, offset + bytes.byteLength);
-  const next = Buffer.alloc(size);
-  content.copy(next, 0, 0, size);
-  bytes?.copy(next, offset);
-  return next;
-}
-
-type Names = Map<string, Inode>;
-
-class Folder {
-  names: Names = new Map();
-  synced: Names = new Map();
-  unsynced: ((names: Names) => void)[] = [];
-
-  change(step: (names: Names) => void): void {
-    step(this.names);
-    this.unsynced.push(step);
-  }
-}
+/** May throw, to fail it. Of reading and writing: `short` leaves half of it undone. */
+// biome-ignore lint/suspicious/noConfusingVoidType: most look on and say nothing
+export type OnOperation = (operation: Operation) => 'short' | undefined | void;
 
 /**
- * A file system in memory that knows what a power failure would leave: of the content of files everything up to their last
- * sync and any sectors of the rest, of the names in a folder everything up to its last sync and some of the rest, in order or not.
- * `onChange` may throw, to fail a change. Folders are durable at once; only what the database uses is there.
+ * A file system in memory, over a disk that knows what a power cut would leave. Each operation takes effect when it is called, a sync
+ * when the disk is done; a write is two operations, since it can be cut in its middle. There are no links and no owners.
  */
 export class CrashFileSystem implements FileSystem {
-  #folders = new Map<string, Folder>();
-  /** Called before each change, with its number from 1. */
-  onChange: (number: number, what: string) => void = () => {};
+  /** Called before each operation. */
+  onOperation: OnOperation = () => {};
+  readonly #disk: CrashDisk;
+  readonly #open = new Map<number, { readonly node: FileNode; readonly path: string }>();
+  #nextFd = 1000;
+  #operations = 0;
   #changes = 0;
+
+  constructor(disk = new CrashDisk()) {
+    this.#disk = disk;
+  }
+
+  get operations(): number {
+    return this.#operations;
+  }
 
   get changes(): number {
     return this.#changes;
   }
 
-  /** The disk after a power failure at this moment. */
-  afterCrash(chance: () => number): CrashFileSystem {
-    const next = new CrashFileSystem();
-    for (const [path, folder] of this.#folders) {
-      const names: Names = new Map(folder.synced);
-      const isInOrder = chance() < 0.5;
-      const kept = Math.floor(chance() * (folder.unsynced.length + 1));
-      for (const [i, step] of folder.unsynced.entries())
-        if (isInOrder ? i < kept : chance() < 0.5) step(names);
-      const copy = new Folder();
-      for (const [name, inode] of names) copy.names.set(name, new Inode(inode.afterCrash(chance)));
-      copy.synced = new Map(copy.names);
-      next.#folders.set(path, copy);
+  /** Paths of the files that are open at this moment. */
+  get openPaths(): string[] {
+    return [...this.#open.values()].map(({ path }) => path);
+  }
+
+  /** The disk after a crash at this moment; with `none`, as the death of a process alone leaves it. */
+  after(loss: Loss): CrashFileSystem {
+    return new CrashFileSystem(this.#disk.after(loss));
+  }
+
+  /** Every file and folder by its path, as they read now. */
+  *nodes(): Generator<[path: string, node: DiskNode]> {
+    const pending: [string, FolderNode][] = [['', this.#disk.root]];
+    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+      for (const [name, node] of next[1].names) {
+        const path = `${next[0]}/${name}`;
+        yield [path, node];
+        if (node.kind === 'folder') pending.push([path, node]);
+      }
     }
-    return next;
   }
 
   async open(path: string, how: OpenHow): Promise<OpenFile> {
-    const folder = this.#folder(path);
-    const name = basename(path);
-    let inode = folder.names.get(name);
-    if (inode !== undefined && how === 'create') throw systemError('EEXIST', path);
-    if (inode === undefined) {
-      if (how === 'read' || how === 'update') throw systemError('ENOENT', path);
-      const created = new Inode();
-      this.#begin(`create ${name}`);
-      folder.change((names) => names.set(name, created));
-      inode = created;
-    }
-    return this.#openFile(inode, path);
+    const there = this.#find(path);
+    const isNew = how === 'create' || (how === 'open-or-create' && there === undefined);
+    this.#begin(isNew ? 'create' : 'open', path, isNew);
+    if (there !== undefined && how === 'create') throw systemError('EEXIST', path);
+    if (there?.kind === 'folder') throw systemError('EISDIR', path);
+    if (!isNew) return this.#opened(there ?? missing(path), path);
+    const node = this.#disk.newFile();
+    this.#disk.change([{ folder: this.#parent(path), name: basename(path), node }]);
+    return this.#opened(node, path);
   }
 
-  adopt(): OpenFile {
-    throw systemError('ENOSYS', '');
+  adopt(fd: number, path: string): OpenFile {
+    const { node } = this.#open.get(fd) ?? badDescriptor(path);
+    return this.#fileOver(fd, node, path, async () => {});
   }
 
   async inspect(path: string): Promise<FileStat | undefined> {
-    if (path === '/' || this.#folders.has(path)) return statOf('folder', 0);
-    const inode = this.#folders.get(dirname(path))?.names.get(basename(path));
-    return inode && statOf('file', inode.content.byteLength);
+    this.#begin('inspect', path, false);
+    const node = this.#find(path);
+    return node && statOf(node);
   }
 
   async list(path: string): Promise<FolderEntry[]> {
-    const folder = this.#folders.get(path);
-    if (folder === undefined) throw systemError('ENOENT', path);
-    const files = [...folder.names.keys()].map((name): FolderEntry => ({ name, kind: 'file' }));
-    const folders = [...this.#folders.keys()].filter((child) => dirname(child) === path && child !== path);
-    return [...files, ...folders.map((child): FolderEntry => ({ name: basename(child), kind: 'folder' }))];
+    this.#begin('list', path, false);
+    return [...this.#folder(path).names].map(([name, { kind }]) => ({ name, kind }));
   }
 
   async makeFolder(path: string): Promise<void> {
-    if (this.#folders.has(path)) throw systemError('EEXIST', path);
-    this.#folders.set(path, new Folder());
+    this.#begin('make folder', path, true);
+    if (this.#find(path) !== undefined) throw systemError('EEXIST', path);
+    this.#disk.makeFolder(this.#parent(path), basename(path));
   }
 
   async rename(from: string, to: string): Promise<void> {
-    const folder = this.#folder(from);
-    const [old, name] = [basename(from), basename(to)];
-    const inode = folder.names.get(old);
-    if (inode === undefined || dirname(to) !== dirname(from)) throw systemError('ENOENT', from);
-    this.#begin(`rename ${old} ${name}`);
-    folder.change((names) => {
-      names.delete(old);
-      names.set(name, inode);
-    });
+    this.#begin('rename', from, true, to);
+    const node = this.#find(from) ?? missing(from);
+    const there = this.#find(to);
+    if (there === node) return;
+    if (there?.kind === 'folder' && there.names.size > 0) throw systemError('ENOTEMPTY', to);
+    if (there !== undefined && there.kind !== node.kind)
+      throw systemError(there.kind === 'folder' ? 'EISDIR' : 'ENOTDIR', to);
+    this.#disk.change([
+      { folder: this.#parent(from), name: basename(from) },
+      { folder: this.#parent(to), name: basename(to), node },
+    ]);
   }
 
-  async link(): Promise<void> {
-    throw systemError('ENOSYS', '');
+  async link(existing: string, name: string): Promise<void> {
+    this.#begin('link', existing, true, name);
+    const node = this.#find(existing) ?? missing(existing);
+    if (node.kind === 'folder') throw systemError('EPERM', existing);
+    if (this.#find(name) !== undefined) throw systemError('EEXIST', name);
+    this.#disk.change([{ folder: this.#parent(name), name: basename(name), node }]);
   }
 
-  async clone(): Promise<void> {
-    throw systemError('ENOSYS', '');
+  async clone(from: string): Promise<void> {
+    throw systemError('ENOTSUP', from);
   }
 
   async removeFile(path: string): Promise<void> {
-    const folder = this.#folder(path);
-    if (!folder.names.has(basename(path))) throw systemError('ENOENT', path);
-    this.#begin(`remove ${basename(path)}`);
-    folder.change((names) => names.delete(basename(path)));
+    this.#begin('remove', path, true);
+    const node = this.#find(path) ?? missing(path);
+    if (node.kind === 'folder') throw systemError('EISDIR', path);
+    this.#disk.change([{ folder: this.#parent(path), name: basename(path) }]);
   }
 
-  async removeFolder(): Promise<void> {
-    throw systemError('ENOSYS', '');
+  async removeFolder(path: string): Promise<void> {
+    this.#begin('remove folder', path, true);
+    if (this.#folder(path).names.size > 0) throw systemError('ENOTEMPTY', path);
+    this.#disk.change([{ folder: this.#parent(path), name: basename(path) }]);
   }
 
   async syncFolder(path: string): Promise<void> {
-    const folder = this.#folders.get(path);
-    if (folder === undefined) return;
-    this.#begin(`sync folder ${basename(path)}`);
+    this.#begin('sync folder', path, true);
+    const done = this.#disk.beginSync(this.#folder(path));
     await turn();
-    folder.synced = new Map(folder.names);
-    folder.unsynced = [];
+    done();
   }
 
   async realPath(path: string): Promise<string> {
+    this.#begin('real path', path, false);
+    if (this.#find(path) === undefined) throw systemError('ENOENT', path);
     return path;
   }
 
-  async freeBytes(): Promise<number> {
+  async freeBytes(path: string): Promise<number> {
+    this.#begin('free bytes', path, false);
     return Number.MAX_SAFE_INTEGER;
   }
 
-  #openFile(inode: Inode, path: string): OpenFile {
-    const name = basename(path);
+  #opened(node: FileNode, path: string): OpenFile {
+    const fd = this.#nextFd++;
+    this.#open.set(fd, { node, path });
+    return this.#fileOver(fd, node, path, async () => {
+      if (!this.#open.delete(fd)) badDescriptor(path);
+    });
+  }
+
+  #fileOver(fd: number, node: FileNode, path: string, close: () => Promise<void>): OpenFile {
+    const begin = (name: string, isChange: boolean): boolean => {
+      if (!this.#open.has(fd)) badDescriptor(path);
+      return this.#begin(name, path, isChange) === 'short';
+    };
+    const change = (offset: number, bytes?: Uint8Array): void =>
+      node.change({ offset, ...(bytes && { bytes: Buffer.from(bytes) }) }, this.#disk.tick());
     const sync = async (): Promise<void> => {
-      this.#begin(`sync ${name}`);
+      try {
+        begin('sync', true);
+      } catch (error) {
+        node.failSync();
+        throw error;
+      }
+      const done = node.beginSync();
       await turn();
-      inode.sync();
+      done();
     };
     return {
-      fd: -1,
+      fd,
       path,
       async read(target, position) {
+        const isShort = begin('read', false);
         await null;
-        return inode.content.copy(target, 0, position, position + target.byteLength);
+        const { content } = node.now;
+        const count = Math.max(0, Math.min(target.byteLength, content.byteLength - position));
+        const end = position + (isShort ? Math.ceil(count / 2) : count);
+        target.set(content.subarray(position, end));
+        return end - position;
       },
-      write: async (source, position) => {
-        this.#begin(`write ${name}`);
+      async write(source, position) {
+        const half = Math.ceil(source.byteLength / 2);
+        if (begin('write', true)) {
+          change(position, source.subarray(0, half));
+          return half;
+        }
+        change(position, source.subarray(0, half));
+        if (begin('write', true)) return half;
         await null;
-        inode.change({ offset: position, bytes: Buffer.from(source) });
+        change(position + half, source.subarray(half));
         return source.byteLength;
       },
-      truncate: async (sizeBytes) => {
-        this.#begin(`truncate ${name}`);
-        inode.change({ offset: sizeBytes });
+      async truncate(sizeBytes) {
+        begin('truncate', true);
+        change(sizeBytes);
       },
       sync,
       syncData: sync,
       async stat() {
-        return statOf('file', inode.content.byteLength);
+        begin('stat', false);
+        return statOf(node);
       },
-      async close() {},
+      close,
     };
   }
 
-  #folder(path: string): Folder {
-    const folder = this.#folders.get(dirname(path));
-    if (folder === undefined) throw systemError('ENOENT', path);
-    return folder;
+  #find(path: string): DiskNode | undefined {
+    let node: DiskNode | undefined = this.#disk.root;
+    for (const name of path.split('/')) {
+      if (name === '') continue;
+      if (node === undefined) return undefined;
+      if (node.kind === 'file') throw systemError('ENOTDIR', path);
+      node = node.names.get(name);
+    }
+    return node;
   }
 
-  #begin(what: string): void {
-    this.onChange(++this.#changes, what);
+  #folder(path: string): FolderNode {
+    const node = this.#find(path) ?? missing(path);
+    if (node.kind === 'file') throw systemError('ENOTDIR', path);
+    return node;
+  }
+
+  #parent(path: string): FolderNode {
+    return this.#folder(dirname(path));
+  }
+
+  #begin(name: string, path: string, isChange: boolean, to?: string): 'short' | undefined {
+    this.#operations++;
+    if (isChange) this.#changes++;
+    return (
+      this.onOperation({ number: this.#operations, name, path, isChange, ...(to && { to }) }) ?? undefined
+    );
   }
 }
 
-/** There is but one process in memory. */
+/** There is but one user in memory. */
 export const noLocks: Locks = { tryAcquire: async () => ({ release: async () => {} }) };
 
 export function systemError(code: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${path}`), { code, path });
 }
 
-/** A sequence in [0, 1) that depends on the seed alone. (mulberry32, Tommy Ettinger) */
-export function chanceFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
+function missing(path: string): never {
+  throw systemError('ENOENT', path);
+}
+
+function badDescriptor(path: string): never {
+  throw systemError('EBADF', path);
 }
 
 /** Others have their turn, as while a disk syncs. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-function statOf(kind: 'file' | 'folder', sizeBytes: number): FileStat {
-  return { kind, sizeBytes, allocatedBytes: sizeBytes, ino: 1n, dev: 1n, mtimeNs: 0n, links: 1, mode: 0o600 };
+function statOf(node: DiskNode): FileStat {
+  const { kind, ino } = node;
+  const isFile = node.kind === 'file';
+  const sizeBytes = isFile ? node.now.content.byteLength : 0;
+  const mtimeNs = isFile ? node.now.mtimeNs : 0n;
+  const links = isFile ? node.links : 1;
+  return {
+    kind,
+    sizeBytes,
+    allocatedBytes: sizeBytes,
+    ino,
+    dev: 1n,
+    mtimeNs,
+    links,
+    mode: isFile ? 0o600 : 0o700,
+  };
 }

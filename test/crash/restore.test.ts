@@ -1,0 +1,24 @@
+import { describe, expect, test } from 'vitest';
+import { restoreFlow, restoreIntoFlow, undoFlow } from '../support/crash-flows.ts';
+import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
+import { files, leveldb, lsm, stageOf } from '../support/crash-subjects.ts';
+
+const SUBJECTS = { files: async () => files, lsm: async () => lsm, leveldb };
+const FLOWS = { restore: restoreFlow, undo: undoFlow, into: restoreIntoFlow };
+
+describe('a crash in the middle of a restore ends in the old state or the new one (invariant 7)', () => {
+  test.each([
+    ['files', 'restore'],
+    ['files', 'undo'],
+    ['files', 'into'],
+    ['lsm', 'restore'],
+    ['lsm', 'undo'],
+    ['lsm', 'into'],
+    ['leveldb', 'restore'],
+  ] as const)('%s: %s', async (engine, kind) => {
+    const flow = await FLOWS[kind](await stageOf(await SUBJECTS[engine]()));
+    const coverage = await everyCrash(flow);
+    console.log(describeCoverage(flow.name, coverage));
+    expect(coverage.points).toBeGreaterThan(8);
+  });
+});

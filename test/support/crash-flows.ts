@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { RunRecords } from '../../src/coordinator/records.ts';
+import {
+  BackupCoordinator,
+  deleteSnapshot,
+  Lifecycle,
+  listSnapshots,
+  pruneSnapshots,
+  RestoreCoordinator,
+  restoreSnapshot,
+  type StartBackupOptions,
+  verifySnapshot,
+} from '../../src/index.ts';
+import { layoutOf } from '../../src/snapshot/layout.ts';
+import type { Flow } from './crash-matrix.ts';
+import { DATA, restoredState, type Stage } from './crash-subjects.ts';
+import { treeOf, type World, worldOn } from './crash-world.ts';
+
+// What is done with a data directory, and the invariants of the design that must hold of it afterwards (their numbers in brackets).
+
+const INTO = '/disk/into';
+const { backup: BACKUP, lifecycle: LIFECYCLE_FOLDER } = layoutOf(DATA);
+
+const lifecycleOf = ({ environment }: World) => new Lifecycle({ dataDir: DATA, environment });
+
+const recover = (world: World) => lifecycleOf(world).recover();
+
+export function snapshotFlow(stage: Stage, options: StartBackupOptions): Flow {
+  const { subject, snapshots, live } = stage;
+  return {
+    name: `${subject.engine}: snapshot ${JSON.stringify(options)}`,
+    before: stage.disk,
+    recover,
+    async run(world, reached) {
+      const database = await subject.open?.(world);
+      try {
+        const coordinator = new BackupCoordinator({
+          dataDir: DATA,
+          engine: subject.engine,
+          lifecycle: lifecycleOf(world),
+          ...(database?.hold && { checkpoint: () => database.hold!() }),
+        });
+        reached((await coordinator.backup(options)).name);
+      } finally {
+        await database?.close();
+      }
+    },
+    async check(world, promise) {
+      const before = snapshots.at(-1)!.name;
+      const gone = options.keep === undefined ? [] : snapshots.slice(0, 1 - options.keep || undefined);
+      const latest = await checkFolder(
+        world,
+        stage,
+        [live],
+        gone.map(({ name }) => name),
+      );
+      if (promise !== '') assert.equal(latest, promise, 'what was taken is not the latest (2)');
+      // What the marker names from now on holds the state of that moment (5).
+      if (latest !== before)
+        assert.equal(await restoredState(world, subject, latest), live, 'another state (5)');
+      await checkNextRun(world, stage);
+    },
+  };
+}
+
+export function restoreFlow(stage: Stage): Flow {
+  const { subject, live } = stage;
+  const { name, state } = stage.snapshots[0]!;
+  return {
+    name: `${subject.engine}: restore in place`,
+    before: stage.disk,
+    recover,
+    run: (world, reached) => exchange(world, stage, (restore) => restore.restore({ source: name }), reached),
+    check: (world, promise) => checkExchange(world, stage, live, state, promise),
+  };
+}
+
+export async function undoFlow(stage: Stage): Promise<Flow> {
+  const { subject, live } = stage;
+  const { name, state } = stage.snapshots[0]!;
+  const world = worldOn(stage.disk.after('none'), 0);
+  await exchange(world, stage, (restore) => restore.restore({ source: name }));
+  return {
+    name: `${subject.engine}: undo`,
+    before: world.fs,
+    recover,
+    run: (world, reached) => exchange(world, stage, (restore) => restore.undo(), reached),
+    check: (world, promise) => checkExchange(world, stage, state, live, promise),
+  };
+}
+
+async function exchange(
+  world: World,
+  { subject }: Stage,
+  work: (restore: RestoreCoordinator) => Promise<unknown>,
+  reached: (promise: string) => void = () => {},
+): Promise<void> {
+  let database = await subject.open?.(world);
+  try {
+    const restore = new RestoreCoordinator({
+      dataDir: DATA,
+      engine: subject.engine,
+      lifecycle: lifecycleOf(world),
+      close: () => database?.close(),
+      open: async () => {
+        database = await subject.open?.(world);
+      },
+    });
+    await work(restore);
+    reached('exchanged');
+  } finally {
+    await database?.close();
+  }
+}
+
+/** Exactly the old state or the new one, and from the new one the way back (7). */
+async function checkExchange(
+  world: World,
+  stage: Stage,
+  old: string,
+  next: string,
+  promise: string,
+): Promise<void> {
+  const { subject } = stage;
+  await checkFolder(world, stage, promise === '' ? [old, next] : [next]);
+  const aside = worldOn(world.fs.after('none'), 8);
+  if ((await subject.read(worldOn(world.fs.after('none'), 8), DATA)) === next) {
+    await exchange(aside, stage, (restore) => restore.undo());
+    assert.equal(await subject.read(aside, DATA), old, 'undo brings something else back (7)');
+  }
+  await checkNextRun(world, stage);
+}
+
+export function restoreIntoFlow(stage: Stage): Flow {
+  const { subject, live } = stage;
+  const { name, state } = stage.snapshots[0]!;
+  return {
+    name: `${subject.engine}: restore into a folder`,
+    before: stage.disk,
+    recover,
+    async run({ environment }, reached) {
+      await restoreSnapshot(name, { dataDir: DATA, into: INTO, environment });
+      reached('restored');
+    },
+    async check(world, promise) {
+      const isThere = (await world.fs.inspect(INTO)) !== undefined;
+      assert.ok(isThere || promise === '', 'what was restored is gone (7)');
+      if (isThere) assert.equal(await subject.read(world, INTO), state, 'not what was in the snapshot (7)');
+      await checkFolder(world, stage, [live]);
+      await checkNextRun(world, stage);
+    },
+  };
+}
+
+export function pruneFlow(stage: Stage): Flow {
+  const gone = stage.snapshots.slice(0, -1).map(({ name }) => name);
+  return {
+    name: `${stage.subject.engine}: prune`,
+    before: stage.disk,
+    recover,
+    async run({ environment }, reached) {
+      await pruneSnapshots(DATA, { keep: 1, environment });
+      reached('pruned');
+    },
+    check: (world, promise) => checkRemoval(world, stage, gone, promise),
+  };
+}
+
+export function deleteFlow(stage: Stage): Flow {
+  const { name } = stage.snapshots[0]!;
+  return {
+    name: `${stage.subject.engine}: delete`,
+    before: stage.disk,
+    recover,
+    async run({ environment }, reached) {
+      await deleteSnapshot(DATA, name, { environment });
+      reached('deleted');
+    },
+    check: (world, promise) => checkRemoval(world, stage, [name], promise),
+  };
+}
+
+async function checkRemoval(
+  world: World,
+  stage: Stage,
+  gone: readonly string[],
+  promise: string,
+): Promise<void> {
+  const latest = await checkFolder(world, stage, [stage.live], gone);
+  assert.equal(latest, stage.snapshots.at(-1)!.name, 'the marker moved (11)');
+  if (promise !== '') {
+    for (const name of gone)
+      assert.equal(await world.fs.inspect(join(BACKUP, name)), undefined, `${name} is back`);
+  }
+  await checkNextRun(world, stage);
+}
+
+/**
+ * What holds of a data directory whenever a process has recovered it. `gone` are snapshots that may be missing. Resolves to what the
+ * latest marker names.
+ */
+async function checkFolder(
+  world: World,
+  { subject, snapshots }: Stage,
+  states: readonly string[],
+  gone: readonly string[] = [],
+): Promise<string> {
+  const { fs, environment } = world;
+  assert.deepEqual(leftOvers(fs), [], 'left over');
+  const list = await listSnapshots(DATA, { environment });
+  const names = list.snapshots.map(({ name }) => name);
+  for (const { name, location, tree } of snapshots) {
+    if (gone.includes(name) && !names.includes(name)) continue;
+    assert.deepEqual(treeOf(fs, location), tree, `${name} is not what it was (3)`);
+  }
+  for (const { name, location } of list.snapshots) {
+    if (snapshots.some((old) => old.name === name)) continue; // equal to what passed its proof
+    const { ok, findings } = await verifySnapshot(location, { environment });
+    assert.ok(ok, `${location} is published and not whole (1, 6): ${JSON.stringify(findings)}`);
+  }
+  assert.ok(list.latest !== null && names.includes(list.latest), `latest names ${list.latest} (2)`);
+  const records = await new RunRecords(fs, layoutOf(DATA)).read();
+  for (const { id, state } of records) assert.notEqual(state.status, 'running', `${id} reads as running`);
+  const state = await subject.read(worldOn(fs.after('none'), 7), DATA);
+  assert.ok(
+    states.includes(state),
+    `the database is in a state of its own (4, 7): ${state}, not ${states.join(' or ')}`,
+  );
+  return list.latest!;
+}
+
+/** Names that no process at work may leave behind for good. */
+function leftOvers(fs: World['fs']): string[] {
+  const restore = join(LIFECYCLE_FOLDER, 'restore/');
+  return [...fs.nodes()]
+    .map(([path]) => path)
+    .filter((path) => path.startsWith(LIFECYCLE_FOLDER))
+    .filter((path) => path.startsWith(restore) || /\/\.(partial|deleted)-[^/]*$/.test(path));
+}
+
+/** The one after it goes well, whatever happened, and holds what is there now. */
+async function checkNextRun(world: World, { subject }: Stage): Promise<void> {
+  const { environment, fs } = world;
+  const coordinator = new BackupCoordinator({
+    dataDir: DATA,
+    engine: subject.engine,
+    lifecycle: lifecycleOf(world),
+  });
+  const { name } = await coordinator.backup();
+  assert.equal((await listSnapshots(DATA, { environment })).latest, name);
+  const live = await subject.read(worldOn(fs.after('none'), 7), DATA);
+  assert.equal(await restoredState(world, subject, name), live, 'the next snapshot holds another state');
+  assert.deepEqual(leftOvers(fs), []);
+  assert.deepEqual(world.leaks(), []);
+}
