@@ -32,10 +32,14 @@ export interface Engine {
   /** The files of a data directory without a manifest, relative with `/`: what `verify` reads there. */
   listFiles(fs: FileSystem, dir: string): Promise<string[]>;
   /**
-   * Reads one file of a copy once, from begin to end, for its CRC-32 and for what the engine can say of its content.
+   * Reads one file of a copy once, from begin to end, for its checksums and for what the engine can say of its content.
    * Damage is a finding and never an exception; rejects only when the file cannot be read. Runs in a worker thread.
    */
   checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck>;
+  /** Set where a large file of this path may be checked in parts by several threads at once. */
+  readonly isDivisible?: (path: string) => boolean;
+  /** What the checks of all parts of a file, in their order, amount to. Only for what is divisible. */
+  readonly joinParts?: (parts: readonly FileCheck[], request: FileCheckRequest) => FileCheck;
   /** What holds between the files: nothing missing, sequences without gaps, tables as the engine's own list says. */
   checkTogether(
     checks: ReadonlyMap<string, FileCheck>,
@@ -137,12 +141,20 @@ export interface FileCheckRequest {
   readonly level: Level;
   /** The folder may be in use: a torn end of the log is a warning here and an error in a snapshot. */
   readonly live: boolean;
+  /** Only this part, where the engine says that the file is divisible. Default: all of it. */
+  readonly part?: Part;
+}
+
+/** The `index`-th of `count` parts of about the same size. */
+export interface Part {
+  readonly index: number;
+  readonly count: number;
 }
 
 export interface FileCheck {
   readonly sizeBytes: number;
   readonly crc32: number;
-  /** Added by whoever runs the check, from the bytes that the engine read. */
+  /** Unless the folder is live: that has no manifest which a second checksum could be held against. */
   readonly crc32c?: number | undefined;
   readonly findings: readonly Finding[];
   readonly counts: Partial<Counts>;

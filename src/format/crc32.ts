@@ -1,12 +1,20 @@
 import * as zlib from 'node:zlib';
 import crcInScript from 'crc-32';
+import { type Checksum, nativeCrc32 } from './native-crc32.ts';
+
+/** The same by the module in script alone: the oracle of the tests, and the last resort. */
+export const crc32InScript: Checksum = (bytes, seed = 0) => crcInScript.buf(bytes, seed) >>> 0;
+
+// Node has its own from 20.15, at a fifth of the native module's speed on large pieces. Imported as a namespace, so that
+// an older one, or another runtime, does not fail to load.
+const ofLarge: Checksum = nativeCrc32?.crc32 ?? zlib.crc32 ?? crc32InScript;
+
+// Below this many bytes a call out of the script costs more than the table in it.
+const SMALL = 64;
 
 /** CRC-32 (IEEE, as in zlib) of `bytes`, continuing from `seed`, the CRC of what stands before them. */
-export const crc32: (bytes: Uint8Array, seed?: number) => number =
-  // Node has its own from 20.15; the import as a namespace keeps an older one, or another runtime, from failing to load.
-  typeof zlib.crc32 === 'function'
-    ? (bytes, seed = 0) => zlib.crc32(bytes, seed)
-    : (bytes, seed = 0) => crcInScript.buf(bytes, seed) >>> 0;
+export const crc32: Checksum = (bytes, seed = 0) =>
+  bytes.byteLength < SMALL ? crc32InScript(bytes, seed) : ofLarge(bytes, seed);
 
 /**
  * What can be said of a CRC of 32 bits without the bytes that it was taken over.

@@ -1,8 +1,9 @@
-import type { Engine, FileCheck } from '../engine/engine.ts';
+import type { Engine, FileCheck, FileCheckRequest } from '../engine/engine.ts';
+import { filesEngine } from '../engine/files/index.ts';
 import type { Level } from '../engine/report.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import type { Environment } from './environment.ts';
-import { inBatches, inLanes } from './lanes.ts';
+import { inBatches, inLanes, Slots } from './lanes.ts';
 
 export interface CheckRequest {
   /** The folder that holds the files. */
@@ -19,6 +20,9 @@ export interface SizedPath {
   readonly sizeBytes: number;
 }
 
+/** A larger file is worth more than one thread. */
+const PART_BYTES = 64 * 1024 * 1024;
+
 /** Reads files in worker threads, each once, and tells what the engine finds in them. */
 export async function checkInBatches(
   env: Environment,
@@ -27,19 +31,35 @@ export async function checkInBatches(
 ): Promise<Map<string, FileCheck>> {
   const checks = new Map<string, FileCheck>();
   const batches = inBatches(files, ({ sizeBytes }) => sizeBytes);
+  const workers = new Slots(env.pool.concurrency);
   await inLanes(batches, env.pool.concurrency, async (batch) => {
-    const results = await checkBatch(env, request, batch);
+    const results = await checkBatch(env, request, batch, workers);
     for (const [i, check] of results.entries()) checks.set(batch[i]!.path, check);
   });
   return checks;
 }
 
-/** One trip to a worker thread; results in the order of the files. */
-export function checkBatch(
+/** One trip to a worker thread, or several at once for a large file; results in the order of the files. */
+export async function checkBatch(
   env: Environment,
-  { root, engine, level, live, control }: CheckRequest,
+  request: CheckRequest,
   batch: readonly SizedPath[],
+  workers: Slots,
 ): Promise<FileCheck[]> {
-  const files = batch.map(({ path }) => ({ path, level, live }));
-  return env.pool.run('checkFiles', { root, engine: engine.name, files }, control);
+  const { root, level, live, control } = request;
+  const engine = level === 'files' ? filesEngine : request.engine;
+  const run = (files: readonly FileCheckRequest[]) =>
+    workers.run(() => env.pool.run('checkFiles', { root, engine: engine.name, files }, control));
+  const [only] = batch;
+  const count = batch.length === 1 ? Math.ceil(only!.sizeBytes / PART_BYTES) : 1;
+  if (count <= 1 || engine.isDivisible?.(only!.path) !== true) {
+    return run(batch.map(({ path }) => ({ path, level, live })));
+  }
+  const whole = { path: only!.path, level, live };
+  const parts = await inLanes(
+    Array.from({ length: count }, (_, index) => ({ ...whole, part: { index, count } })),
+    env.pool.concurrency,
+    async (part) => (await run([part]))[0]!,
+  );
+  return [engine.joinParts!(parts, whole)];
 }

@@ -1,12 +1,11 @@
 import type { Extent, Patch } from '../engine/engine.ts';
+import { withBuffer } from '../env/buffers.ts';
 import type { FileSystem, OpenFile } from '../env/file-system.ts';
 import { readFully, writeFully } from '../env/io.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
-import { crc32, crc32cOfZerosAfter, crc32OfZerosAfter } from '../format/crc32.ts';
-import { crc32c } from '../format/crc32c.ts';
+import { Sums } from '../format/sums.ts';
 
-const BUFFER_BYTES = 1024 * 1024;
 /** Zeros are left out in runs of at least this much; smaller holes would only scatter the file. */
 const HOLE_BYTES = 64 * 1024;
 
@@ -21,9 +20,12 @@ export interface CopyJob {
     readonly extents: readonly Extent[];
     readonly patches: readonly Patch[];
   };
+  /** Only the bytes from here on and, with `to`, before there: one of several pieces, the target stands already. */
+  readonly range?: { readonly from: number; readonly to?: number };
 }
 
 export interface CopyResult {
+  /** Of the copy, or of the range. */
   readonly sizeBytes: number;
   readonly crc32: number;
   readonly crc32c: number;
@@ -32,32 +34,40 @@ export interface CopyResult {
 }
 
 /** Copies one file after another: each byte is read once and checksummed on the way. Bringing them to disk comes after. */
-export async function copyFiles(
-  fs: FileSystem,
-  jobs: readonly CopyJob[],
-  run: TaskRun,
-): Promise<CopyResult[]> {
-  const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
-  const results: CopyResult[] = [];
-  for (const job of jobs) results.push(await copyFile(fs, job, buffer, run));
-  return results;
+export function copyFiles(fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun): Promise<CopyResult[]> {
+  return withBuffer(async (buffer) => {
+    const results: CopyResult[] = [];
+    for (const job of jobs) results.push(await copyFile(fs, job, buffer, run));
+    return results;
+  });
+}
+
+/** What the copies of a file's ranges, in their order, amount to. */
+export function joinRanges(ranges: readonly CopyResult[]): CopyResult {
+  const sums = new Sums();
+  for (const range of ranges) sums.append(range);
+  return { ...(sums.result() as CopyResult), short: ranges.some(({ short }) => short) };
 }
 
 async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskRun): Promise<CopyResult> {
   const { fd, path } = job.source;
   const source = fd === undefined ? await fs.open(path, 'read') : fs.adopt(fd, path);
   try {
-    const target = await fs.open(job.target, 'create');
+    const target = await fs.open(job.target, job.range === undefined ? 'create' : 'update');
     try {
       const sizeBytes = job.image?.sizeBytes ?? (await source.stat()).sizeBytes;
       const { extents, patches } = job.image ?? { extents: [{ offset: 0, length: sizeBytes }], patches: [] };
-      const writer = new ImageWriter(target, run);
+      const { from = 0, to = sizeBytes } = job.range ?? {};
+      const writer = new ImageWriter(target, from, run);
       let short = false;
-      for (const piece of layOut(sizeBytes, extents, patches)) {
+      for (const piece of clip(layOut(sizeBytes, extents, patches), from, to)) {
         if (piece.bytes === undefined) short ||= !(await copyExtent(source, piece, buffer, writer));
         else await writer.write(piece.offset, piece.bytes);
       }
-      return { sizeBytes, ...(await writer.finish(sizeBytes)), short };
+      const sums = writer.finish(to);
+      // Of several ranges, only the last one may set the size: it cannot cut off what the others write.
+      if (job.range?.to === undefined) await target.truncate(sizeBytes);
+      return { ...(sums.result() as CopyResult), short };
     } finally {
       await target.close();
     }
@@ -82,16 +92,16 @@ async function copyExtent(
   return true;
 }
 
-/** Writes pieces in rising order of offsets, leaves zeros out as holes, and carries the CRCs of the whole. */
+/** Writes pieces in rising order of offsets, leaves zeros out as holes, and sums up the whole. */
 class ImageWriter {
   readonly #file: OpenFile;
   readonly #run: TaskRun;
-  #crc32 = 0;
-  #crc32c = 0;
-  #position = 0;
+  readonly #sums = new Sums();
+  #position: number;
 
-  constructor(file: OpenFile, run: TaskRun) {
+  constructor(file: OpenFile, from: number, run: TaskRun) {
     this.#file = file;
+    this.#position = from;
     this.#run = run;
   }
 
@@ -101,11 +111,10 @@ class ImageWriter {
     for (let from = 0; from < bytes.byteLength; ) {
       const end = endOfRun(bytes, from);
       const part = bytes.subarray(from, end.at);
-      if (end.zeros) this.#addZeros(part.byteLength);
+      if (end.zeros) this.#sums.addZeros(part.byteLength);
       else {
         await writeFully(this.#file, part, offset + from);
-        this.#crc32 = crc32(part, this.#crc32);
-        this.#crc32c = crc32c(part, this.#crc32c);
+        this.#sums.add(part);
       }
       from = end.at;
     }
@@ -113,20 +122,14 @@ class ImageWriter {
     this.#run.addBytes(bytes.byteLength);
   }
 
-  async finish(sizeBytes: number): Promise<{ crc32: number; crc32c: number }> {
-    this.#skipTo(sizeBytes);
-    await this.#file.truncate(sizeBytes);
-    return { crc32: this.#crc32, crc32c: this.#crc32c };
+  finish(end: number): Sums {
+    this.#skipTo(end);
+    return this.#sums;
   }
 
   #skipTo(offset: number): void {
-    if (offset > this.#position) this.#addZeros(offset - this.#position);
+    if (offset > this.#position) this.#sums.addZeros(offset - this.#position);
     this.#position = offset;
-  }
-
-  #addZeros(count: number): void {
-    this.#crc32 = crc32OfZerosAfter(this.#crc32, count);
-    this.#crc32c = crc32cOfZerosAfter(this.#crc32c, count);
   }
 }
 
@@ -175,4 +178,18 @@ function layOut(sizeBytes: number, extents: readonly Extent[], patches: readonly
     position = offset + length;
   }
   return pieces;
+}
+
+/** What of the pieces lies within a range. */
+function* clip(pieces: readonly Piece[], from: number, to: number): Generator<Piece> {
+  for (const { offset, length, bytes } of pieces) {
+    const begin = Math.max(offset, from);
+    const end = Math.min(offset + length, to);
+    if (begin >= end) continue;
+    yield {
+      offset: begin,
+      length: end - begin,
+      ...(bytes && { bytes: bytes.subarray(begin - offset, end - offset) }),
+    };
+  }
 }

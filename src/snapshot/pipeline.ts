@@ -1,12 +1,27 @@
 import type { FileCheck } from '../engine/engine.ts';
+import { withFile } from '../env/io.ts';
 import { type CheckRequest, checkBatch, type SizedPath } from './check.ts';
-import type { CopyJob, CopyResult } from './copy.ts';
+import { type CopyJob, type CopyResult, joinRanges } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { inBatches, inLanes, Slots } from './lanes.ts';
 import { placeOf } from './layout.ts';
 
 /** Files that are brought to disk at once: threads that wait for the disk and need no processor meanwhile. */
 const SYNCS_AT_ONCE = 2;
+/** A larger file is copied by several threads at once, and goes to disk while it still grows. */
+const RANGE_BYTES = 32 * 1024 * 1024;
+
+type FileJob = CopyJob & { readonly path: string };
+
+/** One range of a file that several threads copy; `ranges` collects what they return. */
+interface Share<J> {
+  readonly job: J;
+  readonly bytes: number;
+  readonly range?: NonNullable<CopyJob['range']>;
+  readonly index: number;
+  readonly ranges: CopyResult[];
+  readonly count: number;
+}
 
 /**
  * New files on their way: copied, brought to disk, read back. Copying goes first, so that whoever holds the source still may
@@ -30,22 +45,37 @@ export class Pipeline {
   }
 
   /** Resolves when every byte is copied; syncing and reading back go on behind it, if they are wanted. */
-  async copy<J extends CopyJob & { readonly path: string }>(
+  async copy<J extends FileJob>(
     jobs: readonly J[],
     bytesOf: (job: J) => number,
     done: (job: J, result: CopyResult) => void,
     { isFinished = true } = {},
   ): Promise<void> {
     const { pool } = this.#env;
-    await inLanes(inBatches(jobs, bytesOf), pool.concurrency, async (batch) => {
-      if (this.#failures.length > 0) throw this.#failures[0];
-      const bare = batch.map(
-        ({ source, target, image }): CopyJob => ({ source, target, ...(image && { image }) }),
-      );
-      const results = await this.#workers.run(() => pool.run('copyFiles', bare, this.#request.control));
-      for (const [i, result] of results.entries()) done(batch[i]!, result);
-      if (isFinished) this.#finish(batch.map(({ path }, i) => ({ path, sizeBytes: results[i]!.sizeBytes })));
-    });
+    const shares = jobs.flatMap((job) => sharesOf(job, bytesOf(job)));
+    for (const { job, index, count } of shares) if (count > 1 && index === 0) await this.#create(job.target);
+    await inLanes(
+      inBatches(shares, ({ bytes }) => bytes),
+      pool.concurrency,
+      async (batch) => {
+        if (this.#failures.length > 0) throw this.#failures[0];
+        const bare = batch.map(({ job: { source, target, image }, range }): CopyJob => {
+          return { source, target, ...(image && { image }), ...(range && { range }) };
+        });
+        const results = await this.#workers.run(() => pool.run('copyFiles', bare, this.#request.control));
+        const finished: SizedPath[] = [];
+        for (const [i, { job, index, ranges, count }] of batch.entries()) {
+          ranges[index] = results[i]!;
+          const isWhole = Object.keys(ranges).length === count;
+          if (!isWhole && isFinished) this.#behind(() => this.#sync([job.target]));
+          if (!isWhole) continue;
+          const result = count === 1 ? results[i]! : joinRanges(ranges);
+          done(job, result);
+          finished.push({ path: job.path, sizeBytes: result.sizeBytes });
+        }
+        if (isFinished && finished.length > 0) this.#finish(finished);
+      },
+    );
   }
 
   /** Syncs files that stand already and reads them back, behind what is under way. */
@@ -53,24 +83,33 @@ export class Pipeline {
     for (const batch of inBatches(files, ({ sizeBytes }) => sizeBytes)) this.#finish(batch);
   }
 
+  /** The ranges of a file find it there. */
+  #create(target: string): Promise<void> {
+    return withFile(this.#env.fs, target, 'create', async () => {});
+  }
+
   #finish(batch: readonly SizedPath[]): void {
+    this.#behind(async () => {
+      await this.#sync(batch.map(({ path }) => placeOf(this.#request.root, path)));
+      if (this.#failures.length > 0) return;
+      const checks = await checkBatch(this.#env, this.#request, batch, this.#workers);
+      for (const [i, check] of checks.entries()) this.#checks.set(batch[i]!.path, check);
+    });
+  }
+
+  #behind(work: () => Promise<void>): void {
     this.#underWay.push(
-      this.#syncAndCheck(batch).catch((error) => {
+      work().catch((error) => {
         this.#failures.push(error);
       }),
     );
   }
 
-  async #syncAndCheck(batch: readonly SizedPath[]): Promise<void> {
-    const { root, control } = this.#request;
-    const paths = batch.map(({ path }) => placeOf(root, path));
-    await this.#syncs.run(async () => {
-      if (this.#failures.length === 0) await this.#env.pool.run('syncFiles', paths, control);
+  #sync(targets: readonly string[]): Promise<void> {
+    return this.#syncs.run(async () => {
+      if (this.#failures.length > 0) return;
+      await this.#env.pool.run('syncFiles', targets, this.#request.control);
     });
-    const checks = await this.#workers.run(async () =>
-      this.#failures.length === 0 ? checkBatch(this.#env, this.#request, batch) : [],
-    );
-    for (const [i, check] of checks.entries()) this.#checks.set(batch[i]!.path, check);
   }
 
   /** What was read back, by path, once all is done. Rejects with the first failure. */
@@ -84,4 +123,21 @@ export class Pipeline {
   async settled(): Promise<void> {
     await Promise.all(this.#underWay);
   }
+}
+
+function sharesOf<J extends FileJob>(job: J, bytes: number): Share<J>[] {
+  const count = Math.max(1, Math.ceil(bytes / RANGE_BYTES));
+  const ranges: CopyResult[] = [];
+  if (count === 1) return [{ job, bytes, index: 0, ranges, count }];
+  const size = job.image?.sizeBytes ?? bytes;
+  const length = Math.ceil(size / count);
+  return Array.from({ length: count }, (_, index) => ({
+    job,
+    bytes: bytes / count,
+    // The last one is open: whatever stands behind the size that was expected is copied, and noticed.
+    range: { from: index * length, ...(index < count - 1 && { to: (index + 1) * length }) },
+    index,
+    ranges,
+    count,
+  }));
 }

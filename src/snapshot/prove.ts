@@ -10,6 +10,7 @@ import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { checkInBatches, type SizedPath } from './check.ts';
 import type { Environment } from './environment.ts';
+import { inLanes } from './lanes.ts';
 import { isSnapshotPlace, placeOf } from './layout.ts';
 import { softened, stillnessOf } from './live.ts';
 import {
@@ -300,7 +301,7 @@ class Proving {
       return;
     }
     // The owner of a live directory may delete a file meanwhile: then it is no longer part of the state.
-    for (const file of files) {
+    await inLanes(files, this.#env.pool.concurrency, async (file) => {
       try {
         const [check] = (await checkInBatches(this.#env, request, [file])).values();
         this.#checks.set(file.path, check!);
@@ -308,7 +309,7 @@ class Proving {
         if (!isGone(error) || (await engine.listFiles(this.#env.fs, this.#folder)).includes(file.path))
           throw error;
       }
-    }
+    });
   }
 
   #compareChecksums(entries: readonly ManifestEntry[]): void {

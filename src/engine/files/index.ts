@@ -3,7 +3,7 @@ import type { FileSystem } from '../../env/file-system.ts';
 import { listRegularFiles } from '../../env/tree.ts';
 import { StillpointError } from '../../errors.ts';
 import { type Engine, type ImageItem, LIFECYCLE, MANIFEST } from '../engine.ts';
-import { checkPlainFile } from '../plain.ts';
+import { checkPlainFile, joinPlainParts } from '../plain.ts';
 
 /**
  * Any folder at all. Nothing is known of the content, so each file is copied whole, none is taken for immutable, and
@@ -30,7 +30,9 @@ export const filesEngine: Engine = {
     );
     return { items, confirm: async () => firstChange(before, await stateOf(fs, dir)) };
   },
-  checkFile: (file, _request, run) => checkPlainFile(file, run),
+  checkFile: checkPlainFile,
+  isDivisible: () => true,
+  joinParts: joinPlainParts,
   checkTogether: () => ({ findings: [] }),
 };
 

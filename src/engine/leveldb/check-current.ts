@@ -2,20 +2,20 @@ import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { parseCurrent } from '../../format/leveldb/file-name.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import { streamFile } from '../plain.ts';
 import type { CurrentFacts } from './facts.ts';
 import { Findings } from './findings.ts';
-import { streamFile } from './stream.ts';
 
 const LONGEST_BYTES = 64;
 
 export async function checkCurrent(
   file: OpenFile,
-  { path }: FileCheckRequest,
+  request: FileCheckRequest,
   run: TaskRun,
 ): Promise<FileCheck> {
-  const findings = new Findings(path);
+  const findings = new Findings(request.path);
   let content = Buffer.alloc(0);
-  const read = await streamFile(file, run, (piece) => {
+  const read = await streamFile(file, request, run, (piece) => {
     content = Buffer.concat([content, piece.subarray(0, LONGEST_BYTES - content.length)]);
   });
   const manifest = read.sizeBytes > LONGEST_BYTES ? undefined : parseCurrent(content);

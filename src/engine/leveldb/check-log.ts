@@ -3,9 +3,9 @@ import type { TaskRun } from '../../env/worker-pool.ts';
 import { decodeBatchHeader, scanBatch } from '../../format/leveldb/batch.ts';
 import { LogDecoder, type LogItem } from '../../format/leveldb/log.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import { streamFile } from '../plain.ts';
 import type { LogFacts } from './facts.ts';
 import { Findings } from './findings.ts';
-import { streamFile } from './stream.ts';
 
 /** A write-ahead log: every record's checksum, every batch to its last byte, sequences without a gap. */
 export async function checkLog(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
@@ -32,7 +32,7 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
     next = header.sequence + BigInt(header.count);
   };
 
-  const read = await streamFile(file, run, (piece) => {
+  const read = await streamFile(file, request, run, (piece) => {
     for (const item of decoder.push(piece)) take(item);
   });
   const { tornAt } = finishLog(decoder, take, findings);

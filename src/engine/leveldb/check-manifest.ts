@@ -5,10 +5,10 @@ import { LogDecoder, type LogItem } from '../../format/leveldb/log.ts';
 import { Version } from '../../format/leveldb/version.ts';
 import { decodeVersionEdit, LEVELS, type TableEntry } from '../../format/leveldb/version-edit.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import { streamFile } from '../plain.ts';
 import { finishLog } from './check-log.ts';
 import { keyIdentity, type ManifestFacts } from './facts.ts';
 import { Findings } from './findings.ts';
-import { streamFile } from './stream.ts';
 
 /** A MANIFEST: every record's checksum, every edit to its last byte, and that the tables they add up to fit together. */
 export async function checkManifest(
@@ -35,7 +35,7 @@ export async function checkManifest(
     }
   };
 
-  const read = await streamFile(file, run, (piece) => {
+  const read = await streamFile(file, request, run, (piece) => {
     for (const item of decoder.push(piece)) take(item);
   });
   const { tornAt } = finishLog(decoder, take, findings);

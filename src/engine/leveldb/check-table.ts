@@ -4,10 +4,10 @@ import { BlockCursor } from '../../format/leveldb/block.ts';
 import { compareInternalKeys, TAG_BYTES, TYPE_VALUE } from '../../format/leveldb/internal-key.ts';
 import { checkSeal } from '../../format/leveldb/table.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import { streamFile } from '../plain.ts';
 import { BlockCutter } from './block-cutter.ts';
 import { keyIdentity, type TableFacts } from './facts.ts';
 import { Findings } from './findings.ts';
-import { streamFile } from './stream.ts';
 import { contentOf, readTableFrame, type TableFrame } from './table-frame.ts';
 import { layoutOf, type Region } from './table-layout.ts';
 
@@ -25,13 +25,13 @@ export async function checkTable(
   const { sizeBytes } = await file.stat();
   const frame = await readTableFrame(file, sizeBytes, findings);
   if (frame === undefined) {
-    const read = await streamFile(file, run, () => {});
+    const read = await streamFile(file, request, run);
     return { ...read, findings: findings.list, counts: { tables: 1 } };
   }
   const blocks = new BlockChecks(frame, request.level === 'full', findings, order);
   const layout = layoutOf(frame, sizeBytes, findings, order);
   const cutter = new BlockCutter(layout, (region, sealed) => blocks.check(region, sealed));
-  const read = await streamFile(file, run, (piece) => cutter.push(piece));
+  const read = await streamFile(file, request, run, (piece) => cutter.push(piece));
   return {
     ...read,
     findings: findings.list,

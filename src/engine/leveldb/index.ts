@@ -61,7 +61,7 @@ export const leveldbEngine: Engine = createLeveldbEngine();
 
 async function checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
   const checkContent = request.level === 'files' ? undefined : contentCheckOf(request.path);
-  if (checkContent === undefined) return checkPlainFile(file, run);
+  if (checkContent === undefined) return checkPlainFile(file, request, run);
   const { facts: content = null, ...check } = await checkContent(file, request, run);
   const isDeferred = request.live && request.path !== CURRENT;
   const facts = { content, deferred: isDeferred ? check.findings : [] } as LeveldbFacts;

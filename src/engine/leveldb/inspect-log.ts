@@ -6,9 +6,9 @@ import { LogDecoder, type LogRecord } from '../../format/leveldb/log.ts';
 import { Version } from '../../format/leveldb/version.ts';
 import { decodeVersionEdit, type TableEntry, type VersionEdit } from '../../format/leveldb/version-edit.ts';
 import { type DescribedKey, describeKey } from '../lsm/describe.ts';
+import { streamFile } from '../plain.ts';
 import { finishLog } from './check-log.ts';
 import { Findings } from './findings.ts';
-import { streamFile } from './stream.ts';
 
 export interface LogDescription {
   readonly kind: 'log';
@@ -142,7 +142,7 @@ async function readRecords(
     if (item.kind === 'record') take(item, problems);
     else findings.error('', item.offset, item.message);
   };
-  const { sizeBytes } = await streamFile(file, new RunControl(), (piece) => {
+  const { sizeBytes } = await streamFile(file, { live: true }, new RunControl(), (piece) => {
     for (const item of decoder.push(piece)) takeItem(item);
   });
   const { tornAt } = finishLog(decoder, takeItem, findings);

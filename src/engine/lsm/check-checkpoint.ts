@@ -17,7 +17,7 @@ export async function checkCheckpoint(
   run: TaskRun,
 ): Promise<FileCheck> {
   const { checkpoint, problem } = decodeCheckpoint(await readUpTo(file, 0, CHECKPOINT_BYTES));
-  const plain = await checkPlainFile(file, run);
+  const plain = await checkPlainFile(file, request, run);
   if (checkpoint !== undefined) {
     const facts: CheckpointFacts = { kind: 'checkpoint', lsn: String(checkpoint.lsn) };
     return { ...plain, facts };

@@ -1,7 +1,7 @@
+import { BUFFER_BYTES, withBuffer } from '../../env/buffers.ts';
 import type { OpenFile } from '../../env/file-system.ts';
 import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
-import { combineCrc32 } from '../../format/crc32.ts';
 import {
   decodeSectionHeader,
   decodeSegmentHeader,
@@ -22,20 +22,18 @@ import {
   walFileBytes,
 } from '../../format/lsm/wal.ts';
 import { type ReplayResult, WalReplay } from '../../format/lsm/wal-replay.ts';
+import { type Summed, Sums } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkPlainFile } from '../plain.ts';
 import { inferLogGeometry } from './directory.ts';
 import type { LogFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
 import { readUpTo } from './read.ts';
-import { RunningCrc } from './running-crc.ts';
-
-const BUFFER_BYTES = 1024 * 1024;
 
 /**
  * Reads the log once, in the order of its ring: from the physical place of `start` to the file's end, then from the
- * beginning up to there, so that the live range goes through the replay as it comes. The CRC-32 of the whole file is put
- * together from the two halves.
+ * beginning up to there, so that the live range goes through the replay as it comes. The checksums of the whole file are
+ * put together from the two halves.
  */
 export async function checkLog(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
   const { sizeBytes } = await file.stat();
@@ -44,7 +42,7 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   if (geometry === undefined) {
     const message = 'no segment header holds, so that the size of the segments is unknown';
     findings.error('LSM_LOG_GEOMETRY', Math.min(SECTION_HEADER_BYTES, sizeBytes), message);
-    return { ...(await checkPlainFile(file, run)), findings: findings.list() };
+    return { ...(await checkPlainFile(file, request, run)), findings: findings.list() };
   }
   await checkSegmentHeaders(file, geometry, findings);
   await checkSize(file, sizeBytes, geometry, findings);
@@ -53,9 +51,11 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   const problem = sectionProblem(geometry, header);
   if (problem !== undefined) {
     findings.error('LSM_LOG_SECTION', 0, `the header of the log is wrong: ${problem}`);
-    return { ...(await checkPlainFile(file, run)), findings: findings.list() };
+    return { ...(await checkPlainFile(file, request, run)), findings: findings.list() };
   }
-  const { result, ...sums } = await replayFile(file, sizeBytes, geometry, header, run);
+  const { result, ...sums } = await withBuffer((buffer) =>
+    replayFile(file, buffer, sizeBytes, geometry, header, request, run),
+  );
   reportStop(result, geometry, request, findings);
   const lastLsn = result.lastLsn === undefined ? null : String(result.lastLsn);
   const facts: LogFacts = {
@@ -117,40 +117,38 @@ function reportStop(
 
 async function replayFile(
   file: OpenFile,
+  buffer: Buffer,
   sizeBytes: number,
   geometry: WalGeometry,
   header: SectionHeader,
+  { live: isLive }: FileCheckRequest,
   run: TaskRun,
-): Promise<{ sizeBytes: number; crc32: number; result: ReplayResult }> {
+): Promise<Summed & { readonly result: ReplayResult }> {
   const live = liveBytes(geometry, header);
   const extents = ringExtents(geometry, header.start, live);
   const replay = new WalReplay({ start: header.start, liveBytes: live, ringBytes: ringBytes(geometry) });
-  const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
   let nextExtent = 0;
 
-  const readPart = async (from: number, to: number): Promise<RunningCrc> => {
-    const crc = new RunningCrc();
+  const readPart = async (from: number, to: number): Promise<Sums> => {
+    const sums = new Sums(!isLive);
     for (let at = from; at < to; ) {
       run.checkCancelled();
       const count = await readFully(file, buffer.subarray(0, Math.min(BUFFER_BYTES, to - at)), at);
       if (count === 0) break;
       const chunk = buffer.subarray(0, count);
-      crc.add(chunk);
+      sums.add(chunk);
       run.addBytes(count);
       nextExtent = feed(replay, extents, nextExtent, chunk, at);
       at += count;
     }
-    return crc;
+    return sums;
   };
 
   const pivot = extents[0]?.offset ?? 0;
   const back = await readPart(pivot, sizeBytes);
-  const front = await readPart(0, pivot);
-  return {
-    sizeBytes: front.length + back.length,
-    crc32: combineCrc32(front.value, back.value, back.length),
-    result: replay.finish(),
-  };
+  const whole = await readPart(0, pivot);
+  whole.append(back);
+  return { ...whole.result(), result: replay.finish() };
 }
 
 /** Hands to the replay what of the extents lies in this chunk; returns the extent to go on with. */

@@ -1,3 +1,4 @@
+import { withBuffer } from '../../env/buffers.ts';
 import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import {
@@ -8,6 +9,7 @@ import {
 } from '../../format/lsm/table.ts';
 import { BLOCK_OVERHEAD_BYTES } from '../../format/lsm/table-block.ts';
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
+import { Sums } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkPlainFile } from '../plain.ts';
 import { BlockScan, type Totals } from './block-scan.ts';
@@ -30,41 +32,46 @@ export async function checkTable(
   const { sizeBytes } = await file.stat();
   const frame = await readFrame(file, sizeBytes, findings);
   if (frame === undefined) {
-    return { ...(await checkPlainFile(file, run)), findings: findings.list(), counts: { tables: 1 } };
+    return {
+      ...(await checkPlainFile(file, request, run)),
+      findings: findings.list(),
+      counts: { tables: 1 },
+    };
   }
   const { header, footer, index, filter } = frame;
-  const reader = new SequentialReader(file, run);
-  const scan = new BlockScan(findings, header.compression, filter);
-  if (request.level === 'full' && index !== undefined) {
-    await scanBlocks(reader, scan, index, footer.indexOffset, findings);
-    compareTotals(scan.totals, header, footer, sizeBytes, findings);
-  }
-  const footerAt = sizeBytes - TABLE_FOOTER_BYTES;
-  await reader.skipTo(footerAt);
-  if (reader.crc32 !== footer.crc32) {
-    findings.error('LSM_TABLE_CHECKSUM', footerAt, 'the checksum over the whole table does not match');
-  }
-  await reader.skipTo(sizeBytes);
+  return withBuffer(async (buffer) => {
+    const reader = new SequentialReader(file, run, buffer, new Sums(!request.live));
+    const scan = new BlockScan(findings, header.compression, filter);
+    if (request.level === 'full' && index !== undefined) {
+      await scanBlocks(reader, scan, index, footer.indexOffset, findings);
+      compareTotals(scan.totals, header, footer, sizeBytes, findings);
+    }
+    const footerAt = sizeBytes - TABLE_FOOTER_BYTES;
+    await reader.skipTo(footerAt);
+    if (reader.sums().crc32 !== footer.crc32) {
+      findings.error('LSM_TABLE_CHECKSUM', footerAt, 'the checksum over the whole table does not match');
+    }
+    await reader.skipTo(sizeBytes);
 
-  const isScanned = request.level === 'full' && index !== undefined;
-  const facts: TableFacts = {
-    kind: 'table',
-    id: String(tableId(request.path.slice(TABLES.length + 1)) ?? ''),
-    entries: String(header.entryCount),
-    minTimestamp: String(footer.minTimestamp),
-    maxTimestamp: String(footer.maxTimestamp),
-  };
-  return {
-    sizeBytes: reader.position,
-    crc32: reader.crc32,
-    findings: findings.list(),
-    counts: {
-      tables: 1,
-      blocks: isScanned ? scan.totals.blocks : header.blockCount,
-      entries: isScanned ? scan.totals.entries : Number(header.entryCount),
-    },
-    facts,
-  };
+    const isScanned = request.level === 'full' && index !== undefined;
+    const facts: TableFacts = {
+      kind: 'table',
+      id: String(tableId(request.path.slice(TABLES.length + 1)) ?? ''),
+      entries: String(header.entryCount),
+      minTimestamp: String(footer.minTimestamp),
+      maxTimestamp: String(footer.maxTimestamp),
+    };
+    return {
+      ...reader.sums(),
+      findings: findings.list(),
+      counts: {
+        tables: 1,
+        blocks: isScanned ? scan.totals.blocks : header.blockCount,
+        entries: isScanned ? scan.totals.entries : Number(header.entryCount),
+      },
+      facts,
+    };
+  });
 }
 
 /**

@@ -29,7 +29,7 @@ type Check = (file: OpenFile, request: FileCheckRequest, run: TaskRun) => Promis
 
 async function checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
   const check = checkOf(request.path);
-  if (request.level === 'files' || check === undefined) return checkPlainFile(file, run);
+  if (request.level === 'files' || check === undefined) return checkPlainFile(file, request, run);
   return request.live ? checkSettled(check, file, request, run) : check(file, request, run);
 }
 

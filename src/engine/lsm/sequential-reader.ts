@@ -1,24 +1,26 @@
 import type { OpenFile } from '../../env/file-system.ts';
 import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
-import { crc32 } from '../../format/crc32.ts';
-
-const BUFFER_BYTES = 1024 * 1024;
+import type { Summed, Sums } from '../../format/sums.ts';
 
 /** Reads a file once from its beginning on, in pieces of any size out of large reads, and sums up what it hands out. */
 export class SequentialReader {
   readonly #file: OpenFile;
   readonly #run: TaskRun;
-  #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
+  readonly #sums: Sums;
+  #buffer: Buffer;
   /** The part of the buffer that is read and not yet handed out. */
   #from = 0;
   #to = 0;
   #position = 0;
-  #crc = 0;
+  #summedTo = 0; // in the buffer
 
-  constructor(file: OpenFile, run: TaskRun) {
+  /** @param buffer Lent for as long as this reads. */
+  constructor(file: OpenFile, run: TaskRun, buffer: Buffer, sums: Sums) {
     this.#file = file;
     this.#run = run;
+    this.#buffer = buffer;
+    this.#sums = sums;
   }
 
   /** Offset in the file of what comes next. */
@@ -26,9 +28,10 @@ export class SequentialReader {
     return this.#position;
   }
 
-  /** CRC-32 of all before `position`. */
-  get crc32(): number {
-    return this.#crc;
+  /** Of all before `position`. */
+  sums(): Summed {
+    this.#sum();
+    return this.#sums.result();
   }
 
   /** The next `length` bytes, fewer only at the end of the file; good until the next call. */
@@ -37,20 +40,20 @@ export class SequentialReader {
     const piece = this.#buffer.subarray(this.#from, Math.min(this.#from + length, this.#to));
     this.#from += piece.byteLength;
     this.#position += piece.byteLength;
-    this.#crc = crc32(piece, this.#crc);
     return piece;
   }
 
   /** Goes on to `offset`, or to the end of the file. */
   async skipTo(offset: number): Promise<void> {
     while (this.#position < offset) {
-      const piece = await this.take(Math.min(offset - this.#position, BUFFER_BYTES));
+      const piece = await this.take(Math.min(offset - this.#position, this.#buffer.byteLength));
       if (piece.byteLength === 0) return;
     }
   }
 
   async #fill(length: number): Promise<void> {
     this.#run.checkCancelled();
+    this.#sum();
     const rest = this.#buffer.subarray(this.#from, this.#to);
     if (length > this.#buffer.byteLength) {
       const larger = Buffer.allocUnsafe(length);
@@ -66,6 +69,13 @@ export class SequentialReader {
     );
     this.#run.addBytes(count);
     this.#from = 0;
+    this.#summedTo = 0;
     this.#to = rest.byteLength + count;
+  }
+
+  /** In as few pieces as may be: each call has its price. */
+  #sum(): void {
+    if (this.#from > this.#summedTo) this.#sums.add(this.#buffer.subarray(this.#summedTo, this.#from));
+    this.#summedTo = this.#from;
   }
 }

@@ -1,0 +1,101 @@
+import { combineCrc32, combineCrc32c, crc32, crc32cOfZerosAfter, crc32OfZerosAfter } from './crc32.ts';
+import { crc32c } from './crc32c.ts';
+import type { Checksum } from './native-crc32.ts';
+
+/** What a manifest says of a file's bytes. */
+export interface Summed {
+  readonly sizeBytes: number;
+  readonly crc32: number;
+  /** Absent where nobody asked for a second checksum. */
+  readonly crc32c?: number | undefined;
+}
+
+/** One checksum of bytes that go by in order. Zeros, and what was summed up elsewhere, are added without being read. */
+class RunningCrc {
+  readonly #checksum: Checksum;
+  readonly #combine: typeof combineCrc32;
+  readonly #zerosAfter: typeof crc32OfZerosAfter;
+  #crc = 0;
+  #zeros = 0; // at the end, not in the checksum yet
+
+  constructor(checksum: Checksum, combine: typeof combineCrc32, zerosAfter: typeof crc32OfZerosAfter) {
+    this.#checksum = checksum;
+    this.#combine = combine;
+    this.#zerosAfter = zerosAfter;
+  }
+
+  get value(): number {
+    if (this.#zeros > 0) this.#crc = this.#zerosAfter(this.#crc, this.#zeros);
+    this.#zeros = 0;
+    return this.#crc;
+  }
+
+  add(bytes: Uint8Array): void {
+    this.#crc = this.#checksum(bytes, this.value);
+  }
+
+  addZeros(count: number): void {
+    this.#zeros += count;
+  }
+
+  /** `length` bytes whose checksum is known. */
+  append(crc: number, length: number): void {
+    this.#crc = this.#combine(this.value, crc, length);
+  }
+}
+
+export const runningCrc32 = (): RunningCrc => new RunningCrc(crc32, combineCrc32, crc32OfZerosAfter);
+export const runningCrc32c = (): RunningCrc => new RunningCrc(crc32c, combineCrc32c, crc32cOfZerosAfter);
+
+const ZEROS = Buffer.alloc(1024 * 1024);
+
+/** Size and checksums of bytes that go by in order, quick where they are zeros: a ring log is almost all hole. */
+export class Sums implements Summed {
+  sizeBytes = 0;
+  readonly #crc32 = runningCrc32();
+  readonly #crc32c: RunningCrc | undefined;
+
+  /** @param isDouble Whether CRC-32C is wanted, too. */
+  constructor(isDouble = true) {
+    this.#crc32c = isDouble ? runningCrc32c() : undefined;
+  }
+
+  get crc32(): number {
+    return this.#crc32.value;
+  }
+
+  get crc32c(): number | undefined {
+    return this.#crc32c?.value;
+  }
+
+  add(bytes: Uint8Array): void {
+    if (isZeros(bytes)) {
+      this.addZeros(bytes.byteLength);
+      return;
+    }
+    this.sizeBytes += bytes.byteLength;
+    this.#crc32.add(bytes);
+    this.#crc32c?.add(bytes);
+  }
+
+  addZeros(count: number): void {
+    this.sizeBytes += count;
+    this.#crc32.addZeros(count);
+    this.#crc32c?.addZeros(count);
+  }
+
+  /** What was summed up elsewhere and stands right behind this. */
+  append(next: Summed): void {
+    this.sizeBytes += next.sizeBytes;
+    this.#crc32.append(next.crc32, next.sizeBytes);
+    this.#crc32c?.append(next.crc32c!, next.sizeBytes);
+  }
+
+  /** As plain data, which can cross a thread. */
+  result(): Summed {
+    return { sizeBytes: this.sizeBytes, crc32: this.crc32, crc32c: this.crc32c };
+  }
+}
+
+const isZeros = (bytes: Uint8Array): boolean =>
+  bytes[0] === 0 && bytes.byteLength <= ZEROS.byteLength && ZEROS.subarray(0, bytes.byteLength).equals(bytes);

@@ -1,0 +1,91 @@
+import * as zlib from 'node:zlib';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { combineCrc32c, crc32, crc32cOfZerosAfter, crc32InScript } from '../../src/format/crc32.ts';
+import { crc32cInScript } from '../../src/format/crc32c.ts';
+import { Sums } from '../../src/format/sums.ts';
+
+/** Pieces as they come out of a file: bytes, zeros, and zeros that nobody read. */
+const pieces = fc.array(
+  fc.oneof(
+    fc.uint8Array({ maxLength: 200 }),
+    fc.nat(3000).map((length) => new Uint8Array(length)),
+    fc.nat(100_000),
+  ),
+  { maxLength: 8 },
+);
+
+const bytesOf = (list: readonly (Uint8Array | number)[]): Buffer =>
+  Buffer.concat(list.map((piece) => (typeof piece === 'number' ? Buffer.alloc(piece) : piece)));
+
+function sumsOf(list: readonly (Uint8Array | number)[]): Sums {
+  const sums = new Sums();
+  for (const piece of list) {
+    if (typeof piece === 'number') sums.addZeros(piece);
+    else sums.add(piece);
+  }
+  return sums;
+}
+
+test('both checksums are those of the whole, in whatever pieces it comes, holes among them', () => {
+  fc.assert(
+    fc.property(pieces, pieces, (first, second) => {
+      const whole = bytesOf([...first, ...second]);
+      const expected = {
+        sizeBytes: whole.length,
+        crc32: crc32InScript(whole),
+        crc32c: crc32cInScript(whole),
+      };
+      expect(sumsOf([...first, ...second]).result()).toEqual(expected);
+      const sums = sumsOf(first);
+      sums.append(sumsOf(second).result());
+      expect(sums.result()).toEqual(expected);
+    }),
+  );
+});
+
+test('asking for a checksum in between changes nothing', () => {
+  const sums = new Sums();
+  sums.add(Buffer.from('abc'));
+  sums.addZeros(70_000);
+  expect(sums.crc32).toBe(crc32InScript(Buffer.concat([Buffer.from('abc'), Buffer.alloc(70_000)])));
+  sums.add(Buffer.from('def'));
+  const whole = Buffer.concat([Buffer.from('abc'), Buffer.alloc(70_000), Buffer.from('def')]);
+  expect(sums.crc32c).toBe(crc32cInScript(whole));
+});
+
+test('a second checksum that nobody asked for is absent', () => {
+  const sums = new Sums(false);
+  sums.add(Buffer.from('abc'));
+  sums.append(sumsOf([Buffer.from('def')]).result());
+  expect(sums.result()).toEqual({
+    sizeBytes: 6,
+    crc32: crc32InScript(Buffer.from('abcdef')),
+    crc32c: undefined,
+  });
+});
+
+test('crc32: known value, and the native module, the script and Node agree on every length and seed', () => {
+  expect(crc32(Buffer.from('123456789'))).toBe(0xcbf43926);
+  const bytes = Buffer.from(Array.from({ length: 3000 }, (_, i) => (i * 7 + (i >> 5)) & 0xff));
+  for (let length = 0; length <= bytes.length; length += length < 300 ? 1 : 97) {
+    for (const seed of [0, 1, 0xffffffff, 0x12345678]) {
+      const piece = bytes.subarray(length % 5, length);
+      expect(crc32(piece, seed)).toBe(crc32InScript(piece, seed));
+      expect(crc32(piece, seed)).toBe(zlib.crc32(piece, seed));
+    }
+  }
+});
+
+test('checksums of parts, and of zeros, add up', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.uint8Array(), fc.nat(300), (a, b, zeros) => {
+      expect(combineCrc32c(crc32cInScript(a), crc32cInScript(b), b.length)).toBe(
+        crc32cInScript(Buffer.concat([a, b])),
+      );
+      expect(crc32cOfZerosAfter(crc32cInScript(a), zeros)).toBe(
+        crc32cInScript(Buffer.concat([a, Buffer.alloc(zeros)])),
+      );
+    }),
+  );
+});
