@@ -13,6 +13,7 @@ export {
   type LifecycleOptions,
   type Recovery,
 } from './coordinator/lifecycle.ts';
+export type { BackgroundOptions, Manners } from './coordinator/manners.ts';
 export type { OperationState } from './coordinator/operation-state.ts';
 export {
   deleteSnapshot,
@@ -32,6 +33,7 @@ export {
   type RestoreEvents,
   type RestoreMetadata,
   type RestoreResult,
+  type StartRestoreOptions,
 } from './coordinator/restore.ts';
 export type { CaptureItem, CapturePlan, Engine, EngineName, Hold } from './engine/engine.ts';
 export { createLeveldbEngine, type LeveldbOptions } from './engine/leveldb/index.ts';

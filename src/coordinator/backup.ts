@@ -16,6 +16,7 @@ import { type TakeResult, takeSnapshot } from '../snapshot/take.ts';
 import { TOOL } from '../snapshot/tool.ts';
 import { callHook, checkHold } from './hooks.ts';
 import { type Admission, Lifecycle } from './lifecycle.ts';
+import { checkManners, MANNERS, type Manners, withManners } from './manners.ts';
 import type { OperationState } from './operation-state.ts';
 import {
   checkOptions,
@@ -49,7 +50,7 @@ export interface BackupCoordinatorOptions {
   readonly defaults?: StartBackupOptions;
 }
 
-export interface StartBackupOptions {
+export interface StartBackupOptions extends Manners {
   /** Default `copy`. */
   readonly mode?: Mode;
   /** How thoroughly the copy is proven before it counts. Default `full`. */
@@ -237,24 +238,26 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
     try {
       run.enter('checkpoint');
       hold = await this.#checkpoint(run);
-      const taken = await takeSnapshot(this.#env, {
-        id: run.id,
-        layout,
-        engine,
-        location: run.location,
-        parent,
-        mode: options.mode ?? 'copy',
-        level: options.level ?? 'full',
-        reuse: options.reuse ?? true,
-        reprove: options.reprove ?? false,
-        tool: TOOL,
-        control: run.control,
-        plan: hold?.plan,
-        probe: options.probe && ((dir) => this.#probe(run, dir, options.probe!)),
-        onCaptured: releaseHold,
-        onPhase: (phase) => run.enter(phase),
-        onPlanned: (files, bytes) => run.plan(files, bytes),
-      });
+      const taken = await withManners(this.#env, run.control, options, (env) =>
+        takeSnapshot(env, {
+          id: run.id,
+          layout,
+          engine,
+          location: run.location,
+          parent,
+          mode: options.mode ?? 'copy',
+          level: options.level ?? 'full',
+          reuse: options.reuse ?? true,
+          reprove: options.reprove ?? false,
+          tool: TOOL,
+          control: run.control,
+          plan: hold?.plan,
+          probe: options.probe && ((dir) => this.#probe(run, dir, options.probe!)),
+          onCaptured: releaseHold,
+          onPhase: (phase) => run.enter(phase),
+          onPlanned: (files, bytes) => run.plan(files, bytes),
+        }),
+      );
       const keep = options.keep;
       // From here on the snapshot stands and `latest` names it: what still goes wrong is a warning.
       const pruned = keep === undefined ? [] : await this.#prune(layout, keep);
@@ -322,7 +325,7 @@ const NEVER = new AbortController().signal;
 const PROBE_LIMIT_MS = 60 * 60 * 1000;
 
 const OPTIONS = ['dataDir', 'engine', 'checkpoint', 'checkpointTimeoutMs', 'lifecycle', 'defaults'];
-const START_OPTIONS = ['mode', 'level', 'reuse', 'reprove', 'keep', 'kind', 'probe', 'signal'];
+const START_OPTIONS = ['mode', 'level', 'reuse', 'reprove', 'keep', 'kind', 'probe', 'signal', ...MANNERS];
 
 function checkStart(options: StartBackupOptions): void {
   noOthers('startBackup', options, START_OPTIONS);
@@ -331,6 +334,7 @@ function checkStart(options: StartBackupOptions): void {
   if (options.kind !== undefined) oneOf('kind', options.kind, ['backup', 'archive', 'export']);
   if (options.keep !== undefined) positiveInteger('keep', options.keep);
   optionalFunction('probe', options.probe);
+  checkManners('startBackup', options);
 }
 
 function refuseLinkMode(engine: Engine, mode: Mode | undefined): void {

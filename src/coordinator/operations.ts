@@ -21,6 +21,7 @@ import { type PruneResult, prune, removeSnapshot } from '../snapshot/prune.ts';
 import { openSource, restoreInto } from '../snapshot/restore.ts';
 import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify-all.ts';
 import { Lifecycle } from './lifecycle.ts';
+import { checkManners, type Manners, withManners } from './manners.ts';
 import { oneOf, positiveInteger } from './options.ts';
 
 /** What needs no open database and keeps no state: each function reads the folders and is done. */
@@ -63,7 +64,7 @@ export async function showSnapshot(snapshot: string, options: FindOptions = {}):
   });
 }
 
-export interface VerifyOptions extends FindOptions {
+export interface VerifyOptions extends FindOptions, Manners {
   /** Default `full`. */
   readonly level?: Level;
   /** Default: what the manifest says, else what the files look like. */
@@ -76,12 +77,13 @@ export interface VerifyOptions extends FindOptions {
  */
 export async function verifySnapshot(path: string, options: VerifyOptions = {}): Promise<Report> {
   if (options.level !== undefined) oneOf('level', options.level, LEVELS);
+  checkManners('verifySnapshot', options);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     const folder = await locate(env, path, options.dataDir);
     const { engine: name = 'auto', level } = options;
     const engine = name === 'auto' ? undefined : engineByName(name);
-    return watched(env, options, async (control, watch) => {
+    return watched(env, options, async (env, control, watch) => {
       const lock = await lockForReading(env, folder);
       try {
         const { report } = await prove(env, folder, {
@@ -98,7 +100,7 @@ export async function verifySnapshot(path: string, options: VerifyOptions = {}):
   });
 }
 
-export interface VerifyAllOptions extends OperationOptions {
+export interface VerifyAllOptions extends OperationOptions, Manners {
   /** Default `full`. */
   readonly level?: Level;
   /** Stop reading after about so many bytes; what has the oldest proof is read first. Default: read everything. */
@@ -120,16 +122,17 @@ export async function verifyAll(dir: string, options: VerifyAllOptions = {}): Pr
   if (options.maxBytes !== undefined) positiveInteger('maxBytes', maxBytes);
   if (!(Number.isFinite(olderThanMs) && olderThanMs >= 0))
     throw new TypeError('olderThanMs must be a number of milliseconds, 0 or more');
+  checkManners('verifyAll', options);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     const parent = await snapshotsFolder(env.fs, await realFolder(env.fs, dir));
-    return watched(env, options, (control, onPlanned) =>
-      verifySnapshots(env, { parent, level, maxBytes, olderThanMs, control, onPlanned }),
+    return watched(env, options, (polite, control, onPlanned) =>
+      verifySnapshots(polite, { parent, level, maxBytes, olderThanMs, control, onPlanned }),
     );
   });
 }
 
-export interface RestoreIntoOptions extends FindOptions {
+export interface RestoreIntoOptions extends FindOptions, Manners {
   /** The new folder; must not exist or be empty. */
   readonly into: string;
   /** How thoroughly the restored files are proven. Default `full`. */
@@ -153,10 +156,11 @@ export async function restoreSnapshot(
   if (typeof options?.into !== 'string' || options.into === '')
     throw new TypeError('into must be the path of a folder');
   if (options.level !== undefined) oneOf('level', options.level, LEVELS);
+  checkManners('restoreSnapshot', options);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     const folder = await locate(env, snapshot, options.dataDir);
-    return watched(env, options, async (control, watch) => {
+    return watched(env, options, async (env, control, watch) => {
       const source = await openSource(env, folder, control);
       try {
         watch(2 * source.bytes); // read once for the copy and once for its proof
@@ -243,12 +247,13 @@ async function locate(env: Environment, snapshot: string, dataDir: string | unde
 
 const TICK_MS = 100;
 
-/** Lets the caller cancel the work and see how far it is. */
+/** Lets the caller cancel the work and see how far it is, and keeps the manners asked for. */
 async function watched<T>(
   env: Environment,
-  { signal, onProgress }: OperationOptions,
-  work: (control: RunControl, watch: (bytesTotal: number) => void) => Promise<T>,
+  options: OperationOptions & Manners,
+  work: (env: Environment, control: RunControl, watch: (bytesTotal: number) => void) => Promise<T>,
 ): Promise<T> {
+  const { signal, onProgress } = options;
   const control = new RunControl();
   const cancel = () => control.cancel();
   if (signal?.aborted) cancel();
@@ -259,7 +264,7 @@ async function watched<T>(
       stop = env.clock.every(TICK_MS, () => onProgress(control.bytes, bytesTotal));
   };
   try {
-    return await work(control, watch);
+    return await withManners(env, control, options, (polite) => work(polite, control, watch));
   } finally {
     stop();
     signal?.removeEventListener('abort', cancel);

@@ -21,6 +21,7 @@ import {
 import { Swap } from '../snapshot/swap.ts';
 import { callHook } from './hooks.ts';
 import { type Admission, Lifecycle } from './lifecycle.ts';
+import { checkManners, MANNERS, type Manners, withManners } from './manners.ts';
 import type { OperationState } from './operation-state.ts';
 import {
   checkOptions,
@@ -50,6 +51,11 @@ export interface RestoreCoordinatorOptions {
   readonly lifecycle?: Lifecycle;
   /** Folders, besides the lifecycle folder, that a source given as a path may lie in. Default: none. */
   readonly allowedSources?: readonly string[];
+}
+
+export interface StartRestoreOptions extends Manners {
+  /** `latest`, a name, an id, or a path where that is allowed. Default `latest`. */
+  readonly source?: string;
 }
 
 export interface RestoreResult {
@@ -99,15 +105,13 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
   }
 
   /**
-   * Admits a restore of `source` (`latest`, a name, an id, or a path where that is allowed; default `latest`) and begins
-   * it. Rejects with `NOT_FOUND`, `PATH_OUTSIDE`, `CONFLICT`, or with `RESTORE_INTEGRITY_MISMATCH` and `ENGINE_MISMATCH` when
+   * Admits a restore and begins it. Rejects with `NOT_FOUND`, `PATH_OUTSIDE`, `CONFLICT`, or with `RESTORE_INTEGRITY_MISMATCH` and `ENGINE_MISMATCH` when
    * names and sizes show already that it cannot be restored. Damage inside the files fails the run. Nothing is changed.
    */
-  async startRestore({
-    source = LATEST,
-  }: {
-    source?: string;
-  } = {}): Promise<{ id: string; location: string }> {
+  async startRestore(options: StartRestoreOptions = {}): Promise<{ id: string; location: string }> {
+    noOthers('startRestore', options, START_OPTIONS);
+    checkManners('startRestore', options);
+    const { source = LATEST } = options;
     if (typeof source !== 'string' || source === '')
       throw new TypeError('startRestore: source must be a non-empty string');
     const admission = await this.lifecycle.admit('restore');
@@ -119,7 +123,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
       const opened = await openSource(this.#env, location, run.control, await this.#wantedEngine(layout));
       run.plan(opened.manifest.entries.length, 2 * opened.bytes);
       await admission.records.append(run.record);
-      this.#runs.follow(run, this.#restore(run, opened, admission));
+      this.#runs.follow(run, this.#restore(run, opened, options, admission));
       return { id: run.id, location };
     } catch (error) {
       await admission.release();
@@ -149,7 +153,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     }
   }
 
-  async restore(options: { source?: string } = {}): Promise<RestoreResult> {
+  async restore(options: StartRestoreOptions = {}): Promise<RestoreResult> {
     return this.finished((await this.startRestore(options)).id);
   }
 
@@ -191,13 +195,18 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     return engine === 'auto' ? detectEngine(this.#env.fs, layout.dataDir) : engineByName(engine);
   }
 
-  async #restore(run: Run, source: RestoreSource, admission: Admission): Promise<RestoreResult> {
+  async #restore(
+    run: Run,
+    source: RestoreSource,
+    manners: Manners,
+    admission: Admission,
+  ): Promise<RestoreResult> {
     const { layout } = admission;
     const staged = join(layout.restore, run.id, 'data');
     return this.#finish(run, admission, async () => {
       try {
         run.enter('stage');
-        const report = await this.#stage(run, source, staged);
+        const report = await this.#stage(run, source, staged, manners);
         const undo = await this.#exchange(run, layout, staged, source.engine);
         return { files: source.manifest.entries.length, bytes: source.bytes, undo, report };
       } finally {
@@ -206,9 +215,11 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     });
   }
 
-  async #stage(run: Run, source: RestoreSource, staged: string): Promise<Report> {
+  async #stage(run: Run, source: RestoreSource, staged: string, manners: Manners): Promise<Report> {
     try {
-      return await stage(this.#env, source, staged, 'full', run.control);
+      return await withManners(this.#env, run.control, manners, (env) =>
+        stage(env, source, staged, 'full', run.control),
+      );
     } catch (error) {
       await removeTree(this.#env.fs, dirname(staged)).catch(() => undefined); // else the next admission sweeps it
       throw error;
@@ -362,4 +373,5 @@ async function refuseUnnamable(fs: FileSystem, dataDir: string): Promise<void> {
 }
 
 const KINDS: readonly RunKind[] = ['restore', 'undo'];
+const START_OPTIONS = ['source', ...MANNERS];
 const OPTIONS = ['dataDir', 'engine', 'close', 'open', 'hookTimeoutMs', 'lifecycle', 'allowedSources'];

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
 import { type FlatError, flattenError, reviveError, StillpointError } from '../errors.ts';
 import type { FileSystem } from './file-system.ts';
+import { Pace } from './pace.ts';
 
 /** Work that runs beside the host's event loop. Arguments and results cross a thread: plain data only. */
 // biome-ignore lint/suspicious/noExplicitAny: a map of tasks with arguments of any shape
@@ -11,6 +12,7 @@ export type TaskMap = Record<string, (fs: FileSystem, args: any, run: TaskRun) =
 export interface TaskRun {
   /** Throws `CANCELLED` once the run is cancelled. Call it at least once a buffer. */
   checkCancelled(): void;
+  /** Tells of bytes that were copied or read back; call it after each buffer. In a worker thread it may block, to hold the pace. */
   addBytes(count: number): void;
 }
 
@@ -24,20 +26,25 @@ export interface WorkerPool<T extends TaskMap> {
   ): Promise<Awaited<ReturnType<T[N]>>>;
 }
 
-/** The shared state of one run: cancelled or not, and the bytes done, readable from every thread. */
+const PACE_AT = 16;
+
+/** The shared state of one run: cancelled or not, the bytes done, and its pace; the same in every thread. */
 export class RunControl implements TaskRun {
   readonly shared: SharedArrayBuffer;
+  readonly pace: Pace;
   readonly #cancelled: Int32Array;
   readonly #bytes: BigInt64Array;
 
-  constructor(shared = new SharedArrayBuffer(16)) {
+  constructor(shared = new SharedArrayBuffer(PACE_AT + Pace.SIZE_BYTES)) {
     this.shared = shared;
     this.#cancelled = new Int32Array(shared, 0, 1);
     this.#bytes = new BigInt64Array(shared, 8, 1);
+    this.pace = new Pace(shared, PACE_AT);
   }
 
   cancel(): void {
     Atomics.store(this.#cancelled, 0, 1);
+    Atomics.notify(this.#cancelled, 0);
   }
 
   get isCancelled(): boolean {
@@ -55,6 +62,17 @@ export class RunControl implements TaskRun {
   get bytes(): number {
     return Number(Atomics.load(this.#bytes, 0));
   }
+
+  /** What a task in a worker thread is given: it holds the pace. On the main thread nothing may ever block. */
+  get inThread(): TaskRun {
+    return {
+      checkCancelled: () => this.checkCancelled(),
+      addBytes: (count) => {
+        this.addBytes(count);
+        this.pace.hold(count, this.#cancelled);
+      },
+    };
+  }
 }
 
 export interface Message {
@@ -71,7 +89,7 @@ export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) =
     const task = tasks[name];
     try {
       if (task === undefined) throw new StillpointError('INTERNAL', `no task is called ${name}`);
-      return { value: await task(fs, args, new RunControl(shared)) };
+      return { value: await task(fs, args, new RunControl(shared).inThread) };
     } catch (error) {
       return { error: flattenError(error) };
     }
@@ -82,61 +100,84 @@ export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) =
 const WAITING_THREADS = 2;
 
 /**
- * A pool of worker threads over a worker entry file. Threads start on the first task and end when they have been idle
- * for a while; idle ones do not keep the process alive.
+ * A pool of worker threads over a worker entry file, for all runs of the process: however many there are, the threads are
+ * bounded. Threads start on the first task and end when they have been idle for a while; idle ones do not keep the
+ * process alive.
  */
 export function threadPool<T extends TaskMap>(entry: URL, threads = availableParallelism()): WorkerPool<T> {
-  const fromSource = entry.pathname.endsWith('.ts');
-  let current: Promise<Threads> | undefined;
-  const start = async (): Promise<Threads> => {
-    // Loaded for the first task only: much that uses this module never has one.
-    const { Piscina } = await import('piscina');
-    const piscina = new Piscina<Message, Reply>({
-      filename: entry.href,
-      minThreads: 0,
-      maxThreads: threads + WAITING_THREADS,
-      idleTimeout: 2_000,
-      // Behind the host wherever both want a processor: else its event loop waits for ours, tens of milliseconds at a time.
-      niceIncrement: 10,
-      // A run from source needs the loader that the main thread was started with.
-      execArgv: fromSource ? ['--import', 'tsx'] : [],
-    });
-    const started: Threads = { piscina };
-    piscina.on('error', (cause) => {
-      if (started.failure !== undefined) return;
-      started.failure = { cause, ended: piscina.destroy() };
-      current = undefined;
-    });
-    return started;
-  };
+  const eager = new Threads(entry, threads + WAITING_THREADS);
+  // Of their own: threads that wait because their run is held back must not keep another run, a restore perhaps, from its work.
+  const patient = new Threads(entry, threads + WAITING_THREADS);
   return {
     concurrency: threads,
     async run(name, args, control) {
       control.checkCancelled();
-      current ??= start();
-      const started = await current;
-      const reply = await started.piscina
-        .run({ name, args, shared: control.shared })
-        .catch((error) => failed(started, error, control));
+      const { shared, pace } = control;
+      const reply = await (pace.isOn ? patient : eager).run({ name, args, shared }, control);
       if ('error' in reply) throw reviveError(reply.error);
       return reply.value as never;
     },
   };
 }
 
-/**
- * A thread that dies without a task, most likely while it starts, is told by an event, which would end the host if nobody
- * listened; and those tasks that had waited for it would wait for ever. So all threads of this pool end then, every task is
- * rejected, and the next one starts a new pool. It happens where memory or threads have run out, and to a run from source that
- * Ctrl-C interrupts early: the terminal sends the signal to the loader's own child process too.
- */
-interface Threads {
+interface Started {
   readonly piscina: Piscina<Message, Reply>;
   failure?: { readonly cause: unknown; readonly ended: Promise<void> };
 }
 
+/**
+ * Threads that take any task. One that dies without a task, most likely while it starts, is told by an event, which would end
+ * the host if nobody listened; and those tasks that had waited for it would wait for ever. So all threads end then, every task
+ * is rejected, and the next one starts new ones. It happens where memory or threads have run out, and to a run from source that
+ * Ctrl-C interrupts early: the terminal sends the signal to the loader's own child process too.
+ */
+class Threads {
+  readonly #entry: URL;
+  readonly #limit: number;
+  #current: Promise<Started> | undefined;
+
+  constructor(entry: URL, limit: number) {
+    this.#entry = entry;
+    this.#limit = limit;
+  }
+
+  async run(message: Message, control: RunControl): Promise<Reply> {
+    this.#current ??= this.#start();
+    const started = await this.#current;
+    return started.piscina.run(message).catch((error) => failed(started, error, control));
+  }
+
+  async #start(): Promise<Started> {
+    // Loaded for the first task only: much that uses this module never has one.
+    const { Piscina } = await import('piscina');
+    const ready = new Set<number>();
+    const piscina = new Piscina<Message, Reply>({
+      filename: this.#entry.href,
+      minThreads: 0,
+      maxThreads: this.#limit,
+      idleTimeout: 2_000,
+      // Piscina itself gives a waiting task to a thread that is still starting, for a second perhaps, while another is idle.
+      loadBalancer: (_task, workers) =>
+        workers.find(({ id, currentUsage }) => currentUsage === 0 && ready.has(id)) ?? null,
+      // Behind the host wherever both want a processor: else its event loop waits for ours, tens of milliseconds at a time.
+      niceIncrement: 10,
+      // A run from source needs the loader that the main thread was started with.
+      execArgv: this.#entry.pathname.endsWith('.ts') ? ['--import', 'tsx'] : [],
+    });
+    piscina.on('workerCreate', ({ id }: { id: number }) => ready.add(id)); // told once a thread is ready
+    piscina.on('workerDestroy', ({ id }: { id: number }) => ready.delete(id));
+    const started: Started = { piscina };
+    piscina.on('error', (cause) => {
+      if (started.failure !== undefined) return;
+      started.failure = { cause, ended: piscina.destroy() };
+      this.#current = undefined;
+    });
+    return started;
+  }
+}
+
 /** A task came to no end of its own. Rejects once no thread can be at work on it any more. */
-async function failed({ failure }: Threads, error: unknown, control: RunControl): Promise<never> {
+async function failed({ failure }: Started, error: unknown, control: RunControl): Promise<never> {
   await failure?.ended;
   control.checkCancelled();
   const cause = failure?.cause ?? error;

@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { expect, it } from 'vitest';
 import { RunControl, type TaskMap, threadPool } from '../../src/env/worker-pool.ts';
@@ -47,4 +49,38 @@ it('rejects the task whose thread dies, and goes on', async () => {
   await mend();
   await expect(pool.run('echo', 'die', new RunControl())).rejects.toMatchObject({ code: 'INTERNAL' });
   expect(await pool.run('echo', 8, new RunControl())).toBe(8);
+});
+
+/** The first thread starts at once, the next one not before a file `second-may-start`; tasks named `wait` last until `open`. */
+const SLOW_ENTRY = `
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+const file = (name) => new URL(name, import.meta.url);
+const open = () => {
+  while (!existsSync(file('open'))) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+};
+try {
+  mkdirSync(file('first'));
+} catch {
+  writeFileSync(file('second-starting'), '');
+  while (!existsSync(file('second-may-start'))) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+}
+export default async ({ name, args }) => {
+  if (name === 'wait') open();
+  return { value: args };
+};`;
+
+it('gives a task to the thread that is idle, not to one that is still starting', async () => {
+  const dir = await temporaryFolder();
+  await writeFile(join(dir, 'entry.mjs'), SLOW_ENTRY);
+  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 2);
+  try {
+    const first = pool.run('wait', 1, new RunControl());
+    while (!existsSync(join(dir, 'first'))) await setTimeout(5);
+    const second = pool.run('echo', 2, new RunControl());
+    while (!existsSync(join(dir, 'second-starting'))) await setTimeout(5);
+    await writeFile(join(dir, 'open'), '');
+    expect(await Promise.all([first, second])).toEqual([1, 2]);
+  } finally {
+    await writeFile(join(dir, 'second-may-start'), '');
+  }
 });

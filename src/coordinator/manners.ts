@@ -1,0 +1,78 @@
+import { backOff, watchHost } from '../env/back-off.ts';
+import { warn } from '../env/listeners.ts';
+import type { RunControl } from '../env/worker-pool.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { noOthers, optional, optionalFunction, positiveInteger } from './options.ts';
+
+/** What a run may take of the machine that its host lives on. By default nothing holds it back. */
+export interface Manners {
+  /**
+   * So many bytes in a second at most, over all threads of the run, without bursts. Counted is what is copied (once, though it is read
+   * and written) and what is read back for the proof: a proven copy of 1 GB counts as 2 GB. Default: no limit.
+   */
+  readonly maxBytesPerSecond?: number;
+  /**
+   * One task at a time, unless `concurrency` says otherwise, and pauses while the host suffers: never more than nine tenths of
+   * the time, so that the run takes ten times as long at the worst and always comes to its end. Default false.
+   */
+  readonly background?: boolean | BackgroundOptions;
+  /** Tasks that compute at once, each in a thread of its own. Default: one for each processor; more is never of use. */
+  readonly concurrency?: number;
+}
+
+export interface BackgroundOptions {
+  /** The host suffers when its event loop is late by more than this. Default 10. */
+  readonly maxEventLoopDelayMs?: number;
+  /** The host says itself that it suffers, its writes being slow for instance. Asked about ten times a second. */
+  readonly isBusy?: () => boolean;
+}
+
+export const MANNERS: readonly (keyof Manners)[] = ['maxBytesPerSecond', 'background', 'concurrency'];
+
+/** A `TypeError` names the option that is wrong. */
+export function checkManners(what: string, options: Manners): void {
+  const { maxBytesPerSecond, background, concurrency } = options;
+  optional(positiveInteger)(`${what}: maxBytesPerSecond`, maxBytesPerSecond);
+  optional(positiveInteger)(`${what}: concurrency`, concurrency);
+  if (background === undefined || typeof background === 'boolean') return;
+  if (typeof background !== 'object' || background === null)
+    throw new TypeError(`${what}: background must be true, false or an object of options`);
+  noOthers(`${what}: background`, background, ['maxEventLoopDelayMs', 'isBusy']);
+  optional(positiveInteger)(`${what}: background.maxEventLoopDelayMs`, background.maxEventLoopDelayMs);
+  optionalFunction(`${what}: background.isBusy`, background.isBusy);
+}
+
+/** Does the work of a run with the manners asked for, in an environment that keeps them. */
+export async function withManners<T>(
+  env: Environment,
+  control: RunControl,
+  { maxBytesPerSecond, background = false, concurrency = background === false ? undefined : 1 }: Manners,
+  work: (env: Environment) => Promise<T>,
+): Promise<T> {
+  const { pool } = env;
+  const most = Math.min(concurrency ?? pool.concurrency, pool.concurrency);
+  const polite: Environment = { ...env, pool: { concurrency: most, run: (...task) => pool.run(...task) } };
+  if (maxBytesPerSecond !== undefined || background !== false) control.pace.start(maxBytesPerSecond);
+  if (background === false) return work(polite);
+  const { maxEventLoopDelayMs = 10, isBusy } = background === true ? {} : background;
+  const end = backOff(control.pace, watchHost(maxEventLoopDelayMs, safely(isBusy)), env.clock);
+  try {
+    return await work(polite);
+  } finally {
+    end();
+  }
+}
+
+/** Asking the host must not be able to bring it down: it is done in a timer. A function that fails is not asked again. */
+function safely(isBusy: () => boolean = () => false): () => boolean {
+  let isUsable = true;
+  return () => {
+    try {
+      return isUsable && isBusy() === true;
+    } catch (error) {
+      isUsable = false;
+      warn(error);
+      return false;
+    }
+  };
+}
