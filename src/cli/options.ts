@@ -25,6 +25,32 @@ export function positiveInteger(text: string): number {
   throw new InvalidArgumentError('It must be a whole number above 0.');
 }
 
+const UNITS = ['', 'K', 'M', 'G', 'T'];
+
+/** For `argParser`: `4096`, `500M`, `1.5G`; units are powers of 1,024. */
+export function byteCount(text: string): number {
+  const [, digits, unit = ''] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/i.exec(text) ?? [];
+  const value = Math.floor(Number(digits) * 1024 ** UNITS.indexOf(unit.toUpperCase()));
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('It must be a number of bytes above 0, such as 4096, 500M or 2G.');
+}
+
+const SECOND_MS = 1000;
+const PERIODS: Readonly<Record<string, number>> = {
+  s: SECOND_MS,
+  m: 60 * SECOND_MS,
+  h: 60 * 60 * SECOND_MS,
+  d: 24 * 60 * 60 * SECOND_MS,
+  w: 7 * 24 * 60 * 60 * SECOND_MS,
+};
+
+/** For `argParser`: `90s`, `30m`, `12h`, `7d` or `2w`, in milliseconds. */
+export function period(text: string): number {
+  const [, digits, unit = ''] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
+  if (digits !== undefined) return Number(digits) * PERIODS[unit]!;
+  throw new InvalidArgumentError('It must be a time such as 30m, 12h or 7d.');
+}
+
 /** What stands below the help of a command; a line without its own `stillpoint` gets it. */
 export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ ${line.includes('stillpoint ') ? line : `stillpoint ${line}`}`).join('\n')}`;

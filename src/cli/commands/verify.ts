@@ -1,19 +1,24 @@
-import type { Command } from 'commander';
-import { showSnapshot, verifySnapshot } from '../../coordinator/operations.ts';
+import { type Command, Option } from 'commander';
+import { showSnapshot, verifyAll, verifySnapshot } from '../../coordinator/operations.ts';
 import type { EngineName } from '../../engine/engine.ts';
 import type { Level, Report } from '../../engine/report.ts';
+import { StillpointError } from '../../errors.ts';
 import { LATEST, nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
-import { dataDirOption, engineOption, examples, levelOption } from '../options.ts';
+import { byteCount, dataDirOption, engineOption, examples, levelOption, period } from '../options.ts';
 import type { Style } from '../output.ts';
 import { findingLine, proofText, verdictText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
 import { count, duration, size, visible } from '../text.ts';
+import { verifyAllText } from '../verify-all-text.ts';
 
 interface Options {
   readonly level: Level;
   readonly engine: 'auto' | EngineName;
   readonly dataDir?: string;
+  readonly all?: true;
+  readonly maxBytes?: number;
+  readonly olderThan?: number;
 }
 
 const DAMAGED = 3;
@@ -23,11 +28,37 @@ export function define(command: Command, cli: Cli): void {
     .addOption(levelOption())
     .addOption(engineOption())
     .addOption(dataDirOption())
+    .addOption(
+      new Option(
+        '--all',
+        'all snapshots of a data directory, or in a folder; a file that several share is read once',
+      ).conflicts(['dataDir', 'engine']),
+    )
+    .addOption(
+      new Option(
+        '--max-bytes <size>',
+        'with --all: stop after about so much (4096, 500M, 2G), oldest proof first',
+      ).argParser(byteCount),
+    )
+    .addOption(
+      new Option(
+        '--older-than <time>',
+        'with --all: skip files that were proven since (30m, 12h, 7d)',
+      ).argParser(period),
+    )
     .addHelpText(
       'after',
-      examples('verify ./data', 'verify latest --data-dir ./data', 'verify ./copy --level files --json'),
+      examples(
+        'verify ./data',
+        'verify latest --data-dir ./data',
+        'verify ./copy --level files --json',
+        'verify ./data --all --older-than 7d --max-bytes 50G   # every night',
+      ),
     )
-    .action(async (path: string, { level, engine, dataDir }: Options) => {
+    .action(async (path: string, options: Options) => {
+      if (options.all) return verifyEvery(cli, path, options);
+      refuseWithoutAll(options);
+      const { level, engine, dataDir } = options;
       const folder = await explainNotFound(path, dataDir, () => folderOf(path, dataDir));
       const report = await cli.watched((signal, progress) =>
         explainNotFound(path, dataDir, () =>
@@ -43,6 +74,28 @@ export function define(command: Command, cli: Cli): void {
       cli.output.result(report, (style) => describe(report, judged, style));
       if (!report.ok) cli.exitCode = DAMAGED;
     });
+}
+
+async function verifyEvery(cli: Cli, dir: string, { level, maxBytes, olderThan }: Options): Promise<void> {
+  const result = await cli.watched((signal, progress) =>
+    verifyAll(dir, {
+      level,
+      signal,
+      ...(maxBytes !== undefined && { maxBytes }),
+      ...(olderThan !== undefined && { olderThanMs: olderThan }),
+      onProgress: (done, total) => progress.show('verify', done, total),
+    }),
+  );
+  cli.output.result(result, (style) => verifyAllText(result, style));
+  if (!result.ok) cli.exitCode = DAMAGED;
+}
+
+function refuseWithoutAll({ maxBytes, olderThan }: Options): void {
+  if (maxBytes === undefined && olderThan === undefined) return;
+  const option = maxBytes === undefined ? '--older-than' : '--max-bytes';
+  throw new StillpointError('INVALID_REQUEST', `${option} goes with --all`, {
+    hint: 'Add --all, or leave it out: a single snapshot is always read whole.',
+  });
 }
 
 /** What is to be read. `latest` is looked up once, so that what is judged is what is named. */
