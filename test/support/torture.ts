@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
 import { openLsm } from '../../src/engine/lsm/database/database.ts';
 import { listSnapshots, verifySnapshot } from '../../src/index.ts';
+import { seeded } from './seeded.ts';
 
 export interface TortureOptions {
   /** A folder for the data directory and for clones of it. */
@@ -240,15 +241,4 @@ async function request<T>(url: string, body?: object): Promise<T | undefined> {
   const reply = await fetch(url, init).catch(() => undefined);
   const text = await reply?.text().catch(() => undefined);
   return reply?.ok && text !== undefined ? (JSON.parse(text) as T) : undefined;
-}
-
-/** Mulberry32: small, and the same everywhere. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
