@@ -3,7 +3,11 @@
  * a failing or forgetful file system in its place.
  *
  * All methods reject with Node's system errors (`code`, `path`), untranslated; `toStillpointError` translates where an
- * error leaves the library. No method follows a symbolic link in the last component of a path, save `realPath`.
+ * error leaves the library.
+ *
+ * Paths are real: no method but `realPath` and `freeBytes` follows a symbolic link, neither in the last component nor before
+ * it, also when one is put there in the middle of the call (`anchor.ts`). What comes from a user goes through `realPath` first, or
+ * through `realPlace` of `io.ts` when it need not exist.
  */
 export interface FileSystem {
   /**
@@ -11,20 +15,21 @@ export interface FileSystem {
    * - `update`: an existing file, for reading and writing.
    * - `create`: a new file, for reading and writing; `EEXIST` if anything has that name.
    * - `open-or-create`: for reading and writing, created empty if absent.
+   *
+   * `mode` is that of a file that comes into being, less what the process's umask takes away; default 0o600.
    */
-  open(path: string, how: OpenHow): Promise<OpenFile>;
+  open(path: string, how: OpenHow, mode?: number): Promise<OpenFile>;
   /** Wraps a descriptor of this process that somebody else opened and will close; `close` does nothing. */
   adopt(fd: number, path: string): OpenFile;
   /** What is at `path`, without following a link; undefined when nothing is there. */
   inspect(path: string): Promise<FileStat | undefined>;
   /** The names in a folder with their kinds, in no order. */
   list(path: string): Promise<FolderEntry[]>;
+  /** Mode 0o700. */
   makeFolder(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   /** A further name for the same file. */
   link(existing: string, name: string): Promise<void>;
-  /** A copy-on-write clone; rejects where the file system has none. */
-  clone(from: string, to: string): Promise<void>;
   removeFile(path: string): Promise<void>;
   /** Only if empty. */
   removeFolder(path: string): Promise<void>;

@@ -1,4 +1,4 @@
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { StillpointError, systemCode } from '../errors.ts';
 import type { FileSystem, FolderEntry, OpenFile } from './file-system.ts';
 
@@ -97,6 +97,21 @@ export async function createFile(fs: FileSystem, path: string, content: Uint8Arr
     await writeFully(file, content, 0);
     await file.sync();
   });
+}
+
+/**
+ * The real path of a place that need not exist: that of the nearest folder above it that does, and the rest as it stands.
+ * Whatever a user names goes through here before it is made.
+ */
+export async function realPlace(fs: FileSystem, path: string): Promise<string> {
+  const full = resolve(path);
+  try {
+    return await fs.realPath(full);
+  } catch (error) {
+    // A link that leads nowhere stays a link, and whoever makes something in its place is told so.
+    if (systemCode(error) !== 'ENOENT' || dirname(full) === full) throw error;
+    return join(await realPlace(fs, dirname(full)), basename(full));
+  }
 }
 
 /** Makes a folder and its missing parents, each durable in its parent. */

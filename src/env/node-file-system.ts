@@ -1,6 +1,7 @@
 import { type BigIntStats, constants, type Dirent } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import fs from 'fs-extra';
+import { ANCHOR_FLAGS, anchors } from './anchor.ts';
 import type { FileKind, FileStat, FileSystem, FolderEntry, OpenFile, OpenHow } from './file-system.ts';
 
 const FILE_MODE = 0o600;
@@ -16,25 +17,29 @@ const FLAGS: Readonly<Record<OpenHow, number>> = {
   'open-or-create': constants.O_RDWR | constants.O_CREAT | SAFE,
 };
 
+const READ_FOLDER = constants.O_RDONLY | (constants.O_DIRECTORY ?? 0) | SAFE;
+
+const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
+
 /** For the host's main thread: every call is asynchronous and the event loop stays free. */
 export const nodeFileSystem: FileSystem = {
-  async open(path, how) {
-    return asyncFile(await fs.open(path, FLAGS[how], FILE_MODE), path, true);
-  },
+  open: (path, how, mode = FILE_MODE) =>
+    anchor.name(path, async (name) => asyncFile(await fs.open(name, FLAGS[how], mode), path, true)),
   adopt: (fd, path) => asyncFile(fd, path, false),
-  inspect: (path) => absentAsUndefined(async () => toFileStat(await fs.lstat(path, { bigint: true }))),
-  async list(path) {
-    return (await fs.readdir(path, { withFileTypes: true })).map(toFolderEntry);
-  },
-  makeFolder: (path) => fs.mkdir(path, { mode: FOLDER_MODE }),
-  rename: (from, to) => fs.rename(from, to),
-  link: (existing, name) => fs.link(existing, name),
-  clone: (from, to) => fs.copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE),
-  removeFile: (path) => fs.unlink(path),
-  removeFolder: (path) => fs.rmdir(path),
+  inspect: (path) =>
+    absentAsUndefined(() =>
+      anchor.name(path, async (name) => toFileStat(await fs.lstat(name, { bigint: true }))),
+    ),
+  list: (path) =>
+    anchor.folder(path, async (name) => (await fs.readdir(name, { withFileTypes: true })).map(toFolderEntry)),
+  makeFolder: (path) => anchor.name(path, (name) => fs.mkdir(name, { mode: FOLDER_MODE })),
+  rename: (from, to) => anchor.name(from, (old) => anchor.name(to, (name) => fs.rename(old, name))),
+  link: (existing, to) => anchor.name(existing, (old) => anchor.name(to, (name) => fs.link(old, name))),
+  removeFile: (path) => anchor.name(path, (name) => fs.unlink(name)),
+  removeFolder: (path) => anchor.name(path, (name) => fs.rmdir(name)),
   async syncFolder(path) {
     if (process.platform === 'win32') return; // folders cannot be opened there
-    const fd = await fs.open(path, constants.O_RDONLY);
+    const fd = await anchor.name(path, (name) => fs.open(name, READ_FOLDER));
     try {
       await fs.fsync(fd);
     } finally {
@@ -48,40 +53,32 @@ export const nodeFileSystem: FileSystem = {
   },
 };
 
+const blockingAnchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
+
 /**
  * For worker threads: the same interface over blocking calls. A worker that blocks harms nobody, whereas asynchronous
  * calls would share Node's four I/O threads with the host's own reads, writes and name look-ups.
  */
 export const blockingFileSystem: FileSystem = {
-  async open(path, how) {
-    return blockingFile(fs.openSync(path, FLAGS[how], FILE_MODE), path, true);
-  },
+  open: (path, how, mode = FILE_MODE) =>
+    blockingAnchor.name(path, (name) => blockingFile(fs.openSync(name, FLAGS[how], mode), path, true)),
   adopt: (fd, path) => blockingFile(fd, path, false),
-  inspect: (path) => absentAsUndefined(async () => toFileStat(fs.lstatSync(path, { bigint: true }))),
-  async list(path) {
-    return fs.readdirSync(path, { withFileTypes: true }).map(toFolderEntry);
-  },
-  async makeFolder(path) {
-    fs.mkdirSync(path, { mode: FOLDER_MODE });
-  },
-  async rename(from, to) {
-    fs.renameSync(from, to);
-  },
-  async link(existing, name) {
-    fs.linkSync(existing, name);
-  },
-  async clone(from, to) {
-    fs.copyFileSync(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
-  },
-  async removeFile(path) {
-    fs.unlinkSync(path);
-  },
-  async removeFolder(path) {
-    fs.rmdirSync(path);
-  },
+  inspect: (path) =>
+    absentAsUndefined(() =>
+      blockingAnchor.name(path, (name) => toFileStat(fs.lstatSync(name, { bigint: true }))),
+    ),
+  list: (path) =>
+    blockingAnchor.folder(path, (name) => fs.readdirSync(name, { withFileTypes: true }).map(toFolderEntry)),
+  makeFolder: (path) => blockingAnchor.name(path, (name) => fs.mkdirSync(name, { mode: FOLDER_MODE })),
+  rename: (from, to) =>
+    blockingAnchor.name(from, (old) => blockingAnchor.name(to, (name) => fs.renameSync(old, name))),
+  link: (existing, to) =>
+    blockingAnchor.name(existing, (old) => blockingAnchor.name(to, (name) => fs.linkSync(old, name))),
+  removeFile: (path) => blockingAnchor.name(path, (name) => fs.unlinkSync(name)),
+  removeFolder: (path) => blockingAnchor.name(path, (name) => fs.rmdirSync(name)),
   async syncFolder(path) {
     if (process.platform === 'win32') return; // folders cannot be opened there
-    const fd = fs.openSync(path, constants.O_RDONLY);
+    const fd = await blockingAnchor.name(path, (name) => fs.openSync(name, READ_FOLDER));
     try {
       fs.fsyncSync(fd);
     } finally {

@@ -2,7 +2,7 @@ import { BackupCoordinator } from '../coordinator/backup.ts';
 import type { Lifecycle } from '../coordinator/lifecycle.ts';
 import { RestoreCoordinator } from '../coordinator/restore.ts';
 import type { Hold } from '../engine/engine.ts';
-import { makeFolders } from '../env/io.ts';
+import { makeFolders, realPlace } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { LastRuns } from './admin/last-runs.ts';
@@ -36,7 +36,8 @@ export interface Parts {
 export async function assemble(options: ResolvedOptions): Promise<Parts> {
   const { dataDir, backend, environment, lifecycle, allowedSources } = options;
   const { fs, clock } = environment;
-  if (options.createDataDir && (await fs.inspect(dataDir)) === undefined) await makeFolders(fs, dataDir);
+  const place = await realPlace(fs, dataDir);
+  if (options.createDataDir && (await fs.inspect(place)) === undefined) await makeFolders(fs, place);
   await lifecycle.layout(); // not there, or no folder: told before anything is opened
   const recovery = new RecoveryWatch(clock);
   let isFirst = true;

@@ -1,8 +1,8 @@
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import { type Engine, LIFECYCLE } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Level, Report } from '../engine/report.ts';
-import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
+import { listIfPresent, makeFolders, realPlace, removeTree } from '../env/io.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { type ErrorDetail, StillpointError, systemCode } from '../errors.ts';
 import { cloneSnapshot } from './clone.ts';
@@ -133,7 +133,7 @@ export async function restoreInto(
   control: RunControl,
 ): Promise<Report> {
   const { fs } = env;
-  const target = resolve(into);
+  const target = await realPlace(fs, into);
   const there = await fs.inspect(target);
   if (there !== undefined && (there.kind !== 'folder' || (await fs.list(target)).length > 0)) {
     throw new StillpointError('TARGET_NOT_EMPTY', `${into} exists and is not an empty folder`, {

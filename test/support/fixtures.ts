@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { chmod, cp, lstat, readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,8 @@ import { temporaryFolder } from './temp.ts';
 const projectRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 
 /** Where files written by the real engines stand; they are no part of the project. */
-export const fixturesRoot = process.env.STILLPOINT_FIXTURES ?? resolve(projectRoot, '../shared/fixtures');
+const fixturesPlace = process.env.STILLPOINT_FIXTURES ?? resolve(projectRoot, '../shared/fixtures');
+export const fixturesRoot = existsSync(fixturesPlace) ? realpathSync(fixturesPlace) : fixturesPlace;
 
 export const hasFixtures = (engine: string): boolean => existsSync(join(fixturesRoot, engine));
 

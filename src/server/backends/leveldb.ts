@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { refuseOccupiedFolder } from '../../engine/occupied-folder.ts';
-import { listIfPresent } from '../../env/io.ts';
+import { listIfPresent, realPlace } from '../../env/io.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import { CURRENT, LOCK, parseFileName } from '../../format/leveldb/file-name.ts';
@@ -14,7 +14,8 @@ import type { Backend, Database } from '../database.ts';
 export function leveldbBackend(): Backend {
   return {
     engine: 'leveldb',
-    async open(dir): Promise<Database> {
+    async open(given): Promise<Database> {
+      const dir = await realPlace(nodeFileSystem, given);
       await refuseForeignFolder(dir);
       const { ClassicLevel } = await load();
       const db = new ClassicLevel<Buffer, Buffer>(dir, { keyEncoding: 'buffer', valueEncoding: 'buffer' });

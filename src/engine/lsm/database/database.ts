@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { makeFolders } from '../../../env/io.ts';
+import { makeFolders, realPlace } from '../../../env/io.ts';
 import type { HeldLock } from '../../../env/lock.ts';
 import { StillpointError, systemCode, toStillpointError } from '../../../errors.ts';
 import { LOCK } from '../names.ts';
@@ -292,7 +292,7 @@ export async function openLsm(dir: string, options?: LsmOptions): Promise<LsmDat
   if (typeof dir !== 'string' || dir === '') throw new TypeError('dir must be a path');
   const resolved = resolveOptions(options);
   try {
-    return await LsmDatabase.open(dir, resolved);
+    return await LsmDatabase.open(await realPlace(resolved.fs, dir), resolved);
   } catch (error) {
     throw toStillpointError(error);
   }

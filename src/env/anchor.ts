@@ -1,0 +1,102 @@
+import { closeSync, constants, existsSync, lstatSync, readlinkSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { StillpointError, systemCode } from '../errors.ts';
+
+/**
+ * Paths that nobody can bend: before a name is used, the folder that it stands in is opened, and the name is then looked up from
+ * that descriptor (`/proc/self/fd/<n>/<name>`, which is what `openat` does). A folder on the way that is a symbolic link, or is
+ * made one in the middle of a run, is `UNSUPPORTED_FILE`; one that is swapped after that is not looked at any more.
+ *
+ * So paths must be real ones: whoever takes one from a user asks for `realPath` or `realPlace` first. Only Linux has such
+ * names; elsewhere paths are used as they are, and only their last component is safe.
+ */
+export interface Anchors {
+  /** Hands `use` a name for `path` itself, whose last component `use` must not follow. */
+  name<T>(path: string, use: (anchored: string) => T | Promise<T>): Promise<T>;
+  /** Hands `use` a name for the content of the folder `path`. */
+  folder<T>(path: string, use: (anchored: string) => T | Promise<T>): Promise<T>;
+}
+
+const DESCRIPTORS = '/proc/self/fd';
+/** Opens a folder to look things up in it, which asks for no right to read it. Node has no name for it. */
+const O_PATH = 0o10000000;
+export const ANCHOR_FLAGS = O_PATH | (constants.O_DIRECTORY ?? 0) | (constants.O_NOFOLLOW ?? 0);
+
+const isPossible = process.platform === 'linux' && existsSync(DESCRIPTORS);
+
+/** @param openFolder Opens with `ANCHOR_FLAGS`. The rest never waits for a disk: it asks the kernel what it has open. */
+export function anchors(openFolder: (path: string) => number | Promise<number>): Anchors {
+  if (!isPossible) return { name: async (path, use) => use(path), folder: async (path, use) => use(path) };
+
+  async function openReal(folder: string): Promise<number> {
+    try {
+      const fd = await openFolder(folder);
+      // What the kernel calls it says that no link was on the way.
+      if (readlinkSync(`${DESCRIPTORS}/${fd}`) === folder) return fd;
+      closeSync(fd);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOTDIR') throw error;
+    }
+    return openStepwise(folder);
+  }
+
+  /** Where the kernel has another name for it (another case, a mount), and to find out which part is the link. */
+  async function openStepwise(folder: string): Promise<number> {
+    let fd = await openFolder('/');
+    let place = '/';
+    for (const part of folder.split('/').filter((text) => text !== '')) {
+      const step = `${DESCRIPTORS}/${fd}/${part}`;
+      place = join(place, part);
+      try {
+        const next = await openFolder(step);
+        closeSync(fd);
+        fd = next;
+      } catch (error) {
+        const isLink = lstatSync(step, { throwIfNoEntry: false })?.isSymbolicLink();
+        closeSync(fd);
+        if (isLink !== true) throw renamed(error, step, place);
+        throw new StillpointError(
+          'UNSUPPORTED_FILE',
+          `${place} is a symbolic link, and a folder belongs there`,
+          {
+            path: place,
+            cause: renamed(error, step, place),
+          },
+        );
+      }
+    }
+    return fd;
+  }
+
+  async function within<T>(folder: string, use: (anchor: string) => T | Promise<T>): Promise<T> {
+    const fd = await openReal(folder);
+    const anchor = `${DESCRIPTORS}/${fd}`;
+    try {
+      return await use(anchor);
+    } catch (error) {
+      throw renamed(error, anchor, folder);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  return {
+    name(path, use) {
+      const full = resolve(path);
+      return within(dirname(full), (anchor) => use(`${anchor}/${basename(full)}`));
+    },
+    folder: (path, use) => within(resolve(path), use),
+  };
+}
+
+/** People are told the path that they know. */
+function renamed(error: unknown, anchor: string, folder: string): unknown {
+  const told = error as Record<string, unknown>;
+  if (systemCode(error) === undefined || error instanceof StillpointError) return error;
+  const known = new RegExp(`${anchor.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')}(/|(?=')|$)`, 'g');
+  for (const key of ['message', 'stack', 'path', 'dest']) {
+    const text = told[key];
+    if (typeof text === 'string') told[key] = text.replace(known, (_, end) => join(folder, end));
+  }
+  return error;
+}
