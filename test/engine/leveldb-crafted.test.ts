@@ -1,6 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { Finding } from '../../src/engine/report.ts';
 import { crc32c, maskCrc } from '../../src/format/crc32c.ts';
 import { encodeBatch } from '../../src/format/leveldb/batch.ts';
 import { encodeBlock } from '../../src/format/leveldb/block.ts';
@@ -29,7 +30,7 @@ const HONEST: Craft = {
   ],
 };
 
-async function codesOf({ table = HONEST, edit = {}, log }: Folder): Promise<string[]> {
+async function findingsOf({ table = HONEST, edit = {}, log }: Folder): Promise<readonly Finding[]> {
   const dir = await temporaryFolder();
   const bytes = craftTable(table);
   const entries = table.blocks.flat();
@@ -53,8 +54,11 @@ async function codesOf({ table = HONEST, edit = {}, log }: Folder): Promise<stri
   await writeFile(join(dir, '000003.log'), log ?? encodeLog([encodeBatch(6n, [])]));
   await writeFile(join(dir, 'MANIFEST-000002'), encodeLog([manifest]));
   await writeFile(join(dir, 'CURRENT'), encodeCurrent('MANIFEST-000002'));
-  return (await prove(dir)).findings.map(({ path, code }) => `${path} ${code}`);
+  return (await prove(dir)).findings;
 }
+
+const codesOf = async (folder: Folder): Promise<string[]> =>
+  (await findingsOf(folder)).map(({ path, code }) => `${path} ${code}`);
 
 const tableCodes = async (craft: Partial<Craft>): Promise<string[]> => {
   const codes = await codesOf({ table: { ...HONEST, ...craft } });
@@ -65,6 +69,21 @@ test('an honest folder, so that what follows means something', async () => {
   expect(await codesOf({})).toEqual([]);
   expect(await tableCodes({ filterKeys: null })).toEqual([]);
   expect(await tableCodes({ seal: (content) => sealBlock(content, 'snappy') })).toEqual([]);
+});
+
+test('a block that would lie far behind the end of its table is reported at a place within it', async () => {
+  const far = { offset: 2 ** 40, sizeBytes: 9 };
+  const crafts: Partial<Craft>[] = [
+    { indexHandle: (handle, index) => (index === 1 ? far : handle) },
+    { meta: [{ key: Buffer.from('elsewhere'), value: encodeHandle(far) }] },
+  ];
+  for (const craft of crafts) {
+    const table = { ...HONEST, ...craft };
+    const findings = await findingsOf({ table });
+    expect(findings.map(({ code }) => code)).toContain('LEVELDB_TABLE_LAYOUT');
+    const { length } = craftTable(table);
+    for (const { offset } of findings) expect(offset ?? 0).toBeLessThan(length);
+  }
 });
 
 describe('tables', () => {

@@ -46,39 +46,41 @@ export async function readTableFrame(
     findings.error('LEVELDB_TABLE_FOOTER', footerAt, footer);
     return undefined;
   }
-  const read = (block: NamedBlock): Promise<Buffer | undefined> => readBlock(file, block, footerAt, findings);
+  const read = (block: NamedBlock, handleAt: number): Promise<Buffer | undefined> =>
+    readBlock(file, block, { limit: footerAt, handleAt }, findings);
   const others: NamedBlock[] = [
     { name: 'metaindex', ...footer.metaindex },
     { name: 'index', ...footer.index },
   ];
   let filter: FilterBlock | undefined;
-  const metaindex = await read(others[0]!);
+  const metaindex = await read(others[0]!, footerAt);
   for (const block of metaindex === undefined ? [] : namedBlocks(metaindex, footer.metaindex, findings)) {
     others.push(block);
     if (block.name === FILTER_PREFIX + BLOOM_POLICY) {
-      filter = await readFilter(block, await read(block), findings);
+      filter = await readFilter(block, await read(block, footer.metaindex.offset), findings);
     } else {
       findings.warning(
         'LEVELDB_TABLE_META',
-        block.offset,
+        footer.metaindex.offset,
         `the content of "${block.name}" is not known here`,
       );
     }
   }
-  const index = await read(others[1]!);
+  const index = await read(others[1]!, footerAt);
   const isComplete = index !== undefined && metaindex !== undefined;
   return { index, filter, isComplete, others: others.sort((a, b) => a.offset - b.offset) };
 }
 
+/** `limit`: where blocks end. `handleAt`: the block whose bytes say where this one stands. */
 async function readBlock(
   file: OpenFile,
   block: NamedBlock,
-  limit: number,
+  { limit, handleAt }: { limit: number; handleAt: number },
   findings: Findings,
 ): Promise<Buffer | undefined> {
   const { name, offset, sizeBytes } = block;
   if (offset + sizeBytes + TRAILER_BYTES > limit) {
-    findings.error('LEVELDB_TABLE_HANDLE', offset, `the ${name} block goes beyond the file`);
+    findings.error('LEVELDB_TABLE_HANDLE', handleAt, `the ${name} block goes beyond the file`);
     return undefined;
   }
   const sealed = await readExactly(file, offset, sizeBytes + TRAILER_BYTES);

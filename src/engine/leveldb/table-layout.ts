@@ -36,7 +36,7 @@ export function* layoutOf(
     const { name, offset, length } = region;
     if (offset < covered || offset + length > footerAt) {
       const message = `the ${name} block at ${offset} of ${length} bytes overlaps what is around it`;
-      findings.error('LEVELDB_TABLE_LAYOUT', offset, message);
+      findings.error('LEVELDB_TABLE_LAYOUT', Math.min(offset, footerAt), message);
       continue;
     }
     if (offset > covered && frame.isComplete) {
