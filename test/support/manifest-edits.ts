@@ -1,4 +1,4 @@
-import { buf } from 'crc-32';
+import crcInScript from 'crc-32';
 
 export const MANIFEST = 'snapshot.manifest';
 
@@ -17,7 +17,7 @@ interface Manifest {
 /** CRC-32 over the compact JSON, keys sorted, of all but the seal itself: worked out here a second time, on purpose. */
 export function sealOf(manifest: object): number {
   const { manifest_crc32: _, ...rest } = manifest as Manifest;
-  return buf(Buffer.from(compact(rest))) >>> 0;
+  return crcInScript.buf(Buffer.from(compact(rest))) >>> 0;
 }
 
 function compact(value: unknown): string {
