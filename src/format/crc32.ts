@@ -33,12 +33,15 @@ const ONE = 0x80000000;
 
 /** The polynomial is reflected: bit 31 is x^0. */
 function algebraOf(polynomial: number): CrcAlgebra {
+  // Without branches, which nothing could predict: it runs once for every block of a table.
   const multiply = (a: number, b: number): number => {
     let product = 0;
+    let bits = a;
     let factor = b;
-    for (let bit = ONE; bit !== 0; bit >>>= 1) {
-      if ((a & bit) !== 0) product ^= factor;
-      factor = (factor & 1) === 0 ? factor >>> 1 : (factor >>> 1) ^ polynomial;
+    for (let i = 0; i < 32; i++) {
+      product ^= factor & (bits >> 31);
+      bits <<= 1;
+      factor = (factor >>> 1) ^ (polynomial & -(factor & 1));
     }
     return product >>> 0;
   };
@@ -52,10 +55,17 @@ function algebraOf(polynomial: number): CrcAlgebra {
     }
     return power;
   };
+  // Blocks have few different lengths. No power of x is 0.
+  const known = new Uint32Array(64 * 1024);
+  const shiftOf = (bytes: number): number => {
+    if (bytes >= known.length) return powerOfX(bytes * 8);
+    if (known[bytes] === 0) known[bytes] = powerOfX(bytes * 8);
+    return known[bytes]!;
+  };
   return {
-    combine: (crcA, crcB, lengthB) => (multiply(powerOfX(lengthB * 8), crcA) ^ crcB) >>> 0,
+    combine: (crcA, crcB, lengthB) => (multiply(shiftOf(lengthB), crcA) ^ crcB) >>> 0,
     // The CRC is inverted at both ends, so the zeros are appended between the inversions.
-    zerosAfter: (crcA, length) => (multiply(powerOfX(length * 8), ~crcA >>> 0) ^ 0xffffffff) >>> 0,
+    zerosAfter: (crcA, length) => (multiply(shiftOf(length), ~crcA >>> 0) ^ 0xffffffff) >>> 0,
   };
 }
 

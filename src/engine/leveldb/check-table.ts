@@ -2,7 +2,8 @@ import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { BlockCursor } from '../../format/leveldb/block.ts';
 import { compareInternalKeys, TAG_BYTES, TYPE_VALUE } from '../../format/leveldb/internal-key.ts';
-import { checkSeal } from '../../format/leveldb/table.ts';
+import { CRC_BYTES, checkSeal } from '../../format/leveldb/table.ts';
+import { runningCrc32c } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { streamFile } from '../plain.ts';
 import { BlockCutter } from './block-cutter.ts';
@@ -30,10 +31,16 @@ export async function checkTable(
   }
   const blocks = new BlockChecks(frame, request.level === 'full', findings, order);
   const layout = layoutOf(frame, sizeBytes, findings, order);
-  const cutter = new BlockCutter(layout, (region, sealed) => blocks.check(region, sealed));
-  const read = await streamFile(file, request, run, (piece) => cutter.push(piece));
+  const cutter = new BlockCutter(
+    layout,
+    (region, sealed) => blocks.check(region, sealed),
+    (between) => blocks.pass(between),
+  );
+  // The blocks' own checksums add up to the second one of the file: no byte is summed up twice for it.
+  const read = await streamFile(file, { live: true }, run, (piece) => cutter.push(piece));
   return {
     ...read,
+    ...(!request.live && { crc32c: blocks.crc32c }),
     findings: findings.list,
     counts: { tables: 1, blocks: blocks.count, entries: blocks.entries },
     facts: blocks.facts(),
@@ -53,6 +60,8 @@ class BlockChecks {
   // The largest sequence in two parts of 24 and 32 bits: a bigint for every entry would be the slowest part of all.
   #maxHigh = 0;
   #maxLow = 0;
+  readonly #sum = runningCrc32c();
+  readonly #cursor = new BlockCursor();
 
   constructor(frame: TableFrame, withEntries: boolean, findings: Findings, order: Findings) {
     this.#frame = frame;
@@ -62,11 +71,23 @@ class BlockChecks {
     this.#isWhole = withEntries && frame.index !== undefined;
   }
 
+  /** CRC-32C of all that has come by. */
+  get crc32c(): number {
+    return this.#sum.value;
+  }
+
+  /** Bytes that belong to no block. */
+  pass(between: Buffer): void {
+    this.#sum.add(between);
+  }
+
   check(region: Region, sealed: Buffer): void {
     const { name, offset, bounds } = region;
     if (bounds !== undefined) this.count++;
+    const { crc, broken } = checkSeal(sealed);
+    this.#sum.append(crc, sealed.length - CRC_BYTES);
+    this.#sum.add(sealed.subarray(sealed.length - CRC_BYTES));
     if (bounds !== undefined && !this.#withEntries) return;
-    const broken = checkSeal(sealed);
     if (broken !== undefined) {
       this.#findings.error('LEVELDB_BLOCK_CHECKSUM', offset, `${name} block: ${broken}`);
       this.#isWhole = false;
@@ -79,7 +100,8 @@ class BlockChecks {
   }
 
   #checkEntries({ offset, bounds }: Region, content: Buffer): void {
-    const cursor = new BlockCursor(content);
+    const cursor = this.#cursor;
+    cursor.begin(content);
     const { filter } = this.#frame;
     let isFirst = true;
     while (cursor.next()) {

@@ -79,7 +79,7 @@ async function describeBlock(
 ): Promise<DescribedBlock> {
   const blank = { offset, size_bytes: length, entries: 0, first_key: null, last_key: null };
   const sealed = await readExactly(file, offset, length);
-  const broken = checkSeal(sealed);
+  const { broken } = checkSeal(sealed);
   if (broken !== undefined) {
     findings.error('', offset, `${name} block: ${broken}`);
     return blank;

@@ -13,12 +13,14 @@ import { decodeVarint, encodeVarint } from '../varint.ts';
 const REBUILT_AT_MOST_BYTES = 64 * 1024 * 1024;
 const REBUILT_AT_MOST_TIMES = 256;
 
+const EMPTY = Buffer.alloc(0);
+
 /**
  * Walks through a block's entries. Nothing is allocated for an entry: `key` and `previous` are buffers that are used
  * again, and only their first `keyLength` and `previousLength` bytes count.
  */
 export class BlockCursor {
-  readonly bytes: Buffer;
+  bytes: Buffer = EMPTY;
   /** Why the walk ended before the block did. */
   problem: string | undefined;
   /** Offset in the block of the present entry. */
@@ -29,14 +31,26 @@ export class BlockCursor {
   previousLength = 0;
   valueStart = 0;
   valueEnd = 0;
-  readonly #entriesEnd: number;
-  readonly #restarts: number;
+  #entriesEnd = 0;
+  #restarts = 0;
   #restart = 0;
   #at = 0;
   #rebuilt = 0; // bytes of keys so far
 
-  constructor(content: Buffer) {
+  constructor(content?: Buffer) {
+    if (content !== undefined) this.begin(content);
+  }
+
+  /** Stands before the first entry of another block. */
+  begin(content: Buffer): void {
     this.bytes = content;
+    this.problem = undefined;
+    this.offset = 0;
+    this.keyLength = 0;
+    this.previousLength = 0;
+    this.#restart = 0;
+    this.#at = 0;
+    this.#rebuilt = 0;
     this.#restarts = content.length < 4 ? 0 : content.readUInt32LE(content.length - 4);
     this.#entriesEnd = content.length - 4 - 4 * this.#restarts;
     if (this.#restarts === 0 || this.#entriesEnd < 0) {

@@ -13,6 +13,8 @@ import { decodeVarint, writeVarint } from '../varint.ts';
 
 export const FOOTER_BYTES = 48;
 export const TRAILER_BYTES = 5;
+/** The trailer's last. */
+export const CRC_BYTES = 4;
 
 const AT_MAGIC = 40;
 const MAGIC = 0xdb4775248b80fb57n;
@@ -67,12 +69,14 @@ export function encodeFooter({ metaindex, index }: Footer): Buffer {
   return bytes;
 }
 
-/** Whether the checksum of a block with its trailer holds; the message if not. */
-export function checkSeal(sealed: Buffer): string | undefined {
-  const crcAt = sealed.length - 4;
+/** The CRC-32C of a block with its trailer, up to where the trailer stores it, and why the stored one is wrong if it is. */
+export function checkSeal(sealed: Buffer): { readonly crc: number; readonly broken: string | undefined } {
+  const crcAt = sealed.length - CRC_BYTES;
+  const crc = crc32c(sealed.subarray(0, crcAt));
   const stored = sealed.readUInt32LE(crcAt);
-  const actual = maskCrc(crc32c(sealed.subarray(0, crcAt)));
-  return stored === actual ? undefined : `checksum ${hex(actual)}, stored ${hex(stored)}`;
+  const actual = maskCrc(crc);
+  const broken = stored === actual ? undefined : `checksum ${hex(actual)}, stored ${hex(stored)}`;
+  return { crc, broken };
 }
 
 export type Unpacked =
