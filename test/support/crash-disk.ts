@@ -1,4 +1,5 @@
-const SECTOR_BYTES = 512;
+/** What a disk writes whole or not at all. */
+export const SECTOR_BYTES = 512;
 const PAGE_BYTES = 4096;
 
 interface Write {
@@ -184,8 +185,9 @@ export class CrashDisk {
       );
       if (before !== undefined) needs.add(before);
       const gone = folder.names.get(name);
-      // A folder goes only once it is empty.
-      if (gone?.kind === 'folder') for (const step of this.#stepsIn(gone)) needs.add(step);
+      // A folder that is removed, and not just renamed, is empty by then.
+      if (gone?.kind === 'folder' && !effects.some(({ node }) => node === gone))
+        for (const step of this.#stepsIn(gone)) needs.add(step);
     }
     const step: Step = { effects, needs: [...needs], isDurable: false };
     this.#steps.push(step);

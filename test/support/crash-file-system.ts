@@ -1,7 +1,14 @@
 import { basename, dirname } from 'node:path';
 import type { FileStat, FileSystem, FolderEntry, OpenFile, OpenHow } from '../../src/env/file-system.ts';
 import type { Locks } from '../../src/env/lock.ts';
-import { CrashDisk, type DiskNode, type FileNode, type FolderNode, type Loss } from './crash-disk.ts';
+import {
+  CrashDisk,
+  type DiskNode,
+  type FileNode,
+  type FolderNode,
+  type Loss,
+  SECTOR_BYTES,
+} from './crash-disk.ts';
 
 export interface Operation {
   /** Among all operations, from 1. */
@@ -21,7 +28,7 @@ export type OnOperation = (operation: Operation) => 'short' | undefined | void;
 
 /**
  * A file system in memory, over a disk that knows what a power cut would leave. Each operation takes effect when it is called, a sync
- * when the disk is done; a write is two operations, since it can be cut in its middle. There are no links and no owners.
+ * when the disk is done; a write of several sectors is two operations, since it can be cut in its middle. There are no links and no owners.
  */
 export class CrashFileSystem implements FileSystem {
   /** Called before each operation. */
@@ -192,12 +199,10 @@ export class CrashFileSystem implements FileSystem {
         return end - position;
       },
       async write(source, position) {
-        const half = Math.ceil(source.byteLength / 2);
-        if (begin('write', true)) {
-          change(position, source.subarray(0, half));
-          return half;
-        }
+        const half = firstPart(position, source.byteLength);
+        const isShort = begin('write', true);
         change(position, source.subarray(0, half));
+        if (isShort || half === source.byteLength) return half;
         if (begin('write', true)) return half;
         await null;
         change(position + half, source.subarray(half));
@@ -253,6 +258,12 @@ export const noLocks: Locks = { tryAcquire: async () => ({ release: async () => 
 export function systemError(code: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${path}`), { code, path });
 }
+
+/** About half of a write, up to the end of a sector: what lies within one is written whole or not at all. */
+const firstPart = (position: number, count: number): number => {
+  const middle = Math.ceil((position + count / 2) / SECTOR_BYTES) * SECTOR_BYTES;
+  return Math.min(count, middle - position);
+};
 
 function missing(path: string): never {
   throw systemError('ENOENT', path);

@@ -11,7 +11,8 @@ export interface LsmOptions {
   readonly createIfMissing?: boolean;
   /**
    * Size of the log of a new database; an existing one keeps its own. Default 8 segments of 64 MiB. No batch can be larger
-   * than the whole log.
+   * than the whole log. Let `segmentBytes` be a multiple of 512: else the header of a segment can span two sectors of the disk, and
+   * a power cut in the middle of writing it leaves a log that does not open.
    */
   readonly walGeometry?: WalGeometry;
   /** Once so much waits in memory it is written to a table. Default 16 * 1024 * 1024. */
