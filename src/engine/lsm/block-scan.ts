@@ -1,14 +1,6 @@
-import type { BloomFilter } from '../../format/lsm/bloom.ts';
-import { mayContain } from '../../format/lsm/bloom.ts';
+import { type BloomFilter, mayContain } from '../../format/lsm/bloom.ts';
 import type { TableHeader } from '../../format/lsm/table.ts';
-import {
-  BLOCK_HEADER_BYTES,
-  blockDamage,
-  compareEntries,
-  decodeBlock,
-  type TableEntry,
-  tableEntryBytes,
-} from '../../format/lsm/table-block.ts';
+import { blockDamage, EntryCursor } from '../../format/lsm/table-block.ts';
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import { decompressBlock } from './block-payload.ts';
 import type { FindingList } from './findings.ts';
@@ -25,6 +17,17 @@ export interface Totals {
   readonly maxKeyBytes: number;
 }
 
+/** An entry's place in the order, its key somewhere in `bytes`. */
+interface Position {
+  bytes: Buffer;
+  keyAt: number;
+  valueAt: number;
+  timestampHigh: number;
+  timestampLow: number;
+  sequenceHigh: number;
+  sequenceLow: number;
+}
+
 /**
  * Looks at every entry of a table, block by block in the order of the file: checksums, order, the index's keys, and
  * whether the filter admits each key.
@@ -33,15 +36,27 @@ export class BlockScan {
   readonly #findings: FindingList;
   readonly #compression: TableHeader['compression'];
   readonly #filter: BloomFilter | undefined;
+  readonly #cursor = new EntryCursor();
+  /** The entry before: in the present block, or with a copy of its key from the one before it. */
+  readonly #last: Position = {
+    bytes: Buffer.alloc(256),
+    keyAt: 0,
+    valueAt: 0,
+    timestampHigh: 0,
+    timestampLow: 0,
+    sequenceHigh: 0,
+    sequenceLow: 0,
+  };
+  #lastKey = Buffer.alloc(256); // of the block before
   #blocks = 0;
   #entries = 0;
+  #isFirst = true;
   #isComplete = true;
-  #minTimestamp = 0n;
-  #maxTimestamp = 0n;
+  // Timestamps are in halves: a bigint for every entry would be the slowest part of all.
+  readonly #lowest = { high: 0, low: 0 };
+  readonly #highest = { high: 0, low: 0 };
   #minKeyBytes = 0;
   #maxKeyBytes = 0;
-  /** The entry before, its key copied: the block's bytes are a buffer that is filled again. */
-  #last: TableEntry | undefined;
   #isUnknownReported = false;
 
   constructor(
@@ -59,8 +74,8 @@ export class BlockScan {
       blocks: this.#blocks,
       entries: this.#entries,
       isComplete: this.#isComplete,
-      minTimestamp: this.#minTimestamp,
-      maxTimestamp: this.#maxTimestamp,
+      minTimestamp: bigOf(this.#lowest),
+      maxTimestamp: bigOf(this.#highest),
       minKeyBytes: this.#minKeyBytes,
       maxKeyBytes: this.#maxKeyBytes,
     };
@@ -75,21 +90,41 @@ export class BlockScan {
   add(bytes: Buffer, index: IndexEntry): void {
     this.#blocks++;
     const block = this.#uncompressed(bytes, index.offset);
-    const decoded = block && decodeBlock(block, index.offset);
-    if (decoded?.value === undefined) {
-      if (decoded !== undefined)
-        this.#report(decoded.damage.code, decoded.damage.offset, decoded.damage.message);
+    if (block === undefined) {
       this.#isComplete = false;
       return;
     }
-    const entries = decoded.value;
-    this.#compareIndex(entries, index);
-    let at = index.offset + BLOCK_HEADER_BYTES;
-    for (const entry of entries) {
-      this.#addEntry(entry, this.#compression === 'none' ? at : index.offset);
-      at += tableEntryBytes(entry);
+    const cursor = this.#cursor.begin(block, index.offset);
+    let count = 0;
+    while (cursor.next()) {
+      if (count++ === 0 && !isKey(cursor, index.firstKey)) {
+        this.#report('TABLE_INDEX', index.offset, 'the index has another first key for this block');
+      }
+      this.#addEntry(cursor, this.#compression === 'none' ? index.offset + cursor.offset : index.offset);
     }
-    if (this.#last !== undefined) this.#last = { ...this.#last, key: Buffer.from(this.#last.key) };
+    if (cursor.damage !== undefined) {
+      this.#report(cursor.damage.code, cursor.damage.offset, cursor.damage.message);
+      this.#isComplete = false;
+    } else if (count === 0) {
+      this.#report('TABLE_BLOCK', index.offset, 'a block has no entries');
+    } else {
+      this.#entries += count;
+      if (!isKey(this.#last, index.lastKey))
+        this.#report('TABLE_INDEX', index.offset, 'the index has another last key for this block');
+    }
+    this.#keepLastKey();
+  }
+
+  /** The block's bytes are a buffer that is filled again. */
+  #keepLastKey(): void {
+    const { bytes, keyAt, valueAt } = this.#last;
+    const length = valueAt - keyAt;
+    if (this.#isFirst || bytes === this.#lastKey) return;
+    if (length > this.#lastKey.byteLength) this.#lastKey = Buffer.alloc(2 * length);
+    bytes.copy(this.#lastKey, 0, keyAt, valueAt);
+    this.#last.bytes = this.#lastKey;
+    this.#last.keyAt = 0;
+    this.#last.valueAt = length;
   }
 
   #uncompressed(bytes: Buffer, offset: number): Buffer | undefined {
@@ -109,43 +144,77 @@ export class BlockScan {
     return block;
   }
 
-  #compareIndex(entries: readonly TableEntry[], { offset, firstKey, lastKey }: IndexEntry): void {
-    const [first, last] = [entries[0], entries.at(-1)];
-    if (first === undefined || last === undefined) {
-      this.#report('TABLE_BLOCK', offset, 'a block has no entries');
-      return;
-    }
-    if (!first.key.equals(firstKey))
-      this.#report('TABLE_INDEX', offset, 'the index has another first key for this block');
-    if (!last.key.equals(lastKey))
-      this.#report('TABLE_INDEX', offset, 'the index has another last key for this block');
-  }
-
-  #addEntry(entry: TableEntry, offset: number): void {
+  #addEntry(entry: EntryCursor, offset: number): void {
     const last = this.#last;
-    const { timestamp, key } = entry;
-    if (last === undefined) {
-      this.#minTimestamp = timestamp;
-      this.#maxTimestamp = timestamp;
-      this.#minKeyBytes = key.byteLength;
-      this.#maxKeyBytes = key.byteLength;
+    const keyBytes = entry.valueAt - entry.keyAt;
+    let isNewKey = true;
+    if (this.#isFirst) {
+      this.#isFirst = false;
+      copyTimestamp(this.#lowest, entry);
+      copyTimestamp(this.#highest, entry);
+      this.#minKeyBytes = keyBytes;
+      this.#maxKeyBytes = keyBytes;
     } else {
-      if (compareEntries(last, entry) >= 0)
+      const byKey = compareKeys(last, entry);
+      isNewKey = byKey !== 0;
+      if (byKey > 0 || (byKey === 0 && !isOlder(last, entry)))
         this.#report('TABLE_ORDER', offset, 'an entry does not stand above the one before');
-      if (timestamp < this.#minTimestamp) this.#minTimestamp = timestamp;
-      if (timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp;
-      this.#minKeyBytes = Math.min(this.#minKeyBytes, key.byteLength);
-      this.#maxKeyBytes = Math.max(this.#maxKeyBytes, key.byteLength);
+      const { timestampHigh: high, timestampLow: low } = entry;
+      if (high < this.#lowest.high || (high === this.#lowest.high && low < this.#lowest.low))
+        copyTimestamp(this.#lowest, entry);
+      if (high > this.#highest.high || (high === this.#highest.high && low > this.#highest.low))
+        copyTimestamp(this.#highest, entry);
+      if (keyBytes < this.#minKeyBytes) this.#minKeyBytes = keyBytes;
+      if (keyBytes > this.#maxKeyBytes) this.#maxKeyBytes = keyBytes;
     }
-    const isSameKey = last?.key.equals(key) ?? false;
-    if (!isSameKey && this.#filter !== undefined && !mayContain(this.#filter, key)) {
+    if (isNewKey && this.#filter !== undefined && !mayContain(this.#filter, entry.key())) {
       this.#report('TABLE_BLOOM', offset, 'the filter denies a key that is there');
     }
-    this.#entries++;
-    this.#last = entry;
+    last.bytes = entry.bytes;
+    last.keyAt = entry.keyAt;
+    last.valueAt = entry.valueAt;
+    last.timestampHigh = entry.timestampHigh;
+    last.timestampLow = entry.timestampLow;
+    last.sequenceHigh = entry.sequenceHigh;
+    last.sequenceLow = entry.sequenceLow;
   }
 
   #report(code: string, offset: number, message: string): void {
     this.#findings.error(`LSM_${code}`, offset, message);
   }
+}
+
+interface Halves {
+  high: number;
+  low: number;
+}
+
+const bigOf = ({ high, low }: Halves): bigint => (BigInt(high) << 32n) | BigInt(low);
+
+function copyTimestamp(target: Halves, { timestampHigh, timestampLow }: Position): void {
+  target.high = timestampHigh;
+  target.low = timestampLow;
+}
+
+const isKey = ({ bytes, keyAt, valueAt }: Position, key: Buffer): boolean =>
+  valueAt - keyAt === key.byteLength && key.compare(bytes, keyAt, valueAt) === 0;
+
+/** Neighbours differ after a few bytes: a loop here is faster than a call into native code. */
+function compareKeys(a: Position, b: Position): number {
+  const lengthA = a.valueAt - a.keyAt;
+  const lengthB = b.valueAt - b.keyAt;
+  const common = Math.min(lengthA, lengthB);
+  for (let i = 0; i < common; i++) {
+    const difference = a.bytes[a.keyAt + i]! - b.bytes[b.keyAt + i]!;
+    if (difference !== 0) return difference;
+  }
+  return lengthA - lengthB;
+}
+
+/** Of two entries with the same key, the newer one comes first. */
+function isOlder(before: Position, entry: Position): boolean {
+  if (entry.timestampHigh !== before.timestampHigh) return entry.timestampHigh < before.timestampHigh;
+  if (entry.timestampLow !== before.timestampLow) return entry.timestampLow < before.timestampLow;
+  if (entry.sequenceHigh !== before.sequenceHigh) return entry.sequenceHigh < before.sequenceHigh;
+  return entry.sequenceLow < before.sequenceLow;
 }

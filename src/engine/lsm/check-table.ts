@@ -97,8 +97,9 @@ async function scanBlocks(
       scan.skip();
       continue;
     }
-    await reader.skipTo(offset);
-    scan.add(await reader.take(sizeBytes), entry);
+    if (offset > reader.position) await reader.skipTo(offset);
+    // Waiting for what is in memory already would cost more than many a block.
+    scan.add(reader.takeBuffered(sizeBytes) ?? (await reader.take(sizeBytes)), entry);
   }
 }
 

@@ -37,9 +37,18 @@ export class SequentialReader {
   /** The next `length` bytes, fewer only at the end of the file; good until the next call. */
   async take(length: number): Promise<Buffer> {
     if (this.#to - this.#from < length) await this.#fill(length);
-    const piece = this.#buffer.subarray(this.#from, Math.min(this.#from + length, this.#to));
-    this.#from += piece.byteLength;
-    this.#position += piece.byteLength;
+    return this.#take(Math.min(length, this.#to - this.#from));
+  }
+
+  /** The same, if these bytes are there without a read. */
+  takeBuffered(length: number): Buffer | undefined {
+    return this.#to - this.#from < length ? undefined : this.#take(length);
+  }
+
+  #take(length: number): Buffer {
+    const piece = this.#buffer.subarray(this.#from, this.#from + length);
+    this.#from += length;
+    this.#position += length;
     return piece;
   }
 

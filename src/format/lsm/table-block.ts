@@ -91,46 +91,98 @@ export function blockDamage(bytes: Buffer, at: number): Damage | undefined {
 }
 
 /**
+ * Walks through the entries of an uncompressed block that has no `blockDamage`. Nothing is allocated for an entry: the fields
+ * say where in `bytes` it stands, and the two u64 are halves.
+ */
+export class EntryCursor {
+  bytes: Buffer = Buffer.alloc(0);
+  /** What ended the walk before the block did. */
+  damage: Damage | undefined;
+  /** Offset of the present entry in `bytes`. */
+  offset = 0;
+  isPut = true;
+  keyAt = 0;
+  valueAt = 0;
+  end = 0;
+  timestampHigh = 0;
+  timestampLow = 0;
+  sequenceHigh = 0;
+  sequenceLow = 0;
+  #at = 0; // where the block stands in the file
+  #count = 0;
+  #rest = 0; // entries to come
+
+  /**
+   * Stands before the first entry of a block.
+   * @param at Where the block stands in the file.
+   */
+  begin(bytes: Buffer, at: number): this {
+    this.bytes = bytes;
+    this.damage = undefined;
+    this.end = BLOCK_HEADER_BYTES;
+    this.#at = at;
+    this.#count = bytes.readUInt32LE(ENTRY_COUNT_AT);
+    this.#rest = this.#count;
+    return this;
+  }
+
+  /** Steps to the next entry; false at the end, and when there is `damage`. */
+  next(): boolean {
+    const { bytes, end: offset } = this;
+    const blockEnd = bytes.byteLength - CRC_BYTES;
+    if (offset >= blockEnd) {
+      if (this.#rest === 0) return false;
+      const present = this.#count - this.#rest;
+      return this.#fail(0, `a block declares ${this.#count} entries and has ${present}`);
+    }
+    if (this.#rest === 0) return this.#fail(offset, `a block of ${this.#count} entries goes on behind them`);
+    const keyAt = offset + ENTRY_HEADER_BYTES;
+    if (keyAt > blockEnd) return this.#fail(offset, 'an entry goes past the end of its block');
+    const valueAt = keyAt + bytes.readUInt32LE(offset + KEY_LENGTH_AT);
+    const end = valueAt + bytes.readUInt32LE(offset + VALUE_LENGTH_AT);
+    if (end > blockEnd) return this.#fail(offset, 'an entry goes past the end of its block');
+    const type = bytes[offset + TYPE_AT]!;
+    if (type > DELETE) return this.#fail(offset, `an entry has the unknown type ${type}`);
+    if (type === DELETE && end > valueAt) return this.#fail(offset, 'a tombstone has a value');
+    this.#rest--;
+    this.offset = offset;
+    this.isPut = type === PUT;
+    this.keyAt = keyAt;
+    this.valueAt = valueAt;
+    this.end = end;
+    this.timestampLow = bytes.readUInt32LE(offset + TIMESTAMP_AT);
+    this.timestampHigh = bytes.readUInt32LE(offset + TIMESTAMP_AT + 4);
+    this.sequenceLow = bytes.readUInt32LE(offset + SEQUENCE_AT);
+    this.sequenceHigh = bytes.readUInt32LE(offset + SEQUENCE_AT + 4);
+    return true;
+  }
+
+  /** The present key; shares memory with the block. */
+  key(): Buffer {
+    return this.bytes.subarray(this.keyAt, this.valueAt);
+  }
+
+  #fail(offset: number, message: string): false {
+    this.damage = damaged('TABLE_BLOCK', this.#at + offset, message).damage;
+    return false;
+  }
+}
+
+/**
  * The entries of an uncompressed block that has no `blockDamage`; keys and values are views into it.
  * @param at Where the block stands in the file.
  */
 export function decodeBlock(bytes: Buffer, at: number): Decoded<TableEntry[]> {
-  const end = bytes.byteLength - CRC_BYTES;
-  const count = bytes.readUInt32LE(ENTRY_COUNT_AT);
   const entries: TableEntry[] = [];
-  let next = BLOCK_HEADER_BYTES;
-  while (next < end) {
-    if (entries.length === count)
-      return damaged('TABLE_BLOCK', at + next, `a block of ${count} entries goes on behind them`);
-    const size = entrySize(bytes, next, end);
-    if (size === undefined)
-      return damaged('TABLE_BLOCK', at + next, 'an entry goes past the end of its block');
-    const type = bytes[next + TYPE_AT]!;
-    if (type !== PUT && type !== DELETE)
-      return damaged('TABLE_BLOCK', at + next, `an entry has the unknown type ${type}`);
-    const keyAt = next + ENTRY_HEADER_BYTES;
-    const valueAt = keyAt + bytes.readUInt32LE(next + KEY_LENGTH_AT);
-    if (type === DELETE && next + size > valueAt) {
-      return damaged('TABLE_BLOCK', at + next, 'a tombstone has a value');
-    }
+  const cursor = new EntryCursor().begin(bytes, at);
+  while (cursor.next()) {
     entries.push({
-      type: type === PUT ? 'put' : 'delete',
-      timestamp: bytes.readBigUInt64LE(next + TIMESTAMP_AT),
-      sequence: bytes.readBigUInt64LE(next + SEQUENCE_AT),
-      key: bytes.subarray(keyAt, valueAt),
-      value: bytes.subarray(valueAt, next + size),
+      type: cursor.isPut ? 'put' : 'delete',
+      timestamp: bytes.readBigUInt64LE(cursor.offset + TIMESTAMP_AT),
+      sequence: bytes.readBigUInt64LE(cursor.offset + SEQUENCE_AT),
+      key: cursor.key(),
+      value: bytes.subarray(cursor.valueAt, cursor.end),
     });
-    next += size;
   }
-  if (entries.length !== count) {
-    return damaged('TABLE_BLOCK', at, `a block declares ${count} entries and has ${entries.length}`);
-  }
-  return { value: entries };
-}
-
-function entrySize(bytes: Buffer, at: number, end: number): number | undefined {
-  if (end - at < ENTRY_HEADER_BYTES) return undefined;
-  const size =
-    ENTRY_HEADER_BYTES + bytes.readUInt32LE(at + KEY_LENGTH_AT) + bytes.readUInt32LE(at + VALUE_LENGTH_AT);
-  return size > end - at ? undefined : size;
+  return cursor.damage === undefined ? { value: entries } : { damage: cursor.damage };
 }
