@@ -6,7 +6,11 @@ import { once } from 'node:events';
 const running = new Set<ChildProcess>();
 
 export function stopCommands(): void {
-  for (const child of running) child.kill('SIGKILL');
+  for (const { pid } of running) {
+    try {
+      process.kill(-pid!, 'SIGKILL'); // a shell with all that it started
+    } catch {} // ended already
+  }
 }
 
 export interface CommandOptions {
@@ -21,7 +25,9 @@ export async function run(
   args: readonly string[],
   options: CommandOptions = {},
 ): Promise<string> {
-  const child = spawn(command, args, { env: { ...process.env, ...options.env }, stdio: 'pipe' });
+  const env = { ...process.env, ...options.env };
+  const child = spawn(command, args, { env, stdio: 'pipe', detached: true });
+  await once(child, 'spawn');
   running.add(child);
   const output: Buffer[] = [];
   const complaints: Buffer[] = [];
@@ -38,7 +44,7 @@ export async function run(
     const [code, signal] = await ended;
     if (code === 0) return Buffer.concat(output).toString();
     const said = Buffer.concat([...complaints, ...output]).toString();
-    throw new Error(`${command} ${args.join(' ')} ended with ${code ?? signal}: ${said.slice(-400).trim()}`);
+    throw new Error(`${command} ${args.join(' ')} ended with ${code ?? signal}: ${said.slice(-2000).trim()}`);
   } finally {
     running.delete(child);
   }

@@ -21,7 +21,8 @@ export const SMALL_VALUES: Shape = { valueBytes: 100, isCompressed: true };
 /** For what has no compression, or to compare with it. */
 export const SMALL_PLAIN_VALUES: Shape = { valueBytes: 100, isCompressed: false };
 
-const TABLES = 50;
+/** Some 50, and a quarter of them is a whole number too. */
+const TABLES = 52;
 const PER_BATCH = 256;
 
 export const keyOf = (index: number): string => `key${String(index).padStart(10, '0')}`;
@@ -47,7 +48,7 @@ export class Data {
   readonly #made = new Map<string, { bytes: number; folder: string }[]>();
   readonly #tell: (line: string) => void;
 
-  /** Tables have a fiftieth of `sizeBytes`, whatever the size of a database. */
+  /** Tables have a share of `sizeBytes`, whatever the size of a database. */
   constructor(root: string, sizeBytes: number, tell: (line: string) => void) {
     this.#root = root;
     this.#tableBytes = Math.ceil(sizeBytes / TABLES);
@@ -70,6 +71,11 @@ export class Data {
       const keys = { from: this.keysIn(from, shape), to: this.keysIn(bytes, shape) };
       return FILL[kind](folder, keys, shape, this.#tableBytes);
     });
+  }
+
+  /** As many files as a database of so many bytes has tables, and as large. */
+  likeTables(bytes: number): Promise<string> {
+    return this.files(Math.round(bytes / this.#tableBytes), this.#tableBytes);
   }
 
   /** Files of random bytes, all of one size. */

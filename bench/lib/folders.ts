@@ -1,6 +1,5 @@
 import {
   closeSync,
-  fdatasyncSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -10,7 +9,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
-import { quoted, shell } from './command.ts';
+import { quoted, run, shell } from './command.ts';
 import { removeAll } from './workspace.ts';
 
 /** Regular files, absolute, at any depth; what belongs to snapshots is not counted. */
@@ -65,7 +64,7 @@ export function requireSpace(folder: string, bytes: number): void {
 
 const buffer = Buffer.allocUnsafe(1024 * 1024);
 
-/** What the machine can do at best with one thread: every byte read once. Holes are skipped by no one here. */
+/** What the machine can do at best with one thread: every byte read once; of a file with holes, as many as it occupies. */
 export function plainRead(folder: string): void {
   for (const path of dataFiles(folder)) {
     const descriptor = openSync(path, 'r');
@@ -79,8 +78,8 @@ export function plainRead(folder: string): void {
   }
 }
 
-/** And every byte read once, written once, and made durable. */
-export function plainCopy(folder: string, into: string, files = dataFiles(folder)): void {
+/** And every byte read once and written once, and all made durable at the end. */
+export async function plainCopy(folder: string, into: string, files = dataFiles(folder)): Promise<void> {
   for (const path of files) {
     const copy = join(into, relative(folder, path));
     mkdirSync(dirname(copy), { recursive: true });
@@ -93,8 +92,8 @@ export function plainCopy(folder: string, into: string, files = dataFiles(folder
       writeSync(to, buffer, 0, count);
       left -= count;
     }
-    fdatasyncSync(to);
     closeSync(from);
     closeSync(to);
   }
+  await run('sync', ['-f', into]);
 }

@@ -2,6 +2,9 @@ import type { Point } from './stats.ts';
 
 export interface Curve {
   readonly name: string;
+  /** Number of its colour, the same in every chart; peers are dashed. */
+  readonly colour: number;
+  readonly isPeer: boolean;
   readonly points: readonly Point[];
 }
 
@@ -16,9 +19,9 @@ export interface Chart {
   readonly curves: readonly Curve[];
 }
 
-const WIDTH = 760;
+const WIDTH = 830;
 const HEIGHT = 460;
-const PLOT = { left: 76, right: 560, top: 56, bottom: 396 };
+const PLOT = { left: 92, right: 590, top: 56, bottom: 396 };
 /** Told apart by people who do not see all colours, on white and on black. */
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#8c8c8c', '#e0a000'];
 const STYLE = `
@@ -26,7 +29,7 @@ const STYLE = `
   @media (prefers-color-scheme: dark) { svg { --ink: #e6edf3; --faint: #30363d; --paper: #0d1117 } }
   text { fill: var(--ink) } .title { font-size: 16px; font-weight: 600 }
   .paper { fill: var(--paper) } .grid { stroke: var(--faint) } .axis { stroke: var(--ink) }
-  .curve { fill: none; stroke-width: 2 }`;
+  .curve { fill: none; stroke-width: 2 } .peer { stroke-dasharray: 6 4 }`;
 
 /** Both axes logarithmic, so that what grows in proportion is a straight line of slope 1. */
 export function draw(chart: Chart): string {
@@ -67,17 +70,19 @@ export function draw(chart: Chart): string {
 `;
 }
 
-function drawCurve({ name, points }: Curve, index: number, toX: Scale, toY: Scale): string {
-  const colour = COLOURS[index % COLOURS.length]!;
+function drawCurve(curve: Curve, index: number, toX: Scale, toY: Scale): string {
+  const { name, points, isPeer } = curve;
+  const colour = COLOURS[curve.colour % COLOURS.length]!;
+  const style = isPeer ? 'curve peer' : 'curve';
   const places = [...points].sort((a, b) => a.x - b.x).map(({ x, y }) => `${toX(x)},${toY(y)}`);
   const dots = places.map((place) => {
     const [x, y] = place.split(',');
     return `<circle cx="${x}" cy="${y}" r="4" fill="${colour}"/>`;
   });
   const y = PLOT.top + 12 + index * 24;
-  return `<polyline class="curve" stroke="${colour}" points="${places.join(' ')}"/>${dots.join('')}
-  <path stroke="${colour}" stroke-width="3" d="M${PLOT.right + 20} ${y}h22"/>
-  <text x="${PLOT.right + 50}" y="${y + 4}">${escaped(name)}</text>`;
+  return `<polyline class="${style}" stroke="${colour}" points="${places.join(' ')}"/>${dots.join('')}
+  <path class="${style}" stroke="${colour}" d="M${PLOT.right + 20} ${y}h26"/>
+  <text x="${PLOT.right + 54}" y="${y + 4}">${escaped(name)}</text>`;
 }
 
 type Scale = (value: number) => number;

@@ -95,9 +95,10 @@ export const reading = (folder: string, name = 'plain read'): Way => ({
   work: async () => plainRead(folder),
 });
 
-export const copyingPlainly = (folder: string, target: string, name = 'plain read, write and sync'): Way => ({
+export const PLAIN = 'plain read, write and sync';
+export const copyingPlainly = (folder: string, target: string, name = PLAIN): Way => ({
   name,
   bytes: allocatedBytes(folder),
   leaves: [target],
-  work: async () => plainCopy(folder, target),
+  work: () => plainCopy(folder, target),
 });

@@ -39,7 +39,7 @@ async function waysOf(
         name: fresh(size),
         bytes: allocatedBytes(folder),
         leaves: [target],
-        work: async () => plainCopy(location, target, ownFiles(location)),
+        work: () => plainCopy(location, target, ownFiles(location)),
       });
     }
   }

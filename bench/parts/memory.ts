@@ -57,10 +57,7 @@ export const memory: Part = {
       const measured: Measured[] = [];
       for (const share of [1 / 4, 1, 4]) {
         const bytes = options.sizeBytes * share;
-        const folder =
-          engine === 'files'
-            ? await data.files(Math.floor(bytes / data.tableBytes), data.tableBytes)
-            : await data.database(engine, bytes);
+        const folder = engine === 'files' ? await data.likeTables(bytes) : await data.database(engine, bytes);
         measured.push(await measure(engine, folder, megabytes(bytes)));
       }
       raw[`bytes, ${engine}`] = measured;

@@ -1,13 +1,22 @@
 import { alternate } from '../lib/measure.ts';
 import { type Bench, compare, type Part } from '../lib/part.ts';
-import { CP, copyingPlainly, cp, firstSnapshot, LDB_BACKUP, ldbBackup, restic, rsync } from '../lib/ways.ts';
+import {
+  CP,
+  copyingPlainly,
+  cp,
+  firstSnapshot,
+  LDB_BACKUP,
+  ldbBackup,
+  PLAIN,
+  restic,
+  rsync,
+} from '../lib/ways.ts';
 
 const ENGINES = [
   { engine: 'files', most: { ldb: 0.4, cp: 0.9 } },
   { engine: 'lsm', most: { ldb: 0.6, cp: 1.2 } },
   { engine: 'leveldb', most: { ldb: 0.6, cp: 1.2 } },
 ] as const;
-const LIMIT = 'plain read, write and sync';
 
 /** A durable and proven full snapshot beside the tools a user would pick instead. */
 export const peers: Part = {
@@ -16,16 +25,14 @@ export const peers: Part = {
   async run({ root, data, target, options, tools }: Bench) {
     const { sizeBytes } = options;
     // The peers' own database where their tools are there, since they take no other; else files of random bytes.
-    const common = tools.ldb
-      ? await data.database('rocksdb', sizeBytes)
-      : await data.files(Math.floor(sizeBytes / data.tableBytes), data.tableBytes);
+    const common = tools.ldb ? await data.database('rocksdb', sizeBytes) : await data.likeTables(sizeBytes);
     const folders = {
       files: common,
       lsm: await data.database('lsm', sizeBytes),
       leveldb: await data.database('leveldb', sizeBytes),
     };
     const ways = [
-      copyingPlainly(common, target, LIMIT),
+      copyingPlainly(common, target),
       cp(common, target),
       ...(tools.rsync ? [rsync(common, target)] : []),
       ...(tools.ldb ? [ldbBackup(common, target)] : []),
@@ -41,7 +48,7 @@ export const peers: Part = {
           ours: `snapshot, proven: ${engine}`,
           theirs,
           most: most[peer],
-          limit: LIMIT,
+          limit: PLAIN,
         }),
       );
     return { times, rows: [...against(1, LDB_BACKUP, 'ldb'), ...against(2, CP, 'cp')] };

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import { alternate, type Way } from '../lib/measure.ts';
 import { type Bench, compare, type Part } from '../lib/part.ts';
-import { copyingPlainly, cp, lifecycleOf, restore as restoring, snapshot } from '../lib/ways.ts';
+import { copyingPlainly, cp, lifecycleOf, PLAIN, restore as restoring, snapshot } from '../lib/ways.ts';
 import { removeAll } from '../lib/workspace.ts';
 
 const ENGINES = ['files', 'lsm', 'leveldb'] as const;
-const LIMIT = 'plain read, write and sync';
 
 const ours = (engine: string) => `restore, proven: ${engine}`;
 const theirs = (engine: string) => `cp -a + sync: ${engine}`;
@@ -17,7 +16,7 @@ export const restore: Part = {
   async run({ root, data, target, options }: Bench) {
     const { sizeBytes } = options;
     const folders = {
-      files: await data.files(Math.floor(sizeBytes / data.tableBytes), data.tableBytes),
+      files: await data.likeTables(sizeBytes),
       lsm: await data.database('lsm', sizeBytes),
       leveldb: await data.database('leveldb', sizeBytes),
     };
@@ -27,7 +26,7 @@ export const restore: Part = {
       const into = join(target, 'restored');
       ways.push({ ...restoring(ours(engine), location, into), leaves: [target] });
       ways.push(cp(location, target, theirs(engine)));
-      if (engine === 'files') ways.push(copyingPlainly(location, target, LIMIT));
+      if (engine === 'files') ways.push(copyingPlainly(location, target));
     }
     const times = await alternate(root, ways, options.rounds);
     for (const folder of Object.values(folders)) removeAll(lifecycleOf(folder));
@@ -37,7 +36,7 @@ export const restore: Part = {
         what: `restore into a new folder, ${engine}`,
         ours: ours(engine),
         theirs: theirs(engine),
-        limit: LIMIT,
+        limit: PLAIN,
         most: 1.3,
       }),
     );

@@ -3,7 +3,7 @@ import { alternate, type Times, type Way } from '../lib/measure.ts';
 import { type Bench, type Part, type Row, seconds } from '../lib/part.ts';
 import { logSlope, type Point } from '../lib/stats.ts';
 import type { Chart, Curve } from '../lib/svg.ts';
-import { copyingPlainly, cp, firstSnapshot } from '../lib/ways.ts';
+import { CP, copyingPlainly, cp, firstSnapshot, PLAIN } from '../lib/ways.ts';
 
 const MOST = 1.05;
 /** The curve over files keeps the size of a file and adds files, so that bytes grow with them: slope 1 is in proportion. */
@@ -17,9 +17,11 @@ interface Series {
   readonly at: { readonly x: number; readonly way: Way }[];
 }
 
-const cpSeries = 'cp -a + sync';
-const plainSeries = 'plain copy + sync';
 const snapshotSeries = (engine: EngineName) => `snapshot: ${engine}`;
+
+const PEERS = [CP, PLAIN];
+/** By their places. */
+const COLOURS = [snapshotSeries('files'), snapshotSeries('lsm'), snapshotSeries('leveldb'), ...PEERS];
 
 /** Each way at each size has a name of its own, so that all of them take part in one alternation. */
 const named = (series: string, x: number, way: Way): Way => ({ ...way, name: `${series} @ ${x}` });
@@ -30,9 +32,7 @@ async function byBytes({ data, options, target }: Bench): Promise<Series[]> {
       const x = Math.round(options.sizeBytes * share);
       return { x, folder: await make(x) };
     });
-  const plain = await folders(ALL_SHARES, (bytes) =>
-    data.files(Math.floor(bytes / data.tableBytes), data.tableBytes),
-  );
+  const plain = await folders(ALL_SHARES, (bytes) => data.likeTables(bytes));
   const lsm = await folders(FEW_SHARES, (bytes) => data.database('lsm', bytes));
   const leveldb = await folders(FEW_SHARES, (bytes) => data.database('leveldb', bytes));
   const few = plain.filter((_, index) => index % 2 === 0);
@@ -40,8 +40,8 @@ async function byBytes({ data, options, target }: Bench): Promise<Series[]> {
     series(snapshotSeries('files'), plain, (folder) => firstSnapshot('files', folder)),
     series(snapshotSeries('lsm'), lsm, (folder) => firstSnapshot('lsm', folder)),
     series(snapshotSeries('leveldb'), leveldb, (folder) => firstSnapshot('leveldb', folder)),
-    series(cpSeries, plain, (folder) => cp(folder, target)),
-    series(plainSeries, few, (folder) => copyingPlainly(folder, target)),
+    series(CP, plain, (folder) => cp(folder, target)),
+    series(PLAIN, few, (folder) => copyingPlainly(folder, target)),
   ];
 }
 
@@ -52,8 +52,8 @@ async function byFiles({ data, options, target }: Bench): Promise<Series[]> {
   }));
   return [
     series(snapshotSeries('files'), folders, (folder) => firstSnapshot('files', folder)),
-    series(cpSeries, folders, (folder) => cp(folder, target)),
-    series(plainSeries, folders, (folder) => copyingPlainly(folder, target)),
+    series(CP, folders, (folder) => cp(folder, target)),
+    series(PLAIN, folders, (folder) => copyingPlainly(folder, target)),
   ];
 }
 
@@ -73,14 +73,20 @@ async function measure(bench: Bench, all: readonly Series[]): Promise<{ times: T
   const ways = all.flatMap(({ at }) => at.map(({ way }) => way));
   const times = await alternate(bench.root, ways, bench.options.rounds);
   const pointOf = ({ x, way }: Series['at'][number]): Point => ({ x, y: times.ms(way.name).median });
-  return { times, curves: all.map(({ name, at }) => ({ name, points: at.map(pointOf) })) };
+  const curves = all.map(({ name, at }) => ({
+    name,
+    colour: COLOURS.indexOf(name),
+    isPeer: PEERS.includes(name),
+    points: at.map(pointOf),
+  }));
+  return { times, curves };
 }
 
 function rowsOf(over: string, curves: readonly Curve[]): Row[] {
   const slopeOf = (name: string) => logSlope(curves.find((curve) => curve.name === name)!.points).toFixed(2);
-  const limit = `${cpSeries} ${slopeOf(cpSeries)}; ${plainSeries} ${slopeOf(plainSeries)}`;
+  const limit = `${CP} ${slopeOf(CP)}; ${PLAIN} ${slopeOf(PLAIN)}`;
   return curves
-    .filter(({ name }) => name.startsWith('snapshot'))
+    .filter(({ isPeer }) => !isPeer)
     .map(({ name, points }) => {
       const slope = logSlope(points);
       return {

@@ -97,7 +97,7 @@ async function measure({ engine, make, change }: Subject, bench: Bench): Promise
     await change(folder, data, options.sizeBytes);
     const { location, ...second } = await take();
     const began = performance.now();
-    plainCopy(location, target, ownFiles(location));
+    await plainCopy(location, target, ownFiles(location));
     const limitMs = performance.now() - began;
     removeAll(target);
     removeAll(folder);

@@ -146,7 +146,7 @@ test('a curve in proportion is drawn as a straight line, inside of its frame', (
     yLabel: 'y',
     formatX: String,
     formatY: String,
-    curves: [{ name: 'one', points }],
+    curves: [{ name: 'one', colour: 0, isPeer: false, points }],
   });
   expect(svg).toContain('a &lt; b');
   const [, line] = /<polyline[^>]*points="([^"]*)"/.exec(svg)!;
