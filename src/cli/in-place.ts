@@ -7,6 +7,7 @@ import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { LATEST } from '../snapshot/layout.ts';
 import type { Cli } from './cli.ts';
+import type { MannersFlags } from './options.ts';
 import { recoverFirst } from './recover-first.ts';
 import { visible } from './text.ts';
 
@@ -18,6 +19,7 @@ export async function restoreInPlace(
   cli: Cli,
   snapshot: string,
   dataDir: string | undefined,
+  manners: MannersFlags,
 ): Promise<RestoreResult> {
   const path = await nodeFileSystem.realPath(snapshot).catch(() => resolve(snapshot));
   const owner = ownerOf(path);
@@ -33,7 +35,7 @@ export async function restoreInPlace(
   const location = isMarker ? (await showSnapshot(path)).location : path;
   const source = dataDir === undefined || isMarker ? location : snapshot;
   return exchange(cli, target, { allowedSources: [dirname(location)] }, (coordinator) =>
-    coordinator.startRestore({ source }),
+    coordinator.startRestore({ source, ...manners }),
   );
 }
 

@@ -1,4 +1,5 @@
-import { InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Manners } from '../coordinator/manners.ts';
 import { ENGINE_NAMES } from '../engine/index.ts';
 import { LEVELS } from '../engine/report.ts';
 
@@ -17,6 +18,29 @@ export const engineOption = (): Option =>
 
 export const dataDirOption = (): Option =>
   new Option('--data-dir <dir>', 'the data directory whose snapshots are meant by "latest", a name or an id');
+
+/** What a command that moves bytes may take of the machine. A host to back off for is not in this process. */
+export type MannersFlags = Pick<Manners, 'maxBytesPerSecond' | 'concurrency'>;
+
+export const addMannersOptions = (command: Command): Command =>
+  command
+    .addOption(
+      new Option(
+        '--max-bytes-per-second <size>',
+        'copy and read back no more than that (500K, 20M; default: no limit)',
+      ).argParser(byteCount),
+    )
+    .addOption(
+      new Option(
+        '--concurrency <n>',
+        'tasks that compute at once (default: one for each processor)',
+      ).argParser(positiveInteger),
+    );
+
+export const mannersOf = ({ maxBytesPerSecond, concurrency }: MannersFlags): MannersFlags => ({
+  ...(maxBytesPerSecond !== undefined && { maxBytesPerSecond }),
+  ...(concurrency !== undefined && { concurrency }),
+});
 
 /** For `argParser`: a whole number above 0. */
 export function positiveInteger(text: string): number {

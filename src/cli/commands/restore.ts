@@ -5,12 +5,12 @@ import { StillpointError } from '../../errors.ts';
 import { nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
-import { dataDirOption, examples } from '../options.ts';
+import { addMannersOptions, dataDirOption, examples, type MannersFlags, mannersOf } from '../options.ts';
 import { proofText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
 import { count, size, visible } from '../text.ts';
 
-interface Options {
+interface Options extends MannersFlags {
   readonly into?: string;
   readonly inPlace?: true;
   readonly dataDir?: string;
@@ -29,7 +29,8 @@ export function define(command: Command, cli: Cli): void {
       )
         .choices(LEVELS)
         .conflicts('inPlace'),
-    )
+    );
+  addMannersOptions(command)
     .addHelpText(
       'after',
       `
@@ -43,9 +44,10 @@ ${examples(
     )
     .action((snapshot: string, options: Options) => {
       const { into, inPlace, dataDir, level = 'full' } = options;
+      const manners = mannersOf(options);
       return explainNotFound(snapshot, dataDir, () => {
-        if (into !== undefined) return restoreInto(cli, snapshot, into, dataDir, level);
-        if (inPlace) return restoreHere(cli, snapshot, dataDir);
+        if (into !== undefined) return restoreInto(cli, snapshot, { into, level, dataDir, ...manners });
+        if (inPlace) return restoreHere(cli, snapshot, dataDir, manners);
         throw new StillpointError('INVALID_REQUEST', 'where to is missing: --into <dir> or --in-place', {
           hint: 'Run `stillpoint restore --help`.',
         });
@@ -56,14 +58,11 @@ ${examples(
 async function restoreInto(
   cli: Cli,
   snapshot: string,
-  target: string,
-  dataDir: string | undefined,
-  level: Level,
+  { dataDir, ...options }: { into: string; level: Level; dataDir: string | undefined } & MannersFlags,
 ): Promise<void> {
   const { from, into, files, bytes, undo, report } = await cli.watched((signal, progress) =>
     restoreSnapshot(snapshot, {
-      into: target,
-      level,
+      ...options,
       signal,
       onProgress: (done, total) => progress.show('restore', done, total),
       ...(dataDir !== undefined && { dataDir }),
@@ -75,8 +74,13 @@ async function restoreInto(
   ]);
 }
 
-async function restoreHere(cli: Cli, snapshot: string, dataDir: string | undefined): Promise<void> {
-  const { from, into, files, bytes, undo, report } = await restoreInPlace(cli, snapshot, dataDir);
+async function restoreHere(
+  cli: Cli,
+  snapshot: string,
+  dataDir: string | undefined,
+  manners: MannersFlags,
+): Promise<void> {
+  const { from, into, files, bytes, undo, report } = await restoreInPlace(cli, snapshot, dataDir, manners);
   cli.output.result({ from, into, files, bytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${size(bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,

@@ -5,13 +5,21 @@ import type { EngineName } from '../../engine/engine.ts';
 import type { Level } from '../../engine/report.ts';
 import { MODES, type Mode } from '../../snapshot/capture.ts';
 import type { Cli } from '../cli.ts';
-import { engineOption, examples, levelOption, positiveInteger } from '../options.ts';
+import {
+  addMannersOptions,
+  engineOption,
+  examples,
+  levelOption,
+  type MannersFlags,
+  mannersOf,
+  positiveInteger,
+} from '../options.ts';
 import type { Style } from '../output.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { findingLine, proofText } from '../report-text.ts';
 import { count, duration, size, visible } from '../text.ts';
 
-interface Options {
+interface Options extends MannersFlags {
   readonly engine: 'auto' | EngineName;
   readonly mode: Mode;
   readonly full?: true;
@@ -36,7 +44,8 @@ export function define(command: Command, cli: Cli): void {
     .addOption(levelOption())
     .addOption(
       new Option('--keep <n>', 'afterwards remove all but the newest n snapshots').argParser(positiveInteger),
-    )
+    );
+  addMannersOptions(command)
     .addHelpText(
       'after',
       examples(
@@ -44,6 +53,7 @@ export function define(command: Command, cli: Cli): void {
         'snapshot ./data --keep 7 --json',
         'snapshot ./data --mode link --level open',
         'snapshot ./data --reprove',
+        'snapshot ./data --max-bytes-per-second 20M --concurrency 1',
       ),
     )
     .action((dir: string, options: Options) => takeSnapshot(cli, dir, options));
@@ -62,6 +72,7 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
       reuse: !full,
       reprove,
       signal,
+      ...mannersOf(options),
       ...(keep !== undefined && { keep }),
     });
     progress.follow(async () => {

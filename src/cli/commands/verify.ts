@@ -5,14 +5,24 @@ import type { Level, Report } from '../../engine/report.ts';
 import { StillpointError } from '../../errors.ts';
 import { LATEST, nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
-import { byteCount, dataDirOption, engineOption, examples, levelOption, period } from '../options.ts';
+import {
+  addMannersOptions,
+  byteCount,
+  dataDirOption,
+  engineOption,
+  examples,
+  levelOption,
+  type MannersFlags,
+  mannersOf,
+  period,
+} from '../options.ts';
 import type { Style } from '../output.ts';
 import { findingLine, proofText, verdictText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
 import { count, duration, size, visible } from '../text.ts';
 import { verifyAllText } from '../verify-all-text.ts';
 
-interface Options {
+interface Options extends MannersFlags {
   readonly level: Level;
   readonly engine: 'auto' | EngineName;
   readonly dataDir?: string;
@@ -45,7 +55,8 @@ export function define(command: Command, cli: Cli): void {
         '--older-than <time>',
         'with --all: skip files that were proven since (30m, 12h, 7d)',
       ).argParser(period),
-    )
+    );
+  addMannersOptions(command)
     .addHelpText(
       'after',
       examples(
@@ -66,6 +77,7 @@ export function define(command: Command, cli: Cli): void {
             level,
             engine,
             signal,
+            ...mannersOf(options),
             onProgress: (done, total) => progress.show('verify', done, total),
           }),
         ),
@@ -76,11 +88,13 @@ export function define(command: Command, cli: Cli): void {
     });
 }
 
-async function verifyEvery(cli: Cli, dir: string, { level, maxBytes, olderThan }: Options): Promise<void> {
+async function verifyEvery(cli: Cli, dir: string, options: Options): Promise<void> {
+  const { level, maxBytes, olderThan } = options;
   const result = await cli.watched((signal, progress) =>
     verifyAll(dir, {
       level,
       signal,
+      ...mannersOf(options),
       ...(maxBytes !== undefined && { maxBytes }),
       ...(olderThan !== undefined && { olderThanMs: olderThan }),
       onProgress: (done, total) => progress.show('verify', done, total),
