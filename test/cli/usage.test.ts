@@ -58,6 +58,11 @@ describe('the command line', () => {
       { args: ['list'], message: "missing required argument 'dir'", hint: 'Run `stillpoint list --help`.' },
       { args: ['restore', 'x', '--into', 'y', '--in-place'], message: /cannot be used with/ },
       { args: ['prune', 'x', '--keep', '1.5'], message: /must be a whole number above 0/ },
+      { args: ['snapshot', 'x', '--concurrency', '0'], message: /must be a whole number above 0/ },
+      {
+        args: ['verify', 'x', '--max-bytes-per-second', 'fast'],
+        message: /must be a number of bytes above 0/,
+      },
     ];
     for (const { args, message, hint = /./ } of cases) {
       const { code, json, stderr } = await stillpoint([...args, '--json']);

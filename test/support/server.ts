@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { FastifyInstance, InjectOptions } from 'fastify';
 import { onTestFinished } from 'vitest';
 import {
@@ -154,7 +155,7 @@ export async function untilFinished(ask: () => Promise<any>): Promise<any> {
   for (;;) {
     const reply = await ask();
     if (!['queued', 'running'].includes(reply.state.status)) return reply;
-    await new Promise((resolve) => setImmediate(resolve));
+    await setTimeout(5); // to ask without end would keep the processor from those who are waited for
   }
 }
 

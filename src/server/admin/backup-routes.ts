@@ -12,6 +12,7 @@ import {
   backupBodySchema,
   backupReplySchema,
   handleParamsSchema,
+  mannersOf,
   nameParamsSchema,
   reportSchema,
   snapshotListSchema,
@@ -41,7 +42,10 @@ export function backupRoutes(app: App, parts: Parts): void {
       },
     },
     async (request) => {
-      const { id, location } = await startSnapshot(parts, request, 'backup', request.body ?? {});
+      const { mode, level, reuse, reprove, keep, ...rest } = request.body ?? {};
+      const manners = mannersOf(rest, options.backup.background);
+      const chosen = { mode, level, reuse, reprove, keep, ...manners };
+      const { id, location } = await startSnapshot(parts, request, 'backup', chosen);
       parts.lastRuns.backupId = id;
       return { handle: id, location, state: await backups.status(id) };
     },
@@ -121,9 +125,10 @@ export function backupRoutes(app: App, parts: Parts): void {
       if (status !== 'completed')
         throw new StillpointError('CONFLICT', `there is nothing to verify: the backup is ${status}`);
       const location = await backups.location(id);
-      const { level } = request.body ?? {};
+      const { level, ...rest } = request.body ?? {};
+      const manners = mannersOf(rest, options.backup.background);
       const signal = AbortSignal.any([parts.closing.signal, whenGone(reply)]);
-      return verifySnapshot(location, { environment, signal, ...(level && { level }) });
+      return verifySnapshot(location, { environment, signal, ...manners, ...(level && { level }) });
     },
   );
 

@@ -3,7 +3,13 @@ import { type Parts, refuseWhenClosing } from '../parts.ts';
 import { type App, replies } from '../route-types.ts';
 import { requireHandle } from './backup-routes.ts';
 import { settledState } from './last-runs.ts';
-import { emptyBodySchema, handleParamsSchema, restoreBodySchema, restoreReplySchema } from './schemas.ts';
+import {
+  emptyBodySchema,
+  handleParamsSchema,
+  mannersOf,
+  restoreBodySchema,
+  restoreReplySchema,
+} from './schemas.ts';
 
 /** Restoring in place, around the open database, and undoing it. */
 export function restoreRoutes(app: App, parts: Parts): void {
@@ -33,8 +39,11 @@ export function restoreRoutes(app: App, parts: Parts): void {
       },
     },
     async (request) => {
-      const source = request.body?.source ?? undefined;
-      return begin(request, 'restore', () => restores.startRestore(source === undefined ? {} : { source }));
+      const { source, ...rest } = request.body ?? {};
+      const manners = mannersOf(rest, parts.options.backup.background);
+      return begin(request, 'restore', () =>
+        restores.startRestore({ ...manners, ...(source && { source }) }),
+      );
     },
   );
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LIFECYCLE_MODES } from '../../coordinator/lifecycle.ts';
+import type { Manners } from '../../coordinator/manners.ts';
 import { operationStateSchema } from '../../coordinator/operation-state.ts';
 import { LEVELS, type Report } from '../../engine/report.ts';
 import { MODES } from '../../snapshot/capture.ts';
@@ -9,6 +10,38 @@ import type { SnapshotSummary } from '../../snapshot/list.ts';
 
 const timeMs = z.number().describe('Milliseconds since 1970');
 const level = z.enum(LEVELS).describe('How thoroughly files are read: `full` is down to the last entry');
+
+/** What a run may take of the machine; the same in every body that starts one. */
+const mannersFields = {
+  max_bytes_per_second: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('Of what is copied and read back together. Default: no limit'),
+  background: z
+    .boolean()
+    .optional()
+    .describe('Pauses while requests suffer, at most nine tenths of the time. Default false'),
+  concurrency: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('Tasks that compute at once. Default: one for each processor, with `background` 1'),
+};
+
+const mannersSchema = z.strictObject(mannersFields);
+
+/** As the library calls them. `background`: what the server itself means by that. */
+export function mannersOf(
+  { max_bytes_per_second: maxBytesPerSecond, background, concurrency }: z.infer<typeof mannersSchema>,
+  own: Manners['background'],
+): Manners {
+  return {
+    ...(maxBytesPerSecond !== undefined && { maxBytesPerSecond }),
+    ...(background !== undefined && { background: background && (own || true) }),
+    ...(concurrency !== undefined && { concurrency }),
+  };
+}
 
 export const backupBodySchema = z
   .strictObject({
@@ -24,10 +57,11 @@ export const backupBodySchema = z
       .min(1)
       .optional()
       .describe('Afterwards remove all but so many snapshots. Default: keep all'),
+    ...mannersFields,
   })
   .nullish();
 
-export const verifyBodySchema = z.strictObject({ level: level.optional() }).nullish();
+export const verifyBodySchema = z.strictObject({ level: level.optional(), ...mannersFields }).nullish();
 
 export const restoreBodySchema = z
   .strictObject({
@@ -37,6 +71,7 @@ export const restoreBodySchema = z
       .max(4096)
       .nullish()
       .describe('`latest`, a name, an id, or a path inside a folder that is allowed. Default `latest`'),
+    ...mannersFields,
   })
   .nullish();
 
