@@ -20,10 +20,13 @@ export interface Way {
 export class Times {
   readonly #ways = new Map<string, { bytes: number; ms: number[] }>();
 
-  add({ name, bytes }: Way, ms: number): void {
-    const way = this.#ways.get(name) ?? { bytes, ms: [] };
-    this.#ways.set(name, way);
-    way.ms.push(ms);
+  /** In the order in which they will be shown. */
+  constructor(ways: readonly Pick<Way, 'name' | 'bytes'>[]) {
+    for (const { name, bytes } of ways) this.#ways.set(name, { bytes, ms: [] });
+  }
+
+  add(name: string, ms: number): void {
+    this.#of(name).ms.push(ms);
   }
 
   /** The ways of another alternation, by names of their own. */
@@ -78,7 +81,7 @@ function shuffled<T>(list: readonly T[]): T[] {
  * which takes longer than the copying. The first round warms up and does not count.
  */
 export async function alternate(root: string, ways: readonly Way[], rounds: number): Promise<Times> {
-  const times = new Times();
+  const times = new Times(ways);
   const clean = () => {
     for (const folder of new Set(ways.flatMap(({ leaves = [] }) => leaves))) removeAll(folder);
   };
@@ -91,7 +94,7 @@ export async function alternate(root: string, ways: readonly Way[], rounds: numb
       await way.work();
       const ms = performance.now() - begin;
       await way.after?.();
-      if (round > 0) times.add(way, ms);
+      if (round > 0) times.add(way.name, ms);
     }
   }
   clean();

@@ -38,11 +38,13 @@ describe('of a list of measurements', () => {
 });
 
 describe('a comparison', () => {
-  const times = new Times();
-  const way = (name: string, bytes: number): Way => ({ name, bytes, work: async () => undefined });
+  const times = new Times([
+    { name: 'ours', bytes: 200 },
+    { name: 'theirs', bytes: 100 },
+  ]);
   for (const ms of [100, 200, 300]) {
-    times.add(way('ours', 200), ms);
-    times.add(way('theirs', 100), ms);
+    times.add('ours', ms);
+    times.add('theirs', ms);
   }
   const common = { measure: 1, what: 'it', ours: 'ours', limit: 'none' };
 
