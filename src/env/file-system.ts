@@ -30,6 +30,8 @@ export interface FileSystem {
   rename(from: string, to: string): Promise<void>;
   /** A further name for the same file. */
   link(existing: string, name: string): Promise<void>;
+  /** A new file, mode 0o600, that shares its blocks with `from` until either is written to; rejects where there are none. */
+  clone(from: string, to: string): Promise<void>;
   removeFile(path: string): Promise<void>;
   /** Only if empty. */
   removeFolder(path: string): Promise<void>;

@@ -17,6 +17,11 @@ const FLAGS: Readonly<Record<OpenHow, number>> = {
   'open-or-create': constants.O_RDWR | constants.O_CREAT | SAFE,
 };
 
+const CLONE = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
+/** Copying goes by name and follows links: the name of what is open already leads nowhere else. */
+const pathOf = (fd: number, path: string): string =>
+  process.platform === 'linux' ? `/proc/self/fd/${fd}` : path;
+
 const READ_FOLDER = constants.O_RDONLY | (constants.O_DIRECTORY ?? 0) | SAFE;
 
 const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
@@ -35,6 +40,21 @@ export const nodeFileSystem: FileSystem = {
   makeFolder: (path) => anchor.name(path, (name) => fs.mkdir(name, { mode: FOLDER_MODE })),
   rename: (from, to) => anchor.name(from, (old) => anchor.name(to, (name) => fs.rename(old, name))),
   link: (existing, to) => anchor.name(existing, (old) => anchor.name(to, (name) => fs.link(old, name))),
+  clone: (from, to) =>
+    anchor.name(to, async (name) => {
+      const source = await anchor.name(from, (old) => fs.open(old, FLAGS.read));
+      try {
+        await fs.copyFile(pathOf(source, from), name, CLONE);
+      } finally {
+        await fs.close(source);
+      }
+      const copy = await fs.open(name, FLAGS.read);
+      try {
+        await fs.fchmod(copy, FILE_MODE); // it came with the mode of the source
+      } finally {
+        await fs.close(copy);
+      }
+    }),
   removeFile: (path) => anchor.name(path, (name) => fs.unlink(name)),
   removeFolder: (path) => anchor.name(path, (name) => fs.rmdir(name)),
   async syncFolder(path) {
@@ -74,6 +94,21 @@ export const blockingFileSystem: FileSystem = {
     blockingAnchor.name(from, (old) => blockingAnchor.name(to, (name) => fs.renameSync(old, name))),
   link: (existing, to) =>
     blockingAnchor.name(existing, (old) => blockingAnchor.name(to, (name) => fs.linkSync(old, name))),
+  clone: (from, to) =>
+    blockingAnchor.name(to, async (name) => {
+      const source = await blockingAnchor.name(from, (old) => fs.openSync(old, FLAGS.read));
+      try {
+        fs.copyFileSync(pathOf(source, from), name, CLONE);
+      } finally {
+        fs.closeSync(source);
+      }
+      const copy = fs.openSync(name, FLAGS.read);
+      try {
+        fs.fchmodSync(copy, FILE_MODE); // it came with the mode of the source
+      } finally {
+        fs.closeSync(copy);
+      }
+    }),
   removeFile: (path) => blockingAnchor.name(path, (name) => fs.unlinkSync(name)),
   removeFolder: (path) => blockingAnchor.name(path, (name) => fs.rmdirSync(name)),
   async syncFolder(path) {

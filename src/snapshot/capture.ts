@@ -8,6 +8,7 @@ import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
 import { crc32c } from '../format/crc32c.ts';
 import type { SizedPath } from './check.ts';
+import { type CloneChoice, Cloner } from './cloner.ts';
 import type { CopyJob } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { placeOf } from './layout.ts';
@@ -31,6 +32,8 @@ export interface CaptureRequest {
   readonly into: string;
   readonly mode: Mode;
   readonly level: Level;
+  /** In mode `copy`, for immutable files. */
+  readonly clone: CloneChoice;
   /** Replaces the engine's own plan: what a checkpoint hook holds still. */
   readonly plan?: CapturePlan | undefined;
   /** The newest proven snapshot, whose immutable files may serve again. */
@@ -51,6 +54,7 @@ export interface Capture {
   readonly known: ReadonlyMap<string, FileCheck>;
   readonly copiedBytes: number;
   readonly linkedBytes: number;
+  readonly clonedBytes: number;
   readonly reusedBytes: number;
 }
 
@@ -73,7 +77,8 @@ export async function capture(env: Environment, request: CaptureRequest): Promis
   }
 }
 
-type Linked = SizedPath & { readonly pin: Pin };
+/** A file that stands in the copy without having been read: its checksums come from reading it there. */
+type Unread = SizedPath & { readonly pin: Pin; readonly isClone?: true };
 
 class Capturing {
   readonly #env: Environment;
@@ -84,13 +89,16 @@ class Capturing {
   readonly #folders = new Set<string>();
   #pipeline: Pipeline;
   #copiedBytes = 0;
+  readonly #cloner: Cloner;
   #linkedBytes = 0;
+  #clonedBytes = 0;
   #reusedBytes = 0;
 
   constructor(env: Environment, request: CaptureRequest, pins: Pins) {
     this.#env = env;
     this.#request = request;
     this.#pins = pins;
+    this.#cloner = new Cloner(env.fs, request.mode === 'copy' ? request.clone : 'never');
     this.#pipeline = this.#newPipeline();
   }
 
@@ -106,10 +114,12 @@ class Capturing {
 
   async run(): Promise<Capture> {
     const { checkpoint, immutables } = await this.#captureChanging();
-    const linked = await this.#captureImmutable(immutables);
+    const unread = await this.#captureImmutable(immutables);
     await this.#request.onCaptured?.();
     for (const [path, check] of await this.#pipeline.result()) this.#known.set(path, check);
-    for (const { path, pin } of linked) this.#addImmutable(path, pin, this.#known.get(path)!);
+    for (const { path, pin, isClone } of unread) {
+      this.#addImmutable(path, pin, this.#known.get(path)!, isClone);
+    }
     for (const folder of [...this.#folders].reverse()) await this.#env.fs.syncFolder(this.#target(folder));
     return {
       entries: this.#entries,
@@ -117,6 +127,7 @@ class Capturing {
       known: this.#known,
       copiedBytes: this.#copiedBytes,
       linkedBytes: this.#linkedBytes,
+      clonedBytes: this.#clonedBytes,
       reusedBytes: this.#reusedBytes,
     };
   }
@@ -176,7 +187,7 @@ class Capturing {
     await this.#makeFolders(plan.items.map(({ path }) => path));
     const images = plan.items.filter((item) => item.kind === 'image');
     const bytes = plan.items.reduce((sum, item) => sum + this.#plannedBytes(item), 0);
-    await this.#checkSpace(plan.items.reduce((sum, item) => sum + this.#neededBytes(item), 0));
+    await this.#checkSpace(plan);
     const proveBytes = plan.items.reduce((sum, item) => sum + this.#sizeOf(item), 0);
     this.#request.onPlanned?.(plan.items.length, bytes + proveBytes);
     for (const item of plan.items) {
@@ -218,12 +229,13 @@ class Capturing {
     this.#copiedBytes = 0;
   }
 
-  /** Resolves to the files that are linked and whose checksums nobody knows yet; they are being read. */
-  async #captureImmutable(items: readonly ImmutableItem[]): Promise<readonly Linked[]> {
-    const toCopy: (CopyJob & { path: string; pin: Pin })[] = [];
-    const linked: Linked[] = [];
-    for (const { path } of items) {
+  /** Resolves to the files that are linked or cloned and whose checksums nobody knows yet; they are being read. */
+  async #captureImmutable(items: readonly ImmutableItem[]): Promise<readonly Unread[]> {
+    const toCopy: (CopyJob & { path: string; item: ImmutableItem; pin: Pin })[] = [];
+    const unread: Unread[] = [];
+    for (const item of items) {
       this.#request.control.checkCancelled();
+      const { path } = item;
       const pin = this.#pins.of(path);
       const proven = this.#request.previous?.files.get(path);
       if (proven !== undefined && (await this.#reuse(path, pin, proven))) continue;
@@ -232,13 +244,20 @@ class Capturing {
         this.#linkedBytes += pin.stat.sizeBytes;
         if (proven !== undefined && isSameSource(pin, proven) && proven.ino === pin.stat.ino.toString()) {
           this.#addProven(path, pin, proven);
-        } else linked.push({ path, sizeBytes: pin.stat.sizeBytes, pin });
+        } else unread.push({ path, sizeBytes: pin.stat.sizeBytes, pin });
+        continue;
+      }
+      if (pin.link !== undefined && (await this.#cloner.clone(pin.link, this.#target(path)))) {
+        this.#clonedBytes += pin.stat.sizeBytes;
+        this.#request.control.addBytes(pin.stat.sizeBytes);
+        unread.push({ path, sizeBytes: pin.stat.sizeBytes, pin, isClone: true });
         continue;
       }
       const source = pin.link === undefined ? { path, fd: pin.file!.fd } : { path: pin.link };
-      toCopy.push({ path, pin, source, target: this.#target(path) });
+      toCopy.push({ item, path, pin, source, target: this.#target(path) });
     }
-    this.#pipeline.finish(linked); // the engine may have left the syncing of its tables to the kernel
+    if (this.#request.clone === 'auto') await this.#checkSpace({ items: toCopy.map(({ item }) => item) });
+    this.#pipeline.finish(unread); // the engine may have left the syncing of its tables to the kernel
     await this.#pipeline.copy(
       toCopy,
       ({ pin }) => pin.stat.sizeBytes,
@@ -247,11 +266,18 @@ class Capturing {
         this.#copiedBytes += result.sizeBytes;
       },
     );
-    return linked;
+    return unread;
   }
 
-  #addImmutable(path: string, pin: Pin, sums: Parameters<typeof sumsOf>[0]): void {
-    this.#add({ path, ...sumsOf(sums), kind: 'immutable', source: sourceOf(pin) });
+  #addImmutable(path: string, pin: Pin, sums: Parameters<typeof sumsOf>[0], isClone = false): void {
+    const source = sourceOf(pin);
+    this.#add({
+      path,
+      ...sumsOf(sums),
+      kind: 'immutable',
+      source,
+      ...(isClone && { cloned: true as const }),
+    });
   }
 
   /** Takes the file from the previous snapshot when it is a proven copy of this very source file. */
@@ -259,6 +285,7 @@ class Capturing {
     if (this.#request.mode !== 'copy' || !isSameSource(pin, proven)) return false;
     // A file that the earlier snapshot only links is the database's own: `copy` promises to share nothing with it.
     if (proven.ino === pin.stat.ino.toString()) return false;
+    if (proven.isClone && this.#request.clone === 'never') return false;
     const file = placeOf(this.#request.previous!.folder, path);
     const stat = await this.#env.fs.inspect(file);
     if (stat?.kind !== 'file' || stat.sizeBytes !== proven.size) return false;
@@ -283,6 +310,7 @@ class Capturing {
       ...sumsOf({ ...proven, sizeBytes: size }),
       kind: 'immutable',
       source: sourceOf(pin),
+      ...(proven.isClone && { cloned: true as const }),
       ...(carried && { proven_at_ms: provenAtMs }),
     });
   }
@@ -295,8 +323,10 @@ class Capturing {
     }
   }
 
-  async #checkSpace(bytes: number): Promise<void> {
+  async #checkSpace({ items }: Pick<CapturePlan, 'items'>): Promise<void> {
     if (this.#request.mode === 'link') return;
+    const isFree = ({ kind }: (typeof items)[number]) => kind === 'immutable' && this.#cloner.isPossible;
+    const bytes = items.reduce((sum, item) => sum + (isFree(item) ? 0 : this.#neededBytes(item)), 0);
     const free = await this.#env.fs.freeBytes(this.#request.into);
     const needed = bytes - (this.#request.previous?.totalBytes ?? 0); // what may be reused takes no space
     if (needed <= free) return;

@@ -5,6 +5,8 @@ import { makeFolders } from '../env/io.ts';
 import { foldersOf } from '../env/tree.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
+import type { SizedPath } from './check.ts';
+import { type CloneChoice, Cloner } from './cloner.ts';
 import type { CopyJob } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { placeOf } from './layout.ts';
@@ -20,6 +22,8 @@ export interface CloneRequest {
   readonly level: Level;
   /** Whether the copy has to last: brought to disk and read back. A disposable one has not. */
   readonly isLasting: boolean;
+  /** Default `never`. What is cloned is not read on the way: reading it back, or having read the source, has to do. */
+  readonly clone?: CloneChoice;
   readonly control: RunControl;
 }
 
@@ -30,7 +34,7 @@ export interface CloneRequest {
  */
 export async function cloneSnapshot(
   env: Environment,
-  { from, into, entries, engine, level, isLasting, control }: CloneRequest,
+  { from, into, entries, engine, level, isLasting, clone = 'never', control }: CloneRequest,
 ): Promise<ReadonlyMap<string, FileCheck>> {
   const { fs } = env;
   await makeFolders(fs, into);
@@ -55,7 +59,20 @@ export async function cloneSnapshot(
         path: place,
       });
     };
-    await pipeline.copy(jobs, ({ entry }) => entry.size, compare, { isFinished: isLasting });
+    const cloner = new Cloner(fs, clone);
+    const cloned: SizedPath[] = [];
+    const toCopy: typeof jobs = [];
+    for (const job of jobs) {
+      control.checkCancelled();
+      const { path, source, target, entry } = job;
+      if (!(await cloner.clone(source.path, target))) toCopy.push(job);
+      else {
+        control.addBytes(entry.size);
+        cloned.push({ path, sizeBytes: entry.size });
+      }
+    }
+    if (isLasting) pipeline.finish(cloned);
+    await pipeline.copy(toCopy, ({ entry }) => entry.size, compare, { isFinished: isLasting });
     const checks = await pipeline.result();
     if (!isLasting) return checks;
     for (const folder of folders.reverse()) await fs.syncFolder(placeOf(into, folder));

@@ -34,6 +34,8 @@ const entrySchema = z.object({
   kind: z.enum(['immutable', 'image', 'bytes']).optional(),
   /** Which file of the source it was: how the next snapshot knows that it has not changed. */
   source: z.object({ ino: decimalU64, mtime_ns: z.string().regex(/^-?\d{1,20}$/) }).optional(),
+  /** Shares its blocks with the database's file: a copy-on-write clone. */
+  cloned: z.literal(true).optional(),
   /** Not read again for this snapshot: when the file, shared with an earlier snapshot, was proven. */
   proven_at_ms: count.optional(),
 });

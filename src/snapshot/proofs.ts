@@ -66,6 +66,8 @@ export interface ProvenFile {
   readonly mtimeNs: string;
   readonly source: { readonly ino: string; readonly mtime_ns: string } | undefined;
   readonly provenAtMs: number;
+  /** Whether it shares its blocks with the database's file. */
+  readonly isClone: boolean;
   /** What the proof said at this level or a higher one; undefined when it has to be read again. */
   check(level: Level): FileCheck | undefined;
 }
@@ -205,6 +207,7 @@ export async function readReusable(
       mtimeNs: proof.mtime_ns,
       source: entry.source,
       provenAtMs: proof.proven_at_ms,
+      isClone: entry.cloned === true,
       check: (level) => checkOf(proof, level),
     });
   }

@@ -7,6 +7,7 @@ import type { RunControl } from '../env/worker-pool.ts';
 import { type ErrorCode, StillpointError } from '../errors.ts';
 import { type Capture, capture, type Mode } from './capture.ts';
 import { cloneSnapshot } from './clone.ts';
+import type { CloneChoice } from './cloner.ts';
 import type { Environment } from './environment.ts';
 import { compareNames, type Layout, partialFolder } from './layout.ts';
 import { latestName, snapshotNames } from './list.ts';
@@ -29,6 +30,7 @@ export interface TakeRequest {
   readonly parent: string;
   readonly mode: Mode;
   readonly level: Level;
+  readonly clone: CloneChoice;
   readonly reuse: boolean;
   /** Reads shared files again, too. */
   readonly reprove: boolean;
@@ -70,6 +72,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
       into: partial,
       mode: request.mode,
       level: request.level,
+      clone: request.clone,
       plan: request.plan,
       previous: request.reuse ? previous.files : undefined,
       reprove: request.reprove,
@@ -171,6 +174,7 @@ async function runProbe(env: Environment, request: TakeRequest, partial: string)
       engine,
       level,
       isLasting: false,
+      clone: 'auto', // it is gone before a block can go bad
       control,
     });
     await request.probe(clone);

@@ -39,6 +39,7 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
       'total_bytes',
       'copied_bytes',
       'linked_bytes',
+      'cloned_bytes',
       'reused_bytes',
       'report',
       'durations_ms',

@@ -129,6 +129,10 @@ export class CrashFileSystem implements FileSystem {
     this.#disk.change([{ folder: this.#parent(name), name: basename(name), node }]);
   }
 
+  async clone(from: string): Promise<void> {
+    throw systemError('ENOTSUP', from);
+  }
+
   async removeFile(path: string): Promise<void> {
     this.#begin('remove', path, true);
     const node = this.#find(path) ?? missing(path);

@@ -40,7 +40,15 @@ function enter(phase: string): void {
   else setTimeout(die, death.afterMs);
 }
 
-const CHANGES = new Set(['makeFolder', 'rename', 'link', 'removeFile', 'removeFolder', 'syncFolder']);
+const CHANGES = new Set([
+  'makeFolder',
+  'rename',
+  'link',
+  'clone',
+  'removeFile',
+  'removeFolder',
+  'syncFolder',
+]);
 
 /** Counts the changes of names, and dies at the one that was wished for: before it, or after it. */
 const mortal: FileSystem = new Proxy(nodeFileSystem, {

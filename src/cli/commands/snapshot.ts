@@ -4,6 +4,7 @@ import { Lifecycle } from '../../coordinator/lifecycle.ts';
 import type { EngineName } from '../../engine/engine.ts';
 import type { Level } from '../../engine/report.ts';
 import { MODES, type Mode } from '../../snapshot/capture.ts';
+import { CLONE_CHOICES, type CloneChoice } from '../../snapshot/cloner.ts';
 import type { Cli } from '../cli.ts';
 import {
   addMannersOptions,
@@ -22,6 +23,7 @@ import { count, duration, size, visible } from '../text.ts';
 interface Options extends MannersFlags {
   readonly engine: 'auto' | EngineName;
   readonly mode: Mode;
+  readonly clone: CloneChoice;
   readonly full?: true;
   readonly reprove?: true;
   readonly level: Level;
@@ -38,6 +40,14 @@ export function define(command: Command, cli: Cli): void {
       )
         .choices(MODES)
         .default('copy'),
+    )
+    .addOption(
+      new Option(
+        '--clone <choice>',
+        'copy: auto makes copy-on-write clones of unchanging files where the file system can',
+      )
+        .choices(CLONE_CHOICES)
+        .default('never'),
     )
     .option('--full', 'copy every file anew, also those that the last snapshot holds unchanged')
     .option('--reprove', 'read again also what is shared with the last snapshot and was proven then')
@@ -60,7 +70,7 @@ export function define(command: Command, cli: Cli): void {
 }
 
 async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promise<void> {
-  const { engine, mode, level, keep } = options;
+  const { engine, mode, clone, level, keep } = options;
   const lifecycle = new Lifecycle({ dataDir });
   await recoverFirst(cli, lifecycle);
   const coordinator = new BackupCoordinator({ dataDir, engine, lifecycle });
@@ -68,6 +78,7 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
     const { full = false, reprove = false } = options;
     const { id } = await coordinator.startBackup({
       mode,
+      clone,
       level,
       reuse: !full,
       reprove,
@@ -87,11 +98,12 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
 
 function summarize(result: SnapshotResult, style: Style): string[] {
   const { name, engine, location, entries, total_bytes, report, pruned } = result;
-  const { copied_bytes, linked_bytes, reused_bytes } = result;
-  const holes = total_bytes - copied_bytes - linked_bytes - reused_bytes;
+  const { copied_bytes, linked_bytes, cloned_bytes, reused_bytes } = result;
+  const holes = total_bytes - copied_bytes - linked_bytes - cloned_bytes - reused_bytes;
   const shares = [
     `${size(copied_bytes)} copied`,
     ...(linked_bytes > 0 ? [`${size(linked_bytes)} shared with the database`] : []),
+    ...(cloned_bytes > 0 ? [`${size(cloned_bytes)} cloned, blocks shared with the database`] : []),
     ...(reused_bytes > 0 ? [`${size(reused_bytes)} shared with the last snapshot`] : []),
     ...(holes > 0 ? [`the rest is holes`] : []),
   ];

@@ -4,6 +4,7 @@ import type { Manners } from '../../coordinator/manners.ts';
 import { operationStateSchema } from '../../coordinator/operation-state.ts';
 import { LEVELS, type Report } from '../../engine/report.ts';
 import { MODES } from '../../snapshot/capture.ts';
+import { CLONE_CHOICES } from '../../snapshot/cloner.ts';
 import type { SnapshotSummary } from '../../snapshot/list.ts';
 
 /** Bodies and replies of the admin RPC. The OpenAPI document is made from these. */
@@ -51,6 +52,10 @@ export const backupBodySchema = z
       .boolean()
       .optional()
       .describe('Whether unchanged files are shared with the last snapshot. Default true'),
+    clone: z
+      .enum(CLONE_CHOICES)
+      .optional()
+      .describe('`auto`: immutable files become copy-on-write clones where possible. Default `never`'),
     reprove: z.boolean().optional().describe('Whether shared files are read again. Default false'),
     keep: z
       .int()

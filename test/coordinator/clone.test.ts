@@ -1,0 +1,114 @@
+import { chmodSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { BackupCoordinator, Lifecycle, openLsm, verifySnapshot } from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { readManifest } from '../../src/snapshot/prove.ts';
+import { extentsOf, smallBtrfs } from '../support/btrfs.ts';
+import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { BUSY } from '../support/lsm-workload.ts';
+
+const TABLE = 'deep/er/b.bin';
+const holdTable = () => ({ plan: { items: [{ kind: 'immutable' as const, path: TABLE }] }, release() {} });
+const isShared = (file: string): boolean => extentsOf(file).includes('shared');
+const SKIPPED = 'no btrfs can be mounted here (needs root, mkfs.btrfs and a loop device)';
+
+test('files that never change become clones on btrfs, if asked for, and are read back', async (context) => {
+  const disk = await smallBtrfs();
+  if (disk === undefined) return context.skip(SKIPPED);
+  const dir = join(disk, 'data');
+  writeTree(dir, { [TABLE]: Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7) & 0xff)) });
+  chmodSync(join(dir, TABLE), 0o644);
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint: holdTable });
+  const place = ({ location }: { location: string }) => join(location, TABLE);
+
+  const copied = await backup.backup();
+  expect([copied.copied_bytes, copied.cloned_bytes]).toEqual([300_000, 0]);
+  expect(isShared(place(copied))).toBe(false);
+
+  const cloned = await backup.backup({ clone: 'auto', reuse: false });
+  expect([cloned.copied_bytes, cloned.cloned_bytes]).toEqual([0, 300_000]);
+  expect(isShared(place(cloned))).toBe(true);
+  const { ino, mode } = statSync(place(cloned));
+  expect([ino === statSync(join(dir, TABLE)).ino, mode & 0o777]).toEqual([false, 0o600]);
+  expect(cloned.report).toMatchObject({ ok: true, counts: { bytes: 300_000 } });
+  const entriesOf = async ({ location }: { location: string }) =>
+    (await readManifest(nodeFileSystem, location))!.entries;
+  const [entry] = await entriesOf(cloned);
+  const [whole] = await entriesOf(copied);
+  expect(entry).toEqual({ ...whole, cloned: true });
+  expect((await verifySnapshot(cloned.location)).ok).toBe(true);
+
+  // Shared with the last snapshot it is a clone still; and whoever wants a copy does not get the clone.
+  const again = await backup.backup({ clone: 'auto' });
+  expect([again.reused_bytes, (await entriesOf(again))[0]?.cloned]).toEqual([300_000, true]);
+  const own = await backup.backup();
+  expect([own.copied_bytes, own.reused_bytes, isShared(place(own))]).toEqual([300_000, 0, false]);
+
+  // Writing into the one does not change the other.
+  const before = readTree(cloned.location, []);
+  const bytes = readFileSync(join(dir, TABLE)).fill(1);
+  writeTree(dir, { [TABLE]: bytes });
+  expect(readTree(cloned.location, [])).toEqual(before);
+});
+
+test('a database under way and a probe work on clones', async (context) => {
+  const disk = await smallBtrfs();
+  if (disk === undefined) return context.skip(SKIPPED);
+  const dir = join(disk, 'data');
+  const database = await openLsm(dir, BUSY);
+  await database.put('a', Buffer.alloc(50_000, 'x'));
+  await database.checkpoint();
+  await database.put('b', 'in the log');
+  const backup = new BackupCoordinator({ dataDir: dir, checkpoint: () => database.hold() });
+  const probe = async (folder: string) => {
+    const clone = await openLsm(folder, BUSY);
+    expect((await clone.get('b'))?.toString()).toBe('in the log');
+    await clone.put('c', 'written by the probe');
+    await clone.close();
+  };
+  const taken = await backup.backup({ clone: 'auto', probe });
+  await database.close();
+  expect(taken.cloned_bytes).toBeGreaterThan(40_000);
+  expect(taken.copied_bytes).toBeGreaterThan(0);
+  expect((await verifySnapshot(taken.location)).ok).toBe(true);
+});
+
+test('where there are no clones, one attempt is made and everything is copied', async () => {
+  const dir = await plainDirectory();
+  const items = [TABLE, 'a.txt', 'zeros.bin'].map((path) => ({ kind: 'immutable' as const, path }));
+  for (const code of ['EOPNOTSUPP', 'EXDEV', 'EINVAL']) {
+    let attempts = 0;
+    const fs = {
+      ...systemEnvironment.fs,
+      async clone(path: string): Promise<void> {
+        attempts++;
+        throw Object.assign(new Error(`${code}: no clones`), { code, path });
+      },
+    };
+    const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...systemEnvironment, fs } });
+    const checkpoint = () => ({ plan: { items }, release() {} });
+    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', lifecycle, checkpoint });
+    const taken = await backup.backup({ clone: 'auto', reuse: false });
+    expect([attempts, taken.cloned_bytes, taken.copied_bytes]).toEqual([1, 0, taken.total_bytes]);
+    await backup.backup({ reuse: false });
+    expect(attempts).toBe(1);
+  }
+});
+
+test('a clone that fails for another reason fails the snapshot', async () => {
+  const dir = await plainDirectory();
+  const fs = {
+    ...systemEnvironment.fs,
+    async clone(path: string): Promise<void> {
+      throw Object.assign(new Error('EIO: i/o error'), { code: 'EIO', path });
+    },
+  };
+  const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...systemEnvironment, fs } });
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', lifecycle, checkpoint: holdTable });
+  await expect(backup.backup({ clone: 'auto' })).rejects.toMatchObject({ code: 'IO_ERROR' });
+  await expect(backup.backup({ clone: 'always' as never })).rejects.toThrow(
+    'clone must be one of auto, never',
+  );
+});
