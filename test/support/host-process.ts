@@ -27,14 +27,20 @@ import { type EngineUnderTest, type HostDatabase, headsOf, openDatabase, WRITERS
 const say = (line: object): void => void writeSync(1, `${JSON.stringify(line)}\n`);
 
 let death: Death = {};
+let stopAt: string | undefined;
+let entered = '';
 let operations = 0;
 
 function die(): void {
   process.kill(process.pid, 'SIGKILL');
 }
 
+/** A state is told again whenever something of it changes; a phase is entered once. */
 function enter(phase: string): void {
+  if (phase === entered) return;
+  entered = phase;
   say({ phase });
+  if (stopAt === phase) process.kill(process.pid, 'SIGSTOP'); // until whoever asked for it lets it go on
   if (death.phase !== phase) return;
   if (death.afterMs === undefined) die();
   else setTimeout(die, death.afterMs);
@@ -211,8 +217,9 @@ async function run(command: Command & { id: number }): Promise<void> {
   const { id, death: wished = {}, delayMs } = command;
   if (delayMs !== undefined) await pause(delayMs);
   death = wished;
+  stopAt = command.stopAt;
   operations = 0;
-  enter('begin');
+  if (command.do !== 'read') enter('begin');
   if (death.phase === undefined && death.afterMs !== undefined) setTimeout(die, death.afterMs);
   try {
     const value = (await COMMANDS[command.do](command)) ?? null;

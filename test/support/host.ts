@@ -1,7 +1,9 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 import type { StartBackupOptions } from '../../src/index.ts';
 import { type EngineUnderTest, WRITERS } from './host-database.ts';
 
@@ -26,6 +28,8 @@ export interface Command {
   readonly keep?: number;
   readonly delayMs?: number;
   readonly death?: Death;
+  /** The process stops as this phase begins. */
+  readonly stopAt?: string;
 }
 
 export interface Reply {
@@ -52,6 +56,7 @@ export class Host {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #replies = new Map<number, (reply: Reply | undefined) => void>();
   readonly #ended: Promise<void>;
+  #onPhase: (phase: string) => void = () => {};
   #count = 0;
   #errors = '';
 
@@ -113,6 +118,23 @@ export class Host {
     await this.do({ do: 'write' });
   }
 
+  /** Asks, does `meanwhile` with the process stopped as the phase begins, and lets it go on. */
+  async askWith(command: Command & { stopAt: string }, meanwhile: () => void): Promise<Reply | undefined> {
+    const reached = new Promise<void>((resolve) => {
+      this.#onPhase = (phase) => phase === command.stopAt && resolve();
+    });
+    const reply = this.ask(command);
+    await Promise.race([reached, reply]);
+    // It tells of the phase first and stops then: to let it go on before it has stopped would stop it for ever.
+    while (!this.isDead && !/\) T /.test(readFileSync(`/proc/${this.pid}/stat`, 'utf8'))) await setTimeout(2);
+    try {
+      meanwhile();
+    } finally {
+      this.#child.kill('SIGCONT');
+    }
+    return reply;
+  }
+
   kill(): Promise<void> {
     this.#child.kill('SIGKILL');
     return this.#ended;
@@ -138,7 +160,10 @@ export class Host {
       reply?: number;
     };
     if (ack !== undefined) this.acknowledged[ack[0]] = ack[1];
-    if (phase !== undefined) this.phase = phase;
+    if (phase !== undefined) {
+      this.phase = phase;
+      this.#onPhase(phase);
+    }
     if (refused !== undefined) this.refused.push(refused);
     if (opened !== undefined) {
       this.openings.push({ found: opened, before: this.acknowledged });

@@ -1,0 +1,179 @@
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, onTestFinished, type TestContext, test } from 'vitest';
+import { listSnapshots, verifySnapshot } from '../../src/index.ts';
+import { compileHost } from '../support/compiled-host.ts';
+import { Host } from '../support/host.ts';
+import type { EngineUnderTest } from '../support/host-database.ts';
+import { inlineEnvironment } from '../support/inline.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// What a host meets when the system has no more to give: each time a clear error, a database that serves on, nothing lost, and once
+// there is more again, the next snapshot succeeds.
+
+const MiB = 1024 * 1024;
+const ENGINES = ['lsm', 'leveldb'] as const;
+
+/** Runs a command of the system's that needs rights; where this user has none, the test is skipped and says so. */
+function asRoot(context: TestContext, program: string, ...args: string[]): void {
+  try {
+    execFileSync(program, args, { stdio: 'pipe' });
+  } catch (error) {
+    context.skip(`not tested here: ${program} ${args.join(' ')}: ${(error as Error).message}`);
+  }
+}
+
+/** A small file system of its own at a new folder, gone when the test ends. */
+function mount(context: TestContext, dir: string, sizeBytes: number): void {
+  mkdirSync(dir, { recursive: true });
+  asRoot(context, 'mount', '-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'none', dir);
+  onTestFinished(() => void execFileSync('umount', ['-l', dir]));
+}
+
+async function startHost(root: string, dir: string, engine: EngineUnderTest): Promise<Host> {
+  const host = new Host(compileHost(join(root, 'host')));
+  onTestFinished(() => host.kill());
+  await host.start(engine, dir);
+  await expectServing(host);
+  return host;
+}
+
+/** Fills what is free of the disk that `dir` is on, and returns what gives it back. */
+function ballast(dir: string): () => void {
+  const path = join(dir, 'ballast');
+  for (let bytes = 64 * 1024; bytes >= 1; bytes = Math.floor(bytes / 4)) {
+    try {
+      for (;;) appendFileSync(path, Buffer.alloc(bytes, 1));
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ENOSPC' });
+    }
+  }
+  return () => rmSync(path);
+}
+
+/** Nothing half done stands anywhere, and each snapshot proves. */
+async function expectOrder(dir: string, count: number): Promise<void> {
+  const backup = join(dir, '.lifecycle/backup');
+  expect(readdirSync(backup).filter((name) => name.startsWith('.p') || name.startsWith('.d'))).toEqual([]);
+  const { latest, snapshots } = await listSnapshots(dir);
+  expect(snapshots.map(({ problem }) => problem)).toEqual(Array(count).fill(null));
+  expect(latest).toBe(snapshots.at(-1)!.name);
+  for (const { location } of snapshots) {
+    expect((await verifySnapshot(location, { environment: inlineEnvironment })).findings).toEqual([]);
+  }
+}
+
+/** Closes and opens a database that takes no more writes: every acknowledged one is there, and further ones are taken. */
+async function reopen(host: Host): Promise<void> {
+  const acknowledged = [...host.acknowledged];
+  await host.do({ do: 'close' });
+  await host.do({ do: 'open' });
+  expect(host.acknowledged).toEqual(acknowledged);
+  host.refused.length = 0;
+  await host.do({ do: 'write' });
+  await expectServing(host);
+}
+
+async function expectServing(host: Host): Promise<void> {
+  const before = [...host.acknowledged];
+  await expect
+    .poll(() => host.acknowledged.every((head, i) => head > before[i]!), { timeout: 60_000 })
+    .toBe(true);
+  expect(host.refused).toEqual([]);
+  const heads = await host.do({ do: 'read' });
+  expect(heads.every((head: number, i: number) => head >= before[i]!)).toBe(true);
+}
+
+for (const engine of ENGINES) {
+  test(`${engine}: the disk of the snapshots is full, or fills up at any step`, async (context) => {
+    const root = await temporaryFolder();
+    const dir = join(root, 'data');
+    const lifecycle = join(dir, '.lifecycle');
+    mount(context, lifecycle, 8 * MiB);
+    const host = await startHost(root, dir, engine);
+    await host.do({ do: 'snapshot' });
+    let count = 1;
+    const free = ballast(lifecycle);
+    expect(await host.ask({ do: 'snapshot' })).toMatchObject({ code: 'NO_SPACE' });
+    free();
+    for (const stopAt of ['checkpoint', 'capture', 'seal', 'mark']) {
+      let letGo = () => {};
+      const reply = await host.askWith({ do: 'snapshot', stopAt, options: { reuse: false } }, () => {
+        letGo = ballast(lifecycle);
+      });
+      expect(reply, stopAt).toMatchObject({ code: 'NO_SPACE' });
+      await expectServing(host);
+      letGo();
+      // What failed at the marker stands, whole and proven, and `latest` does not name it.
+      if (stopAt === 'mark') count++;
+      await host.do({ do: 'snapshot' });
+      await expectOrder(dir, ++count);
+    }
+    await expectServing(host);
+  });
+}
+
+for (const engine of ENGINES) {
+  test(`${engine}: the disk of the database itself is full`, async (context) => {
+    const root = await temporaryFolder();
+    const dir = join(root, 'data');
+    mount(context, dir, 12 * MiB);
+    const host = await startHost(root, dir, engine);
+    await host.do({ do: 'snapshot' });
+    const free = ballast(dir);
+    expect(await host.ask({ do: 'snapshot' })).toMatchObject({ code: 'NO_SPACE' });
+    // Sooner or later the writers meet it, each of them once; what they wrote until then can be read.
+    await expect.poll(() => host.refused.length, { timeout: 60_000 }).toBe(4);
+    expect(await host.do({ do: 'read' })).toEqual(host.acknowledged);
+    free();
+    await reopen(host);
+    await host.do({ do: 'snapshot' });
+    await expectOrder(dir, 2);
+  });
+
+  test(`${engine}: the folder of the snapshots becomes read-only at any step`, async (context) => {
+    const root = await temporaryFolder();
+    const dir = join(root, 'data');
+    const backup = join(dir, '.lifecycle/backup');
+    const host = await startHost(root, dir, engine);
+    await host.do({ do: 'snapshot' });
+    let count = 1;
+    const allow = () => void execFileSync('chattr', ['-i', backup]);
+    for (const stopAt of ['begin', 'capture', 'seal', 'publish', 'mark']) {
+      const reply = await host.askWith({ do: 'snapshot', stopAt }, () =>
+        asRoot(context, 'chattr', '+i', backup),
+      );
+      try {
+        expect(reply, stopAt).toMatchObject({ code: 'ACCESS_DENIED' });
+        // As long as it lasts the next one is refused in the same way.
+        expect(await host.ask({ do: 'snapshot' })).toMatchObject({ code: 'ACCESS_DENIED' });
+        await expectServing(host);
+      } finally {
+        allow();
+      }
+      if (stopAt === 'mark') count++;
+      await host.do({ do: 'snapshot' });
+      await expectOrder(dir, ++count);
+    }
+  });
+}
+
+test('lsm: a limit on the size of files', async (context) => {
+  const root = await temporaryFolder();
+  const dir = join(root, 'data');
+  const host = await startHost(root, dir, 'lsm');
+  await host.do({ do: 'snapshot' });
+  const limit = (bytes: number | string) =>
+    asRoot(context, 'prlimit', '--pid', `${host.pid}`, `--fsize=${bytes}:`);
+  // The writing of the log, in place and within its first segment, is what this may stop last.
+  limit(1_000);
+  expect(await host.ask({ do: 'snapshot', options: { reuse: false } })).toMatchObject({ code: 'IO_ERROR' });
+  await expect.poll(() => host.refused.length, { timeout: 60_000 }).toBe(4);
+  expect(host.refused).toEqual(Array(4).fill('IO_ERROR'));
+  expect(await host.do({ do: 'read' })).toEqual(host.acknowledged);
+  limit('unlimited');
+  await reopen(host);
+  await host.do({ do: 'snapshot' });
+  await expectOrder(dir, 2);
+});
