@@ -4,6 +4,7 @@ import type { FileCheck } from '../engine/engine.ts';
 import { LEVELS, type Level } from '../engine/report.ts';
 import type { FileStat, FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, removeIfPresent, replaceFile } from '../env/io.ts';
+import { crc32 } from '../format/crc32.ts';
 import { nameOf, placeOf, proofsFolder } from './layout.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
 
@@ -37,7 +38,11 @@ const proofSchema = z.object({
   /** A file in which there was an error has no proof. */
   warnings: z.array(findingSchema).optional(),
 });
-const schema = z.object({ files: z.record(z.string(), proofSchema) });
+/**
+ * `crc32` is that of the compact JSON of `files`. What is on record is believed without a look at the file: one bit of it may
+ * not make a healthy database look damaged.
+ */
+const schema = z.object({ files: z.record(z.string(), proofSchema), crc32: z.number() });
 
 /** What is on record of one file. */
 export type FileProof = z.infer<typeof proofSchema>;
@@ -86,12 +91,15 @@ const proofFile = (location: string): string =>
 export async function readProofs(fs: FileSystem, location: string): Promise<Map<string, FileProof>> {
   try {
     const bytes = await readSmallFile(fs, proofFile(location), LIMIT_BYTES);
-    const parsed = schema.safeParse(JSON.parse(bytes?.toString() ?? ''));
-    return new Map(Object.entries(parsed.data?.files ?? {}));
+    const json = JSON.parse(bytes?.toString() ?? '');
+    const { files, crc32: sum } = schema.parse(json);
+    return new Map(sum === sumOf(json.files) ? Object.entries(files) : []);
   } catch {
     return new Map();
   }
 }
+
+const sumOf = (files: object): number => crc32(Buffer.from(JSON.stringify(files)));
 
 /** Whether a proof is one of the bytes that a manifest names. */
 export const isProofOf = (proof: FileProof | undefined, entry: ManifestEntry): proof is FileProof =>
@@ -134,7 +142,8 @@ export async function noteProofs(
     } else proofs.set(path, proof);
   }
   await makeFolders(fs, proofsFolder(dirname(location)));
-  const text = JSON.stringify({ files: Object.fromEntries(proofs) });
+  const files = Object.fromEntries(proofs);
+  const text = JSON.stringify({ files, crc32: sumOf(files) });
   await replaceFile(fs, proofFile(location), Buffer.from(text));
 }
 

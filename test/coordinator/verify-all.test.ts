@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { blockingFileSystem } from '../../src/env/node-file-system.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
+import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator, deleteSnapshot, openLsm, verifyAll, verifySnapshot } from '../../src/index.ts';
 import type { Environment } from '../../src/snapshot/environment.ts';
 import { TASKS } from '../../src/snapshot/tasks.ts';
@@ -55,11 +56,17 @@ function reading() {
 const ledgerOf = (location: string): string =>
   join(location, '../proofs', `${location.split('/').at(-1)}.json`);
 
+/** With the right checksum of what it says. */
+function writeLedger(location: string, ledger: { files: object }): void {
+  const sum = crc32(Buffer.from(JSON.stringify(ledger.files)));
+  writeFileSync(ledgerOf(location), JSON.stringify({ ...ledger, crc32: sum }));
+}
+
 /** Makes the ledger say that the files of a snapshot were proven at that time. */
 function backdate(location: string, provenAtMs: number): void {
   const ledger = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
   for (const proof of Object.values<{ proven_at_ms: number }>(ledger.files)) proof.proven_at_ms = provenAtMs;
-  writeFileSync(ledgerOf(location), JSON.stringify(ledger));
+  writeLedger(location, ledger);
 }
 
 const errorsOf = ({ snapshots }: Awaited<ReturnType<typeof verifyAll>>) =>
@@ -254,7 +261,7 @@ describe('the ledger of proofs', () => {
       for (const location of locations.slice(i)) {
         const ledger = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
         ledger.files[path].proven_at_ms = 3000 - 1000 * i;
-        writeFileSync(ledgerOf(location), JSON.stringify(ledger));
+        writeLedger(location, ledger);
       }
     }
     const { opened, environment } = reading();

@@ -7,40 +7,26 @@ import { inspectLsmFile } from '../../src/engine/lsm/inspect.ts';
 import { LEVELS } from '../../src/engine/report.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
-import { crc32c, maskCrc } from '../../src/format/crc32c.ts';
 import { encodeBatch } from '../../src/format/leveldb/batch.ts';
-import { BlockCursor } from '../../src/format/leveldb/block.ts';
 import { encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
 import { encodeLog } from '../../src/format/leveldb/log.ts';
-import {
-  type BlockHandle,
-  decodeFooter,
-  decodeHandle,
-  FOOTER_BYTES,
-  sealBlock,
-  TRAILER_BYTES,
-} from '../../src/format/leveldb/table.ts';
+import { sealBlock } from '../../src/format/leveldb/table.ts';
 import { encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import { encodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
-import { TABLE_FOOTER_BYTES, TABLE_HEADER_BYTES } from '../../src/format/lsm/table.ts';
-import { decodeIndex } from '../../src/format/lsm/table-index.ts';
 import {
-  decodeSectionHeader,
   encodeSectionHeader,
   encodeSegmentHeader,
-  liveBytes,
   physicalOffset,
   ringBytes,
-  sectionProblem,
   segmentHeaderOffset,
   type WalGeometry,
   walFileBytes,
 } from '../../src/format/lsm/wal.ts';
 import { encodeEntry } from '../../src/format/lsm/wal-entry.ts';
+import { fixFragments, fixLeveldbTable, fixLsmLog, fixLsmTable } from '../support/fix-checksums.ts';
 import { craftTable, entry as leveldbEntry } from '../support/leveldb-table.ts';
-import { buildTable, entry, resealTable } from '../support/lsm-table.ts';
+import { buildTable, entry } from '../support/lsm-table.ts';
 import { MemoryFile } from '../support/memory-file.ts';
-import { fixFragments } from './leveldb-targets.ts';
 import { diskWith } from './memory-folder.ts';
 import { claim, type Target } from './target.ts';
 
@@ -101,63 +87,6 @@ function lsmLog(start: number, entries: readonly Buffer[]): Buffer {
   return log;
 }
 
-/** Headers, and each entry as far as the lengths lead. */
-function fixLsmLog(log: Buffer): void {
-  for (let at = log.indexOf('AWAL'); at >= 0 && at + 28 <= log.byteLength; at = log.indexOf('AWAL', at + 1))
-    log.writeUInt32LE(crc32(log.subarray(at, at + 22)), at + 22);
-  if (log.byteLength !== walFileBytes(GEOMETRY)) return;
-  const header = decodeSectionHeader(log);
-  if (sectionProblem(GEOMETRY, header) !== undefined) return;
-  const ring = ringBytes(GEOMETRY);
-  const place = (at: number) => physicalOffset(GEOMETRY, (header.start + at) % ring);
-  const live = Buffer.from(Array.from({ length: liveBytes(GEOMETRY, header) }, (_, i) => log[place(i)]!));
-  for (let at = 0; at + 17 <= live.byteLength; ) {
-    const end = at + 12 + live.readUInt32LE(at + 8);
-    if (end > live.byteLength || end < at + 17) return;
-    const crc = Buffer.alloc(4);
-    crc.writeUInt32LE(crc32(live.subarray(at, end - 4)));
-    for (let i = 0; i < 4; i++) log[place(end - 4 + i)] = crc[i]!;
-    at = end;
-  }
-}
-
-/** The checksum of each block that the index names, and that of the table. */
-function fixLsmTable(table: Buffer): void {
-  const footerAt = table.byteLength - TABLE_FOOTER_BYTES;
-  if (footerAt < TABLE_HEADER_BYTES) return;
-  const indexAt = Number(table.readBigUInt64LE(footerAt));
-  const indexEnd = indexAt + table.readUInt32LE(footerAt + 8);
-  const index =
-    indexEnd <= footerAt ? decodeIndex(table.subarray(indexAt, indexEnd), indexAt).value : undefined;
-  for (const { offset, sizeBytes } of index ?? []) {
-    const end = offset + sizeBytes;
-    if (sizeBytes < 12 || end > indexAt) continue;
-    table.writeUInt32LE(crc32(table.subarray(offset, end - 4)), end - 4);
-  }
-  resealTable(table).copy(table);
-}
-
-function fixLeveldbTable(table: Buffer): void {
-  const footerAt = table.byteLength - FOOTER_BYTES;
-  const footer = footerAt < 0 ? 'too short' : decodeFooter(table.subarray(footerAt));
-  if (typeof footer === 'string') return;
-  const seal = ({ offset, sizeBytes }: BlockHandle): Buffer | undefined => {
-    const end = offset + sizeBytes + TRAILER_BYTES;
-    if (end > footerAt) return undefined;
-    table.writeUInt32LE(maskCrc(crc32c(table.subarray(offset, end - 4))), end - 4);
-    return table.subarray(offset, offset + sizeBytes);
-  };
-  for (const handle of [footer.index, footer.metaindex]) {
-    const content = seal(handle);
-    const cursor = content && new BlockCursor(content);
-    while (cursor?.next()) {
-      const named = decodeHandle(cursor.value());
-      if (named !== undefined) seal(named);
-    }
-    seal(handle); // a block that it names may lie over it
-  }
-}
-
 const target = (
   engine: 'lsm' | 'leveldb',
   file: string,
@@ -191,7 +120,7 @@ export const FILE_TARGETS: readonly Target[] = [
       ]),
       lsmLog(100, [encodeEntry(2n, [put('k', 'x'.repeat(379))], 'single')]),
     ],
-    fix: fixLsmLog,
+    fix: (log) => fixLsmLog(log, GEOMETRY),
     words: ['AWAL'],
   }),
   target('lsm', 'table', 'sst/1.sst', {

@@ -18,13 +18,7 @@ import {
 } from '../../src/format/leveldb/file-name.ts';
 import { encodeBloom, encodeFilterBlock, FilterBlock } from '../../src/format/leveldb/filter.ts';
 import { encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
-import {
-  BLOCK_BYTES,
-  encodeLog,
-  HEADER_BYTES,
-  LogDecoder,
-  type LogItem,
-} from '../../src/format/leveldb/log.ts';
+import { BLOCK_BYTES, encodeLog, LogDecoder, type LogItem } from '../../src/format/leveldb/log.ts';
 import {
   checkSeal,
   decodeFooter,
@@ -36,6 +30,7 @@ import {
 } from '../../src/format/leveldb/table.ts';
 import { Version } from '../../src/format/leveldb/version.ts';
 import { decodeVersionEdit, encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
+import { fixFragments } from '../support/fix-checksums.ts';
 import { claim, Draw, piecesOf, type Target } from './target.ts';
 
 const same = isDeepStrictEqual;
@@ -45,21 +40,6 @@ const fixSeal = (sealed: Buffer): void => {
   if (sealed.byteLength < TRAILER_BYTES) return;
   sealed.writeUInt32LE(maskCrc(crc32c(sealed.subarray(0, -4))), sealed.byteLength - 4);
 };
-
-/** Makes the checksum of each fragment anew, as far as lengths lead. `offset`: where in the file the bytes begin. */
-export function fixFragments(bytes: Buffer, offset: number): void {
-  let at = 0;
-  while (at + HEADER_BYTES <= bytes.byteLength) {
-    const room = BLOCK_BYTES - ((offset + at) % BLOCK_BYTES);
-    const end = at + HEADER_BYTES + bytes.readUInt16LE(at + 4);
-    if (room < HEADER_BYTES) at += room;
-    else if (end > Math.min(at + room, bytes.byteLength)) return;
-    else {
-      bytes.writeUInt32LE(maskCrc(crc32c(bytes.subarray(at + 6, end))), at);
-      at = end;
-    }
-  }
-}
 
 /** Near the end of a block, so that records are split in small inputs too. */
 const logOffset = (draw: Draw): number =>
