@@ -6,7 +6,7 @@ import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { realFolder } from '../snapshot/folder.ts';
-import { LATEST, type Layout, layoutOf } from '../snapshot/layout.ts';
+import { isSnapshotPlace, LATEST, type Layout, layoutOf } from '../snapshot/layout.ts';
 import {
   dataDirOf,
   findSnapshot,
@@ -16,6 +16,7 @@ import {
   snapshotsFolder,
   summarize,
 } from '../snapshot/list.ts';
+import { noteSnapshot } from '../snapshot/proofs.ts';
 import { lockForReading, prove } from '../snapshot/prove.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/prune.ts';
 import { openSource, restoreInto } from '../snapshot/restore.ts';
@@ -72,7 +73,8 @@ export interface VerifyOptions extends FindOptions, Manners {
 }
 
 /**
- * Reads a snapshot, or a live or stopped data directory, and reports all that is wrong with it. Read-only. Resolves also
+ * Reads a snapshot, or a live or stopped data directory, and reports all that is wrong with it. Changes nothing but the
+ * ledger of proofs beside a snapshot, where that can be written: so no later snapshot shares what is damaged. Resolves also
  * when it is damaged: look at `ok`. Rejects when nothing can be said: `NOT_FOUND`, `EMPTY_SOURCE`, `ENGINE_MISMATCH`, ….
  */
 export async function verifySnapshot(path: string, options: VerifyOptions = {}): Promise<Report> {
@@ -86,12 +88,17 @@ export async function verifySnapshot(path: string, options: VerifyOptions = {}):
     return watched(env, options, async (env, control, watch) => {
       const lock = await lockForReading(env, folder);
       try {
-        const { report } = await prove(env, folder, {
+        const { report, checks, manifest } = await prove(env, folder, {
           control,
           ...(level && { level }),
           ...(engine && { engine }),
           onPlanned: (_files, bytesTotal) => watch(bytesTotal),
         });
+        if (manifest !== undefined && isSnapshotPlace(folder)) {
+          const read = manifest.entries.map((entry) => ({ path: entry.path }));
+          const note = noteSnapshot(env.fs, folder, read, checks, report.level, env.clock.nowMs());
+          await note.catch(() => undefined); // nobody asked for it
+        }
         return report;
       } finally {
         await lock?.release();

@@ -179,17 +179,17 @@ const isSameFile = (a: FileProof, b: FileProof): boolean =>
   a.crc32 === b.crc32 &&
   a.crc32c === b.crc32c;
 
-/** Puts on record what the proof of a new snapshot showed. */
+/** Puts on record what the proof of a whole snapshot showed; `entries` say which files carried an earlier proof. */
 export async function noteSnapshot(
   fs: FileSystem,
   location: string,
-  manifest: Manifest,
+  entries: readonly Pick<ManifestEntry, 'path' | 'proven_at_ms'>[],
   checks: ReadonlyMap<string, FileCheck>,
   level: Level,
   nowMs: number,
 ): Promise<void> {
   const read: ReadFile[] = [];
-  for (const { path, proven_at_ms: provenAtMs } of manifest.entries) {
+  for (const { path, proven_at_ms: provenAtMs } of entries) {
     const check = checks.get(path);
     const stat = check && (await fs.inspect(placeOf(location, path)));
     if (check !== undefined && stat !== undefined) read.push({ path, stat, check, provenAtMs });

@@ -39,7 +39,6 @@ test('what rotted since it was proven passes unseen without reprove, and is refu
   rot(join(first.location, TABLE), 4711);
   const blind = await backup.backup();
   expect(blind.reused_bytes).toBe(300_000);
-  expect((await verifySnapshot(blind.location)).verdict).toBe('copy-damaged');
   await expect(backup.backup({ reprove: true })).rejects.toMatchObject({
     code: 'COPY_DAMAGED',
     path: TABLE,
@@ -48,6 +47,16 @@ test('what rotted since it was proven passes unseen without reprove, and is refu
   expect(await backup.latestLocation()).toBe(blind.location);
   const whole = await backup.backup({ reuse: false, reprove: true });
   expect((await verifySnapshot(whole.location)).ok).toBe(true);
+});
+
+test('what verify found damaged is not shared any more', async () => {
+  const { backup, first } = await sharing();
+  rot(join(first.location, TABLE), 4711);
+  expect((await verifySnapshot(first.location)).verdict).toBe('copy-damaged');
+  const next = await backup.backup();
+  expect([next.copied_bytes, next.reused_bytes]).toEqual([300_000, 0]);
+  expect((await verifySnapshot(next.location)).ok).toBe(true);
+  expect((await backup.backup()).reused_bytes).toBe(300_000);
 });
 
 test('with reprove a file that is linked once more is read again', async () => {
