@@ -135,6 +135,7 @@ class Threads {
   readonly #entry: URL;
   readonly #limit: number;
   #current: Promise<Started> | undefined;
+  #underWay = 0;
 
   constructor(entry: URL, limit: number) {
     this.#entry = entry;
@@ -144,7 +145,15 @@ class Threads {
   async run(message: Message, control: RunControl): Promise<Reply> {
     this.#current ??= this.#start();
     const started = await this.#current;
-    return started.piscina.run(message).catch((error) => failed(started, error, control));
+    const { piscina } = started;
+    this.#underWay++;
+    try {
+      // Never more threads than tasks: where one task has to wait, Piscina would start all that it may.
+      piscina.options.maxThreads = Math.min(this.#underWay, this.#limit);
+      return await piscina.run(message).catch((error) => failed(started, error, control));
+    } finally {
+      this.#underWay--;
+    }
   }
 
   async #start(): Promise<Started> {

@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import { temporaryFolder } from '../support/temp.ts';
 
 /** A worker that cannot start before a file called `ready` stands beside it; its tasks answer with their arguments. */
 const ENTRY = `
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { existsSync } from 'node:fs';
 if (!existsSync(new URL('ready', import.meta.url))) throw new RangeError('not ready');
 export default async ({ args }) => {
@@ -51,36 +53,39 @@ it('rejects the task whose thread dies, and goes on', async () => {
   expect(await pool.run('echo', 8, new RunControl())).toBe(8);
 });
 
-/** The first thread starts at once, the next one not before a file `second-may-start`; tasks named `wait` last until `open`. */
+/** The first thread starts at once, no other one as long as the folder stands; tasks named `wait` last until `open` is there. */
 const SLOW_ENTRY = `
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 const file = (name) => new URL(name, import.meta.url);
-const open = () => {
-  while (!existsSync(file('open'))) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+const waitWhile = (isSo) => {
+  while (isSo()) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
 };
 try {
   mkdirSync(file('first'));
 } catch {
-  writeFileSync(file('second-starting'), '');
-  while (!existsSync(file('second-may-start'))) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+  waitWhile(() => existsSync(file('first')));
 }
 export default async ({ name, args }) => {
-  if (name === 'wait') open();
+  if (name === 'wait') waitWhile(() => !existsSync(file('open')));
   return { value: args };
 };`;
 
-it('gives a task to the thread that is idle, not to one that is still starting', async () => {
+it('gives a task to the thread that is idle, not to one that is still starting, and starts no more than there are tasks', async () => {
   const dir = await temporaryFolder();
   await writeFile(join(dir, 'entry.mjs'), SLOW_ENTRY);
-  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 2);
+  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 8);
+  let threads = 0;
+  const count = () => threads++;
+  subscribe('worker_threads', count);
   try {
     const first = pool.run('wait', 1, new RunControl());
     while (!existsSync(join(dir, 'first'))) await setTimeout(5);
-    const second = pool.run('echo', 2, new RunControl());
-    while (!existsSync(join(dir, 'second-starting'))) await setTimeout(5);
+    const others = [2, 3].map((n) => pool.run('echo', n, new RunControl()));
+    while (threads < 2) await setTimeout(5);
     await writeFile(join(dir, 'open'), '');
-    expect(await Promise.all([first, second])).toEqual([1, 2]);
+    expect(await Promise.all([first, ...others])).toEqual([1, 2, 3]);
+    expect(threads).toBe(3);
   } finally {
-    await writeFile(join(dir, 'second-may-start'), '');
+    unsubscribe('worker_threads', count);
   }
 });
