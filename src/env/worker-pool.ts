@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
-import { type FlatError, flattenError, reviveError, StillpointError } from '../errors.ts';
+import { type FlatError, flattenError, reviveError, StillpointError, systemCode } from '../errors.ts';
 import type { FileSystem } from './file-system.ts';
 import { Pace } from './pace.ts';
 
@@ -190,6 +190,13 @@ async function failed({ failure }: Started, error: unknown, control: RunControl)
   await failure?.ended;
   control.checkCancelled();
   const cause = failure?.cause ?? error;
+  if (systemCode(cause) === 'ERR_WORKER_INIT_FAILED') {
+    const why = cause instanceof Error ? `: ${cause.message}` : '';
+    throw new StillpointError('IO_ERROR', `a worker thread could not be started${why}`, {
+      cause,
+      hint: 'Descriptors, threads or memory have run out; look at `ulimit -a`.',
+    });
+  }
   throw new StillpointError('INTERNAL', 'a worker thread has failed', { cause });
 }
 

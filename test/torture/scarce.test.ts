@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { expect, onTestFinished, type TestContext, test } from 'vitest';
 import { listSnapshots, verifySnapshot } from '../../src/index.ts';
 import { compileHost } from '../support/compiled-host.ts';
@@ -158,6 +159,30 @@ for (const engine of ENGINES) {
     }
   });
 }
+
+test('lsm: few descriptors', async (context) => {
+  const root = await temporaryFolder();
+  const dir = join(root, 'data');
+  const host = await startHost(root, dir, 'lsm');
+  const limit = (count: number) => asRoot(context, 'prlimit', '--pid', `${host.pid}`, `--nofile=${count}:`);
+  const open = readdirSync(`/proc/${host.pid}/fd`).length;
+  let taken = 0;
+  for (const more of [0, 8, 16, 24]) {
+    limit(open + more);
+    // An opening that finds no descriptor waits for one, up to a minute; a thread that finds none is refused.
+    const reply = host.ask({ do: 'snapshot', options: { reuse: false } });
+    await Promise.race([reply, setTimeout(500)]);
+    limit(1024);
+    const { code, message } = (await reply) ?? {};
+    expect([undefined, 'IO_ERROR'], `${more} more than ${open}: ${code} ${message} ${host.errors}`).toContain(
+      code,
+    );
+    if (code === undefined) taken++;
+    await expectServing(host);
+  }
+  await host.do({ do: 'snapshot' });
+  await expectOrder(dir, taken + 1);
+});
 
 test('lsm: a limit on the size of files', async (context) => {
   const root = await temporaryFolder();
