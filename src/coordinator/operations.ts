@@ -45,10 +45,10 @@ export interface SnapshotList {
 /** The snapshots of a data directory, oldest first, and which of them `latest` names. */
 export async function listSnapshots(dataDir: string, options: OperationOptions = {}): Promise<SnapshotList> {
   return translated(async () => {
-    const { fs } = options.environment ?? systemEnvironment;
-    const layout = layoutOf(await realFolder(fs, dataDir));
-    const snapshots = await listSnapshotFolders(fs, layout);
-    return { latest: (await latestName(fs, layout.backup)) ?? null, snapshots };
+    const env = options.environment ?? systemEnvironment;
+    const layout = layoutOf(await realFolder(env.fs, dataDir));
+    const snapshots = await listSnapshotFolders(env, layout);
+    return { latest: (await latestName(env.fs, layout.backup)) ?? null, snapshots };
   });
 }
 
@@ -61,7 +61,7 @@ export interface FindOptions extends OperationOptions {
 export async function showSnapshot(snapshot: string, options: FindOptions = {}): Promise<SnapshotSummary> {
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
-    return summarize(env.fs, await locate(env, snapshot, options.dataDir));
+    return summarize(env, await locate(env, snapshot, options.dataDir));
   });
 }
 
@@ -207,7 +207,7 @@ export async function deleteSnapshot(
   options: OperationOptions = {},
 ): Promise<SnapshotSummary> {
   return locked(dataDir, options, async (env, layout) => {
-    const summary = await summarize(env.fs, await findSnapshot(env.fs, layout, snapshot, [layout.backup]));
+    const summary = await summarize(env, await findSnapshot(env, layout, snapshot, [layout.backup]));
     if (dirname(summary.location) !== layout.backup) {
       throw new StillpointError('NOT_FOUND', `there is no snapshot "${snapshot}"`, { path: snapshot });
     }
@@ -247,9 +247,9 @@ async function locate(env: Environment, snapshot: string, dataDir: string | unde
   }
   const path = resolve(snapshot);
   const owner = basename(path) === LATEST && snapshot !== LATEST ? dataDirOf(path) : undefined;
-  if (owner !== undefined) return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, owner)), LATEST);
+  if (owner !== undefined) return findSnapshot(env, layoutOf(await realFolder(env.fs, owner)), LATEST);
   if (dataDir === undefined) return realFolder(env.fs, snapshot, 'folder');
-  return findSnapshot(env.fs, layoutOf(await realFolder(env.fs, dataDir)), snapshot);
+  return findSnapshot(env, layoutOf(await realFolder(env.fs, dataDir)), snapshot);
 }
 
 const TICK_MS = 100;

@@ -118,7 +118,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     try {
       const { layout } = admission;
       const allowed = [layout.lifecycle, ...(this.#options.allowedSources ?? [])];
-      const location = await findSnapshot(this.#env.fs, layout, source, allowed);
+      const location = await findSnapshot(this.#env, layout, source, allowed);
       const run = this.#newRun('restore', location);
       const opened = await openSource(this.#env, location, run.control, await this.#wantedEngine(layout));
       run.plan(opened.manifest.entries.length, 2 * opened.bytes);

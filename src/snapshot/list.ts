@@ -3,8 +3,9 @@ import { detectEngine } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { listIfPresent, readSmallFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
+import type { Environment } from './environment.ts';
 import { compareNames, isSnapshotName, LATEST, type Layout, layoutOf, nameOf } from './layout.ts';
-import { readManifest } from './prove.ts';
+import { readManifest } from './manifest-file.ts';
 
 /** A published snapshot as `list` shows it; field names are those of the JSON output. */
 export interface SnapshotSummary {
@@ -22,10 +23,11 @@ export interface SnapshotSummary {
 }
 
 /** The published snapshots of a data directory, oldest first. */
-export async function listSnapshotFolders(fs: FileSystem, layout: Layout): Promise<SnapshotSummary[]> {
-  const names = await snapshotNames(fs, layout.backup);
+export async function listSnapshotFolders(env: Environment, layout: Layout): Promise<SnapshotSummary[]> {
+  const names = await snapshotNames(env.fs, layout.backup);
   const summaries: SnapshotSummary[] = [];
-  for (const name of names.sort(compareNames)) summaries.push(await summarize(fs, join(layout.backup, name)));
+  for (const name of names.sort(compareNames))
+    summaries.push(await summarize(env, join(layout.backup, name)));
   return summaries;
 }
 
@@ -47,7 +49,7 @@ export async function snapshotsFolder(fs: FileSystem, dir: string): Promise<stri
   throw noneYet(dir);
 }
 
-export async function summarize(fs: FileSystem, location: string): Promise<SnapshotSummary> {
+export async function summarize(env: Environment, location: string): Promise<SnapshotSummary> {
   const name = nameOf(location);
   // A foreign manifest has no time of its own; the name has.
   const fromName = (isSnapshotName(name) ? Number(name.slice(3).split('-')[0]) : 0) * 1000;
@@ -60,7 +62,7 @@ export async function summarize(fs: FileSystem, location: string): Promise<Snaps
     total_bytes: null,
   };
   try {
-    const manifest = await readManifest(fs, location);
+    const manifest = await readManifest(env, location);
     if (manifest === undefined) return { name, location, ...unknown, problem: 'there is no manifest' };
     const { entries, snapshot } = manifest;
     return {
@@ -69,7 +71,7 @@ export async function summarize(fs: FileSystem, location: string): Promise<Snaps
       id: snapshot?.id ?? null,
       sequence: snapshot?.sequence ?? null,
       created_at_ms: snapshot?.created_at_ms ?? fromName,
-      engine: snapshot?.engine ?? (await detectEngine(fs, location))?.name ?? null,
+      engine: snapshot?.engine ?? (await detectEngine(env.fs, location))?.name ?? null,
       entries: entries.length,
       total_bytes: entries.reduce((sum, { size }) => sum + size, 0),
       problem: null,
@@ -108,23 +110,25 @@ async function readMarker(fs: FileSystem, path: string): Promise<Buffer | undefi
  * that a path may lie in (any, when undefined). `NOT_FOUND` when there is none, `PATH_OUTSIDE` when it lies elsewhere.
  */
 export async function findSnapshot(
-  fs: FileSystem,
+  env: Environment,
   layout: Layout | undefined,
   source: string,
   allowed?: readonly string[],
 ): Promise<string> {
-  if (layout !== undefined) {
+  const { fs } = env;
+  const isPath = isAbsolute(source) || source.includes(sep);
+  if (layout !== undefined && !isPath) {
     if (source === LATEST) return findLatest(fs, layout);
     if (isSnapshotName(source)) {
       const location = join(layout.backup, source);
       if ((await fs.inspect(location))?.kind === 'folder') return location;
       throw notFound(source);
     }
-    const summaries = await listSnapshotFolders(fs, layout);
+    const summaries = await listSnapshotFolders(env, layout);
     const withId = summaries.find(({ id }) => id === source);
     if (withId !== undefined) return withId.location;
   }
-  if (!isAbsolute(source) && !source.includes(sep) && layout !== undefined) throw notFound(source);
+  if (!isPath && layout !== undefined) throw notFound(source);
   const real = await fs.realPath(source).catch((cause) => {
     throw notFound(source, cause);
   });

@@ -3,7 +3,6 @@ import { type Engine, type FileCheck, LIFECYCLE, MANIFEST } from '../engine/engi
 import { detectEngine, engineByName } from '../engine/index.ts';
 import { type Counts, type Finding, type Level, noCounts, type Report, type Step } from '../engine/report.ts';
 import type { FileKind, FileSystem } from '../env/file-system.ts';
-import { readSmallFile } from '../env/io.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { walk } from '../env/tree.ts';
 import { RunControl } from '../env/worker-pool.ts';
@@ -13,13 +12,8 @@ import type { Environment } from './environment.ts';
 import { inLanes } from './lanes.ts';
 import { isSnapshotPlace, placeOf } from './layout.ts';
 import { softened, stillnessOf } from './live.ts';
-import {
-  comparePaths,
-  decodeManifest,
-  MANIFEST_LIMIT_BYTES,
-  type ManifestEntry,
-  type ParsedManifest,
-} from './manifest.ts';
+import { comparePaths, type ManifestEntry, type ParsedManifest } from './manifest.ts';
+import { readManifest } from './manifest-file.ts';
 
 export interface ProveOptions {
   readonly level?: Level;
@@ -80,20 +74,6 @@ export async function lockForReading(env: Environment, folder: string): Promise<
   if (lock === undefined)
     throw new StillpointError('CONFLICT', `${folder} is being deleted`, { path: folder });
   return lock;
-}
-
-/** The manifest in a folder, undefined when there is none; `MANIFEST_INVALID` when it cannot be trusted. */
-export async function readManifest(fs: FileSystem, folder: string): Promise<ParsedManifest | undefined> {
-  const path = join(folder, MANIFEST);
-  const stat = await fs.inspect(path);
-  if (stat === undefined) return undefined;
-  if (stat.kind !== 'file' || stat.sizeBytes > MANIFEST_LIMIT_BYTES) {
-    const what =
-      stat.kind === 'file' ? `has ${stat.sizeBytes} bytes, more than any manifest` : 'is not a regular file';
-    throw new StillpointError('MANIFEST_INVALID', `${path} ${what}`, { path });
-  }
-  const bytes = await readSmallFile(fs, path, MANIFEST_LIMIT_BYTES);
-  return bytes === undefined ? undefined : decodeManifest(bytes, path);
 }
 
 /** Holds a manifest against its folder, both ways; the files that are worth reading come back with their real sizes. */
@@ -202,7 +182,7 @@ class Proving {
     if (this.#options.manifest !== undefined) return this.#options.manifest;
     let manifest: ParsedManifest | undefined;
     try {
-      manifest = await readManifest(this.#env.fs, this.#folder);
+      manifest = await readManifest(this.#env, this.#folder);
     } catch (error) {
       if (!(error instanceof StillpointError) || error.code !== 'MANIFEST_INVALID') throw error;
       return this.#distrust('MANIFEST_INVALID', error.message);

@@ -23,7 +23,7 @@ export async function prune(
   keep: number,
   dryRun: boolean,
 ): Promise<PruneResult> {
-  const all = await listSnapshotFolders(env.fs, layout);
+  const all = await listSnapshotFolders(env, layout);
   // The order in which they were taken: a clock that was set back gives later ones smaller names.
   all.sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1));
   const latest = await latestName(env.fs, layout.backup);

@@ -1,18 +1,8 @@
 import { dirname, join } from 'node:path';
-import { MANIFEST } from '../engine/engine.ts';
 import type { FileSystem } from '../env/file-system.ts';
-import { createFile, replaceFile } from '../env/io.ts';
+import { replaceFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import { LATEST } from './layout.ts';
-import { encodeManifest, type Manifest } from './manifest.ts';
-
-/** Writes the manifest into a captured folder; from here on nothing in it changes. */
-export async function seal(fs: FileSystem, folder: string, manifest: Manifest): Promise<void> {
-  const temporary = join(folder, `${MANIFEST}.tmp`);
-  await createFile(fs, temporary, encodeManifest(manifest));
-  await fs.rename(temporary, join(folder, MANIFEST));
-  await fs.syncFolder(folder);
-}
 
 /** Gives a proven folder its public name. */
 export async function publish(fs: FileSystem, partial: string, location: string): Promise<void> {

@@ -10,7 +10,8 @@ import type { Environment } from './environment.ts';
 import { compareNames, isSnapshotName, type Layout, nextName, partialFolder } from './layout.ts';
 import { dataDirOf, snapshotNames } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
-import { compareTree, lockForReading, prove, REWRITTEN, readManifest } from './prove.ts';
+import { readManifest } from './manifest-file.ts';
+import { compareTree, lockForReading, prove, REWRITTEN } from './prove.ts';
 import { describeFindings } from './take.ts';
 
 /** A snapshot that may be restored from, and stays as it is until `release`: nobody can prune it meanwhile. */
@@ -40,7 +41,7 @@ export async function openSource(
     });
   }
   try {
-    const manifest = await readManifest(env.fs, location).catch((error) => {
+    const manifest = await readManifest(env, location).catch((error) => {
       throw error instanceof StillpointError ? mismatch(location, error.message, { cause: error }) : error;
     });
     if (manifest === undefined || manifest.entries.length === 0)

@@ -1,12 +1,14 @@
 import { type Engine, type FileCheck, MANIFEST } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Finding, Level } from '../engine/report.ts';
-import type { FileStat, FileSystem } from '../env/file-system.ts';
+import type { FileStat } from '../env/file-system.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { systemCode, toStillpointError } from '../errors.ts';
+import type { Environment } from './environment.ts';
 import { compareNames, nameOf, placeOf } from './layout.ts';
+import { readManifest } from './manifest-file.ts';
 import { checkOf, isProofOf, isProofOfFile, readProofs } from './proofs.ts';
-import { copyDamage, readManifest } from './prove.ts';
+import { copyDamage } from './prove.ts';
 
 /** A file on disk, whichever snapshots have it. */
 export interface StoredFile {
@@ -29,14 +31,14 @@ export type Survey = { readonly files: readonly StoredFile[] } | { readonly prob
 
 /** The files of many snapshots, each once, with the time of its last proof. */
 export class StoredFiles {
-  readonly #fs: FileSystem;
+  readonly #env: Environment;
   readonly #level: Level;
   readonly #nowMs: number;
   readonly #files = new Map<string, StoredFile>();
 
   /** A proof counts if it is of `level` or a deeper one. */
-  constructor(fs: FileSystem, level: Level, nowMs: number) {
-    this.#fs = fs;
+  constructor(env: Environment, level: Level, nowMs: number) {
+    this.#env = env;
     this.#level = level;
     this.#nowMs = nowMs;
   }
@@ -44,18 +46,18 @@ export class StoredFiles {
   /** Adds the files of a snapshot: those that are on disk as in its manifest. Call it for the oldest snapshot first. */
   async survey(folder: string, control: RunControl): Promise<Survey> {
     try {
-      const manifest = await readManifest(this.#fs, folder);
+      const manifest = await readManifest(this.#env, folder);
       if (manifest === undefined) {
         const message = 'a snapshot without its manifest';
         return { problem: copyDamage(MANIFEST, null, 'MANIFEST_MISSING', message) };
       }
       const written = manifest.snapshot && engineByName(manifest.snapshot.engine);
-      const engine = written ?? (await detectEngine(this.#fs, folder)) ?? engineByName('files');
-      const proofs = await readProofs(this.#fs, folder);
+      const engine = written ?? (await detectEngine(this.#env.fs, folder)) ?? engineByName('files');
+      const proofs = await readProofs(this.#env.fs, folder);
       const files: StoredFile[] = [];
       for (const entry of manifest.entries) {
         control.checkCancelled();
-        const stat = await this.#fs.inspect(placeOf(folder, entry.path));
+        const stat = await this.#env.fs.inspect(placeOf(folder, entry.path));
         if (stat?.kind !== 'file' || stat.sizeBytes !== entry.size) continue; // whoever judges the snapshot tells
         const file = this.#find(engine, entry.path, stat);
         file.home = nameOf(folder);

@@ -12,9 +12,10 @@ import type { Environment } from './environment.ts';
 import { compareNames, type Layout, partialFolder } from './layout.ts';
 import { latestName, snapshotNames } from './list.ts';
 import type { Manifest } from './manifest.ts';
+import { readManifest, writeManifest } from './manifest-file.ts';
 import { noteSnapshot, type ReusableSnapshot, readReusable } from './proofs.ts';
-import { prove, readManifest } from './prove.ts';
-import { mark, publish, seal } from './publish.ts';
+import { prove } from './prove.ts';
+import { mark, publish } from './publish.ts';
 
 /** The steps of one snapshot in their order; `admit` and `checkpoint` come before and are the coordinator's. */
 export const PHASES = ['admit', 'checkpoint', 'capture', 'seal', 'prove', 'publish', 'mark'] as const;
@@ -82,7 +83,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     });
     request.onPhase('seal');
     const manifest = describe(env, request, captured, previous);
-    await seal(fs, partial, manifest);
+    await writeManifest(env, partial, manifest);
     control.checkCancelled();
     request.onPhase('prove');
     const { engine, level } = request;
@@ -119,7 +120,7 @@ async function newestProven(env: Environment, layout: Layout): Promise<Newest> {
   const read = (snapshot: string | undefined) =>
     snapshot === undefined
       ? undefined
-      : readManifest(fs, join(layout.backup, snapshot)).catch(() => undefined);
+      : readManifest(env, join(layout.backup, snapshot)).catch(() => undefined);
   const name = await latestName(fs, layout.backup);
   const newest = (await snapshotNames(fs, layout.backup)).sort(compareNames).at(-1);
   const manifest = await read(name);
@@ -164,7 +165,7 @@ function refuseDamage(report: Report, isShared: boolean): void {
 /** The probe may open the copy with the real engine, which may write: it gets a clone, and the clone goes. */
 async function runProbe(env: Environment, request: TakeRequest, partial: string): Promise<void> {
   if (request.probe === undefined) return;
-  const manifest = await readManifest(env.fs, partial);
+  const manifest = await readManifest(env, partial);
   const clone = partialFolder(request.parent, `probe-${request.id}`);
   try {
     const { engine, level, control } = request;

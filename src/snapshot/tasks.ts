@@ -5,6 +5,7 @@ import { withFile } from '../env/io.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
 import { type CopyJob, copyFiles } from './copy.ts';
 import { placeOf } from './layout.ts';
+import { readManifestInPieces, writeManifestInPieces } from './manifest-file.ts';
 
 export interface CheckFilesArgs {
   /** The folder that the paths are relative to. */
@@ -32,11 +33,13 @@ async function syncFiles(fs: FileSystem, paths: readonly string[], run: TaskRun)
   }
 }
 
-/** What runs in worker threads: all work that grows with the bytes. */
+/** What runs in worker threads: all work that grows with the bytes, and with the number of files. */
 export const TASKS = {
   copyFiles: (fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun) => copyFiles(fs, jobs, run),
   syncFiles,
   checkFiles,
+  readManifest: readManifestInPieces,
+  writeManifest: writeManifestInPieces,
 };
 
 export type Tasks = typeof TASKS;

@@ -93,7 +93,7 @@ class VerifyingAll {
     const { parent, level, maxBytes, olderThanMs, control, onPlanned } = this.#request;
     const { fs, clock } = this.#env;
     const names = (await snapshotNames(fs, parent)).sort(compareNames);
-    const stored = new StoredFiles(fs, level, clock.nowMs());
+    const stored = new StoredFiles(this.#env, level, clock.nowMs());
     for (const name of names) {
       const survey = await this.#whileThere(name, (folder) => stored.survey(folder, control));
       if (survey !== undefined) this.#surveys.set(name, survey);

@@ -1,10 +1,9 @@
 import { chmodSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { BackupCoordinator, Lifecycle, openLsm, verifySnapshot } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
-import { readManifest } from '../../src/snapshot/prove.ts';
+import { readManifest } from '../../src/snapshot/manifest-file.ts';
 import { extentsOf, smallBtrfs } from '../support/btrfs.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { BUSY } from '../support/lsm-workload.ts';
@@ -34,7 +33,7 @@ test('files that never change become clones on btrfs, if asked for, and are read
   expect([ino === statSync(join(dir, TABLE)).ino, mode & 0o777]).toEqual([false, 0o600]);
   expect(cloned.report).toMatchObject({ ok: true, counts: { bytes: 300_000 } });
   const entriesOf = async ({ location }: { location: string }) =>
-    (await readManifest(nodeFileSystem, location))!.entries;
+    (await readManifest(systemEnvironment, location))!.entries;
   const [entry] = await entriesOf(cloned);
   const [whole] = await entriesOf(copied);
   expect(entry).toEqual({ ...whole, cloned: true });

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { BackupCoordinator, openLsm, type StartBackupOptions, verifySnapshot } from '../../src/index.ts';
-import { readManifest } from '../../src/snapshot/prove.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { readManifest } from '../../src/snapshot/manifest-file.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { BUSY } from '../support/lsm-workload.ts';
 import { rot } from '../support/rot.ts';
@@ -22,7 +22,7 @@ async function sharing() {
 }
 
 const provenAt = async (location: string) =>
-  (await readManifest(nodeFileSystem, location))?.entries[0]?.proven_at_ms;
+  (await readManifest(systemEnvironment, location))?.entries[0]?.proven_at_ms;
 
 test('with reprove a shared file is read again, and is proven now', async () => {
   const { backup, first } = await sharing();
@@ -68,7 +68,7 @@ test('with reprove a file that is linked once more is read again', async () => {
   const tableProof = async (options: StartBackupOptions) => {
     const { location, linked_bytes } = await backup.backup({ mode: 'link', ...options });
     expect(linked_bytes).toBeGreaterThan(0);
-    const manifest = await readManifest(nodeFileSystem, location);
+    const manifest = await readManifest(systemEnvironment, location);
     return manifest?.entries.find(({ path }) => path.startsWith('sst/'))?.proven_at_ms;
   };
   expect(await tableProof({})).toBeUndefined();

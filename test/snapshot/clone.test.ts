@@ -6,7 +6,7 @@ import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator } from '../../src/index.ts';
 import { cloneSnapshot } from '../../src/snapshot/clone.ts';
-import { readManifest } from '../../src/snapshot/prove.ts';
+import { readManifest } from '../../src/snapshot/manifest-file.ts';
 import { plainDirectory, readTree } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -15,7 +15,7 @@ import { temporaryFolder } from '../support/temp.ts';
 async function cloneChanged(change: (location: string) => void) {
   const dir = await plainDirectory();
   const { location } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
-  const { entries } = (await readManifest(inlineEnvironment.fs, location))!;
+  const { entries } = (await readManifest(inlineEnvironment, location))!;
   change(location);
   const into = join(await temporaryFolder(), 'clone');
   const engine = engineByName('files');

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { showSnapshot } from '../../coordinator/operations.ts';
 import { StillpointError } from '../../errors.ts';
 import { systemEnvironment } from '../../snapshot/environment.ts';
-import { readManifest } from '../../snapshot/prove.ts';
+import { readManifest } from '../../snapshot/manifest-file.ts';
 import type { Cli } from '../cli.ts';
 import { dataDirOption, examples } from '../options.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
@@ -27,7 +27,7 @@ export function define(command: Command, cli: Cli): void {
 async function read(snapshot: string, dataDir: string | undefined) {
   const summary = await showSnapshot(snapshot, dataDir === undefined ? {} : { dataDir });
   const { location } = summary;
-  const manifest = await readManifest(systemEnvironment.fs, location);
+  const manifest = await readManifest(systemEnvironment, location);
   if (manifest === undefined) {
     throw new StillpointError('NOT_FOUND', `${location} is not a snapshot: it has no manifest`, {
       path: location,
