@@ -1,13 +1,12 @@
 import { basename, dirname, resolve, sep } from 'node:path';
 import { Lifecycle } from '../coordinator/lifecycle.ts';
 import { showSnapshot } from '../coordinator/operations.ts';
-import { RestoreCoordinator, type RestoreResult } from '../coordinator/restore.ts';
+import { RestoreCoordinator, type RestoreResult, type StartRestoreOptions } from '../coordinator/restore.ts';
 import { LIFECYCLE } from '../engine/engine.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { LATEST } from '../snapshot/layout.ts';
 import type { Cli } from './cli.ts';
-import type { MannersFlags } from './options.ts';
 import { recoverFirst } from './recover-first.ts';
 import { visible } from './text.ts';
 
@@ -19,7 +18,7 @@ export async function restoreInPlace(
   cli: Cli,
   snapshot: string,
   dataDir: string | undefined,
-  manners: MannersFlags,
+  how: Omit<StartRestoreOptions, 'source'>,
 ): Promise<RestoreResult> {
   const path = await nodeFileSystem.realPath(snapshot).catch(() => resolve(snapshot));
   const owner = ownerOf(path);
@@ -35,7 +34,7 @@ export async function restoreInPlace(
   const location = isMarker ? (await showSnapshot(path)).location : path;
   const source = dataDir === undefined || isMarker ? location : snapshot;
   return exchange(cli, target, { allowedSources: [dirname(location)] }, (coordinator) =>
-    coordinator.startRestore({ source, ...manners }),
+    coordinator.startRestore({ source, ...how }),
   );
 }
 

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Manners } from '../coordinator/manners.ts';
 import { ENGINE_NAMES } from '../engine/index.ts';
 import { LEVELS } from '../engine/report.ts';
+import { CLONE_CHOICES } from '../snapshot/cloner.ts';
 
 /** Options that several commands share. */
 
@@ -12,6 +13,12 @@ export const levelOption = (): Option =>
   )
     .choices(LEVELS)
     .default('full');
+
+/** `what` becomes a clone. */
+export const cloneOption = (what: string): Option =>
+  new Option('--clone <choice>', `auto makes copy-on-write clones of ${what} where the file system can`)
+    .choices(CLONE_CHOICES)
+    .default('never');
 
 export const engineOption = (): Option =>
   new Option('--engine <engine>', 'what wrote the files').choices(['auto', ...ENGINE_NAMES]).default('auto');

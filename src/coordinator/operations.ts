@@ -4,6 +4,7 @@ import { engineByName } from '../engine/index.ts';
 import { LEVELS, type Level, type Report } from '../engine/report.ts';
 import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
+import { CLONE_CHOICES, type CloneChoice } from '../snapshot/cloner.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { realFolder } from '../snapshot/folder.ts';
 import { isSnapshotPlace, LATEST, type Layout, layoutOf } from '../snapshot/layout.ts';
@@ -144,6 +145,8 @@ export interface RestoreIntoOptions extends FindOptions, Manners {
   readonly into: string;
   /** How thoroughly the restored files are proven. Default `full`. */
   readonly level?: Level;
+  /** With `auto`, copy-on-write clones of the snapshot's files where the file system makes them. Default `never`. */
+  readonly clone?: CloneChoice;
 }
 
 export interface RestoreIntoResult {
@@ -151,6 +154,7 @@ export interface RestoreIntoResult {
   readonly into: string;
   readonly files: number;
   readonly bytes: number;
+  readonly cloned_bytes: number;
   readonly undo: null;
   readonly report: Report;
 }
@@ -163,6 +167,7 @@ export async function restoreSnapshot(
   if (typeof options?.into !== 'string' || options.into === '')
     throw new TypeError('into must be the path of a folder');
   if (options.level !== undefined) oneOf('level', options.level, LEVELS);
+  if (options.clone !== undefined) oneOf('clone', options.clone, CLONE_CHOICES);
   checkManners('restoreSnapshot', options);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
@@ -171,13 +176,15 @@ export async function restoreSnapshot(
       const source = await openSource(env, folder, control);
       try {
         watch(2 * source.bytes); // read once for the copy and once for its proof
-        const report = await restoreInto(env, source, options.into, options.level ?? 'full', control);
+        const { into, level = 'full', clone = 'never' } = options;
+        const { report, clonedBytes } = await restoreInto(env, source, into, level, clone, control);
         const { location: from, manifest, bytes } = source;
         return {
           from,
-          into: resolve(options.into),
+          into: resolve(into),
           files: manifest.entries.length,
           bytes,
+          cloned_bytes: clonedBytes,
           undo: null,
           report,
         };

@@ -8,6 +8,7 @@ import { removeTree } from '../env/io.ts';
 import { tell, warn } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
+import { CLONE_CHOICES, type CloneChoice } from '../snapshot/cloner.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { LATEST, type Layout, nameOf } from '../snapshot/layout.ts';
 import { findSnapshot } from '../snapshot/list.ts';
@@ -15,6 +16,7 @@ import {
   newestUndoFolder,
   newUndoFolder,
   openSource,
+  type Restored,
   type RestoreSource,
   stage,
 } from '../snapshot/restore.ts';
@@ -56,6 +58,11 @@ export interface RestoreCoordinatorOptions {
 export interface StartRestoreOptions extends Manners {
   /** `latest`, a name, an id, or a path where that is allowed. Default `latest`. */
   readonly source?: string;
+  /**
+   * With `auto`, copy-on-write clones of the snapshot's files where the file system makes them: no time, no space, and a
+   * block that goes bad damages both. Default `never`.
+   */
+  readonly clone?: CloneChoice;
 }
 
 export interface RestoreResult {
@@ -64,6 +71,7 @@ export interface RestoreResult {
   readonly into: string;
   readonly files: number;
   readonly bytes: number;
+  readonly cloned_bytes: number;
   /** The folder with what was replaced. */
   readonly undo: string;
   readonly state: OperationState;
@@ -111,6 +119,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
   async startRestore(options: StartRestoreOptions = {}): Promise<{ id: string; location: string }> {
     noOthers('startRestore', options, START_OPTIONS);
     checkManners('startRestore', options);
+    if (options.clone !== undefined) oneOf('startRestore: clone', options.clone, CLONE_CHOICES);
     const { source = LATEST } = options;
     if (typeof source !== 'string' || source === '')
       throw new TypeError('startRestore: source must be a non-empty string');
@@ -198,7 +207,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
   async #restore(
     run: Run,
     source: RestoreSource,
-    manners: Manners,
+    options: StartRestoreOptions,
     admission: Admission,
   ): Promise<RestoreResult> {
     const { layout } = admission;
@@ -206,19 +215,25 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     return this.#finish(run, admission, async () => {
       try {
         run.enter('stage');
-        const report = await this.#stage(run, source, staged, manners);
+        const { report, clonedBytes } = await this.#stage(run, source, staged, options);
         const undo = await this.#exchange(run, layout, staged, source.engine);
-        return { files: source.manifest.entries.length, bytes: source.bytes, undo, report };
+        const { manifest, bytes } = source;
+        return { files: manifest.entries.length, bytes, cloned_bytes: clonedBytes, undo, report };
       } finally {
         await source.release();
       }
     });
   }
 
-  async #stage(run: Run, source: RestoreSource, staged: string, manners: Manners): Promise<Report> {
+  async #stage(
+    run: Run,
+    source: RestoreSource,
+    staged: string,
+    options: StartRestoreOptions,
+  ): Promise<Restored> {
     try {
-      return await withManners(this.#env, run.control, manners, (env) =>
-        stage(env, source, staged, 'full', run.control),
+      return await withManners(this.#env, run.control, options, (env) =>
+        stage(env, source, staged, 'full', options.clone ?? 'never', run.control),
       );
     } catch (error) {
       await removeTree(this.#env.fs, dirname(staged)).catch(() => undefined); // else the next admission sweeps it
@@ -231,14 +246,14 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
       const { fs } = this.#env;
       const engine = (await detectEngine(fs, from)) ?? (await this.#wantedEngine(admission.layout));
       const undo = await this.#exchange(run, admission.layout, from, engine);
-      return { files: 0, bytes: 0, undo, report: null };
+      return { files: 0, bytes: 0, cloned_bytes: 0, undo, report: null };
     });
   }
 
   async #finish(
     run: Run,
     { layout, records, release }: Admission,
-    work: () => Promise<Pick<RestoreResult, 'files' | 'bytes' | 'undo' | 'report'>>,
+    work: () => Promise<Pick<RestoreResult, 'files' | 'bytes' | 'cloned_bytes' | 'undo' | 'report'>>,
   ): Promise<RestoreResult> {
     try {
       const done = await work();
@@ -373,5 +388,5 @@ async function refuseUnnamable(fs: FileSystem, dataDir: string): Promise<void> {
 }
 
 const KINDS: readonly RunKind[] = ['restore', 'undo'];
-const START_OPTIONS = ['source', ...MANNERS];
+const START_OPTIONS = ['source', 'clone', ...MANNERS];
 const OPTIONS = ['dataDir', 'engine', 'close', 'open', 'hookTimeoutMs', 'lifecycle', 'allowedSources'];

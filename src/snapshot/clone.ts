@@ -25,6 +25,15 @@ export interface CloneRequest {
   /** Default `never`. What is cloned is not read on the way: reading it back, or having read the source, has to do. */
   readonly clone?: CloneChoice;
   readonly control: RunControl;
+  /** Called with what is left to be copied byte by byte, before the first of them; may reject. */
+  readonly beforeCopying?: (entries: readonly ManifestEntry[]) => Promise<void>;
+}
+
+export interface Cloned {
+  /** What reading the new files back showed, by path. */
+  readonly checks: ReadonlyMap<string, FileCheck>;
+  /** Of copy-on-write clones. */
+  readonly clonedBytes: number;
 }
 
 /**
@@ -34,8 +43,8 @@ export interface CloneRequest {
  */
 export async function cloneSnapshot(
   env: Environment,
-  { from, into, entries, engine, level, isLasting, clone = 'never', control }: CloneRequest,
-): Promise<ReadonlyMap<string, FileCheck>> {
+  { from, into, entries, engine, level, isLasting, clone = 'never', control, beforeCopying }: CloneRequest,
+): Promise<Cloned> {
   const { fs } = env;
   await makeFolders(fs, into);
   const folders = foldersOf(entries.map(({ path }) => path));
@@ -71,13 +80,15 @@ export async function cloneSnapshot(
         cloned.push({ path, sizeBytes: entry.size });
       }
     }
+    await beforeCopying?.(toCopy.map(({ entry }) => entry));
     if (isLasting) pipeline.finish(cloned);
     await pipeline.copy(toCopy, ({ entry }) => entry.size, compare, { isFinished: isLasting });
     const checks = await pipeline.result();
-    if (!isLasting) return checks;
+    const done = { checks, clonedBytes: cloned.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
+    if (!isLasting) return done;
     for (const folder of folders.reverse()) await fs.syncFolder(placeOf(into, folder));
     await fs.syncFolder(into);
-    return checks;
+    return done;
   } finally {
     await pipeline.settled();
   }

@@ -6,10 +6,11 @@ import { listIfPresent, makeFolders, realPlace, removeTree } from '../env/io.ts'
 import type { RunControl } from '../env/worker-pool.ts';
 import { type ErrorDetail, StillpointError, systemCode } from '../errors.ts';
 import { cloneSnapshot } from './clone.ts';
+import type { CloneChoice } from './cloner.ts';
 import type { Environment } from './environment.ts';
 import { compareNames, isSnapshotName, type Layout, nextName, partialFolder } from './layout.ts';
 import { dataDirOf, snapshotNames } from './list.ts';
-import type { ParsedManifest } from './manifest.ts';
+import type { ManifestEntry, ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
 import { compareTree, lockForReading, prove, REWRITTEN } from './prove.ts';
 import { describeFindings } from './take.ts';
@@ -74,6 +75,13 @@ async function engineOf(env: Environment, location: string, manifest: ParsedMani
   return engine;
 }
 
+export interface Restored {
+  /** The proof of what was restored. */
+  readonly report: Report;
+  /** Of copy-on-write clones of the snapshot's files. */
+  readonly clonedBytes: number;
+}
+
 /**
  * Copies a snapshot into `folder`, which must not exist, and proves the copy: checksums against the manifest while
  * copying, then every file once more from the disk. Rejects with `RESTORE_INTEGRITY_MISMATCH`; what it wrote is the caller's to
@@ -84,38 +92,42 @@ export async function stage(
   source: RestoreSource,
   folder: string,
   level: Level,
+  clone: CloneChoice,
   control: RunControl,
-): Promise<Report> {
-  await checkSpace(env, source, dirname(folder));
+): Promise<Restored> {
+  await makeFolders(env.fs, dirname(folder));
   const { manifest, engine, location } = source;
-  const { entries } = manifest;
-  const known = await cloneSnapshot(env, {
+  const { checks, clonedBytes } = await cloneSnapshot(env, {
     from: location,
     into: folder,
-    entries,
+    entries: manifest.entries,
     engine,
     level,
     isLasting: true,
+    clone,
     control,
+    beforeCopying: (entries) => checkSpace(env, location, entries, folder),
   });
-  const { report } = await prove(env, folder, { manifest, engine, level, control, known });
+  const { report } = await prove(env, folder, { manifest, engine, level, control, known: checks });
   if (!report.ok) {
     const errors = report.findings.filter(({ severity }) => severity === 'error');
     throw mismatch(source.location, describeFindings(errors), {
       data: { findings: errors, verdict: report.verdict },
     });
   }
-  return report;
+  return { report, clonedBytes };
 }
 
-async function checkSpace(env: Environment, source: RestoreSource, folder: string): Promise<void> {
-  await makeFolders(env.fs, folder);
+async function checkSpace(
+  { fs }: Environment,
+  location: string,
+  entries: readonly ManifestEntry[],
+  folder: string,
+): Promise<void> {
   // A sparse file takes less than its size: what the snapshot occupies is what the copy will.
   let needed = 0;
-  for (const { path } of source.manifest.entries) {
-    needed += (await env.fs.inspect(join(source.location, path)))?.allocatedBytes ?? 0;
-  }
-  const free = await env.fs.freeBytes(folder);
+  for (const { path } of entries) needed += (await fs.inspect(join(location, path)))?.allocatedBytes ?? 0;
+  const free = await fs.freeBytes(folder);
   if (needed > free) {
     throw new StillpointError('NO_SPACE', `restoring needs ${needed} bytes, and ${free} are free`, {
       path: folder,
@@ -131,8 +143,9 @@ export async function restoreInto(
   source: RestoreSource,
   into: string,
   level: Level,
+  clone: CloneChoice,
   control: RunControl,
-): Promise<Report> {
+): Promise<Restored> {
   const { fs } = env;
   const target = await realPlace(fs, into);
   const there = await fs.inspect(target);
@@ -160,7 +173,7 @@ export async function restoreInto(
   await makeFolders(fs, dirname(target));
   const staged = partialFolder(dirname(target), `${basename(target)}-${env.newId()}`);
   try {
-    const report = await stage(env, source, staged, level, control);
+    const restored = await stage(env, source, staged, level, clone, control);
     control.checkCancelled();
     try {
       await fs.rename(staged, target); // takes the place of an empty folder
@@ -171,7 +184,7 @@ export async function restoreInto(
       throw new StillpointError('TARGET_NOT_EMPTY', `${into} ${why}`, { path: into, cause });
     }
     await fs.syncFolder(dirname(target));
-    return report;
+    return restored;
   } catch (error) {
     await removeTree(fs, staged);
     throw error;

@@ -109,7 +109,14 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
     ]);
     expect(verified.json).toMatchObject({ ok: true, counts });
     const into = join(data, '../restored');
-    expect(restored.json).toEqual({ from: full.json.location, into, files: 4, bytes, undo: null });
+    expect(restored.json).toEqual({
+      from: full.json.location,
+      into,
+      files: 4,
+      bytes,
+      cloned_bytes: 0,
+      undo: null,
+    });
     expect(await contentOf(into)).toEqual(before);
     // invariant 4
     expect(await Promise.all(CONTENT.map((path) => digestOf(join(data, path))))).toEqual(untouched);

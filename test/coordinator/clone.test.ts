@@ -1,12 +1,21 @@
-import { chmodSync, readFileSync, statSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { BackupCoordinator, Lifecycle, openLsm, verifySnapshot } from '../../src/index.ts';
+import {
+  BackupCoordinator,
+  Lifecycle,
+  openLsm,
+  RestoreCoordinator,
+  restoreSnapshot,
+  verifySnapshot,
+} from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { readManifest } from '../../src/snapshot/manifest-file.ts';
 import { extentsOf, smallBtrfs } from '../support/btrfs.ts';
-import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { PLAIN_FILES, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { BUSY } from '../support/lsm-workload.ts';
+import { rot } from '../support/rot.ts';
 
 const TABLE = 'deep/er/b.bin';
 const holdTable = () => ({ plan: { items: [{ kind: 'immutable' as const, path: TABLE }] }, release() {} });
@@ -72,6 +81,34 @@ test('a database under way and a probe work on clones', async (context) => {
   expect(taken.cloned_bytes).toBeGreaterThan(40_000);
   expect(taken.copied_bytes).toBeGreaterThan(0);
   expect((await verifySnapshot(taken.location)).ok).toBe(true);
+});
+
+test('a restore works on clones too, elsewhere and in place, and each copy is proven', async (context) => {
+  const disk = await smallBtrfs();
+  if (disk === undefined) return context.skip(SKIPPED);
+  const dir = join(disk, 'data');
+  writeTree(dir, { ...PLAIN_FILES, [TABLE]: randomBytes(300_000) });
+  const { location, total_bytes } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  const state = readTree(dir);
+  writeTree(dir, { 'a.txt': 'changed' });
+  const into = join(disk, 'new');
+  const elsewhere = await restoreSnapshot(location, { into, clone: 'auto' });
+  expect([elsewhere.cloned_bytes, elsewhere.report.ok]).toEqual([total_bytes, true]);
+  expect(readTree(into, ['snapshot.manifest'])).toEqual(state);
+  expect(isShared(join(into, TABLE))).toBe(true);
+  const restore = new RestoreCoordinator({ dataDir: dir, engine: 'files' });
+  expect((await restore.restore({ clone: 'auto' })).cloned_bytes).toBe(total_bytes);
+  expect(readTree(dir)).toEqual(state);
+  expect((await restore.restore()).cloned_bytes).toBe(0);
+  // The snapshot is another file, and stays what it was.
+  writeTree(dir, { [TABLE]: 'overwritten' });
+  expect((await verifySnapshot(location)).ok).toBe(true);
+  // Damage of the snapshot is found in the clone.
+  rot(join(location, TABLE), 4711);
+  const refused = { code: 'RESTORE_INTEGRITY_MISMATCH' };
+  await expect(restore.restore({ clone: 'auto' })).rejects.toMatchObject(refused);
+  await expect(restoreSnapshot(location, { into: `${into}2`, clone: 'auto' })).rejects.toMatchObject(refused);
+  expect(existsSync(`${into}2`)).toBe(false);
 });
 
 test('where there are no clones, one attempt is made and everything is copied', async () => {

@@ -2,10 +2,18 @@ import { type Command, Option } from 'commander';
 import { restoreSnapshot } from '../../coordinator/operations.ts';
 import { LEVELS, type Level } from '../../engine/report.ts';
 import { StillpointError } from '../../errors.ts';
+import type { CloneChoice } from '../../snapshot/cloner.ts';
 import { nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
-import { addMannersOptions, dataDirOption, examples, type MannersFlags, mannersOf } from '../options.ts';
+import {
+  addMannersOptions,
+  cloneOption,
+  dataDirOption,
+  examples,
+  type MannersFlags,
+  mannersOf,
+} from '../options.ts';
 import { proofText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
 import { count, size, visible } from '../text.ts';
@@ -15,7 +23,10 @@ interface Options extends MannersFlags {
   readonly inPlace?: true;
   readonly dataDir?: string;
   readonly level?: Level;
+  readonly clone: CloneChoice;
 }
+
+type How = MannersFlags & { readonly clone: CloneChoice };
 
 export function define(command: Command, cli: Cli): void {
   command
@@ -29,7 +40,8 @@ export function define(command: Command, cli: Cli): void {
       )
         .choices(LEVELS)
         .conflicts('inPlace'),
-    );
+    )
+    .addOption(cloneOption("the snapshot's files"));
   addMannersOptions(command)
     .addHelpText(
       'after',
@@ -43,11 +55,11 @@ ${examples(
 )}`,
     )
     .action((snapshot: string, options: Options) => {
-      const { into, inPlace, dataDir, level = 'full' } = options;
-      const manners = mannersOf(options);
+      const { into, inPlace, dataDir, level = 'full', clone } = options;
+      const how = { clone, ...mannersOf(options) };
       return explainNotFound(snapshot, dataDir, () => {
-        if (into !== undefined) return restoreInto(cli, snapshot, { into, level, dataDir, ...manners });
-        if (inPlace) return restoreHere(cli, snapshot, dataDir, manners);
+        if (into !== undefined) return restoreInto(cli, snapshot, { into, level, dataDir, ...how });
+        if (inPlace) return restoreHere(cli, snapshot, dataDir, how);
         throw new StillpointError('INVALID_REQUEST', 'where to is missing: --into <dir> or --in-place', {
           hint: 'Run `stillpoint restore --help`.',
         });
@@ -58,9 +70,9 @@ ${examples(
 async function restoreInto(
   cli: Cli,
   snapshot: string,
-  { dataDir, ...options }: { into: string; level: Level; dataDir: string | undefined } & MannersFlags,
+  { dataDir, ...options }: { into: string; level: Level; dataDir: string | undefined } & How,
 ): Promise<void> {
-  const { from, into, files, bytes, undo, report } = await cli.watched((signal, progress) =>
+  const { from, into, files, bytes, cloned_bytes, undo, report } = await cli.watched((signal, progress) =>
     restoreSnapshot(snapshot, {
       ...options,
       signal,
@@ -68,22 +80,25 @@ async function restoreInto(
       ...(dataDir !== undefined && { dataDir }),
     }),
   );
-  cli.output.result({ from, into, files, bytes, undo }, (style) => [
+  cli.output.result({ from, into, files, bytes, cloned_bytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored into ${visible(into)}`,
-    `  ${count(files, 'file')}, ${size(bytes)}; ${style.green('proven')}: ${proofText(report)}`,
+    `  ${count(files, 'file')}, ${sizes(bytes, cloned_bytes)}; ${style.green('proven')}: ${proofText(report)}`,
   ]);
 }
 
-async function restoreHere(
-  cli: Cli,
-  snapshot: string,
-  dataDir: string | undefined,
-  manners: MannersFlags,
-): Promise<void> {
-  const { from, into, files, bytes, undo, report } = await restoreInPlace(cli, snapshot, dataDir, manners);
-  cli.output.result({ from, into, files, bytes, undo }, (style) => [
+async function restoreHere(cli: Cli, snapshot: string, dataDir: string | undefined, how: How): Promise<void> {
+  const { from, into, files, bytes, cloned_bytes, undo, report } = await restoreInPlace(
+    cli,
+    snapshot,
+    dataDir,
+    how,
+  );
+  cli.output.result({ from, into, files, bytes, cloned_bytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
-    `  ${count(files, 'file')}, ${size(bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
+    `  ${count(files, 'file')}, ${sizes(bytes, cloned_bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
     describeUndo(into, undo),
   ]);
 }
+
+const sizes = (bytes: number, cloned: number): string =>
+  cloned === 0 ? size(bytes) : `${size(bytes)} (${size(cloned)} cloned, blocks shared with the snapshot)`;

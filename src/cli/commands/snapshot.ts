@@ -4,10 +4,11 @@ import { Lifecycle } from '../../coordinator/lifecycle.ts';
 import type { EngineName } from '../../engine/engine.ts';
 import type { Level } from '../../engine/report.ts';
 import { MODES, type Mode } from '../../snapshot/capture.ts';
-import { CLONE_CHOICES, type CloneChoice } from '../../snapshot/cloner.ts';
+import type { CloneChoice } from '../../snapshot/cloner.ts';
 import type { Cli } from '../cli.ts';
 import {
   addMannersOptions,
+  cloneOption,
   engineOption,
   examples,
   levelOption,
@@ -41,14 +42,7 @@ export function define(command: Command, cli: Cli): void {
         .choices(MODES)
         .default('copy'),
     )
-    .addOption(
-      new Option(
-        '--clone <choice>',
-        'copy: auto makes copy-on-write clones of unchanging files where the file system can',
-      )
-        .choices(CLONE_CHOICES)
-        .default('never'),
-    )
+    .addOption(cloneOption('unchanging files'))
     .option('--full', 'copy every file anew, also those that the last snapshot holds unchanged')
     .option('--reprove', 'read again also what is shared with the last snapshot and was proven then')
     .addOption(levelOption())

@@ -39,10 +39,10 @@ export function restoreRoutes(app: App, parts: Parts): void {
       },
     },
     async (request) => {
-      const { source, ...rest } = request.body ?? {};
+      const { source, clone, ...rest } = request.body ?? {};
       const manners = mannersOf(rest, parts.options.backup.background);
       return begin(request, 'restore', () =>
-        restores.startRestore({ ...manners, ...(source && { source }) }),
+        restores.startRestore({ ...manners, ...(source && { source }), ...(clone && { clone }) }),
       );
     },
   );

@@ -76,6 +76,10 @@ export const restoreBodySchema = z
       .max(4096)
       .nullish()
       .describe('`latest`, a name, an id, or a path inside a folder that is allowed. Default `latest`'),
+    clone: z
+      .enum(CLONE_CHOICES)
+      .optional()
+      .describe("`auto`: copy-on-write clones of the snapshot's files where possible. Default `never`"),
     ...mannersFields,
   })
   .nullish();
