@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 
 export interface Clock {
-  /** Milliseconds since 1970; may jump in either direction. For names and records. */
+  /** Milliseconds since 1970, never before it; may jump in either direction. For names and records. */
   nowMs(): number;
   /** Milliseconds since some moment; never goes back. For durations. */
   monotonicMs(): number;
@@ -10,7 +10,7 @@ export interface Clock {
 }
 
 export const systemClock: Clock = {
-  nowMs: () => Date.now(),
+  nowMs: () => Math.max(0, Date.now()),
   monotonicMs: () => performance.now(),
   every(intervalMs, tick) {
     const timer = setInterval(tick, intervalMs).unref();
