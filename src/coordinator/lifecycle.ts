@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import { harmlessly } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
-import { StillpointError } from '../errors.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { realFolder } from '../snapshot/folder.ts';
 import { type Layout, layoutOf } from '../snapshot/layout.ts';
@@ -121,7 +121,7 @@ export class Lifecycle {
       return { layout, records: new RunRecords(this.environment.fs, layout), release };
     } catch (error) {
       this.#running = undefined;
-      throw error;
+      throw toStillpointError(error);
     }
   }
 
@@ -131,6 +131,14 @@ export class Lifecycle {
    * is nothing to recover.
    */
   async recover(): Promise<Recovery> {
+    try {
+      return await this.#recover();
+    } catch (error) {
+      throw toStillpointError(error);
+    }
+  }
+
+  async #recover(): Promise<Recovery> {
     const layout = await this.layout().catch((error) => {
       if (error instanceof StillpointError && error.code === 'NOT_FOUND') return undefined;
       throw error;

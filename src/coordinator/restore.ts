@@ -131,7 +131,10 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
       const run = this.#newRun('restore', location);
       const opened = await openSource(this.#env, location, run.control, await this.#wantedEngine(layout));
       run.plan(opened.manifest.entries.length, 2 * opened.bytes);
-      await admission.records.append(run.record);
+      await admission.records.append(run.record).catch(async (error) => {
+        await opened.release(); // else nobody could remove that snapshot until this process ends
+        throw error;
+      });
       this.#runs.follow(run, this.#restore(run, opened, options, admission));
       return { id: run.id, location };
     } catch (error) {

@@ -129,16 +129,21 @@ export async function makeFolders(fs: FileSystem, path: string): Promise<void> {
   await fs.syncFolder(parent);
 }
 
-/** The entries of a folder, none if it is absent. A link in its place is `UNSUPPORTED_FILE`: it may lead anywhere. */
-export async function listIfPresent(fs: FileSystem, path: string): Promise<FolderEntry[]> {
+/** The entries of a folder. A link in its place is `UNSUPPORTED_FILE`: it may lead anywhere. */
+export async function listFolder(fs: FileSystem, path: string): Promise<FolderEntry[]> {
   const kind = (await fs.inspect(path))?.kind;
   if (kind === 'link') {
     throw new StillpointError('UNSUPPORTED_FILE', `${path} is a symbolic link, and a folder belongs there`, {
       path,
     });
   }
+  return fs.list(path);
+}
+
+/** As `listFolder`; none if the folder is absent. */
+export async function listIfPresent(fs: FileSystem, path: string): Promise<FolderEntry[]> {
   try {
-    return await fs.list(path);
+    return await listFolder(fs, path);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return [];
     throw error;

@@ -4,6 +4,7 @@ import { LIFECYCLE } from '../engine/engine.ts';
 import { RESTORE_JOURNAL } from '../engine/unfinished-restore.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import {
+  listFolder,
   listIfPresent,
   makeFolders,
   readSmallFile,
@@ -156,7 +157,8 @@ export class Swap {
       await this.#moveAll(this.#layout.dataDir, this.#from);
       await this.#enter('back-out');
     }
-    if (this.phase === 'back-out') {
+    // Absent once it is emptied: then a crash came before the journal went.
+    if (this.phase === 'back-out' && (await this.#fs.inspect(this.undoFolder)) !== undefined) {
       await this.#moveAll(this.undoFolder, this.#layout.dataDir);
       await removeTree(this.#fs, this.undoFolder);
     }
@@ -190,7 +192,8 @@ export class Swap {
 
   async #moveAll(from: string, to: string): Promise<void> {
     await makeFolders(this.#fs, to);
-    for (const { name } of await listIfPresent(this.#fs, from)) {
+    // What cannot be listed is not empty: taken for that, a state without files would count as restored.
+    for (const { name } of await listFolder(this.#fs, from)) {
       if (from === this.#layout.dataDir && (name === LIFECYCLE || this.#journal.keep.includes(name)))
         continue;
       const place = join(to, name);

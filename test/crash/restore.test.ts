@@ -1,14 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { restoreFlow, restoreIntoFlow, undoFlow } from '../support/crash-flows.ts';
+import { refusedRestoreFlow, restoreFlow, restoreIntoFlow, undoFlow } from '../support/crash-flows.ts';
 import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
 import { files, leveldb, lsm, stageOf } from '../support/crash-subjects.ts';
 
 const SUBJECTS = { files: async () => files, lsm: async () => lsm, leveldb };
-const FLOWS = { restore: restoreFlow, undo: undoFlow, into: restoreIntoFlow };
+const FLOWS = { restore: restoreFlow, refused: refusedRestoreFlow, undo: undoFlow, into: restoreIntoFlow };
 
 describe('a crash in the middle of a restore ends in the old state or the new one (invariant 7)', () => {
   test.each([
     ['files', 'restore'],
+    ['files', 'refused'],
     ['files', 'undo'],
     ['files', 'into'],
     ['lsm', 'restore'],

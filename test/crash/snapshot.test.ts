@@ -7,6 +7,7 @@ const SUBJECTS = { files: async () => files, lsm: async () => lsm, leveldb };
 
 describe('a crash in the middle of a snapshot (invariants 1 to 6)', () => {
   test.each([
+    ['files', {}, 0],
     ['files', {}],
     ['lsm', { reuse: false }],
     ['lsm', {}],
@@ -14,8 +15,8 @@ describe('a crash in the middle of a snapshot (invariants 1 to 6)', () => {
     ['lsm', { keep: 1 }],
     ['leveldb', {}],
     ['leveldb', { mode: 'link' }],
-  ] as const)('%s %j', async (engine, options) => {
-    const stage = await stageOf(await SUBJECTS[engine]());
+  ] as const)('%s %j', async (engine, options, before: number = 2) => {
+    const stage = await stageOf(await SUBJECTS[engine](), before);
     const flow = snapshotFlow(stage, options);
     const coverage = await everyCrash(flow);
     console.log(describeCoverage(flow.name, coverage));

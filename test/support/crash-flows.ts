@@ -47,7 +47,7 @@ export function snapshotFlow(stage: Stage, options: StartBackupOptions): Flow {
       }
     },
     async check(world, promise) {
-      const before = snapshots.at(-1)!.name;
+      const before = snapshots.at(-1)?.name ?? null;
       const gone = options.keep === undefined ? [] : snapshots.slice(0, 1 - options.keep || undefined);
       const latest = await checkFolder(
         world,
@@ -56,12 +56,19 @@ export function snapshotFlow(stage: Stage, options: StartBackupOptions): Flow {
         gone.map(({ name }) => name),
       );
       if (promise !== '') assert.equal(latest, promise, 'what was taken is not the latest (2)');
+      // The very first run makes the file of records.
+      if (promise !== '' && before === null) assert.ok(await isOnRecord(world), 'the run is not on record');
       // What the marker names from now on holds the state of that moment (5).
-      if (latest !== before)
+      if (latest !== null && latest !== before)
         assert.equal(await restoredState(world, subject, latest), live, 'another state (5)');
       await checkNextRun(world, stage);
     },
   };
+}
+
+async function isOnRecord({ fs }: World): Promise<boolean> {
+  const records = await new RunRecords(fs, layoutOf(DATA)).read();
+  return records.at(-1)?.state.status === 'completed';
 }
 
 export function restoreFlow(stage: Stage): Flow {
@@ -73,6 +80,37 @@ export function restoreFlow(stage: Stage): Flow {
     recover,
     run: (world, reached) => exchange(world, stage, (restore) => restore.restore({ source: name }), reached),
     check: (world, promise) => checkExchange(world, stage, live, state, promise),
+  };
+}
+
+/** The host cannot open what was restored: the old state comes back, in the same run or after a crash in it. */
+export function refusedRestoreFlow(stage: Stage): Flow {
+  const { subject, live } = stage;
+  const { name, state } = stage.snapshots[0]!;
+  return {
+    name: `${subject.engine}: restore in place that the host refuses`,
+    before: stage.disk,
+    recover,
+    async run(world, reached) {
+      let isRefused = false;
+      const open = () => {
+        if (isRefused) return;
+        isRefused = true;
+        throw new Error('not my format');
+      };
+      const restore = new RestoreCoordinator({
+        dataDir: DATA,
+        engine: subject.engine,
+        lifecycle: lifecycleOf(world),
+        open,
+      });
+      await assert.rejects(restore.restore({ source: name }), { code: 'HOOK_FAILED' });
+      reached('put back');
+    },
+    async check(world, promise) {
+      await checkFolder(world, stage, promise === '' ? [live, state] : [live]);
+      await checkNextRun(world, stage);
+    },
   };
 }
 
@@ -198,14 +236,14 @@ async function checkRemoval(
 
 /**
  * What holds of a data directory whenever a process has recovered it. `gone` are snapshots that may be missing. Resolves to what the
- * latest marker names.
+ * latest marker names; null only where there was no snapshot before.
  */
 async function checkFolder(
   world: World,
   { subject, snapshots }: Stage,
   states: readonly string[],
   gone: readonly string[] = [],
-): Promise<string> {
+): Promise<string | null> {
   const { fs, environment } = world;
   assert.deepEqual(leftOvers(fs), [], 'left over');
   const list = await listSnapshots(DATA, { environment });
@@ -219,7 +257,8 @@ async function checkFolder(
     const { ok, findings } = await verifySnapshot(location, { environment });
     assert.ok(ok, `${location} is published and not whole (1, 6): ${JSON.stringify(findings)}`);
   }
-  assert.ok(list.latest !== null && names.includes(list.latest), `latest names ${list.latest} (2)`);
+  if (list.latest === null) assert.ok(snapshots.length === 0, 'latest names nothing any more (2)');
+  else assert.ok(names.includes(list.latest), `latest names ${list.latest} (2)`);
   const records = await new RunRecords(fs, layoutOf(DATA)).read();
   for (const { id, state } of records) assert.notEqual(state.status, 'running', `${id} reads as running`);
   const state = await subject.read(worldOn(fs.after('none'), 7), DATA);
@@ -227,7 +266,7 @@ async function checkFolder(
     states.includes(state),
     `the database is in a state of its own (4, 7): ${state}, not ${states.join(' or ')}`,
   );
-  return list.latest!;
+  return list.latest;
 }
 
 /** Names that no process at work may leave behind for good. */

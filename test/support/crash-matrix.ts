@@ -162,7 +162,7 @@ function hashOf(content: Buffer): string {
 }
 
 /** Names, contents, and which names are one file. */
-function fingerprint(fs: CrashFileSystem): string {
+export function fingerprint(fs: CrashFileSystem): string {
   const lines: string[] = [];
   for (const [path, node] of fs.nodes())
     lines.push(`${path} ${node.kind === 'file' ? `${node.ino} ${hashOf(node.now.content)}` : ''}`);

@@ -1,0 +1,100 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { BackupCoordinator, Lifecycle, RestoreCoordinator } from '../../src/index.ts';
+import { describeFailures, everyFailure } from '../support/crash-faults.ts';
+import { systemError } from '../support/crash-file-system.ts';
+import {
+  deleteFlow,
+  pruneFlow,
+  restoreFlow,
+  restoreIntoFlow,
+  snapshotFlow,
+  undoFlow,
+} from '../support/crash-flows.ts';
+import type { Flow } from '../support/crash-matrix.ts';
+import { DATA, files, leveldb, lsm, type Stage, stageOf } from '../support/crash-subjects.ts';
+import { type World, worldOn } from '../support/crash-world.ts';
+import { plainDirectory, readTree } from '../support/folders.ts';
+
+const SUBJECTS = { files: async () => files, lsm: async () => lsm, leveldb };
+const FLOWS: Readonly<Record<string, (stage: Stage) => Flow | Promise<Flow>>> = {
+  snapshot: (stage) => snapshotFlow(stage, {}),
+  link: (stage) => snapshotFlow(stage, { mode: 'link' }),
+  'full, with keep': (stage) => snapshotFlow(stage, { reuse: false, keep: 1 }),
+  'restore in place': restoreFlow,
+  'restore into': restoreIntoFlow,
+  undo: undoFlow,
+  prune: pruneFlow,
+  delete: deleteFlow,
+};
+
+// What goes wrong after a run has done its work is a warning of the process; here they would be thousands.
+beforeAll(() => void process.removeAllListeners('warning'));
+
+test.each([
+  ['files', 'snapshot'],
+  ['files', 'restore in place'],
+  ['lsm', 'link'],
+  ['lsm', 'full, with keep'],
+  ['lsm', 'restore in place'],
+  ['lsm', 'restore into'],
+  ['lsm', 'undo'],
+  ['lsm', 'prune'],
+  ['lsm', 'delete'],
+  ['leveldb', 'snapshot'],
+  ['leveldb', 'restore in place'],
+] as const)(
+  '%s, %s: whichever operation fails, nothing is lost and the next run is well',
+  async (engine, kind) => {
+    const flow = await FLOWS[kind]!(await stageOf(await SUBJECTS[engine]()));
+    const failures = await everyFailure(flow);
+    console.log(describeFailures(flow.name, failures));
+    expect(failures.broken).toEqual([]);
+    expect(failures.operations).toBeGreaterThan(20);
+    expect(Object.keys(failures.codes).length).toBeGreaterThan(2);
+  },
+);
+
+describe('found by letting operations fail', () => {
+  test('what fails before a run is admitted is an error of ours', async () => {
+    const world = worldOn((await stageOf(files)).disk.after('none'), 1);
+    const lifecycle = new Lifecycle({ dataDir: DATA, environment: world.environment });
+    failAt(world, 'list');
+    const refused = { name: 'StillpointError', code: 'IO_ERROR' };
+    await expect(lifecycle.recover()).rejects.toMatchObject(refused);
+    await expect(new BackupCoordinator({ dataDir: DATA, lifecycle }).startBackup()).rejects.toMatchObject(
+      refused,
+    );
+  });
+
+  test('a restore that cannot be recorded lets go of the snapshot', async () => {
+    const world = worldOn((await stageOf(files)).disk.after('none'), 1);
+    const lifecycle = new Lifecycle({ dataDir: DATA, environment: world.environment });
+    failAt(world, 'sync');
+    await expect(new RestoreCoordinator({ dataDir: DATA, lifecycle }).startRestore()).rejects.toMatchObject({
+      code: 'IO_ERROR',
+    });
+    expect(world.leaks()).toEqual([]);
+  });
+
+  test('staged files that vanish are no empty state: the old one comes back', async () => {
+    const dir = await plainDirectory();
+    const { name } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+    const before = readTree(dir);
+    const staged = join(dir, '.lifecycle/restore');
+    const restore = new RestoreCoordinator({
+      dataDir: dir,
+      engine: 'files',
+      close: () => rmSync(staged, { recursive: true }),
+    });
+    await expect(restore.restore({ source: name })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    expect(readTree(dir)).toEqual(before);
+  });
+});
+
+function failAt({ fs }: World, operation: string): void {
+  fs.onOperation = ({ name, path }) => {
+    if (name === operation) throw systemError('EIO', path);
+  };
+}
