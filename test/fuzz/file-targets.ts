@@ -28,7 +28,7 @@ import { craftTable, entry as leveldbEntry } from '../support/leveldb-table.ts';
 import { buildTable, entry } from '../support/lsm-table.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 import { diskWith } from './memory-folder.ts';
-import { claim, type Target } from './target.ts';
+import { claim, type Target, type Verdict } from './target.ts';
 
 type Inspect = (
   fs: ReturnType<typeof diskWith>,
@@ -38,7 +38,7 @@ type Inspect = (
 
 /** A whole file as `verify` and `inspect` read it. */
 function wholeFile(engine: Engine, inspect: Inspect, path: string) {
-  return async (input: Buffer): Promise<void> => {
+  return async (input: Buffer): Promise<Verdict> => {
     const check = (level: (typeof LEVELS)[number], live: boolean) =>
       engine.checkFile(new MemoryFile(input), { path, level, live }, new RunControl());
     const checks: FileCheck[] = [];
@@ -70,6 +70,7 @@ function wholeFile(engine: Engine, inspect: Inspect, path: string) {
     claim(!isBad(open!) || isBad(full!), 'what `open` finds, `full` finds');
     claim(isDeepStrictEqual(await check('full', false), full), 'it says the same again');
     JSON.stringify(await inspect(diskWith(path, input), path, { entries: true, limit: 20 }));
+    return isBad(full!) ? 'refused' : undefined;
   };
 }
 

@@ -86,7 +86,10 @@ const varint: Target = {
     const bytes = draw.rest();
     const big = decodeBigVarint(bytes, at);
     const small = decodeVarint(bytes, at);
-    if (big === undefined) return claim(small === undefined, 'what is no u64 is no length');
+    if (big === undefined) {
+      claim(small === undefined, 'what is no u64 is no length');
+      return 'refused';
+    }
     claim(big.next > at && big.next <= Math.min(bytes.byteLength, at + 10), 'it ends within the bytes');
     claim(same(decodeBigVarint(encodeVarint(big.value), 0)?.value, big.value), 'written and read again');
     const fits = big.value <= BigInt(Number.MAX_SAFE_INTEGER);
@@ -115,7 +118,7 @@ const lz4: Target = {
       around.subarray(0, 8).equals(canary) && around.subarray(-8).equals(canary),
       'nothing is written outside',
     );
-    if (problem !== undefined) return;
+    if (problem !== undefined) return 'refused';
     const again = Buffer.alloc(size);
     claim(decodeLz4Block(draw.rest(), again) === undefined, 'the same bytes decode again');
     claim(again.equals(around.subarray(8, -8)), 'to the same, every byte of it written');
@@ -132,8 +135,8 @@ const walEntry: Target = {
   ],
   fix: fixLast,
   run(entry) {
-    if (entry.byteLength < ENTRY_HEADER_BYTES + MIN_ENTRY_LEN) return;
-    if (entryProblem(entry) !== undefined) return;
+    if (entry.byteLength < ENTRY_HEADER_BYTES + MIN_ENTRY_LEN) return 'refused';
+    if (entryProblem(entry) !== undefined) return 'refused';
     const ops = decodeEntryOps(entry);
     const again = encodeEntry(decodeEntryLsn(entry, 0), ops, ops.length === 1 ? 'single' : 'batch');
     claim(entryProblem(again) === undefined, 'what was read can be written');
@@ -206,10 +209,10 @@ const walHeaders: Target = {
   words: ['AWAL'],
   async run(input) {
     const geometry = await inferGeometry(input.byteLength, (at) => input.subarray(at, at + 28));
-    if (geometry === undefined || input.byteLength < 16) return;
+    if (geometry === undefined || input.byteLength < 16) return 'refused';
     claim(geometry.segmentCount >= 1 && geometry.segmentBytes > 28, 'a segment has room for data');
     const header = decodeSectionHeader(input);
-    if (sectionProblem(geometry, header) !== undefined) return;
+    if (sectionProblem(geometry, header) !== undefined) return 'refused';
     const live = liveBytes(geometry, header);
     claim(live >= 0 && live <= ringBytes(geometry), 'no more is live than there is');
     const extents = ringExtents(geometry, header.start, live);
@@ -228,9 +231,9 @@ const lsmBlock: Target = {
   seeds: () => [BLOCK, encodeBlock([], 0)],
   fix: fixLast,
   run(input) {
-    if (blockDamage(input, 32) !== undefined) return;
+    if (blockDamage(input, 32) !== undefined) return 'refused';
     const { value } = decodeBlock(input, 32);
-    if (value === undefined) return;
+    if (value === undefined) return 'refused';
     const bytes = value.reduce((sum, entry) => sum + tableEntryBytes(entry), 0);
     claim(encodeBlock(value, bytes).equals(input), 'what was read is written the same');
   },
@@ -253,7 +256,7 @@ const lsmPacked: Target = {
     const compression = bytes.below(2) === 0 ? 'lz4' : 'zstd';
     const packed = bytes.rest();
     const { block, problem } = decompressBlock(packed, compression);
-    if (block === undefined) return;
+    if (block === undefined) return 'refused';
     claim(problem === undefined, 'there is a block or a problem, and never both');
     claim(block.byteLength === packed.readUInt32LE(4) + 12, 'the block has the size that it declares');
     decodeBlock(block, 32);
@@ -271,7 +274,7 @@ const lsmIndex: Target = {
   ],
   run(input) {
     const { value: index } = decodeIndex(input, 182);
-    if (index === undefined) return;
+    if (index === undefined) return 'refused';
     indexDamage(index, 2, 182);
     if (index.every(({ offset }) => Number.isSafeInteger(offset)))
       claim(encodeIndex(index).equals(input), 'what was read is written the same');
@@ -289,7 +292,7 @@ const bloom: Target = {
   },
   run(input) {
     const { filter } = decodeBloom(input);
-    if (filter === undefined) return;
+    if (filter === undefined) return 'refused';
     claim(encodeBloom(filter).equals(input), 'what was read is written the same');
     mayContain(filter, input.subarray(0, 9));
     if (filter.bits.every((byte) => byte === 0xff))
@@ -304,7 +307,7 @@ const checkpoint: Target = {
   maxBytes: 40,
   run(input) {
     const decoded = decodeCheckpoint(input);
-    if (decoded.checkpoint === undefined) return;
+    if (decoded.checkpoint === undefined) return 'refused';
     claim(
       encodeCheckpoint(decoded.checkpoint).equals(input.subarray(0, 24)),
       'what was read is written the same',
@@ -343,8 +346,8 @@ const tableEnds: Target = {
         encodeTableFooter(footer).equals(input.subarray(TABLE_HEADER_BYTES)),
         'a footer is written as it was read',
       );
-    if (header === undefined || footer === undefined) return;
-    if (layoutDamage(header, footer, size) !== undefined) return;
+    if (header === undefined || footer === undefined) return 'refused';
+    if (layoutDamage(header, footer, size) !== undefined) return 'refused';
     claim(
       footer.indexOffset >= TABLE_HEADER_BYTES && footer.indexOffset + footer.indexBytes <= footerAt,
       'the index fits',

@@ -100,7 +100,7 @@ const batch: Target = {
     const operations: BatchOperation[] = [];
     const problem = scanBatch(input, (operation) => operations.push(operation));
     claim(scanBatch(input) === problem, 'it is judged the same without a visitor');
-    if (problem !== undefined) return;
+    if (problem !== undefined) return 'refused';
     claim(input.byteLength >= BATCH_HEADER_BYTES, 'a batch has a header');
     const { sequence } = decodeBatchHeader(input)!;
     const again: BatchOperation[] = [];
@@ -130,7 +130,7 @@ const edit: Target = {
   ],
   run(input) {
     const decoded = decodeVersionEdit(input);
-    if (typeof decoded === 'string') return;
+    if (typeof decoded === 'string') return 'refused';
     claim(same(decodeVersionEdit(encodeVersionEdit(decoded)), decoded), 'written and read again');
     const version = new Version();
     version.apply(decoded);
@@ -165,7 +165,7 @@ const block: Target = {
       entries.push({ key: cursor.copyKey(), value: Buffer.from(cursor.value()) });
     }
     claim(!cursor.next(), 'the end stays the end');
-    if (cursor.problem !== undefined) return;
+    if (cursor.problem !== undefined) return 'refused';
     const again = new BlockCursor(encodeBlock(entries));
     for (const entry of entries)
       claim(
@@ -184,7 +184,7 @@ const filter: Target = {
   ],
   run(input) {
     const decoded = FilterBlock.decode(input);
-    if (typeof decoded === 'string') return;
+    if (typeof decoded === 'string') return 'refused';
     for (const offset of [0, 2048, 4096, 2 ** 40]) {
       const first = decoded.mayContain(offset, input, Math.min(8, input.byteLength));
       claim(
@@ -202,7 +202,7 @@ const footer: Target = {
   ],
   maxBytes: FOOTER_BYTES,
   run(input) {
-    if (input.byteLength !== FOOTER_BYTES) return;
+    if (input.byteLength !== FOOTER_BYTES) return 'refused';
     const decoded = decodeFooter(input);
     if (typeof decoded !== 'string')
       claim(encodeFooter(decoded).equals(input), 'what was read is written the same');
@@ -218,9 +218,9 @@ const sealed: Target = {
   ],
   fix: fixSeal,
   run(input) {
-    if (input.byteLength < TRAILER_BYTES || checkSeal(input) !== undefined) return;
+    if (input.byteLength < TRAILER_BYTES || checkSeal(input).broken !== undefined) return 'refused';
     const unpacked = unpackBlock(input);
-    if (!('content' in unpacked)) return;
+    if (!('content' in unpacked)) return 'refused';
     const again = unpackBlock(sealBlock(unpacked.content, 'snappy'));
     claim('content' in again && again.content.equals(unpacked.content), 'packed and unpacked again');
   },
@@ -242,7 +242,7 @@ const names: Target = {
     }
     const name = input.toString('latin1');
     const file = parseFileName(name);
-    if (file === undefined) return;
+    if (file === undefined) return 'refused';
     const { kind, number } = file;
     claim(Number.isSafeInteger(number), 'a number is whole');
     const written = { log: [logName(number)], manifest: [manifestName(number)], table: tableNames(number) }[

@@ -126,7 +126,7 @@ const manifest: Target = {
   fix: fixManifest,
   run(input) {
     const decoded = orRefusal(() => decodeManifest(input, 'here'), 'MANIFEST_INVALID');
-    if (decoded === undefined) return;
+    if (decoded === undefined) return 'refused';
     const paths = decoded.entries.map(({ path }) => path);
     for (const path of paths) {
       claim(pathProblem(path) === undefined, 'every path is harmless');
@@ -155,7 +155,7 @@ const jsonShape: Target = {
     try {
       value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(input));
     } catch {
-      return;
+      return 'refused';
     }
     const measured = { depth: 0, containers: 0, values: 0, members: 0 };
     const walk = (item: unknown, depth: number): void => {
@@ -247,7 +247,7 @@ const journal: Target = {
       if (error instanceof StillpointError && error.code === 'IO_ERROR') return undefined;
       throw error;
     });
-    if (swap === undefined) return;
+    if (swap === undefined) return 'refused';
     claim(swap.undoFolder.startsWith(`${layout.lifecycle}/`), 'the undo folder lies in the lifecycle folder');
     claim(!/[/\\]/.test(swap.id) && swap.id !== '..', 'the id is a name');
     for (const name of swap.keep) claim(!/[/\\]/.test(name), 'what stays is a name');
@@ -322,7 +322,7 @@ const bodies: Target = {
     try {
       json = JSON.parse(draw.rest().toString());
     } catch {
-      return;
+      return 'refused';
     }
     const parsed = schema.safeParse(json);
     if (parsed.success) claim(schema.safeParse(parsed.data).success, 'what was accepted is acceptable');

@@ -4,10 +4,10 @@ export interface Target {
   /** Honest inputs to start from. */
   seeds(): readonly Uint8Array[] | Promise<readonly Uint8Array[]>;
   /**
-   * Decodes and holds the result against what must be true of it. Returns for an input that was refused in the declared
-   * way; throws for a defect.
+   * Decodes and holds the result against what must be true of it; throws for a defect. `refused`: the decoder took it for
+   * nothing, in the declared way.
    */
-  run(input: Buffer): void | Promise<void>;
+  run(input: Buffer): Verdict | Promise<Verdict>;
   /** Makes checksums anew in place, so that what stands behind them is reached. */
   fix?(input: Buffer): void;
   /** Words of the format, to be put anywhere. */
@@ -15,6 +15,8 @@ export interface Target {
   /** Inputs grow no longer. Default: 4 KiB. */
   readonly maxBytes?: number;
 }
+
+export type Verdict = 'refused' | undefined;
 
 /** Something is true of every input, or the decoder has a defect. */
 export function claim(holds: boolean, what: string): asserts holds {
