@@ -202,9 +202,10 @@ const COMMANDS: Record<Command['do'], (command: Command) => Promise<unknown>> = 
   },
 };
 
+/** Of those that may be deleted. */
 async function oldest(): Promise<string> {
-  const { snapshots } = await listSnapshots(dir);
-  return snapshots[0]!.name;
+  const { latest, snapshots } = await listSnapshots(dir);
+  return snapshots.find(({ name }) => name !== latest)!.name;
 }
 
 for await (const line of createInterface(process.stdin)) {
