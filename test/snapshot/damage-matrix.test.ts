@@ -245,6 +245,9 @@ class Matrix {
     const within = (offset: number) => (unit: Unit) => unit.from <= offset && offset < unit.to;
     const hit = units.filter(within(at));
     if (hit.some(({ name }) => name === 'whole')) return; // the file's name says it all
+    // Of an lsm table only the blocks have checksums of their own; for all else the one over the whole table speaks.
+    const isUnderOne = kindOf(engine, path) === 'table' && engine === 'lsm' && hit[0]?.name !== 'block';
+    if (isUnderOne) return;
     const isNamed = findings.some(
       (finding) =>
         finding.path === path && finding.offset !== null && hit.some((unit) => within(finding.offset!)(unit)),
