@@ -16,9 +16,9 @@ export interface FileSystem {
    * - `create`: a new file, for reading and writing; `EEXIST` if anything has that name.
    * - `open-or-create`: for reading and writing, created empty if absent.
    *
-   * `mode` is that of a file that comes into being, less what the process's umask takes away; default 0o600.
+   * What comes into being has the mode 0o600.
    */
-  open(path: string, how: OpenHow, mode?: number): Promise<OpenFile>;
+  open(path: string, how: OpenHow): Promise<OpenFile>;
   /** Wraps a descriptor of this process that somebody else opened and will close; `close` does nothing. */
   adopt(fd: number, path: string): OpenFile;
   /** What is at `path`, without following a link; undefined when nothing is there. */

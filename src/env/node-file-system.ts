@@ -28,8 +28,8 @@ const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
 
 /** For the host's main thread: every call is asynchronous and the event loop stays free. */
 export const nodeFileSystem: FileSystem = {
-  open: (path, how, mode = FILE_MODE) =>
-    anchor.name(path, async (name) => asyncFile(await fs.open(name, FLAGS[how], mode), path, true)),
+  open: (path, how) =>
+    anchor.name(path, async (name) => asyncFile(await fs.open(name, FLAGS[how], FILE_MODE), path, true)),
   adopt: (fd, path) => asyncFile(fd, path, false),
   inspect: (path) =>
     absentAsUndefined(() =>
@@ -80,8 +80,8 @@ const blockingAnchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
  * calls would share Node's four I/O threads with the host's own reads, writes and name look-ups.
  */
 export const blockingFileSystem: FileSystem = {
-  open: (path, how, mode = FILE_MODE) =>
-    blockingAnchor.name(path, (name) => blockingFile(fs.openSync(name, FLAGS[how], mode), path, true)),
+  open: (path, how) =>
+    blockingAnchor.name(path, (name) => blockingFile(fs.openSync(name, FLAGS[how], FILE_MODE), path, true)),
   adopt: (fd, path) => blockingFile(fd, path, false),
   inspect: (path) =>
     absentAsUndefined(() =>

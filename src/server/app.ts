@@ -1,4 +1,9 @@
-import fastify, { type FastifyError, type FastifyReply, type FastifyRequest } from 'fastify';
+import fastify, {
+  type FastifyError,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerOptions,
+} from 'fastify';
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { isoTime } from '../env/clock.ts';
 import { StillpointError } from '../errors.ts';
@@ -12,22 +17,33 @@ import { answerBrokenRequest, CORRELATION_HEADER, describeError, errorReply } fr
 import { routeUrl } from './kv/keys.ts';
 import { keyRoutes, valueRoute } from './kv/routes.ts';
 import { splitQuery } from './kv/schemas.ts';
+import { loadLimits } from './load.ts';
 import { watchMethods } from './methods.ts';
 import type { Parts } from './parts.ts';
 import type { App } from './route-types.ts';
 import { lineWriter } from './sink.ts';
+import { readTls } from './tls.ts';
 
 /** The HTTP side: what holds for every request, and the routes. Closing the app closes the database too. */
 export async function createApp(parts: Parts): Promise<App> {
   const { options, environment } = parts;
   const { limits } = options;
   const answer = answerErrors(parts);
-  const app = fastify({
+  const tls = options.tls && (await readTls(environment.fs, options.tls));
+  const transport = {
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: Math.min(limits.headerTimeoutMs, limits.requestTimeoutMs),
+    handshakeTimeout: limits.headerTimeoutMs,
+    // How often the time limits are looked at.
+    connectionsCheckingInterval: Math.min(1000, limits.headerTimeoutMs, limits.requestTimeoutMs),
+  };
+  const serverOptions = {
     genReqId: ({ headers }) => correlationId(headers) ?? environment.newId(),
     rewriteUrl: ({ method, url }) => routeUrl(method, url ?? '/'),
     bodyLimit: limits.adminBodyBytes,
     requestTimeout: limits.requestTimeoutMs,
-    http: { maxHeaderSize: limits.headerBytes },
+    keepAliveTimeout: limits.idleTimeoutMs,
+    ...(tls === undefined ? { http: transport } : { https: { ...transport, ...tls } }),
     // A key reaches the router as hexadecimal digits; how long it may be is told by its route.
     routerOptions: { maxParamLength: 4 * limits.headerBytes, querystringParser: splitQuery },
     // What still comes on an open connection is answered; the database is closed after it.
@@ -38,7 +54,8 @@ export async function createApp(parts: Parts): Promise<App> {
       answer(error, request, reply);
     },
     clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, environment.newId()),
-  }).withTypeProvider<ZodTypeProvider>();
+  } satisfies FastifyServerOptions & { https?: object };
+  const app: App = fastify(serverOptions as FastifyServerOptions).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler<FastifyError>(answer);
@@ -86,7 +103,9 @@ function correlationId(headers: Readonly<Record<string, string | string[] | unde
 }
 
 function admitAndCount(app: App, { options, metrics, audit }: Parts): void {
+  const { limits } = options;
   const admit = admission(options.apiKey);
+  const takeLoad = loadLimits(limits);
   app.addHook('onRequest', async (request, reply) => {
     reply.header(CORRELATION_HEADER, request.id);
     const refusal = admit(request.headers);
@@ -95,12 +114,17 @@ function admitAndCount(app: App, { options, metrics, audit }: Parts): void {
       reply.header('www-authenticate', 'Bearer');
       throw refusal;
     }
+    takeLoad(request, reply);
     // A body is what its route takes, whatever the client calls it: the parsers know no types.
     delete request.headers['content-type'];
   });
-  app.addHook('onSend', async (_request, reply) => metrics.record(reply.elapsedTime));
+  app.addHook('onSend', async (_request, reply) => {
+    metrics.record(reply.elapsedTime);
+    // From now on it is the client's turn; what it leaves lying would stay in memory.
+    reply.raw.setTimeout(limits.replyTimeoutMs, () => reply.raw.destroy());
+  });
   app.addHook('onResponse', async (request, reply) => audit.answered(request, reply));
-  app.server.maxConnections = options.limits.connections;
+  app.server.maxConnections = limits.connections;
   app.server.on('connection', (socket) => {
     metrics.connections++;
     socket.once('close', () => metrics.connections--);

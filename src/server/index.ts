@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { StillpointError, systemCode, toStillpointError } from '../errors.ts';
 import { createApp } from './app.ts';
-import { requireKeyBeyondLoopback, resolveOptions, type ServerOptions } from './options.ts';
+import { requireSafetyBeyondLoopback, resolveOptions, type ServerOptions } from './options.ts';
 import { assemble } from './parts.ts';
 
 export { leveldbBackend } from './backends/leveldb.ts';
@@ -10,9 +10,10 @@ export { lsmBackend } from './backends/lsm.ts';
 export type { Backend, Database, KeyRange, WriteOp, Written } from './database.ts';
 export type { ServerLimits, ServerOptions } from './options.ts';
 export type { LineSink } from './sink.ts';
+export type { TlsFiles } from './tls.ts';
 
 export interface RunningServer {
-  /** `http://…`, without a slash at the end. */
+  /** `http://…` or `https://…`, without a slash at the end. */
   readonly url: string;
   readonly port: number;
   /**
@@ -26,9 +27,9 @@ export interface RunningServer {
  * Opens the database of a data directory and serves it: key-value routes below `/kv`, the admin RPC below `/api/admin`;
  * `src/server/README.md` lists both. What a crash cut off is brought to its end first.
  *
- * Listens on 127.0.0.1 unless `host` says otherwise, which needs an `apiKey`. Installs no signal handlers: on SIGTERM call `close`.
+ * Listens on 127.0.0.1 unless `host` says otherwise, which needs an `apiKey` and `tls`. Installs no signal handlers: on SIGTERM call `close`.
  *
- * Rejects with `INVALID_REQUEST` for a public address without a key, `CONFLICT` when the database or the port is in use, and
+ * Rejects with `INVALID_REQUEST` for a public address without a key or TLS, `CONFLICT` when the database or the port is in use, and
  * with what opening the database rejects with; nothing is left open then. A wrong option is a `TypeError`.
  *
  * ```ts
@@ -40,7 +41,7 @@ export interface RunningServer {
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const resolved = resolveOptions(options);
-  requireKeyBeyondLoopback(resolved);
+  requireSafetyBeyondLoopback(resolved);
   const app = await buildServer(options);
   try {
     await app.listen({ host: resolved.host, port: resolved.port });
@@ -54,7 +55,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const host = family === 'IPv6' ? `[${address}]` : address;
   let closed: Promise<void> | undefined;
   return {
-    url: `http://${host}:${port}`,
+    url: `${resolved.tls === undefined ? 'http' : 'https'}://${host}:${port}`,
     port,
     close() {
       closed ??= app.close();

@@ -8,6 +8,7 @@ import { isLoopbackName } from './auth.ts';
 import { lsmBackend } from './backends/lsm.ts';
 import type { Backend } from './database.ts';
 import type { LineSink } from './sink.ts';
+import type { TlsFiles } from './tls.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -21,8 +22,18 @@ export interface ServerLimits {
   readonly headerBytes: number;
   /** Connections beyond are dropped. Default 1,000. */
   readonly connections: number;
+  /** Requests under way at once; beyond, they are `UNAVAILABLE`. Times `bodyBytes`, what bodies may occupy. Default 128. */
+  readonly requests: number;
+  /** Of these, requests to the admin RPC, followed runs included. Default 32. */
+  readonly adminRequests: number;
+  /** For URL and headers to arrive, and for the handshake of TLS. Default 10 seconds. */
+  readonly headerTimeoutMs: number;
   /** For a request to arrive whole. Default one minute. */
   readonly requestTimeoutMs: number;
+  /** For a client to take anything of its reply; it is cut off then. Default one minute. */
+  readonly replyTimeoutMs: number;
+  /** For a connection to stay open without a request. Default one minute. */
+  readonly idleTimeoutMs: number;
   /** For requests under way to end when the server is closed. Default 10 seconds. */
   readonly shutdownMs: number;
 }
@@ -32,12 +43,16 @@ export interface ServerOptions {
   readonly dataDir: string;
   /** What opens the database. Default `lsmBackend()`. */
   readonly backend?: Backend;
-  /** Default `127.0.0.1`. Any address that is not loopback needs an `apiKey`. */
+  /** Default `127.0.0.1`. Any address that is not loopback needs an `apiKey`, and `tls` or `plainHttp`. */
   readonly host?: string;
   /** Default 0: any free one. */
   readonly port?: number;
   /** What clients must show. Without it everybody who reaches the loopback address is admitted. */
   readonly apiKey?: string;
+  /** HTTPS, TLS 1.2 or later. The files are read once, at the start. Default: HTTP. */
+  readonly tls?: TlsFiles;
+  /** Allows HTTP beyond loopback: for a proxy in front that ends TLS, on a network that is trusted. Default false. */
+  readonly plainHttp?: boolean;
   /** Whether a missing data directory is made. Default true; with false it is `NOT_FOUND`. */
   readonly createDataDir?: boolean;
   /** Folders, besides the lifecycle folder, that a restore source given as a path may lie in. Default: none. */
@@ -55,7 +70,11 @@ export interface ServerOptions {
 }
 
 export type ResolvedOptions = Readonly<
-  Required<Omit<ServerOptions, 'apiKey' | 'limits'>> & { apiKey: string | undefined; limits: ServerLimits }
+  Required<Omit<ServerOptions, 'apiKey' | 'tls' | 'limits'>> & {
+    apiKey: string | undefined;
+    tls: TlsFiles | undefined;
+    limits: ServerLimits;
+  }
 >;
 
 const DEFAULT_LIMITS: ServerLimits = Object.freeze({
@@ -63,7 +82,12 @@ const DEFAULT_LIMITS: ServerLimits = Object.freeze({
   adminBodyBytes: 64 * KiB,
   headerBytes: 16 * KiB,
   connections: 1_000,
+  requests: 128,
+  adminRequests: 32,
+  headerTimeoutMs: 10 * 1000,
   requestTimeoutMs: 60 * 1000,
+  replyTimeoutMs: 60 * 1000,
+  idleTimeoutMs: 60 * 1000,
   shutdownMs: 10 * 1000,
 });
 
@@ -74,17 +98,20 @@ export function resolveOptions(options: ServerOptions): ResolvedOptions {
     port: optional(port),
     apiKey: optional(nonEmptyString),
     allowedSources: optional(strings),
+    tls: optional(tlsFiles),
   });
   for (const [name, value] of Object.entries(options.limits ?? {})) {
     if (!(name in DEFAULT_LIMITS)) throw new TypeError(`startServer: limits.${name} is not a limit`);
     if (value !== undefined) positiveInteger(`startServer: limits.${name}`, value);
   }
-  const { dataDir, apiKey } = options;
+  const { dataDir, apiKey, tls } = options;
   const environment = options.environment ?? options.lifecycle?.environment ?? systemEnvironment;
   const given = Object.entries(options.limits ?? {}).filter(([, value]) => value !== undefined);
   return Object.freeze({
     dataDir,
     apiKey,
+    tls,
+    plainHttp: options.plainHttp ?? false,
     environment,
     backend: options.backend ?? lsmBackend(),
     host: options.host ?? '127.0.0.1',
@@ -99,12 +126,18 @@ export function resolveOptions(options: ServerOptions): ResolvedOptions {
   });
 }
 
-/** Without a key only this machine may reach the server: `INVALID_REQUEST` for any other address. */
-export function requireKeyBeyondLoopback({ host, apiKey }: ResolvedOptions): void {
-  if (apiKey !== undefined || isLoopbackName(host)) return;
-  throw new StillpointError('INVALID_REQUEST', `a server without an API key cannot listen on ${host}`, {
-    hint: 'Set a key, or listen on 127.0.0.1.',
-  });
+/** Without a key, or in clear text, only this machine may reach the server: `INVALID_REQUEST` for any other address. */
+export function requireSafetyBeyondLoopback({ host, apiKey, tls, plainHttp }: ResolvedOptions): void {
+  if (isLoopbackName(host)) return;
+  const refuse = (what: string, hint: string) =>
+    new StillpointError('INVALID_REQUEST', `a server without ${what} cannot listen on ${host}`, { hint });
+  if (apiKey === undefined) throw refuse('an API key', 'Set a key, or listen on 127.0.0.1.');
+  if (tls === undefined && !plainHttp) {
+    throw refuse(
+      'TLS',
+      'Key and data would cross the network readable: give `tls` (`--tls-key`, `--tls-cert`), or `plainHttp` (`--plain-http`) when a proxy in front ends TLS.',
+    );
+  }
 }
 
 function nonEmptyString(name: string, value: unknown): void {
@@ -115,6 +148,11 @@ function port(name: string, value: unknown): void {
   if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > 65_535) {
     throw new TypeError(`${name} must be a whole number from 0 to 65535`);
   }
+}
+
+function tlsFiles(name: string, value: unknown): void {
+  for (const file of ['keyFile', 'certFile'] as const)
+    nonEmptyString(`${name}.${file}`, (value as Partial<TlsFiles> | null)?.[file]);
 }
 
 function strings(name: string, value: unknown): void {

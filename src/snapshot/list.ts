@@ -1,7 +1,7 @@
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
 import { detectEngine } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
-import { listIfPresent, readSmallFile } from '../env/io.ts';
+import { listIfPresent, readSmallFile, realPlace } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import type { Environment } from './environment.ts';
 import { compareNames, isSnapshotName, LATEST, type Layout, layoutOf, nameOf } from './layout.ts';
@@ -129,28 +129,35 @@ export async function findSnapshot(
     if (withId !== undefined) return withId.location;
   }
   if (!isPath && layout !== undefined) throw notFound(source);
-  const real = await fs.realPath(source).catch((cause) => {
-    throw notFound(source, cause);
-  });
-  if ((await fs.inspect(real))?.kind !== 'folder') {
+  const real = await (allowed === undefined
+    ? fs.realPath(source).catch((cause) => {
+        throw notFound(source, cause);
+      })
+    : placeWithin(fs, source, allowed));
+  const kind = (await fs.inspect(real))?.kind;
+  if (kind === undefined) throw notFound(source);
+  if (kind !== 'folder') {
     throw new StillpointError('NOT_A_FOLDER', `${source} is not a folder`, { path: source });
   }
-  if (allowed !== undefined) {
-    const roots = await Promise.all(allowed.map((root) => fs.realPath(root).catch(() => undefined)));
-    if (
-      !roots.some((root) => root !== undefined && real.startsWith(root.endsWith(sep) ? root : root + sep))
-    ) {
-      throw new StillpointError(
-        'PATH_OUTSIDE',
-        `${source} does not lie in a folder that snapshots may come from`,
-        {
-          path: source,
-          hint: `Name a snapshot, or a path inside ${allowed.join(' or ')}.`,
-        },
-      );
-    }
-  }
   return real;
+}
+
+/** The real path of a place in one of `roots`, else `PATH_OUTSIDE`: also for what is not there, so that nobody can ask what is. */
+async function placeWithin(fs: FileSystem, source: string, roots: readonly string[]): Promise<string> {
+  const refuse = (cause?: unknown) =>
+    new StillpointError('PATH_OUTSIDE', `${source} does not lie in a folder that snapshots may come from`, {
+      path: source,
+      cause,
+      hint: `Name a snapshot, or a path inside ${roots.join(' or ')}.`,
+    });
+  const place = await realPlace(fs, source).catch((cause) => {
+    throw refuse(cause);
+  });
+  for (const root of roots) {
+    const real = await realPlace(fs, root).catch(() => undefined);
+    if (real !== undefined && place.startsWith(real.endsWith(sep) ? real : real + sep)) return place;
+  }
+  throw refuse();
 }
 
 async function findLatest(fs: FileSystem, layout: Layout): Promise<string> {

@@ -72,7 +72,7 @@ test.each(['0.0.0.0', '::', '192.0.2.1', 'example.org'])(
 );
 
 test('with a key the server listens on every address', async () => {
-  const { server } = await listening({ apiKey: KEY, host: '0.0.0.0' });
+  const { server } = await listening({ apiKey: KEY, host: '0.0.0.0', plainHttp: true });
   const url = `http://127.0.0.1:${server.port}/api/admin/health`;
   expect((await fetch(url)).status).toBe(401);
   const reply = await fetch(url, { headers: { 'x-api-key': KEY } });

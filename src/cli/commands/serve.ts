@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Lifecycle } from '../../coordinator/lifecycle.ts';
 import { detectEngine } from '../../engine/index.ts';
+import { readSmallFile } from '../../env/io.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import { leveldbBackend, lsmBackend, type RunningServer, startServer } from '../../server/index.ts';
@@ -21,6 +22,10 @@ interface Options {
   readonly host: string;
   readonly engine: 'auto' | BackendName;
   readonly apiKey?: string;
+  readonly apiKeyFile?: string;
+  readonly tlsKey?: string;
+  readonly tlsCert?: string;
+  readonly plainHttp?: boolean;
   readonly allowSource?: readonly string[];
 }
 
@@ -44,6 +49,16 @@ export function define(command: Command, cli: Cli): void {
         .argParser(nonEmpty),
     )
     .addOption(
+      new Option('--api-key-file <file>', 'a file whose only line is that key')
+        .argParser(nonEmpty)
+        .conflicts('apiKey'),
+    )
+    .addOption(
+      new Option('--tls-key <file>', 'PEM file of the private key: serves HTTPS').argParser(nonEmpty),
+    )
+    .addOption(new Option('--tls-cert <file>', 'PEM file of its certificate').argParser(nonEmpty))
+    .option('--plain-http', 'HTTP beyond loopback too: for a proxy in front that ends TLS')
+    .addOption(
       new Option(
         '--allow-source <dir>',
         'a folder that a restore may come from, given as a path; repeatable',
@@ -54,11 +69,19 @@ export function define(command: Command, cli: Cli): void {
       `
 The data directory is made if it is missing, and a new database in an empty one. One line with the URL is printed once
 requests are taken; an audit line (JSON) for each admin action goes to stderr. SIGTERM (exit code 0) and Ctrl-C (130) both
-close the database before it ends. A key on the command line can be read by every user of the machine: prefer the
-environment.
-${examples('serve ./data', 'STILLPOINT_API_KEY=… stillpoint serve ./data --host 0.0.0.0', 'serve ./data --port 0 --json')}`,
+close the database before it ends. Any address but loopback needs a key, and TLS. A key on the command line stays in the
+history of the shell, and other users can read it for a moment: prefer the environment (STILLPOINT_API_KEY) or a file.
+${examples(
+  'serve ./data',
+  'serve ./data --host 0.0.0.0 --api-key-file ./key --tls-key ./tls.key --tls-cert ./tls.crt',
+  'serve ./data --port 0 --json',
+)}`,
     )
-    .action((dir: string, options: Options) => serve(cli, dir, options));
+    .action((dir: string, options: Options) => {
+      // Takes the place of the command line in the list of processes, and with it the key.
+      if (command.getOptionValueSource('apiKey') === 'cli') process.title = 'stillpoint serve';
+      return serve(cli, dir, options);
+    });
 }
 
 function serve(cli: Cli, dataDir: string, options: Options): Promise<void> {
@@ -102,19 +125,33 @@ async function findEngine(cli: Cli, dataDir: string): Promise<BackendName> {
   }
 }
 
-function start(
-  dataDir: string,
-  engine: BackendName,
-  { host, port, apiKey, allowSource }: Options,
-): Promise<RunningServer> {
+async function start(dataDir: string, engine: BackendName, options: Options): Promise<RunningServer> {
+  const { host, port, plainHttp, allowSource, tlsKey, tlsCert } = options;
+  if ((tlsKey === undefined) !== (tlsCert === undefined)) {
+    throw new StillpointError('INVALID_REQUEST', '`--tls-key` and `--tls-cert` go together', {
+      hint: 'Give both, or none.',
+    });
+  }
+  const apiKey = options.apiKeyFile === undefined ? options.apiKey : await readKey(options.apiKeyFile);
   return startServer({
     dataDir,
     host,
     port,
     backend: BACKENDS[engine](),
     ...(apiKey !== undefined && { apiKey }),
+    ...(plainHttp !== undefined && { plainHttp }),
+    ...(tlsKey !== undefined && tlsCert !== undefined && { tls: { keyFile: tlsKey, certFile: tlsCert } }),
     ...(allowSource !== undefined && { allowedSources: allowSource }),
   });
+}
+
+const KEY_LIMIT_BYTES = 4096;
+
+async function readKey(file: string): Promise<string> {
+  const path = await nodeFileSystem.realPath(file); // secrets are often mounted as links
+  const key = (await readSmallFile(nodeFileSystem, path, KEY_LIMIT_BYTES))?.toString('utf8').trim() ?? '';
+  if (key !== '' && !/[\r\n]/.test(key)) return key;
+  throw new StillpointError('INVALID_REQUEST', `${file} does not hold one line with a key`, { path: file });
 }
 
 function explainListening(error: unknown, host: string): unknown {
