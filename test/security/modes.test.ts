@@ -58,7 +58,7 @@ test.each(['000', '077', '022'])('umask %s', async (umask) => {
       files.push(path);
     }
   }
-  const undone = files.filter((path) => /restore-backup\/.*sst$/.test(path));
+  const undone = files.filter((path) => /restore-backup\/.*\.sst$/.test(path));
   expect(undone.length).toBeGreaterThan(0);
   for (const path of undone) expect(lstatSync(path).mode & 0o777).toBe(0o644);
   for (const name of [
