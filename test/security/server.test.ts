@@ -118,8 +118,7 @@ describe('limits', () => {
   });
 
   test('a client that does not take its reply is cut off', async () => {
-    const { plain, server } = await served({ replyTimeoutMs: 300 });
-    const headers = { connection: 'close' };
+    const { plain, server } = await served({ replyTimeoutMs: 300, idleTimeoutMs: 300 });
     await fetch(`${server.url}/kv/large`, {
       method: 'PUT',
       headers,
