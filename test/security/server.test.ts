@@ -121,7 +121,6 @@ describe('limits', () => {
     const { plain, server } = await served({ replyTimeoutMs: 300, idleTimeoutMs: 300 });
     await fetch(`${server.url}/kv/large`, {
       method: 'PUT',
-      headers,
       body: Buffer.alloc(15 * 1024 * 1024, 1),
     });
     // More than the kernel takes off the server's hands.
