@@ -80,7 +80,7 @@ const WORLD = [
     what: /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(|\bMath\.random\(|\brandomUUID\(/,
     except: ['env'],
   },
-  { what: /\bset(Timeout|Interval|Immediate)\(/, except: ['env'] },
+  { what: /(?<![\w.])set(Timeout|Interval|Immediate)\(/, except: ['env'] },
   { what: /\bprocess\.(?!versions)/, except: ['env', 'cli'] },
   { what: /\bthrow new Error\(/, except: [] },
   { what: /\bconsole\./, except: [] },
