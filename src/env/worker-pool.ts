@@ -170,6 +170,8 @@ class Threads {
         workers.find(({ id, currentUsage }) => currentUsage === 0 && ready.has(id)) ?? null,
       // Behind the host wherever both want a processor: else its event loop waits for ours, tens of milliseconds at a time.
       niceIncrement: 10,
+      // What a thread throws away fills this much before it is swept up; the default of 16 would be most of our memory.
+      resourceLimits: { maxYoungGenerationSizeMb: 2 },
       // A run from source needs the loader that the main thread was started with.
       execArgv: this.#entry.pathname.endsWith('.ts') ? ['--import', 'tsx'] : [],
     });

@@ -31,6 +31,11 @@ export interface InPieces<M extends Manifest> {
   readonly entries: readonly string[];
 }
 
+export interface WriteManifestArgs {
+  readonly folder: string;
+  readonly manifest: InPieces<Manifest>;
+}
+
 /** The manifest in a folder, undefined when there is none; `MANIFEST_INVALID` when it cannot be trusted. */
 export async function readManifest(env: Outside, folder: string): Promise<ParsedManifest | undefined> {
   const path = join(folder, MANIFEST);
@@ -80,7 +85,7 @@ async function writeHere(fs: FileSystem, folder: string, manifest: Manifest): Pr
 /** The other thread's part of `writeManifest`. */
 export async function writeManifestInPieces(
   fs: FileSystem,
-  { folder, manifest }: { readonly folder: string; readonly manifest: InPieces<Manifest> },
+  { folder, manifest }: WriteManifestArgs,
 ): Promise<void> {
   await writeHere(fs, folder, { ...manifest.rest, entries: await fromPieces(manifest.entries) });
 }

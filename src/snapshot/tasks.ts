@@ -5,7 +5,7 @@ import { withFile } from '../env/io.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
 import { type CopyJob, copyFiles } from './copy.ts';
 import { placeOf } from './layout.ts';
-import { readManifestInPieces, writeManifestInPieces } from './manifest-file.ts';
+import type { WriteManifestArgs } from './manifest-file.ts';
 
 export interface CheckFilesArgs {
   /** The folder that the paths are relative to. */
@@ -33,13 +33,17 @@ async function syncFiles(fs: FileSystem, paths: readonly string[], run: TaskRun)
   }
 }
 
+/** Loaded at first use: few runs have so many files, and every thread would carry its schemas. */
+const manifestFile = () => import('./manifest-file.ts');
+
 /** What runs in worker threads: all work that grows with the bytes, and with the number of files. */
 export const TASKS = {
   copyFiles: (fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun) => copyFiles(fs, jobs, run),
   syncFiles,
   checkFiles,
-  readManifest: readManifestInPieces,
-  writeManifest: writeManifestInPieces,
+  readManifest: async (fs: FileSystem, path: string) => (await manifestFile()).readManifestInPieces(fs, path),
+  writeManifest: async (fs: FileSystem, args: WriteManifestArgs) =>
+    (await manifestFile()).writeManifestInPieces(fs, args),
 };
 
 export type Tasks = typeof TASKS;

@@ -1,4 +1,4 @@
-import { blockingFileSystem } from '../env/node-file-system.ts';
+import { blockingFileSystem } from '../env/blocking-file-system.ts';
 import { serveTasks } from '../env/worker-pool.ts';
 import { TASKS } from './tasks.ts';
 

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
-import { blockingFileSystem } from '../../src/env/node-file-system.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator, deleteSnapshot, openLsm, verifyAll, verifySnapshot } from '../../src/index.ts';

@@ -13,9 +13,10 @@ import {
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { anchors } from '../../src/env/anchor.ts';
+import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import type { FileSystem, OpenFile } from '../../src/env/file-system.ts';
 import { removeTree } from '../../src/env/io.ts';
-import { blockingFileSystem, nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import {
   BackupCoordinator,

@@ -1,4 +1,4 @@
-import { blockingFileSystem } from '../../src/env/node-file-system.ts';
+import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
 import { TASKS } from '../../src/snapshot/tasks.ts';

@@ -1,8 +1,8 @@
 import { linkSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
-import { blockingFileSystem } from '../../src/env/node-file-system.ts';
 import {
   BackupCoordinator,
   Lifecycle,

@@ -1,0 +1,94 @@
+import fs from 'node:fs';
+import { ANCHOR_FLAGS, anchors } from './anchor.ts';
+import type { FileSystem, OpenFile } from './file-system.ts';
+import {
+  absentAsUndefined,
+  CLONE,
+  FILE_MODE,
+  FLAGS,
+  FOLDER_MODE,
+  pathOf,
+  READ_FOLDER,
+  toFileStat,
+  toFolderEntry,
+} from './node-terms.ts';
+
+const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
+
+/**
+ * For worker threads: the same interface over blocking calls. A worker that blocks harms nobody, whereas asynchronous
+ * calls would share Node's four I/O threads with the host's own reads, writes and name look-ups.
+ */
+export const blockingFileSystem: FileSystem = {
+  open: (path, how) =>
+    anchor.name(path, (name) => blockingFile(fs.openSync(name, FLAGS[how], FILE_MODE), path, true)),
+  adopt: (fd, path) => blockingFile(fd, path, false),
+  inspect: (path) =>
+    absentAsUndefined(() => anchor.name(path, (name) => toFileStat(fs.lstatSync(name, { bigint: true })))),
+  list: (path) =>
+    anchor.folder(path, (name) => fs.readdirSync(name, { withFileTypes: true }).map(toFolderEntry)),
+  makeFolder: (path) => anchor.name(path, (name) => fs.mkdirSync(name, { mode: FOLDER_MODE })),
+  rename: (from, to) => anchor.name(from, (old) => anchor.name(to, (name) => fs.renameSync(old, name))),
+  link: (existing, to) => anchor.name(existing, (old) => anchor.name(to, (name) => fs.linkSync(old, name))),
+  clone: (from, to) =>
+    anchor.name(to, async (name) => {
+      const source = await anchor.name(from, (old) => fs.openSync(old, FLAGS.read));
+      try {
+        fs.copyFileSync(pathOf(source, from), name, CLONE);
+      } finally {
+        fs.closeSync(source);
+      }
+      const copy = fs.openSync(name, FLAGS.read);
+      try {
+        fs.fchmodSync(copy, FILE_MODE); // it came with the mode of the source
+      } finally {
+        fs.closeSync(copy);
+      }
+    }),
+  removeFile: (path) => anchor.name(path, (name) => fs.unlinkSync(name)),
+  removeFolder: (path) => anchor.name(path, (name) => fs.rmdirSync(name)),
+  async syncFolder(path) {
+    if (process.platform === 'win32') return; // folders cannot be opened there
+    const fd = await anchor.name(path, (name) => fs.openSync(name, READ_FOLDER));
+    try {
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  },
+  async realPath(path) {
+    return fs.realpathSync(path);
+  },
+  async freeBytes(path) {
+    const { bavail, bsize } = fs.statfsSync(path);
+    return bavail * bsize;
+  },
+};
+
+function blockingFile(fd: number, path: string, owned: boolean): OpenFile {
+  return {
+    fd,
+    path,
+    async read(target, position) {
+      return fs.readSync(fd, target, 0, target.byteLength, position);
+    },
+    async write(source, position) {
+      return fs.writeSync(fd, source, 0, source.byteLength, position);
+    },
+    async truncate(sizeBytes) {
+      fs.ftruncateSync(fd, sizeBytes);
+    },
+    async sync() {
+      fs.fsyncSync(fd);
+    },
+    async syncData() {
+      fs.fdatasyncSync(fd);
+    },
+    async stat() {
+      return toFileStat(fs.fstatSync(fd, { bigint: true }));
+    },
+    async close() {
+      if (owned) fs.closeSync(fd);
+    },
+  };
+}

@@ -1,0 +1,54 @@
+import { type BigIntStats, constants, type Dirent } from 'node:fs';
+import type { FileKind, FileStat, FolderEntry, OpenHow } from './file-system.ts';
+
+// What both file systems over Node's calls have in common: our words in Node's terms and back.
+
+export const FILE_MODE = 0o600;
+export const FOLDER_MODE = 0o700;
+
+// O_NOFOLLOW: a link put in the place of a file in mid-run must fail and not be followed out of the folder.
+// O_NONBLOCK: opening a FIFO must not wait for a writer.
+const SAFE = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+export const FLAGS: Readonly<Record<OpenHow, number>> = {
+  read: constants.O_RDONLY | SAFE,
+  update: constants.O_RDWR | SAFE,
+  create: constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | SAFE,
+  'open-or-create': constants.O_RDWR | constants.O_CREAT | SAFE,
+};
+
+export const CLONE = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
+/** Copying goes by name and follows links: the name of what is open already leads nowhere else. */
+export const pathOf = (fd: number, path: string): string =>
+  process.platform === 'linux' ? `/proc/self/fd/${fd}` : path;
+
+export const READ_FOLDER = constants.O_RDONLY | (constants.O_DIRECTORY ?? 0) | SAFE;
+
+export async function absentAsUndefined(stat: () => Promise<FileStat>): Promise<FileStat | undefined> {
+  try {
+    return await stat();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+export function toFileStat(stat: BigIntStats): FileStat {
+  return {
+    kind: kindOf(stat),
+    sizeBytes: Number(stat.size),
+    allocatedBytes: Number(stat.blocks) * 512,
+    ino: stat.ino,
+    dev: stat.dev,
+    mtimeNs: stat.mtimeNs,
+    links: Number(stat.nlink),
+    mode: Number(stat.mode) & 0o7777,
+  };
+}
+
+export const toFolderEntry = (entry: Dirent): FolderEntry => ({ name: entry.name, kind: kindOf(entry) });
+
+function kindOf(entry: Pick<Dirent, 'isFile' | 'isDirectory' | 'isSymbolicLink'>): FileKind {
+  if (entry.isFile()) return 'file';
+  if (entry.isDirectory()) return 'folder';
+  return entry.isSymbolicLink() ? 'link' : 'other';
+}
