@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import { ANCHOR_FLAGS, anchors } from './anchor.ts';
+import { blockUse } from './block-use.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 import {
   absentAsUndefined,
@@ -9,6 +10,7 @@ import {
   FOLDER_MODE,
   pathOf,
   READ_FOLDER,
+  SECTOR_BYTES,
   toFileStat,
   toFolderEntry,
 } from './node-terms.ts';
@@ -86,6 +88,10 @@ function blockingFile(fd: number, path: string, owned: boolean): OpenFile {
     },
     async stat() {
       return toFileStat(fs.fstatSync(fd, { bigint: true }));
+    },
+    async blockUse() {
+      if (process.platform !== 'linux') return undefined;
+      return blockUse(fs.statfsSync(pathOf(fd, path)), Number(fs.fstatSync(fd).blocks) * SECTOR_BYTES);
     },
     async close() {
       if (owned) fs.closeSync(fd);

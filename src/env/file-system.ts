@@ -1,3 +1,5 @@
+import type { BlockUse } from './block-use.ts';
+
 /**
  * The one door to the disk. Everything durable goes through this interface, copying included, so that a test can put
  * a failing or forgetful file system in its place.
@@ -56,6 +58,8 @@ export interface OpenFile {
   /** fdatasync: content, and of the attributes only what reading needs. */
   syncData(): Promise<void>;
   stat(): Promise<FileStat>;
+  /** Absent, or undefined, where the file system's count of blocks proves nothing. */
+  blockUse?(): Promise<BlockUse | undefined>;
   close(): Promise<void>;
 }
 

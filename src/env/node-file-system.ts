@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import fs from 'fs-extra';
 import { ANCHOR_FLAGS, anchors } from './anchor.ts';
+import { blockUse } from './block-use.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 import {
   absentAsUndefined,
@@ -10,6 +11,7 @@ import {
   FOLDER_MODE,
   pathOf,
   READ_FOLDER,
+  SECTOR_BYTES,
   toFileStat,
   toFolderEntry,
 } from './node-terms.ts';
@@ -78,6 +80,10 @@ function asyncFile(fd: number, path: string, owned: boolean): OpenFile {
     syncData: () => fs.fdatasync(fd),
     async stat() {
       return toFileStat(await fs.fstat(fd, { bigint: true }));
+    },
+    async blockUse() {
+      if (process.platform !== 'linux') return undefined;
+      return blockUse(await statfs(pathOf(fd, path)), (await fs.fstat(fd)).blocks * SECTOR_BYTES);
     },
     async close() {
       if (owned) await fs.close(fd);

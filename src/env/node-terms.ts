@@ -3,6 +3,9 @@ import type { FileKind, FileStat, FolderEntry, OpenHow } from './file-system.ts'
 
 // What both file systems over Node's calls have in common: our words in Node's terms and back.
 
+/** What `stat` counts a file's blocks in. */
+export const SECTOR_BYTES = 512;
+
 export const FILE_MODE = 0o600;
 export const FOLDER_MODE = 0o700;
 
@@ -36,7 +39,7 @@ export function toFileStat(stat: BigIntStats): FileStat {
   return {
     kind: kindOf(stat),
     sizeBytes: Number(stat.size),
-    allocatedBytes: Number(stat.blocks) * 512,
+    allocatedBytes: Number(stat.blocks) * SECTOR_BYTES,
     ino: stat.ino,
     dev: stat.dev,
     mtimeNs: stat.mtimeNs,

@@ -1,40 +1,29 @@
-import { BUFFER_BYTES, withBuffer } from '../../env/buffers.ts';
 import type { OpenFile } from '../../env/file-system.ts';
-import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import {
   decodeSectionHeader,
   decodeSegmentHeader,
   hasWalMagic,
-  liveBytes,
   physicalOffset,
-  ringBytes,
-  ringExtents,
   SECTION_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
-  type SectionHeader,
   sectionProblem,
   segmentHeaderOffset,
   segmentProblem,
   WAL_MAGIC,
-  type WalExtent,
   type WalGeometry,
   walFileBytes,
 } from '../../format/lsm/wal.ts';
-import { type ReplayResult, WalReplay } from '../../format/lsm/wal-replay.ts';
-import { type Summed, Sums } from '../../format/sums.ts';
+import type { ReplayResult } from '../../format/lsm/wal-replay.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkPlainFile } from '../plain.ts';
 import { inferLogGeometry } from './directory.ts';
 import type { LogFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
 import { readUpTo } from './read.ts';
+import { replayFile } from './replay-file.ts';
 
-/**
- * Reads the log once, in the order of its ring: from the physical place of `start` to the file's end, then from the
- * beginning up to there, so that the live range goes through the replay as it comes. The checksums of the whole file are
- * put together from the two halves.
- */
+/** A log: its headers, and every live entry up to where the replay ends. */
 export async function checkLog(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
   const { sizeBytes } = await file.stat();
   const findings = new FindingList(request.path);
@@ -53,9 +42,8 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
     findings.error('LSM_LOG_SECTION', 0, `the header of the log is wrong: ${problem}`);
     return { ...(await checkPlainFile(file, request, run)), findings: findings.list() };
   }
-  const { result, ...sums } = await withBuffer((buffer) =>
-    replayFile(file, buffer, sizeBytes, geometry, header, request, run),
-  );
+  const log = { file, sizeBytes, geometry, header, isDouble: !request.live };
+  const { result, ...sums } = await replayFile(log, run);
   reportStop(result, geometry, request, findings);
   const lastLsn = result.lastLsn === undefined ? null : String(result.lastLsn);
   const facts: LogFacts = {
@@ -113,60 +101,4 @@ function reportStop(
     physicalOffset(geometry, stop.offset),
     `the replay stops after ${entries} entries: ${stop.message}; ${stop.droppedBytes} bytes of the log are lost`,
   );
-}
-
-async function replayFile(
-  file: OpenFile,
-  buffer: Buffer,
-  sizeBytes: number,
-  geometry: WalGeometry,
-  header: SectionHeader,
-  { live: isLive }: FileCheckRequest,
-  run: TaskRun,
-): Promise<Summed & { readonly result: ReplayResult }> {
-  const live = liveBytes(geometry, header);
-  const extents = ringExtents(geometry, header.start, live);
-  const replay = new WalReplay({ start: header.start, liveBytes: live, ringBytes: ringBytes(geometry) });
-  let nextExtent = 0;
-
-  const readPart = async (from: number, to: number): Promise<Sums> => {
-    const sums = new Sums(!isLive);
-    for (let at = from; at < to; ) {
-      run.checkCancelled();
-      const count = await readFully(file, buffer.subarray(0, Math.min(BUFFER_BYTES, to - at)), at);
-      if (count === 0) break;
-      const chunk = buffer.subarray(0, count);
-      sums.add(chunk);
-      run.addBytes(count);
-      nextExtent = feed(replay, extents, nextExtent, chunk, at);
-      at += count;
-    }
-    return sums;
-  };
-
-  const pivot = extents[0]?.offset ?? 0;
-  const back = await readPart(pivot, sizeBytes);
-  const whole = await readPart(0, pivot);
-  whole.append(back);
-  return { ...whole.result(), result: replay.finish() };
-}
-
-/** Hands to the replay what of the extents lies in this chunk; returns the extent to go on with. */
-function feed(
-  replay: WalReplay,
-  extents: readonly WalExtent[],
-  from: number,
-  chunk: Buffer,
-  chunkOffset: number,
-): number {
-  let next = from;
-  for (; next < extents.length; next++) {
-    const { offset, length } = extents[next]!;
-    const begin = Math.max(offset - chunkOffset, 0);
-    const end = Math.min(offset + length - chunkOffset, chunk.byteLength);
-    if (begin >= end) break;
-    replay.push(chunk.subarray(begin, end));
-    if (offset + length > chunkOffset + chunk.byteLength) break;
-  }
-  return next;
 }
