@@ -7,6 +7,7 @@ import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { LATEST } from '../snapshot/layout.ts';
 import type { Cli } from './cli.ts';
+import { commandEnvironment } from './environment.ts';
 import { recoverFirst } from './recover-first.ts';
 import { visible } from './text.ts';
 
@@ -52,7 +53,7 @@ async function exchange(
   options: { readonly allowedSources?: readonly string[] },
   start: (coordinator: RestoreCoordinator) => Promise<{ id: string }>,
 ): Promise<RestoreResult> {
-  const lifecycle = new Lifecycle({ dataDir });
+  const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
   await recoverFirst(cli, lifecycle);
   const coordinator = new RestoreCoordinator({ dataDir, lifecycle, ...options });
   return cli.watched(async (signal, progress) => {

@@ -11,9 +11,11 @@ export function visible(text: string): string {
   });
 }
 
-const numbers = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
-
-export const number = (value: number): string => numbers.format(value);
+/** `1,234`. By hand: loading the tables for all languages takes longer than most commands. */
+export const number = (value: number): string =>
+  Math.round(value)
+    .toString()
+    .replace(/\B(?=(?:\d{3})+$)/g, ',');
 
 /** `1 file`, `3,003 entries`. */
 export const count = (value: number, one: string, many = `${one}s`): string =>

@@ -19,10 +19,12 @@ export interface TaskRun {
 export interface WorkerPool<T extends TaskMap> {
   /** How many tasks that compute are worth having under way at once. */
   readonly concurrency: number;
+  /** @param bytes About how many bytes the task will read; unless told, many. */
   run<N extends keyof T & string>(
     name: N,
     args: Parameters<T[N]>[1],
     control: RunControl,
+    bytes?: number,
   ): Promise<Awaited<ReturnType<T[N]>>>;
 }
 
@@ -202,10 +204,22 @@ async function failed({ failure }: Started, error: unknown, control: RunControl)
   throw new StillpointError('INTERNAL', 'a worker thread has failed', { cause });
 }
 
-/** Runs tasks where they are called: for tests with a file system of their own, and for very small work. */
+/** Runs tasks where they are called: for tests with a file system of their own, and for `smallHere`. */
 export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerPool<T> {
   return {
     concurrency: 1,
     run: (name, args, control) => (tasks[name] as T[typeof name])(fs, args, control) as never,
+  };
+}
+
+/** Work that is done before a thread would have started. */
+const SMALL_BYTES = 1024 * 1024;
+
+/** For a process that has nothing else to do meanwhile: only what is worth a thread goes to one. */
+export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: WorkerPool<T>): WorkerPool<T> {
+  return {
+    concurrency: threads.concurrency,
+    run: (name, args, control, bytes = Number.POSITIVE_INFINITY) =>
+      (bytes <= SMALL_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, bytes),
   };
 }

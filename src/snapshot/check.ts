@@ -48,8 +48,9 @@ export async function checkBatch(
 ): Promise<FileCheck[]> {
   const { root, level, live, control } = request;
   const engine = level === 'files' ? filesEngine : request.engine;
+  const bytes = bytesIn(batch);
   const run = (files: readonly FileCheckRequest[]) =>
-    workers.run(() => env.pool.run('checkFiles', { root, engine: engine.name, files }, control));
+    workers.run(() => env.pool.run('checkFiles', { root, engine: engine.name, files }, control, bytes));
   const [only] = batch;
   const count = batch.length === 1 ? Math.ceil(only!.sizeBytes / PART_BYTES) : 1;
   if (count <= 1 || engine.isDivisible?.(only!.path) !== true) {
@@ -63,3 +64,6 @@ export async function checkBatch(
   );
   return [engine.joinParts!(parts, whole)];
 }
+
+export const bytesIn = (files: readonly SizedPath[]): number =>
+  files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

@@ -1,6 +1,6 @@
 import type { FileCheck } from '../engine/engine.ts';
 import { withFile } from '../env/io.ts';
-import { type CheckRequest, checkBatch, type SizedPath } from './check.ts';
+import { bytesIn, type CheckRequest, checkBatch, type SizedPath } from './check.ts';
 import { type CopyJob, type CopyResult, joinRanges } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { inBatches, inLanes, Slots } from './lanes.ts';
@@ -62,12 +62,15 @@ export class Pipeline {
         const bare = batch.map(({ job: { source, target, image }, range }): CopyJob => {
           return { source, target, ...(image && { image }), ...(range && { range }) };
         });
-        const results = await this.#workers.run(() => pool.run('copyFiles', bare, this.#request.control));
+        const bytes = batch.reduce((sum, share) => sum + share.bytes, 0);
+        const results = await this.#workers.run(() =>
+          pool.run('copyFiles', bare, this.#request.control, bytes),
+        );
         const finished: SizedPath[] = [];
         for (const [i, { job, index, ranges, count }] of batch.entries()) {
           ranges[index] = results[i]!;
           const isWhole = Object.keys(ranges).length === count;
-          if (!isWhole && isFinished) this.#behind(() => this.#sync([job.target]));
+          if (!isWhole && isFinished) this.#behind(() => this.#sync([job.target], bytes));
           if (!isWhole) continue;
           const result = count === 1 ? results[i]! : joinRanges(ranges);
           done(job, result);
@@ -90,7 +93,10 @@ export class Pipeline {
 
   #finish(batch: readonly SizedPath[]): void {
     this.#behind(async () => {
-      await this.#sync(batch.map(({ path }) => placeOf(this.#request.root, path)));
+      await this.#sync(
+        batch.map(({ path }) => placeOf(this.#request.root, path)),
+        bytesIn(batch),
+      );
       if (this.#failures.length > 0) return;
       const checks = await checkBatch(this.#env, this.#request, batch, this.#workers);
       for (const [i, check] of checks.entries()) this.#checks.set(batch[i]!.path, check);
@@ -105,10 +111,10 @@ export class Pipeline {
     );
   }
 
-  #sync(targets: readonly string[]): Promise<void> {
+  #sync(targets: readonly string[], bytes: number): Promise<void> {
     return this.#syncs.run(async () => {
       if (this.#failures.length > 0) return;
-      await this.#env.pool.run('syncFiles', targets, this.#request.control);
+      await this.#env.pool.run('syncFiles', targets, this.#request.control, bytes);
     });
   }
 

@@ -5,6 +5,7 @@ import { StillpointError } from '../../errors.ts';
 import type { CloneChoice } from '../../snapshot/cloner.ts';
 import { nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
+import { commandEnvironment } from '../environment.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
 import {
   addMannersOptions,
@@ -75,6 +76,7 @@ async function restoreInto(
   const { from, into, files, bytes, cloned_bytes, undo, report } = await cli.watched((signal, progress) =>
     restoreSnapshot(snapshot, {
       ...options,
+      environment: commandEnvironment,
       signal,
       onProgress: (done, total) => progress.show('restore', done, total),
       ...(dataDir !== undefined && { dataDir }),

@@ -6,6 +6,7 @@ import type { Level } from '../../engine/report.ts';
 import { MODES, type Mode } from '../../snapshot/capture.ts';
 import type { CloneChoice } from '../../snapshot/cloner.ts';
 import type { Cli } from '../cli.ts';
+import { commandEnvironment } from '../environment.ts';
 import {
   addMannersOptions,
   cloneOption,
@@ -65,7 +66,7 @@ export function define(command: Command, cli: Cli): void {
 
 async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promise<void> {
   const { engine, mode, clone, level, keep } = options;
-  const lifecycle = new Lifecycle({ dataDir });
+  const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
   await recoverFirst(cli, lifecycle);
   const coordinator = new BackupCoordinator({ dataDir, engine, lifecycle });
   const result = await cli.watched(async (signal, progress) => {

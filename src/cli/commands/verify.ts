@@ -5,6 +5,7 @@ import type { Level, Report } from '../../engine/report.ts';
 import { StillpointError } from '../../errors.ts';
 import { LATEST, nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
+import { commandEnvironment } from '../environment.ts';
 import {
   addMannersOptions,
   byteCount,
@@ -74,6 +75,7 @@ export function define(command: Command, cli: Cli): void {
       const report = await cli.watched((signal, progress) =>
         explainNotFound(path, dataDir, () =>
           verifySnapshot(folder, {
+            environment: commandEnvironment,
             level,
             engine,
             signal,
@@ -92,6 +94,7 @@ async function verifyEvery(cli: Cli, dir: string, options: Options): Promise<voi
   const { level, maxBytes, olderThan } = options;
   const result = await cli.watched((signal, progress) =>
     verifyAll(dir, {
+      environment: commandEnvironment,
       level,
       signal,
       ...mannersOf(options),
