@@ -5,7 +5,7 @@ import { findTools } from './lib/command.ts';
 import { Data } from './lib/data.ts';
 import { describeMachine, isInMemory } from './lib/machine.ts';
 import { parseOptions } from './lib/options.ts';
-import { type Bench, type Part, type PartResult, seconds } from './lib/part.ts';
+import { type Bench, type Part, type PartResult, type Row, seconds } from './lib/part.ts';
 import { draw } from './lib/svg.ts';
 import { resultTable, timesTable } from './lib/table.ts';
 import { openWorkspace } from './lib/workspace.ts';
@@ -56,36 +56,56 @@ for (const part of PARTS) {
     failures.push({ part: part.name, reason });
     tell(`  failed: ${reason}`);
   }
+  writeJson();
 }
 
-const rows = results.flatMap(({ result }) => result.rows).sort((a, b) => a.measure - b.measure);
-const timed = results.flatMap(({ part, result }) =>
-  result.times === undefined ? [] : [{ name: part.name, times: result.times }],
-);
-const absent = Object.entries(tools)
-  .filter(([, version]) => version === null)
-  .map(([tool]) => tool);
-const report = [
-  `${machine.cpu}, ${machine.cores} cores, ${machine.file_system}, Node.js ${machine.node}; ${options.rounds} rounds`,
-  ...(options.isQuick ? ['--quick: the figures mean nothing'] : []),
-  ...(absent.length > 0 ? [`absent: ${absent.join(', ')}`] : []),
-  resultTable(rows),
-  ...(timed.length > 0 ? [timesTable(timed)] : []),
-  ...failures.map(({ part, reason }) => `${part} failed: ${reason}`),
-];
-process.stdout.write(`${report.join('\n\n')}\n`);
-if (options.json !== undefined) {
+writeCharts();
+process.stdout.write(`${report().join('\n\n')}\n`);
+process.exitCode = failures.length > 0 ? 1 : 0;
+
+function rowsSoFar(): Row[] {
+  return results.flatMap(({ result }) => result.rows).sort((a, b) => a.measure - b.measure);
+}
+
+/** After each part: half an hour of measuring must not be lost with the last of them. */
+function writeJson(): void {
+  if (options.json === undefined) return;
   const parts = Object.fromEntries(
     results.map(({ part, result }) => [part.name, { times: result.times, raw: result.raw }]),
   );
-  const document = { taken_at: new Date().toISOString(), machine, options, rows, parts, failures };
+  const document = {
+    taken_at: new Date().toISOString(),
+    machine,
+    options,
+    rows: rowsSoFar(),
+    parts,
+    failures,
+  };
   mkdirSync(dirname(options.json), { recursive: true });
   writeFileSync(options.json, JSON.stringify(document, undefined, 1));
 }
-if (options.svgDir !== undefined) {
+
+function writeCharts(): void {
+  if (options.svgDir === undefined) return;
   mkdirSync(options.svgDir, { recursive: true });
   for (const chart of results.flatMap(({ result }) => result.charts ?? [])) {
     writeFileSync(join(options.svgDir, `${chart.name}.svg`), draw(chart));
   }
 }
-process.exitCode = failures.length > 0 ? 1 : 0;
+
+function report(): string[] {
+  const timed = results.flatMap(({ part, result }) =>
+    result.times === undefined ? [] : [{ name: part.name, times: result.times }],
+  );
+  const absent = Object.entries(tools)
+    .filter(([, version]) => version === null)
+    .map(([tool]) => tool);
+  return [
+    `${machine.cpu}, ${machine.cores} cores, ${machine.file_system}, Node.js ${machine.node}; ${options.rounds} rounds`,
+    ...(options.isQuick ? ['--quick: the figures mean nothing'] : []),
+    ...(absent.length > 0 ? [`absent: ${absent.join(', ')}`] : []),
+    resultTable(rowsSoFar()),
+    ...(timed.length > 0 ? [timesTable(timed)] : []),
+    ...failures.map(({ part, reason }) => `${part} failed: ${reason}`),
+  ];
+}
