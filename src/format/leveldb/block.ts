@@ -100,8 +100,8 @@ export class BlockCursor {
     const target = this.previous.length < length ? Buffer.allocUnsafe(length * 2) : this.previous;
     this.previous = this.key;
     this.previousLength = this.keyLength;
-    if (shared > 0) this.previous.copy(target, 0, 0, shared);
-    bytes.copy(target, shared, at, at + unshared);
+    copy(this.previous, 0, shared, target, 0);
+    copy(bytes, at, at + unshared, target, shared);
     this.key = target;
     this.keyLength = length;
     this.valueStart = at + unshared;
@@ -134,6 +134,14 @@ export class BlockCursor {
     this.problem = `${problem} at byte ${this.offset} of the block`;
     return false;
   }
+}
+
+// Most parts of keys are shorter than what a call into native code costs.
+const SHORT = 48;
+
+function copy(source: Buffer, from: number, to: number, target: Buffer, at: number): void {
+  if (to - from > SHORT) source.copy(target, at, from, to);
+  else for (let i = from, j = at; i < to; i++, j++) target[j] = source[i]!;
 }
 
 /** Entries as LevelDB would lay them out, in the order given. */

@@ -12,12 +12,18 @@ export const BLOOM_POLICY = 'leveldb.BuiltinBloomFilter2';
 
 const TRAILER_BYTES = 5;
 const MAX_PROBES = 30; // more is reserved for other encodings, which deny nothing
+const NO_FILTER = Number.POSITIVE_INFINITY; // denies nothing
 
 export class FilterBlock {
   readonly #bytes: Buffer;
   readonly #offsetsAt: number;
   readonly #count: number;
   readonly #base: number;
+  // Where the last block's filter stands.
+  #blockOffset = -1;
+  #from = 0;
+  #bits = 0;
+  #probes = 0;
 
   private constructor(bytes: Buffer, offsetsAt: number, count: number, base: number) {
     this.#bytes = bytes;
@@ -45,21 +51,32 @@ export class FilterBlock {
    * False when the filter says that the user key `key[0, end)` is not in the data block that begins at `blockOffset`.
    */
   mayContain(blockOffset: number, key: Buffer, end: number): boolean {
-    const index = Math.floor(blockOffset / 2 ** this.#base);
-    if (index >= this.#count) return true;
-    const start = this.#start(index);
-    const bits = (this.#start(index + 1) - start - 1) * 8;
-    if (bits <= 0) return false; // an empty filter has no key at all
-    const probes = this.#bytes[start + bits / 8]!;
+    if (blockOffset !== this.#blockOffset) this.#find(blockOffset);
+    const bytes = this.#bytes;
+    const start = this.#from;
+    const bits = this.#bits;
+    const probes = this.#probes;
     if (probes > MAX_PROBES) return true;
+    if (bits <= 0) return false; // an empty filter has no key at all
     let hash = bloomHash(key, end);
     const delta = ((hash >>> 17) | (hash << 15)) >>> 0;
     for (let probe = 0; probe < probes; probe++) {
-      const bit = hash % bits;
-      if ((this.#bytes[start + (bit >>> 3)]! & (1 << (bit & 7))) === 0) return false;
+      // The rest of the division, which is exact at this size; `%` on more than 31 bits takes many times as long.
+      const bit = hash - Math.floor(hash / bits) * bits;
+      if ((bytes[start + (bit >>> 3)]! & (1 << (bit & 7))) === 0) return false;
       hash = (hash + delta) >>> 0;
     }
     return true;
+  }
+
+  /** The filter of a block, kept for its next key. */
+  #find(blockOffset: number): void {
+    const index = Math.floor(blockOffset / 2 ** this.#base);
+    this.#blockOffset = blockOffset;
+    this.#from = this.#start(index);
+    this.#bits = (this.#start(index + 1) - this.#from - 1) * 8;
+    if (index >= this.#count) this.#probes = NO_FILTER;
+    else this.#probes = this.#bits <= 0 ? 0 : this.#bytes[this.#from + this.#bits / 8]!;
   }
 
   /** Where a filter begins; behind the last one stand the offsets. */
