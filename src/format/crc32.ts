@@ -16,6 +16,26 @@ const SMALL = 64;
 export const crc32: Checksum = (bytes, seed = 0) =>
   bytes.byteLength < SMALL ? crc32InScript(bytes, seed) : ofLarge(bytes, seed);
 
+/** What a byte makes of an empty register, taken from the checksums of single bytes. */
+const TABLE = Int32Array.from(
+  { length: 256 },
+  (_, byte) => ~crc32InScript(Uint8Array.of(byte ^ 0xff)) ^ 0x00ff_ffff,
+);
+
+/** The same of `bytes[from, to)`, without an object for what is most often a short key. */
+export function crc32OfPart(bytes: Uint8Array, from: number, to: number): number {
+  if (to - from >= SMALL) return ofLarge(bytes.subarray(from, to));
+  let crc = -1;
+  for (let at = from; at < to; at++) crc = TABLE[(crc ^ bytes[at]!) & 0xff]! ^ (crc >>> 8);
+  return ~crc >>> 0;
+}
+
+/** What `crc` becomes by one byte more. */
+export function crc32AndByte(crc: number, byte: number): number {
+  const before = ~crc;
+  return ~(TABLE[(before ^ byte) & 0xff]! ^ (before >>> 8)) >>> 0;
+}
+
 /**
  * What can be said of a CRC of 32 bits without the bytes that it was taken over.
  *

@@ -1,7 +1,14 @@
 import * as zlib from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { combineCrc32c, crc32, crc32cOfZerosAfter, crc32InScript } from '../../src/format/crc32.ts';
+import {
+  combineCrc32c,
+  crc32,
+  crc32AndByte,
+  crc32cOfZerosAfter,
+  crc32InScript,
+  crc32OfPart,
+} from '../../src/format/crc32.ts';
 import { crc32cInScript } from '../../src/format/crc32c.ts';
 import { Sums } from '../../src/format/sums.ts';
 
@@ -74,6 +81,10 @@ test('crc32: known value, and the native module, the script and Node agree on ev
       expect(crc32(piece, seed)).toBe(crc32InScript(piece, seed));
       expect(crc32(piece, seed)).toBe(zlib.crc32(piece, seed));
     }
+    const part = bytes.subarray(length % 5, length);
+    expect(crc32OfPart(bytes, length % 5, length)).toBe(crc32InScript(part));
+    const more = Buffer.concat([part, Buffer.of(length & 0xff)]);
+    expect(crc32AndByte(crc32InScript(part), length & 0xff)).toBe(crc32InScript(more));
   }
 });
 

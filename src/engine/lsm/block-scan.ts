@@ -167,7 +167,11 @@ export class BlockScan {
       if (keyBytes < this.#minKeyBytes) this.#minKeyBytes = keyBytes;
       if (keyBytes > this.#maxKeyBytes) this.#maxKeyBytes = keyBytes;
     }
-    if (isNewKey && this.#filter !== undefined && !mayContain(this.#filter, entry.key())) {
+    if (
+      isNewKey &&
+      this.#filter !== undefined &&
+      !mayContain(this.#filter, entry.bytes, entry.keyAt, entry.valueAt)
+    ) {
       this.#report('TABLE_BLOOM', offset, 'the filter denies a key that is there');
     }
     last.bytes = entry.bytes;

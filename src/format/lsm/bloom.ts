@@ -1,4 +1,4 @@
-import { crc32 } from '../crc32.ts';
+import { crc32, crc32AndByte, crc32OfPart } from '../crc32.ts';
 
 /**
  * The filter of a table: a Bloom filter for one false alarm in a hundred, over the distinct keys. Its size follows the
@@ -26,7 +26,7 @@ const BYTES_AT = 4;
 export const MAX_HASH_COUNT = 64;
 
 const FALSE_ALARMS = 0.01;
-const SECOND_HASH_SUFFIX = Uint8Array.of(0xa5);
+const SECOND_HASH_SUFFIX = 0xa5;
 
 export function bloomShape(entryCount: number): BloomShape {
   const n = Math.max(entryCount, 1);
@@ -72,20 +72,26 @@ export class BloomBuilder {
   }
 }
 
-/** False only if the key was certainly not added. */
-export function mayContain(filter: BloomFilter, key: Uint8Array): boolean {
-  const bitCount = filter.bits.byteLength * 8;
-  let hash = crc32(key);
+/** False only if the key `bytes[from, to)` was certainly not added. */
+export function mayContain(
+  { bits, hashCount }: BloomFilter,
+  bytes: Uint8Array,
+  from = 0,
+  to = bytes.byteLength,
+): boolean {
+  const bitCount = bits.byteLength * 8;
+  let hash = crc32OfPart(bytes, from, to);
   const step = secondHash(hash);
-  for (let i = 0; i < filter.hashCount; i++) {
-    const bit = hash % bitCount;
-    if ((filter.bits[Math.floor(bit / 8)]! & (1 << (bit & 7))) === 0) return false;
+  for (let i = 0; i < hashCount; i++) {
+    // The rest of the division, which is exact at this size; `%` on more than 31 bits takes many times as long.
+    const bit = hash - Math.floor(hash / bitCount) * bitCount;
+    if ((bits[Math.floor(bit / 8)]! & (1 << (bit & 7))) === 0) return false;
     hash = (hash + step) >>> 0;
   }
   return true;
 }
 
-const secondHash = (first: number): number => Math.max(crc32(SECOND_HASH_SUFFIX, first), 1);
+const secondHash = (first: number): number => Math.max(crc32AndByte(first, SECOND_HASH_SUFFIX), 1);
 
 export function encodeBloom(filter: BloomFilter): Buffer {
   const bytes = Buffer.allocUnsafe(BLOOM_HEADER_BYTES + filter.bits.byteLength);
