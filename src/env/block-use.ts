@@ -1,4 +1,4 @@
-/** How much of a file is on disk, where the file system's count of blocks proves it. */
+/** How much of a file is on disk, where the file system's count of blocks proves it: once the file has been synced. */
 export interface BlockUse {
   readonly blockBytes: number;
   /**

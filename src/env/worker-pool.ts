@@ -98,6 +98,9 @@ export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) =
   };
 }
 
+/** Enough for any number of runs that a process holds back at once. */
+const PATIENT_THREADS = 512;
+
 /** Besides those that compute: for tasks that wait for the disk. */
 const WAITING_THREADS = 2;
 
@@ -108,8 +111,9 @@ const WAITING_THREADS = 2;
  */
 export function threadPool<T extends TaskMap>(entry: URL, threads = availableParallelism()): WorkerPool<T> {
   const eager = new Threads(entry, threads + WAITING_THREADS);
-  // Of their own: threads that wait because their run is held back must not keep another run, a restore perhaps, from its work.
-  const patient = new Threads(entry, threads + WAITING_THREADS);
+  // Of their own: threads that wait because their run is held back must not keep another run, a restore perhaps, from its work,
+  // nor each other. So each such run has as many as it wants; a limit of bytes may let one wait for minutes.
+  const patient = new Threads(entry, PATIENT_THREADS);
   return {
     concurrency: threads,
     async run(name, args, control) {

@@ -13,7 +13,7 @@ import type { CopyJob } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { placeOf } from './layout.ts';
 import { type ManifestEntry, pathProblem } from './manifest.ts';
-import { type Pin, Pins } from './pins.ts';
+import { type Pin, Pins, resized } from './pins.ts';
 import { Pipeline } from './pipeline.ts';
 import type { ProvenFile, ReusableSnapshot } from './proofs.ts';
 
@@ -262,6 +262,7 @@ class Capturing {
       toCopy,
       ({ pin }) => pin.stat.sizeBytes,
       ({ path, pin }, result) => {
+        if (result.short || result.sizeBytes !== pin.stat.sizeBytes) throw resized(this.#request.dir, path);
         this.#addImmutable(path, pin, result);
         this.#copiedBytes += result.sizeBytes;
       },

@@ -59,7 +59,7 @@ async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskR
       const { extents, patches } = job.image ?? { extents: [{ offset: 0, length: sizeBytes }], patches: [] };
       const { from = 0, to = sizeBytes } = job.range ?? {};
       const writer = new ImageWriter(target, from, run);
-      let short = false;
+      let short = to > sizeBytes || from > sizeBytes; // it was longer when the ranges were chosen
       for (const piece of clip(layOut(sizeBytes, extents, patches), from, to)) {
         if (piece.bytes === undefined) short ||= !(await copyExtent(source, piece, buffer, writer));
         else await writer.write(piece.offset, piece.bytes);

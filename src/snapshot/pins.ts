@@ -85,3 +85,11 @@ export class Pins {
 
 const notRegular = (path: string) =>
   new StillpointError('UNSUPPORTED_FILE', `${path} is not a regular file; it cannot be captured`, { path });
+
+/** An immutable file that became shorter or longer: the copy is none, and nobody knows of what state it would be. */
+export function resized(dir: string, path: string): StillpointError {
+  const place = placeOf(dir, path);
+  return new StillpointError('SOURCE_CHANGING', `${place} changed its size while it was copied`, {
+    path: place,
+  });
+}

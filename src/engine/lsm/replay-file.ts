@@ -1,3 +1,4 @@
+import type { BlockUse } from '../../env/block-use.ts';
 import { withBuffer } from '../../env/buffers.ts';
 import type { OpenFile } from '../../env/file-system.ts';
 import { readFully } from '../../env/io.ts';
@@ -35,7 +36,7 @@ interface Log {
  * and the headers are read where the file system's own count of blocks proves that nothing else is there.
  */
 export async function replayFile(log: Log, run: TaskRun): Promise<ReplayedFile> {
-  const use = await log.file.blockUse?.();
+  const use = log.isDouble ? await settledUse(log.file) : undefined;
   if (use !== undefined) {
     const known = knownStretches(log, use.blockBytes);
     const blocks = known.reduce((sum, { length }) => sum + length, 0) / use.blockBytes;
@@ -47,6 +48,20 @@ export async function replayFile(log: Log, run: TaskRun): Promise<ReplayedFile> 
     }
   }
   return new Reading(log, run).read([{ offset: 0, length: log.sizeBytes }]);
+}
+
+/**
+ * Brought to disk first: before that, blocks are counted that will only describe where others are, or they are not counted yet.
+ * Undefined where the count proves nothing.
+ */
+async function settledUse(file: OpenFile): Promise<BlockUse | undefined> {
+  if (file.blockUse === undefined) return undefined;
+  try {
+    await file.sync();
+  } catch {
+    return undefined; // then all of it is read
+  }
+  return file.blockUse();
 }
 
 /** Whole blocks around the headers and what is live, in rising order. */
