@@ -23,8 +23,8 @@ import { type PruneResult, prune, removeSnapshot } from '../snapshot/prune.ts';
 import { openSource, restoreInto } from '../snapshot/restore.ts';
 import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify-all.ts';
 import { Lifecycle } from './lifecycle.ts';
-import { checkManners, type Manners, withManners } from './manners.ts';
-import { oneOf, positiveInteger } from './options.ts';
+import { checkManners, MANNERS, type Manners, withManners } from './manners.ts';
+import { noOthers, oneOf, positiveInteger } from './options.ts';
 
 /** What needs no open database and keeps no state: each function reads the folders and is done. */
 
@@ -38,6 +38,8 @@ export interface OperationOptions {
   readonly onProgress?: (bytesProcessed: number, bytesTotal: number) => void;
 }
 
+const COMMON = ['environment', 'lifecycle', 'signal', 'onProgress'];
+
 export interface SnapshotList {
   readonly latest: string | null;
   readonly snapshots: readonly SnapshotSummary[];
@@ -45,6 +47,7 @@ export interface SnapshotList {
 
 /** The snapshots of a data directory, oldest first, and which of them `latest` names. */
 export async function listSnapshots(dataDir: string, options: OperationOptions = {}): Promise<SnapshotList> {
+  noOthers('listSnapshots', options, COMMON);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     const layout = layoutOf(await realFolder(env.fs, dataDir));
@@ -60,6 +63,7 @@ export interface FindOptions extends OperationOptions {
 
 /** One snapshot, named by `latest`, name, id or path. */
 export async function showSnapshot(snapshot: string, options: FindOptions = {}): Promise<SnapshotSummary> {
+  noOthers('showSnapshot', options, [...COMMON, 'dataDir']);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     return summarize(env, await locate(env, snapshot, options.dataDir));
@@ -79,6 +83,7 @@ export interface VerifyOptions extends FindOptions, Manners {
  * when it is damaged: look at `ok`. Rejects when nothing can be said: `NOT_FOUND`, `EMPTY_SOURCE`, `ENGINE_MISMATCH`, ….
  */
 export async function verifySnapshot(path: string, options: VerifyOptions = {}): Promise<Report> {
+  noOthers('verifySnapshot', options, [...COMMON, ...MANNERS, 'dataDir', 'level', 'engine']);
   if (options.level !== undefined) oneOf('level', options.level, LEVELS);
   checkManners('verifySnapshot', options);
   return translated(async () => {
@@ -125,6 +130,7 @@ export interface VerifyAllOptions extends OperationOptions, Manners {
  * and how old the oldest of these proofs is. Rejects with `NOT_FOUND` when there is no snapshot.
  */
 export async function verifyAll(dir: string, options: VerifyAllOptions = {}): Promise<VerifyAllResult> {
+  noOthers('verifyAll', options, [...COMMON, ...MANNERS, 'level', 'maxBytes', 'olderThanMs']);
   const { level = 'full', maxBytes = Number.POSITIVE_INFINITY, olderThanMs = 0 } = options;
   oneOf('level', level, LEVELS);
   if (options.maxBytes !== undefined) positiveInteger('maxBytes', maxBytes);
@@ -166,6 +172,7 @@ export async function restoreSnapshot(
 ): Promise<RestoreIntoResult> {
   if (typeof options?.into !== 'string' || options.into === '')
     throw new TypeError('into must be the path of a folder');
+  noOthers('restoreSnapshot', options, [...COMMON, ...MANNERS, 'dataDir', 'into', 'level', 'clone']);
   if (options.level !== undefined) oneOf('level', options.level, LEVELS);
   if (options.clone !== undefined) oneOf('clone', options.clone, CLONE_CHOICES);
   checkManners('restoreSnapshot', options);
@@ -204,6 +211,7 @@ export interface PruneOptions extends OperationOptions {
 /** Removes all but the newest `keep` snapshots; never the one that `latest` names, nor one that is being read. */
 export async function pruneSnapshots(dataDir: string, options: PruneOptions): Promise<PruneResult> {
   positiveInteger('keep', options?.keep);
+  noOthers('pruneSnapshots', options, [...COMMON, 'keep', 'dryRun']);
   return locked(dataDir, options, (env, layout) => prune(env, layout, options.keep, options.dryRun ?? false));
 }
 
@@ -213,6 +221,7 @@ export async function deleteSnapshot(
   snapshot: string,
   options: OperationOptions = {},
 ): Promise<SnapshotSummary> {
+  noOthers('deleteSnapshot', options, COMMON);
   return locked(dataDir, options, async (env, layout) => {
     const summary = await summarize(env, await findSnapshot(env, layout, snapshot, [layout.backup]));
     if (dirname(summary.location) !== layout.backup) {

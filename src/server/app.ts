@@ -22,14 +22,13 @@ import { watchMethods } from './methods.ts';
 import type { Parts } from './parts.ts';
 import type { App } from './route-types.ts';
 import { lineWriter } from './sink.ts';
-import { readTls } from './tls.ts';
+import type { ReadTls } from './tls.ts';
 
 /** The HTTP side: what holds for every request, and the routes. Closing the app closes the database too. */
-export async function createApp(parts: Parts): Promise<App> {
+export async function createApp(parts: Parts, tls: ReadTls | undefined): Promise<App> {
   const { options, environment } = parts;
   const { limits } = options;
   const answer = answerErrors(parts);
-  const tls = options.tls && (await readTls(environment.fs, options.tls));
   const transport = {
     maxHeaderSize: limits.headerBytes,
     headersTimeout: Math.min(limits.headerTimeoutMs, limits.requestTimeoutMs),

@@ -4,6 +4,7 @@ import { StillpointError, systemCode, toStillpointError } from '../errors.ts';
 import { createApp } from './app.ts';
 import { requireSafetyBeyondLoopback, resolveOptions, type ServerOptions } from './options.ts';
 import { assemble } from './parts.ts';
+import { readTls } from './tls.ts';
 
 export { leveldbBackend } from './backends/leveldb.ts';
 export { lsmBackend } from './backends/lsm.ts';
@@ -69,11 +70,15 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
  * address. Its `close` closes the database too.
  */
 export async function buildServer(options: ServerOptions): Promise<FastifyInstance> {
-  const parts = await assemble(resolveOptions(options)).catch((error) => {
+  const resolved = resolveOptions(options);
+  const { environment } = resolved;
+  // Before the database is opened: a file that is wrong must change nothing.
+  const tls = resolved.tls && (await readTls(environment.fs, resolved.tls));
+  const parts = await assemble(resolved).catch((error) => {
     throw toStillpointError(error);
   });
   try {
-    return (await createApp(parts)) as unknown as FastifyInstance;
+    return (await createApp(parts, tls)) as unknown as FastifyInstance;
   } catch (error) {
     await parts.gate.close();
     throw error;

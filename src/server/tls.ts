@@ -9,6 +9,9 @@ export interface TlsFiles {
   readonly certFile: string;
 }
 
+/** What is in them, as `https.createServer` takes it. */
+export type ReadTls = Awaited<ReturnType<typeof readTls>>;
+
 const LIMIT_BYTES = 1024 * 1024;
 
 /** For `https.createServer`. `NOT_FOUND` for a missing file, `INVALID_REQUEST` for files that are no pair; no content is told. */

@@ -89,3 +89,27 @@ it('gives a task to the thread that is idle, not to one that is still starting, 
     unsubscribe('worker_threads', count);
   }
 });
+
+const WAITING_ENTRY = `
+import { existsSync } from 'node:fs';
+export default async ({ name, args }) => {
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  while (name === 'wait' && !existsSync(new URL('open', import.meta.url))) Atomics.wait(cell, 0, 0, 5);
+  return { value: args };
+};`;
+
+it('lets no run wait behind others that are held back', async () => {
+  const dir = await temporaryFolder();
+  await writeFile(join(dir, 'entry.mjs'), WAITING_ENTRY);
+  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 1);
+  const heldBack = () => {
+    const control = new RunControl();
+    control.pace.start();
+    return control;
+  };
+  const waiting = Array.from({ length: 5 }, (_, n) => pool.run('wait', n, heldBack()));
+  expect(await pool.run('echo', 'held back', heldBack())).toBe('held back');
+  expect(await pool.run('echo', 'not held back', new RunControl())).toBe('not held back');
+  await writeFile(join(dir, 'open'), '');
+  expect(await Promise.all(waiting)).toEqual([0, 1, 2, 3, 4]);
+});

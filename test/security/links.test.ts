@@ -320,6 +320,8 @@ describe.runIf(isLinux)('a folder that becomes a link before the N-th operation 
     const last = await run(0);
     expect(last).toBeGreaterThan(STRIDE);
     for (let at = 1; at <= last; at += STRIDE) await run(at);
+    // What is there for a few operations only lies between two strides, perhaps.
+    for (let at = 2; at <= last && swaps === 0; at++) await run(at);
     expect(swaps).toBeGreaterThan(0);
   });
 });
