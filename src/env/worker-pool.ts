@@ -178,8 +178,7 @@ class Threads {
       niceIncrement: 10,
       // What a thread throws away fills this much before it is swept up; the default of 16 would be most of our memory.
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
-      // A run from source needs the loader that the main thread was started with.
-      execArgv: this.#entry.pathname.endsWith('.ts') ? ['--import', 'tsx'] : [],
+      execArgv: this.#entry.pathname.endsWith('.ts') ? ['--import', sourceLoader()] : [],
     });
     piscina.on('workerCreate', ({ id }: { id: number }) => ready.add(id)); // told once a thread is ready
     piscina.on('workerDestroy', ({ id }: { id: number }) => ready.delete(id));
@@ -193,12 +192,26 @@ class Threads {
   }
 }
 
+/** What a run from source needs in each thread. `--import tsx` alone does not reach what a thread imports later. */
+function sourceLoader(): string {
+  return `data:text/javascript,import{register}from'${import.meta.resolve('tsx/esm/api')}';register()`;
+}
+
+/** What a thread meets at its start when the system has no more to give: to make it, or to open its code. */
+const SCARCE: ReadonlySet<string> = new Set([
+  'ERR_WORKER_INIT_FAILED',
+  'EMFILE',
+  'ENFILE',
+  'ENOMEM',
+  'EAGAIN',
+]);
+
 /** A task came to no end of its own. Rejects once no thread can be at work on it any more. */
 async function failed({ failure }: Started, error: unknown, control: RunControl): Promise<never> {
   await failure?.ended;
   control.checkCancelled();
   const cause = failure?.cause ?? error;
-  if (systemCode(cause) === 'ERR_WORKER_INIT_FAILED') {
+  if (SCARCE.has(systemCode(cause) ?? '')) {
     const why = cause instanceof Error ? `: ${cause.message}` : '';
     throw new StillpointError('IO_ERROR', `a worker thread could not be started${why}`, {
       cause,
