@@ -93,6 +93,7 @@ export async function verifySnapshot(path: string, options: VerifyOptions = {}):
     const engine = name === 'auto' ? undefined : engineByName(name);
     return watched(env, options, async (env, control, watch) => {
       const lock = await lockForReading(env, folder);
+      const sinceMs = env.clock.nowMs();
       try {
         const { report, checks, manifest } = await prove(env, folder, {
           control,
@@ -102,7 +103,7 @@ export async function verifySnapshot(path: string, options: VerifyOptions = {}):
         });
         if (manifest !== undefined && isSnapshotPlace(folder)) {
           const read = manifest.entries.map((entry) => ({ path: entry.path }));
-          const note = noteSnapshot(env.fs, folder, read, checks, report.level, env.clock.nowMs());
+          const note = noteSnapshot(env, folder, read, checks, { level: report.level, sinceMs });
           await note.catch(() => undefined); // nobody asked for it
         }
         return report;

@@ -1,5 +1,6 @@
 import nodeFs from 'fs-extra';
 import { tryLock } from 'fs-native-extensions';
+import { type Clock, pause } from './clock.ts';
 import type { FileSystem } from './file-system.ts';
 
 export interface HeldLock {
@@ -48,3 +49,22 @@ export const kernelLocks: Locks = {
     }
   },
 };
+
+const RETRY_MS = 20;
+
+/**
+ * An exclusive lock that others hold for a moment only: tried again and again, since the kernel tells nobody when it is free.
+ * Undefined once `limitMs` have passed.
+ */
+export async function acquireWithin(
+  { fs, locks, clock }: { readonly fs: FileSystem; readonly locks: Locks; readonly clock: Clock },
+  path: string,
+  limitMs: number,
+): Promise<HeldLock | undefined> {
+  const end = clock.monotonicMs() + limitMs;
+  for (;;) {
+    const lock = await locks.tryAcquire(fs, path, 'exclusive');
+    if (lock !== undefined || clock.monotonicMs() >= end) return lock;
+    await pause(RETRY_MS);
+  }
+}

@@ -4,7 +4,10 @@ import type { FileCheck } from '../engine/engine.ts';
 import { LEVELS, type Level } from '../engine/report.ts';
 import type { FileStat, FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, removeIfPresent, replaceFile } from '../env/io.ts';
+import { acquireWithin } from '../env/lock.ts';
+import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
+import type { Environment } from './environment.ts';
 import { nameOf, placeOf, proofsFolder } from './layout.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
 
@@ -16,6 +19,9 @@ import type { Manifest, ManifestEntry } from './manifest.ts';
  */
 
 const LIMIT_BYTES = 256 * 1024 * 1024;
+
+/** How long whoever writes waits for another who does: each holds the lock for one small file. */
+export const LEDGER_WAIT_MS = 10_000;
 
 const findingSchema = z.object({
   path: z.string(),
@@ -40,9 +46,13 @@ const proofSchema = z.object({
 });
 /**
  * `crc32` is that of the compact JSON of `files`. What is on record is believed without a look at the file: one bit of it may
- * not make a healthy database look damaged.
+ * not make a healthy database look damaged. `damaged` has the time at which a file lost its proof.
  */
-const schema = z.object({ files: z.record(z.string(), proofSchema), crc32: z.number() });
+const schema = z.object({
+  files: z.record(z.string(), proofSchema),
+  damaged: z.record(z.string(), z.number()).optional(),
+  crc32: z.number(),
+});
 
 /** What is on record of one file. */
 export type FileProof = z.infer<typeof proofSchema>;
@@ -50,12 +60,13 @@ export type FileProof = z.infer<typeof proofSchema>;
 /** Which file it is: another inode is another file, and another time says that somebody wrote into it. */
 export type FileIdentity = Pick<FileStat, 'ino' | 'mtimeNs'>;
 
-/** A file that was read to its end. */
+/** A file that was read. */
 export interface ReadFile {
   readonly path: string;
   /** As it was before it was read. */
   readonly stat: FileIdentity;
-  readonly check: FileCheck;
+  /** Undefined when it could not be read to its end. */
+  readonly check: FileCheck | undefined;
   /** Default: now. Earlier where the check was carried on from there. */
   readonly provenAtMs?: number | undefined;
 }
@@ -88,14 +99,18 @@ const proofFile = (location: string): string =>
   join(proofsFolder(dirname(location)), `${nameOf(location)}.json`);
 
 /** What is on record of a snapshot's files, by path; nothing when there is no record or it does not read. */
-export async function readProofs(fs: FileSystem, location: string): Promise<Map<string, FileProof>> {
+export const readProofs = async (fs: FileSystem, location: string): Promise<Map<string, FileProof>> =>
+  (await readLedger(fs, location)).proofs;
+
+async function readLedger(fs: FileSystem, location: string) {
   try {
     const bytes = await readSmallFile(fs, proofFile(location), LIMIT_BYTES);
     const json = JSON.parse(bytes?.toString() ?? '');
-    const { files, crc32: sum } = schema.parse(json);
-    return new Map(sum === sumOf(json.files) ? Object.entries(files) : []);
+    const { files, damaged = {}, crc32: sum } = schema.parse(json);
+    const proofs = sum === sumOf(json.files) ? Object.entries(files) : [];
+    return { proofs: new Map(proofs), damaged: new Map(Object.entries(damaged)) };
   } catch {
-    return new Map();
+    return { proofs: new Map<string, FileProof>(), damaged: new Map<string, number>() };
   }
 }
 
@@ -121,30 +136,67 @@ export function checkOf(proof: FileProof, level: Level): FileCheck | undefined {
 
 const isDeeper = (level: Level, than: Level): boolean => LEVELS.indexOf(level) > LEVELS.indexOf(than);
 
+export interface Reading {
+  /** The files are in the state in which they were then, or later. */
+  readonly sinceMs: number;
+  readonly level: Level;
+  /** How long to wait for others who write; default `LEDGER_WAIT_MS`. */
+  readonly waitMs?: number;
+}
+
 /**
  * Puts files that were read just now on record, durably, beside what is on record already; one with an error loses its
- * proof. Where the bytes are still those of a deeper proof, that one stands, and is as fresh as this reading.
+ * proof. Where the bytes are still those of a deeper proof, that one stands, and is as fresh as this reading. A file that
+ * somebody else found damaged or different since this reading began has none: it is to be read again. `CONFLICT` when others do not let go of the ledger.
  */
 export async function noteProofs(
-  fs: FileSystem,
+  env: Environment,
   location: string,
   read: Iterable<ReadFile>,
-  level: Level,
-  nowMs: number,
+  reading: Reading,
 ): Promise<void> {
-  const proofs = await readProofs(fs, location);
-  for (const { path, stat, check, provenAtMs = nowMs } of read) {
-    const earlier = proofs.get(path);
-    const proof = proofFrom(check, stat, level, provenAtMs);
-    if (proof === undefined) proofs.delete(path);
-    else if (earlier !== undefined && isDeeper(earlier.level, level) && isSameFile(earlier, proof)) {
-      proofs.set(path, { ...earlier, proven_at_ms: provenAtMs });
-    } else proofs.set(path, proof);
+  const { fs } = env;
+  const folder = proofsFolder(dirname(location));
+  await makeFolders(fs, folder);
+  // Two that read, change and write at once would lose each other's notes, and bring back a proof that was taken away.
+  const path = join(folder, 'lock');
+  const lock = await acquireWithin(env, path, reading.waitMs ?? LEDGER_WAIT_MS);
+  if (lock === undefined)
+    throw new StillpointError('CONFLICT', `another process keeps the ledger of proofs locked: ${path}`, {
+      path,
+    });
+  try {
+    const text = changed(await readLedger(fs, location), read, reading, env.clock.nowMs());
+    await replaceFile(fs, proofFile(location), Buffer.from(text));
+  } finally {
+    await lock.release();
   }
-  await makeFolders(fs, proofsFolder(dirname(location)));
+}
+
+function changed(
+  { proofs, damaged }: Awaited<ReturnType<typeof readLedger>>,
+  read: Iterable<ReadFile>,
+  { sinceMs, level }: Reading,
+  nowMs: number,
+): string {
+  // One from the future is of a clock that was set back, and must not count for ever.
+  const isSince = (ms = 0): boolean => ms >= sinceMs && ms <= nowMs;
+  for (const { path, stat, check, provenAtMs = nowMs } of read) {
+    const proof = check && proofFrom(check, stat, level, provenAtMs);
+    const earlier = proofs.get(path);
+    if (proof !== undefined && isSince(damaged.get(path))) continue;
+    if (proof === undefined || (isSince(earlier?.proven_at_ms) && !isSameFile(earlier, proof))) {
+      proofs.delete(path);
+      damaged.set(path, nowMs);
+      continue;
+    }
+    damaged.delete(path);
+    const isLess = earlier !== undefined && isDeeper(earlier.level, level) && isSameFile(earlier, proof);
+    proofs.set(path, isLess ? { ...earlier, proven_at_ms: provenAtMs } : proof);
+  }
   const files = Object.fromEntries(proofs);
-  const text = JSON.stringify({ files, crc32: sumOf(files) });
-  await replaceFile(fs, proofFile(location), Buffer.from(text));
+  const lost = damaged.size > 0 && { damaged: Object.fromEntries(damaged) };
+  return JSON.stringify({ files, ...lost, crc32: sumOf(files) });
 }
 
 function proofFrom(
@@ -172,8 +224,8 @@ function proofFrom(
   };
 }
 
-const isSameFile = (a: FileProof, b: FileProof): boolean =>
-  a.ino === b.ino &&
+const isSameFile = (a: FileProof | undefined, b: FileProof): boolean =>
+  a?.ino === b.ino &&
   a.mtime_ns === b.mtime_ns &&
   a.size === b.size &&
   a.crc32 === b.crc32 &&
@@ -181,20 +233,19 @@ const isSameFile = (a: FileProof, b: FileProof): boolean =>
 
 /** Puts on record what the proof of a whole snapshot showed; `entries` say which files carried an earlier proof. */
 export async function noteSnapshot(
-  fs: FileSystem,
+  env: Environment,
   location: string,
   entries: readonly Pick<ManifestEntry, 'path' | 'proven_at_ms'>[],
   checks: ReadonlyMap<string, FileCheck>,
-  level: Level,
-  nowMs: number,
+  reading: Reading,
 ): Promise<void> {
   const read: ReadFile[] = [];
   for (const { path, proven_at_ms: provenAtMs } of entries) {
     const check = checks.get(path);
-    const stat = check && (await fs.inspect(placeOf(location, path)));
+    const stat = check && (await env.fs.inspect(placeOf(location, path)));
     if (check !== undefined && stat !== undefined) read.push({ path, stat, check, provenAtMs });
   }
-  await noteProofs(fs, location, read, level, nowMs);
+  await noteProofs(env, location, read, reading);
 }
 
 /** The files of a snapshot that a later one may share; none when its proof is not on record or does not read. */

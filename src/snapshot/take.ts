@@ -94,9 +94,8 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     request.onPhase('publish');
     await publish(fs, partial, request.location);
     // Without it the next snapshot reads more than it needs to; that is no reason to fail this one.
-    await noteSnapshot(fs, request.location, manifest.entries, proof.checks, level, env.clock.nowMs()).catch(
-      warn,
-    );
+    const reading = { level, sinceMs: env.clock.nowMs() };
+    await noteSnapshot(env, request.location, manifest.entries, proof.checks, reading).catch(warn);
     request.onPhase('mark');
     await mark(fs, parent, request.location.slice(parent.length + 1));
     return { manifest, report: proof.report, capture: captured };

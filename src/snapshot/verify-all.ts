@@ -7,7 +7,7 @@ import { checkInBatches } from './check.ts';
 import type { Environment } from './environment.ts';
 import { compareNames } from './layout.ts';
 import { snapshotNames } from './list.ts';
-import { checkOf, type FileProof, isProofOfFile, noteProofs, readProofs } from './proofs.ts';
+import { checkOf, type FileProof, isProofOfFile, LEDGER_WAIT_MS, noteProofs, readProofs } from './proofs.ts';
 import { lockForReading, prove } from './prove.ts';
 import { bytesOf, findingFrom, groupsOf, type StoredFile, StoredFiles, type Survey } from './stored-files.ts';
 
@@ -83,17 +83,19 @@ class VerifyingAll {
   readonly #request: VerifyAllRequest;
   readonly #surveys = new Map<string, Survey>();
   readonly #warnings: Finding[] = [];
+  readonly #sinceMs: number;
 
   constructor(env: Environment, request: VerifyAllRequest) {
     this.#env = env;
     this.#request = request;
+    this.#sinceMs = env.clock.nowMs();
   }
 
   async run(): Promise<VerifyAllResult> {
     const { parent, level, maxBytes, olderThanMs, control, onPlanned } = this.#request;
-    const { fs, clock } = this.#env;
+    const { fs } = this.#env;
     const names = (await snapshotNames(fs, parent)).sort(compareNames);
-    const stored = new StoredFiles(this.#env, level, clock.nowMs());
+    const stored = new StoredFiles(this.#env, level, this.#sinceMs);
     for (const name of names) {
       const survey = await this.#whileThere(name, (folder) => stored.survey(folder, control));
       if (survey !== undefined) this.#surveys.set(name, survey);
@@ -206,15 +208,18 @@ class VerifyingAll {
   }
 
   async #note(location: string, files: readonly StoredFile[]): Promise<void> {
-    if (this.#warnings.length > 0) return; // once is enough
-    const read = files.flatMap(({ path, stat, check }) =>
-      check === undefined ? [] : [{ path, stat, check }],
-    );
+    const read = files
+      .filter(({ check, failure }) => check !== undefined || failure !== undefined)
+      .map(({ path, stat, check }) => ({ path, stat, check }));
     if (read.length === 0) return;
-    const { fs, clock } = this.#env;
+    const isFirst = this.#warnings.length === 0;
+    // Who does not let go of it once would otherwise be waited for at every snapshot.
+    const waitMs = isFirst ? LEDGER_WAIT_MS : 0;
     try {
-      await noteProofs(fs, location, read, this.#request.level, clock.nowMs());
+      const reading = { level: this.#request.level, sinceMs: this.#sinceMs, waitMs };
+      await noteProofs(this.#env, location, read, reading);
     } catch (error) {
+      if (!isFirst) return; // told already
       const message = `when files were proven cannot be put on record: ${toStillpointError(error).message}`;
       this.#warnings.push({
         path: '',

@@ -2,11 +2,14 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
+import { systemClock } from '../../src/env/clock.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
+import { kernelLocks } from '../../src/env/lock.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator, deleteSnapshot, openLsm, verifyAll, verifySnapshot } from '../../src/index.ts';
-import type { Environment } from '../../src/snapshot/environment.ts';
+import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
+import { noteProofs } from '../../src/snapshot/proofs.ts';
 import { TASKS } from '../../src/snapshot/tasks.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
@@ -314,5 +317,93 @@ describe('the ledger of proofs', () => {
     rmSync(proofs);
     mkdirSync(proofs);
     expect((await verifyAll(dir)).warnings).toEqual([]);
+  });
+
+  test('of one snapshot that cannot be written keeps no other from being written', async () => {
+    const { dir, locations } = await growing();
+    for (const location of locations) backdate(location, 1000);
+    // The first one that is written; each snapshot has a file of which it alone has the proof.
+    const blocked = ledgerOf(locations[0]!);
+    const environment = withFileSystem({
+      async rename(from, to) {
+        if (to !== blocked) return blockingFileSystem.rename(from, to);
+        throw Object.assign(new Error('EIO: i/o error, rename'), { code: 'EIO', path: from });
+      },
+    });
+    const { warnings } = await verifyAll(dir, { environment });
+    expect(warnings.map(({ code }) => code)).toEqual(['LEDGER_NOT_WRITTEN']);
+    const times = locations.map((location) => {
+      const { files } = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
+      return Math.min(...Object.values<{ proven_at_ms: number }>(files).map((proof) => proof.proven_at_ms));
+    });
+    expect(times.map((time) => time > 1000)).toEqual([false, true, true]);
+  });
+
+  test('is written by many at once, and keeps what each of them read', async () => {
+    const { locations } = await growing();
+    const location = locations[2]!;
+    rmSync(ledgerOf(location));
+    const stat = { ino: 1n, mtimeNs: 1n };
+    const check = { sizeBytes: 1, crc32: 1, findings: [], counts: {} };
+    const paths = Array.from({ length: 24 }, (_, i) => `${i}.sst`);
+    // The system's own file calls, which give way to each other.
+    const notes = paths.map((path) =>
+      noteProofs(systemEnvironment, location, [{ path, stat, check }], {
+        level: 'full',
+        sinceMs: Date.now(),
+      }),
+    );
+    await Promise.all(notes);
+    const { files } = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
+    expect(Object.keys(files).sort()).toEqual([...paths].sort());
+  });
+
+  test('is not waited for without end where somebody keeps it locked', async () => {
+    const { dir, folder } = await growing();
+    const lock = await kernelLocks.tryAcquire(blockingFileSystem, join(folder, 'proofs/lock'), 'exclusive');
+    let ms = 0;
+    const clock = { ...systemClock, monotonicMs: () => (ms += 4000) };
+    const { ok, warnings } = await verifyAll(dir, { environment: { ...inlineEnvironment, clock } });
+    expect([ok, warnings.map(({ code }) => code)]).toEqual([true, ['LEDGER_NOT_WRITTEN']]);
+    expect(warnings[0]!.message).toContain(join(folder, 'proofs/lock'));
+    await lock!.release();
+    expect((await verifyAll(dir)).warnings).toEqual([]);
+  });
+
+  test('is not given a proof again that somebody else took away while this reading was under way', async () => {
+    const { dir, locations, backup } = await growing();
+    const damaged: number[] = [];
+    // Damaged after its last byte was read, and found damaged by another before the first one comes to its notes.
+    const { locks } = inlineEnvironment;
+    const environment = {
+      ...inlineEnvironment,
+      locks: {
+        async tryAcquire(...args: Parameters<typeof locks.tryAcquire>) {
+          if (damaged.length === 0 && args[1].endsWith('proofs/lock')) {
+            damaged.push(0);
+            rot(join(locations[2]!, '1.sst'));
+            damaged.push((await verifyAll(dir)).totals.damaged);
+          }
+          return locks.tryAcquire(...args);
+        },
+      },
+    };
+    expect((await verifyAll(dir, { environment })).ok).toBe(true);
+    expect(damaged).toEqual([0, 3]);
+    expect((await verifyAll(dir, { olderThanMs: HOUR_MS })).totals.damaged).toBe(3);
+    expect(await backup.backup()).toMatchObject({ copied_bytes: 1000, reused_bytes: 5000 });
+  });
+
+  test('forgets the proof of a file that the disk no longer gives', async () => {
+    const { dir, locations } = await growing();
+    const environment = withFileSystem({
+      async open(path, how) {
+        if (!path.endsWith('2.sst')) return blockingFileSystem.open(path, how);
+        throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', path });
+      },
+    });
+    await verifyAll(dir, { environment });
+    const { files } = JSON.parse(readFileSync(ledgerOf(locations[2]!), 'utf8'));
+    expect(Object.keys(files)).toEqual(['1.sst', '3.sst']);
   });
 });
