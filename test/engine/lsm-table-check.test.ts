@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
+import type { TableEntry } from '../../src/format/lsm/table-block.ts';
 import { buildTable, entry, resealBlock, resealTable } from '../support/lsm-table.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 
@@ -38,6 +39,34 @@ describe('the entries of a table', () => {
     ['an older version first, in the next block', [[entry('a', 1)], [entry('a', 2)]]],
   ])('are out of order: %s', async (_what, blocks) => {
     expect(await codesOf(buildTable(blocks))).toEqual(['LSM_TABLE_ORDER']);
+  });
+
+  it('are compared by the whole key across blocks, however long it is', async () => {
+    // Each key longer than all before, and in two blocks.
+    const versions = (...times: [number, number]) =>
+      [255, 256, 257, 600, 5000].flatMap((bytes) =>
+        times.map((time) => [entry(`${'x'.repeat(bytes)}a`, time)]),
+      );
+    expect(await codesOf(buildTable(versions(2, 1)))).toEqual([]);
+    expect(await codesOf(buildTable(versions(1, 2)))).toEqual(Array(5).fill('LSM_TABLE_ORDER'));
+  });
+
+  it('of one key are ordered by all 64 bits of timestamp and sequence, across blocks too', async () => {
+    const version = (timestamp: bigint, sequence: bigint): TableEntry => ({
+      ...entry('a', 1),
+      timestamp,
+      sequence,
+    });
+    const above32 = (1n << 32n) | 1n;
+    for (const [older, newer] of [
+      [version(1n, 5n), version(1n, above32)],
+      [version(5n, 9n), version(above32, 1n)],
+    ] as const) {
+      for (const blocks of [[[newer, older]], [[newer], [older]]])
+        expect(await codesOf(buildTable(blocks))).toEqual([]);
+      for (const blocks of [[[older, newer]], [[older], [newer]], [[newer, newer]]])
+        expect(await codesOf(buildTable(blocks))).toEqual(['LSM_TABLE_ORDER']);
+    }
   });
 
   it('are looked into where only the checksum of the block is right', async () => {

@@ -113,3 +113,21 @@ it('lets no run wait behind others that are held back', async () => {
   await writeFile(join(dir, 'open'), '');
   expect(await Promise.all(waiting)).toEqual([0, 1, 2, 3, 4]);
 });
+
+it('has no more threads than it may, however many tasks wait, while no run is held back', async () => {
+  const dir = await temporaryFolder();
+  await writeFile(join(dir, 'entry.mjs'), WAITING_ENTRY);
+  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 1);
+  let threads = 0;
+  const count = () => threads++;
+  subscribe('worker_threads', count);
+  try {
+    const tasks = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => pool.run('wait', n, new RunControl()));
+    while (threads === 0) await setTimeout(5);
+    await writeFile(join(dir, 'open'), '');
+    expect(await Promise.all(tasks)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(threads).toBeLessThanOrEqual(3); // one that computes, two that wait for the disk
+  } finally {
+    unsubscribe('worker_threads', count);
+  }
+});

@@ -12,6 +12,8 @@ import {
 import { crc32cInScript } from '../../src/format/crc32c.ts';
 import { Sums } from '../../src/format/sums.ts';
 
+const MB = 1024 * 1024;
+
 /** Pieces as they come out of a file: bytes, zeros, and zeros that nobody read. */
 const pieces = fc.array(
   fc.oneof(
@@ -49,6 +51,21 @@ test('both checksums are those of the whole, in whatever pieces it comes, holes 
       expect(sums.result()).toEqual(expected);
     }),
   );
+});
+
+test.each([-1, 0, 1, MB])('nothing behind a megabyte of zeros is taken for zeros: %i bytes more', (more) => {
+  const bytes = Buffer.alloc(MB + more);
+  const sums = new Sums();
+  sums.add(bytes);
+  expect(sums.crc32).toBe(crc32InScript(bytes));
+  bytes[bytes.length - 1] = 7;
+  sums.add(bytes);
+  const whole = Buffer.concat([Buffer.alloc(bytes.length), bytes]);
+  expect(sums.result()).toEqual({
+    sizeBytes: whole.length,
+    crc32: crc32InScript(whole),
+    crc32c: crc32cInScript(whole),
+  });
 });
 
 test('asking for a checksum in between changes nothing', () => {
