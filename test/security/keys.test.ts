@@ -1,11 +1,12 @@
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { startProcess, stillpoint } from '../support/command.ts';
+import { entriesBelow } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // The API key is in no output, no file and no list of processes, whatever goes wrong.
@@ -79,7 +80,7 @@ test.each(['argument', 'file', 'environment'])('a key given by %s stays where it
   const everything = [...replies, ...lines, await errors];
   expect(everything.join('\n')).toContain('"authenticate"'); // the audit is among them
   for (const one of everything) expect(one).not.toContain(MARK);
-  for (const entry of readdirSync(data, { recursive: true, withFileTypes: true })) {
+  for (const entry of entriesBelow(data)) {
     if (!entry.isFile()) continue;
     expect(readFileSync(join(entry.parentPath, entry.name)).includes(MARK), entry.name).toBe(false);
   }

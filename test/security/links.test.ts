@@ -30,7 +30,7 @@ import {
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { TASKS } from '../../src/snapshot/tasks.ts';
 import { stillpoint } from '../support/command.ts';
-import { readTree, writeTree } from '../support/folders.ts';
+import { entriesBelow, readTree, writeTree } from '../support/folders.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -184,7 +184,7 @@ test('a restore into a folder that a link leads into the data directory is refus
 
 /** Everything below `root` but the outside, read as bytes: the secret must be nowhere in it. */
 function expectNoSecret(root: string): void {
-  for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
+  for (const entry of entriesBelow(root)) {
     const path = join(entry.parentPath, entry.name);
     if (!entry.isFile() || path.startsWith(join(root, 'outside'))) continue;
     expect(readFileSync(path).includes(SECRET), `${path} holds what stood outside`).toBe(false);
@@ -194,7 +194,7 @@ function expectNoSecret(root: string): void {
 /** A copy of what stands at `place`, every file of the same size and full of the secret. */
 function decoy(place: string, outside: string): void {
   cpSync(place, outside, { recursive: true });
-  for (const entry of readdirSync(outside, { recursive: true, withFileTypes: true })) {
+  for (const entry of entriesBelow(outside)) {
     const path = join(entry.parentPath, entry.name);
     if (entry.isFile()) {
       const { length } = readFileSync(path);

@@ -1,7 +1,8 @@
-import { chmodSync, lstatSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, lstatSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
+import { entriesBelow } from '../support/folders.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -46,7 +47,7 @@ test.each(['000', '077', '022'])('umask %s', async (umask) => {
   const files: string[] = [];
   for (const top of [dir, join(root, 'made')]) {
     expect(statSync(top).mode & 0o777).toBe(0o700);
-    for (const entry of readdirSync(top, { recursive: true, withFileTypes: true })) {
+    for (const entry of entriesBelow(top)) {
       const path = join(entry.parentPath, entry.name);
       const { mode, nlink } = lstatSync(path);
       const given = (mode & 0o777).toString(8);

@@ -1,15 +1,7 @@
-import {
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { linkSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { chanceFrom } from './chance.ts';
+import { entriesBelow } from './folders.ts';
 import { editManifest, MANIFEST } from './manifest-edits.ts';
 
 /** A part of a file in which a flipped bit is looked for: `offset` picks a place in it, `chance` being in [0, 1). */
@@ -169,7 +161,7 @@ export class Victim {
 
 export function readFiles(folder: string): Map<string, Buffer> {
   const files = new Map<string, Buffer>();
-  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+  for (const entry of entriesBelow(folder)) {
     const path = join(entry.parentPath, entry.name);
     if (entry.isFile()) files.set(path.slice(folder.length + 1), readFileSync(path));
   }

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Clock } from '../../src/env/clock.ts';
 import { createFile, makeFolders, removeIfPresent } from '../../src/env/io.ts';
@@ -7,6 +7,7 @@ import { inlinePool } from '../../src/env/worker-pool.ts';
 import type { Environment } from '../../src/snapshot/environment.ts';
 import { TASKS } from '../../src/snapshot/tasks.ts';
 import type { CrashFileSystem } from './crash-file-system.ts';
+import { entriesBelow } from './folders.ts';
 
 /** What one process sees: a disk in memory, locks, a clock that stands still, and ids that are the same in every run. */
 export interface World {
@@ -100,7 +101,7 @@ export async function putTree(
 
 /** The files of a real folder, as `putTree` takes them. */
 export function readRealTree(root: string): Record<string, string> {
-  const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const files = entriesBelow(root).filter((entry) => entry.isFile());
   return Object.fromEntries(
     files.map(({ parentPath, name }) => {
       const path = join(parentPath, name);

@@ -1,5 +1,13 @@
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import {
+  type Dirent,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { temporaryFolder } from './temp.ts';
 
@@ -12,10 +20,18 @@ export function writeTree(root: string, files: Readonly<Record<string, string | 
   }
 }
 
+/** All that stands below `root`; links are not entered, as Node from version 22 on would. */
+export function entriesBelow(root: string): Dirent[] {
+  return readdirSync(root, { withFileTypes: true }).flatMap((entry) => [
+    entry,
+    ...(entry.isDirectory() ? entriesBelow(join(root, entry.name)) : []),
+  ]);
+}
+
 /** Every file below `root` with the hash of its content, sorted; what stands in `except` at the root is left out. */
 export function readTree(root: string, except: readonly string[] = ['.lifecycle']): Record<string, string> {
   const tree: Record<string, string> = {};
-  for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
+  for (const entry of entriesBelow(root)) {
     const path = join(entry.parentPath, entry.name);
     const relative = path.slice(root.length + 1);
     if (except.includes(relative.split('/')[0]!)) continue;
