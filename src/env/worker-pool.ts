@@ -36,6 +36,7 @@ export class RunControl implements TaskRun {
   readonly pace: Pace;
   readonly #cancelled: Int32Array;
   readonly #bytes: BigInt64Array;
+  readonly #onCancel = new Set<() => void>();
 
   constructor(shared = new SharedArrayBuffer(PACE_AT + Pace.SIZE_BYTES)) {
     this.shared = shared;
@@ -47,6 +48,13 @@ export class RunControl implements TaskRun {
   cancel(): void {
     Atomics.store(this.#cancelled, 0, 1);
     Atomics.notify(this.#cancelled, 0);
+    for (const tell of this.#onCancel) tell();
+  }
+
+  /** Calls `tell` when the run is cancelled, in this thread, until the returned function is called. */
+  onCancel(tell: () => void): () => void {
+    this.#onCancel.add(tell);
+    return () => this.#onCancel.delete(tell);
   }
 
   get isCancelled(): boolean {
@@ -126,8 +134,15 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
   };
 }
 
+/** Of one task for a thread; over from the moment at which one has it. */
+interface Wait {
+  isOver: boolean;
+}
+
 interface Started {
   readonly piscina: Piscina<Message, Reply>;
+  /** Under it Piscina shows what a task has here to the choice of a thread; it does not cross into the thread. */
+  readonly waitSymbol: symbol;
   failure?: { readonly cause: unknown; readonly ended: Promise<void> };
 }
 
@@ -151,20 +166,29 @@ class Threads {
   async run(message: Message, control: RunControl): Promise<Reply> {
     this.#current ??= this.#start();
     const started = await this.#current;
-    const { piscina } = started;
+    const { piscina, waitSymbol } = started;
+    control.checkCancelled();
+    // Not once a thread has it: Piscina would kill the thread, and whatever that had open would stay so.
+    const wait: Wait = { isOver: false };
+    const drop = new AbortController();
+    const forget = control.onCancel(() => wait.isOver || drop.abort());
     this.#underWay++;
     try {
       // Never more threads than tasks: where one task has to wait, Piscina would start all that it may.
       piscina.options.maxThreads = Math.min(this.#underWay, this.#limit);
-      return await piscina.run(message).catch((error) => failed(started, error, control));
+      const task = { ...message, [waitSymbol]: wait };
+      return await piscina
+        .run(task, { signal: drop.signal })
+        .catch((error) => failed(started, error, control));
     } finally {
+      forget();
       this.#underWay--;
     }
   }
 
   async #start(): Promise<Started> {
     // Loaded for the first task only: much that uses this module never has one.
-    const { Piscina } = await import('piscina');
+    const { Piscina, queueOptionsSymbol: waitSymbol } = await import('piscina');
     const ready = new Set<number>();
     const piscina = new Piscina<Message, Reply>({
       filename: this.#entry.href,
@@ -172,8 +196,11 @@ class Threads {
       maxThreads: this.#limit,
       idleTimeout: 2_000,
       // Piscina itself gives a waiting task to a thread that is still starting, for a second perhaps, while another is idle.
-      loadBalancer: (_task, workers) =>
-        workers.find(({ id, currentUsage }) => currentUsage === 0 && ready.has(id)) ?? null,
+      loadBalancer: (task, workers) => {
+        const free = workers.find(({ id, currentUsage }) => currentUsage === 0 && ready.has(id));
+        if (free !== undefined) (task as unknown as Record<symbol, Wait>)[waitSymbol]!.isOver = true;
+        return free ?? null;
+      },
       // Behind the host wherever both want a processor: else its event loop waits for ours, tens of milliseconds at a time.
       niceIncrement: 10,
       // What a thread throws away fills this much before it is swept up; the default of 16 would be most of our memory.
@@ -182,7 +209,7 @@ class Threads {
     });
     piscina.on('workerCreate', ({ id }: { id: number }) => ready.add(id)); // told once a thread is ready
     piscina.on('workerDestroy', ({ id }: { id: number }) => ready.delete(id));
-    const started: Started = { piscina };
+    const started: Started = { piscina, waitSymbol };
     piscina.on('error', (cause) => {
       if (started.failure !== undefined) return;
       started.failure = { cause, ended: piscina.destroy() };

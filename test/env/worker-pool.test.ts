@@ -2,8 +2,9 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
+import type { Worker } from 'node:worker_threads';
 import { expect, it } from 'vitest';
 import { RunControl, type TaskMap, threadPool } from '../../src/env/worker-pool.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -91,8 +92,9 @@ it('gives a task to the thread that is idle, not to one that is still starting, 
 });
 
 const WAITING_ENTRY = `
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 export default async ({ name, args }) => {
+  writeFileSync(new URL('begun-' + args, import.meta.url), '');
   const cell = new Int32Array(new SharedArrayBuffer(4));
   while (name === 'wait' && !existsSync(new URL('open', import.meta.url))) Atomics.wait(cell, 0, 0, 5);
   return { value: args };
@@ -127,6 +129,33 @@ it('has no more threads than it may, however many tasks wait, while no run is he
     await writeFile(join(dir, 'open'), '');
     expect(await Promise.all(tasks)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     expect(threads).toBeLessThanOrEqual(3); // one that computes, two that wait for the disk
+  } finally {
+    unsubscribe('worker_threads', count);
+  }
+});
+
+it('drops the tasks of a cancelled run that wait for a thread, and no thread with them', async () => {
+  const dir = await temporaryFolder();
+  await writeFile(join(dir, 'entry.mjs'), WAITING_ENTRY);
+  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 1);
+  const [other, run] = [new RunControl(), new RunControl()];
+  let ends = 0;
+  const count = (message: unknown) => (message as { worker: Worker }).worker.once('exit', () => ends++);
+  subscribe('worker_threads', count);
+  try {
+    // As many as there are threads: these last until the file is there.
+    const busy = [1, 2, 3].map((n) => pool.run('wait', n, other));
+    while (![1, 2, 3].every((n) => existsSync(join(dir, `begun-${n}`)))) await setTimeout(5);
+    const queued = [4, 5, 6].map((n) => pool.run('echo', n, run));
+    await setImmediate(); // until they stand in the queue
+    run.cancel();
+    for (const result of await Promise.allSettled(queued))
+      expect(result).toMatchObject({ status: 'rejected', reason: { code: 'CANCELLED' } });
+    other.cancel(); // what a thread has is its own to end
+    await writeFile(join(dir, 'open'), '');
+    expect(await Promise.all(busy)).toEqual([1, 2, 3]);
+    expect(await pool.run('echo', 7, new RunControl())).toBe(7);
+    expect(ends).toBe(0);
   } finally {
     unsubscribe('worker_threads', count);
   }
