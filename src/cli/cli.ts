@@ -33,10 +33,13 @@ export class Cli {
 
   /**
    * As `interruptible`, with a progress bar where stderr is a terminal. The interruption takes it off the screen: whoever is
-   * killed by a second one has no chance to put the cursor back.
+   * killed by a second one has no chance to put the cursor back. A limit makes it tell the time that is left.
    */
-  async watched<T>(work: (signal: AbortSignal, progress: Progress) => Promise<T>): Promise<T> {
-    const progress = await openProgress(this.#terminal);
+  async watched<T>(
+    work: (signal: AbortSignal, progress: Progress) => Promise<T>,
+    maxBytesPerSecond?: number,
+  ): Promise<T> {
+    const progress = await openProgress(this.#terminal, maxBytesPerSecond);
     try {
       return await this.interruptible(
         (signal) => work(signal, progress),

@@ -34,8 +34,12 @@ export async function restoreInPlace(
   const isMarker = owner !== undefined && basename(path) === LATEST;
   const location = isMarker ? (await showSnapshot(path)).location : path;
   const source = dataDir === undefined || isMarker ? location : snapshot;
-  return exchange(cli, target, { allowedSources: [dirname(location)] }, (coordinator) =>
-    coordinator.startRestore({ source, ...how }),
+  return exchange(
+    cli,
+    target,
+    { allowedSources: [dirname(location)] },
+    (coordinator) => coordinator.startRestore({ source, ...how }),
+    how.maxBytesPerSecond,
   );
 }
 
@@ -52,6 +56,7 @@ async function exchange(
   dataDir: string,
   options: { readonly allowedSources?: readonly string[] },
   start: (coordinator: RestoreCoordinator) => Promise<{ id: string }>,
+  maxBytesPerSecond?: number,
 ): Promise<RestoreResult> {
   const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
   await recoverFirst(cli, lifecycle);
@@ -70,7 +75,7 @@ async function exchange(
       progress.show(state.phase ?? '', bytes_processed ?? 0, bytes_total ?? 0);
     });
     return coordinator.finished(id);
-  });
+  }, maxBytesPerSecond);
 }
 
 /** The data directory whose lifecycle folder a path lies in; undefined when it lies in none. */

@@ -1,8 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Manners } from '../coordinator/manners.ts';
+import { LEAST_BYTES_PER_SECOND, type Manners } from '../coordinator/manners.ts';
 import { ENGINE_NAMES } from '../engine/index.ts';
 import { LEVELS } from '../engine/report.ts';
 import { CLONE_CHOICES } from '../snapshot/cloner.ts';
+import type { Cli } from './cli.ts';
+import { commandEnvironment } from './environment.ts';
+import { size } from './text.ts';
 
 /** Options that several commands share. */
 
@@ -29,13 +32,14 @@ export const dataDirOption = (): Option =>
 /** What a command that moves bytes may take of the machine. A host to back off for is not in this process. */
 export type MannersFlags = Pick<Manners, 'maxBytesPerSecond' | 'concurrency'>;
 
-export const addMannersOptions = (command: Command): Command =>
+/** `what` it does with bytes. */
+export const addMannersOptions = (command: Command, what: string): Command =>
   command
     .addOption(
       new Option(
         '--max-bytes-per-second <size>',
-        'copy and read back no more than that (500K, 20M; default: no limit)',
-      ).argParser(byteCount),
+        `${what} no more than that (500K, 20M; default: no limit)`,
+      ).argParser(byteRate),
     )
     .addOption(
       new Option(
@@ -44,10 +48,15 @@ export const addMannersOptions = (command: Command): Command =>
       ).argParser(positiveInteger),
     );
 
-export const mannersOf = ({ maxBytesPerSecond, concurrency }: MannersFlags): MannersFlags => ({
-  ...(maxBytesPerSecond !== undefined && { maxBytesPerSecond }),
-  ...(concurrency !== undefined && { concurrency }),
-});
+export function mannersOf(cli: Cli, { maxBytesPerSecond, concurrency }: MannersFlags): MannersFlags {
+  const most = commandEnvironment.pool.concurrency;
+  if (concurrency !== undefined && concurrency > most)
+    cli.output.note(`--concurrency: ${most} at once, not ${concurrency}; more than processors is of no use`);
+  return {
+    ...(maxBytesPerSecond !== undefined && { maxBytesPerSecond }),
+    ...(concurrency !== undefined && { concurrency }),
+  };
+}
 
 /** For `argParser`: a whole number above 0. */
 export function positiveInteger(text: string): number {
@@ -64,6 +73,13 @@ export function byteCount(text: string): number {
   const value = Math.floor(Number(digits) * 1024 ** UNITS.indexOf(unit.toUpperCase()));
   if (Number.isSafeInteger(value) && value > 0) return value;
   throw new InvalidArgumentError('It must be a number of bytes above 0, such as 4096, 500M or 2G.');
+}
+
+/** For `argParser`: as `byteCount`, and enough for a run to come to an end. */
+function byteRate(text: string): number {
+  const value = byteCount(text);
+  if (value >= LEAST_BYTES_PER_SECOND) return value;
+  throw new InvalidArgumentError(`It must be at least ${size(LEAST_BYTES_PER_SECOND)} a second.`);
 }
 
 const SECOND_MS = 1000;

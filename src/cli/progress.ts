@@ -1,6 +1,6 @@
 import { systemClock } from '../env/clock.ts';
 import type { Terminal } from './output.ts';
-import { size } from './text.ts';
+import { duration, size } from './text.ts';
 
 /** Shows how far long work is. Quick work ends before the first call, and shows nothing. */
 export interface Progress {
@@ -14,16 +14,24 @@ const INTERVAL_MS = 100;
 const NOTHING: Progress = { show: () => undefined, follow: () => undefined, stop: () => undefined };
 
 /** A bar on a terminal, nothing elsewhere. It is gone from the screen once it is stopped. */
-export async function openProgress({ stderr: stream, env }: Terminal): Promise<Progress> {
+export async function openProgress(
+  { stderr: stream, env }: Terminal,
+  maxBytesPerSecond?: number,
+): Promise<Progress> {
   if (!stream.isTTY || env.TERM === 'dumb') return NOTHING;
   const { default: progress } = await import('cli-progress');
   const bar = new progress.SingleBar({
     stream,
-    format: '{phase} [{bar}] {percentage}% of {size}',
+    format: '{phase} [{bar}] {percentage}% of {size}{left}',
     barsize: 30,
     clearOnComplete: true,
     linewrap: true, // else it is switched off in the terminal, and stays so when we are killed
   });
+  const left = (bytes: number): string => {
+    if (maxBytesPerSecond === undefined) return '';
+    const seconds = Math.ceil(Math.max(0, bytes) / maxBytesPerSecond);
+    return `, ${duration(1000 * seconds)} left at ${size(maxBytesPerSecond)}/s`;
+  };
   let isStarted = false;
   let isStopped = false;
   const ends: (() => void)[] = [];
@@ -31,7 +39,7 @@ export async function openProgress({ stderr: stream, env }: Terminal): Promise<P
     show(phase, bytesDone, bytesTotal) {
       if (isStopped) return;
       const total = Math.max(bytesTotal, 1);
-      const payload = { phase: phase.padEnd(8), size: size(bytesTotal) };
+      const payload = { phase: phase.padEnd(8), size: size(bytesTotal), left: left(total - bytesDone) };
       if (!isStarted) bar.start(total, 0, payload);
       isStarted = true;
       bar.setTotal(total);

@@ -90,6 +90,10 @@ export interface SnapshotResult {
   /** Copy-on-write clones of the database's files. */
   readonly cloned_bytes: number;
   readonly reused_bytes: number;
+  /** Not read again: an earlier proof of the same file counts. */
+  readonly carried_bytes: number;
+  /** Had such a proof and were read again: with `reprove`, or for a deeper level. */
+  readonly reproven_bytes: number;
   readonly report: Report;
   readonly durations_ms: Readonly<Record<string, number>>;
   /** Names of snapshots that `keep` removed. */
@@ -380,6 +384,11 @@ function toResult(run: Run, engine: Engine, taken: TakeResult, pruned: readonly 
     linked_bytes: capture.linkedBytes,
     cloned_bytes: capture.clonedBytes,
     reused_bytes: capture.reusedBytes,
+    carried_bytes: capture.entries.reduce(
+      (sum, { size, proven_at_ms }) => sum + (proven_at_ms ? size : 0),
+      0,
+    ),
+    reproven_bytes: capture.reprovenBytes,
     report,
     durations_ms: run.durationsMs,
     pruned,

@@ -1,6 +1,7 @@
 import { backOff, watchHost } from '../env/back-off.ts';
 import { warn } from '../env/listeners.ts';
 import type { RunControl } from '../env/worker-pool.ts';
+import { StillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { noOthers, optional, optionalFunction, positiveInteger } from './options.ts';
 
@@ -8,7 +9,7 @@ import { noOthers, optional, optionalFunction, positiveInteger } from './options
 export interface Manners {
   /**
    * So many bytes in a second at most, over all threads of the run, without bursts. Counted is what is copied (once, though it is read
-   * and written) and what is read back for the proof: a proven copy of 1 GB counts as 2 GB. Default: no limit.
+   * and written) and what is read back for the proof: a proven copy of 1 GB counts as 2 GB. At least 65,536; default: no limit.
    */
   readonly maxBytesPerSecond?: number;
   /**
@@ -27,12 +28,17 @@ export interface BackgroundOptions {
   readonly isBusy?: () => boolean;
 }
 
+/** A thread moves up to 1 MiB at a time, and waits for what it took too much: with less, for minutes. */
+export const LEAST_BYTES_PER_SECOND = 64 * 1024;
+
 export const MANNERS: readonly (keyof Manners)[] = ['maxBytesPerSecond', 'background', 'concurrency'];
 
 /** A `TypeError` names the option that is wrong. */
 export function checkManners(what: string, options: Manners): void {
   const { maxBytesPerSecond, background, concurrency } = options;
   optional(positiveInteger)(`${what}: maxBytesPerSecond`, maxBytesPerSecond);
+  if (maxBytesPerSecond !== undefined && maxBytesPerSecond < LEAST_BYTES_PER_SECOND)
+    throw new TypeError(`${what}: maxBytesPerSecond must be ${LEAST_BYTES_PER_SECOND} or more`);
   optional(positiveInteger)(`${what}: concurrency`, concurrency);
   if (background === undefined || typeof background === 'boolean') return;
   if (typeof background !== 'object' || background === null)
@@ -71,7 +77,9 @@ function safely(isBusy: () => boolean = () => false): () => boolean {
       return isUsable && isBusy() === true;
     } catch (error) {
       isUsable = false;
-      warn(error);
+      const why = error instanceof Error ? error.message : String(error);
+      const message = `isBusy failed: ${why}; it is not asked again, and the host counts as not busy for the rest of this run`;
+      warn(new StillpointError('HOOK_FAILED', message, { cause: error }));
       return false;
     }
   };

@@ -56,6 +56,8 @@ export interface Capture {
   readonly linkedBytes: number;
   readonly clonedBytes: number;
   readonly reusedBytes: number;
+  /** Shared with an earlier snapshot or the database, and left to be read again although proven then. */
+  readonly reprovenBytes: number;
 }
 
 /**
@@ -93,6 +95,7 @@ class Capturing {
   #linkedBytes = 0;
   #clonedBytes = 0;
   #reusedBytes = 0;
+  #reprovenBytes = 0;
 
   constructor(env: Environment, request: CaptureRequest, pins: Pins) {
     this.#env = env;
@@ -129,6 +132,7 @@ class Capturing {
       linkedBytes: this.#linkedBytes,
       clonedBytes: this.#clonedBytes,
       reusedBytes: this.#reusedBytes,
+      reprovenBytes: this.#reprovenBytes,
     };
   }
 
@@ -305,6 +309,7 @@ class Capturing {
     const { size, provenAtMs } = proven;
     const carried = this.#request.reprove ? undefined : proven.check(this.#request.level);
     if (carried !== undefined) this.#known.set(path, carried);
+    else this.#reprovenBytes += size;
     this.#request.control.addBytes(size);
     this.#add({
       path,

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { openLsm } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
 import { writeTree } from '../support/folders.ts';
+import { BUSY } from '../support/lsm-workload.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const SLOWLY = ['--max-bytes-per-second', '1M', '--concurrency', '1'];
@@ -25,4 +27,22 @@ it('every command that moves bytes keeps to the limit', async () => {
     expect({ args, code, stderr }).toEqual({ args, code: 0, stderr: '' });
     expect(performance.now() - begin, args.join(' ')).toBeGreaterThan(leastMs);
   }
+});
+
+it('tells that more tasks at once than processors are of no use, and what a shared file was proven by', async () => {
+  const data = join(await temporaryFolder(), 'data');
+  const database = await openLsm(data, BUSY);
+  await database.put('a', 'b');
+  await database.checkpoint();
+  await database.close();
+  const first = await stillpoint(['snapshot', data, '--concurrency', '9999']);
+  expect([first.code, first.stderr]).toEqual([
+    0,
+    expect.stringMatching(/^--concurrency: \d+ at once, not 9999; /),
+  ]);
+  const carried = await stillpoint(['snapshot', data]);
+  expect([carried.stdout, carried.stderr]).toEqual([expect.stringContaining(' by an earlier proof'), '']);
+  const { stdout } = await stillpoint(['snapshot', data, '--reprove']);
+  expect(stdout).toContain(' that had one read again');
+  expect(stdout).not.toContain(' by an earlier proof');
 });

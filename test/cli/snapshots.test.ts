@@ -41,6 +41,8 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
       'linked_bytes',
       'cloned_bytes',
       'reused_bytes',
+      'carried_bytes',
+      'reproven_bytes',
       'report',
       'durations_ms',
       'pruned',

@@ -69,7 +69,8 @@ describe('an interrupted command', () => {
 
   it.skipIf(!hasPseudoTerminal)('on a terminal shows how far it is, until Ctrl-C', async () => {
     const data = await folderThatTakesLong(LARGE);
-    const command = [...COMMAND, 'verify', data, '--engine', 'files'].map((part) => `'${part}'`).join(' ');
+    const args = ['verify', data, '--engine', 'files', '--max-bytes-per-second', '100G'];
+    const command = [...COMMAND, ...args].map((part) => `'${part}'`).join(' ');
     const { NO_COLOR, FORCE_COLOR, ...inherited } = process.env;
     const env = { ...inherited, TERM: 'xterm' };
     const terminal = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], { env });
@@ -83,7 +84,7 @@ describe('an interrupted command', () => {
       terminal.stdin.write('\u0003');
     }
     if (terminal.exitCode === null) await new Promise((done) => terminal.once('exit', done));
-    expect(screen).toMatch(/verify {3}\[[=-]{30}\] \d+% of 256 GiB/);
+    expect(screen).toMatch(/verify {3}\[[=-]{30}\] \d+% of 256 GiB, \d\.\d s left at 100 GiB\/s/);
     expect(screen).toContain('\u001b[31m'); // `error:` in red
     expect(screen).toContain('(CANCELLED)');
     // A second Ctrl-C could come now: no bar is on the screen any more.

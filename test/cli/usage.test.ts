@@ -63,6 +63,7 @@ describe('the command line', () => {
         args: ['verify', 'x', '--max-bytes-per-second', 'fast'],
         message: /must be a number of bytes above 0/,
       },
+      { args: ['verify', 'x', '--max-bytes-per-second', '63K'], message: /must be at least 64 KiB a second/ },
     ];
     for (const { args, message, hint = /./ } of cases) {
       const { code, json, stderr } = await stillpoint([...args, '--json']);

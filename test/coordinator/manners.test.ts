@@ -17,7 +17,7 @@ import { inlineEnvironment } from '../support/inline.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const MiB = 1024 * 1024;
-const NEVER_DONE: Manners = { maxBytesPerSecond: 1 };
+const NEVER_DONE: Manners = { maxBytesPerSecond: 64 * 1024 };
 
 /** A folder with 2 MiB in four files. */
 async function twoMegabytes(): Promise<string> {
@@ -90,7 +90,12 @@ test('a host that fails when it is asked is warned and not asked again', async (
     throw new RangeError('who knows');
   };
   await backups.backup({ background: { isBusy }, maxBytesPerSecond: 5 * MiB });
-  expect(await warning).toMatchObject([{ message: 'who knows' }]);
+  expect(await warning).toMatchObject([
+    {
+      message: expect.stringMatching(/^isBusy failed: who knows; .* counts as not busy/),
+      code: 'HOOK_FAILED',
+    },
+  ]);
   expect(asked).toBe(1);
 });
 
@@ -141,6 +146,7 @@ test('mistakes are told by name, and nothing is begun', async () => {
   const { backups, restores } = coordinators(dir);
   const cases: [object, RegExp][] = [
     [{ maxBytesPerSecond: 0 }, /maxBytesPerSecond must be a whole number above 0/],
+    [{ maxBytesPerSecond: 65_535 }, /maxBytesPerSecond must be 65536 or more/],
     [{ maxBytesPerSecond: '5M' }, /maxBytesPerSecond must be a whole number above 0/],
     [{ concurrency: 1.5 }, /concurrency must be a whole number above 0/],
     [{ background: 'yes' }, /background must be true, false or an object/],

@@ -30,6 +30,12 @@ test('with reprove a shared file is read again, and is proven now', async () => 
   expect(await provenAt(carried.location)).toBeGreaterThan(0);
   const reproven = await backup.backup({ reprove: true });
   expect([first.reused_bytes, reproven.reused_bytes]).toEqual([0, 300_000]);
+  const told = [first, carried, reproven].map((result) => [result.carried_bytes, result.reproven_bytes]);
+  expect(told).toEqual([
+    [0, 0],
+    [300_000, 0],
+    [0, 300_000],
+  ]);
   expect(await provenAt(reproven.location)).toBeUndefined();
   expect(reproven.report).toMatchObject({ ok: true, counts: { files: 1, bytes: 300_000 } });
 });

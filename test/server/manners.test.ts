@@ -1,8 +1,9 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { injected, smallLsm, untilFinished } from '../support/server.ts';
 
-const NEVER_DONE = { max_bytes_per_second: 1 };
+const NEVER_DONE = { max_bytes_per_second: 64 * 1024 };
 
 async function server() {
   let asked = 0;
@@ -11,7 +12,7 @@ async function server() {
     return false;
   };
   const { rpc } = await injected({ backend: smallLsm(), backup: { background: { isBusy } } });
-  await rpc('PUT', '/kv/a', '1');
+  for (const key of 'abcdefgh') await rpc('PUT', `/kv/${key}`, randomBytes(128 * 1024).toString('hex'));
   const finished = (what: string, handle: string) =>
     untilFinished(async () => (await rpc('GET', `/api/admin/${what}/${handle}`)).json);
   return { rpc, finished, asked: () => asked };
@@ -58,7 +59,7 @@ test('verifying and restoring take the same fields', async () => {
 test('what is no limit is refused by name', async () => {
   const { rpc } = await server();
   const bodies = [
-    { max_bytes_per_second: 0 },
+    { max_bytes_per_second: 65_535 },
     { concurrency: 0.5 },
     { background: 'yes' },
     { maxBytesPerSecond: 1 },

@@ -43,7 +43,7 @@ export function define(command: Command, cli: Cli): void {
         .conflicts('inPlace'),
     )
     .addOption(cloneOption("the snapshot's files"));
-  addMannersOptions(command)
+  addMannersOptions(command, 'copy and read back')
     .addHelpText(
       'after',
       `
@@ -57,7 +57,7 @@ ${examples(
     )
     .action((snapshot: string, options: Options) => {
       const { into, inPlace, dataDir, level = 'full', clone } = options;
-      const how = { clone, ...mannersOf(options) };
+      const how = { clone, ...mannersOf(cli, options) };
       return explainNotFound(snapshot, dataDir, () => {
         if (into !== undefined) return restoreInto(cli, snapshot, { into, level, dataDir, ...how });
         if (inPlace) return restoreHere(cli, snapshot, dataDir, how);
@@ -73,14 +73,16 @@ async function restoreInto(
   snapshot: string,
   { dataDir, ...options }: { into: string; level: Level; dataDir: string | undefined } & How,
 ): Promise<void> {
-  const { from, into, files, bytes, cloned_bytes, undo, report } = await cli.watched((signal, progress) =>
-    restoreSnapshot(snapshot, {
-      ...options,
-      environment: commandEnvironment,
-      signal,
-      onProgress: (done, total) => progress.show('restore', done, total),
-      ...(dataDir !== undefined && { dataDir }),
-    }),
+  const { from, into, files, bytes, cloned_bytes, undo, report } = await cli.watched(
+    (signal, progress) =>
+      restoreSnapshot(snapshot, {
+        ...options,
+        environment: commandEnvironment,
+        signal,
+        onProgress: (done, total) => progress.show('restore', done, total),
+        ...(dataDir !== undefined && { dataDir }),
+      }),
+    options.maxBytesPerSecond,
   );
   cli.output.result({ from, into, files, bytes, cloned_bytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored into ${visible(into)}`,

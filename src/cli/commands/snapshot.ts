@@ -50,7 +50,7 @@ export function define(command: Command, cli: Cli): void {
     .addOption(
       new Option('--keep <n>', 'afterwards remove all but the newest n snapshots').argParser(positiveInteger),
     );
-  addMannersOptions(command)
+  addMannersOptions(command, 'copy and read back')
     .addHelpText(
       'after',
       examples(
@@ -78,7 +78,7 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
       reuse: !full,
       reprove,
       signal,
-      ...mannersOf(options),
+      ...mannersOf(cli, options),
       ...(keep !== undefined && { keep }),
     });
     progress.follow(async () => {
@@ -87,13 +87,13 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
       progress.show(state.phase ?? '', bytes_processed ?? 0, bytes_total ?? 0);
     });
     return coordinator.finished(id);
-  });
+  }, options.maxBytesPerSecond);
   cli.output.result(result, (style) => summarize(result, style));
 }
 
 function summarize(result: SnapshotResult, style: Style): string[] {
   const { name, engine, location, entries, total_bytes, report, pruned } = result;
-  const { copied_bytes, linked_bytes, cloned_bytes, reused_bytes } = result;
+  const { copied_bytes, linked_bytes, cloned_bytes, reused_bytes, carried_bytes, reproven_bytes } = result;
   const holes = total_bytes - copied_bytes - linked_bytes - cloned_bytes - reused_bytes;
   const shares = [
     `${size(copied_bytes)} copied`,
@@ -102,11 +102,16 @@ function summarize(result: SnapshotResult, style: Style): string[] {
     ...(reused_bytes > 0 ? [`${size(reused_bytes)} shared with the last snapshot`] : []),
     ...(holes > 0 ? [`the rest is holes`] : []),
   ];
+  const proofs = [
+    proofText(report),
+    ...(carried_bytes > 0 ? [`${size(carried_bytes)} by an earlier proof`] : []),
+    ...(reproven_bytes > 0 ? [`${size(reproven_bytes)} that had one read again`] : []),
+  ];
   const ms = Object.values(result.durations_ms).reduce((sum, phase) => sum + phase, 0);
   return [
     `${style.bold(name)}  ${engine}  ${style.dim(visible(location))}`,
     `  ${count(entries, 'file')}, ${size(total_bytes)}: ${shares.join(', ')}`,
-    `  ${style.green('proven')}: ${proofText(report)}`,
+    `  ${style.green('proven')}: ${proofs.join('; ')}`,
     ...report.findings.map((finding) => `  ${findingLine(finding, style)}`),
     `  ${duration(ms)}`,
     ...(pruned.length === 0 ? [] : [`  pruned: ${pruned.join(', ')}`]),

@@ -57,7 +57,7 @@ export function define(command: Command, cli: Cli): void {
         'with --all: skip files that were proven since (30m, 12h, 7d)',
       ).argParser(period),
     );
-  addMannersOptions(command)
+  addMannersOptions(command, 'read')
     .addHelpText(
       'after',
       examples(
@@ -72,17 +72,19 @@ export function define(command: Command, cli: Cli): void {
       refuseWithoutAll(options);
       const { level, engine, dataDir } = options;
       const folder = await explainNotFound(path, dataDir, () => folderOf(path, dataDir));
-      const report = await cli.watched((signal, progress) =>
-        explainNotFound(path, dataDir, () =>
-          verifySnapshot(folder, {
-            environment: commandEnvironment,
-            level,
-            engine,
-            signal,
-            ...mannersOf(options),
-            onProgress: (done, total) => progress.show('verify', done, total),
-          }),
-        ),
+      const report = await cli.watched(
+        (signal, progress) =>
+          explainNotFound(path, dataDir, () =>
+            verifySnapshot(folder, {
+              environment: commandEnvironment,
+              level,
+              engine,
+              signal,
+              ...mannersOf(cli, options),
+              onProgress: (done, total) => progress.show('verify', done, total),
+            }),
+          ),
+        options.maxBytesPerSecond,
       );
       const judged = nameOf(folder) === nameOf(path) ? path : `${path} (${nameOf(folder)})`;
       cli.output.result(report, (style) => describe(report, judged, style));
@@ -92,16 +94,18 @@ export function define(command: Command, cli: Cli): void {
 
 async function verifyEvery(cli: Cli, dir: string, options: Options): Promise<void> {
   const { level, maxBytes, olderThan } = options;
-  const result = await cli.watched((signal, progress) =>
-    verifyAll(dir, {
-      environment: commandEnvironment,
-      level,
-      signal,
-      ...mannersOf(options),
-      ...(maxBytes !== undefined && { maxBytes }),
-      ...(olderThan !== undefined && { olderThanMs: olderThan }),
-      onProgress: (done, total) => progress.show('verify', done, total),
-    }),
+  const result = await cli.watched(
+    (signal, progress) =>
+      verifyAll(dir, {
+        environment: commandEnvironment,
+        level,
+        signal,
+        ...mannersOf(cli, options),
+        ...(maxBytes !== undefined && { maxBytes }),
+        ...(olderThan !== undefined && { olderThanMs: olderThan }),
+        onProgress: (done, total) => progress.show('verify', done, total),
+      }),
+    options.maxBytesPerSecond,
   );
   cli.output.result(result, (style) => verifyAllText(result, style));
   if (!result.ok) cli.exitCode = DAMAGED;

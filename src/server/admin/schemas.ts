@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { LIFECYCLE_MODES } from '../../coordinator/lifecycle.ts';
-import type { Manners } from '../../coordinator/manners.ts';
+import { LEAST_BYTES_PER_SECOND, type Manners } from '../../coordinator/manners.ts';
 import { operationStateSchema } from '../../coordinator/operation-state.ts';
 import { LEVELS, type Report } from '../../engine/report.ts';
 import { MODES } from '../../snapshot/capture.ts';
@@ -16,7 +16,7 @@ const level = z.enum(LEVELS).describe('How thoroughly files are read: `full` is 
 const mannersFields = {
   max_bytes_per_second: z
     .int()
-    .min(1)
+    .min(LEAST_BYTES_PER_SECOND)
     .optional()
     .describe('Of what is copied and read back together. Default: no limit'),
   background: z
