@@ -3,7 +3,6 @@
  * stdout, a JSON document a line. Acknowledged writes and phases are told before anything else happens, so that whoever kills
  * it knows what it had promised. It can be told to kill itself at a phase, or at the N-th change of names on disk.
  */
-import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { pause } from '../../src/env/clock.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
@@ -23,8 +22,9 @@ import {
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import type { Command, Death } from './host.ts';
 import { type EngineUnderTest, type HostDatabase, headsOf, openDatabase, WRITERS } from './host-database.ts';
+import { tell } from './tell.ts';
 
-const say = (line: object): void => void writeSync(1, `${JSON.stringify(line)}\n`);
+const say = (line: object): void => tell(JSON.stringify(line));
 
 let death: Death = {};
 let stopAt: string | undefined;

@@ -83,6 +83,11 @@ export class Host {
     return this.#child.pid!;
   }
 
+  /** Whether it ended by SIGKILL, and not by a fault of its own. */
+  get wasKilled(): boolean {
+    return this.#child.signalCode === 'SIGKILL';
+  }
+
   /** What it wrote to stderr, the end of it. */
   get errors(): string {
     return this.#errors;

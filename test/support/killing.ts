@@ -146,6 +146,7 @@ class Killing {
       await setTimeout(this.#random() * 20);
     }
     await (reply === undefined ? host.ended : host.kill());
+    if (!host.wasKilled) throw new Error(`the host ended of itself: ${host.errors}`);
     const place = `${name} ${reply === undefined ? host.phase : 'after'}`;
     this.summary.deaths[place] = (this.summary.deaths[place] ?? 0) + 1;
     if (host.refused.length > 0) throw new Error(`writes were refused: ${host.refused}`);

@@ -2,8 +2,8 @@
  * A process to be killed: four writers on one database. Each acknowledged write is told on stdout, `<writer> <number>`, before the
  * writer goes on; on the way there are checkpoints and compactions.
  */
-import { writeSync } from 'node:fs';
 import { openLsm } from '../../src/engine/lsm/database/database.ts';
+import { tell } from './tell.ts';
 
 export const WRITERS = 4;
 export const crashOptions = {
@@ -29,7 +29,7 @@ if (import.meta.filename === process.argv[1]) {
         { type: 'put', key: keyOf(index, number), value: contentOf(index, number) },
         ...(deleted === undefined ? [] : [{ type: 'delete' as const, key: keyOf(index, deleted) }]),
       ]);
-      writeSync(1, `${index} ${number}\n`);
+      tell(`${index} ${number}`);
       if (number % 200 === 0) await database.checkpoint();
       if (number % 500 === 0) await database.compact();
     }

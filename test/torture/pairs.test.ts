@@ -133,6 +133,7 @@ test('what one process holds, another is refused, until death lets go', async ()
     const under = owner.ask({ do: 'snapshot', options: { reuse: false }, death: { phase: 'prove' } });
     expect(await under).toBeUndefined();
     await owner.ended;
+    expect(owner.wasKilled, owner.errors).toBe(true);
     // All its locks died with it: the database's, the lifecycle's, the readers'.
     await other.do({ do: 'open' });
     await other.do({ do: 'snapshot' });
