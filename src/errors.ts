@@ -57,7 +57,7 @@ export const CATALOGUE = {
     hint: 'Restore the latest snapshot; nothing was skipped or repaired.',
   },
   INTERRUPTED: { http: 500, exit: 1, hint: 'The process ended in the middle of it; start it again.' },
-  CANCELLED: { http: 409, exit: 130, hint: 'It was cancelled on request; nothing was changed.' },
+  CANCELLED: { http: 409, exit: 130, hint: 'Nothing was changed; start it again whenever you like.' },
   INTERNAL: { http: 500, exit: 1, hint: 'This is a defect of stillpoint; report it with the cause.' },
 } as const satisfies Record<string, CatalogueEntry>;
 

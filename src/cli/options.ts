@@ -93,9 +93,10 @@ const PERIODS: Readonly<Record<string, number>> = {
 
 /** For `argParser`: `90s`, `30m`, `12h`, `7d` or `2w`, in milliseconds. */
 export function period(text: string): number {
-  const [, digits, unit = ''] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
-  if (digits !== undefined) return Number(digits) * PERIODS[unit]!;
-  throw new InvalidArgumentError('It must be a time such as 30m, 12h or 7d.');
+  const [, digits, unit = 's'] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
+  const ms = Number(digits) * PERIODS[unit]!;
+  if (ms > 0) return ms;
+  throw new InvalidArgumentError('It must be a time above 0, such as 30m, 12h or 7d.');
 }
 
 /** What stands below the help of a command; a line without its own `stillpoint` gets it. */

@@ -211,7 +211,7 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
         `${layout.dataDir} is not a data directory of any known engine`,
         {
           path: layout.dataDir,
-          hint: 'Check the path. A folder at rest of any other content can be captured with the engine `files`.',
+          hint: 'Check the path. Other files, while nobody writes to them, are captured with `--engine files` (`engine: "files"`).',
         },
       );
     }

@@ -51,7 +51,7 @@ export interface ServerOptions {
   readonly apiKey?: string;
   /** HTTPS, TLS 1.2 or later. The files are read once, at the start. Default: HTTP. */
   readonly tls?: TlsFiles;
-  /** Allows HTTP beyond loopback: for a proxy in front that ends TLS, on a network that is trusted. Default false. */
+  /** Allows HTTP beyond loopback: for a proxy in front that ends TLS, on a network that is trusted. Not with `tls`. Default false. */
   readonly plainHttp?: boolean;
   /** Whether a missing data directory is made. Default true; with false it is `NOT_FOUND`. */
   readonly createDataDir?: boolean;
@@ -104,6 +104,8 @@ export function resolveOptions(options: ServerOptions): ResolvedOptions {
     if (!(name in DEFAULT_LIMITS)) throw new TypeError(`startServer: limits.${name} is not a limit`);
     if (value !== undefined) positiveInteger(`startServer: limits.${name}`, value);
   }
+  if (options.tls !== undefined && options.plainHttp)
+    throw new TypeError('startServer: tls and plainHttp exclude each other');
   const { dataDir, apiKey, tls } = options;
   const environment = options.environment ?? options.lifecycle?.environment ?? systemEnvironment;
   const given = Object.entries(options.limits ?? {}).filter(([, value]) => value !== undefined);

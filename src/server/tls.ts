@@ -1,7 +1,7 @@
 import { createSecureContext } from 'node:tls';
 import type { FileSystem } from '../env/file-system.ts';
-import { readSmallFile } from '../env/io.ts';
-import { StillpointError, systemCode } from '../errors.ts';
+import { StillpointError } from '../errors.ts';
+import { readNamedFile } from './named-file.ts';
 
 /** Files in PEM: the private key, and the certificate with those that lead to a known authority behind it. */
 export interface TlsFiles {
@@ -16,16 +16,8 @@ const LIMIT_BYTES = 1024 * 1024;
 
 /** For `https.createServer`. `NOT_FOUND` for a missing file, `INVALID_REQUEST` for files that are no pair; no content is told. */
 export async function readTls(fs: FileSystem, { keyFile, certFile }: TlsFiles) {
-  const read = async (what: string, file: string) => {
-    // Certificates are renewed by turning links to other files.
-    const path = await fs.realPath(file).catch((cause) => {
-      if (systemCode(cause) !== 'ENOENT') throw cause;
-      throw new StillpointError('NOT_FOUND', `there is no ${what}: ${file}`, { path: file, cause });
-    });
-    return (await readSmallFile(fs, path, LIMIT_BYTES)) ?? Buffer.alloc(0);
-  };
-  const key = await read('TLS key', keyFile);
-  const cert = await read('TLS certificate', certFile);
+  const key = await readNamedFile(fs, 'TLS key', keyFile, LIMIT_BYTES);
+  const cert = await readNamedFile(fs, 'TLS certificate', certFile, LIMIT_BYTES);
   const tls = { key, cert, minVersion: 'TLSv1.2' as const };
   try {
     createSecureContext(tls);

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 
@@ -9,7 +10,11 @@ export async function realFolder(fs: FileSystem, path: string, what = 'data dire
   } catch (error) {
     const code = systemCode(error);
     if (code === 'ENOENT')
-      throw new StillpointError('NOT_FOUND', `no such ${what}: ${path}`, { path, cause: error });
+      throw new StillpointError('NOT_FOUND', `no such ${what}: ${path}`, {
+        path,
+        cause: error,
+        hint: `Check the path: there is nothing at ${resolve(path)}.`,
+      });
     if (code === 'ENOTDIR')
       throw new StillpointError('NOT_A_FOLDER', `${path} is not a folder`, { path, cause: error });
     throw error;

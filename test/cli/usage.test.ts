@@ -93,6 +93,22 @@ describe('the command line', () => {
       'Name a snapshot: a folder with a snapshot.manifest.',
     );
     expect(await hintOf('undo', 'data')).toMatch(/^Nothing was restored in place here/);
+    expect(await hintOf('list', './nope')).toBe(`Check the path: there is nothing at ${resolve('nope')}.`);
+    const single = 'For a single snapshot leave --all out; else name the data directory.';
+    await mkdir(join(root, 'ts-1'));
+    for (const path of ['latest', './data/.lifecycle/backup/latest', 'ts-1'])
+      expect(await hintOf('verify', path, '--all')).toBe(single);
+    await writeFile(join(root, 'data/some'), 'file');
+    expect(await hintOf('snapshot', 'data')).toContain('`--engine files`');
+    await writeFile(join(root, 'key'), 'one\ntwo\n');
+    const serve = (...args: string[]) => hintOf('serve', 'db', '--port', '0', ...args);
+    const absent = `Check the path: there is nothing at ${resolve('no.key')}.`;
+    expect(await serve('--api-key-file', 'no.key')).toBe(absent);
+    expect(await serve('--tls-key', 'no.key', '--tls-cert', 'key')).toBe(absent);
+    expect(await serve('--api-key-file', 'key')).toBe('Write the key, and nothing else, into its only line.');
+    expect(await serve('--api-key-file', 'good')).toBe('Name the file itself.');
+    const both = ['serve', 'db', '--plain-http', '--tls-key', 'key', '--tls-cert', 'key', '--json'];
+    expect((await stillpoint(both)).json.error.message).toMatch(/--plain-http.* cannot be used with/);
   });
 
   it('says in its help what the README says of exit codes, and names every command there', async () => {

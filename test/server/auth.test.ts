@@ -114,6 +114,7 @@ test.each<[string, Partial<ServerOptions>, RegExp]>([
   ['host', { host: '' }, /host/],
   ['a limit', { limits: { bodyBytes: 0 } }, /limits\.bodyBytes/],
   ['an unknown limit', { limits: { bodyMegabytes: 1 } as never }, /limits\.bodyMegabytes/],
+  ['TLS and none', { tls: { keyFile: 'k', certFile: 'c' }, plainHttp: true }, /tls and plainHttp/],
   ['sources', { allowedSources: [''] }, /allowedSources/],
 ])('a wrong option is a TypeError that names it: %s', async (_, options, message) => {
   const call = startServer({ dataDir: `${await temporaryFolder()}/data`, ...options });

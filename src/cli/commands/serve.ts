@@ -3,10 +3,10 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Lifecycle } from '../../coordinator/lifecycle.ts';
 import { detectEngine } from '../../engine/index.ts';
-import { readSmallFile } from '../../env/io.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import { leveldbBackend, lsmBackend, type RunningServer, startServer } from '../../server/index.ts';
+import { readNamedFile } from '../../server/named-file.ts';
 import type { Cli } from '../cli.ts';
 import { examples } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
@@ -57,7 +57,12 @@ export function define(command: Command, cli: Cli): void {
       new Option('--tls-key <file>', 'PEM file of the private key: serves HTTPS').argParser(nonEmpty),
     )
     .addOption(new Option('--tls-cert <file>', 'PEM file of its certificate').argParser(nonEmpty))
-    .option('--plain-http', 'HTTP beyond loopback too: for a proxy in front that ends TLS')
+    .addOption(
+      new Option('--plain-http', 'HTTP beyond loopback too: for a proxy in front that ends TLS').conflicts([
+        'tlsKey',
+        'tlsCert',
+      ]),
+    )
     .addOption(
       new Option(
         '--allow-source <dir>',
@@ -148,10 +153,14 @@ async function start(dataDir: string, engine: BackendName, options: Options): Pr
 const KEY_LIMIT_BYTES = 4096;
 
 async function readKey(file: string): Promise<string> {
-  const path = await nodeFileSystem.realPath(file); // secrets are often mounted as links
-  const key = (await readSmallFile(nodeFileSystem, path, KEY_LIMIT_BYTES))?.toString('utf8').trim() ?? '';
+  const bytes = await readNamedFile(nodeFileSystem, 'API key file', file, KEY_LIMIT_BYTES);
+  const key = bytes.toString('utf8').trim();
   if (key !== '' && !/[\r\n]/.test(key)) return key;
-  throw new StillpointError('INVALID_REQUEST', `${file} does not hold one line with a key`, { path: file });
+  const message = `the API key file ${file} ${key === '' ? 'is empty' : 'has more than one line'}`;
+  throw new StillpointError('INVALID_REQUEST', message, {
+    path: file,
+    hint: 'Write the key, and nothing else, into its only line.',
+  });
 }
 
 function explainListening(error: unknown, host: string): unknown {

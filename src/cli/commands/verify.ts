@@ -2,8 +2,8 @@ import { type Command, Option } from 'commander';
 import { showSnapshot, verifyAll, verifySnapshot } from '../../coordinator/operations.ts';
 import type { EngineName } from '../../engine/engine.ts';
 import type { Level, Report } from '../../engine/report.ts';
-import { StillpointError } from '../../errors.ts';
-import { LATEST, nameOf } from '../../snapshot/layout.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import { isSnapshotName, LATEST, nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import {
@@ -96,19 +96,40 @@ async function verifyEvery(cli: Cli, dir: string, options: Options): Promise<voi
   const { level, maxBytes, olderThan } = options;
   const result = await cli.watched(
     (signal, progress) =>
-      verifyAll(dir, {
-        environment: commandEnvironment,
-        level,
-        signal,
-        ...mannersOf(cli, options),
-        ...(maxBytes !== undefined && { maxBytes }),
-        ...(olderThan !== undefined && { olderThanMs: olderThan }),
-        onProgress: (done, total) => progress.show('verify', done, total),
-      }),
+      explainSingle(dir, () =>
+        verifyAll(dir, {
+          environment: commandEnvironment,
+          level,
+          signal,
+          ...mannersOf(cli, options),
+          ...(maxBytes !== undefined && { maxBytes }),
+          ...(olderThan !== undefined && { olderThanMs: olderThan }),
+          onProgress: (done, total) => progress.show('verify', done, total),
+        }),
+      ),
     options.maxBytesPerSecond,
   );
   cli.output.result(result, (style) => verifyAllText(result, style));
   if (!result.ok) cli.exitCode = DAMAGED;
+}
+
+/** Where there are no snapshots, a single one may have been meant. */
+async function explainSingle<T>(dir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const { code } = toStillpointError(error);
+    const isSingle = nameOf(dir) === LATEST || isSnapshotName(nameOf(dir));
+    if (!isSingle || (code !== 'NOT_FOUND' && code !== 'NOT_A_FOLDER')) throw error;
+    throw new StillpointError(
+      'INVALID_REQUEST',
+      `${dir} is no data directory, and --all verifies all of one`,
+      {
+        path: dir,
+        hint: 'For a single snapshot leave --all out; else name the data directory.',
+      },
+    );
+  }
 }
 
 function refuseWithoutAll({ maxBytes, olderThan }: Options): void {
