@@ -230,6 +230,7 @@ test('a name that is no text is refused before anything is moved', async () => {
 test('a live LevelDB under writes is never called damaged', async () => {
   const dir = join(await temporaryFolder(), 'data');
   const db = new ClassicLevel(dir, { writeBufferSize: 64 * 1024, maxFileSize: 64 * 1024 });
+  await db.open(); // before that, there may be a folder that is no database yet
   let isOver = false;
   const writing = (async () => {
     for (let n = 0; !isOver; n += 50) {
