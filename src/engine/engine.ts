@@ -36,6 +36,11 @@ export interface Engine {
    * Damage is a finding and never an exception; rejects only when the file cannot be read. Runs in a worker thread.
    */
   checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck>;
+  /**
+   * Set where files end with their own CRC-32, so that all of one size have the same: what is copied is then summed up with
+   * CRC-32C, too, and not only what is read back.
+   */
+  readonly sealsWithCrc32?: boolean;
   /** Set where a large file of this path may be checked in parts by several threads at once. */
   readonly isDivisible?: (path: string) => boolean;
   /** What the checks of all parts of a file, in their order, amount to. Only for what is divisible. */

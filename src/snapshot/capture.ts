@@ -125,7 +125,7 @@ class Capturing {
     }
     for (const folder of [...this.#folders].reverse()) await this.#env.fs.syncFolder(this.#target(folder));
     return {
-      entries: this.#entries,
+      entries: this.#entries.map((entry) => this.#withSecondSum(entry)),
       checkpoint,
       known: this.#known,
       copiedBytes: this.#copiedBytes,
@@ -355,6 +355,12 @@ class Capturing {
   #sizeOf(item: CapturePlan['items'][number]): number {
     if (item.kind === 'immutable') return this.#pins.of(item.path).stat.sizeBytes;
     return item.kind === 'image' ? item.sizeBytes : item.bytes.byteLength;
+  }
+
+  /** Where the source was not summed up twice, the copy was. */
+  #withSecondSum({ path, size, crc32, ...rest }: ManifestEntry): ManifestEntry {
+    const crc32c = rest.crc32c ?? this.#known.get(path)?.crc32c;
+    return { path, size, crc32, ...(crc32c !== undefined && { crc32c }), ...rest };
   }
 
   #add(entry: ManifestEntry): void {

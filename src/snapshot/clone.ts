@@ -7,7 +7,7 @@ import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import type { SizedPath } from './check.ts';
 import { type CloneChoice, Cloner } from './cloner.ts';
-import type { CopyJob } from './copy.ts';
+import type { CopyJob, CopyResult } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { placeOf } from './layout.ts';
 import type { ManifestEntry } from './manifest.ts';
@@ -57,12 +57,10 @@ export async function cloneSnapshot(
       source: { path: placeOf(from, entry.path) },
       target: placeOf(into, entry.path),
     }));
-    const compare = (
-      { entry, path }: (typeof jobs)[number],
-      copied: { sizeBytes: number; crc32: number; crc32c: number },
-    ) => {
-      const { size, crc32, crc32c = copied.crc32c } = entry;
-      if (copied.sizeBytes === size && copied.crc32 === crc32 && copied.crc32c === crc32c) return;
+    const compare = ({ entry, path }: (typeof jobs)[number], copied: CopyResult) => {
+      const { size, crc32, crc32c } = entry;
+      const isSecond = copied.crc32c === undefined || crc32c === undefined || copied.crc32c === crc32c;
+      if (copied.sizeBytes === size && copied.crc32 === crc32 && isSecond) return;
       const place = join(from, path);
       throw new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${place} is not what its manifest says`, {
         path: place,

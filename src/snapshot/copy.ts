@@ -20,6 +20,8 @@ export interface CopyJob {
     readonly extents: readonly Extent[];
     readonly patches: readonly Patch[];
   };
+  /** Whether CRC-32C is wanted, too: see `Engine.sealsWithCrc32`. */
+  readonly isDouble?: boolean;
   /** Only the bytes from here on and, with `to`, before there: one of several pieces, the target stands already. */
   readonly range?: { readonly from: number; readonly to?: number };
 }
@@ -28,7 +30,7 @@ export interface CopyResult {
   /** Of the copy, or of the range. */
   readonly sizeBytes: number;
   readonly crc32: number;
-  readonly crc32c: number;
+  readonly crc32c?: number | undefined;
   /** The source ended before the last extent did: it changed meanwhile. */
   readonly short: boolean;
 }
@@ -44,9 +46,9 @@ export function copyFiles(fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun
 
 /** What the copies of a file's ranges, in their order, amount to. */
 export function joinRanges(ranges: readonly CopyResult[]): CopyResult {
-  const sums = new Sums();
+  const sums = new Sums(ranges.every(({ crc32c }) => crc32c !== undefined));
   for (const range of ranges) sums.append(range);
-  return { ...(sums.result() as CopyResult), short: ranges.some(({ short }) => short) };
+  return { ...sums.result(), short: ranges.some(({ short }) => short) };
 }
 
 async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskRun): Promise<CopyResult> {
@@ -58,7 +60,7 @@ async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskR
       const sizeBytes = job.image?.sizeBytes ?? (await source.stat()).sizeBytes;
       const { extents, patches } = job.image ?? { extents: [{ offset: 0, length: sizeBytes }], patches: [] };
       const { from = 0, to = sizeBytes } = job.range ?? {};
-      const writer = new ImageWriter(target, from, run);
+      const writer = new ImageWriter(target, from, job.isDouble === true, run);
       let short = to > sizeBytes || from > sizeBytes; // it was longer when the ranges were chosen
       for (const piece of clip(layOut(sizeBytes, extents, patches), from, to)) {
         if (piece.bytes === undefined) short ||= !(await copyExtent(source, piece, buffer, writer));
@@ -67,7 +69,7 @@ async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskR
       const sums = writer.finish(to);
       // Of several ranges, only the last one may set the size: it cannot cut off what the others write.
       if (job.range?.to === undefined) await target.truncate(sizeBytes);
-      return { ...(sums.result() as CopyResult), short };
+      return { ...sums.result(), short };
     } finally {
       await target.close();
     }
@@ -96,12 +98,13 @@ async function copyExtent(
 class ImageWriter {
   readonly #file: OpenFile;
   readonly #run: TaskRun;
-  readonly #sums = new Sums();
+  readonly #sums: Sums;
   #position: number;
 
-  constructor(file: OpenFile, from: number, run: TaskRun) {
+  constructor(file: OpenFile, from: number, isDouble: boolean, run: TaskRun) {
     this.#file = file;
     this.#position = from;
+    this.#sums = new Sums(isDouble);
     this.#run = run;
   }
 

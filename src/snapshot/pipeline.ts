@@ -52,6 +52,7 @@ export class Pipeline {
     { isFinished = true } = {},
   ): Promise<void> {
     const { pool } = this.#env;
+    const isDouble = this.#request.engine.sealsWithCrc32 === true;
     const shares = jobs.flatMap((job) => sharesOf(job, bytesOf(job)));
     for (const { job, index, count } of shares) if (count > 1 && index === 0) await this.#create(job.target);
     await inLanes(
@@ -60,7 +61,7 @@ export class Pipeline {
       async (batch) => {
         if (this.#failures.length > 0) throw this.#failures[0];
         const bare = batch.map(({ job: { source, target, image }, range }): CopyJob => {
-          return { source, target, ...(image && { image }), ...(range && { range }) };
+          return { source, target, isDouble, ...(image && { image }), ...(range && { range }) };
         });
         const bytes = batch.reduce((sum, share) => sum + share.bytes, 0);
         const results = await this.#workers.run(() =>

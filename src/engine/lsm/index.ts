@@ -16,6 +16,7 @@ import { checkLsmTogether } from './together.ts';
 /** The LSM engine of Alopex DB (alopex-core 0.5.0), whose data directories this project's own database shares. */
 export const lsmEngine: Engine = {
   name: 'lsm',
+  sealsWithCrc32: true,
   lockFile: LOCK,
   hasImmutableFiles: true,
   detect: detectLsm,
