@@ -19,12 +19,12 @@ export interface TaskRun {
 export interface WorkerPool<T extends TaskMap> {
   /** How many tasks that compute are worth having under way at once. */
   readonly concurrency: number;
-  /** @param bytes About how many bytes the task will read; unless told, many. */
+  /** @param effort What the task costs, about, as so many bytes to be read; unless told, many. */
   run<N extends keyof T & string>(
     name: N,
     args: Parameters<T[N]>[1],
     control: RunControl,
-    bytes?: number,
+    effort?: number,
   ): Promise<Awaited<ReturnType<T[N]>>>;
 }
 
@@ -109,6 +109,9 @@ export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) =
 /** Enough for any number of runs that a process holds back at once. */
 const PATIENT_THREADS = 512;
 
+/** About what is done while another thread would be starting. */
+const MANY_BYTES = 8 * 1024 * 1024;
+
 /** Besides those that compute: for tasks that wait for the disk. */
 const WAITING_THREADS = 2;
 
@@ -124,10 +127,11 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
   const patient = new Threads(entry, PATIENT_THREADS);
   return {
     concurrency: threads,
-    async run(name, args, control) {
+    async run(name, args, control, effort = MANY_BYTES) {
       control.checkCancelled();
       const { shared, pace } = control;
-      const reply = await (pace.isOn ? patient : eager).run({ name, args, shared }, control);
+      const message = { name, args, shared };
+      const reply = await (pace.isOn ? patient.run(message, control) : eager.run(message, control, effort));
       if ('error' in reply) throw reviveError(reply.error);
       return reply.value as never;
     },
@@ -156,14 +160,15 @@ class Threads {
   readonly #entry: URL;
   readonly #limit: number;
   #current: Promise<Started> | undefined;
-  #underWay = 0;
+  /** How many threads the tasks under way are worth. */
+  #worth = 0;
 
   constructor(entry: URL, limit: number) {
     this.#entry = entry;
     this.#limit = limit;
   }
 
-  async run(message: Message, control: RunControl): Promise<Reply> {
+  async run(message: Message, control: RunControl, effort = MANY_BYTES): Promise<Reply> {
     this.#current ??= this.#start();
     const started = await this.#current;
     const { piscina, waitSymbol } = started;
@@ -172,17 +177,19 @@ class Threads {
     const wait: Wait = { isOver: false };
     const drop = new AbortController();
     const forget = control.onCancel(() => wait.isOver || drop.abort());
-    this.#underWay++;
+    const worth = Math.min(effort, MANY_BYTES);
+    this.#worth += worth;
     try {
-      // Never more threads than tasks: where one task has to wait, Piscina would start all that it may.
-      piscina.options.maxThreads = Math.min(this.#underWay, this.#limit);
+      // Never more threads than tasks, nor than they are worth: where one has to wait, Piscina would start all that it may.
+      const wanted = Math.max(1, Math.ceil(this.#worth / MANY_BYTES));
+      piscina.options.maxThreads = Math.min(wanted, this.#limit);
       const task = { ...message, [waitSymbol]: wait };
       return await piscina
         .run(task, { signal: drop.signal })
         .catch((error) => failed(started, error, control));
     } finally {
       forget();
-      this.#underWay--;
+      this.#worth -= worth;
     }
   }
 
@@ -256,14 +263,11 @@ export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerP
   };
 }
 
-/** Work that is done before a thread would have started. */
-const SMALL_BYTES = 1024 * 1024;
-
 /** For a process that has nothing else to do meanwhile: only what is worth a thread goes to one. */
 export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: WorkerPool<T>): WorkerPool<T> {
   return {
     concurrency: threads.concurrency,
-    run: (name, args, control, bytes = Number.POSITIVE_INFINITY) =>
-      (bytes <= SMALL_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, bytes),
+    run: (name, args, control, effort = MANY_BYTES) =>
+      (effort < MANY_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, effort),
   };
 }

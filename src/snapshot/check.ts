@@ -48,9 +48,9 @@ export async function checkBatch(
 ): Promise<FileCheck[]> {
   const { root, level, live, control } = request;
   const engine = level === 'files' ? filesEngine : request.engine;
-  const bytes = bytesIn(batch);
+  const effort = effortOf(batch.length, bytesIn(batch));
   const run = (files: readonly FileCheckRequest[]) =>
-    workers.run(() => env.pool.run('checkFiles', { root, engine: engine.name, files }, control, bytes));
+    workers.run(() => env.pool.run('checkFiles', { root, engine: engine.name, files }, control, effort));
   const [only] = batch;
   const count = batch.length === 1 ? Math.ceil(only!.sizeBytes / PART_BYTES) : 1;
   if (count <= 1 || engine.isDivisible?.(only!.path) !== true) {
@@ -64,6 +64,12 @@ export async function checkBatch(
   );
   return [engine.joinParts!(parts, whole)];
 }
+
+/** To open a file takes as long as to read so much. */
+const OPENING_BYTES = 128 * 1024;
+
+/** See `WorkerPool.run`. */
+export const effortOf = (files: number, bytes: number): number => bytes + files * OPENING_BYTES;
 
 export const bytesIn = (files: readonly SizedPath[]): number =>
   files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

@@ -1,6 +1,6 @@
 import type { FileCheck } from '../engine/engine.ts';
 import { withFile } from '../env/io.ts';
-import { bytesIn, type CheckRequest, checkBatch, type SizedPath } from './check.ts';
+import { bytesIn, type CheckRequest, checkBatch, effortOf, type SizedPath } from './check.ts';
 import { type CopyJob, type CopyResult, joinRanges } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { inBatches, inLanes, Slots } from './lanes.ts';
@@ -63,15 +63,18 @@ export class Pipeline {
         const bare = batch.map(({ job: { source, target, image }, range }): CopyJob => {
           return { source, target, isDouble, ...(image && { image }), ...(range && { range }) };
         });
-        const bytes = batch.reduce((sum, share) => sum + share.bytes, 0);
+        const effort = effortOf(
+          batch.length,
+          batch.reduce((sum, { bytes }) => sum + bytes, 0),
+        );
         const results = await this.#workers.run(() =>
-          pool.run('copyFiles', bare, this.#request.control, bytes),
+          pool.run('copyFiles', bare, this.#request.control, effort),
         );
         const finished: SizedPath[] = [];
         for (const [i, { job, index, ranges, count }] of batch.entries()) {
           ranges[index] = results[i]!;
           const isWhole = Object.keys(ranges).length === count;
-          if (!isWhole && isFinished) this.#behind(() => this.#sync([job.target], bytes));
+          if (!isWhole && isFinished) this.#behind(() => this.#sync([job.target], effort));
           if (!isWhole) continue;
           const result = count === 1 ? results[i]! : joinRanges(ranges);
           done(job, result);
@@ -96,7 +99,7 @@ export class Pipeline {
     this.#behind(async () => {
       await this.#sync(
         batch.map(({ path }) => placeOf(this.#request.root, path)),
-        bytesIn(batch),
+        effortOf(batch.length, bytesIn(batch)),
       );
       if (this.#failures.length > 0) return;
       const checks = await checkBatch(this.#env, this.#request, batch, this.#workers);
@@ -112,10 +115,10 @@ export class Pipeline {
     );
   }
 
-  #sync(targets: readonly string[], bytes: number): Promise<void> {
+  #sync(targets: readonly string[], effort: number): Promise<void> {
     return this.#syncs.run(async () => {
       if (this.#failures.length > 0) return;
-      await this.#env.pool.run('syncFiles', targets, this.#request.control, bytes);
+      await this.#env.pool.run('syncFiles', targets, this.#request.control, effort);
     });
   }
 

@@ -116,7 +116,11 @@ it('lets no run wait behind others that are held back', async () => {
   expect(await Promise.all(waiting)).toEqual([0, 1, 2, 3, 4]);
 });
 
-it('has no more threads than it may, however many tasks wait, while no run is held back', async () => {
+it.each([
+  ['as many as it may', undefined, 3], // one that computes, two that wait for the disk
+  ['no more than they are worth', 4 * 1024 * 1024, 2],
+  ['one where they are worth less', 1, 1],
+])('for tasks that wait has %s', async (_, effort, most) => {
   const dir = await temporaryFolder();
   await writeFile(join(dir, 'entry.mjs'), WAITING_ENTRY);
   const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 1);
@@ -124,11 +128,12 @@ it('has no more threads than it may, however many tasks wait, while no run is he
   const count = () => threads++;
   subscribe('worker_threads', count);
   try {
-    const tasks = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => pool.run('wait', n, new RunControl()));
-    while (threads === 0) await setTimeout(5);
+    const numbers = effort === undefined ? [1, 2, 3, 4, 5, 6, 7, 8] : [1, 2, 3];
+    const tasks = numbers.map((n) => pool.run('wait', n, new RunControl(), effort));
+    while (threads < most) await setTimeout(5);
     await writeFile(join(dir, 'open'), '');
-    expect(await Promise.all(tasks)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
-    expect(threads).toBeLessThanOrEqual(3); // one that computes, two that wait for the disk
+    expect(await Promise.all(tasks)).toEqual(numbers);
+    expect(threads).toBe(most);
   } finally {
     unsubscribe('worker_threads', count);
   }
