@@ -57,8 +57,12 @@ export async function withManners<T>(
 ): Promise<T> {
   const { pool } = env;
   const most = Math.min(concurrency ?? pool.concurrency, pool.concurrency);
-  const polite: Environment = { ...env, pool: { concurrency: most, run: (...task) => pool.run(...task) } };
+  const polite: Environment = {
+    ...env,
+    pool: { ...pool, concurrency: most },
+  };
   if (maxBytesPerSecond !== undefined || background !== false) control.pace.start(maxBytesPerSecond);
+  if (!control.pace.isOn) pool.prepare(); // a thread is ready by the time that it is known what there is to do
   if (background === false) return work(polite);
   const { maxEventLoopDelayMs = 10, isBusy } = background === true ? {} : background;
   const end = backOff(control.pace, watchHost(maxEventLoopDelayMs, safely(isBusy)), env.clock);

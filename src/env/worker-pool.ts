@@ -19,6 +19,8 @@ export interface TaskRun {
 export interface WorkerPool<T extends TaskMap> {
   /** How many tasks that compute are worth having under way at once. */
   readonly concurrency: number;
+  /** Work is about to come: what has to be started for it may start now. */
+  prepare(): void;
   /** @param effort What the task costs, about, as so many bytes to be read; unless told, many. */
   run<N extends keyof T & string>(
     name: N,
@@ -93,9 +95,13 @@ export interface Message {
 
 export type Reply = { readonly value: unknown } | { readonly error: FlatError };
 
+/** A thread that has answered to it is ready. */
+const NO_TASK = '';
+
 /** The default export of a worker entry file. */
 export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) => Promise<Reply> {
   return async ({ name, args, shared }) => {
+    if (name === NO_TASK) return { value: undefined };
     const task = tasks[name];
     try {
       if (task === undefined) throw new StillpointError('INTERNAL', `no task is called ${name}`);
@@ -127,6 +133,11 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
   const patient = new Threads(entry, PATIENT_THREADS);
   return {
     concurrency: threads,
+    prepare() {
+      const control = new RunControl();
+      // What may hinder it hinders the first task just so, and that one tells.
+      eager.run({ name: NO_TASK, args: undefined, shared: control.shared }, control, 0).catch(() => {});
+    },
     async run(name, args, control, effort = MANY_BYTES) {
       control.checkCancelled();
       const { shared, pace } = control;
@@ -259,6 +270,7 @@ async function failed({ failure }: Started, error: unknown, control: RunControl)
 export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerPool<T> {
   return {
     concurrency: 1,
+    prepare() {},
     run: (name, args, control) => (tasks[name] as T[typeof name])(fs, args, control) as never,
   };
 }
@@ -267,6 +279,7 @@ export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerP
 export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: WorkerPool<T>): WorkerPool<T> {
   return {
     concurrency: threads.concurrency,
+    prepare() {}, // perhaps all of it is small
     run: (name, args, control, effort = MANY_BYTES) =>
       (effort < MANY_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, effort),
   };

@@ -47,6 +47,25 @@ it('tells of the cancelling and not of the thread when the run was cancelled mea
   await expect(task).rejects.toMatchObject({ code: 'CANCELLED' });
 });
 
+it('has a thread ready for work that is about to come, or lets the work itself tell why not', async () => {
+  const { pool, mend } = await poolThatCannotStart();
+  pool.prepare();
+  await expect(pool.run('echo', 1, new RunControl())).rejects.toMatchObject({ code: 'INTERNAL' });
+  await mend();
+  let threads = 0;
+  const count = () => threads++;
+  subscribe('worker_threads', count);
+  try {
+    pool.prepare();
+    while (threads === 0) await setTimeout(5);
+    pool.prepare();
+    expect(await pool.run('echo', 2, new RunControl())).toBe(2);
+    expect(threads).toBe(1);
+  } finally {
+    unsubscribe('worker_threads', count);
+  }
+});
+
 it('rejects the task whose thread dies, and goes on', async () => {
   const { pool, mend } = await poolThatCannotStart();
   await mend();
