@@ -13,7 +13,7 @@ import type { CopyJob } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { placeOf } from './layout.ts';
 import { type ManifestEntry, pathProblem } from './manifest.ts';
-import { type Pin, Pins, resized } from './pins.ts';
+import { isSameSource, type Pin, Pins, resized, sourceOf } from './pins.ts';
 import { Pipeline } from './pipeline.ts';
 import type { ProvenFile, ReusableSnapshot } from './proofs.ts';
 
@@ -381,13 +381,6 @@ const sumsOf = ({ sizeBytes, ...sums }: Pick<FileCheck, 'sizeBytes' | 'crc32' | 
   crc32: sums.crc32,
   ...(sums.crc32c !== undefined && { crc32c: sums.crc32c }),
 });
-
-const sourceOf = ({ stat }: Pin) => ({ ino: stat.ino.toString(), mtime_ns: stat.mtimeNs.toString() });
-
-const isSameSource = ({ stat }: Pin, proven: ProvenFile): boolean =>
-  proven.size === stat.sizeBytes &&
-  proven.source?.ino === stat.ino.toString() &&
-  proven.source.mtime_ns === stat.mtimeNs.toString();
 
 function checkPlan(plan: CapturePlan): void {
   if (plan.items.length === 0) throw new StillpointError('EMPTY_SOURCE', 'there is nothing to capture');

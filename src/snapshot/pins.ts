@@ -4,7 +4,8 @@ import { removeTree } from '../env/io.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { placeOf } from './layout.ts';
 
-/** A file that stays readable whatever the engine does with its name. */
+/** A file that stays readable whatever the engine does with its name. */ import type { ProvenFile } from './proofs.ts';
+
 export interface Pin {
   /** Our own hard link to it; undefined where links are impossible. */
   readonly link?: string;
@@ -93,3 +94,16 @@ export function resized(dir: string, path: string): StillpointError {
     path: place,
   });
 }
+
+/** What the manifest keeps of the file itself, to know it again. */
+export const sourceOf = ({ stat }: Pin) => ({
+  ino: stat.ino.toString(),
+  mtime_ns: stat.mtimeNs.toString(),
+});
+
+export const isSameSource = (pin: Pin, proven: ProvenFile): boolean => {
+  const { ino, mtime_ns } = sourceOf(pin);
+  return (
+    proven.size === pin.stat.sizeBytes && proven.source?.ino === ino && proven.source.mtime_ns === mtime_ns
+  );
+};
