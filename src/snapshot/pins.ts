@@ -3,9 +3,9 @@ import type { FileStat, FileSystem, OpenFile } from '../env/file-system.ts';
 import { removeTree } from '../env/io.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { placeOf } from './layout.ts';
+import type { ProvenFile } from './proofs.ts';
 
-/** A file that stays readable whatever the engine does with its name. */ import type { ProvenFile } from './proofs.ts';
-
+/** A file that stays readable whatever the engine does with its name. */
 export interface Pin {
   /** Our own hard link to it; undefined where links are impossible. */
   readonly link?: string;
