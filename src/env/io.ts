@@ -78,17 +78,19 @@ export async function readSmallFile(
   });
 }
 
+/** Where `replaceFile` writes first. What dies meanwhile leaves it there. */
+export const temporaryOf = (path: string): string => join(dirname(path), `.${basename(path)}.tmp`);
+
 /**
  * Puts a small file in place such that a reader, now or after a crash, sees the old content or the new, never a mix:
  * temporary name in the same folder, write, fsync, rename, fsync the folder.
  */
 export async function replaceFile(fs: FileSystem, path: string, content: Uint8Array): Promise<void> {
-  const folder = dirname(path);
-  const temporary = join(folder, `.${basename(path)}.tmp`);
+  const temporary = temporaryOf(path);
   await removeIfPresent(fs, temporary);
   await createFile(fs, temporary, content);
   await fs.rename(temporary, path);
-  await fs.syncFolder(folder);
+  await fs.syncFolder(dirname(path));
 }
 
 /** Writes a new file and syncs it; its name is durable only after the folder's own sync. */

@@ -1,10 +1,12 @@
 import { basename, dirname, join, sep } from 'node:path';
 import { LIFECYCLE } from '../engine/engine.ts';
 import { RESTORE_FOLDER } from '../engine/unfinished-restore.ts';
+import { temporaryOf } from '../env/io.ts';
 
 /** Names and places on disk, all below one data directory. `src/snapshot/README.md` draws the tree. */
 
 export const LATEST = 'latest';
+const RECORDS = 'records.jsonl';
 
 export interface Layout {
   readonly dataDir: string;
@@ -28,7 +30,7 @@ export function layoutOf(dataDir: string): Layout {
     lock: join(lifecycle, 'lock'),
     backup,
     latest: join(backup, LATEST),
-    records: join(backup, 'records.jsonl'),
+    records: join(backup, RECORDS),
     restore: join(lifecycle, RESTORE_FOLDER),
     undo: join(lifecycle, 'restore-backup'),
     archive: join(lifecycle, 'archive'),
@@ -45,7 +47,10 @@ const DELETED = '.deleted-';
 
 export const partialFolder = (parent: string, id: string): string => join(parent, `${PARTIAL}${id}`);
 export const deletedFolder = (parent: string, name: string): string => join(parent, `${DELETED}${name}`);
-export const isLeftOver = (name: string): boolean => name.startsWith(PARTIAL) || name.startsWith(DELETED);
+const TEMPORARY: readonly string[] = [LATEST, RECORDS].map(temporaryOf);
+/** What only a run that died leaves beside the snapshots. */
+export const isLeftOver = (name: string): boolean =>
+  name.startsWith(PARTIAL) || name.startsWith(DELETED) || TEMPORARY.includes(name);
 
 const SNAPSHOT_NAME = /^ts-\d{1,16}(-\d{1,9})?$/;
 

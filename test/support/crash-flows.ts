@@ -274,7 +274,7 @@ function leftOvers(fs: World['fs']): string[] {
   return [...fs.nodes()]
     .map(([path]) => path)
     .filter((path) => path.startsWith(LIFECYCLE_FOLDER))
-    .filter((path) => path.startsWith(restore) || /\/\.(partial|deleted)-[^/]*$/.test(path));
+    .filter((path) => path.startsWith(restore) || /\/(backup|archive|export)\/\.[^/]*$/.test(path));
 }
 
 /** The one after it goes well, whatever happened, and holds what is there now. */

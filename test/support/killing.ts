@@ -231,7 +231,7 @@ class Killing {
     const left = [
       ...names(join(lifecycle, 'restore')),
       ...['backup', 'export', 'archive'].flatMap((kind) =>
-        names(join(lifecycle, kind)).filter((name) => name.startsWith('.') && name !== '.latest.tmp'),
+        names(join(lifecycle, kind)).filter((name) => name.startsWith('.')),
       ),
     ];
     if (left.length > 0) throw new Error(`left over after a restart: ${left}`);
