@@ -9,12 +9,14 @@ import { crc32 } from '../format/crc32.ts';
 import { crc32c } from '../format/crc32c.ts';
 import type { SizedPath } from './check.ts';
 import { type CloneChoice, Cloner } from './cloner.ts';
+import { compareInBatches } from './compare.ts';
 import type { CopyJob } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { placeOf } from './layout.ts';
-import { type ManifestEntry, pathProblem } from './manifest.ts';
+import { type ManifestEntry, sumsOf } from './manifest.ts';
 import { isSameSource, type Pin, Pins, resized, sourceOf } from './pins.ts';
 import { Pipeline } from './pipeline.ts';
+import { checkPlan, imageBytes } from './plan.ts';
 import type { ProvenFile, ReusableSnapshot } from './proofs.ts';
 
 /** Rounds that a plan from outside may take until the files agree with each other. */
@@ -81,6 +83,8 @@ export async function capture(env: Environment, request: CaptureRequest): Promis
 
 /** A file that stands in the copy without having been read: its checksums come from reading it there. */
 type Unread = SizedPath & { readonly pin: Pin; readonly isClone?: true };
+
+type Provenance = Pick<ManifestEntry, 'kind' | 'source'>;
 
 class Capturing {
   readonly #env: Environment;
@@ -189,7 +193,7 @@ class Capturing {
 
   async #copyImages(plan: CapturePlan): Promise<string | undefined> {
     await this.#makeFolders(plan.items.map(({ path }) => path));
-    const images = plan.items.filter((item) => item.kind === 'image');
+    const all = plan.items.filter((item) => item.kind === 'image');
     const bytes = plan.items.reduce((sum, item) => sum + this.#plannedBytes(item), 0);
     await this.#checkSpace(plan);
     const proveBytes = plan.items.reduce((sum, item) => sum + this.#sizeOf(item), 0);
@@ -201,8 +205,9 @@ class Capturing {
       this.#copiedBytes += item.bytes.byteLength;
       const { path, bytes } = item;
       const sums = { crc32: crc32(bytes), crc32c: crc32c(bytes) };
-      this.#add({ path, size: bytes.byteLength, ...sums, kind: 'bytes' });
+      this.#entries.push({ path, size: bytes.byteLength, ...sums, kind: 'bytes' });
     }
+    const images = await this.#shareEqual(all);
     const jobs = images.map((item): CopyJob & { path: string; item: ImageItem } => ({
       item,
       path: item.path,
@@ -216,7 +221,7 @@ class Capturing {
       ({ item }) => imageBytes(item),
       ({ item }, result) => {
         if (result.short) short.push(item.path);
-        this.#add({ path: item.path, ...sumsOf(result), kind: 'image' });
+        this.#entries.push({ path: item.path, ...sumsOf(result), kind: 'image' });
         this.#copiedBytes += imageBytes(item);
       },
     );
@@ -230,7 +235,26 @@ class Capturing {
       if (kind !== 'immutable') await removeIfPresent(this.#env.fs, this.#target(path));
     }
     this.#entries.length = 0;
+    this.#known.clear();
     this.#copiedBytes = 0;
+    this.#reusedBytes = 0;
+  }
+
+  /**
+   * Where no file is immutable, those are shared that are byte for byte what the previous snapshot has: neither a time nor a
+   * checksum is trusted for that. Resolves to the others.
+   */
+  async #shareEqual(images: readonly ImageItem[]): Promise<readonly ImageItem[]> {
+    const { engine, dir, previous, mode, control } = this.#request;
+    if (engine.hasImmutableFiles || mode !== 'copy' || previous === undefined) return images;
+    const candidates = images.filter(({ path, sizeBytes }) => previous.files.get(path)?.size === sizeBytes);
+    const same = await compareInBatches(this.#env, dir, previous.folder, candidates, control);
+    const toCopy: ImageItem[] = [];
+    for (const item of images) {
+      const proven = same.has(item.path) ? previous.files.get(item.path) : undefined;
+      if (!proven || !(await this.#share(item.path, proven, { kind: 'image' }))) toCopy.push(item);
+    }
+    return toCopy;
   }
 
   /** Resolves to the files that are linked or cloned and whose checksums nobody knows yet; they are being read. */
@@ -247,7 +271,8 @@ class Capturing {
         await this.#env.fs.rename(pin.link, this.#target(path));
         this.#linkedBytes += pin.stat.sizeBytes;
         if (proven !== undefined && isSameSource(pin, proven) && proven.ino === pin.stat.ino.toString()) {
-          this.#addProven(path, pin, proven);
+          this.#request.control.addBytes(proven.size);
+          this.#addProven(path, proven, { kind: 'immutable', source: sourceOf(pin) });
         } else unread.push({ path, sizeBytes: pin.stat.sizeBytes, pin });
         continue;
       }
@@ -276,7 +301,7 @@ class Capturing {
 
   #addImmutable(path: string, pin: Pin, sums: Parameters<typeof sumsOf>[0], isClone = false): void {
     const source = sourceOf(pin);
-    this.#add({
+    this.#entries.push({
       path,
       ...sumsOf(sums),
       kind: 'immutable',
@@ -290,6 +315,13 @@ class Capturing {
     if (this.#request.mode !== 'copy' || !isSameSource(pin, proven)) return false;
     // A file that the earlier snapshot only links is the database's own: `copy` promises to share nothing with it.
     if (proven.ino === pin.stat.ino.toString()) return false;
+    if (!(await this.#share(path, proven, { kind: 'immutable', source: sourceOf(pin) }))) return false;
+    this.#request.control.addBytes(proven.size);
+    return true;
+  }
+
+  /** Links the previous snapshot's file, unless that was written to since it was proven. */
+  async #share(path: string, proven: ProvenFile, what: Provenance): Promise<boolean> {
     if (proven.isClone && this.#request.clone === 'never') return false;
     const file = placeOf(this.#request.previous!.folder, path);
     const stat = await this.#env.fs.inspect(file);
@@ -300,22 +332,20 @@ class Capturing {
     } catch {
       return false; // too many links, or none possible here: copying always is
     }
-    this.#addProven(path, pin, proven);
+    this.#addProven(path, proven, what);
     this.#reusedBytes += proven.size;
     return true;
   }
 
-  #addProven(path: string, pin: Pin, proven: ProvenFile): void {
+  #addProven(path: string, proven: ProvenFile, what: Provenance): void {
     const { size, provenAtMs } = proven;
     const carried = this.#request.reprove ? undefined : proven.check(this.#request.level);
     if (carried !== undefined) this.#known.set(path, carried);
     else this.#reprovenBytes += size;
-    this.#request.control.addBytes(size);
-    this.#add({
+    this.#entries.push({
       path,
       ...sumsOf({ ...proven, sizeBytes: size }),
-      kind: 'immutable',
-      source: sourceOf(pin),
+      ...what,
       ...(proven.isClone && { cloned: true as const }),
       ...(carried && { proven_at_ms: provenAtMs }),
     });
@@ -363,37 +393,7 @@ class Capturing {
     return { path, size, crc32, ...(crc32c !== undefined && { crc32c }), ...rest };
   }
 
-  #add(entry: ManifestEntry): void {
-    this.#entries.push(entry);
-  }
-
   #target(path: string): string {
     return placeOf(this.#request.into, path);
-  }
-}
-
-const imageBytes = (item: ImageItem): number =>
-  item.extents.reduce((sum, { length }) => sum + length, 0) +
-  item.patches.reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
-
-const sumsOf = ({ sizeBytes, ...sums }: Pick<FileCheck, 'sizeBytes' | 'crc32' | 'crc32c'>) => ({
-  size: sizeBytes,
-  crc32: sums.crc32,
-  ...(sums.crc32c !== undefined && { crc32c: sums.crc32c }),
-});
-
-function checkPlan(plan: CapturePlan): void {
-  if (plan.items.length === 0) throw new StillpointError('EMPTY_SOURCE', 'there is nothing to capture');
-  const seen = new Set<string>();
-  for (const { path } of plan.items) {
-    const problem = pathProblem(path) ?? (seen.has(path) ? 'is planned twice' : undefined);
-    if (problem !== undefined) {
-      throw new StillpointError(
-        'UNSUPPORTED_FILE',
-        `${JSON.stringify(path)} cannot be captured: it ${problem}`,
-        { path },
-      );
-    }
-    seen.add(path);
   }
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { LIFECYCLE, MANIFEST } from '../engine/engine.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
+import type { Summed } from '../format/sums.ts';
 import { countNames, measureJson } from './json-shape.ts';
 
 /**
@@ -195,3 +196,10 @@ function sortKeys(value: unknown): unknown {
       .map((key) => [key, sortKeys(record[key])]),
   );
 }
+
+/** Size and checksums as an entry has them. */
+export const sumsOf = ({ sizeBytes, ...sums }: Summed) => ({
+  size: sizeBytes,
+  crc32: sums.crc32,
+  ...(sums.crc32c !== undefined && { crc32c: sums.crc32c }),
+});

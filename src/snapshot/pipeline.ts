@@ -49,10 +49,9 @@ export class Pipeline {
     jobs: readonly J[],
     bytesOf: (job: J) => number,
     done: (job: J, result: CopyResult) => void,
-    { isFinished = true } = {},
+    { isFinished = true, isDouble = this.#request.engine.sealsWithCrc32 === true } = {},
   ): Promise<void> {
     const { pool } = this.#env;
-    const isDouble = this.#request.engine.sealsWithCrc32 === true;
     const shares = jobs.flatMap((job) => sharesOf(job, bytesOf(job)));
     for (const { job, index, count } of shares) if (count > 1 && index === 0) await this.#create(job.target);
     await inLanes(

@@ -71,7 +71,7 @@ export interface ReadFile {
   readonly provenAtMs?: number | undefined;
 }
 
-/** An immutable file of the newest proven snapshot. */
+/** A file of the newest proven snapshot that a later one may share. */
 export interface ProvenFile {
   readonly size: number;
   readonly crc32: number;
@@ -258,7 +258,7 @@ export async function readReusable(
   const files = new Map<string, ProvenFile>();
   for (const entry of manifest.entries) {
     const proof = proofs.get(entry.path);
-    if (entry.kind !== 'immutable' || !isProofOf(proof, entry)) continue;
+    if (entry.kind === 'bytes' || !isProofOf(proof, entry)) continue;
     files.set(entry.path, {
       size: entry.size,
       crc32: entry.crc32,

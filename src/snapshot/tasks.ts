@@ -3,6 +3,7 @@ import { engineByName } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { withFile } from '../env/io.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
+import { type CompareArgs, compareFiles } from './compare.ts';
 import { type CopyJob, copyFiles } from './copy.ts';
 import { placeOf } from './layout.ts';
 import type { WriteManifestArgs } from './manifest-file.ts';
@@ -41,6 +42,7 @@ export const TASKS = {
   copyFiles: (fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun) => copyFiles(fs, jobs, run),
   syncFiles,
   checkFiles,
+  compareFiles: (fs: FileSystem, args: CompareArgs, run: TaskRun) => compareFiles(fs, args, run),
   readManifest: async (fs: FileSystem, path: string) => (await manifestFile()).readManifestInPieces(fs, path),
   writeManifest: async (fs: FileSystem, args: WriteManifestArgs) =>
     (await manifestFile()).writeManifestInPieces(fs, args),

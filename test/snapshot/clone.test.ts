@@ -11,8 +11,8 @@ import { plainDirectory, readTree } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
-/** Makes a disposable clone, which nobody proves afterwards, of a snapshot of plain files that was changed. */
-async function cloneChanged(change: (location: string) => void) {
+/** Makes a clone of a snapshot of plain files that was changed; unless it is to last, nobody reads it back. */
+async function cloneChanged(change: (location: string) => void, isLasting = false) {
   const dir = await plainDirectory();
   const { location } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
   const { entries } = (await readManifest(inlineEnvironment, location))!;
@@ -26,7 +26,7 @@ async function cloneChanged(change: (location: string) => void) {
     entries,
     engine,
     level: 'full' as const,
-    isLasting: false,
+    isLasting,
     control,
   };
   await cloneSnapshot(inlineEnvironment, request);
@@ -49,7 +49,10 @@ test.each([
   ['a zero more at the end', edit('zeros.bin', (bytes) => Buffer.concat([bytes, Buffer.alloc(1)]))],
   ['other bytes of the same CRC-32', edit('deep/er/b.bin', withSameCrc32)],
 ])('%s in the source of a clone is noticed while copying', async (_what, change) => {
-  await expect(cloneChanged(change)).rejects.toMatchObject({ code: 'RESTORE_INTEGRITY_MISMATCH' });
+  for (const isLasting of [false, true]) {
+    const clone = cloneChanged(change, isLasting);
+    await expect(clone).rejects.toMatchObject({ code: 'RESTORE_INTEGRITY_MISMATCH' });
+  }
 });
 
 /** The same with one bit of that byte turned round. */

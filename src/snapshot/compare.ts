@@ -1,0 +1,68 @@
+import { withBuffer } from '../env/buffers.ts';
+import type { FileSystem, OpenFile } from '../env/file-system.ts';
+import { readFully, withFile } from '../env/io.ts';
+import type { RunControl, TaskRun } from '../env/worker-pool.ts';
+import { bytesIn, effortOf, type SizedPath } from './check.ts';
+import type { Environment } from './environment.ts';
+import { inBatches, inLanes } from './lanes.ts';
+import { placeOf } from './layout.ts';
+
+export interface CompareArgs {
+  readonly left: string;
+  readonly right: string;
+  /** Relative to both folders. */
+  readonly paths: readonly string[];
+}
+
+/** Those of the files that have the same bytes in both folders; worker threads read them. */
+export async function compareInBatches(
+  { pool }: Environment,
+  left: string,
+  right: string,
+  files: readonly SizedPath[],
+  control: RunControl,
+): Promise<ReadonlySet<string>> {
+  const same = new Set<string>();
+  const batches = inBatches(files, ({ sizeBytes }) => sizeBytes);
+  await inLanes(batches, pool.concurrency, async (batch) => {
+    const paths = batch.map(({ path }) => path);
+    const effort = 2 * effortOf(batch.length, bytesIn(batch));
+    const results = await pool.run('compareFiles', { left, right, paths }, control, effort);
+    for (const [i, path] of paths.entries()) if (results[i]) same.add(path);
+  });
+  return same;
+}
+
+/** Tells of each path whether the two folders have the same bytes there; reads no further than to the first difference. */
+export function compareFiles(
+  fs: FileSystem,
+  { left, right, paths }: CompareArgs,
+  run: TaskRun,
+): Promise<boolean[]> {
+  return withBuffer((a) =>
+    withBuffer(async (b) => {
+      const results: boolean[] = [];
+      for (const path of paths) {
+        const isSame = await withFile(fs, placeOf(left, path), 'read', (one) =>
+          withFile(fs, placeOf(right, path), 'read', (other) => isSameFile([one, a], [other, b], run)),
+        );
+        results.push(isSame);
+      }
+      return results;
+    }),
+  );
+}
+
+async function isSameFile(
+  [one, a]: [OpenFile, Buffer],
+  [other, b]: [OpenFile, Buffer],
+  run: TaskRun,
+): Promise<boolean> {
+  for (let at = 0; ; at += a.length) {
+    run.checkCancelled();
+    const [countA, countB] = [await readFully(one, a, at), await readFully(other, b, at)];
+    if (!a.subarray(0, countA).equals(b.subarray(0, countB))) return false;
+    run.addBytes(countA);
+    if (countA < a.length) return true;
+  }
+}
