@@ -23,7 +23,8 @@ export async function openProgress(
   const bar = new progress.SingleBar({
     stream,
     format: '{phase} [{bar}] {percentage}% of {size}{left}',
-    barsize: 30,
+    // A line that reaches the terminal's edge is not the one that is cleared when Ctrl-C has been echoed behind it.
+    barsize: maxBytesPerSecond === undefined ? 30 : 18,
     clearOnComplete: true,
     linewrap: true, // else it is switched off in the terminal, and stays so when we are killed
   });

@@ -8,6 +8,7 @@ import { realFolder } from '../snapshot/folder.ts';
 import { type Layout, layoutOf } from '../snapshot/layout.ts';
 import { sweep } from '../snapshot/prune.ts';
 import { Swap } from '../snapshot/swap.ts';
+import { noOthers } from './options.ts';
 import { type RunKind, RunRecords } from './records.ts';
 
 /**
@@ -55,8 +56,10 @@ export class Lifecycle {
     if (typeof options?.dataDir !== 'string' || options.dataDir === '') {
       throw new TypeError('Lifecycle: dataDir must be the path of a folder');
     }
+    noOthers('Lifecycle', options, ['dataDir', 'environment']);
     this.#dataDir = options.dataDir;
     this.environment = options.environment ?? systemEnvironment;
+    this.environment.pool.load();
   }
 
   /** As it was given. */

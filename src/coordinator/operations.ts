@@ -95,15 +95,16 @@ export async function verifySnapshot(path: string, options: VerifyOptions = {}):
       const lock = await lockForReading(env, folder);
       const sinceMs = env.clock.nowMs();
       try {
-        const { report, checks, manifest } = await prove(env, folder, {
+        const proof = await prove(env, folder, {
           control,
           ...(level && { level }),
           ...(engine && { engine }),
           onPlanned: (_files, bytesTotal) => watch(bytesTotal),
         });
+        const { report, manifest } = proof;
         if (manifest !== undefined && isSnapshotPlace(folder)) {
           const read = manifest.entries.map((entry) => ({ path: entry.path }));
-          const note = noteSnapshot(env, folder, read, checks, { level: report.level, sinceMs });
+          const note = noteSnapshot(env, folder, read, proof, { level: report.level, sinceMs });
           await note.catch(() => undefined); // nobody asked for it
         }
         return report;

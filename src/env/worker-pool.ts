@@ -14,11 +14,15 @@ export interface TaskRun {
   checkCancelled(): void;
   /** Tells of bytes that were copied or read back; call it after each buffer. In a worker thread it may block, to hold the pace. */
   addBytes(count: number): void;
+  /** Tells of bytes that were planned and need not be read: progress, at no pace. */
+  skipBytes(count: number): void;
 }
 
 export interface WorkerPool<T extends TaskMap> {
   /** How many tasks that compute are worth having under way at once. */
   readonly concurrency: number;
+  /** Loads what work will need. Best done when all is well: what Node has failed to find once it never finds again. */
+  load(): void;
   /** Work is about to come: what has to be started for it may start now. */
   prepare(): void;
   /** @param effort What the task costs, about, as so many bytes to be read; unless told, many. */
@@ -71,6 +75,10 @@ export class RunControl implements TaskRun {
     Atomics.add(this.#bytes, 0, BigInt(count));
   }
 
+  skipBytes(count: number): void {
+    this.addBytes(count);
+  }
+
   get bytes(): number {
     return Number(Atomics.load(this.#bytes, 0));
   }
@@ -83,6 +91,7 @@ export class RunControl implements TaskRun {
         this.addBytes(count);
         this.pace.hold(count, this.#cancelled);
       },
+      skipBytes: (count) => this.skipBytes(count),
     };
   }
 }
@@ -133,6 +142,9 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
   const patient = new Threads(entry, PATIENT_THREADS);
   return {
     concurrency: threads,
+    load() {
+      loadPiscina().catch(() => {}); // the first task tells
+    },
     prepare() {
       const control = new RunControl();
       // What may hinder it hinders the first task just so, and that one tells.
@@ -180,7 +192,10 @@ class Threads {
   }
 
   async run(message: Message, control: RunControl, effort = MANY_BYTES): Promise<Reply> {
-    this.#current ??= this.#start();
+    this.#current ??= this.#start().catch((error) => {
+      this.#current = undefined;
+      throw error;
+    });
     const started = await this.#current;
     const { piscina, waitSymbol } = started;
     control.checkCancelled();
@@ -205,8 +220,7 @@ class Threads {
   }
 
   async #start(): Promise<Started> {
-    // Loaded for the first task only: much that uses this module never has one.
-    const { Piscina, queueOptionsSymbol: waitSymbol } = await import('piscina');
+    const { Piscina, queueOptionsSymbol: waitSymbol } = await loadPiscina();
     const ready = new Set<number>();
     const piscina = new Piscina<Message, Reply>({
       filename: this.#entry.href,
@@ -234,6 +248,18 @@ class Threads {
       this.#current = undefined;
     });
     return started;
+  }
+}
+
+/** Not at the start of this module: much that uses it never has a task. */
+async function loadPiscina() {
+  try {
+    return await import('piscina');
+  } catch (cause) {
+    throw new StillpointError('IO_ERROR', 'what runs the worker threads could not be loaded', {
+      cause,
+      hint: 'If descriptors had run out (see `ulimit -n`), restart the process; else install the dependencies again.',
+    });
   }
 }
 
@@ -270,6 +296,7 @@ async function failed({ failure }: Started, error: unknown, control: RunControl)
 export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerPool<T> {
   return {
     concurrency: 1,
+    load() {},
     prepare() {},
     run: (name, args, control) => (tasks[name] as T[typeof name])(fs, args, control) as never,
   };
@@ -279,6 +306,7 @@ export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerP
 export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: WorkerPool<T>): WorkerPool<T> {
   return {
     concurrency: threads.concurrency,
+    load() {},
     prepare() {}, // perhaps all of it is small
     run: (name, args, control, effort = MANY_BYTES) =>
       (effort < MANY_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, effort),

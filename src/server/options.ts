@@ -1,6 +1,6 @@
 import type { StartBackupOptions } from '../coordinator/backup.ts';
 import { Lifecycle } from '../coordinator/lifecycle.ts';
-import { checkOptions, optional, positiveInteger } from '../coordinator/options.ts';
+import { checkOptions, noOthers, optional, positiveInteger } from '../coordinator/options.ts';
 import { standardError } from '../env/runtime.ts';
 import { StillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
@@ -91,6 +91,24 @@ const DEFAULT_LIMITS: ServerLimits = Object.freeze({
   shutdownMs: 10 * 1000,
 });
 
+const OPTIONS: readonly (keyof ServerOptions)[] = [
+  'dataDir',
+  'backend',
+  'host',
+  'port',
+  'apiKey',
+  'tls',
+  'plainHttp',
+  'createDataDir',
+  'allowedSources',
+  'backup',
+  'audit',
+  'log',
+  'limits',
+  'lifecycle',
+  'environment',
+];
+
 /** Fills in the defaults; a `TypeError` names the option that is wrong. */
 export function resolveOptions(options: ServerOptions): ResolvedOptions {
   checkOptions('startServer', options, {
@@ -100,6 +118,8 @@ export function resolveOptions(options: ServerOptions): ResolvedOptions {
     allowedSources: optional(strings),
     tls: optional(tlsFiles),
   });
+  noOthers('startServer', options, OPTIONS);
+  if (options.tls !== undefined) noOthers('startServer: tls', options.tls, ['keyFile', 'certFile']);
   for (const [name, value] of Object.entries(options.limits ?? {})) {
     if (!(name in DEFAULT_LIMITS)) throw new TypeError(`startServer: limits.${name} is not a limit`);
     if (value !== undefined) positiveInteger(`startServer: limits.${name}`, value);

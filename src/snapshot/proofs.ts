@@ -8,8 +8,9 @@ import { acquireWithin } from '../env/lock.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
 import type { Environment } from './environment.ts';
-import { nameOf, placeOf, proofsFolder } from './layout.ts';
+import { nameOf, proofsFolder } from './layout.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
+import type { Proof } from './prove.ts';
 
 /**
  * The ledger of proofs: what was found out about each file of a snapshot, and when, kept beside the snapshots as
@@ -231,21 +232,23 @@ const isSameFile = (a: FileProof | undefined, b: FileProof): boolean =>
   a.crc32 === b.crc32 &&
   a.crc32c === b.crc32c;
 
+/** Nobody has asked for these notes: without them more is read the next time. */
+const BRIEF_WAIT_MS = 1_000;
+
 /** Puts on record what the proof of a whole snapshot showed; `entries` say which files carried an earlier proof. */
 export async function noteSnapshot(
   env: Environment,
   location: string,
   entries: readonly Pick<ManifestEntry, 'path' | 'proven_at_ms'>[],
-  checks: ReadonlyMap<string, FileCheck>,
-  reading: Reading,
+  { checks, found }: Pick<Proof, 'checks' | 'found'>,
+  reading: Omit<Reading, 'waitMs'>,
 ): Promise<void> {
   const read: ReadFile[] = [];
   for (const { path, proven_at_ms: provenAtMs } of entries) {
-    const check = checks.get(path);
-    const stat = check && (await env.fs.inspect(placeOf(location, path)));
+    const [check, stat] = [checks.get(path), found.get(path)];
     if (check !== undefined && stat !== undefined) read.push({ path, stat, check, provenAtMs });
   }
-  await noteProofs(env, location, read, reading);
+  await noteProofs(env, location, read, { ...reading, waitMs: BRIEF_WAIT_MS });
 }
 
 /** The files of a snapshot that a later one may share; none when its proof is not on record or does not read. */

@@ -14,6 +14,7 @@ import { isSnapshotPlace, placeOf } from './layout.ts';
 import { softened, stillnessOf } from './live.ts';
 import { comparePaths, type ManifestEntry, type ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
+import type { FileIdentity } from './proofs.ts';
 
 export interface ProveOptions {
   readonly level?: Level;
@@ -35,6 +36,8 @@ export interface Proof {
   readonly report: Report;
   /** By path; for the ledger of proofs. */
   readonly checks: ReadonlyMap<string, FileCheck>;
+  /** What stood there before it was read, by path: the ledger must not take bytes for proven that came later. */
+  readonly found: ReadonlyMap<string, FileIdentity>;
   readonly manifest: ParsedManifest | undefined;
 }
 
@@ -76,15 +79,19 @@ export async function lockForReading(env: Environment, folder: string): Promise<
   return lock;
 }
 
+interface FoundFile extends SizedPath {
+  readonly stat: FileIdentity | undefined;
+}
+
 /** Holds a manifest against its folder, both ways; the files that are worth reading come back with their real sizes. */
 export async function compareTree(
   fs: FileSystem,
   folder: string,
   entries: readonly ManifestEntry[],
   control: RunControl,
-): Promise<{ files: SizedPath[]; findings: Finding[] }> {
+): Promise<{ files: FoundFile[]; findings: Finding[] }> {
   const missing = new Map(entries.map((entry) => [entry.path, entry]));
-  const files: SizedPath[] = [];
+  const files: FoundFile[] = [];
   const findings: Finding[] = [];
   for await (const { path, kind } of walk(fs, folder)) {
     control.checkCancelled();
@@ -99,8 +106,9 @@ export async function compareTree(
       findings.push(notAFile(path, kind));
       continue;
     }
-    const sizeBytes = (await fs.inspect(placeOf(folder, path)))?.sizeBytes ?? 0;
-    files.push({ path, sizeBytes });
+    const stat = await fs.inspect(placeOf(folder, path));
+    const sizeBytes = stat?.sizeBytes ?? 0;
+    files.push({ path, sizeBytes, stat });
     if (sizeBytes !== entry.size) {
       const message = `has ${sizeBytes} bytes; the manifest says ${entry.size}`;
       findings.push(copyDamage(path, Math.min(sizeBytes, entry.size), 'FILE_SIZE', message));
@@ -128,6 +136,7 @@ class Proving {
   readonly #steps: Step[] = [];
   readonly #findings: Finding[] = [];
   readonly #checks = new Map<string, FileCheck>();
+  readonly #found = new Map<string, FileIdentity>();
   #isDistrusted = false;
   #dropped = 0;
 
@@ -167,7 +176,7 @@ class Proving {
       if (manifest !== undefined) this.#compareChecksums(manifest.entries);
       this.#judgeContent(engine, live, counts);
     });
-    return { report: this.#report(engine, counts), checks: this.#checks, manifest };
+    return { report: this.#report(engine, counts), checks: this.#checks, found: this.#found, manifest };
   }
 
   async #step<T>(name: string, work: () => Promise<T>): Promise<T> {
@@ -236,6 +245,7 @@ class Proving {
       `${this.#folder} is not a data directory of any known engine`,
       {
         path: this.#folder,
+        hint: 'Check the path. That other files can be read at all shows `--engine files` (`engine: "files"`).',
       },
     );
   }
@@ -270,6 +280,7 @@ class Proving {
   async #compareTree(entries: readonly ManifestEntry[]): Promise<SizedPath[]> {
     const { files, findings } = await compareTree(this.#env.fs, this.#folder, entries, this.#control);
     for (const finding of findings) this.#add(finding);
+    for (const { path, stat } of files) if (stat !== undefined) this.#found.set(path, stat);
     return files;
   }
 

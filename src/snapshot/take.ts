@@ -93,11 +93,11 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     control.checkCancelled(); // the last moment: what is published stays
     request.onPhase('publish');
     await publish(fs, partial, request.location);
-    // Without it the next snapshot reads more than it needs to; that is no reason to fail this one.
-    const reading = { level, sinceMs: env.clock.nowMs() };
-    await noteSnapshot(env, request.location, manifest.entries, proof.checks, reading).catch(warn);
     request.onPhase('mark');
     await mark(fs, parent, request.location.slice(parent.length + 1));
+    // Without it the next snapshot reads more than it needs to; that is no reason to fail this one.
+    const reading = { level, sinceMs: env.clock.nowMs() };
+    await noteSnapshot(env, request.location, manifest.entries, proof, reading).catch(warn);
     return { manifest, report: proof.report, capture: captured };
   } catch (error) {
     await removeTree(fs, partial);

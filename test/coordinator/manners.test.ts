@@ -108,6 +108,7 @@ function countedEnvironment() {
     ...inlineEnvironment,
     pool: {
       concurrency: 4,
+      load() {},
       prepare() {},
       async run(name, args, control): Promise<never> {
         if (name === 'syncFiles') return (await pool.run(name, args, control)) as never; // waits for the disk and computes nothing

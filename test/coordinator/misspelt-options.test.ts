@@ -2,14 +2,17 @@ import { expect, test } from 'vitest';
 import {
   BackupCoordinator,
   deleteSnapshot,
+  Lifecycle,
   listSnapshots,
   pruneSnapshots,
+  RestoreCoordinator,
   restoreSnapshot,
   showSnapshot,
   verifyAll,
   verifySnapshot,
 } from '../../src/index.ts';
 import { plainDirectory } from '../support/folders.ts';
+import { temporaryFolder } from '../support/temp.ts';
 
 // A misspelt `dryRun` once removed the snapshots that it should only have named.
 
@@ -31,6 +34,12 @@ test('an option that there is not is refused by every operation, and nothing is 
     await expect(call({ dryrun: true }), name).rejects.toThrow(`${name}: there is no option "dryrun"`);
   }
   expect(await listSnapshots(dir)).toEqual(before);
+});
+
+test('nor do those that are made take one', async () => {
+  const dataDir = await temporaryFolder();
+  for (const Made of [BackupCoordinator, RestoreCoordinator, Lifecycle])
+    expect(() => new Made({ dataDir, enviroment: {} } as { dataDir: string })).toThrow('"enviroment"');
 });
 
 async function somewhere(): Promise<{ dir: string }> {

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, mkdirSync, readdirSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
 import { BackupCoordinator, Lifecycle, listSnapshots, restoreSnapshot } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
@@ -91,3 +92,38 @@ test.skipIf(!isRoot)(
     expect(JSON.parse(output)).toEqual({ code: 'ACCESS_DENIED', path: join(dir, 'a.txt'), snapshots: [] });
   },
 );
+
+/** Takes every descriptor when its first run begins, gives them back, and goes on to take snapshots. */
+const SHORT_OF_DESCRIPTORS = `
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { setTimeout } from 'node:timers/promises';
+import { BackupCoordinator } from '../../src/index.ts';
+const backup = new BackupCoordinator({ dataDir: process.argv[2], engine: 'files' });
+const { cache } = createRequire(import.meta.url);
+while (!Object.keys(cache).some((path) => path.includes('/piscina/'))) await setTimeout(10);
+execFileSync('prlimit', ['--pid', String(process.pid), '--nofile=200:']);
+let taken;
+backup.on('state', () => {
+  if (taken !== undefined) return;
+  taken = [];
+  try { for (;;) taken.push(openSync('/dev/null')); } catch {}
+  void setTimeout(300).then(() => { for (const fd of taken) closeSync(fd); });
+});
+const codes = [];
+for (let i = 0; i < 3; i++) codes.push(await backup.backup().then(() => 'ok', ({ code }) => code));
+process.stdout.write(JSON.stringify(codes));
+`;
+
+test('a moment without descriptors costs one snapshot at most, and none of the later ones', async (context) => {
+  try {
+    execFileSync('prlimit', ['--version'], { stdio: 'ignore' });
+  } catch {
+    return context.skip('there is no prlimit here');
+  }
+  const dir = await plainDirectory();
+  const [first, ...later] = JSON.parse(await text(startScript(SHORT_OF_DESCRIPTORS, [dir]).stdout));
+  expect(['ok', 'IO_ERROR']).toContain(first);
+  expect(later).toEqual(['ok', 'ok']);
+});

@@ -1,9 +1,11 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, openLsm, type StartBackupOptions, verifySnapshot } from '../../src/index.ts';
-import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
 import { readManifest } from '../../src/snapshot/manifest-file.ts';
 import { plainDirectory } from '../support/folders.ts';
+import { inlineEnvironment } from '../support/inline.ts';
 import { BUSY } from '../support/lsm-workload.ts';
 import { rot } from '../support/rot.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -63,6 +65,27 @@ test('what verify found damaged is not shared any more', async () => {
   expect([next.copied_bytes, next.reused_bytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(next.location)).ok).toBe(true);
   expect((await backup.backup()).reused_bytes).toBe(300_000);
+});
+
+test('what somebody wrote while a snapshot was verified has no proof', async () => {
+  const { backup, first } = await sharing();
+  const file = join(first.location, TABLE);
+  const { pool } = inlineEnvironment;
+  const environment: Environment = {
+    ...inlineEnvironment,
+    pool: {
+      ...pool,
+      async run(name, args, control): Promise<never> {
+        const result = await pool.run(name, args, control);
+        if (name === 'checkFiles') writeFileSync(file, Buffer.alloc(300_000, 1)); // read, and not on record yet
+        return result as never;
+      },
+    },
+  };
+  expect((await verifySnapshot(first.location, { environment })).ok).toBe(true);
+  const next = await backup.backup();
+  expect([next.copied_bytes, next.reused_bytes]).toEqual([300_000, 0]);
+  expect((await verifySnapshot(next.location)).ok).toBe(true);
 });
 
 test('with reprove a file that is linked once more is read again', async () => {

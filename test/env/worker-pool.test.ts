@@ -184,3 +184,14 @@ it('drops the tasks of a cancelled run that wait for a thread, and no thread wit
     unsubscribe('worker_threads', count);
   }
 });
+
+it('tells what has run out when a thread cannot open its own code', async () => {
+  const dir = await temporaryFolder();
+  const entry = join(dir, 'entry.mjs');
+  await writeFile(entry, `throw Object.assign(new Error('too many'), { code: 'EMFILE' });`);
+  const pool = threadPool<TaskMap>(pathToFileURL(entry), 1);
+  await expect(pool.run('echo', 1, new RunControl())).rejects.toMatchObject({
+    code: 'IO_ERROR',
+    hint: expect.stringContaining('ulimit'),
+  });
+});

@@ -8,6 +8,16 @@ import { temporaryFolder } from '../support/temp.ts';
 
 const KEY = 'a key of the test';
 
+test('an option that there is not is refused: a misspelt key would leave the server open', async () => {
+  const dataDir = await temporaryFolder();
+  for (const [wrong, name] of [
+    [{ apikey: KEY }, 'startServer: there is no option "apikey"'],
+    [{ tls: { keyFile: 'a', certFile: 'b', ca: 'c' } }, 'startServer: tls: there is no option "ca"'],
+  ] as const) {
+    await expect(startServer({ dataDir, ...wrong } as ServerOptions)).rejects.toThrow(name);
+  }
+});
+
 test('every route asks for the key, an unknown one too, and says so in the envelope', async () => {
   const { rpc, audit } = await injected({ apiKey: KEY });
   const requests = [

@@ -9,13 +9,13 @@ export function define(command: Command, cli: Cli): void {
     .addHelpText(
       'after',
       `
-The files of now become an undo folder in their turn, so that undoing twice changes nothing. The database must be closed.
+The files of now become an undo folder in their turn, so that a second undo takes the first one back. The database must be closed.
 ${examples('undo ./data', 'undo ./data --json')}`,
     )
     .action(async (dir: string) => {
       const { from, into, undo } = await undoInPlace(cli, dir);
       cli.output.result({ from, into, undo }, () => [
-        `${visible(into)} is again what it was before the restore`,
+        `${visible(into)} is again what it was before the last restore or undo`,
         describeUndo(into, undo),
       ]);
     });

@@ -44,7 +44,10 @@ export async function replayFile(log: Log, run: TaskRun): Promise<ReplayedFile> 
     if (use.atMost(known.length) <= blocks + 1) {
       const reading = new Reading(log, run, use.blockBytes);
       const replayed = await reading.read(known);
-      if (use.atMost(reading.runs) <= reading.dataBlocks) return replayed;
+      if (use.atMost(reading.runs) <= reading.dataBlocks) {
+        run.skipBytes(log.sizeBytes - Math.min(blocks * use.blockBytes, log.sizeBytes));
+        return replayed;
+      }
     }
   }
   return new Reading(log, run).read([{ offset: 0, length: log.sizeBytes }]);
