@@ -88,10 +88,10 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
     });
     return coordinator.finished(id);
   }, options.maxBytesPerSecond);
-  cli.output.result(result, (style) => summarize(result, style));
+  cli.output.result(result, (style) => summarize(result, style, options.clone));
 }
 
-function summarize(result: SnapshotResult, style: Style): string[] {
+function summarize(result: SnapshotResult, style: Style, clone?: string): string[] {
   const { name, engine, location, entries, total_bytes, report, pruned } = result;
   const { copied_bytes, linked_bytes, cloned_bytes, reused_bytes, carried_bytes, reproven_bytes } = result;
   const holes = total_bytes - copied_bytes - linked_bytes - cloned_bytes - reused_bytes;
@@ -101,6 +101,7 @@ function summarize(result: SnapshotResult, style: Style): string[] {
     ...(cloned_bytes > 0 ? [`${size(cloned_bytes)} cloned, blocks shared with the database`] : []),
     ...(reused_bytes > 0 ? [`${size(reused_bytes)} shared with the last snapshot`] : []),
     ...(holes > 0 ? [`the rest is holes`] : []),
+    ...(clone === 'auto' && cloned_bytes === 0 && copied_bytes > 0 ? ['nothing could be cloned'] : []),
   ];
   const proofs = [
     proofText(report),
