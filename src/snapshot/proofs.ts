@@ -46,7 +46,7 @@ const proofSchema = z.object({
   warnings: z.array(findingSchema).optional(),
 });
 /**
- * `crc32` is that of the compact JSON of `files`. What is on record is believed without a look at the file: one bit of it may
+ * `crc32` is that of the compact JSON of all else. What is on record is believed without a look at the file: one bit of it may
  * not make a healthy database look damaged. `damaged` has the time at which a file lost its proof.
  */
 const schema = z.object({
@@ -108,14 +108,15 @@ async function readLedger(fs: FileSystem, location: string) {
     const bytes = await readSmallFile(fs, proofFile(location), LIMIT_BYTES);
     const json = JSON.parse(bytes?.toString() ?? '');
     const { files, damaged = {}, crc32: sum } = schema.parse(json);
-    const proofs = sum === sumOf(json.files) ? Object.entries(files) : [];
-    return { proofs: new Map(proofs), damaged: new Map(Object.entries(damaged)) };
+    if (sum === sumOf({ files: json.files, damaged: json.damaged }))
+      return { proofs: new Map(Object.entries(files)), damaged: new Map(Object.entries(damaged)) };
   } catch {
-    return { proofs: new Map<string, FileProof>(), damaged: new Map<string, number>() };
+    // One that does not read is one that is not there.
   }
+  return { proofs: new Map<string, FileProof>(), damaged: new Map<string, number>() };
 }
 
-const sumOf = (files: object): number => crc32(Buffer.from(JSON.stringify(files)));
+const sumOf = (all: object): number => crc32(Buffer.from(JSON.stringify(all)));
 
 /** Whether a proof is one of the bytes that a manifest names. */
 export const isProofOf = (proof: FileProof | undefined, entry: ManifestEntry): proof is FileProof =>
@@ -195,9 +196,11 @@ function changed(
     const isLess = earlier !== undefined && isDeeper(earlier.level, level) && isSameFile(earlier, proof);
     proofs.set(path, isLess ? { ...earlier, proven_at_ms: provenAtMs } : proof);
   }
-  const files = Object.fromEntries(proofs);
-  const lost = damaged.size > 0 && { damaged: Object.fromEntries(damaged) };
-  return JSON.stringify({ files, ...lost, crc32: sumOf(files) });
+  const all = {
+    files: Object.fromEntries(proofs),
+    ...(damaged.size > 0 && { damaged: Object.fromEntries(damaged) }),
+  };
+  return JSON.stringify({ ...all, crc32: sumOf(all) });
 }
 
 function proofFrom(

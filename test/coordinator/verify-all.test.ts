@@ -60,9 +60,11 @@ const ledgerOf = (location: string): string =>
   join(location, '../proofs', `${location.split('/').at(-1)}.json`);
 
 /** With the right checksum of what it says. */
-function writeLedger(location: string, ledger: { files: object }): void {
-  const sum = crc32(Buffer.from(JSON.stringify(ledger.files)));
-  writeFileSync(ledgerOf(location), JSON.stringify({ ...ledger, crc32: sum }));
+function writeLedger(location: string, { crc32: _, ...all }: { files: object; crc32?: number }): void {
+  writeFileSync(
+    ledgerOf(location),
+    JSON.stringify({ ...all, crc32: crc32(Buffer.from(JSON.stringify(all))) }),
+  );
 }
 
 /** Makes the ledger say that the files of a snapshot were proven at that time. */
