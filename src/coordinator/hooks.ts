@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { CapturePlan, Hold } from '../engine/engine.ts';
 import { harmlessly } from '../env/listeners.ts';
 import { type ErrorCode, StillpointError } from '../errors.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * How far a run is, as the admin RPC shows it. Every key is always present. The first server's clients read `status`

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { z } from 'zod';
+import * as z from 'zod';
 import { CATALOGUE, type ErrorCode, StillpointError, systemCode } from '../errors.ts';
 
 export const CORRELATION_HEADER = 'x-correlation-id';

@@ -1,5 +1,5 @@
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { FileCheck } from '../engine/engine.ts';
 import { LEVELS, type Level } from '../engine/report.ts';
 import type { FileStat, FileSystem } from '../env/file-system.ts';

@@ -1,5 +1,5 @@
 import { dirname, join, relative } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LIFECYCLE } from '../engine/engine.ts';
 import { RESTORE_JOURNAL } from '../engine/unfinished-restore.ts';
 import type { FileSystem } from '../env/file-system.ts';

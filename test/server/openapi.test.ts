@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { AUDITED_ROUTES } from '../../src/server/audit.ts';
 import { type Injected, injected, untilFinished } from '../support/server.ts';
 

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { StartBackupOptions } from '../../coordinator/backup.ts';
 import { isFinished, type OperationState } from '../../coordinator/operation-state.ts';
 import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator/operations.ts';

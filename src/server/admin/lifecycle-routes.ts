@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
 import { errorSchema } from '../envelope.ts';
 import { type Parts, refuseWhenClosing } from '../parts.ts';

@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
-import { z } from 'zod';
+import * as z from 'zod';
 import { operationStateSchema } from '../../coordinator/operation-state.ts';
 import { VERSION } from '../../snapshot/tool.ts';
 import { errorSchema } from '../envelope.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { LIFECYCLE_MODES } from '../../coordinator/lifecycle.ts';
 import { LEAST_BYTES_PER_SECOND, type Manners } from '../../coordinator/manners.ts';
 import { operationStateSchema } from '../../coordinator/operation-state.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { LifecycleMode } from '../../coordinator/lifecycle.ts';
 import { StillpointError } from '../../errors.ts';
 import { VERSION } from '../../snapshot/tool.ts';

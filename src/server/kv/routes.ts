@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
 import type { WriteOp } from '../database.ts';
 import type { Parts } from '../parts.ts';

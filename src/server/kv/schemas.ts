@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { ENCODINGS, percentDecode } from './keys.ts';
 
 export const MAX_BATCH_OPS = 10_000;
