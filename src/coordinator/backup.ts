@@ -1,12 +1,11 @@
 import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import type { Engine, Hold } from '../engine/engine.ts';
-import { detectEngine, ENGINE_NAMES, engineByName } from '../engine/index.ts';
+import { ENGINE_NAMES } from '../engine/index.ts';
 import { LEVELS, type Level, type Report } from '../engine/report.ts';
 import { listIfPresent } from '../env/io.ts';
 import { harmlessly, tell, warn } from '../env/listeners.ts';
-import { isLockedHere } from '../env/lock.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
+import { type StillpointError, toStillpointError } from '../errors.ts';
 import { MODES, type Mode } from '../snapshot/capture.ts';
 import { CLONE_CHOICES, type CloneChoice } from '../snapshot/cloner.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -15,6 +14,7 @@ import { latestName } from '../snapshot/list.ts';
 import { type PruneResult, prune } from '../snapshot/prune.ts';
 import { type TakeResult, takeSnapshot } from '../snapshot/take.ts';
 import { TOOL } from '../snapshot/tool.ts';
+import { chooseEngine, type EngineChoice } from './choose-engine.ts';
 import { callHook, checkHold } from './hooks.ts';
 import { type Admission, Lifecycle } from './lifecycle.ts';
 import { checkManners, MANNERS, type Manners, withManners } from './manners.ts';
@@ -40,7 +40,7 @@ export interface BackupCoordinatorOptions {
   /** The folder that the engine keeps its files in. */
   readonly dataDir: string;
   /** Default `auto`: found out from the files at every start. */
-  readonly engine?: 'auto' | 'lsm' | 'leveldb' | 'files' | Engine;
+  readonly engine?: EngineChoice;
   /** Brings the database's state to disk; may return a hold. Without one the capture works from outside. */
   readonly checkpoint?: CheckpointHook;
   /** Default: one minute. */
@@ -139,10 +139,11 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
     checkStart(options);
     const chosen = { ...this.#options.defaults, ...options };
     const kind = chosen.kind ?? 'backup';
+    // What is refused leaves no folder behind.
+    if (await this.lifecycle.isUnused()) await this.#engine(await this.lifecycle.layout(), chosen);
     const admission = await this.lifecycle.admit(kind);
     try {
-      const engine = await this.#engine(admission.layout);
-      refuseLinkMode(engine, chosen.mode);
+      const engine = await this.#engine(admission.layout, chosen);
       const parent = admission.layout[kind];
       const run = await this.#begin(kind, parent);
       await admission.records.append(run.record);
@@ -197,35 +198,8 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
     return this.lifecycle.environment;
   }
 
-  async #engine(layout: Layout): Promise<Engine> {
-    const { engine = 'auto' } = this.#options;
-    if (typeof engine === 'object') return engine;
-    const { fs } = this.#env;
-    const isEmpty = (await fs.list(layout.dataDir)).every(({ name }) => name === '.lifecycle');
-    if (isEmpty)
-      throw new StillpointError('EMPTY_SOURCE', `${layout.dataDir} is empty`, { path: layout.dataDir });
-    const found = engine === 'auto' ? await detectEngine(fs, layout.dataDir) : engineByName(engine);
-    if (found === undefined) {
-      throw new StillpointError(
-        'ENGINE_MISMATCH',
-        `${layout.dataDir} is not a data directory of any known engine`,
-        {
-          path: layout.dataDir,
-          hint: 'Check the path. Other files, while nobody writes to them, are captured with `--engine files` (`engine: "files"`).',
-        },
-      );
-    }
-    if (found.name === 'files' && (await isLockedHere(join(layout.dataDir, 'LOCK')))) {
-      throw new StillpointError('CONFLICT', `this process has the database in ${layout.dataDir} open`, {
-        path: layout.dataDir,
-        hint: 'Reading its LOCK would give its lock away. Use the engine `leveldb`, or close it first.',
-      });
-    }
-    if (engine !== 'auto' && found.name !== 'files' && !(await found.detect(fs, layout.dataDir))) {
-      const message = `${layout.dataDir} is not a data directory of ${found.name}`;
-      throw new StillpointError('ENGINE_MISMATCH', message, { path: layout.dataDir });
-    }
-    return found;
+  #engine({ dataDir }: Layout, { mode = 'copy' }: StartBackupOptions): Promise<Engine> {
+    return chooseEngine(this.#env.fs, dataDir, this.#options.engine ?? 'auto', mode);
   }
 
   async #begin(kind: RunKind, parent: string): Promise<Run> {
@@ -361,13 +335,6 @@ function checkStart(options: StartBackupOptions): void {
   if (options.keep !== undefined) positiveInteger('keep', options.keep);
   optionalFunction('probe', options.probe);
   checkManners('startBackup', options);
-}
-
-function refuseLinkMode(engine: Engine, mode: Mode | undefined): void {
-  if (mode !== 'link' || engine.hasImmutableFiles) return;
-  throw new StillpointError('INVALID_REQUEST', `mode "link" is not possible with the engine ${engine.name}`, {
-    hint: 'It needs files that the engine never changes again; use mode "copy".',
-  });
 }
 
 function toResult(run: Run, engine: Engine, taken: TakeResult, pruned: readonly string[]): SnapshotResult {

@@ -1,11 +1,12 @@
 import { join } from 'node:path';
+import { LIFECYCLE } from '../engine/engine.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import { harmlessly } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { realFolder } from '../snapshot/folder.ts';
-import { type Layout, layoutOf } from '../snapshot/layout.ts';
+import { isKept, type Layout, layoutOf } from '../snapshot/layout.ts';
 import { sweep } from '../snapshot/prune.ts';
 import { Swap } from '../snapshot/swap.ts';
 import { noOthers } from './options.ts';
@@ -88,9 +89,24 @@ export class Lifecycle {
     return this.#running;
   }
 
-  /** Of the real path; `NOT_FOUND` or `NOT_A_FOLDER` when there is no data directory. */
+  /**
+   * Of the real path; `NOT_FOUND` or `NOT_A_FOLDER` when there is no data directory, `INVALID_REQUEST` when it is a snapshot, or
+   * anything else inside a folder `.lifecycle`: to work on that would change it.
+   */
   async layout(): Promise<Layout> {
-    return layoutOf(await realFolder(this.environment.fs, this.#dataDir));
+    const dataDir = await realFolder(this.environment.fs, this.#dataDir);
+    refuseKept(dataDir);
+    return layoutOf(dataDir);
+  }
+
+  /** Whether nothing was ever kept of this directory: nobody need make the folder to find that nothing is in it. */
+  async isUnused(): Promise<boolean> {
+    try {
+      const { lifecycle } = await this.layout();
+      return (await this.environment.fs.inspect(lifecycle)) === undefined;
+    } catch (error) {
+      throw toStillpointError(error);
+    }
   }
 
   async records(): Promise<RunRecords> {
@@ -206,6 +222,16 @@ export class Lifecycle {
 }
 
 const NOTHING: Recovery = { restore: null, interrupted: [], swept: [] };
+
+/** @param path A real one, of what is to be a data directory. */
+export function refuseKept(path: string): void {
+  if (!isKept(path)) return;
+  throw new StillpointError(
+    'INVALID_REQUEST',
+    `${path} lies in a folder ${LIFECYCLE}: it is a snapshot, or belongs to the keeping of one`,
+    { path, hint: 'Restore it into a folder first: `stillpoint restore PATH --into DIR`.' },
+  );
+}
 
 const needsRecovery = (layout: Layout): StillpointError =>
   new StillpointError('CONFLICT', `a restore of ${layout.dataDir} was cut off and is not finished yet`, {

@@ -214,7 +214,9 @@ export interface PruneOptions extends OperationOptions {
 export async function pruneSnapshots(dataDir: string, options: PruneOptions): Promise<PruneResult> {
   positiveInteger('keep', options?.keep);
   noOthers('pruneSnapshots', options, [...COMMON, 'keep', 'dryRun']);
-  return locked(dataDir, options, (env, layout) => prune(env, layout, options.keep, options.dryRun ?? false));
+  const { keep, dryRun = false } = options;
+  const nothing = () => ({ removed: [], kept: [], busy: [] });
+  return locked(dataDir, options, nothing, (env, layout) => prune(env, layout, keep, dryRun));
 }
 
 /** Removes one snapshot by name or id. `CONFLICT` for the one that `latest` names, and for one that is being read. */
@@ -224,11 +226,12 @@ export async function deleteSnapshot(
   options: OperationOptions = {},
 ): Promise<SnapshotSummary> {
   noOthers('deleteSnapshot', options, COMMON);
-  return locked(dataDir, options, async (env, layout) => {
+  const absent = () => {
+    throw new StillpointError('NOT_FOUND', `there is no snapshot "${snapshot}"`, { path: snapshot });
+  };
+  return locked(dataDir, options, absent, async (env, layout) => {
     const summary = await summarize(env, await findSnapshot(env, layout, snapshot, [layout.backup]));
-    if (dirname(summary.location) !== layout.backup) {
-      throw new StillpointError('NOT_FOUND', `there is no snapshot "${snapshot}"`, { path: snapshot });
-    }
+    if (dirname(summary.location) !== layout.backup) absent();
     if (summary.name === (await latestName(env.fs, layout.backup))) {
       throw new StillpointError('CONFLICT', `${summary.name} is the newest proven snapshot and stays`, {
         path: summary.location,
@@ -240,16 +243,18 @@ export async function deleteSnapshot(
   });
 }
 
+/** @param nothing What it comes to where nothing was ever kept: no folder is made to find that out. */
 async function locked<T>(
   dataDir: string,
   options: OperationOptions,
+  nothing: () => T,
   work: (env: Environment, layout: Layout) => Promise<T>,
 ): Promise<T> {
   return translated(async () => {
     const environment = options.environment ?? systemEnvironment;
-    const { layout, release } = await (options.lifecycle ?? new Lifecycle({ dataDir, environment })).admit(
-      'prune',
-    );
+    const lifecycle = options.lifecycle ?? new Lifecycle({ dataDir, environment });
+    if (await lifecycle.isUnused()) return nothing();
+    const { layout, release } = await lifecycle.admit('prune');
     try {
       return await work(environment, layout);
     } finally {

@@ -145,16 +145,12 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
 
   /** Admits the way back: the newest undo folder takes the place of the present files, which become an undo folder. */
   async startUndo(): Promise<{ id: string; location: string }> {
+    if (await this.lifecycle.isUnused()) throw nothingToUndo(await this.lifecycle.layout());
     const admission = await this.lifecycle.admit('undo');
     try {
       const { layout } = admission;
       const location = await newestUndoFolder(this.#env, layout);
-      if (location === undefined) {
-        throw new StillpointError('NOT_FOUND', `there is nothing to undo in ${layout.dataDir}`, {
-          path: layout.undo,
-          hint: 'Nothing was restored in place here, or its undo folder was removed.',
-        });
-      }
+      if (location === undefined) throw nothingToUndo(layout);
       const run = this.#newRun('undo', location);
       await admission.records.append(run.record);
       this.#runs.follow(run, this.#undo(run, location, admission));
@@ -393,3 +389,9 @@ async function refuseUnnamable(fs: FileSystem, dataDir: string): Promise<void> {
 const KINDS: readonly RunKind[] = ['restore', 'undo'];
 const START_OPTIONS = ['source', 'clone', ...MANNERS];
 const OPTIONS = ['dataDir', 'engine', 'close', 'open', 'hookTimeoutMs', 'lifecycle', 'allowedSources'];
+
+const nothingToUndo = ({ dataDir, undo }: Layout): StillpointError =>
+  new StillpointError('NOT_FOUND', `there is nothing to undo in ${dataDir}`, {
+    path: undo,
+    hint: 'Nothing was restored in place here, or its undo folder was removed.',
+  });

@@ -1,5 +1,5 @@
 import { BackupCoordinator } from '../coordinator/backup.ts';
-import type { Lifecycle } from '../coordinator/lifecycle.ts';
+import { type Lifecycle, refuseKept } from '../coordinator/lifecycle.ts';
 import { RestoreCoordinator } from '../coordinator/restore.ts';
 import type { Hold } from '../engine/engine.ts';
 import { makeFolders, realPlace } from '../env/io.ts';
@@ -37,6 +37,7 @@ export async function assemble(options: ResolvedOptions): Promise<Parts> {
   const { dataDir, backend, environment, lifecycle, allowedSources } = options;
   const { fs, clock } = environment;
   const place = await realPlace(fs, dataDir);
+  refuseKept(place); // before a folder is made there
   if (options.createDataDir && (await fs.inspect(place)) === undefined) await makeFolders(fs, place);
   await lifecycle.layout(); // not there, or no folder: told before anything is opened
   const recovery = new RecoveryWatch(clock);

@@ -81,6 +81,9 @@ export function nextName(nowMs: number, names: readonly string[]): string {
   return `ts-${seconds}-${Number(count) + 1}`;
 }
 
+/** Whether a path is or leads through a lifecycle folder: what lies there is a snapshot, or belongs to the keeping of one. */
+export const isKept = (path: string): boolean => path.split(sep).includes(LIFECYCLE);
+
 /** Where an entry's path, which uses `/`, lies below `root`. */
 export const placeOf = (root: string, path: string): string => join(root, path.split('/').join(sep));
 
