@@ -1,4 +1,4 @@
-import type { FileSystem, OpenFile } from '../env/file-system.ts';
+import type { FileIdentity, FileSystem, OpenFile } from '../env/file-system.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
 import type { Counts, Finding, Level } from './report.ts';
 
@@ -165,6 +165,8 @@ export interface FileCheck {
   readonly counts: Partial<Counts>;
   /** What `checkTogether` needs to know of this file; plain JSON, bounded in size. */
   readonly facts?: unknown;
+  /** Which file it was before it was read, where that is one answer; the engine need not tell. */
+  readonly identity?: FileIdentity | undefined;
 }
 
 export interface TogetherCheck {

@@ -70,6 +70,12 @@ export interface FolderEntry {
   readonly kind: FileKind;
 }
 
+/** Which file it is: another inode is another file, and another time says that somebody wrote into it. */
+export type FileIdentity = Pick<FileStat, 'ino' | 'mtimeNs'>;
+
+export const isSameIdentity = (a: FileIdentity, b: FileIdentity): boolean =>
+  a.ino === b.ino && a.mtimeNs === b.mtimeNs;
+
 export interface FileStat {
   readonly kind: FileKind;
   readonly sizeBytes: number;

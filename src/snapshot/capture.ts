@@ -9,10 +9,10 @@ import { crc32 } from '../format/crc32.ts';
 import { crc32c } from '../format/crc32c.ts';
 import type { SizedPath } from './check.ts';
 import { type CloneChoice, Cloner } from './cloner.ts';
-import { compareInBatches } from './compare.ts';
 import type { CopyJob } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { placeOf } from './layout.ts';
+import { findEqual, isLent } from './lending.ts';
 import { type ManifestEntry, sumsOf } from './manifest.ts';
 import { isSameSource, type Pin, Pins, resized, sourceOf } from './pins.ts';
 import { Pipeline } from './pipeline.ts';
@@ -238,17 +238,14 @@ class Capturing {
     this.#known.clear();
     this.#copiedBytes = 0;
     this.#reusedBytes = 0;
+    this.#reprovenBytes = 0;
   }
 
-  /**
-   * Where no file is immutable, those are shared that are byte for byte what the previous snapshot has: neither a time nor a
-   * checksum is trusted for that. Resolves to the others.
-   */
+  /** Where no file is immutable, those are shared that the previous snapshot has byte for byte. Resolves to the others. */
   async #shareEqual(images: readonly ImageItem[]): Promise<readonly ImageItem[]> {
     const { engine, dir, previous, mode, control } = this.#request;
     if (engine.hasImmutableFiles || mode !== 'copy' || previous === undefined) return images;
-    const candidates = images.filter(({ path, sizeBytes }) => previous.files.get(path)?.size === sizeBytes);
-    const same = await compareInBatches(this.#env, dir, previous.folder, candidates, control);
+    const same = await findEqual(this.#env, dir, previous, images, control);
     const toCopy: ImageItem[] = [];
     for (const item of images) {
       const proven = same.has(item.path) ? previous.files.get(item.path) : undefined;
@@ -322,13 +319,11 @@ class Capturing {
 
   /** Links the previous snapshot's file, unless that was written to since it was proven. */
   async #share(path: string, proven: ProvenFile, what: Provenance): Promise<boolean> {
+    const previous = this.#request.previous!;
     if (proven.isClone && this.#request.clone === 'never') return false;
-    const file = placeOf(this.#request.previous!.folder, path);
-    const stat = await this.#env.fs.inspect(file);
-    if (stat?.kind !== 'file' || stat.sizeBytes !== proven.size) return false;
-    if (stat.ino.toString() !== proven.ino || stat.mtimeNs.toString() !== proven.mtimeNs) return false;
+    if (!(await isLent(this.#env, previous, path, proven))) return false;
     try {
-      await this.#env.fs.link(file, this.#target(path));
+      await this.#env.fs.link(placeOf(previous.folder, path), this.#target(path));
     } catch {
       return false; // too many links, or none possible here: copying always is
     }

@@ -1,6 +1,7 @@
 import type { Engine, FileCheck, FileCheckRequest } from '../engine/engine.ts';
 import { filesEngine } from '../engine/files/index.ts';
 import type { Level } from '../engine/report.ts';
+import { isSameIdentity } from '../env/file-system.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import type { Environment } from './environment.ts';
 import { inBatches, inLanes, Slots } from './lanes.ts';
@@ -62,7 +63,9 @@ export async function checkBatch(
     env.pool.concurrency,
     async (part) => (await run([part]))[0]!,
   );
-  return [engine.joinParts!(parts, whole)];
+  const [first, ...others] = parts.map(({ identity }) => identity);
+  const isOne = first && others.every((other) => other && isSameIdentity(first, other));
+  return [{ ...engine.joinParts!(parts, whole), identity: isOne ? first : undefined }];
 }
 
 /** To open a file takes as long as to read so much. */

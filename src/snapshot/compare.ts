@@ -33,7 +33,10 @@ export async function compareInBatches(
   return same;
 }
 
-/** Tells of each path whether the two folders have the same bytes there; reads no further than to the first difference. */
+/**
+ * Tells of each path whether the two folders have the same bytes there; reads no further than to the first difference. What
+ * cannot be read is not the same: whoever copies it then tells why, or need not.
+ */
 export function compareFiles(
   fs: FileSystem,
   { left, right, paths }: CompareArgs,
@@ -43,10 +46,11 @@ export function compareFiles(
     withBuffer(async (b) => {
       const results: boolean[] = [];
       for (const path of paths) {
-        const isSame = await withFile(fs, placeOf(left, path), 'read', (one) =>
+        const isSame = withFile(fs, placeOf(left, path), 'read', (one) =>
           withFile(fs, placeOf(right, path), 'read', (other) => isSameFile([one, a], [other, b], run)),
         );
-        results.push(isSame);
+        results.push(await isSame.catch(() => false));
+        run.checkCancelled();
       }
       return results;
     }),

@@ -19,6 +19,23 @@ export function checkPlan(plan: CapturePlan): void {
   }
 }
 
+/**
+ * Whether the image is its file, byte for byte and by its name, so that the two can be compared; and worth comparing: holes are read
+ * quicker once than twice.
+ */
+export const isWhole = ({
+  sizeBytes,
+  allocatedBytes = sizeBytes,
+  source,
+  extents,
+  patches,
+}: ImageItem): boolean =>
+  source === undefined &&
+  patches.length === 0 &&
+  extents.length === (sizeBytes === 0 ? 0 : 1) &&
+  extents.every(({ offset, length }) => offset === 0 && length === sizeBytes) &&
+  allocatedBytes * 2 >= sizeBytes;
+
 /** What has to be copied of it. */
 export const imageBytes = (item: ImageItem): number =>
   item.extents.reduce((sum, { length }) => sum + length, 0) +

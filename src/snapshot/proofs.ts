@@ -2,8 +2,8 @@ import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import type { FileCheck } from '../engine/engine.ts';
 import { LEVELS, type Level } from '../engine/report.ts';
-import type { FileStat, FileSystem } from '../env/file-system.ts';
-import { makeFolders, readSmallFile, removeIfPresent, replaceFile } from '../env/io.ts';
+import type { FileIdentity, FileSystem } from '../env/file-system.ts';
+import { listIfPresent, makeFolders, readSmallFile, removeIfPresent, replaceFile } from '../env/io.ts';
 import { acquireWithin } from '../env/lock.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
@@ -58,14 +58,9 @@ const schema = z.object({
 /** What is on record of one file. */
 export type FileProof = z.infer<typeof proofSchema>;
 
-/** Which file it is: another inode is another file, and another time says that somebody wrote into it. */
-export type FileIdentity = Pick<FileStat, 'ino' | 'mtimeNs'>;
-
 /** A file that was read. */
 export interface ReadFile {
   readonly path: string;
-  /** As it was before it was read. */
-  readonly stat: FileIdentity;
   /** Undefined when it could not be read to its end. */
   readonly check: FileCheck | undefined;
   /** Default: now. Earlier where the check was carried on from there. */
@@ -96,14 +91,20 @@ export interface ReusableSnapshot {
   readonly files: ReadonlyMap<string, ProvenFile>;
 }
 
+const LEDGER = '.json';
 const proofFile = (location: string): string =>
-  join(proofsFolder(dirname(location)), `${nameOf(location)}.json`);
+  join(proofsFolder(dirname(location)), `${nameOf(location)}${LEDGER}`);
 
 /** What is on record of a snapshot's files, by path; nothing when there is no record or it does not read. */
 export const readProofs = async (fs: FileSystem, location: string): Promise<Map<string, FileProof>> =>
   (await readLedger(fs, location)).proofs;
 
-async function readLedger(fs: FileSystem, location: string) {
+interface Ledger {
+  readonly proofs: Map<string, FileProof>;
+  readonly damaged: Map<string, number>;
+}
+
+async function readLedger(fs: FileSystem, location: string): Promise<Ledger> {
   try {
     const bytes = await readSmallFile(fs, proofFile(location), LIMIT_BYTES);
     const json = JSON.parse(bytes?.toString() ?? '');
@@ -113,7 +114,15 @@ async function readLedger(fs: FileSystem, location: string) {
   } catch {
     // One that does not read is one that is not there.
   }
-  return { proofs: new Map<string, FileProof>(), damaged: new Map<string, number>() };
+  return { proofs: new Map(), damaged: new Map() };
+}
+
+function writeLedger(fs: FileSystem, location: string, { proofs, damaged }: Ledger): Promise<void> {
+  const all = {
+    files: Object.fromEntries(proofs),
+    ...(damaged.size > 0 && { damaged: Object.fromEntries(damaged) }),
+  };
+  return replaceFile(fs, proofFile(location), Buffer.from(JSON.stringify({ ...all, crc32: sumOf(all) })));
 }
 
 const sumOf = (all: object): number => crc32(Buffer.from(JSON.stringify(all)));
@@ -133,7 +142,8 @@ export const isProofOfFile = (proof: FileProof, { ino, mtimeNs }: FileIdentity):
 export function checkOf(proof: FileProof, level: Level): FileCheck | undefined {
   if (isDeeper(level, proof.level)) return undefined;
   const { size, crc32, crc32c, counts, facts, warnings = [] } = proof;
-  return { sizeBytes: size, crc32, crc32c, findings: warnings, counts, facts };
+  const identity = { ino: BigInt(proof.ino), mtimeNs: BigInt(proof.mtime_ns) };
+  return { sizeBytes: size, crc32, crc32c, findings: warnings, counts, facts, identity };
 }
 
 const isDeeper = (level: Level, than: Level): boolean => LEVELS.indexOf(level) > LEVELS.indexOf(than);
@@ -157,34 +167,45 @@ export async function noteProofs(
   read: Iterable<ReadFile>,
   reading: Reading,
 ): Promise<void> {
-  const { fs } = env;
-  const folder = proofsFolder(dirname(location));
-  await makeFolders(fs, folder);
-  // Two that read, change and write at once would lose each other's notes, and bring back a proof that was taken away.
+  await whileLocked(env, dirname(location), reading.waitMs ?? LEDGER_WAIT_MS, async () => {
+    const ledger = await readLedger(env.fs, location);
+    change(ledger, read, reading, env.clock.nowMs());
+    await writeLedger(env.fs, location, ledger);
+  });
+}
+
+/** Two that read, change and write at once would lose each other's notes, and bring back a proof that was taken away. */
+async function whileLocked(
+  env: Environment,
+  parent: string,
+  waitMs: number,
+  work: () => Promise<void>,
+): Promise<void> {
+  const folder = proofsFolder(parent);
+  await makeFolders(env.fs, folder);
   const path = join(folder, 'lock');
-  const lock = await acquireWithin(env, path, reading.waitMs ?? LEDGER_WAIT_MS);
+  const lock = await acquireWithin(env, path, waitMs);
   if (lock === undefined)
     throw new StillpointError('CONFLICT', `another process keeps the ledger of proofs locked: ${path}`, {
       path,
     });
   try {
-    const text = changed(await readLedger(fs, location), read, reading, env.clock.nowMs());
-    await replaceFile(fs, proofFile(location), Buffer.from(text));
+    await work();
   } finally {
     await lock.release();
   }
 }
 
-function changed(
-  { proofs, damaged }: Awaited<ReturnType<typeof readLedger>>,
+function change(
+  { proofs, damaged }: Ledger,
   read: Iterable<ReadFile>,
   { sinceMs, level }: Reading,
   nowMs: number,
-): string {
+): void {
   // One from the future is of a clock that was set back, and must not count for ever.
   const isSince = (ms = 0): boolean => ms >= sinceMs && ms <= nowMs;
-  for (const { path, stat, check, provenAtMs = nowMs } of read) {
-    const proof = check && proofFrom(check, stat, level, provenAtMs);
+  for (const { path, check, provenAtMs = nowMs } of read) {
+    const proof = check && proofFrom(check, level, provenAtMs);
     const earlier = proofs.get(path);
     if (proof !== undefined && isSince(damaged.get(path))) continue;
     if (proof === undefined || (isSince(earlier?.proven_at_ms) && !isSameFile(earlier, proof))) {
@@ -196,27 +217,22 @@ function changed(
     const isLess = earlier !== undefined && isDeeper(earlier.level, level) && isSameFile(earlier, proof);
     proofs.set(path, isLess ? { ...earlier, proven_at_ms: provenAtMs } : proof);
   }
-  const all = {
-    files: Object.fromEntries(proofs),
-    ...(damaged.size > 0 && { damaged: Object.fromEntries(damaged) }),
-  };
-  return JSON.stringify({ ...all, crc32: sumOf(all) });
 }
 
 function proofFrom(
-  { sizeBytes, crc32, crc32c, findings, counts, facts }: FileCheck,
-  { ino, mtimeNs }: FileIdentity,
+  { sizeBytes, crc32, crc32c, findings, counts, facts, identity }: FileCheck,
   level: Level,
   provenAtMs: number,
 ): FileProof | undefined {
+  if (identity === undefined) return undefined; // changed while it was read
   const warnings: FileProof['warnings'] = [];
   for (const { path, offset, code, severity, message } of findings) {
     if (severity === 'error') return undefined;
     warnings.push({ path, offset, code, severity, message });
   }
   return {
-    ino: ino.toString(),
-    mtime_ns: mtimeNs.toString(),
+    ino: identity.ino.toString(),
+    mtime_ns: identity.mtimeNs.toString(),
     size: sizeBytes,
     crc32,
     ...(crc32c !== undefined && { crc32c }),
@@ -238,20 +254,52 @@ const isSameFile = (a: FileProof | undefined, b: FileProof): boolean =>
 /** Nobody has asked for these notes: without them more is read the next time. */
 const BRIEF_WAIT_MS = 1_000;
 
-/** Puts on record what the proof of a whole snapshot showed; `entries` say which files carried an earlier proof. */
+/**
+ * Puts on record what the proof of a whole snapshot showed; `entries` say which files carried an earlier proof. Damage is noted
+ * of all snapshots that share the file.
+ */
 export async function noteSnapshot(
   env: Environment,
   location: string,
   entries: readonly Pick<ManifestEntry, 'path' | 'proven_at_ms'>[],
-  { checks, found }: Pick<Proof, 'checks' | 'found'>,
+  proof: Pick<Proof, 'checks' | 'report'>,
   reading: Omit<Reading, 'waitMs'>,
 ): Promise<void> {
+  const { checks } = proof;
   const read: ReadFile[] = [];
   for (const { path, proven_at_ms: provenAtMs } of entries) {
-    const [check, stat] = [checks.get(path), found.get(path)];
-    if (check !== undefined && stat !== undefined) read.push({ path, stat, check, provenAtMs });
+    const check = checks.get(path);
+    if (check !== undefined) read.push({ path, check, provenAtMs });
   }
   await noteProofs(env, location, read, { ...reading, waitMs: BRIEF_WAIT_MS });
+  await noteDamage(env, dirname(location), proof);
+}
+
+/** Takes the proofs of files with an error from all snapshots in `parent` that have these very files. */
+export async function noteDamage(
+  env: Environment,
+  parent: string,
+  { checks, report }: Pick<Proof, 'checks' | 'report'>,
+): Promise<void> {
+  const inodes = new Map<string, string>();
+  for (const { path, severity } of report.findings) {
+    const ino = checks.get(path)?.identity?.ino.toString();
+    if (severity === 'error' && ino !== undefined) inodes.set(path, ino);
+  }
+  if (inodes.size === 0) return;
+  await whileLocked(env, parent, BRIEF_WAIT_MS, async () => {
+    for (const { name } of await listIfPresent(env.fs, proofsFolder(parent))) {
+      if (!name.endsWith(LEDGER)) continue;
+      const location = join(parent, name.slice(0, -LEDGER.length));
+      const ledger = await readLedger(env.fs, location);
+      const shared = [...inodes].filter(([path, ino]) => ledger.proofs.get(path)?.ino === ino);
+      for (const [path] of shared) {
+        ledger.proofs.delete(path);
+        ledger.damaged.set(path, env.clock.nowMs());
+      }
+      if (shared.length > 0) await writeLedger(env.fs, location, ledger);
+    }
+  });
 }
 
 /** The files of a snapshot that a later one may share; none when its proof is not on record or does not read. */

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Engine, type FileCheck, LIFECYCLE, MANIFEST } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import { type Counts, type Finding, type Level, noCounts, type Report, type Step } from '../engine/report.ts';
-import type { FileKind, FileSystem } from '../env/file-system.ts';
+import { type FileIdentity, type FileKind, type FileSystem, isSameIdentity } from '../env/file-system.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { walk } from '../env/tree.ts';
 import { RunControl } from '../env/worker-pool.ts';
@@ -14,7 +14,6 @@ import { isSnapshotPlace, placeOf } from './layout.ts';
 import { softened, stillnessOf } from './live.ts';
 import { comparePaths, type ManifestEntry, type ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
-import type { FileIdentity } from './proofs.ts';
 
 export interface ProveOptions {
   readonly level?: Level;
@@ -36,8 +35,6 @@ export interface Proof {
   readonly report: Report;
   /** By path; for the ledger of proofs. */
   readonly checks: ReadonlyMap<string, FileCheck>;
-  /** What stood there before it was read, by path: the ledger must not take bytes for proven that came later. */
-  readonly found: ReadonlyMap<string, FileIdentity>;
   readonly manifest: ParsedManifest | undefined;
 }
 
@@ -80,7 +77,7 @@ export async function lockForReading(env: Environment, folder: string): Promise<
 }
 
 interface FoundFile extends SizedPath {
-  readonly stat: FileIdentity | undefined;
+  readonly stat?: FileIdentity | undefined;
 }
 
 /** Holds a manifest against its folder, both ways; the files that are worth reading come back with their real sizes. */
@@ -136,7 +133,6 @@ class Proving {
   readonly #steps: Step[] = [];
   readonly #findings: Finding[] = [];
   readonly #checks = new Map<string, FileCheck>();
-  readonly #found = new Map<string, FileIdentity>();
   #isDistrusted = false;
   #dropped = 0;
 
@@ -163,20 +159,25 @@ class Proving {
       manifest === undefined ? this.#listDirectory(engine) : this.#compareTree(manifest.entries),
     );
     const { known, unread: left } = this.#options;
-    const unread = files.filter(({ path }) => !known?.has(path) && !left?.has(path));
+    // What is known of a file counts as long as nobody wrote into it since.
+    const isKnown = ({ path, stat }: FoundFile) => {
+      const identity = known?.get(path)?.identity;
+      return identity !== undefined && stat !== undefined && isSameIdentity(identity, stat);
+    };
+    const unread = files.filter((file) => !isKnown(file) && !left?.has(file.path));
     this.#options.onPlanned?.(
       files.length,
       unread.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     );
-    await this.#step('read', () => this.#readFiles(engine, unread, live));
     for (const [path, check] of known ?? []) this.#checks.set(path, check);
+    await this.#step('read', () => this.#readFiles(engine, unread, live));
     for (const finding of left?.values() ?? []) if (finding !== undefined) this.#add(finding);
     const counts = this.#addUp();
     await this.#step('content', async () => {
       if (manifest !== undefined) this.#compareChecksums(manifest.entries);
       this.#judgeContent(engine, live, counts);
     });
-    return { report: this.#report(engine, counts), checks: this.#checks, found: this.#found, manifest };
+    return { report: this.#report(engine, counts), checks: this.#checks, manifest };
   }
 
   async #step<T>(name: string, work: () => Promise<T>): Promise<T> {
@@ -250,7 +251,7 @@ class Proving {
     );
   }
 
-  async #listDirectory(engine: Engine): Promise<SizedPath[]> {
+  async #listDirectory(engine: Engine): Promise<FoundFile[]> {
     if (this.#isDistrusted) return this.#listAll();
     const files: SizedPath[] = [];
     for (const path of await engine.listFiles(this.#env.fs, this.#folder)) {
@@ -277,10 +278,9 @@ class Proving {
     return files;
   }
 
-  async #compareTree(entries: readonly ManifestEntry[]): Promise<SizedPath[]> {
+  async #compareTree(entries: readonly ManifestEntry[]): Promise<FoundFile[]> {
     const { files, findings } = await compareTree(this.#env.fs, this.#folder, entries, this.#control);
     for (const finding of findings) this.#add(finding);
-    for (const { path, stat } of files) if (stat !== undefined) this.#found.set(path, stat);
     return files;
   }
 

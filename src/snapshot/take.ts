@@ -13,7 +13,7 @@ import { compareNames, type Layout, partialFolder } from './layout.ts';
 import { latestName, snapshotNames } from './list.ts';
 import type { Manifest } from './manifest.ts';
 import { readManifest, writeManifest } from './manifest-file.ts';
-import { noteSnapshot, type ReusableSnapshot, readReusable } from './proofs.ts';
+import { noteDamage, noteSnapshot, type ReusableSnapshot, readReusable } from './proofs.ts';
 import { prove } from './prove.ts';
 import { mark, publish } from './publish.ts';
 
@@ -88,6 +88,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     request.onPhase('prove');
     const { engine, level } = request;
     const proof = await prove(env, partial, { engine, level, control, known: captured.known });
+    if (!proof.report.ok) await noteDamage(env, layout.backup, proof).catch(warn);
     refuseDamage(proof.report, captured.reusedBytes > 0);
     await runProbe(env, request, partial);
     control.checkCancelled(); // the last moment: what is published stays
@@ -147,7 +148,7 @@ function describe(env: Environment, request: TakeRequest, captured: Capture, pre
 }
 
 const SHARED_DAMAGE =
-  'If the file is shared with the last snapshot, it is damaged there too: take this one with `--full` (`reuse: false`).';
+  'If the file is shared with the last snapshot, it is damaged there too, and the next one copies it anew: take it again (`--full`, `reuse: false`, copies all).';
 
 function refuseDamage(report: Report, isShared: boolean): void {
   if (report.ok) return;

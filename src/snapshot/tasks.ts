@@ -19,9 +19,10 @@ async function checkFiles(fs: FileSystem, args: CheckFilesArgs, run: TaskRun): P
   const engine = engineByName(args.engine);
   const checks: FileCheck[] = [];
   for (const request of args.files) {
-    const check = await withFile(fs, placeOf(args.root, request.path), 'read', (file) =>
-      engine.checkFile(file, request, run),
-    );
+    const check = await withFile(fs, placeOf(args.root, request.path), 'read', async (file) => {
+      const { ino, mtimeNs } = await file.stat(); // before the first byte: whatever is written later is another file
+      return { ...(await engine.checkFile(file, request, run)), identity: { ino, mtimeNs } };
+    });
     checks.push(check);
   }
   return checks;

@@ -210,7 +210,7 @@ class VerifyingAll {
   async #note(location: string, files: readonly StoredFile[]): Promise<void> {
     const read = files
       .filter(({ check, failure }) => check !== undefined || failure !== undefined)
-      .map(({ path, stat, check }) => ({ path, stat, check }));
+      .map(({ path, check }) => ({ path, check }));
     if (read.length === 0) return;
     const isFirst = this.#warnings.length === 0;
     // Who does not let go of it once would otherwise be waited for at every snapshot.

@@ -1,7 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { BackupCoordinator, openLsm, type StartBackupOptions, verifySnapshot } from '../../src/index.ts';
+import {
+  BackupCoordinator,
+  openLsm,
+  type StartBackupOptions,
+  verifyAll,
+  verifySnapshot,
+} from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
 import { readManifest } from '../../src/snapshot/manifest-file.ts';
 import { plainDirectory } from '../support/folders.ts';
@@ -53,7 +59,9 @@ test('what rotted since it was proven passes unseen without reprove, and is refu
     hint: expect.stringContaining('reuse: false'),
   });
   expect(await backup.latestLocation()).toBe(blind.location);
-  const whole = await backup.backup({ reuse: false, reprove: true });
+  // That is on record now: the next one, whoever asks for it, does not share the file.
+  const whole = await backup.backup();
+  expect([whole.copied_bytes, whole.reused_bytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(whole.location)).ok).toBe(true);
 });
 
@@ -65,6 +73,48 @@ test('what verify found damaged is not shared any more', async () => {
   expect([next.copied_bytes, next.reused_bytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(next.location)).ok).toBe(true);
   expect((await backup.backup()).reused_bytes).toBe(300_000);
+});
+
+test('what is found damaged in one snapshot is so in all that share it', async () => {
+  const { dir, backup, first } = await sharing();
+  const second = await backup.backup();
+  rot(join(first.location, TABLE), 4711);
+  expect((await verifySnapshot(first.location)).verdict).toBe('copy-damaged');
+  const { ok, totals, snapshots } = await verifyAll(dir, { olderThanMs: 86_400_000 });
+  expect([ok, totals.read_files, snapshots.map(({ report }) => report.ok)]).toEqual([
+    false,
+    1,
+    [false, false],
+  ]);
+  const third = await backup.backup();
+  expect([third.copied_bytes, third.reused_bytes]).toEqual([300_000, 0]);
+  expect((await verifySnapshot(second.location)).ok).toBe(false);
+  expect((await verifySnapshot(third.location)).ok).toBe(true);
+});
+
+test('what is written into a shared file while a snapshot is taken is read, or has no proof', async () => {
+  const { dir, first } = await sharing();
+  const file = join(first.location, TABLE);
+  const plan = { items: [{ kind: 'immutable' as const, path: TABLE }] };
+  const backup = (release: () => void, probe?: () => void) =>
+    new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint: () => ({ plan, release }) }).backup({
+      ...(probe && { probe: async () => probe() }),
+    });
+  // After it was shared, before the proof looks at it: read again, and found.
+  await expect(backup(() => writeFileSync(file, Buffer.alloc(300_000, 1)))).rejects.toMatchObject({
+    code: 'COPY_DAMAGED',
+    path: TABLE,
+  });
+  // After the proof, before it is on record: nobody takes the new bytes for proven.
+  const whole = await backup(() => {});
+  const other = join(whole.location, TABLE);
+  await backup(
+    () => {},
+    () => writeFileSync(other, Buffer.alloc(300_000, 2)),
+  );
+  const next = await backup(() => {});
+  expect([next.copied_bytes, next.reused_bytes]).toEqual([300_000, 0]);
+  expect((await verifySnapshot(next.location)).ok).toBe(true);
 });
 
 test('what somebody wrote while a snapshot was verified has no proof', async () => {

@@ -345,12 +345,12 @@ describe('the ledger of proofs', () => {
     const { locations } = await growing();
     const location = locations[2]!;
     rmSync(ledgerOf(location));
-    const stat = { ino: 1n, mtimeNs: 1n };
-    const check = { sizeBytes: 1, crc32: 1, findings: [], counts: {} };
+    const identity = { ino: 1n, mtimeNs: 1n };
+    const check = { sizeBytes: 1, crc32: 1, findings: [], counts: {}, identity };
     const paths = Array.from({ length: 24 }, (_, i) => `${i}.sst`);
     // The system's own file calls, which give way to each other.
     const notes = paths.map((path) =>
-      noteProofs(systemEnvironment, location, [{ path, stat, check }], {
+      noteProofs(systemEnvironment, location, [{ path, check }], {
         level: 'full',
         sinceMs: Date.now(),
       }),

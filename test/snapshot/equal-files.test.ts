@@ -1,7 +1,19 @@
-import { mkdirSync, readFileSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { BackupCoordinator, pruneSnapshots, verifySnapshot } from '../../src/index.ts';
+import { filesEngine } from '../../src/engine/files/index.ts';
+import { BackupCoordinator, type CapturePlan, pruneSnapshots, verifySnapshot } from '../../src/index.ts';
 import { rot } from '../support/rot.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -85,4 +97,80 @@ test('`reuse: false` copies all, and a snapshot that nobody has proven lends not
   const next = await backup.backup();
   expect(next.copied_bytes).toBe(2 * MiB);
   expect(statSync(join(next.location, 'large')).ino).not.toBe(inodes(first.location)[0]);
+});
+
+test.each([
+  ['gone', () => {}],
+  ['a link', (file: string) => symlinkSync('/etc/hostname', file)],
+  ['a folder', (file: string) => mkdirSync(file)],
+  ['short', (file: string) => writeFileSync(file, 'short')],
+])('what is %s in the snapshot before is no obstacle: it is copied', async (_, spoil) => {
+  const { backup, first } = await threeFiles();
+  rmSync(join(first.location, 'sub/even'));
+  spoil(join(first.location, 'sub/even'));
+  const second = await backup.backup();
+  expect([second.copied_bytes, second.reused_bytes]).toEqual([2 * MiB, 3 * MiB + 17]);
+  expect((await verifySnapshot(second.location)).ok).toBe(true);
+});
+
+test('what the source itself shares with the snapshot before is copied', async () => {
+  const { dir, backup, first } = await threeFiles();
+  rmSync(join(dir, 'large'));
+  linkSync(join(first.location, 'large'), join(dir, 'large'));
+  const second = await backup.backup();
+  expect([second.copied_bytes, second.reused_bytes]).toEqual([3 * MiB + 17, 2 * MiB]);
+  expect(statSync(join(dir, 'large')).ino).not.toBe(inodes(second.location)[0]);
+});
+
+test('an image that is not its file is not compared with it', async () => {
+  const dir = await temporaryFolder();
+  writeFileSync(join(dir, 'ten'), '0123456789');
+  const image = { kind: 'image' as const, path: 'ten', sizeBytes: 10 };
+  const plans: CapturePlan['items'] = [
+    { ...image, extents: [{ offset: 0, length: 10 }], patches: [] },
+    { ...image, extents: [{ offset: 0, length: 10 }], patches: [] },
+    { ...image, extents: [{ offset: 0, length: 2 }], patches: [{ offset: 2, bytes: Buffer.from('XY') }] },
+    { ...image, extents: [{ offset: 0, length: 5 }], patches: [] },
+  ];
+  const bytes: string[] = [];
+  const reused: number[] = [];
+  for (const item of plans) {
+    const checkpoint = () => ({ plan: { items: [item] }, release() {} });
+    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint });
+    const { location, reused_bytes } = await backup.backup();
+    bytes.push(readFileSync(join(location, 'ten'), 'latin1'));
+    reused.push(reused_bytes);
+  }
+  expect(bytes).toEqual(['0123456789', '0123456789', '01XY\0\0\0\0\0\0', '01234\0\0\0\0\0']);
+  expect(reused).toEqual([0, 10, 0, 0]);
+});
+
+test('a plan that was not confirmed counts for nothing', async () => {
+  const { dir, first } = await threeFiles();
+  let rounds = 0;
+  const engine = {
+    ...filesEngine,
+    plan: async (context: Parameters<typeof filesEngine.plan>[0]) => {
+      const plan = await filesEngine.plan(context);
+      return { ...plan, confirm: async () => (++rounds < 3 ? 'not yet' : undefined) };
+    },
+  };
+  const result = await new BackupCoordinator({ dataDir: dir, engine }).backup({ reprove: true });
+  expect([rounds, result.reused_bytes, result.reproven_bytes, result.total_bytes]).toEqual([
+    3,
+    BYTES,
+    BYTES,
+    BYTES,
+  ]);
+  expect(inodes(result.location)).toEqual(inodes(first.location));
+});
+
+test('a file with large holes is copied: its holes are then read once', async () => {
+  const dir = await temporaryFolder();
+  writeFileSync(join(dir, 'sparse'), 'begin');
+  truncateSync(join(dir, 'sparse'), 8 * MiB);
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  await backup.backup();
+  const second = await backup.backup();
+  expect([second.reused_bytes, statSync(join(second.location, 'sparse')).blocks < 1000]).toEqual([0, true]);
 });
