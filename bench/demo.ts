@@ -131,7 +131,7 @@ async function demo(dir: string): Promise<boolean> {
   }
   say(`  left in it: ${(await readdir(dir)).join(', ')}`);
 
-  step('stillpoint restore latest --in-place');
+  step(`stillpoint restore latest --in-place --data-dir ${dir}`);
   const restored = await run<{ from: string; bytes: number; files: number }>(
     'restore',
     'latest',

@@ -44,12 +44,16 @@ export const CATALOGUE = {
     exit: 1,
     hint: 'The files kept changing; try again with less load or a hook.',
   },
-  HOOK_FAILED: { http: 500, exit: 1, hint: 'The function of the host failed; see the cause.' },
+  HOOK_FAILED: { http: 500, exit: 1, hint: 'The function of the host failed, as the message says.' },
   HOOK_TIMEOUT: { http: 500, exit: 1, hint: 'The function of the host took too long; raise its time limit.' },
   HOOK_INVALID: { http: 500, exit: 1, hint: 'The function of the host returned something unusable.' },
   NO_SPACE: { http: 507, exit: 1, hint: 'Free space on that file system, or prune old snapshots.' },
   ACCESS_DENIED: { http: 500, exit: 1, hint: 'Give this process access to the path.' },
-  IO_ERROR: { http: 500, exit: 1, hint: 'The operating system refused; see the cause.' },
+  IO_ERROR: {
+    http: 500,
+    exit: 1,
+    hint: 'The operating system refused; check the disk, its mount and the limits that it sets.',
+  },
   DATABASE_CLOSED: { http: 503, exit: 1, hint: 'Open the database again.' },
   DATABASE_DAMAGED: {
     http: 500,

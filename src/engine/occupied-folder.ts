@@ -30,7 +30,7 @@ export async function refuseOccupiedFolder(
       `${dir} holds a database of ${other.name}, not of ${engine}`,
       {
         path: dir,
-        hint: `Open it with \`--engine ${other.name}\`, or name another folder.`,
+        hint: `Open it with \`--engine ${other.name}\` (in a process of yours \`backend: ${other.name}Backend()\`), or name another folder.`,
       },
     );
   }

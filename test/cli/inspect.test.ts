@@ -1,9 +1,11 @@
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { documentLines } from '../../src/cli/document-text.ts';
+import { BackupCoordinator } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
 import { copyFixture, describeWithFixtures } from '../support/fixtures.ts';
+import { plainDirectory } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 describeWithFixtures('lsm', 'inspect', () => {
@@ -42,6 +44,18 @@ describe('inspect', () => {
     expect(shown).toMatchObject({ code: 0, stderr: '' });
     expect(shown.stdout).toMatch(/\nproblems\n {2}.*is absolute/);
     expect(shown.stdout).not.toContain('\u001b');
+  });
+
+  it('goes through `latest` to what it names, and says plainly what is not there', async () => {
+    const data = await plainDirectory();
+    const { name, location } = await new BackupCoordinator({ dataDir: data, engine: 'files' }).backup();
+    const backup = dirname(location);
+    const manifest = await stillpoint(['inspect', join(backup, 'latest/snapshot.manifest'), '--json']);
+    expect(manifest.json).toMatchObject({ path: join(backup, name, 'snapshot.manifest'), problems: [] });
+    for (const absent of ['latest/absent', 'latest/a.txt/x', 'records.jsonl/latest/x', `${name}/a.txt/x`]) {
+      const { code, json } = await stillpoint(['inspect', join(backup, absent), '--json']);
+      expect({ absent, code, error: json.error.code }).toEqual({ absent, code: 5, error: 'NOT_FOUND' });
+    }
   });
 
   it('renders documents of any shape', () => {

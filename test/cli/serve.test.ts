@@ -80,6 +80,7 @@ describe('serve', () => {
       expect(refused).toMatchObject({ code: 2, json: { error: { code: 'ENGINE_MISMATCH' } } });
     }
     expect(asLsm.json.error.hint).toContain('`--engine leveldb`');
+    expect(asLsm.json.error.hint).toContain('`backend: leveldbBackend()`');
     expect(await readdir(letters)).toEqual(['letter.txt']);
     expect(await readdir(data)).not.toContain('lsm.wal');
     expect((await server.stop('SIGTERM')).code).toBe(0);

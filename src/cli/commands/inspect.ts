@@ -1,4 +1,4 @@
-import { basename } from 'node:path';
+import { basename, join, resolve, sep } from 'node:path';
 import { type Command, Option } from 'commander';
 import { MANIFEST } from '../../engine/engine.ts';
 import { inspectLeveldbFile } from '../../engine/leveldb/inspect.ts';
@@ -6,6 +6,8 @@ import { inspectLsmFile } from '../../engine/lsm/inspect.ts';
 import { readSmallFile } from '../../env/io.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
+import { LATEST } from '../../snapshot/layout.ts';
+import { latestName } from '../../snapshot/list.ts';
 import type { Cli } from '../cli.ts';
 import { documentLines } from '../document-text.ts';
 import { examples, positiveInteger } from '../options.ts';
@@ -39,8 +41,8 @@ ${examples('inspect ./data/lsm.wal --limit 20', 'inspect ./data/sst/1.sst --keys
 
 async function inspect(file: string, options: { limit?: number; entries: boolean }): Promise<object> {
   const fs = nodeFileSystem;
-  const path = await fs.realPath(file).catch((cause) => {
-    if (systemCode(cause) !== 'ENOENT') throw cause;
+  const path = await realPath(file).catch((cause) => {
+    if (systemCode(cause) !== 'ENOENT' && systemCode(cause) !== 'ENOTDIR') throw cause;
     throw new StillpointError('NOT_FOUND', `no such file: ${file}`, {
       path: file,
       cause,
@@ -64,6 +66,17 @@ async function inspect(file: string, options: { limit?: number; entries: boolean
     path: file,
     hint: 'Known are the logs, tables and lists of lsm and LevelDB, and snapshot.manifest, by content or by name.',
   });
+}
+
+/** `…/backup/latest` is a file, and on the way to another it stands for the snapshot that it names. */
+async function realPath(file: string): Promise<string> {
+  const parts = resolve(file).split(sep);
+  const marker = parts.lastIndexOf(LATEST);
+  if (marker < 1 || marker === parts.length - 1) return nodeFileSystem.realPath(file);
+  const parent = parts.slice(0, marker).join(sep) || sep;
+  const name = await latestName(nodeFileSystem, parent);
+  const named = name === undefined ? file : join(parent, name, ...parts.slice(marker + 1));
+  return nodeFileSystem.realPath(named);
 }
 
 /** Nothing in a manifest that does not hold is worth showing: what is wrong with it is. */
