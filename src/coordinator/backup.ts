@@ -1,8 +1,19 @@
 import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import type { Engine, Hold } from '../engine/engine.ts';
-import { ENGINE_NAMES } from '../engine/index.ts';
 import { LEVELS, type Level, type Report } from '../engine/report.ts';
+import {
+  aBoolean,
+  aFolder,
+  aFunction,
+  aSignal,
+  type Checks,
+  checkOptions,
+  oneOf,
+  optional,
+  optionsOf,
+  wholeNumber,
+} from '../env/checks.ts';
 import { listIfPresent } from '../env/io.ts';
 import { harmlessly, tell, warn } from '../env/listeners.ts';
 import { type StillpointError, toStillpointError } from '../errors.ts';
@@ -17,17 +28,9 @@ import { TOOL } from '../snapshot/tool.ts';
 import { chooseEngine, type EngineChoice } from './choose-engine.ts';
 import { callHook, checkHold } from './hooks.ts';
 import { type Admission, Lifecycle } from './lifecycle.ts';
-import { checkManners, MANNERS, type Manners, withManners } from './manners.ts';
+import { MANNERS, type Manners, withManners } from './manners.ts';
 import type { OperationState } from './operation-state.ts';
-import {
-  checkOptions,
-  noOthers,
-  oneOf,
-  optional,
-  optionalFunction,
-  positiveInteger,
-  sameFolder,
-} from './options.ts';
+import { aLifecycle, anEngine, sameFolder } from './options.ts';
 import type { RunKind } from './records.ts';
 import { Run } from './run.ts';
 import { findRecord, Runs } from './runs.ts';
@@ -118,14 +121,8 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
 
   constructor(options: BackupCoordinatorOptions) {
     super();
-    checkOptions('BackupCoordinator', options, {
-      checkpoint: optionalFunction,
-      checkpointTimeoutMs: optional(positiveInteger),
-    });
-    if (typeof options.engine === 'string') oneOf('engine', options.engine, ['auto', ...ENGINE_NAMES]);
-    noOthers('BackupCoordinator', options, OPTIONS);
+    checkOptions('BackupCoordinator', options, OPTIONS);
     sameFolder('BackupCoordinator', options.dataDir, options.lifecycle);
-    if (options.defaults !== undefined) checkStart(options.defaults);
     this.#options = options;
     this.lifecycle = options.lifecycle ?? new Lifecycle({ dataDir: options.dataDir });
   }
@@ -136,7 +133,7 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
    * `ENGINE_MISMATCH` or `EMPTY_SOURCE` when it holds nothing to capture. Nothing is changed then.
    */
   async startBackup(options: StartBackupOptions = {}): Promise<{ id: string; location: string }> {
-    checkStart(options);
+    checkOptions('startBackup', options, START);
     const chosen = { ...this.#options.defaults, ...options };
     const kind = chosen.kind ?? 'backup';
     // What is refused leaves no folder behind.
@@ -312,30 +309,30 @@ const NEVER = new AbortController().signal;
 /** Opening a large database may take long; for ever it must not. */
 const PROBE_LIMIT_MS = 60 * 60 * 1000;
 
-const OPTIONS = ['dataDir', 'engine', 'checkpoint', 'checkpointTimeoutMs', 'lifecycle', 'defaults'];
-const START_OPTIONS = [
-  'mode',
-  'level',
-  'clone',
-  'reuse',
-  'reprove',
-  'keep',
-  'kind',
-  'probe',
-  'signal',
+/** The options of a snapshot wherever it is started from. */
+export const SNAPSHOT: Checks<Omit<StartBackupOptions, 'kind' | 'signal'>> = {
   ...MANNERS,
-];
-
-function checkStart(options: StartBackupOptions): void {
-  noOthers('startBackup', options, START_OPTIONS);
-  if (options.mode !== undefined) oneOf('mode', options.mode, MODES);
-  if (options.level !== undefined) oneOf('level', options.level, LEVELS);
-  if (options.clone !== undefined) oneOf('clone', options.clone, CLONE_CHOICES);
-  if (options.kind !== undefined) oneOf('kind', options.kind, ['backup', 'archive', 'export']);
-  if (options.keep !== undefined) positiveInteger('keep', options.keep);
-  optionalFunction('probe', options.probe);
-  checkManners('startBackup', options);
-}
+  mode: optional(oneOf(MODES)),
+  level: optional(oneOf(LEVELS)),
+  clone: optional(oneOf(CLONE_CHOICES)),
+  reuse: optional(aBoolean),
+  reprove: optional(aBoolean),
+  keep: optional(wholeNumber(1)),
+  probe: optional(aFunction),
+};
+const START: Checks<StartBackupOptions> = {
+  ...SNAPSHOT,
+  kind: optional(oneOf(KINDS)),
+  signal: optional(aSignal),
+};
+const OPTIONS: Checks<BackupCoordinatorOptions> = {
+  dataDir: aFolder,
+  engine: optional(anEngine),
+  checkpoint: optional(aFunction),
+  checkpointTimeoutMs: optional(wholeNumber(1)),
+  lifecycle: optional(aLifecycle),
+  defaults: optional(optionsOf(START)),
+};
 
 function toResult(run: Run, engine: Engine, taken: TakeResult, pruned: readonly string[]): SnapshotResult {
   const { manifest, report, capture } = taken;

@@ -1,5 +1,6 @@
 import { createLeveldbEngine } from '../engine/leveldb/index.ts';
-import { BackupCoordinator, type SnapshotResult, type StartBackupOptions } from './backup.ts';
+import { aBoolean, aSignal, type Checks, checkOptions, optional } from '../env/checks.ts';
+import { BackupCoordinator, SNAPSHOT, type SnapshotResult, type StartBackupOptions } from './backup.ts';
 
 /** What `snapshotLevel` needs of an open database: `ClassicLevel` of `classic-level` is one. */
 export interface LevelDatabase {
@@ -30,6 +31,7 @@ export async function snapshotLevel(
   database: LevelDatabase,
   options: SnapshotLevelOptions = {},
 ): Promise<SnapshotResult> {
+  checkOptions('snapshotLevel', options, OPTIONS);
   if (typeof database?.location !== 'string' || database.location === '') {
     throw new TypeError('snapshotLevel: database must be an open ClassicLevel (it has no location)');
   }
@@ -45,3 +47,9 @@ export async function snapshotLevel(
     engine.detach();
   }
 }
+
+const OPTIONS: Checks<SnapshotLevelOptions> = {
+  ...SNAPSHOT,
+  signal: optional(aSignal),
+  gate: optional(aBoolean),
+};

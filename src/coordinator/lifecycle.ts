@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { LIFECYCLE } from '../engine/engine.ts';
+import { aFolder, type Checks, checkOptions, optional } from '../env/checks.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import { harmlessly } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
@@ -9,7 +10,7 @@ import { realFolder } from '../snapshot/folder.ts';
 import { isKept, type Layout, layoutOf } from '../snapshot/layout.ts';
 import { sweep } from '../snapshot/prune.ts';
 import { Swap } from '../snapshot/swap.ts';
-import { noOthers } from './options.ts';
+import { anEnvironment } from './options.ts';
 import { type RunKind, RunRecords } from './records.ts';
 
 /**
@@ -54,10 +55,7 @@ export class Lifecycle {
   #running: RunKind | 'recovery' | 'prune' | undefined;
 
   constructor(options: LifecycleOptions) {
-    if (typeof options?.dataDir !== 'string' || options.dataDir === '') {
-      throw new TypeError('Lifecycle: dataDir must be the path of a folder');
-    }
-    noOthers('Lifecycle', options, ['dataDir', 'environment']);
+    checkOptions('Lifecycle', options, OPTIONS);
     this.#dataDir = options.dataDir;
     this.environment = options.environment ?? systemEnvironment;
     this.environment.pool.load();
@@ -220,6 +218,8 @@ export class Lifecycle {
     return { interrupted, swept };
   }
 }
+
+const OPTIONS: Checks<LifecycleOptions> = { dataDir: aFolder, environment: optional(anEnvironment) };
 
 const NOTHING: Recovery = { restore: null, interrupted: [], swept: [] };
 

@@ -1,9 +1,9 @@
 import { backOff, watchHost } from '../env/back-off.ts';
+import { aFunction, type Checks, optional, optionsOf, wholeNumber } from '../env/checks.ts';
 import { warn } from '../env/listeners.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { noOthers, optional, optionalFunction, positiveInteger } from './options.ts';
 
 /** What a run may take of the machine that its host lives on. By default nothing holds it back. */
 export interface Manners {
@@ -31,22 +31,19 @@ export interface BackgroundOptions {
 /** A thread moves up to 1 MiB at a time, and waits for what it took too much: with less, for minutes. */
 export const LEAST_BYTES_PER_SECOND = 64 * 1024;
 
-export const MANNERS: readonly (keyof Manners)[] = ['maxBytesPerSecond', 'background', 'concurrency'];
+const BACKGROUND: Checks<BackgroundOptions> = {
+  maxEventLoopDelayMs: optional(wholeNumber(1)),
+  isBusy: optional(aFunction),
+};
+const backgroundOptions = optionsOf(BACKGROUND, 'true, false or an object of options');
 
-/** A `TypeError` names the option that is wrong. */
-export function checkManners(what: string, options: Manners): void {
-  const { maxBytesPerSecond, background, concurrency } = options;
-  optional(positiveInteger)(`${what}: maxBytesPerSecond`, maxBytesPerSecond);
-  if (maxBytesPerSecond !== undefined && maxBytesPerSecond < LEAST_BYTES_PER_SECOND)
-    throw new TypeError(`${what}: maxBytesPerSecond must be ${LEAST_BYTES_PER_SECOND} or more`);
-  optional(positiveInteger)(`${what}: concurrency`, concurrency);
-  if (background === undefined || typeof background === 'boolean') return;
-  if (typeof background !== 'object' || background === null)
-    throw new TypeError(`${what}: background must be true, false or an object of options`);
-  noOthers(`${what}: background`, background, ['maxEventLoopDelayMs', 'isBusy']);
-  optional(positiveInteger)(`${what}: background.maxEventLoopDelayMs`, background.maxEventLoopDelayMs);
-  optionalFunction(`${what}: background.isBusy`, background.isBusy);
-}
+export const MANNERS: Checks<Manners> = {
+  maxBytesPerSecond: optional(wholeNumber(LEAST_BYTES_PER_SECOND)),
+  background: optional((name, value) => {
+    if (typeof value !== 'boolean') backgroundOptions(name, value);
+  }),
+  concurrency: optional(wholeNumber(1)),
+};
 
 /** Does the work of a run with the manners asked for, in an environment that keeps them. */
 export async function withManners<T>(

@@ -1,7 +1,20 @@
 import { basename, dirname, resolve } from 'node:path';
 import type { EngineName } from '../engine/engine.ts';
-import { engineByName } from '../engine/index.ts';
+import { ENGINE_NAMES, engineByName } from '../engine/index.ts';
 import { LEVELS, type Level, type Report } from '../engine/report.ts';
+import {
+  aBoolean,
+  aFolder,
+  aFunction,
+  aSignal,
+  aText,
+  type Checks,
+  checkOptions,
+  must,
+  oneOf,
+  optional,
+  wholeNumber,
+} from '../env/checks.ts';
 import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { CLONE_CHOICES, type CloneChoice } from '../snapshot/cloner.ts';
@@ -23,8 +36,8 @@ import { type PruneResult, prune, removeSnapshot } from '../snapshot/prune.ts';
 import { openSource, restoreInto } from '../snapshot/restore.ts';
 import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify-all.ts';
 import { Lifecycle } from './lifecycle.ts';
-import { checkManners, MANNERS, type Manners, withManners } from './manners.ts';
-import { noOthers, oneOf, positiveInteger } from './options.ts';
+import { MANNERS, type Manners, withManners } from './manners.ts';
+import { aLifecycle, anEnvironment, aSnapshot, sameFolder } from './options.ts';
 
 /** What needs no open database and keeps no state: each function reads the folders and is done. */
 
@@ -38,7 +51,12 @@ export interface OperationOptions {
   readonly onProgress?: (bytesProcessed: number, bytesTotal: number) => void;
 }
 
-const COMMON = ['environment', 'lifecycle', 'signal', 'onProgress'];
+const COMMON: Checks<OperationOptions> = {
+  environment: optional(anEnvironment),
+  lifecycle: optional(aLifecycle),
+  signal: optional(aSignal),
+  onProgress: optional(aFunction),
+};
 
 export interface SnapshotList {
   readonly latest: string | null;
@@ -47,7 +65,8 @@ export interface SnapshotList {
 
 /** The snapshots of a data directory, oldest first, and which of them `latest` names. */
 export async function listSnapshots(dataDir: string, options: OperationOptions = {}): Promise<SnapshotList> {
-  noOthers('listSnapshots', options, COMMON);
+  aFolder('listSnapshots: dataDir', dataDir);
+  checkOptions('listSnapshots', options, COMMON);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     const layout = layoutOf(await realFolder(env.fs, dataDir));
@@ -61,9 +80,12 @@ export interface FindOptions extends OperationOptions {
   readonly dataDir?: string;
 }
 
+const FIND: Checks<FindOptions> = { ...COMMON, dataDir: optional(aFolder) };
+
 /** One snapshot, named by `latest`, name, id or path. */
 export async function showSnapshot(snapshot: string, options: FindOptions = {}): Promise<SnapshotSummary> {
-  noOthers('showSnapshot', options, [...COMMON, 'dataDir']);
+  aSnapshot('showSnapshot: snapshot', snapshot);
+  checkOptions('showSnapshot', options, FIND);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     return summarize(env, await locate(env, snapshot, options.dataDir));
@@ -77,15 +99,21 @@ export interface VerifyOptions extends FindOptions, Manners {
   readonly engine?: 'auto' | EngineName;
 }
 
+const VERIFY: Checks<VerifyOptions> = {
+  ...FIND,
+  ...MANNERS,
+  level: optional(oneOf(LEVELS)),
+  engine: optional(oneOf(['auto', ...ENGINE_NAMES])),
+};
+
 /**
  * Reads a snapshot, or a live or stopped data directory, and reports all that is wrong with it. Changes nothing but the
  * ledger of proofs beside a snapshot, where that can be written: so no later snapshot shares what is damaged. Resolves also
  * when it is damaged: look at `ok`. Rejects when nothing can be said: `NOT_FOUND`, `EMPTY_SOURCE`, `ENGINE_MISMATCH`, ….
  */
 export async function verifySnapshot(path: string, options: VerifyOptions = {}): Promise<Report> {
-  noOthers('verifySnapshot', options, [...COMMON, ...MANNERS, 'dataDir', 'level', 'engine']);
-  if (options.level !== undefined) oneOf('level', options.level, LEVELS);
-  checkManners('verifySnapshot', options);
+  aSnapshot('verifySnapshot: path', path);
+  checkOptions('verifySnapshot', options, VERIFY);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     const folder = await locate(env, path, options.dataDir);
@@ -124,6 +152,16 @@ export interface VerifyAllOptions extends OperationOptions, Manners {
   readonly olderThanMs?: number;
 }
 
+const VERIFY_ALL: Checks<VerifyAllOptions> = {
+  ...COMMON,
+  ...MANNERS,
+  level: optional(oneOf(LEVELS)),
+  maxBytes: optional(wholeNumber(1)),
+  olderThanMs: optional(
+    must('a number of milliseconds, 0 or more', (ms) => Number.isFinite(ms) && Number(ms) >= 0),
+  ),
+};
+
 /**
  * Verifies all snapshots of a data directory (or those in any folder that holds snapshots, such as `.lifecycle/archive`) and
  * reads each distinct file once: snapshots share files. When each was proven is put on record beside the snapshots, and
@@ -132,13 +170,9 @@ export interface VerifyAllOptions extends OperationOptions, Manners {
  * and how old the oldest of these proofs is. Rejects with `NOT_FOUND` when there is no snapshot.
  */
 export async function verifyAll(dir: string, options: VerifyAllOptions = {}): Promise<VerifyAllResult> {
-  noOthers('verifyAll', options, [...COMMON, ...MANNERS, 'level', 'maxBytes', 'olderThanMs']);
+  aFolder('verifyAll: dir', dir);
+  checkOptions('verifyAll', options, VERIFY_ALL);
   const { level = 'full', maxBytes = Number.POSITIVE_INFINITY, olderThanMs = 0 } = options;
-  oneOf('level', level, LEVELS);
-  if (options.maxBytes !== undefined) positiveInteger('maxBytes', maxBytes);
-  if (!(Number.isFinite(olderThanMs) && olderThanMs >= 0))
-    throw new TypeError('olderThanMs must be a number of milliseconds, 0 or more');
-  checkManners('verifyAll', options);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     const parent = await snapshotsFolder(env.fs, await realFolder(env.fs, dir));
@@ -167,17 +201,21 @@ export interface RestoreIntoResult {
   readonly report: Report;
 }
 
+const RESTORE_INTO: Checks<RestoreIntoOptions> = {
+  ...FIND,
+  ...MANNERS,
+  into: aFolder,
+  level: optional(oneOf(LEVELS)),
+  clone: optional(oneOf(CLONE_CHOICES)),
+};
+
 /** Restores a snapshot into a new folder, which appears whole and proven or not at all. */
 export async function restoreSnapshot(
   snapshot: string,
   options: RestoreIntoOptions,
 ): Promise<RestoreIntoResult> {
-  if (typeof options?.into !== 'string' || options.into === '')
-    throw new TypeError('into must be the path of a folder');
-  noOthers('restoreSnapshot', options, [...COMMON, ...MANNERS, 'dataDir', 'into', 'level', 'clone']);
-  if (options.level !== undefined) oneOf('level', options.level, LEVELS);
-  if (options.clone !== undefined) oneOf('clone', options.clone, CLONE_CHOICES);
-  checkManners('restoreSnapshot', options);
+  aSnapshot('restoreSnapshot: snapshot', snapshot);
+  checkOptions('restoreSnapshot', options, RESTORE_INTO);
   return translated(async () => {
     const env = options.environment ?? systemEnvironment;
     const folder = await locate(env, snapshot, options.dataDir);
@@ -210,13 +248,16 @@ export interface PruneOptions extends OperationOptions {
   readonly dryRun?: boolean;
 }
 
+const PRUNE: Checks<PruneOptions> = { ...COMMON, keep: wholeNumber(1), dryRun: optional(aBoolean) };
+
 /** Removes all but the newest `keep` snapshots; never the one that `latest` names, nor one that is being read. */
 export async function pruneSnapshots(dataDir: string, options: PruneOptions): Promise<PruneResult> {
-  positiveInteger('keep', options?.keep);
-  noOthers('pruneSnapshots', options, [...COMMON, 'keep', 'dryRun']);
+  checkOptions('pruneSnapshots', options, PRUNE);
   const { keep, dryRun = false } = options;
   const nothing = () => ({ removed: [], kept: [], busy: [] });
-  return locked(dataDir, options, nothing, (env, layout) => prune(env, layout, keep, dryRun));
+  return locked('pruneSnapshots', dataDir, options, nothing, (env, layout) =>
+    prune(env, layout, keep, dryRun),
+  );
 }
 
 /** Removes one snapshot by name or id. `CONFLICT` for the one that `latest` names, and for one that is being read. */
@@ -225,11 +266,12 @@ export async function deleteSnapshot(
   snapshot: string,
   options: OperationOptions = {},
 ): Promise<SnapshotSummary> {
-  noOthers('deleteSnapshot', options, COMMON);
+  aText('deleteSnapshot: snapshot', snapshot);
+  checkOptions('deleteSnapshot', options, COMMON);
   const absent = () => {
     throw new StillpointError('NOT_FOUND', `there is no snapshot "${snapshot}"`, { path: snapshot });
   };
-  return locked(dataDir, options, absent, async (env, layout) => {
+  return locked('deleteSnapshot', dataDir, options, absent, async (env, layout) => {
     const summary = await summarize(env, await findSnapshot(env, layout, snapshot, [layout.backup]));
     if (dirname(summary.location) !== layout.backup) absent();
     if (summary.name === (await latestName(env.fs, layout.backup))) {
@@ -245,11 +287,14 @@ export async function deleteSnapshot(
 
 /** @param nothing What it comes to where nothing was ever kept: no folder is made to find that out. */
 async function locked<T>(
+  what: string,
   dataDir: string,
   options: OperationOptions,
   nothing: () => T,
   work: (env: Environment, layout: Layout) => Promise<T>,
 ): Promise<T> {
+  aFolder(`${what}: dataDir`, dataDir);
+  sameFolder(what, dataDir, options.lifecycle);
   return translated(async () => {
     const environment = options.environment ?? systemEnvironment;
     const lifecycle = options.lifecycle ?? new Lifecycle({ dataDir, environment });
@@ -265,9 +310,6 @@ async function locked<T>(
 
 /** Without a data directory a snapshot is a path; `…/backup/latest`, the marker itself, stands for what it names. */
 async function locate(env: Environment, snapshot: string, dataDir: string | undefined): Promise<string> {
-  if (typeof snapshot !== 'string' || snapshot === '') {
-    throw new TypeError('a snapshot is named by `latest`, its name, its id or its path');
-  }
   const path = resolve(snapshot);
   const owner = basename(path) === LATEST && snapshot !== LATEST ? dataDirOf(path) : undefined;
   if (owner !== undefined) return findSnapshot(env, layoutOf(await realFolder(env.fs, owner)), LATEST);
@@ -305,6 +347,6 @@ async function translated<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw error instanceof TypeError ? error : toStillpointError(error);
+    throw toStillpointError(error);
   }
 }

@@ -1,25 +1,22 @@
 import { resolve } from 'node:path';
+import { ENGINE_NAMES } from '../engine/index.ts';
+import {
+  aClock,
+  aFileSystem,
+  aFolder,
+  aFunction,
+  type Check,
+  type Checks,
+  isPath,
+  must,
+  oneOf,
+  theLocks,
+  withMembers,
+  withMethods,
+} from '../env/checks.ts';
+import type { Environment } from '../snapshot/environment.ts';
 
-/** Checks of what a caller hands in: a mistake is a `TypeError` that names the argument. */
-
-type Check = (name: string, value: unknown) => void;
-
-export function checkOptions(what: string, options: unknown, checks: Readonly<Record<string, Check>>): void {
-  if (typeof options !== 'object' || options === null)
-    throw new TypeError(`${what} takes an object of options`);
-  const record = options as Record<string, unknown>;
-  if (typeof record.dataDir !== 'string' || record.dataDir === '') {
-    throw new TypeError(`${what}: dataDir must be the path of a folder`);
-  }
-  for (const [name, check] of Object.entries(checks)) check(`${what}: ${name}`, record[name]);
-}
-
-/** A misspelt option would silently do nothing. */
-export function noOthers(what: string, options: object, known: readonly string[]): void {
-  for (const name of Object.keys(options)) {
-    if (!known.includes(name)) throw new TypeError(`${what}: there is no option ${JSON.stringify(name)}`);
-  }
-}
+/** What options of several rooms have in common. */
 
 /** Both name a folder; if they name two, neither can be meant. */
 export function sameFolder(
@@ -31,21 +28,32 @@ export function sameFolder(
   throw new TypeError(`${what}: dataDir is ${dataDir}, and the lifecycle is that of ${lifecycle.dataDir}`);
 }
 
-export const optional =
-  (check: Check): Check =>
-  (name, value) => {
-    if (value !== undefined) check(name, value);
-  };
+const ENVIRONMENT: Checks<Environment> = {
+  fs: aFileSystem,
+  clock: aClock,
+  locks: theLocks,
+  pool: withMethods('a pool', 'run', 'load', 'prepare'),
+  newId: aFunction,
+};
+export const anEnvironment = withMembers('an environment', ENVIRONMENT);
 
-export const optionalFunction: Check = (name, value) => {
-  if (value !== undefined && typeof value !== 'function') throw new TypeError(`${name} must be a function`);
+const lifecycleMethods = withMethods('a Lifecycle', 'admit', 'recover', 'layout');
+export const aLifecycle: Check = (name, value) => {
+  lifecycleMethods(name, value);
+  aFolder(`${name}.dataDir`, (value as { dataDir?: unknown }).dataDir);
 };
 
-export const positiveInteger: Check = (name, value) => {
-  if (!Number.isSafeInteger(value) || (value as number) < 1)
-    throw new TypeError(`${name} must be a whole number above 0`);
+const CHOICES: readonly unknown[] = ['auto', ...ENGINE_NAMES];
+const engineMethods = withMethods(
+  `one of ${CHOICES.join(', ')}, or an Engine`,
+  ...['detect', 'plan', 'listFiles', 'checkFile', 'checkTogether'],
+);
+export const anEngine: Check = (name, value) => {
+  if (CHOICES.includes(value)) return;
+  engineMethods(name, value);
+  anEngineName(`${name}.name`, (value as { name?: unknown }).name);
 };
+export const anEngineName = oneOf(ENGINE_NAMES);
 
-export function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
-  if (!allowed.includes(value as string)) throw new TypeError(`${name} must be one of ${allowed.join(', ')}`);
-}
+/** What names a snapshot. */
+export const aSnapshot = must('`latest`, a name, an id or a path', isPath);

@@ -1,9 +1,19 @@
 import { EventEmitter } from 'node:events';
 import { dirname, join } from 'node:path';
 import type { Engine } from '../engine/engine.ts';
-import { detectEngine, ENGINE_NAMES, engineByName } from '../engine/index.ts';
+import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Report } from '../engine/report.ts';
-import type { FileSystem } from '../env/file-system.ts';
+import {
+  aFolder,
+  aFunction,
+  aListOfPaths,
+  aText,
+  type Checks,
+  checkOptions,
+  oneOf,
+  optional,
+  wholeNumber,
+} from '../env/checks.ts';
 import { removeTree } from '../env/io.ts';
 import { tell, warn } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
@@ -20,20 +30,12 @@ import {
   type RestoreSource,
   stage,
 } from '../snapshot/restore.ts';
-import { Swap } from '../snapshot/swap.ts';
+import { refuseUnnamable, Swap } from '../snapshot/swap.ts';
 import { callHook } from './hooks.ts';
 import { type Admission, Lifecycle } from './lifecycle.ts';
-import { checkManners, MANNERS, type Manners, withManners } from './manners.ts';
+import { MANNERS, type Manners, withManners } from './manners.ts';
 import type { OperationState } from './operation-state.ts';
-import {
-  checkOptions,
-  noOthers,
-  oneOf,
-  optional,
-  optionalFunction,
-  positiveInteger,
-  sameFolder,
-} from './options.ts';
+import { aLifecycle, anEngine, sameFolder } from './options.ts';
 import type { RunKind, RunRecord } from './records.ts';
 import { Run } from './run.ts';
 import { findRecord, Runs } from './runs.ts';
@@ -100,13 +102,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
 
   constructor(options: RestoreCoordinatorOptions) {
     super();
-    checkOptions('RestoreCoordinator', options, {
-      close: optionalFunction,
-      open: optionalFunction,
-      hookTimeoutMs: optional(positiveInteger),
-    });
-    if (typeof options.engine === 'string') oneOf('engine', options.engine, ['auto', ...ENGINE_NAMES]);
-    noOthers('RestoreCoordinator', options, OPTIONS);
+    checkOptions('RestoreCoordinator', options, OPTIONS);
     sameFolder('RestoreCoordinator', options.dataDir, options.lifecycle);
     this.#options = options;
     this.lifecycle = options.lifecycle ?? new Lifecycle({ dataDir: options.dataDir });
@@ -117,12 +113,8 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
    * names and sizes show already that it cannot be restored. Damage inside the files fails the run. Nothing is changed.
    */
   async startRestore(options: StartRestoreOptions = {}): Promise<{ id: string; location: string }> {
-    noOthers('startRestore', options, START_OPTIONS);
-    checkManners('startRestore', options);
-    if (options.clone !== undefined) oneOf('startRestore: clone', options.clone, CLONE_CHOICES);
+    checkOptions('startRestore', options, START);
     const { source = LATEST } = options;
-    if (typeof source !== 'string' || source === '')
-      throw new TypeError('startRestore: source must be a non-empty string');
     const admission = await this.lifecycle.admit('restore');
     try {
       const { layout } = admission;
@@ -372,23 +364,22 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
   }
 }
 
-/** What is no text cannot be moved by its name, and the exchange must not find that out half way. */
-async function refuseUnnamable(fs: FileSystem, dataDir: string): Promise<void> {
-  const bad = (await fs.list(dataDir)).find(({ name }) => name.includes('\ufffd'));
-  if (bad === undefined) return;
-  throw new StillpointError(
-    'UNSUPPORTED_FILE',
-    `the name ${JSON.stringify(bad.name)} in ${dataDir} is not UTF-8`,
-    {
-      path: dataDir,
-      hint: 'Rename or remove that file, then restore again.',
-    },
-  );
-}
-
 const KINDS: readonly RunKind[] = ['restore', 'undo'];
-const START_OPTIONS = ['source', 'clone', ...MANNERS];
-const OPTIONS = ['dataDir', 'engine', 'close', 'open', 'hookTimeoutMs', 'lifecycle', 'allowedSources'];
+
+const START: Checks<StartRestoreOptions> = {
+  ...MANNERS,
+  source: optional(aText), // from a client, perhaps, who gets one and the same answer for all that there is not
+  clone: optional(oneOf(CLONE_CHOICES)),
+};
+const OPTIONS: Checks<RestoreCoordinatorOptions> = {
+  dataDir: aFolder,
+  engine: optional(anEngine),
+  close: optional(aFunction),
+  open: optional(aFunction),
+  hookTimeoutMs: optional(wholeNumber(1)),
+  lifecycle: optional(aLifecycle),
+  allowedSources: optional(aListOfPaths),
+};
 
 const nothingToUndo = ({ dataDir, undo }: Layout): StillpointError =>
   new StillpointError('NOT_FOUND', `there is nothing to undo in ${dataDir}`, {

@@ -1,6 +1,22 @@
-import type { StartBackupOptions } from '../coordinator/backup.ts';
+import type { Writable } from 'node:stream';
+import { SNAPSHOT, type StartBackupOptions } from '../coordinator/backup.ts';
 import { Lifecycle } from '../coordinator/lifecycle.ts';
-import { checkOptions, noOthers, optional, positiveInteger } from '../coordinator/options.ts';
+import { aLifecycle, anEngineName, anEnvironment, sameFolder } from '../coordinator/options.ts';
+import {
+  aBoolean,
+  aFolder,
+  aFunction,
+  aListOfPaths,
+  aPath,
+  aText,
+  type Checks,
+  checkOptions,
+  must,
+  optional,
+  optionsOf,
+  wholeNumber,
+  withMembers,
+} from '../env/checks.ts';
 import { standardError } from '../env/runtime.ts';
 import { StillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
@@ -91,39 +107,38 @@ const DEFAULT_LIMITS: ServerLimits = Object.freeze({
   shutdownMs: 10 * 1000,
 });
 
-const OPTIONS: readonly (keyof ServerOptions)[] = [
-  'dataDir',
-  'backend',
-  'host',
-  'port',
-  'apiKey',
-  'tls',
-  'plainHttp',
-  'createDataDir',
-  'allowedSources',
-  'backup',
-  'audit',
-  'log',
-  'limits',
-  'lifecycle',
-  'environment',
-];
+const LIMITS = Object.fromEntries(
+  Object.keys(DEFAULT_LIMITS).map((name) => [name, optional(wholeNumber(1))]),
+);
+const TLS: Checks<TlsFiles> = { keyFile: aPath, certFile: aPath };
+const aSink = optional(
+  must('a stream that can be written to, or a function', (value) => {
+    const { write, writable } = (value ?? {}) as Partial<Writable>;
+    return typeof value === 'function' || (typeof write === 'function' && typeof writable === 'boolean');
+  }),
+);
+const OPTIONS: Checks<ServerOptions> = {
+  dataDir: aFolder,
+  backend: optional(withMembers('a Backend', { engine: anEngineName, open: aFunction })),
+  host: optional(aText),
+  port: optional(wholeNumber(0, 65_535)),
+  apiKey: optional(aText),
+  tls: optional(optionsOf(TLS)),
+  plainHttp: optional(aBoolean),
+  createDataDir: optional(aBoolean),
+  allowedSources: optional(aListOfPaths),
+  backup: optional(optionsOf(SNAPSHOT)),
+  audit: aSink,
+  log: aSink,
+  limits: optional(optionsOf(LIMITS)),
+  lifecycle: optional(aLifecycle),
+  environment: optional(anEnvironment),
+};
 
 /** Fills in the defaults; a `TypeError` names the option that is wrong. */
 export function resolveOptions(options: ServerOptions): ResolvedOptions {
-  checkOptions('startServer', options, {
-    host: optional(nonEmptyString),
-    port: optional(port),
-    apiKey: optional(nonEmptyString),
-    allowedSources: optional(strings),
-    tls: optional(tlsFiles),
-  });
-  noOthers('startServer', options, OPTIONS);
-  if (options.tls !== undefined) noOthers('startServer: tls', options.tls, ['keyFile', 'certFile']);
-  for (const [name, value] of Object.entries(options.limits ?? {})) {
-    if (!(name in DEFAULT_LIMITS)) throw new TypeError(`startServer: limits.${name} is not a limit`);
-    if (value !== undefined) positiveInteger(`startServer: limits.${name}`, value);
-  }
+  checkOptions('startServer', options, OPTIONS);
+  sameFolder('startServer', options.dataDir, options.lifecycle);
   if (options.tls !== undefined && options.plainHttp)
     throw new TypeError('startServer: tls and plainHttp exclude each other');
   const { dataDir, apiKey, tls } = options;
@@ -159,26 +174,5 @@ export function requireSafetyBeyondLoopback({ host, apiKey, tls, plainHttp }: Re
       'TLS',
       'Key and data would cross the network readable: give `tls` (`--tls-key`, `--tls-cert`), or `plainHttp` (`--plain-http`) when a proxy in front ends TLS.',
     );
-  }
-}
-
-function nonEmptyString(name: string, value: unknown): void {
-  if (typeof value !== 'string' || value === '') throw new TypeError(`${name} must be a non-empty string`);
-}
-
-function port(name: string, value: unknown): void {
-  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > 65_535) {
-    throw new TypeError(`${name} must be a whole number from 0 to 65535`);
-  }
-}
-
-function tlsFiles(name: string, value: unknown): void {
-  for (const file of ['keyFile', 'certFile'] as const)
-    nonEmptyString(`${name}.${file}`, (value as Partial<TlsFiles> | null)?.[file]);
-}
-
-function strings(name: string, value: unknown): void {
-  if (!Array.isArray(value) || value.some((item) => typeof item !== 'string' || item === '')) {
-    throw new TypeError(`${name} must be an array of paths`);
   }
 }

@@ -218,3 +218,17 @@ function parseJson(bytes: Buffer): unknown {
     return undefined;
   }
 }
+
+/** What is no text cannot be moved by its name, and the exchange must not find that out half way. */
+export async function refuseUnnamable(fs: FileSystem, dataDir: string): Promise<void> {
+  const bad = (await fs.list(dataDir)).find(({ name }) => name.includes('\ufffd'));
+  if (bad === undefined) return;
+  throw new StillpointError(
+    'UNSUPPORTED_FILE',
+    `the name ${JSON.stringify(bad.name)} in ${dataDir} is not UTF-8`,
+    {
+      path: dataDir,
+      hint: 'Rename or remove that file, then restore again.',
+    },
+  );
+}

@@ -147,10 +147,10 @@ test('mistakes are told by name, and nothing is begun', async () => {
   const dir = await plainDirectory();
   const { backups, restores } = coordinators(dir);
   const cases: [object, RegExp][] = [
-    [{ maxBytesPerSecond: 0 }, /maxBytesPerSecond must be a whole number above 0/],
-    [{ maxBytesPerSecond: 65_535 }, /maxBytesPerSecond must be 65536 or more/],
-    [{ maxBytesPerSecond: '5M' }, /maxBytesPerSecond must be a whole number above 0/],
-    [{ concurrency: 1.5 }, /concurrency must be a whole number above 0/],
+    [{ maxBytesPerSecond: 0 }, /maxBytesPerSecond must be a whole number, 65536 or more/],
+    [{ maxBytesPerSecond: 65_535 }, /maxBytesPerSecond must be a whole number, 65536 or more/],
+    [{ maxBytesPerSecond: '5M' }, /maxBytesPerSecond must be a whole number, 65536 or more/],
+    [{ concurrency: 1.5 }, /concurrency must be a whole number, 1 or more/],
     [{ background: 'yes' }, /background must be true, false or an object/],
     [{ background: null }, /background must be true, false or an object/],
     [{ background: { isBusy: true } }, /background.isBusy must be a function/],

@@ -259,12 +259,12 @@ describe('one database, one owner', () => {
 
 describe('mistakes in a call', () => {
   it.each([
-    [{ memtableBytes: 0 }, 'options.memtableBytes'],
-    [{ compactAtTables: 1 }, 'options.compactAtTables'],
-    [{ createIfMissing: 'yes' }, 'options.createIfMissing'],
-    [{ walGeometry: { segmentBytes: 10, segmentCount: 1 } }, 'options.walGeometry.segmentBytes'],
-    [{ walGeometry: { segmentBytes: 4096 } }, 'options.walGeometry.segmentCount'],
-    [{ memtableSize: 1 }, 'options.memtableSize'],
+    [{ memtableBytes: 0 }, 'openLsm: memtableBytes'],
+    [{ compactAtTables: 1 }, 'openLsm: compactAtTables'],
+    [{ createIfMissing: 'yes' }, 'openLsm: createIfMissing'],
+    [{ walGeometry: { segmentBytes: 10, segmentCount: 1 } }, 'openLsm: walGeometry.segmentBytes'],
+    [{ walGeometry: { segmentBytes: 4096 } }, 'openLsm: walGeometry.segmentCount'],
+    [{ memtableSize: 1 }, 'openLsm: there is no option "memtableSize"'],
   ])('%j is a TypeError that names it', async (options, name) => {
     const error = await openLsm('/nowhere', options as never).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(TypeError);

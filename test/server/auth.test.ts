@@ -123,7 +123,11 @@ test.each<[string, Partial<ServerOptions>, RegExp]>([
   ['port', { port: 70_000 }, /port/],
   ['host', { host: '' }, /host/],
   ['a limit', { limits: { bodyBytes: 0 } }, /limits\.bodyBytes/],
-  ['an unknown limit', { limits: { bodyMegabytes: 1 } as never }, /limits\.bodyMegabytes/],
+  [
+    'an unknown limit',
+    { limits: { bodyMegabytes: 1 } as never },
+    /limits: there is no option "bodyMegabytes"/,
+  ],
   ['TLS and none', { tls: { keyFile: 'k', certFile: 'c' }, plainHttp: true }, /tls and plainHttp/],
   ['sources', { allowedSources: [''] }, /allowedSources/],
 ])('a wrong option is a TypeError that names it: %s', async (_, options, message) => {

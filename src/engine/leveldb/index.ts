@@ -1,3 +1,4 @@
+import { type Checks, checkOptions, optional, wholeNumber } from '../../env/checks.ts';
 import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { CURRENT, LOCK, parseFileName } from '../../format/leveldb/file-name.ts';
@@ -11,7 +12,7 @@ import { detect, listFiles } from './directory.ts';
 import type { LeveldbFacts } from './facts.ts';
 import { planFromOutside } from './plan.ts';
 import { checkTogether } from './together.ts';
-import { attachWriteGate } from './write-gate.ts';
+import { aGateable, attachWriteGate } from './write-gate.ts';
 
 export interface LeveldbOptions {
   /**
@@ -35,12 +36,15 @@ export interface LeveldbEngine extends Engine {
 
 const WINDOW_ROUNDS = 24;
 
+const OPTIONS: Checks<LeveldbOptions> = {
+  database: optional(aGateable),
+  windowRounds: optional(wholeNumber(0)),
+};
+
 /** LevelDB, as written by `classic-level` and Google's LevelDB up to 1.23. `TypeError` for an unusable option. */
 export function createLeveldbEngine(options: LeveldbOptions = {}): LeveldbEngine {
+  checkOptions('createLeveldbEngine', options, OPTIONS);
   const { database, windowRounds = WINDOW_ROUNDS } = options;
-  if (!Number.isInteger(windowRounds) || windowRounds < 0) {
-    throw new TypeError('`windowRounds` must be a whole number, 0 or more');
-  }
   const gate = database === undefined ? undefined : attachWriteGate(database);
   return {
     name: 'leveldb',

@@ -1,3 +1,4 @@
+import { aBoolean, type Checks, checkOptions, optional, wholeNumber } from '../../env/checks.ts';
 import { StillpointError } from '../../errors.ts';
 
 export interface ClassicLevelProbe {
@@ -6,6 +7,8 @@ export interface ClassicLevelProbe {
   /** Read this many entries with their values, the first ones in order. Default 0. */
   readonly sample?: number;
 }
+
+const OPTIONS: Checks<ClassicLevelProbe> = { count: optional(aBoolean), sample: optional(wholeNumber(0)) };
 
 export interface ProbeResult {
   /** Keys that were seen. */
@@ -21,10 +24,8 @@ export interface ProbeResult {
  * what has passed its proof**: on some damage LevelDB does not report an error but ends the whole process.
  */
 export function openWithClassicLevel(options: ClassicLevelProbe = {}): (dir: string) => Promise<ProbeResult> {
+  checkOptions('openWithClassicLevel', options, OPTIONS);
   const { count = true, sample = 0 } = options;
-  if (!Number.isInteger(sample) || sample < 0) {
-    throw new TypeError('`sample` must be a whole number, 0 or more');
-  }
   return async (dir) => {
     const { ClassicLevel } = await importClassicLevel();
     const db = new ClassicLevel<Buffer, Buffer>(dir, {

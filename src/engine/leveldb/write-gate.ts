@@ -1,3 +1,4 @@
+import { withMethods } from '../../env/checks.ts';
 import { StillpointError } from '../../errors.ts';
 
 /** Holds back the writes of an open database for moments, without losing or reordering any. */
@@ -22,18 +23,16 @@ type Methods = Record<string, unknown>;
 
 const gates = new WeakMap<object, AttachedGate>();
 
+/** What a gate can be put in front of. */
+export const aGateable = withMethods('an abstract-level database such as a ClassicLevel', ...WRITES, CHAINED);
+
 /**
  * Puts a gate in front of the write methods of an `abstract-level` database (`classic-level` is one). Writes that began
- * before are not known to it. A `TypeError` when the object is no such database.
+ * before are not known to it.
  */
 export function attachWriteGate(database: object): WriteGate {
   const attached = gates.get(database);
   if (attached !== undefined) return attached.share();
-  for (const name of [...WRITES, CHAINED]) {
-    if (typeof (database as Methods)[name] !== 'function') {
-      throw new TypeError('`database` must be an abstract-level database such as a ClassicLevel object');
-    }
-  }
   const gate = new AttachedGate(database as Methods);
   gates.set(database, gate);
   return gate;

@@ -1,12 +1,13 @@
-import { type LsmOptions, openLsm } from '../../engine/lsm/database/index.ts';
+import { type LsmOptions, openLsm, resolveOptions } from '../../engine/lsm/database/index.ts';
 import type { Backend, Database, KeyRange } from '../database.ts';
 
 /** The embedded engine; `options` as in `openLsm`. */
 export function lsmBackend(options?: LsmOptions): Backend {
+  const resolved = resolveOptions(options);
   return {
     engine: 'lsm',
     async open(dir): Promise<Database> {
-      const db = await openLsm(dir, options);
+      const db = await openLsm(dir, resolved);
       return {
         get: (key) => db.get(key),
         write: (ops) => db.batch(ops),

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { aFolder } from '../../../env/checks.ts';
 import { makeFolders, realPlace } from '../../../env/io.ts';
 import type { HeldLock } from '../../../env/lock.ts';
 import { StillpointError, systemCode, toStillpointError } from '../../../errors.ts';
@@ -289,7 +290,7 @@ export class LsmDatabase {
  * @param dir The data directory; made, with its parents, when absent.
  */
 export async function openLsm(dir: string, options?: LsmOptions): Promise<LsmDatabase> {
-  if (typeof dir !== 'string' || dir === '') throw new TypeError('dir must be a path');
+  aFolder('openLsm: dir', dir);
   const resolved = resolveOptions(options);
   try {
     return await LsmDatabase.open(await realPlace(resolved.fs, dir), resolved);

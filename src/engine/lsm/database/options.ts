@@ -1,3 +1,14 @@
+import {
+  aBoolean,
+  aClock,
+  aFileSystem,
+  type Checks,
+  checkOptions,
+  optional,
+  optionsOf,
+  theLocks,
+  wholeNumber,
+} from '../../../env/checks.ts';
 import { type Clock, systemClock } from '../../../env/clock.ts';
 import type { FileSystem } from '../../../env/file-system.ts';
 import { kernelLocks, type Locks } from '../../../env/lock.ts';
@@ -35,20 +46,10 @@ export type ResolvedOptions = Readonly<Required<LsmOptions>>;
 
 /** Fills in the defaults; a `TypeError` names the option that is wrong. */
 export function resolveOptions(options: LsmOptions = {}): ResolvedOptions {
-  if (typeof options !== 'object' || options === null) throw new TypeError('options must be an object');
-  for (const name of Object.keys(options)) {
-    if (!(name in DEFAULTS)) throw new TypeError(`options.${name} is not an option`);
-  }
+  checkOptions('openLsm', options, OPTIONS);
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   const resolved: Required<LsmOptions> = { ...DEFAULTS, ...Object.fromEntries(given) };
-  requireBoolean('createIfMissing', resolved.createIfMissing);
-  requireBoolean('verifyTablesOnOpen', resolved.verifyTablesOnOpen);
-  requireInteger('memtableBytes', resolved.memtableBytes, 1);
-  requireInteger('compactAtTables', resolved.compactAtTables, 2);
-  requireInteger('blockCacheBytes', resolved.blockCacheBytes, 0);
-  const { segmentBytes, segmentCount } = resolved.walGeometry ?? {};
-  requireInteger('walGeometry.segmentBytes', segmentBytes, 2 * SEGMENT_HEADER_BYTES, 2 ** 40);
-  requireInteger('walGeometry.segmentCount', segmentCount, 2, 4096);
+  const { segmentBytes, segmentCount } = resolved.walGeometry;
   return Object.freeze({ ...resolved, walGeometry: Object.freeze({ segmentBytes, segmentCount }) });
 }
 
@@ -64,12 +65,18 @@ const DEFAULTS: Required<LsmOptions> = Object.freeze({
   clock: systemClock,
 });
 
-function requireBoolean(name: string, value: unknown): void {
-  if (typeof value !== 'boolean') throw new TypeError(`options.${name} must be true or false`);
-}
-
-function requireInteger(name: string, value: unknown, low: number, high = Number.MAX_SAFE_INTEGER): void {
-  if (!Number.isSafeInteger(value) || (value as number) < low || (value as number) > high) {
-    throw new TypeError(`options.${name} must be a whole number from ${low} to ${high}`);
-  }
-}
+const GEOMETRY: Checks<WalGeometry> = {
+  segmentBytes: wholeNumber(2 * SEGMENT_HEADER_BYTES, 2 ** 40),
+  segmentCount: wholeNumber(2, 4096),
+};
+const OPTIONS: Checks<LsmOptions> = {
+  createIfMissing: optional(aBoolean),
+  walGeometry: optional(optionsOf(GEOMETRY)),
+  memtableBytes: optional(wholeNumber(1)),
+  compactAtTables: optional(wholeNumber(2)),
+  blockCacheBytes: optional(wholeNumber(0)),
+  verifyTablesOnOpen: optional(aBoolean),
+  fs: optional(aFileSystem),
+  locks: optional(theLocks),
+  clock: optional(aClock),
+};
