@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import {
@@ -154,4 +154,19 @@ test('with reprove a file that is linked once more is read again', async () => {
   expect(await tableProof({})).toBeGreaterThan(0);
   expect(await tableProof({ reprove: true })).toBeUndefined();
   await database.close();
+});
+
+test('a copy after a link has files of its own', async () => {
+  const dir = await temporaryFolder();
+  const db = await openLsm(dir, BUSY);
+  for (let i = 0; i < 500; i++) await db.put(`key ${i}`, 'v'.repeat(100));
+  await db.checkpoint();
+  await db.close();
+  const backup = new BackupCoordinator({ dataDir: dir });
+  expect((await backup.backup({ mode: 'link' })).linked_bytes).toBeGreaterThan(0);
+  const { location, reused_bytes } = await backup.backup({ mode: 'copy' });
+  const tables = readdirSync(join(dir, 'sst'));
+  expect([tables.length > 0, reused_bytes]).toEqual([true, 0]);
+  for (const name of tables)
+    expect(statSync(join(location, 'sst', name)).ino).not.toBe(statSync(join(dir, 'sst', name)).ino);
 });

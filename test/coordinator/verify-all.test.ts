@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
@@ -9,7 +9,7 @@ import { inlinePool } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator, deleteSnapshot, openLsm, verifyAll, verifySnapshot } from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
-import { noteProofs } from '../../src/snapshot/proofs.ts';
+import { noteProofs, readProofs } from '../../src/snapshot/proofs.ts';
 import { TASKS } from '../../src/snapshot/tasks.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
@@ -394,6 +394,59 @@ describe('the ledger of proofs', () => {
     expect(damaged).toEqual([0, 3]);
     expect((await verifyAll(dir, { olderThanMs: HOUR_MS })).totals.damaged).toBe(3);
     expect(await backup.backup()).toMatchObject({ copied_bytes: 1000, reused_bytes: 5000 });
+  });
+
+  test('gives no proof to what was found damaged since a reading began, nor for ever by a clock that was wrong', async () => {
+    const { locations } = await growing();
+    const location = locations[2]!;
+    const { files: before } = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
+    const check = {
+      ...before['1.sst'],
+      sizeBytes: 1000,
+      findings: [],
+      counts: {},
+      identity: { ino: 1n, mtimeNs: 1n },
+    };
+    const note = async (nowMs: number, sinceMs: number, found: typeof check | undefined) => {
+      const environment = { ...inlineEnvironment, clock: { ...systemClock, nowMs: () => nowMs } };
+      await noteProofs(environment, location, [{ path: '1.sst', check: found }], { level: 'full', sinceMs });
+      const { files, damaged } = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
+      return [files['1.sst']?.proven_at_ms, damaged?.['1.sst']];
+    };
+    expect(await note(2000, 1900, undefined)).toEqual([undefined, 2000]);
+    expect(await note(2100, 1950, check)).toEqual([undefined, 2000]);
+    expect(await note(2200, 2150, check)).toEqual([2200, undefined]);
+    expect(await note(9000, 8900, undefined)).toEqual([undefined, 9000]);
+    expect(await note(2400, 2300, check)).toEqual([2400, undefined]);
+  });
+
+  test('is not believed when a bit of it changed, whatever it says there', async () => {
+    const { dir, locations } = await growing();
+    const location = locations[2]!;
+    rot(join(location, '2.sst'));
+    await verifyAll(dir);
+    await noteProofs(inlineEnvironment, location, [{ path: '1.sst', check: undefined }], {
+      level: 'full',
+      sinceMs: 0,
+    });
+    expect([...(await readProofs(blockingFileSystem, location)).keys()]).toEqual(['2.sst', '3.sst']);
+    const text = readFileSync(ledgerOf(location), 'utf8');
+    for (const part of ['"damaged":{"1', '"proven_at_ms":1', '"ino":"', '"2.sst"']) {
+      const at = text.indexOf(part) + part.length - 1;
+      expect(at).toBeGreaterThan(part.length);
+      writeFileSync(
+        ledgerOf(location),
+        text.slice(0, at) + String.fromCharCode(text.charCodeAt(at) ^ 1) + text.slice(at + 1),
+      );
+      expect((await readProofs(blockingFileSystem, location)).size, part).toBe(0);
+    }
+  });
+
+  test('does not speak of a file that was written to since', async () => {
+    const { dir, locations } = await growing(2);
+    for (const path of ['1.sst', '2.sst']) utimesSync(join(locations[1]!, path), new Date(0), new Date(0));
+    const { snapshots, totals } = await verifyAll(dir, { maxBytes: 1 });
+    expect([snapshots[1]!.complete, totals.read_files, totals.unproven_files]).toEqual([false, 1, 1]);
   });
 
   test('forgets the proof of a file that the disk no longer gives', async () => {
