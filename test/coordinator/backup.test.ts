@@ -280,12 +280,16 @@ describe('the checkpoint hook', () => {
     );
   });
 
-  test('a plan that leads outside, or names a file that is gone, fails the run', async () => {
+  test('a plan that leads outside, names a file twice, or one that is gone, fails the run', async () => {
     const dir = await plainDirectory();
-    const planned = (path: string) =>
-      filesOf(dir, {
-        checkpoint: () => ({ plan: { items: [{ kind: 'immutable' as const, path }] }, release() {} }),
-      });
+    const planned = (...paths: string[]) => {
+      const items = paths.map((path) => ({ kind: 'immutable' as const, path }));
+      return filesOf(dir, { checkpoint: () => ({ plan: { items }, release() {} }) });
+    };
+    await expect(planned('a.txt', 'empty', 'a.txt').backup()).rejects.toMatchObject({
+      code: 'UNSUPPORTED_FILE',
+      message: expect.stringContaining('"a.txt" cannot be captured: it is planned twice'),
+    });
     await expect(planned('../outside').backup()).rejects.toMatchObject({ code: 'UNSUPPORTED_FILE' });
     await expect(planned('gone').backup()).rejects.toMatchObject({
       code: 'SOURCE_CHANGING',

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import type { Worker } from 'node:worker_threads';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { RunControl, type TaskMap, threadPool } from '../../src/env/worker-pool.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -26,17 +26,62 @@ async function poolThatCannotStart() {
   return { pool, mend: () => writeFile(join(dir, 'ready'), '') };
 }
 
-it('rejects every task when a thread cannot start, and starts anew with the next', async () => {
+it('rejects every task when a thread cannot start, each time, and starts anew with the next', async () => {
   const { pool, mend } = await poolThatCannotStart();
-  const tasks = [1, 2, 3, 4, 5, 6].map((n) => pool.run('echo', n, new RunControl()));
-  for (const result of await Promise.allSettled(tasks)) {
-    expect(result).toMatchObject({
-      status: 'rejected',
-      reason: { code: 'INTERNAL', cause: { message: 'not ready' } },
-    });
+  for (let time = 0; time < 2; time++) {
+    const tasks = [1, 2, 3, 4, 5, 6].map((n) => pool.run('echo', n, new RunControl()));
+    for (const result of await Promise.allSettled(tasks)) {
+      expect(result).toMatchObject({
+        status: 'rejected',
+        reason: { code: 'INTERNAL', cause: { message: 'not ready' } },
+      });
+    }
   }
   await mend();
   expect(await pool.run('echo', 7, new RunControl())).toBe(7);
+});
+
+it('is of use again once what it needs can be loaded', async () => {
+  const { pool, mend } = await poolThatCannotStart();
+  await mend();
+  vi.doMock('piscina', () => {
+    throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+  });
+  await expect(pool.run('echo', 1, new RunControl())).rejects.toMatchObject({ code: 'IO_ERROR' });
+  vi.doUnmock('piscina');
+  expect(await pool.run('echo', 2, new RunControl())).toBe(2);
+});
+
+/** The first thread starts, any other one cannot; its task never ends. */
+const LONELY_ENTRY = `
+import { mkdirSync } from 'node:fs';
+mkdirSync(new URL('first', import.meta.url));
+export default async () => {
+  mkdirSync(new URL('begun', import.meta.url));
+  for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+};`;
+
+it('rejects a task that a thread is at work on when that thread has ended, and not before', async () => {
+  const dir = await temporaryFolder();
+  await writeFile(join(dir, 'entry.mjs'), LONELY_ENTRY);
+  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 2);
+  const ended: boolean[] = [];
+  const watch = (message: unknown) => {
+    const index = ended.push(false) - 1;
+    (message as { worker: Worker }).worker.once('exit', () => {
+      ended[index] = true;
+    });
+  };
+  subscribe('worker_threads', watch);
+  try {
+    const task = pool.run('work', 1, new RunControl()).finally(() => expect(ended[0]).toBe(true));
+    while (!existsSync(join(dir, 'begun'))) await setTimeout(5);
+    const other = pool.run('work', 2, new RunControl());
+    for (const result of await Promise.allSettled([task, other]))
+      expect(result).toMatchObject({ status: 'rejected', reason: { code: 'INTERNAL' } });
+  } finally {
+    unsubscribe('worker_threads', watch);
+  }
 });
 
 it('tells of the cancelling and not of the thread when the run was cancelled meanwhile', async () => {
