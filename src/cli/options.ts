@@ -5,6 +5,7 @@ import { LEVELS } from '../engine/report.ts';
 import { CLONE_CHOICES } from '../snapshot/cloner.ts';
 import type { Cli } from './cli.ts';
 import { commandEnvironment } from './environment.ts';
+import { nonEmpty } from './non-empty.ts';
 import { size } from './text.ts';
 
 /** Options that several commands share. */
@@ -27,7 +28,10 @@ export const engineOption = (): Option =>
   new Option('--engine <engine>', 'what wrote the files').choices(['auto', ...ENGINE_NAMES]).default('auto');
 
 export const dataDirOption = (): Option =>
-  new Option('--data-dir <dir>', 'the data directory whose snapshots are meant by "latest", a name or an id');
+  new Option(
+    '--data-dir <dir>',
+    'the data directory whose snapshots are meant by "latest", a name or an id',
+  ).argParser(nonEmpty);
 
 /** What a command that moves bytes may take of the machine. A host to back off for is not in this process. */
 export type MannersFlags = Pick<Manners, 'maxBytesPerSecond' | 'concurrency'>;

@@ -1,6 +1,7 @@
 import { Command, Help } from 'commander';
 import { VERSION } from '../snapshot/tool.ts';
 import { Cli } from './cli.ts';
+import { nonEmpty } from './non-empty.ts';
 import type { Terminal } from './output.ts';
 
 /** Adds the options, the examples and the action to a command that has its name, arguments and `--json` already. */
@@ -140,7 +141,7 @@ async function createProgram(
       .summary(summary)
       .description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`)
       .configureHelp({ subcommandDescription: Help.prototype.subcommandDescription });
-    for (const [operand, what] of Object.entries(operands)) command.argument(operand, what);
+    for (const [operand, what] of Object.entries(operands)) command.argument(operand, what, nonEmpty);
     if (argv.includes(name)) (await load()).define(command, cli);
     command.option('--json', 'print one JSON document on stdout');
   }

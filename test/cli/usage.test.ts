@@ -57,6 +57,11 @@ describe('the command line', () => {
       { args: ['help', 'snapsho'], message: "unknown command 'snapsho'", hint: 'Did you mean snapshot?' },
       { args: ['list'], message: "missing required argument 'dir'", hint: 'Run `stillpoint list --help`.' },
       { args: ['restore', 'x', '--into', 'y', '--in-place'], message: /cannot be used with/ },
+      { args: ['list', ''], message: /argument 'dir'. It must not be empty/ },
+      { args: ['prune', '', '--keep', '1'], message: /argument 'dir'. It must not be empty/ },
+      { args: ['show', ''], message: /argument 'snapshot'. It must not be empty/ },
+      { args: ['show', 'x', '--data-dir', ''], message: /'--data-dir <dir>' argument '' is invalid/ },
+      { args: ['restore', 'x', '--into', ''], message: /'--into <dir>' argument '' is invalid/ },
       { args: ['prune', 'x', '--keep', '1.5'], message: /must be a whole number above 0/ },
       { args: ['snapshot', 'x', '--concurrency', '0'], message: /must be a whole number above 0/ },
       {

@@ -7,6 +7,7 @@ import { nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
+import { nonEmpty } from '../non-empty.ts';
 import {
   addMannersOptions,
   cloneOption,
@@ -31,7 +32,11 @@ type How = MannersFlags & { readonly clone: CloneChoice };
 
 export function define(command: Command, cli: Cli): void {
   command
-    .addOption(new Option('--into <dir>', 'a new folder; must not exist or be empty').conflicts('inPlace'))
+    .addOption(
+      new Option('--into <dir>', 'a new folder; must not exist or be empty')
+        .argParser(nonEmpty)
+        .conflicts('inPlace'),
+    )
     .option('--in-place', 'replace the files of the data directory; they are kept for `stillpoint undo`')
     .addOption(dataDirOption())
     .addOption(

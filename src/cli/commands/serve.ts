@@ -8,6 +8,7 @@ import { StillpointError, systemCode } from '../../errors.ts';
 import { leveldbBackend, lsmBackend, type RunningServer, startServer } from '../../server/index.ts';
 import { readNamedFile } from '../../server/named-file.ts';
 import type { Cli } from '../cli.ts';
+import { nonEmpty } from '../non-empty.ts';
 import { examples } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { visible } from '../text.ts';
@@ -174,9 +175,4 @@ function portNumber(text: string): number {
   const port = Number(text);
   if (/^\d+$/.test(text) && port <= 65_535) return port;
   throw new InvalidArgumentError('It must be a whole number from 0 to 65535.');
-}
-
-function nonEmpty(text: string): string {
-  if (text !== '') return text;
-  throw new InvalidArgumentError('It must not be empty.');
 }
