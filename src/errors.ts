@@ -45,7 +45,11 @@ export const CATALOGUE = {
     hint: 'The files kept changing; try again with less load or a hook.',
   },
   HOOK_FAILED: { http: 500, exit: 1, hint: 'The function of the host failed, as the message says.' },
-  HOOK_TIMEOUT: { http: 500, exit: 1, hint: 'The function of the host took too long; raise its time limit.' },
+  HOOK_TIMEOUT: {
+    http: 500,
+    exit: 1,
+    hint: 'The function of the host took longer than it may; make it do less.',
+  },
   HOOK_INVALID: { http: 500, exit: 1, hint: 'The function of the host returned something unusable.' },
   NO_SPACE: { http: 507, exit: 1, hint: 'Free space on that file system, or prune old snapshots.' },
   ACCESS_DENIED: { http: 500, exit: 1, hint: 'Give this process access to the path.' },

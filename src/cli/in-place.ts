@@ -1,11 +1,10 @@
-import { basename, dirname, resolve, sep } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { Lifecycle } from '../coordinator/lifecycle.ts';
 import { showSnapshot } from '../coordinator/operations.ts';
 import { RestoreCoordinator, type RestoreResult, type StartRestoreOptions } from '../coordinator/restore.ts';
-import { LIFECYCLE } from '../engine/engine.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
-import { LATEST } from '../snapshot/layout.ts';
+import { LATEST, ownerOf } from '../snapshot/layout.ts';
 import type { Cli } from './cli.ts';
 import { commandEnvironment } from './environment.ts';
 import { recoverFirst } from './recover-first.ts';
@@ -47,9 +46,11 @@ export function undoInPlace(cli: Cli, dataDir: string): Promise<RestoreResult> {
   return exchange(cli, dataDir, {}, (coordinator) => coordinator.startUndo());
 }
 
-/** The line that says how to come back. */
-export const describeUndo = (dataDir: string, undo: string): string =>
-  `  replaced files: ${visible(undo)} (back with: stillpoint undo ${visible(dataDir)})`;
+/** What says how to come back. */
+export const describeUndo = (dataDir: string, undo: string): string[] => [
+  `  replaced files: ${visible(undo)}`,
+  `  back with: stillpoint undo ${visible(dataDir)}`,
+];
 
 async function exchange(
   cli: Cli,
@@ -76,12 +77,4 @@ async function exchange(
     });
     return coordinator.finished(id);
   }, maxBytesPerSecond);
-}
-
-/** The data directory whose lifecycle folder a path lies in; undefined when it lies in none. */
-function ownerOf(path: string): string | undefined {
-  const parts = path.split(sep);
-  const at = parts.lastIndexOf(LIFECYCLE);
-  if (at < 1 || at === parts.length - 1) return undefined;
-  return parts.slice(0, at).join(sep) || sep;
 }

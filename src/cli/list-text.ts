@@ -1,5 +1,5 @@
 import { cell, isRow, items, type Json, type Row, wordsOf } from './cell-text.ts';
-import { table } from './text.ts';
+import { table, wrapped } from './text.ts';
 
 /** With the indentation of lists, 100 columns. */
 const WIDTH = 98;
@@ -64,22 +64,6 @@ function paragraph(row: Row): string[] {
     for (const item of items(list, SHORTEST_KEY)) {
       const [first = '', ...others] = wrapped(item.split(', '), ', ', WIDTH - 6);
       lines.push(`    ${first}`, ...others.map((line) => `      ${line}`));
-    }
-  }
-  return lines;
-}
-
-/** Parts put one behind the other, in lines as long as they fit; one that is longer stands alone. */
-function wrapped(parts: readonly string[], separator: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const part of parts) {
-    const line = lines.at(-1);
-    if (line === undefined) lines.push(part);
-    else if (line.length + separator.length + part.length <= width) {
-      lines[lines.length - 1] = line + separator + part;
-    } else {
-      lines[lines.length - 1] = line + separator.trimEnd();
-      lines.push(part);
     }
   }
   return lines;

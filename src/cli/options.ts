@@ -102,7 +102,3 @@ export function period(text: string): number {
   if (ms > 0) return ms;
   throw new InvalidArgumentError('It must be a time above 0, such as 30m, 12h or 7d.');
 }
-
-/** What stands below the help of a command; a line without its own `stillpoint` gets it. */
-export const examples = (...lines: readonly string[]): string =>
-  `\nExamples:\n${lines.map((line) => `  $ ${line.includes('stillpoint ') ? line : `stillpoint ${line}`}`).join('\n')}`;

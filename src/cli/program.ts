@@ -1,6 +1,7 @@
 import { Command, Help } from 'commander';
 import { VERSION } from '../snapshot/tool.ts';
 import { Cli } from './cli.ts';
+import { paragraph } from './help-text.ts';
 import { nonEmpty } from './non-empty.ts';
 import type { Terminal } from './output.ts';
 
@@ -84,9 +85,10 @@ const COMMANDS: readonly Entry[] = [
   },
 ];
 
-const EXIT_CODES = `
-Every command has --help with examples, and --json: one JSON document on stdout, everything else on stderr.
+const EVERY_COMMAND =
+  'Every command has --help with examples, and --json: one JSON document on stdout, everything else on stderr.';
 
+const EXIT_CODES = `
 Exit codes:
   0    done
   1    failed
@@ -127,8 +129,9 @@ async function createProgram(
     )
     .version(VERSION, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
-    .addHelpText('after', EXIT_CODES)
-    .configureHelp({ subcommandDescription: (command) => command.summary() })
+    .addHelpText('after', `${paragraph(EVERY_COMMAND)}\n${EXIT_CODES}`)
+    .helpCommand('help [command]', 'print the help of a command')
+    .configureHelp({ subcommandDescription: (command) => command.summary() || command.description() })
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),

@@ -22,7 +22,7 @@ export async function openProgress(
   const { default: progress } = await import('cli-progress');
   const bar = new progress.SingleBar({
     stream,
-    format: '{phase} [{bar}] {percentage}% of {size}{left}',
+    format: '{phase} [{bar}]{done}{left}',
     // A line that reaches the terminal's edge is not the one that is cleared when Ctrl-C has been echoed behind it.
     barsize: maxBytesPerSecond === undefined ? 30 : 18,
     clearOnComplete: true,
@@ -30,8 +30,10 @@ export async function openProgress(
   });
   const left = (bytes: number): string => {
     if (maxBytesPerSecond === undefined) return '';
-    const seconds = Math.ceil(Math.max(0, bytes) / maxBytesPerSecond);
-    return `, ${duration(1000 * seconds)} left at ${size(maxBytesPerSecond)}/s`;
+    const seconds = Math.ceil(bytes / maxBytesPerSecond);
+    if (seconds <= 0) return '';
+    const time = seconds < 60 ? `${seconds} s` : duration(1000 * seconds);
+    return `, ${time} left at ${size(maxBytesPerSecond)}/s`;
   };
   let isStarted = false;
   let isStopped = false;
@@ -40,7 +42,9 @@ export async function openProgress(
     show(phase, bytesDone, bytesTotal) {
       if (isStopped) return;
       const total = Math.max(bytesTotal, 1);
-      const payload = { phase: phase.padEnd(8), size: size(bytesTotal), left: left(total - bytesDone) };
+      const percent = Math.floor((100 * Math.min(bytesDone, total)) / total);
+      const done = bytesTotal === 0 ? '' : ` ${percent}% of ${size(bytesTotal)}`; // not known yet
+      const payload = { phase: phase.padEnd(8), done, left: left(bytesTotal - bytesDone) };
       if (!isStarted) bar.start(total, 0, payload);
       isStarted = true;
       bar.setTotal(total);

@@ -65,3 +65,19 @@ export function table(rows: readonly (readonly string[])[], right: readonly numb
       .trimEnd(),
   );
 }
+
+/** Parts put one behind the other, in lines as long as they fit; one that is longer stands alone. */
+export function wrapped(parts: readonly string[], separator: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const part of parts) {
+    const line = lines.at(-1);
+    if (line === undefined) lines.push(part);
+    else if (line.length + separator.length + part.length <= width) {
+      lines[lines.length - 1] = line + separator + part;
+    } else {
+      lines[lines.length - 1] = line + separator.trimEnd();
+      lines.push(part);
+    }
+  }
+  return lines;
+}

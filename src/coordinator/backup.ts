@@ -300,7 +300,8 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
   }
 
   #hookOptions(signal: AbortSignal) {
-    return { timeoutMs: this.#options.checkpointTimeoutMs ?? 60 * 1000, signal };
+    const timeoutMs = this.#options.checkpointTimeoutMs ?? 60 * 1000;
+    return { timeoutMs, limit: '`checkpointTimeoutMs` of the BackupCoordinator', signal };
   }
 }
 

@@ -1,27 +1,31 @@
 import * as z from 'zod';
 import type { CapturePlan, Hold } from '../engine/engine.ts';
 import { harmlessly } from '../env/listeners.ts';
-import { type ErrorCode, StillpointError } from '../errors.ts';
+import { type ErrorCode, type ErrorDetail, StillpointError } from '../errors.ts';
 
 /**
  * Calls a function of the host with a time limit. `HOOK_FAILED` when it throws, `HOOK_TIMEOUT` when it hangs; its
  * signal is aborted then, and whatever it still returns goes to `onLate`.
+ *
+ * @param options.limit How the host gives it more time.
  */
 export async function callHook<T>(
   name: string,
   hook: (context: { signal: AbortSignal }) => T | Promise<T>,
-  options: { timeoutMs: number; signal: AbortSignal; onLate?: (value: T) => void },
+  options: { timeoutMs: number; limit?: string; signal: AbortSignal; onLate?: (value: T) => void },
 ): Promise<T> {
   const timeout = AbortSignal.timeout(Math.min(options.timeoutMs, LONGEST_MS));
   const signal = AbortSignal.any([timeout, options.signal]);
-  const fail = (code: ErrorCode, message: string, cause?: unknown) =>
-    new StillpointError(code, `the ${name} hook ${message}`, cause === undefined ? {} : { cause });
+  const fail = (code: ErrorCode, message: string, detail: ErrorDetail) =>
+    new StillpointError(code, `the ${name} hook ${message}`, detail);
+  const hint =
+    options.limit === undefined ? {} : { hint: `Raise ${options.limit}, or make the hook faster.` };
   return new Promise<T>((resolve, reject) => {
     const onAbort = () =>
       reject(
         options.signal.aborted
           ? new StillpointError('CANCELLED', 'cancelled on request')
-          : fail('HOOK_TIMEOUT', `took longer than ${options.timeoutMs} ms`),
+          : fail('HOOK_TIMEOUT', `took longer than ${options.timeoutMs} ms`, hint),
       );
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
@@ -33,7 +37,7 @@ export async function callHook<T>(
           resolve(value);
         },
         (cause) =>
-          reject(fail('HOOK_FAILED', `failed: ${cause instanceof Error ? cause.message : cause}`, cause)),
+          reject(fail('HOOK_FAILED', `failed: ${cause instanceof Error ? cause.message : cause}`, { cause })),
       )
       .finally(() => signal.removeEventListener('abort', onAbort));
   });

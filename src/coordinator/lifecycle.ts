@@ -7,7 +7,7 @@ import type { HeldLock } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { realFolder } from '../snapshot/folder.ts';
-import { isKept, type Layout, layoutOf } from '../snapshot/layout.ts';
+import { type Layout, layoutOf, ownerOf } from '../snapshot/layout.ts';
 import { sweep } from '../snapshot/prune.ts';
 import { Swap } from '../snapshot/swap.ts';
 import { anEnvironment } from './options.ts';
@@ -225,7 +225,7 @@ const NOTHING: Recovery = { restore: null, interrupted: [], swept: [] };
 
 /** @param path A real one, of what is to be a data directory. */
 export function refuseKept(path: string): void {
-  if (!isKept(path)) return;
+  if (ownerOf(path) === undefined) return;
   throw new StillpointError(
     'INVALID_REQUEST',
     `${path} lies in a folder ${LIFECYCLE}: it is a snapshot, or belongs to the keeping of one`,

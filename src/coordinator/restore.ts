@@ -343,7 +343,8 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     // Not the run's signal: once it has begun, the exchange goes to its end.
     const timeoutMs = this.#options.hookTimeoutMs ?? 5 * 60 * 1000;
     const signal = new AbortController().signal;
-    await callHook(name, hook, { timeoutMs, signal, ...(onLate && { onLate }) });
+    const limit = '`hookTimeoutMs` of the RestoreCoordinator';
+    await callHook(name, hook, { timeoutMs, limit, signal, ...(onLate && { onLate }) });
   }
 
   /** Keeps other processes from opening the database while its files are exchanged; `CONFLICT` when one has. */

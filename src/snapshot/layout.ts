@@ -81,8 +81,12 @@ export function nextName(nowMs: number, names: readonly string[]): string {
   return `ts-${seconds}-${Number(count) + 1}`;
 }
 
-/** Whether a path is or leads through a lifecycle folder: what lies there is a snapshot, or belongs to the keeping of one. */
-export const isKept = (path: string): boolean => path.split(sep).includes(LIFECYCLE);
+/** The data directory whose lifecycle folder an absolute path is or leads through; undefined when there is none on it. */
+export function ownerOf(path: string): string | undefined {
+  const parts = path.split(sep);
+  const at = parts.lastIndexOf(LIFECYCLE);
+  return at < 1 ? undefined : parts.slice(0, at).join(sep) || sep;
+}
 
 /** Where an entry's path, which uses `/`, lies below `root`. */
 export const placeOf = (root: string, path: string): string => join(root, path.split('/').join(sep));

@@ -240,13 +240,16 @@ class Proving {
     if (manifest !== undefined || this.#isDistrusted) return engineByName('files');
     const isEmpty = (await this.#env.fs.list(this.#folder)).every(({ name }) => name === LIFECYCLE);
     if (isEmpty)
-      throw new StillpointError('EMPTY_SOURCE', `${this.#folder} is empty`, { path: this.#folder });
+      throw new StillpointError('EMPTY_SOURCE', `${this.#folder} is empty`, {
+        path: this.#folder,
+        hint: 'There is nothing to verify here; check the path.',
+      });
     throw new StillpointError(
       'ENGINE_MISMATCH',
       `${this.#folder} is not a data directory of any known engine`,
       {
         path: this.#folder,
-        hint: 'Check the path. That other files can be read at all shows `--engine files` (`engine: "files"`).',
+        hint: 'Check the path. For a folder of other files add `--engine files` (`engine: "files"`); it only tells that they can be read.',
       },
     );
   }

@@ -8,7 +8,7 @@ import { type ErrorDetail, StillpointError, systemCode } from '../errors.ts';
 import { cloneSnapshot } from './clone.ts';
 import type { CloneChoice } from './cloner.ts';
 import type { Environment } from './environment.ts';
-import { compareNames, isKept, isSnapshotName, type Layout, nextName, partialFolder } from './layout.ts';
+import { compareNames, isSnapshotName, type Layout, nextName, ownerOf, partialFolder } from './layout.ts';
 import { dataDirOf, snapshotNames } from './list.ts';
 import type { ManifestEntry, ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
@@ -154,7 +154,7 @@ export async function restoreInto(
       path: into,
     });
   }
-  if (isKept(target)) {
+  if (ownerOf(target) !== undefined) {
     throw new StillpointError('INVALID_REQUEST', `${into} lies in a folder ${LIFECYCLE}, among snapshots`, {
       path: into,
       hint: 'Name a folder outside of it.',

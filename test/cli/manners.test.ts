@@ -43,6 +43,6 @@ it('tells that more tasks at once than processors are of no use, and what a shar
   const carried = await stillpoint(['snapshot', data]);
   expect([carried.stdout, carried.stderr]).toEqual([expect.stringContaining(' by an earlier proof'), '']);
   const { stdout } = await stillpoint(['snapshot', data, '--reprove']);
-  expect(stdout).toContain(' that had one read again');
+  expect(stdout).toContain(' shared, and read again');
   expect(stdout).not.toContain(' by an earlier proof');
 });

@@ -84,7 +84,7 @@ describe('an interrupted command', () => {
       terminal.stdin.write('\u0003');
     }
     if (terminal.exitCode === null) await new Promise((done) => terminal.once('exit', done));
-    expect(screen).toMatch(/verify {3}\[[=-]{18}\] \d+% of 256 GiB, \d\.\d s left at 100 GiB\/s/);
+    expect(screen).toMatch(/verify {3}\[[=-]{18}\] \d+% of 256 GiB, \d s left at 100 GiB\/s/);
     expect(screen).toContain('\u001b[31m'); // `error:` in red
     expect(screen).toContain('(CANCELLED)');
     // A second Ctrl-C could come now: no bar is on the screen any more.

@@ -105,6 +105,13 @@ describe('the command line', () => {
       expect(await hintOf('verify', path, '--all')).toBe(single);
     await writeFile(join(root, 'data/some'), 'file');
     expect(await hintOf('snapshot', 'data')).toContain('`--engine files`');
+    expect(await hintOf('verify', 'data')).toContain('add `--engine files`');
+    expect(await hintOf('verify', 'good')).toBe('There is nothing to verify here; check the path.');
+    await mkdir(join(root, 'data/.lifecycle/backup/ts-1'), { recursive: true });
+    for (const place of ['data/.lifecycle', 'data/.lifecycle/backup', 'data/.lifecycle/backup/ts-1'])
+      expect((await stillpoint(['list', place])).stdout).toBe(
+        `${place} is no data directory; try: stillpoint list ${resolve('data')}\n`,
+      );
     await writeFile(join(root, 'key'), 'one\ntwo\n');
     const serve = (...args: string[]) => hintOf('serve', 'db', '--port', '0', ...args);
     const absent = `Check the path: there is nothing at ${resolve('no.key')}.`;
@@ -129,6 +136,15 @@ describe('the command line', () => {
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name);
     const listed = [...readme.matchAll(/^npx stillpoint ([a-z]+) /gm)].map(([, name]) => name);
     expect([...new Set(listed)].sort()).toEqual(commands.sort());
+  });
+
+  it('has help that fits a terminal of 80 columns, for every command', async () => {
+    const { stdout } = await stillpoint(['--help']);
+    const commands = [...stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name!);
+    const helps = await Promise.all(commands.map((name) => stillpoint([name, '--help'])));
+    for (const help of [stdout, ...helps.map((outcome) => outcome.stdout)])
+      expect(help.split('\n').filter((line) => line.length > 80)).toEqual([]);
+    expect(stdout).toMatch(/^ {2}help \[command\] +\S/m);
   });
 
   it('tells what it can do', async () => {

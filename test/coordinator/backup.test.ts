@@ -217,11 +217,18 @@ describe('the checkpoint hook', () => {
     });
     const checkpoint = (context: { signal: AbortSignal }) => {
       signal = context.signal;
-      return new Promise((resolve) => signal!.addEventListener('abort', () => resolve({ release })));
+      return new Promise<{ release(): void }>((resolve) =>
+        signal!.addEventListener('abort', () => resolve({ release })),
+      );
     };
     await fails(checkpoint, 'HOOK_TIMEOUT', { checkpointTimeoutMs: 20 });
     expect(signal?.aborted).toBe(true);
     await released;
+    const backup = filesOf(await plainDirectory(), { checkpoint, checkpointTimeoutMs: 20 });
+    await expect(backup.backup()).rejects.toMatchObject({
+      message: expect.stringContaining('longer than 20 ms'),
+      hint: expect.stringContaining('`checkpointTimeoutMs`'),
+    });
   });
 
   test('that returns nonsense is told so', async () => {

@@ -10,7 +10,8 @@ import { LATEST } from '../../snapshot/layout.ts';
 import { latestName } from '../../snapshot/list.ts';
 import type { Cli } from '../cli.ts';
 import { documentLines } from '../document-text.ts';
-import { examples, positiveInteger } from '../options.ts';
+import { examples, paragraph } from '../help-text.ts';
+import { positiveInteger } from '../options.ts';
 
 interface Options {
   readonly limit?: number;
@@ -18,6 +19,9 @@ interface Options {
 }
 
 const MANIFEST_FILES = 1000;
+
+const NOTE =
+  'Values are given as lengths. Damage is told, and what can be read is shown all the same; `verify` judges.';
 
 export function define(command: Command, cli: Cli): void {
   command
@@ -29,9 +33,7 @@ export function define(command: Command, cli: Cli): void {
     .option('--keys', 'list the entries of a table, and not only its blocks')
     .addHelpText(
       'after',
-      `
-Values are given as lengths. Damage is told, and what can be read is shown all the same; \`verify\` judges.
-${examples('inspect ./data/lsm.wal --limit 20', 'inspect ./data/sst/1.sst --keys --json', 'inspect ./snapshot/snapshot.manifest')}`,
+      `${paragraph(NOTE)}\n${examples('inspect ./data/lsm.wal --limit 20', 'inspect ./data/sst/1.sst --keys --json', 'inspect ./snapshot/snapshot.manifest')}`,
     )
     .action(async (file: string, { limit, keys = false }: Options) => {
       const described = await inspect(file, { entries: keys, ...(limit !== undefined && { limit }) });

@@ -1,7 +1,9 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { listSnapshots, type SnapshotList } from '../../coordinator/operations.ts';
+import { ownerOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
-import { examples } from '../options.ts';
+import { examples } from '../help-text.ts';
 import type { Style } from '../output.ts';
 import { number, size, table, time, visible } from '../text.ts';
 
@@ -12,8 +14,14 @@ export function define(command: Command, cli: Cli): void {
   });
 }
 
+function nothingIn(dir: string): string {
+  const owner = ownerOf(resolve(dir));
+  if (owner === undefined) return `no snapshots yet; take one: stillpoint snapshot ${visible(dir)}`;
+  return `${visible(dir)} is no data directory; try: stillpoint list ${visible(owner)}`;
+}
+
 function describe({ latest, snapshots }: SnapshotList, dir: string, style: Style): string[] {
-  if (snapshots.length === 0) return [`no snapshots yet; take one: stillpoint snapshot ${visible(dir)}`];
+  if (snapshots.length === 0) return [nothingIn(dir)];
   const rows = snapshots.map(({ name, created_at_ms, engine, entries, total_bytes, problem }) => [
     name,
     time(created_at_ms),

@@ -3,13 +3,16 @@ import { pruneSnapshots } from '../../coordinator/operations.ts';
 import type { SnapshotSummary } from '../../snapshot/list.ts';
 import type { PruneResult } from '../../snapshot/prune.ts';
 import type { Cli } from '../cli.ts';
-import { examples, positiveInteger } from '../options.ts';
+import { examples, paragraph } from '../help-text.ts';
+import { positiveInteger } from '../options.ts';
 import { count, size, visible } from '../text.ts';
 
 interface Options {
   readonly keep: number;
   readonly dryRun?: boolean;
 }
+
+const NOTE = 'The snapshot that `latest` names always stays, and so does one that is being read.';
 
 export function define(command: Command, cli: Cli): void {
   command
@@ -21,9 +24,7 @@ export function define(command: Command, cli: Cli): void {
     .option('--dry-run', 'tell what would go and remove nothing')
     .addHelpText(
       'after',
-      `
-The snapshot that \`latest\` names always stays, and so does one that is being read.
-${examples('prune ./data --keep 7', 'prune ./data --keep 7 --dry-run --json')}`,
+      `${paragraph(NOTE)}\n${examples('prune ./data --keep 7', 'prune ./data --keep 7 --dry-run --json')}`,
     )
     .action(async (dir: string, { keep, dryRun = false }: Options) => {
       const result = await pruneSnapshots(dir, { keep, dryRun });

@@ -1,17 +1,16 @@
 import type { Command } from 'commander';
 import { Lifecycle, type Recovery } from '../../coordinator/lifecycle.ts';
 import type { Cli } from '../cli.ts';
-import { examples } from '../options.ts';
+import { examples, paragraph } from '../help-text.ts';
 import { visible } from '../text.ts';
+
+const NOTE = `
+Run it with the database closed. It ends in exactly the state from before the restore or exactly the restored
+one.`;
 
 export function define(command: Command, cli: Cli): void {
   command
-    .addHelpText(
-      'after',
-      `
-Run it with the database closed. It ends in exactly the state from before the restore or exactly the restored one.
-${examples('recover ./data', 'recover ./data --json')}`,
-    )
+    .addHelpText('after', `${paragraph(NOTE)}\n${examples('recover ./data', 'recover ./data --json')}`)
     .action(async (dir: string) => {
       const lifecycle = new Lifecycle({ dataDir: dir });
       await lifecycle.layout(); // a directory that is not there is a slip of the hand

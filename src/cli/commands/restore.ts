@@ -6,16 +6,10 @@ import type { CloneChoice } from '../../snapshot/cloner.ts';
 import { nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
+import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
 import { nonEmpty } from '../non-empty.ts';
-import {
-  addMannersOptions,
-  cloneOption,
-  dataDirOption,
-  examples,
-  type MannersFlags,
-  mannersOf,
-} from '../options.ts';
+import { addMannersOptions, cloneOption, dataDirOption, type MannersFlags, mannersOf } from '../options.ts';
 import { proofText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
 import { count, size, visible } from '../text.ts';
@@ -29,6 +23,11 @@ interface Options extends MannersFlags {
 }
 
 type How = MannersFlags & { readonly clone: CloneChoice };
+
+const NOTE = `
+A restore in place needs the database closed; it is refused while the database has its lock. The data
+directory is --data-dir, or the one that the snapshot's path lies in. In place, what is restored is always
+proven in full before anything is replaced; --level is for --into.`;
 
 export function define(command: Command, cli: Cli): void {
   command
@@ -51,14 +50,11 @@ export function define(command: Command, cli: Cli): void {
   addMannersOptions(command, 'copy and read back')
     .addHelpText(
       'after',
-      `
-A restore in place needs the database closed; it is refused while the database has its lock. The data directory is
---data-dir, or the one that the snapshot's path lies in. What is restored is always proven in full first.
-${examples(
-  'restore latest --data-dir ./data --into ./copy',
-  'restore latest --data-dir ./data --in-place',
-  'restore ./data/.lifecycle/backup/ts-1763625600 --in-place --json',
-)}`,
+      `${paragraph(NOTE)}\n${examples(
+        'restore latest --data-dir ./data --into ./copy',
+        'restore latest --data-dir ./data --in-place',
+        'restore ./data/.lifecycle/backup/ts-1763625600 --in-place',
+      )}`,
     )
     .action((snapshot: string, options: Options) => {
       const { into, inPlace, dataDir, level = 'full', clone } = options;
@@ -105,7 +101,7 @@ async function restoreHere(cli: Cli, snapshot: string, dataDir: string | undefin
   cli.output.result({ from, into, files, bytes, cloned_bytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, cloned_bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
-    describeUndo(into, undo),
+    ...describeUndo(into, undo),
   ]);
 }
 

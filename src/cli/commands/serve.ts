@@ -8,8 +8,8 @@ import { StillpointError, systemCode } from '../../errors.ts';
 import { leveldbBackend, lsmBackend, type RunningServer, startServer } from '../../server/index.ts';
 import { readNamedFile } from '../../server/named-file.ts';
 import type { Cli } from '../cli.ts';
+import { examples, paragraph } from '../help-text.ts';
 import { nonEmpty } from '../non-empty.ts';
-import { examples } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { visible } from '../text.ts';
 
@@ -29,6 +29,13 @@ interface Options {
   readonly plainHttp?: boolean;
   readonly allowSource?: readonly string[];
 }
+
+const NOTE = `
+The data directory is made if it is missing, and a new database in an empty one. One line with the URL is
+printed once requests are taken; an audit line (JSON) for each admin action goes to stderr. SIGTERM (exit code
+0) and Ctrl-C (130) both close the database before it ends. Any address but loopback needs a key, and TLS. A
+key on the command line stays in the history of the shell, and other users can read it for a moment: prefer
+the environment (STILLPOINT_API_KEY) or a file.`;
 
 export function define(command: Command, cli: Cli): void {
   command
@@ -72,16 +79,11 @@ export function define(command: Command, cli: Cli): void {
     )
     .addHelpText(
       'after',
-      `
-The data directory is made if it is missing, and a new database in an empty one. One line with the URL is printed once
-requests are taken; an audit line (JSON) for each admin action goes to stderr. SIGTERM (exit code 0) and Ctrl-C (130) both
-close the database before it ends. Any address but loopback needs a key, and TLS. A key on the command line stays in the
-history of the shell, and other users can read it for a moment: prefer the environment (STILLPOINT_API_KEY) or a file.
-${examples(
-  'serve ./data',
-  'serve ./data --host 0.0.0.0 --api-key-file ./key --tls-key ./tls.key --tls-cert ./tls.crt',
-  'serve ./data --port 0 --json',
-)}`,
+      `${paragraph(NOTE)}\n${examples(
+        'serve ./data',
+        'serve ./data --host 0.0.0.0 --api-key-file ./key --tls-key ./tls.key --tls-cert ./tls.crt',
+        'serve ./data --port 0 --json',
+      )}`,
     )
     .action((dir: string, options: Options) => {
       // Takes the place of the command line in the list of processes, and with it the key.

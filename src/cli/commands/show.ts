@@ -4,7 +4,8 @@ import { StillpointError } from '../../errors.ts';
 import { systemEnvironment } from '../../snapshot/environment.ts';
 import { readManifest } from '../../snapshot/manifest-file.ts';
 import type { Cli } from '../cli.ts';
-import { dataDirOption, examples } from '../options.ts';
+import { examples } from '../help-text.ts';
+import { dataDirOption } from '../options.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
 import { count, number, size, table, time, visible } from '../text.ts';
 

@@ -7,11 +7,11 @@ import { MODES, type Mode } from '../../snapshot/capture.ts';
 import type { CloneChoice } from '../../snapshot/cloner.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
+import { examples } from '../help-text.ts';
 import {
   addMannersOptions,
   cloneOption,
   engineOption,
-  examples,
   levelOption,
   type MannersFlags,
   mannersOf,
@@ -106,7 +106,7 @@ function summarize(result: SnapshotResult, style: Style, clone?: string): string
   const proofs = [
     proofText(report),
     ...(carried_bytes > 0 ? [`${size(carried_bytes)} by an earlier proof`] : []),
-    ...(reproven_bytes > 0 ? [`${size(reproven_bytes)} that had one read again`] : []),
+    ...(reproven_bytes > 0 ? [`${size(reproven_bytes)} shared, and read again`] : []),
   ];
   const ms = Object.values(result.durations_ms).reduce((sum, phase) => sum + phase, 0);
   return [

@@ -6,12 +6,12 @@ import { StillpointError, toStillpointError } from '../../errors.ts';
 import { isSnapshotName, LATEST, nameOf } from '../../snapshot/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
+import { examples } from '../help-text.ts';
 import {
   addMannersOptions,
   byteCount,
   dataDirOption,
   engineOption,
-  examples,
   levelOption,
   type MannersFlags,
   mannersOf,
@@ -64,7 +64,7 @@ export function define(command: Command, cli: Cli): void {
         'verify ./data',
         'verify latest --data-dir ./data',
         'verify ./copy --level files --json',
-        'verify ./data --all --older-than 7d --max-bytes 50G   # every night',
+        'verify ./data --all --older-than 7d --max-bytes 50G  # every night',
       ),
     )
     .action(async (path: string, options: Options) => {
