@@ -286,10 +286,12 @@ export async function noteDamage(
     const ino = checks.get(path)?.identity?.ino.toString();
     if (severity === 'error' && ino !== undefined) inodes.set(path, ino);
   }
-  if (inodes.size === 0) return;
+  const ledgers = (await listIfPresent(env.fs, proofsFolder(parent))).filter(({ name }) =>
+    name.endsWith(LEDGER),
+  );
+  if (inodes.size === 0 || ledgers.length === 0) return;
   await whileLocked(env, parent, BRIEF_WAIT_MS, async () => {
-    for (const { name } of await listIfPresent(env.fs, proofsFolder(parent))) {
-      if (!name.endsWith(LEDGER)) continue;
+    for (const { name } of ledgers) {
       const location = join(parent, name.slice(0, -LEDGER.length));
       const ledger = await readLedger(env.fs, location);
       const shared = [...inodes].filter(([path, ino]) => ledger.proofs.get(path)?.ino === ino);
