@@ -8,8 +8,9 @@ import type { Environment } from '../snapshot/environment.ts';
 /** What a run may take of the machine that its host lives on. By default nothing holds it back. */
 export interface Manners {
   /**
-   * So many bytes in a second at most, over all threads of the run, without bursts. Counted is what is copied (once, though it is read
-   * and written) and what is read back for the proof: a proven copy of 1 GB counts as 2 GB. At least 65,536; default: no limit.
+   * So many bytes in a second at most, over all threads of the run, without bursts. Counted is what is copied or compared
+   * (once, though it is read and written, or read twice) and what is read back for the proof: a proven copy of 1 GB counts as 2 GB.
+   * At least 65,536; default: no limit.
    */
   readonly maxBytesPerSecond?: number;
   /**
