@@ -203,7 +203,7 @@ function change(
   nowMs: number,
 ): void {
   // One from the future is of a clock that was set back, and must not count for ever.
-  const isSince = (ms = 0): boolean => ms >= sinceMs && ms <= nowMs;
+  const isSince = (ms = Number.NEGATIVE_INFINITY): boolean => ms >= sinceMs && ms <= nowMs;
   for (const { path, check, provenAtMs = nowMs } of read) {
     const proof = check && proofFrom(check, level, provenAtMs);
     const earlier = proofs.get(path);
