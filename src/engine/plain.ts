@@ -27,26 +27,35 @@ export function joinPlainParts(parts: readonly FileCheck[], { live }: FileCheckR
  */
 export function streamFile(
   file: OpenFile,
+  request: Pick<FileCheckRequest, 'live' | 'part'>,
+  run: TaskRun,
+  take?: (piece: Buffer) => void,
+): Promise<Summed> {
+  return withBuffer((buffer) => streamInto(buffer, file, request, run, take));
+}
+
+/** The same into a buffer of one's own. */
+export async function streamInto(
+  buffer: Buffer,
+  file: OpenFile,
   { live, part }: Pick<FileCheckRequest, 'live' | 'part'>,
   run: TaskRun,
   take: (piece: Buffer) => void = () => {},
 ): Promise<Summed> {
-  return withBuffer(async (buffer) => {
-    const sums = new Sums(!live);
-    const { from, to } = await boundsOf(file, part);
-    for (;;) {
-      run.checkCancelled();
-      const wanted = Math.min(buffer.length, to - from - sums.sizeBytes);
-      const piece = buffer.subarray(
-        0,
-        await readFully(file, buffer.subarray(0, wanted), from + sums.sizeBytes),
-      );
-      sums.add(piece);
-      take(piece);
-      run.addBytes(piece.length);
-      if (piece.length < buffer.length) return sums.result();
-    }
-  });
+  const sums = new Sums(!live);
+  const { from, to } = await boundsOf(file, part);
+  for (;;) {
+    run.checkCancelled();
+    const wanted = Math.min(buffer.length, to - from - sums.sizeBytes);
+    const piece = buffer.subarray(
+      0,
+      await readFully(file, buffer.subarray(0, wanted), from + sums.sizeBytes),
+    );
+    sums.add(piece);
+    take(piece);
+    run.addBytes(piece.length);
+    if (piece.length < buffer.length) return sums.result();
+  }
 }
 
 /** Where a part begins and ends; the last one ends where the file does. */

@@ -5,12 +5,14 @@ import { compareInternalKeys, TAG_BYTES, TYPE_VALUE } from '../../format/leveldb
 import { CRC_BYTES, checkSeal } from '../../format/leveldb/table.ts';
 import { runningCrc32c } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { streamFile } from '../plain.ts';
+import { streamFile, streamInto } from '../plain.ts';
+import { withScanner } from '../scanner.ts';
 import { BlockCutter } from './block-cutter.ts';
 import { keyIdentity, type TableFacts } from './facts.ts';
 import { Findings } from './findings.ts';
 import { contentOf, readTableFrame, type TableFrame } from './table-frame.ts';
 import { layoutOf, type Region } from './table-layout.ts';
+import { TableScanner } from './table-scanner.ts';
 
 /**
  * A sorted table. Level `open`: footer, index, metaindex, filter, and that the blocks cover the file. Level `full`:
@@ -29,23 +31,28 @@ export async function checkTable(
     const read = await streamFile(file, request, run);
     return { ...read, findings: findings.list, counts: { tables: 1 } };
   }
-  const blocks = new BlockChecks(frame, request.level === 'full', findings, order);
-  const layout = layoutOf(frame, sizeBytes, findings, order);
-  const cutter = new BlockCutter(
-    layout,
-    (region, sealed) => blocks.check(region, sealed),
-    (between) => blocks.pass(between),
-  );
-  // The blocks' own checksums add up to the second one of the file: no byte is summed up twice for it.
-  const read = await streamFile(file, { live: true }, run, (piece) => cutter.push(piece));
-  return {
-    ...read,
-    ...(!request.live && { crc32c: blocks.crc32c }),
-    findings: findings.list,
-    counts: { tables: 1, blocks: blocks.count, entries: blocks.entries },
-    facts: blocks.facts(),
-  };
+  return withScanner([frame.filter?.bytes ?? NONE], async ({ buffer, scanner, kept }) => {
+    const fast = scanner && new TableScanner(scanner, kept[0]!, frame.filter);
+    const blocks = new BlockChecks(frame, request.level === 'full', { findings, order, fast });
+    const layout = layoutOf(frame, sizeBytes, findings, order);
+    const cutter = new BlockCutter(
+      layout,
+      (region, sealed) => blocks.check(region, sealed),
+      (between) => blocks.pass(between),
+    );
+    // The blocks' own checksums add up to the second one of the file: no byte is summed up twice for it.
+    const read = await streamInto(buffer, file, { live: true }, run, (piece) => cutter.push(piece));
+    return {
+      ...read,
+      ...(!request.live && { crc32c: blocks.crc32c }),
+      findings: findings.list,
+      counts: { tables: 1, blocks: blocks.count, entries: blocks.entries },
+      facts: blocks.facts(),
+    };
+  });
 }
+
+const NONE = new Uint8Array();
 
 class BlockChecks {
   count = 0; // data blocks
@@ -55,6 +62,7 @@ class BlockChecks {
   readonly #findings: Findings;
   readonly #order: Findings;
   #smallest: Buffer | undefined;
+  /** Absent where the fast way has it. */
   #largest: Buffer | undefined;
   #isWhole: boolean;
   // The largest sequence in two parts of 24 and 32 bits: a bigint for every entry would be the slowest part of all.
@@ -63,11 +71,19 @@ class BlockChecks {
   readonly #sum = runningCrc32c();
   readonly #cursor = new BlockCursor();
 
-  constructor(frame: TableFrame, withEntries: boolean, findings: Findings, order: Findings) {
+  readonly #fast: TableScanner | undefined;
+
+  /** `order` takes what holds only for bytewise order; `fast` looks first at each block. */
+  constructor(
+    frame: TableFrame,
+    withEntries: boolean,
+    { findings, order, fast }: { findings: Findings; order: Findings; fast: TableScanner | undefined },
+  ) {
     this.#frame = frame;
     this.#withEntries = withEntries;
     this.#findings = findings;
     this.#order = order;
+    this.#fast = fast;
     this.#isWhole = withEntries && frame.index !== undefined;
   }
 
@@ -99,7 +115,18 @@ class BlockChecks {
     else this.#checkEntries(region, content);
   }
 
-  #checkEntries({ offset, bounds }: Region, content: Buffer): void {
+  #checkEntries(region: Region, content: Buffer): void {
+    const count = this.#fast?.entriesOf(content, region);
+    if (count === undefined) {
+      this.#lookCloser(region, content);
+      return;
+    }
+    this.entries += count;
+    this.#smallest ??= this.#fast!.firstKey();
+    this.#largest = undefined;
+  }
+
+  #lookCloser({ offset, bounds }: Region, content: Buffer): void {
     const cursor = this.#cursor;
     cursor.begin(content);
     const { filter } = this.#frame;
@@ -171,11 +198,13 @@ class BlockChecks {
   facts(): TableFacts {
     const identity = (key: Buffer | undefined): string | null =>
       this.#isWhole && key !== undefined ? keyIdentity(key) : null;
+    const maxSequence = (BigInt(this.#maxHigh) << 24n) | BigInt(this.#maxLow);
+    const fastSequence = this.#fast?.maxSequence ?? 0n;
     return {
       kind: 'table',
       smallest: identity(this.#smallest),
-      largest: identity(this.#largest),
-      maxSequence: String((BigInt(this.#maxHigh) << 24n) | BigInt(this.#maxLow)),
+      largest: identity(this.#largest ?? this.#fast?.lastKey()),
+      maxSequence: String(fastSequence > maxSequence ? fastSequence : maxSequence),
       order: this.#order.list,
     };
   }

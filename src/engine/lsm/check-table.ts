@@ -1,4 +1,3 @@
-import { withBuffer } from '../../env/buffers.ts';
 import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import {
@@ -12,12 +11,16 @@ import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import { Sums } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkPlainFile } from '../plain.ts';
+import { withScanner } from '../scanner.ts';
 import { BlockScan, type Totals } from './block-scan.ts';
 import type { TableFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
 import { TABLES, tableId } from './names.ts';
 import { SequentialReader } from './sequential-reader.ts';
 import { MAX_PIECE_BYTES, readFrame } from './table-frame.ts';
+import { TableScanner } from './table-scanner.ts';
+
+const NONE = new Uint8Array();
 
 /**
  * Reads a table: header, footer, index and filter first, then the whole file once from begin to end, for its CRC-32,
@@ -38,10 +41,11 @@ export async function checkTable(
       counts: { tables: 1 },
     };
   }
-  const { header, footer, index, filter } = frame;
-  return withBuffer(async (buffer) => {
+  const { header, footer, index, indexBytes, filter } = frame;
+  return withScanner([indexBytes, filter?.bits ?? NONE], async ({ buffer, scanner, kept }) => {
     const reader = new SequentialReader(file, run, buffer, new Sums(!request.live));
-    const scan = new BlockScan(findings, header.compression, filter);
+    const fast = scanner && new TableScanner(scanner, { indexAt: kept[0]!, filterAt: kept[1]! }, frame);
+    const scan = new BlockScan(findings, header.compression, filter, fast);
     if (request.level === 'full' && index !== undefined) {
       await scanBlocks(reader, scan, index, footer.indexOffset, findings);
       compareTotals(scan.totals, header, footer, sizeBytes, findings);

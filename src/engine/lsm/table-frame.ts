@@ -22,11 +22,15 @@ import { readUpTo } from './read.ts';
  */
 export const MAX_PIECE_BYTES = 1024 * 1024 * 1024;
 
+const EMPTY = Buffer.alloc(0);
+
 export interface TableFrame {
   readonly header: TableHeader;
   readonly footer: TableFooter;
   /** Absent when it is damaged. */
   readonly index: readonly IndexEntry[] | undefined;
+  /** What the keys of `index` are views into. */
+  readonly indexBytes: Buffer;
   readonly filter: BloomFilter | undefined;
 }
 
@@ -53,15 +57,28 @@ export async function readFrame(
   const layout = layoutDamage(header.value, footer.value, sizeBytes);
   if (layout !== undefined) {
     report(layout);
-    return { header: header.value, footer: footer.value, index: undefined, filter: undefined };
+    return {
+      header: header.value,
+      footer: footer.value,
+      index: undefined,
+      indexBytes: EMPTY,
+      filter: undefined,
+    };
   }
   if (footer.value.indexBytes > MAX_INDEX_BYTES || footer.value.bloomBytes > MAX_PIECE_BYTES) {
     findings.error('LSM_TABLE_LAYOUT', footerAt, 'index or filter are larger than any table needs');
-    return { header: header.value, footer: footer.value, index: undefined, filter: undefined };
+    return {
+      header: header.value,
+      footer: footer.value,
+      index: undefined,
+      indexBytes: EMPTY,
+      filter: undefined,
+    };
   }
   for (const gap of gapDamage(header.value, footer.value, sizeBytes)) report(gap);
   const { indexOffset, indexBytes, bloomOffset, bloomBytes } = footer.value;
-  const index = decodeIndex(await readUpTo(file, indexOffset, indexBytes), indexOffset);
+  const bytes = await readUpTo(file, indexOffset, indexBytes);
+  const index = decodeIndex(bytes, indexOffset);
   if (index.damage !== undefined) report(index.damage);
   else for (const damage of indexDamage(index.value, header.value.blockCount, indexOffset)) report(damage);
 
@@ -73,7 +90,7 @@ export async function readFrame(
     }
     filter = decoded.filter;
   }
-  return { header: header.value, footer: footer.value, index: index.value, filter };
+  return { header: header.value, footer: footer.value, index: index.value, indexBytes: bytes, filter };
 }
 
 const FLAGS_AT = 6;

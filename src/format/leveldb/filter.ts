@@ -14,6 +14,12 @@ const TRAILER_BYTES = 5;
 const MAX_PROBES = 30; // more is reserved for other encodings, which deny nothing
 const NO_FILTER = Number.POSITIVE_INFINITY; // denies nothing
 
+export interface FilterPlace {
+  readonly from: number;
+  readonly bits: number;
+  readonly probes: number;
+}
+
 export class FilterBlock {
   readonly #bytes: Buffer;
   readonly #offsetsAt: number;
@@ -45,6 +51,16 @@ export class FilterBlock {
       if (block.#start(index) > block.#start(index + 1)) return `filter ${index} ends before it begins`;
     }
     return block;
+  }
+
+  get bytes(): Buffer {
+    return this.#bytes;
+  }
+
+  /** Which part of `bytes` is the filter of the data block that begins at `blockOffset`; more probes than a filter has deny nothing. */
+  place(blockOffset: number): FilterPlace {
+    if (blockOffset !== this.#blockOffset) this.#find(blockOffset);
+    return { from: this.#from, bits: Math.max(this.#bits, 0), probes: Math.min(this.#probes, 255) };
   }
 
   /**

@@ -1,0 +1,75 @@
+import type { FilterBlock, FilterPlace } from '../../format/leveldb/filter.ts';
+import { LOOK_CLOSER, type Scanner } from '../../format/scan/scanner.ts';
+import type { Region } from './table-layout.ts';
+
+const NO_FILTER: FilterPlace = { from: 0, bits: 0, probes: 255 };
+
+/** The fast way over the data blocks of one table: compiled, for those that are good. */
+export class TableScanner {
+  readonly #scanner: Scanner;
+  readonly #filterAt: number;
+  readonly #filter: FilterBlock | undefined;
+  #hasKeys = false;
+  /** The index key that was placed last, which is the one before for the next block, and where. */
+  #placedKey: Buffer | undefined;
+  #placedAt = 0;
+  #spare: 1 | 2 = 1;
+
+  /** @param filterAt Where the scanner keeps the filter's bytes. */
+  constructor(scanner: Scanner, filterAt: number, filter: FilterBlock | undefined) {
+    this.#scanner = scanner;
+    this.#filterAt = filterAt;
+    this.#filter = filter;
+    scanner.scan.leveldbBegin();
+  }
+
+  /** How many entries a data block has whose checksum holds; undefined unless all of them are good. */
+  entriesOf(content: Buffer, { offset, bounds }: Region): number | undefined {
+    const { after, upTo } = bounds!;
+    const scanner = this.#scanner;
+    const at = scanner.place(content, 0);
+    const afterAt = after === undefined ? 0 : this.#placeKey(after);
+    const upToAt = this.#placeKey(upTo);
+    if (at === undefined || afterAt === undefined || upToAt === undefined) return undefined;
+    const { from, bits, probes } = this.#filter?.place(offset) ?? NO_FILTER;
+    const count = scanner.scan.leveldbBlock(
+      at,
+      at + content.byteLength,
+      this.#filterAt + from,
+      bits,
+      probes,
+      afterAt,
+      after?.byteLength ?? 0,
+      upToAt,
+      upTo.byteLength,
+    );
+    if (count === LOOK_CLOSER) return undefined;
+    this.#hasKeys = true;
+    return count;
+  }
+
+  #placeKey(key: Buffer): number | undefined {
+    if (key === this.#placedKey) return this.#placedAt;
+    this.#spare = this.#spare === 1 ? 2 : 1;
+    const at = this.#scanner.place(key, this.#spare);
+    this.#placedKey = at === undefined ? undefined : key;
+    this.#placedAt = at ?? 0;
+    return at;
+  }
+
+  /** Of the last good block: good until its bytes are overwritten. */
+  firstKey(): Buffer {
+    const { leveldbFirstKeyAt: at, leveldbFirstKeyBytes: bytes } = this.#scanner.scan;
+    return this.#scanner.copyOf(at.value, bytes.value);
+  }
+
+  /** Of the last good block; undefined before the first. */
+  lastKey(): Buffer | undefined {
+    return this.#hasKeys ? this.#scanner.lastKey(this.#scanner.scan.leveldbLastKeyBytes.value) : undefined;
+  }
+
+  /** Of all good blocks. */
+  get maxSequence(): bigint {
+    return BigInt.asUintN(64, this.#scanner.scan.leveldbMaxSequence.value);
+  }
+}

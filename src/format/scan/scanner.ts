@@ -1,0 +1,146 @@
+import { SCAN_WASM } from './wasm.ts';
+
+/**
+ * What `assembly/` exports. Addresses are offsets in the scanner's memory. A block is good, with so many entries, or -1: then
+ * nothing has changed, and whoever wants to know what is wrong looks closer.
+ */
+interface Exports {
+  lsmBegin(filterAt: number, filterBits: number, hashCount: number): void;
+  lsmBlock(
+    at: number,
+    end: number,
+    firstKeyAt: number,
+    firstKeyBytes: number,
+    lastKeyAt: number,
+    lastKeyBytes: number,
+  ): number;
+  readonly lsmHasEntries: Cell<number>;
+  readonly lsmKeyLength: Cell<number>;
+  readonly lsmTimestamp: Cell<bigint>;
+  readonly lsmSequence: Cell<bigint>;
+  readonly lsmMinTimestamp: Cell<bigint>;
+  readonly lsmMaxTimestamp: Cell<bigint>;
+  readonly lsmMinKeyBytes: Cell<number>;
+  readonly lsmMaxKeyBytes: Cell<number>;
+  leveldbBegin(): void;
+  leveldbBlock(
+    at: number,
+    end: number,
+    filterAt: number,
+    filterBits: number,
+    probes: number,
+    after: number,
+    afterBytes: number,
+    upTo: number,
+    upToBytes: number,
+  ): number;
+  readonly leveldbFirstKeyAt: Cell<number>;
+  readonly leveldbFirstKeyBytes: Cell<number>;
+  readonly leveldbLastKeyBytes: Cell<number>;
+  readonly leveldbMaxSequence: Cell<bigint>;
+}
+
+interface Cell<T> {
+  readonly value: T;
+}
+
+export const LOOK_CLOSER = -1;
+
+// The part of the memory that `assembly/memory.ts` lays out, and behind it what is put there from here.
+const KEY_AT = 8 * 256 * 4;
+const SPARE_AT = 128 * 1024;
+/** Whatever is put there one at a time: a block from elsewhere, or one of two keys. */
+const SPARE_BYTES = 256 * 1024;
+const SPARES = 3;
+const BUFFER_AT = SPARE_AT + SPARES * SPARE_BYTES;
+const PAGE_BYTES = 64 * 1024;
+/** Of index and filter of one table; where they are larger, script does it all. */
+const MAX_KEPT_BYTES = 64 * 1024 * 1024;
+
+let compiled: WebAssembly.Module | undefined;
+
+/**
+ * The compiled functions of `assembly/` and their memory, which holds the buffer that a file is read into: no byte is copied for
+ * them. One user at a time.
+ */
+export class Scanner {
+  readonly scan: Exports;
+  readonly #memory: WebAssembly.Memory;
+  readonly #bufferBytes: number;
+  #memoryBuffer: ArrayBuffer;
+  #bytes: Buffer;
+  #buffer: Buffer;
+
+  private constructor(bufferBytes: number) {
+    compiled ??= new WebAssembly.Module(Buffer.from(SCAN_WASM, 'base64'));
+    this.#bufferBytes = bufferBytes;
+    this.#memory = new WebAssembly.Memory({ initial: Math.ceil((BUFFER_AT + bufferBytes) / PAGE_BYTES) });
+    const instance = new WebAssembly.Instance(compiled, { env: { memory: this.#memory } });
+    this.scan = instance.exports as unknown as Exports;
+    this.#memoryBuffer = this.#memory.buffer;
+    this.#bytes = Buffer.from(this.#memoryBuffer);
+    this.#buffer = this.#bytes.subarray(BUFFER_AT, BUFFER_AT + bufferBytes);
+  }
+
+  /** Undefined where this runtime compiles nothing, or has no memory of this kind to give: script can do all of it. */
+  static create(bufferBytes: number): Scanner | undefined {
+    try {
+      return new Scanner(bufferBytes);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** For what is read; another one after each `keep`. */
+  get buffer(): Buffer {
+    return this.#buffer;
+  }
+
+  /** Memory beyond the buffer's. */
+  get keptBytes(): number {
+    return this.#bytes.byteLength - BUFFER_AT - this.#bufferBytes;
+  }
+
+  /** Takes copies of what is needed for a whole file, in place of those before; their addresses, or undefined if they are too large. */
+  keep(parts: readonly Uint8Array[]): number[] | undefined {
+    const from = BUFFER_AT + this.#bufferBytes;
+    const total = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (total > MAX_KEPT_BYTES) return undefined;
+    const missing = from + total - this.#bytes.byteLength;
+    if (missing > 0) {
+      try {
+        this.#memory.grow(Math.ceil(missing / PAGE_BYTES));
+      } catch {
+        return undefined;
+      }
+      this.#memoryBuffer = this.#memory.buffer;
+      this.#bytes = Buffer.from(this.#memoryBuffer);
+      this.#buffer = this.#bytes.subarray(BUFFER_AT, from);
+    }
+    let next = from;
+    return parts.map((part) => {
+      const at = next;
+      this.#bytes.set(part, at);
+      next += part.byteLength;
+      return at;
+    });
+  }
+
+  /** Where `bytes` stand here: in place, or copied to a spare room, one of `SPARES`; undefined if they are too large for that. */
+  place(bytes: Uint8Array, spare: 0 | 1 | 2): number | undefined {
+    if (bytes.buffer === this.#memoryBuffer) return bytes.byteOffset;
+    if (bytes.byteLength > SPARE_BYTES) return undefined;
+    const at = SPARE_AT + spare * SPARE_BYTES;
+    this.#bytes.set(bytes, at);
+    return at;
+  }
+
+  copyOf(at: number, byteLength: number): Buffer {
+    return Buffer.from(this.#bytes.subarray(at, at + byteLength));
+  }
+
+  /** A copy of the last key of the last good block. */
+  lastKey(byteLength: number): Buffer {
+    return this.copyOf(KEY_AT, byteLength);
+  }
+}

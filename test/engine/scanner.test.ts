@@ -1,0 +1,253 @@
+import { main as compile } from 'assemblyscript/asc';
+import { expect, test, vi } from 'vitest';
+import type { EngineName, FileCheck } from '../../src/engine/engine.ts';
+import { engineByName } from '../../src/engine/index.ts';
+import { TableScanner as LeveldbScanner } from '../../src/engine/leveldb/table-scanner.ts';
+import { TableScanner as LsmScanner } from '../../src/engine/lsm/table-scanner.ts';
+import { RunControl } from '../../src/env/worker-pool.ts';
+import { BlockCursor, encodeBlock as encodeLevelBlock } from '../../src/format/leveldb/block.ts';
+import { sealBlock } from '../../src/format/leveldb/table.ts';
+import { encodeBlock, tableEntryBytes } from '../../src/format/lsm/table-block.ts';
+import { LOOK_CLOSER, Scanner } from '../../src/format/scan/scanner.ts';
+import { type Below, mutate } from '../fuzz/mutate.ts';
+import { fixLeveldbTable, fixLsmTable } from '../support/fix-checksums.ts';
+import { type Craft, craftTable, entry as leveldbEntry } from '../support/leveldb-table.ts';
+import { buildTable, entry as lsmEntry } from '../support/lsm-table.ts';
+import { MemoryFile } from '../support/memory-file.ts';
+import { seeded } from '../support/seeded.ts';
+
+// Compiled functions look at the blocks of a table first. They may only ever say "good" of what script has nothing to say of.
+
+const ASSEMBLY = 'src/format/scan/assembly';
+
+test('what is compiled is what stands in `assembly/`', async () => {
+  const files: Record<string, Uint8Array | string> = {};
+  const { error, stderr } = await compile(
+    [`${ASSEMBLY}/lsm-block.ts`, `${ASSEMBLY}/leveldb-block.ts`]
+      .concat(['--runtime', 'stub', '--importMemory', '-O3', '--converge', '--noAssert'])
+      .concat(['--outFile', 'scan.wasm']),
+    {
+      writeFile: (name, content) => {
+        files[name] = content;
+      },
+    },
+  );
+  expect(error, stderr.toString()).toBeNull();
+  const base64 = Buffer.from(files['scan.wasm'] as Uint8Array).toString('base64');
+  const source = [
+    '// Compiled from assembly/. After a change there: npx vitest run --config test/vitest.config.ts test/engine/scanner.test.ts -u',
+    'export const SCAN_WASM =',
+    `  '${base64}';`,
+    '',
+  ].join('\n');
+  await expect(source).toMatchFileSnapshot('../../src/format/scan/wasm.ts');
+});
+
+type Check = (engine: EngineName, path: string, bytes: Buffer) => Promise<FileCheck>;
+
+const check: Check = (engine, path, bytes) =>
+  engineByName(engine).checkFile(
+    new MemoryFile(bytes),
+    { path, level: 'full', live: false },
+    new RunControl(),
+  );
+
+/** The same by the same sources, where nothing can be compiled. */
+async function scriptCheck(): Promise<Check> {
+  vi.resetModules();
+  const { engineByName: engineInScript } = await import('../../src/engine/index.ts');
+  return async (engine, path, bytes) => {
+    vi.stubGlobal('WebAssembly', undefined);
+    try {
+      const request = { path, level: 'full', live: false } as const;
+      return await engineInScript(engine).checkFile(new MemoryFile(bytes), request, new RunControl());
+    } finally {
+      vi.unstubAllGlobals();
+    }
+  };
+}
+
+/** Two neighbours the other way round, or one of them twice: what is right in every checksum, filter and index. */
+function disordered<T>(entries: readonly T[], below: Below): T[] {
+  const at = below(Math.max(entries.length - 1, 1));
+  const pair = entries.slice(at, at + 2);
+  const change = below(2) === 0 ? pair.reverse() : [...pair, pair.at(-1)!];
+  return [...entries.slice(0, at), ...change, ...entries.slice(at + 2)];
+}
+
+/** The end of a block's content: entries | restarts | their number. */
+function withOtherEnd(content: Buffer, below: Below): Buffer {
+  const restarts = content.readUInt32LE(content.length - 4);
+  const entriesEnd = content.length - 4 - 4 * restarts;
+  const changed = Buffer.from(content);
+  const restartAt = entriesEnd + 4 * below(restarts);
+  switch (below(5)) {
+    case 0:
+      changed.writeUInt32LE(below(entriesEnd), restartAt);
+      return changed;
+    case 4: {
+      const offsets: number[] = [];
+      const cursor = new BlockCursor(content);
+      while (cursor.next()) offsets.push(cursor.offset);
+      const further = content.subarray(entriesEnd + 4 * restarts);
+      further.writeUInt32LE(restarts + 1);
+      const restart = Buffer.alloc(4);
+      restart.writeUInt32LE(offsets[below(offsets.length)]!);
+      return Buffer.concat([content.subarray(0, content.length - 4), restart, further]);
+    }
+    case 1:
+      changed.writeUInt32LE(below(restarts + 3), content.length - 4);
+      return changed;
+    case 2:
+      changed.writeUInt32LE(below(3), restartAt);
+      return changed;
+    default: {
+      const more = Buffer.from([below(3), below(9), below(3)].slice(0, 1 + below(3)));
+      return Buffer.concat([content.subarray(0, entriesEnd), more, content.subarray(entriesEnd)]);
+    }
+  }
+}
+
+const text = (below: Below): string => Array.from({ length: below(30) }, () => 'abc'[below(3)]).join('');
+
+/** Keys that share beginnings, in several versions, with values of all sizes, in blocks of any number of entries. */
+function sortedKeys(below: Below): string[] {
+  const keys = Array.from({ length: 1 + below(40) }, () => `${text(below)}${below(50)}`);
+  return [...new Set(keys)].sort();
+}
+
+function blocksOf<T>(entries: readonly T[], below: Below): T[][] {
+  const blocks: T[][] = [];
+  for (let at = 0; at < entries.length; ) {
+    const count = 1 + below(below(2) === 0 ? 6 : 60);
+    blocks.push(entries.slice(at, at + count));
+    at += count;
+  }
+  return blocks;
+}
+
+const value = (below: Below): string => 'v'.repeat(below(8) === 0 ? below(5000) : below(40));
+
+const TABLES = {
+  lsm: {
+    path: 'sst/1.sst',
+    fix: fixLsmTable,
+    make(below: Below, isHonest: boolean): Buffer {
+      const entries = sortedKeys(below).flatMap((key) =>
+        Array.from({ length: 1 + below(3) }, (_, version) =>
+          lsmEntry(key, 1000 - version * 10 - below(5), below(6) === 0 ? undefined : value(below)),
+        ),
+      );
+      return buildTable(blocksOf(isHonest ? entries : disordered(entries, below), below));
+    },
+  },
+  leveldb: {
+    path: '000005.ldb',
+    fix: fixLeveldbTable,
+    make(below: Below, isHonest: boolean): Buffer {
+      const entries = sortedKeys(below).flatMap((key) =>
+        Array.from({ length: 1 + below(3) }, (_, version) =>
+          leveldbEntry(key, 1000 - version * 10 - below(5), below(6) === 0 ? 0 : 1, value(below)),
+        ),
+      );
+      const craft: Craft = { blocks: [], ...(below(4) === 0 && { filterKeys: null }) };
+      if (isHonest) return craftTable({ ...craft, blocks: blocksOf(entries, below) });
+      if (below(2) === 0)
+        return craftTable({ ...craft, blocks: blocksOf(disordered(entries, below), below) });
+      const seal = (content: Buffer) => sealBlock(below(2) === 0 ? withOtherEnd(content, below) : content);
+      return craftTable({ ...craft, blocks: blocksOf(entries, below), seal });
+    },
+  },
+} as const;
+
+test('what is good is found so without script', () => {
+  const scanner = Scanner.create(1024 * 1024)!;
+  const [first, last] = [lsmEntry('a', 5), lsmEntry('b', 3, undefined)];
+  const block = encodeBlock([first, last], tableEntryBytes(first) + tableEntryBytes(last));
+  const look = (bytes: Buffer, lastKey: string): number => {
+    const [at, firstKeyAt, lastKeyAt] = scanner.keep([bytes, first.key, Buffer.from(lastKey)]) as number[];
+    scanner.scan.lsmBegin(0, 0, 0);
+    return scanner.scan.lsmBlock(at!, at! + bytes.length, firstKeyAt!, 1, lastKeyAt!, lastKey.length);
+  };
+  expect(look(block, 'b')).toBe(2);
+  expect(look(block, 'c')).toBe(LOOK_CLOSER);
+  expect(look(block.subarray(0, -1), 'b')).toBe(LOOK_CLOSER);
+
+  const entries = [leveldbEntry('a', 5), leveldbEntry('a', 4), leveldbEntry('ab', 9)];
+  const [content, upTo] = [encodeLevelBlock(entries), entries[2]!.key];
+  const lookAt = (bytes: Buffer, after: Buffer): number => {
+    const [at, afterAt, upToAt] = scanner.keep([bytes, after, upTo]) as number[];
+    scanner.scan.leveldbBegin();
+    const end = at! + bytes.length;
+    return scanner.scan.leveldbBlock(at!, end, 0, 0, 255, afterAt!, after.length, upToAt!, upTo.length);
+  };
+  expect(lookAt(content, Buffer.alloc(0))).toBe(3);
+  expect(scanner.scan.leveldbMaxSequence.value).toBe(9n);
+  expect(lookAt(content, entries[0]!.key)).toBe(LOOK_CLOSER);
+});
+
+test('what is kept may grow, and what is too large is left to script', () => {
+  const scanner = Scanner.create(1024)!;
+  const part = Buffer.alloc(300_000, 7);
+  const [at] = scanner.keep([part]) as [number];
+  expect(scanner.copyOf(at, part.length).equals(part)).toBe(true);
+  expect(scanner.place(scanner.buffer.subarray(3), 0)! - scanner.place(scanner.buffer, 0)!).toBe(3);
+  expect(scanner.keep([Buffer.alloc(65 * 1024 * 1024)])).toBeUndefined();
+  expect(scanner.place(Buffer.alloc(257 * 1024), 0)).toBeUndefined();
+});
+
+test('a key of almost a buffer is left to script, and what stands behind it stays as it was', async () => {
+  const [a, b] = ['x'.repeat(950_000), 'y'.repeat(20_000)];
+  const tables = {
+    lsm: buildTable([[lsmEntry('a', 1)], [lsmEntry(a, 2)], [lsmEntry(b, 3)]]),
+    leveldb: craftTable({ blocks: [[leveldbEntry(a, 2)], [leveldbEntry(b, 3)]] }),
+  };
+  const byScript = await scriptCheck();
+  for (const engine of ['lsm', 'leveldb'] as const) {
+    const { path } = TABLES[engine];
+    const found = await check(engine, path, tables[engine]);
+    expect(found.findings).toEqual([]);
+    expect(found).toEqual(await byScript(engine, path, tables[engine]));
+  }
+});
+
+const scanners = { lsm: LsmScanner, leveldb: LeveldbScanner };
+
+const ROUNDS = 150;
+const NUMBERS = ['00', '01', 'ff', '7f', '80', '04000000', 'ffffffff'].map((hex) => Buffer.from(hex, 'hex'));
+
+test.each(['lsm', 'leveldb'] as const)('it and script say the same of every table of %s', async (engine) => {
+  const byScript = await scriptCheck();
+  const { path, make, fix } = TABLES[engine];
+  const random = seeded(20261121);
+  const below = (limit: number): number => Math.floor(random() * limit);
+  let bad = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    const table = make(below, true);
+    const looks = vi.spyOn(scanners[engine].prototype, 'entriesOf');
+    const honest = await check(engine, path, table);
+    expect(honest.findings, `round ${round}`).toEqual([]);
+    expect(
+      looks.mock.results.every((look) => look.value > 0),
+      `round ${round}: nothing that is good is looked at twice`,
+    ).toBe(true);
+    expect(looks.mock.results.length).toBe(honest.counts.blocks);
+    looks.mockRestore();
+    expect(honest).toEqual(await byScript(engine, path, table));
+    for (let craft = 0; craft < 8; craft++) {
+      const dishonest = make(below, false);
+      const found = await check(engine, path, dishonest);
+      expect(found, `round ${round}, craft ${craft}`).toEqual(await byScript(engine, path, dishonest));
+      if (found.findings.length > 0) bad++;
+    }
+    const other = make(below, true);
+    for (let change = 0; change < 12; change++) {
+      const damaged = mutate(table, below, { words: NUMBERS, other, maxBytes: 200_000 });
+      fix(damaged); // or the checksums alone would tell
+      const found = await check(engine, path, damaged);
+      expect(found, `round ${round}, change ${change}`).toEqual(await byScript(engine, path, damaged));
+      if (found.findings.length > 0) bad++;
+    }
+  }
+  expect(bad).toBeGreaterThan(8 * ROUNDS);
+});
