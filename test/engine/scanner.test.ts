@@ -6,7 +6,7 @@ import { TableScanner as LeveldbScanner } from '../../src/engine/leveldb/table-s
 import { TableScanner as LsmScanner } from '../../src/engine/lsm/table-scanner.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { BlockCursor, encodeBlock as encodeLevelBlock } from '../../src/format/leveldb/block.ts';
-import { sealBlock } from '../../src/format/leveldb/table.ts';
+import { SNAPPY, sealBlock, TRAILER_BYTES, unpackBlock } from '../../src/format/leveldb/table.ts';
 import { encodeBlock, tableEntryBytes } from '../../src/format/lsm/table-block.ts';
 import { LOOK_CLOSER, Scanner } from '../../src/format/scan/scanner.ts';
 import { type Below, mutate } from '../fuzz/mutate.ts';
@@ -23,7 +23,8 @@ const ASSEMBLY = 'src/format/scan/assembly';
 test('what is compiled is what stands in `assembly/`', async () => {
   const files: Record<string, Uint8Array | string> = {};
   const { error, stderr } = await compile(
-    [`${ASSEMBLY}/lsm-block.ts`, `${ASSEMBLY}/leveldb-block.ts`]
+    ['lsm-block', 'leveldb-block', 'snappy']
+      .map((name) => `${ASSEMBLY}/${name}.ts`)
       .concat(['--runtime', 'stub', '--importMemory', '-O3', '--converge', '--noAssert'])
       .concat(['--outFile', 'scan.wasm']),
     {
@@ -151,7 +152,8 @@ const TABLES = {
         ),
       );
       const craft: Craft = { blocks: [], ...(below(4) === 0 && { filterKeys: null }) };
-      if (isHonest) return craftTable({ ...craft, blocks: blocksOf(entries, below) });
+      const packed = { seal: (content: Buffer) => sealBlock(content, below(3) === 0 ? 'none' : 'snappy') };
+      if (isHonest) return craftTable({ ...craft, ...packed, blocks: blocksOf(entries, below) });
       if (below(2) === 0)
         return craftTable({ ...craft, blocks: blocksOf(disordered(entries, below), below) });
       const seal = (content: Buffer) => sealBlock(below(2) === 0 ? withOtherEnd(content, below) : content);
@@ -184,6 +186,48 @@ test('what is good is found so without script', () => {
   expect(lookAt(content, Buffer.alloc(0))).toBe(3);
   expect(scanner.scan.leveldbMaxSequence.value).toBe(9n);
   expect(lookAt(content, entries[0]!.key)).toBe(LOOK_CLOSER);
+});
+
+test('Snappy is what the module of that name makes of it, damaged or not', () => {
+  const scanner = Scanner.create(1024 * 1024)!;
+  const random = seeded(7);
+  const below: Below = (limit) => Math.floor(random() * limit);
+  const byModule = (packed: Buffer): Buffer | undefined => {
+    const unpacked = unpackBlock(Buffer.concat([packed, Buffer.from([SNAPPY, 0, 0, 0, 0])]));
+    return 'content' in unpacked ? unpacked.content : undefined;
+  };
+  const here = (packed: Buffer): Buffer | undefined => {
+    const [at] = scanner.keep([packed]) as [number];
+    const found = scanner.uncompress(at, at + packed.length);
+    return found && scanner.copyOf(found.at, found.end - found.at);
+  };
+  const same = (packed: Buffer, what: string): boolean => {
+    const [a, b] = [here(packed), byModule(packed)];
+    expect(a === undefined ? b === undefined : b !== undefined && a.equals(b), what).toBe(true);
+    return a !== undefined;
+  };
+  // A literal of three bytes, and copies of it whose distance has one byte, two and four.
+  for (const hex of ['0708616263' + '0103', '0708616263' + '0e0300', '0708616263' + '0f03000000'])
+    expect(same(Buffer.from(hex, 'hex'), hex)).toBe(true);
+  let good = 0;
+  for (let round = 0; round < 400; round++) {
+    const pieces: Buffer[] = [];
+    for (let i = below(30); i >= 0; i--) {
+      const piece = Buffer.from(
+        Array.from({ length: 1 + below(below(4) === 0 ? 3000 : 80) }, () => below(256)),
+      );
+      pieces.push(below(2) === 0 ? piece : Buffer.alloc(1 + below(2000), piece.subarray(0, 1 + below(20))));
+      if (below(2) === 0) pieces.push(pieces[below(pieces.length)]!);
+    }
+    const sealed = sealBlock(Buffer.concat(pieces), 'snappy');
+    const packed = sealed.subarray(0, -TRAILER_BYTES);
+    expect(same(packed, `round ${round}`)).toBe(true);
+    for (let change = 0; change < 6; change++) {
+      const damaged = mutate(packed, below, { words: NUMBERS, other: packed, maxBytes: 200_000 });
+      if (same(damaged, `round ${round}, change ${change}`)) good++;
+    }
+  }
+  expect(good).toBeGreaterThan(100);
 });
 
 test('what is kept may grow, and what is too large is left to script', () => {

@@ -110,20 +110,16 @@ class BlockChecks {
       return;
     }
     if (bounds === undefined) return; // what the frame has read already
-    const content = contentOf(sealed, offset, name, this.#findings);
-    if (content === undefined) this.#isWhole = false;
-    else this.#checkEntries(region, content);
-  }
-
-  #checkEntries(region: Region, content: Buffer): void {
-    const count = this.#fast?.entriesOf(content, region);
-    if (count === undefined) {
-      this.#lookCloser(region, content);
+    const good = this.#fast?.entriesOf(sealed, region);
+    if (good !== undefined) {
+      this.entries += good;
+      this.#smallest ??= this.#fast!.firstKey();
+      this.#largest = undefined;
       return;
     }
-    this.entries += count;
-    this.#smallest ??= this.#fast!.firstKey();
-    this.#largest = undefined;
+    const content = contentOf(sealed, offset, name, this.#findings);
+    if (content === undefined) this.#isWhole = false;
+    else this.#lookCloser(region, content);
   }
 
   #lookCloser({ offset, bounds }: Region, content: Buffer): void {

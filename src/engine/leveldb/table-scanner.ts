@@ -1,4 +1,5 @@
 import type { FilterBlock, FilterPlace } from '../../format/leveldb/filter.ts';
+import { SNAPPY, TRAILER_BYTES, UNCOMPRESSED } from '../../format/leveldb/table.ts';
 import { LOOK_CLOSER, type Scanner } from '../../format/scan/scanner.ts';
 import type { Region } from './table-layout.ts';
 
@@ -23,18 +24,20 @@ export class TableScanner {
     scanner.scan.leveldbBegin();
   }
 
-  /** How many entries a data block has whose checksum holds; undefined unless all of them are good. */
-  entriesOf(content: Buffer, { offset, bounds }: Region): number | undefined {
+  /** How many entries a data block has whose checksum holds, given with its trailer; undefined unless all are good. */
+  entriesOf(sealed: Buffer, { offset, bounds }: Region): number | undefined {
     const { after, upTo } = bounds!;
     const scanner = this.#scanner;
-    const at = scanner.place(content, 0);
+    const at = scanner.place(sealed, 0);
     const afterAt = after === undefined ? 0 : this.#placeKey(after);
     const upToAt = this.#placeKey(upTo);
     if (at === undefined || afterAt === undefined || upToAt === undefined) return undefined;
+    const content = contentIn(scanner, at, sealed);
+    if (content === undefined) return undefined;
     const { from, bits, probes } = this.#filter?.place(offset) ?? NO_FILTER;
     const count = scanner.scan.leveldbBlock(
-      at,
-      at + content.byteLength,
+      content.at,
+      content.end,
       this.#filterAt + from,
       bits,
       probes,
@@ -72,4 +75,12 @@ export class TableScanner {
   get maxSequence(): bigint {
     return BigInt.asUintN(64, this.#scanner.scan.leveldbMaxSequence.value);
   }
+}
+
+/** Where the content of a block stands whose trailer names a compression that is known; uncompressed, if need be. */
+function contentIn(scanner: Scanner, at: number, sealed: Buffer): { at: number; end: number } | undefined {
+  const end = at + sealed.byteLength - TRAILER_BYTES;
+  const compression = sealed[sealed.byteLength - TRAILER_BYTES];
+  if (compression === UNCOMPRESSED) return { at, end };
+  return compression === SNAPPY ? scanner.uncompress(at, end) : undefined;
 }

@@ -20,8 +20,9 @@ const AT_MAGIC = 40;
 const MAGIC = 0xdb4775248b80fb57n;
 const MAX_HANDLE_BYTES = 20;
 
-const UNCOMPRESSED = 0;
-const SNAPPY = 1;
+/** What the trailer's first byte says. */
+export const UNCOMPRESSED = 0;
+export const SNAPPY = 1;
 
 /** Where a block stands; `sizeBytes` counts its content without the trailer. */
 export interface BlockHandle {

@@ -38,6 +38,8 @@ interface Exports {
   readonly leveldbFirstKeyBytes: Cell<number>;
   readonly leveldbLastKeyBytes: Cell<number>;
   readonly leveldbMaxSequence: Cell<bigint>;
+  /** The length of what [at, end) is uncompressed, which stands at `target` then; -1 if it is more than `room`, or damaged. */
+  snappyBlock(at: number, end: number, target: number, room: number): number;
 }
 
 interface Cell<T> {
@@ -49,9 +51,10 @@ export const LOOK_CLOSER = -1;
 // The part of the memory that `assembly/memory.ts` lays out, and behind it what is put there from here.
 const KEY_AT = 8 * 256 * 4;
 const SPARE_AT = 128 * 1024;
-/** Whatever is put there one at a time: a block from elsewhere, or one of two keys. */
+/** Whatever is put there one at a time: a block from elsewhere, one of two keys, or a block uncompressed. */
 const SPARE_BYTES = 256 * 1024;
-const SPARES = 3;
+const SPARES = 4;
+const UNCOMPRESSED_AT = SPARE_AT + 3 * SPARE_BYTES;
 const BUFFER_AT = SPARE_AT + SPARES * SPARE_BYTES;
 const PAGE_BYTES = 64 * 1024;
 /** Of index and filter of one table; where they are larger, script does it all. */
@@ -133,6 +136,12 @@ export class Scanner {
     const at = SPARE_AT + spare * SPARE_BYTES;
     this.#bytes.set(bytes, at);
     return at;
+  }
+
+  /** Uncompresses a block with Snappy; where it stands, until the next one does. Undefined if it is damaged or large. */
+  uncompress(at: number, end: number): { readonly at: number; readonly end: number } | undefined {
+    const length = this.scan.snappyBlock(at, end, UNCOMPRESSED_AT, SPARE_BYTES);
+    return length === LOOK_CLOSER ? undefined : { at: UNCOMPRESSED_AT, end: UNCOMPRESSED_AT + length };
   }
 
   copyOf(at: number, byteLength: number): Buffer {

@@ -5,6 +5,7 @@
  * Layouts: `format/leveldb/block.ts`, `format/leveldb/filter.ts`, `format/leveldb/internal-key.ts`.
  */
 import { compareBytes, hasBit, KEY_AT, KEY_ROOM } from './memory';
+import { afterVarint, varint } from './varint';
 
 const TAG_BYTES: u32 = 8;
 const MAX_TYPE: u64 = 1;
@@ -67,12 +68,11 @@ export function leveldbBlock(
     let valueBytes: u32 = load<u8>(next + 2);
     if ((shared | unshared | valueBytes) < 0x80) next += 3;
     else {
-      varintAt = next;
-      shared = varint(entriesEnd);
-      unshared = varint(entriesEnd);
-      valueBytes = varint(entriesEnd);
-      if (varintAt === 0) return LOOK_CLOSER;
-      next = varintAt;
+      shared = varint(next, entriesEnd);
+      unshared = varint(afterVarint(), entriesEnd);
+      valueBytes = varint(afterVarint(), entriesEnd);
+      next = afterVarint();
+      if (next === 0) return LOOK_CLOSER;
     }
     if (next > entriesEnd) return LOOK_CLOSER;
     const room = entriesEnd - next;
@@ -124,25 +124,6 @@ export function leveldbBlock(
   leveldbLastKeyBytes = keyBytes;
   leveldbMaxSequence = maxSequence;
   return count;
-}
-
-/** Where the next varint begins; 0 once one could not be read. */
-let varintAt: u32 = 0;
-
-/** One of at most 28 bits: longer ones are rare, and left to a closer look. */
-function varint(end: u32): u32 {
-  let value: u32 = 0;
-  let at = varintAt;
-  for (let shift: u32 = 0; shift < 28 && at !== 0 && at < end; shift += 7) {
-    const byte: u32 = load<u8>(at++);
-    value |= (byte & 0x7f) << shift;
-    if (byte < 0x80) {
-      varintAt = at;
-      return value;
-    }
-  }
-  varintAt = 0;
-  return 0;
 }
 
 /** The newest version of a user key first. */
