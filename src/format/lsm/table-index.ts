@@ -67,7 +67,8 @@ export function decodeIndex(bytes: Buffer, at: number): Decoded<IndexEntry[]> {
     if (bytes.byteLength - next < MIN_ENTRY_BYTES) {
       return damaged('TABLE_INDEX', at + next, `the index ends in its entry ${i}`);
     }
-    const offset = Number(bytes.readBigUInt64LE(next + OFFSET_AT));
+    // Beyond 2^53 it is rounded, and outside every file all the same.
+    const offset = bytes.readUInt32LE(next + OFFSET_AT) + 2 ** 32 * bytes.readUInt32LE(next + OFFSET_AT + 4);
     const sizeBytes = bytes.readUInt32LE(next + SIZE_AT);
     const firstKey = readKey(bytes, next + FIRST_KEY_AT);
     if (firstKey === undefined) {
@@ -119,8 +120,9 @@ export function indexDamage(entries: readonly IndexEntry[], blockCount: number, 
       add(`block ${i} begins at ${entry.offset} and not at ${expected}, behind the one before`);
     }
     expected = end;
-    if (entry.firstKey.compare(entry.lastKey) > 0) add(`the first key of block ${i} is above its last`);
-    if (before !== undefined && before.lastKey.compare(entry.firstKey) > 0) {
+    if (compareNeighbours(entry.firstKey, entry.lastKey) > 0)
+      add(`the first key of block ${i} is above its last`);
+    if (before !== undefined && compareNeighbours(before.lastKey, entry.firstKey) > 0) {
       add(`block ${i} begins with a key below the last of the block before`);
     }
     before = entry;
@@ -128,6 +130,16 @@ export function indexDamage(entries: readonly IndexEntry[], blockCount: number, 
   if (expected !== at && found.length === 0)
     add(`${at - expected} bytes stand between the last block and the index`);
   return found;
+}
+
+/** Neighbours differ after a few bytes: a loop here is faster than a call into native code. */
+function compareNeighbours(a: Buffer, b: Buffer): number {
+  const common = Math.min(a.byteLength, b.byteLength);
+  for (let at = 0; at < common; at++) {
+    const difference = a[at]! - b[at]!;
+    if (difference !== 0) return difference;
+  }
+  return a.byteLength - b.byteLength;
 }
 
 /**
