@@ -10,22 +10,45 @@ export interface ScanBuffer {
 }
 
 const unused: Scanner[] = [];
+let made = 0;
 
-/** One that grew beyond this for a large table is not kept. */
+/** Of one thread, which rarely reads more than one table at a time; each takes much of the address space, though little memory. */
+const MOST = 4;
+
+/** One that grew beyond this for a large table is not used again. */
 const KEEP_BYTES = 4 * 1024 * 1024;
 
-/** Lends a scanner that keeps `parts`: each thread has few and uses them again. Without one, script does its work. */
+/**
+ * Lends a scanner that keeps `parts`. Where there is none, because so many are lent already, no more can be made, or the parts are too
+ * large, script does its work.
+ */
 export async function withScanner<T>(
   parts: readonly Uint8Array[],
   use: (lent: ScanBuffer) => Promise<T>,
 ): Promise<T> {
-  const scanner = unused.pop() ?? Scanner.create(BUFFER_BYTES);
+  const scanner = unused.pop() ?? another();
   const kept = scanner?.keep(parts);
-  if (scanner === undefined || kept === undefined)
-    return withBuffer((buffer) => use({ buffer, scanner: undefined, kept: [] }));
   try {
+    if (scanner === undefined || kept === undefined) return await withoutScanner(use);
     return await use({ buffer: scanner.buffer, scanner, kept });
   } finally {
-    if (scanner.keptBytes <= KEEP_BYTES) unused.push(scanner);
+    if (scanner !== undefined) giveBack(scanner);
   }
+}
+
+/** The same where no entry will be looked at. */
+export const withoutScanner = <T>(use: (lent: ScanBuffer) => Promise<T>): Promise<T> =>
+  withBuffer((buffer) => use({ buffer, scanner: undefined, kept: [] }));
+
+function another(): Scanner | undefined {
+  if (made === MOST) return undefined;
+  const scanner = Scanner.create(BUFFER_BYTES);
+  // Where address space is scarce each try takes long before it fails: this thread tries no more.
+  made = scanner === undefined ? MOST : made + 1;
+  return scanner;
+}
+
+function giveBack(scanner: Scanner): void {
+  if (scanner.keptBytes <= KEEP_BYTES) unused.push(scanner);
+  else made--;
 }

@@ -143,7 +143,11 @@ export function decodeManifest(bytes: Uint8Array, path: string): ParsedManifest 
 const textOf = (json: unknown): string => `${JSON.stringify(json, undefined, 1)}\n`;
 
 const problemsOf = (error: z.ZodError): string =>
-  z.prettifyError(error).split('\n').slice(0, 4).join('; ').slice(0, 500);
+  error.issues
+    .slice(0, 2)
+    .map(({ path, message }) => (path.length > 0 ? `${path.join('.')}: ${message}` : message))
+    .join('; ')
+    .slice(0, 500);
 
 /** Bytewise, as the manifest is sorted: UTF-16 order of JavaScript differs from it. */
 export const comparePaths = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));

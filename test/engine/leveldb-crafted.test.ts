@@ -170,7 +170,7 @@ describe('tables', () => {
       seal: () => sealBlock(content),
     });
     expect(codes).toContain('BLOCK_CONTENT');
-  }, 30_000);
+  });
 });
 
 describe('logs and MANIFEST', () => {

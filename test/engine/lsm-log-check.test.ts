@@ -11,6 +11,7 @@ import {
   DEFAULT_GEOMETRY,
   encodeSectionHeader,
   encodeSegmentHeader,
+  physicalOffset,
   ringBytes,
   ringExtents,
   SECTION_HEADER_BYTES,
@@ -79,7 +80,8 @@ describe('a log', () => {
     const geometry = { segmentBytes: 4096, segmentCount: 2 };
     const whole = buildLog(geometry, 0, [put(1, 10), put(2, 10)]);
     const torn = Buffer.from(whole);
-    torn[60]! ^= 1;
+    const last = 44 + put(1, 10).byteLength;
+    torn[last + 16]! ^= 1;
     const file = new MemoryFile(torn);
     file.onRead = () => {
       if (file.reads !== 12) return;
@@ -90,8 +92,27 @@ describe('a log', () => {
     expect(file.reads).toBeGreaterThan(12);
     expect(healed.findings).toEqual([]);
     expect(await check(new MemoryFile(torn), true)).toMatchObject({
-      findings: [{ code: 'LSM_LOG_TORN', severity: 'warning', offset: 44 }],
+      findings: [{ code: 'LSM_LOG_TORN', severity: 'warning', offset: last }],
     });
+  });
+
+  it('of a live directory is damaged, and no torn end, where a later commit follows, behind the end of the ring too', async () => {
+    const geometry = { segmentBytes: 4096, segmentCount: 2 };
+    for (const start of [0, ringBytes(geometry) - put(1, 10).byteLength - 20]) {
+      const log = buildLog(geometry, start, [put(1, 10), put(2, 10), put(4, 10)]);
+      const at = physicalOffset(geometry, start + put(1, 10).byteLength);
+      log[at + 16]! ^= 1;
+      expect(await check(new MemoryFile(log), true)).toMatchObject({
+        findings: [
+          {
+            code: 'LSM_LOG_TORN',
+            severity: 'error',
+            offset: at,
+            message: expect.stringMatching(/^the replay stops after 1 entry: .*, and later commits follow$/),
+          },
+        ],
+      });
+    }
   });
 
   it('of the usual size, almost all hole, has the checksum of all its zeros', async () => {

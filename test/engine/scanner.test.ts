@@ -4,10 +4,12 @@ import type { EngineName, FileCheck } from '../../src/engine/engine.ts';
 import { engineByName } from '../../src/engine/index.ts';
 import { TableScanner as LeveldbScanner } from '../../src/engine/leveldb/table-scanner.ts';
 import { TableScanner as LsmScanner } from '../../src/engine/lsm/table-scanner.ts';
+import type { OpenFile } from '../../src/env/file-system.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { BlockCursor, encodeBlock as encodeLevelBlock } from '../../src/format/leveldb/block.ts';
+import { encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
 import { SNAPPY, sealBlock, TRAILER_BYTES, unpackBlock } from '../../src/format/leveldb/table.ts';
-import { encodeBlock, tableEntryBytes } from '../../src/format/lsm/table-block.ts';
+import { encodeBlock, type TableEntry, tableEntryBytes } from '../../src/format/lsm/table-block.ts';
 import { LOOK_CLOSER, Scanner } from '../../src/format/scan/scanner.ts';
 import { type Below, mutate } from '../fuzz/mutate.ts';
 import { fixLeveldbTable, fixLsmTable } from '../support/fix-checksums.ts';
@@ -129,15 +131,22 @@ function blocksOf<T>(entries: readonly T[], below: Below): T[][] {
 
 const value = (below: Below): string => 'v'.repeat(below(8) === 0 ? below(5000) : below(40));
 
+/** Numbers of all sizes: a u64 has two halves. */
+function lsmVersion(key: string, version: number, below: Below): TableEntry {
+  const base = [1000n, 2n ** 32n + 1000n, 2n ** 63n + 1000n][below(20) === 0 ? below(3) : 0]!;
+  const plain = lsmEntry(key, 0, below(6) === 0 ? undefined : value(below));
+  return version === 0
+    ? { ...plain, timestamp: below(2) === 0 ? 2000n : 2n ** 63n + 1n, sequence: base }
+    : { ...plain, timestamp: 1000n - BigInt(version * 10 + below(5)), sequence: base };
+}
+
 const TABLES = {
   lsm: {
     path: 'sst/1.sst',
     fix: fixLsmTable,
     make(below: Below, isHonest: boolean): Buffer {
       const entries = sortedKeys(below).flatMap((key) =>
-        Array.from({ length: 1 + below(3) }, (_, version) =>
-          lsmEntry(key, 1000 - version * 10 - below(5), below(6) === 0 ? undefined : value(below)),
-        ),
+        Array.from({ length: 1 + below(3) }, (_, version) => lsmVersion(key, version, below)),
       );
       return buildTable(blocksOf(isHonest ? entries : disordered(entries, below), below));
     },
@@ -253,6 +262,86 @@ test('a key of almost a buffer is left to script, and what stands behind it stay
     expect(found.findings).toEqual([]);
     expect(found).toEqual(await byScript(engine, path, tables[engine]));
   }
+});
+
+test('script goes on from where it was left: with the order of versions to all 64 bits, and with both index keys', async () => {
+  const byScript = await scriptCheck();
+  const expectSame = async (engine: EngineName, path: string, bytes: Buffer, codes: string[]) => {
+    const found = await check(engine, path, bytes);
+    expect(found.findings.map(({ code }) => code)).toEqual(codes);
+    expect(found).toEqual(await byScript(engine, path, bytes));
+  };
+  // The second block is larger than the buffer that the compiled functions can see.
+  const giant = Buffer.alloc(1_500_000);
+  for (const [before, after, codes] of [
+    [2n ** 32n + 1n, 5n, []],
+    [5n, 2n ** 32n + 1n, ['LSM_TABLE_ORDER']],
+  ] as const) {
+    const first = { ...lsmEntry('a', 7), sequence: before };
+    const table = buildTable([[first], [{ ...first, sequence: after, value: giant }], [lsmEntry('b', 1)]]);
+    await expectSame('lsm', 'sst/1.sst', table, [...codes]);
+  }
+  const far = encodeInternalKey(Buffer.alloc(300_000, 'm'), 5n, 1);
+  for (const isBelow of [false, true]) {
+    const blocks = [[leveldbEntry('a', 9)], [leveldbEntry(isBelow ? 'c' : 'n', 8)], [leveldbEntry('x', 3)]];
+    const indexKey = (index: number) => (index === 0 ? far : blocks[index]!.at(-1)!.key);
+    const path = '000005.ldb';
+    const table = craftTable({ blocks, indexKey });
+    const found = await check('leveldb', path, table);
+    expect(found).toEqual(await byScript('leveldb', path, table));
+    const { order } = (found.facts as { content: { order: { code: string }[] } }).content;
+    expect(order.some(({ code }) => code === 'LEVELDB_TABLE_INDEX')).toBe(isBelow);
+  }
+});
+
+test('many at once in one thread: each has a scanner of its own, or none', async () => {
+  const random = seeded(3);
+  const below: Below = (limit) => Math.floor(random() * limit);
+  const tables = Array.from({ length: 40 }, (_, i) => {
+    const engine = i % 2 === 0 ? ('lsm' as const) : ('leveldb' as const);
+    const { make, path } = TABLES[engine];
+    return { engine, path, bytes: make(below, i % 5 !== 0) };
+  });
+  const alone: FileCheck[] = [];
+  for (const { engine, path, bytes } of tables) alone.push(await check(engine, path, bytes));
+  const made = vi.spyOn(Scanner, 'create');
+  const together = await Promise.all(
+    tables.map(({ engine, path, bytes }) => {
+      const file = new MemoryFile(bytes);
+      const request = { path, level: 'full', live: false } as const;
+      const slowly: OpenFile = Object.assign(Object.create(file), {
+        async read(target: Uint8Array, position: number) {
+          await new Promise((next) => setImmediate(next));
+          return file.read(target.subarray(0, 1 + below(2000)), position);
+        },
+      });
+      return engineByName(engine).checkFile(slowly, request, new RunControl());
+    }),
+  );
+  expect(together).toEqual(alone);
+  expect(made.mock.calls.length).toBeGreaterThan(0);
+  expect(made.mock.calls.length).toBeLessThan(5);
+  made.mockRestore();
+});
+
+test('where none can be made it is tried once, since each try may take long', async () => {
+  vi.resetModules();
+  const { engineByName: engineAnew } = await import('../../src/engine/index.ts');
+  const tries = vi.fn(function Memory() {
+    throw new RangeError('could not allocate memory');
+  });
+  vi.stubGlobal('WebAssembly', { ...WebAssembly, Module: WebAssembly.Module, Memory: tries });
+  try {
+    const table = buildTable([[lsmEntry('a', 1)]]);
+    for (let i = 0; i < 3; i++) {
+      const request = { path: 'sst/1.sst', level: 'full', live: false } as const;
+      const found = await engineAnew('lsm').checkFile(new MemoryFile(table), request, new RunControl());
+      expect(found.findings).toEqual([]);
+    }
+  } finally {
+    vi.unstubAllGlobals();
+  }
+  expect(tries).toHaveBeenCalledTimes(1);
 });
 
 const scanners = { lsm: LsmScanner, leveldb: LeveldbScanner };

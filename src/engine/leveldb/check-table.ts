@@ -6,7 +6,7 @@ import { CRC_BYTES, checkSeal } from '../../format/leveldb/table.ts';
 import { runningCrc32c } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { streamFile, streamInto } from '../plain.ts';
-import { withScanner } from '../scanner.ts';
+import { withoutScanner, withScanner } from '../scanner.ts';
 import { BlockCutter } from './block-cutter.ts';
 import { keyIdentity, type TableFacts } from './facts.ts';
 import { Findings } from './findings.ts';
@@ -31,7 +31,9 @@ export async function checkTable(
     const read = await streamFile(file, request, run);
     return { ...read, findings: findings.list, counts: { tables: 1 } };
   }
-  return withScanner([frame.filter?.bytes ?? NONE], async ({ buffer, scanner, kept }) => {
+  const lend: typeof withoutScanner = (use) =>
+    request.level === 'full' ? withScanner([frame.filter?.bytes ?? NONE], use) : withoutScanner(use);
+  return lend(async ({ buffer, scanner, kept }) => {
     const fast = scanner && new TableScanner(scanner, kept[0]!, frame.filter);
     const blocks = new BlockChecks(frame, request.level === 'full', { findings, order, fast });
     const layout = layoutOf(frame, sizeBytes, findings, order);

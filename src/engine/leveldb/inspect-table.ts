@@ -1,9 +1,11 @@
 import type { OpenFile } from '../../env/file-system.ts';
 import { readExactly } from '../../env/io.ts';
+import { RunControl } from '../../env/worker-pool.ts';
 import { BlockCursor } from '../../format/leveldb/block.ts';
 import { decodeInternalKey, TYPE_DELETION } from '../../format/leveldb/internal-key.ts';
 import { checkSeal } from '../../format/leveldb/table.ts';
 import { type DescribedKey, describeKey } from '../lsm/describe.ts';
+import { checkTable } from './check-table.ts';
 import { Findings } from './findings.ts';
 import { contentOf, readTableFrame } from './table-frame.ts';
 import { layoutOf, type Region } from './table-layout.ts';
@@ -43,6 +45,8 @@ export async function describeTable(
   withEntries: boolean,
 ): Promise<TableDescription> {
   const { sizeBytes } = await file.stat();
+  // All of the table is looked at, however little of it is listed; what is listed says nothing of its own.
+  const check = await checkTable(file, { path: '', level: 'full', live: true }, new RunControl());
   const findings = new Findings('');
   const frame = await readTableFrame(file, sizeBytes, findings);
   const blocks: DescribedBlock[] = [];
@@ -64,7 +68,7 @@ export async function describeTable(
     blocks_total: total,
     blocks,
     ...(withEntries ? { entries } : {}),
-    problems: findings.list.map(({ offset, message }) =>
+    problems: check.findings.map(({ offset, message }) =>
       offset === null ? message : `at byte ${offset}: ${message}`,
     ),
   };
@@ -80,10 +84,7 @@ async function describeBlock(
   const blank = { offset, size_bytes: length, entries: 0, first_key: null, last_key: null };
   const sealed = await readExactly(file, offset, length);
   const { broken } = checkSeal(sealed);
-  if (broken !== undefined) {
-    findings.error('', offset, `${name} block: ${broken}`);
-    return blank;
-  }
+  if (broken !== undefined) return blank;
   const content = contentOf(sealed, offset, name, findings);
   if (content === undefined) return blank;
   const cursor = new BlockCursor(content);
@@ -102,7 +103,6 @@ async function describeBlock(
       value_bytes: cursor.valueEnd - cursor.valueStart,
     });
   }
-  if (cursor.problem !== undefined) findings.error('', offset, `${name} block: ${cursor.problem}`);
   const last = decodeInternalKey(cursor.key.subarray(0, cursor.keyLength));
   return {
     ...blank,

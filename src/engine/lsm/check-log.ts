@@ -4,7 +4,10 @@ import {
   decodeSectionHeader,
   decodeSegmentHeader,
   hasWalMagic,
+  liveBytes,
   physicalOffset,
+  ringBytes,
+  ringExtents,
   SECTION_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   sectionProblem,
@@ -21,7 +24,8 @@ import { inferLogGeometry } from './directory.ts';
 import type { LogFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
 import { readUpTo } from './read.ts';
-import { replayFile } from './replay-file.ts';
+import { type Log, replayFile } from './replay-file.ts';
+import { judgeTail, type LogBytes } from './tail-search.ts';
 
 /** A log: its headers, and every live entry up to where the replay ends. */
 export async function checkLog(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
@@ -44,7 +48,8 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   }
   const log = { file, sizeBytes, geometry, header, isDouble: !request.live };
   const { result, ...sums } = await replayFile(log, run);
-  reportStop(result, geometry, request, findings);
+  const damage = result.stop && request.live ? await damageBehind(log, result) : undefined;
+  reportStop(result, geometry, request, findings, damage);
   const lastLsn = result.lastLsn === undefined ? null : String(result.lastLsn);
   const facts: LogFacts = {
     kind: 'log',
@@ -88,17 +93,38 @@ async function checkSize(
   else findings.warn('LSM_LOG_SIZE', expected, `${sizeBytes - expected} bytes stand behind the last segment`);
 }
 
+/** Every crash leaves a torn end, which the database cuts off; where it would refuse to, so must this. */
+async function damageBehind(
+  { file, geometry, header }: Log,
+  { stop, lastLsn }: ReplayResult,
+): Promise<string | undefined> {
+  const end = liveBytes(geometry, header);
+  const bytes: LogBytes = {
+    end,
+    async *read(from, to) {
+      const start = (header.start + from) % ringBytes(geometry);
+      for (const extent of ringExtents(geometry, start, to - from))
+        yield await readUpTo(file, extent.offset, extent.length);
+    },
+  };
+  return (await judgeTail(bytes, end - stop!.droppedBytes, lastLsn ?? 0n)).damage;
+}
+
+/** @param damage Why what follows is more than a torn end. */
 function reportStop(
   { stop, entries }: ReplayResult,
   geometry: WalGeometry,
   { live }: FileCheckRequest,
   findings: FindingList,
+  damage: string | undefined,
 ): void {
   if (stop === undefined) return;
+  const count = entries === 1 ? '1 entry' : `${entries} entries`;
+  const behind = damage === undefined ? '' : `, and ${damage}`;
   findings.add(
-    live ? 'warning' : 'error',
+    live && damage === undefined ? 'warning' : 'error',
     'LSM_LOG_TORN',
     physicalOffset(geometry, stop.offset),
-    `the replay stops after ${entries} entries: ${stop.message}; ${stop.droppedBytes} bytes of the log are lost`,
+    `the replay stops after ${count}: ${stop.message}; ${stop.droppedBytes} bytes of the log are lost${behind}`,
   );
 }

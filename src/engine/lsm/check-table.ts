@@ -11,7 +11,7 @@ import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import { Sums } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkPlainFile } from '../plain.ts';
-import { withScanner } from '../scanner.ts';
+import { withoutScanner, withScanner } from '../scanner.ts';
 import { BlockScan, type Totals } from './block-scan.ts';
 import type { TableFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
@@ -42,7 +42,9 @@ export async function checkTable(
     };
   }
   const { header, footer, index, indexBytes, filter } = frame;
-  return withScanner([indexBytes, filter?.bits ?? NONE], async ({ buffer, scanner, kept }) => {
+  const lend: typeof withoutScanner = (use) =>
+    request.level === 'full' ? withScanner([indexBytes, filter?.bits ?? NONE], use) : withoutScanner(use);
+  return lend(async ({ buffer, scanner, kept }) => {
     const reader = new SequentialReader(file, run, buffer, new Sums(!request.live));
     const fast = scanner && new TableScanner(scanner, { indexAt: kept[0]!, filterAt: kept[1]! }, frame);
     const scan = new BlockScan(findings, header.compression, filter, fast);

@@ -1,8 +1,15 @@
 import type { OpenFile } from '../../env/file-system.ts';
+import { RunControl } from '../../env/worker-pool.ts';
 import type { TableFooter, TableHeader } from '../../format/lsm/table.ts';
-import { BLOCK_HEADER_BYTES, blockDamage, decodeBlock } from '../../format/lsm/table-block.ts';
+import {
+  BLOCK_HEADER_BYTES,
+  blockDamage,
+  decodeBlock,
+  type TableEntry,
+} from '../../format/lsm/table-block.ts';
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import { decompressBlock } from './block-payload.ts';
+import { checkTable } from './check-table.ts';
 import { type DescribedKey, describeKey } from './describe.ts';
 import { FindingList } from './findings.ts';
 import { readUpTo } from './read.ts';
@@ -54,15 +61,16 @@ export async function describeTable(
   limit: number,
   withEntries: boolean,
 ): Promise<TableDescription> {
-  const findings = new FindingList('');
-  const frame = await readFrame(file, sizeBytes, findings);
+  const frame = await readFrame(file, sizeBytes, new FindingList(''));
   const index = frame?.index ?? [];
-  const problems = findings.list().map(({ offset, message }) => `at byte ${offset}: ${message}`);
+  // All of the table is looked at, however little of it is listed.
+  const { findings } = await checkTable(file, { path: '', level: 'full', live: true }, new RunControl());
+  const problems = findings.map(({ offset, message }) => `at byte ${offset}: ${message}`);
   const blocks: DescribedBlock[] = [];
   for (const entry of index.slice(0, limit)) blocks.push(await describeBlock(file, entry));
   const entries =
     frame !== undefined && withEntries
-      ? await listEntries(file, frame.header, index, frame.footer.indexOffset, limit, problems)
+      ? await listEntries(file, frame.header, index, frame.footer.indexOffset, limit)
       : undefined;
   return {
     kind: 'table',
@@ -114,17 +122,12 @@ async function listEntries(
   index: readonly IndexEntry[],
   blocksEnd: number,
   limit: number,
-  problems: string[],
 ): Promise<DescribedTableEntry[]> {
   const listed: DescribedTableEntry[] = [];
   for (const { offset, sizeBytes } of index) {
     if (listed.length >= limit) break;
     if (offset + sizeBytes > blocksEnd || sizeBytes > MAX_PIECE_BYTES) continue; // named among the problems
     const read = readBlock(await readUpTo(file, offset, sizeBytes), offset, header.compression);
-    if (typeof read === 'string') {
-      problems.push(`at byte ${offset}: ${read}`);
-      continue;
-    }
     for (const entry of read.slice(0, limit - listed.length)) {
       listed.push({
         type: entry.type,
@@ -138,17 +141,11 @@ async function listEntries(
   return listed;
 }
 
-function readBlock(bytes: Buffer, offset: number, compression: TableHeader['compression']) {
-  let block: Buffer | undefined = bytes;
-  if (compression === 'none') {
-    const damage = blockDamage(bytes, offset);
-    if (damage !== undefined) return damage.message;
-  } else {
-    const decompressed = decompressBlock(bytes, compression);
-    if (decompressed.problem !== undefined) return decompressed.problem;
-    block = decompressed.block;
+/** None of a block that cannot be read: why is said already. */
+function readBlock(bytes: Buffer, offset: number, compression: TableHeader['compression']): TableEntry[] {
+  if (compression !== 'none') {
+    const { block } = decompressBlock(bytes, compression);
+    return block === undefined ? [] : (decodeBlock(block, offset).value ?? []);
   }
-  if (block === undefined) return `this version of Node cannot read ${compression}`;
-  const decoded = decodeBlock(block, offset);
-  return decoded.value ?? decoded.damage.message;
+  return blockDamage(bytes, offset) === undefined ? (decodeBlock(bytes, offset).value ?? []) : [];
 }

@@ -18,7 +18,7 @@ import { type Summed, Sums } from '../../format/sums.ts';
 
 export type ReplayedFile = Summed & { readonly result: ReplayResult };
 
-interface Log {
+export interface Log {
   readonly file: OpenFile;
   readonly sizeBytes: number;
   readonly geometry: WalGeometry;

@@ -8,13 +8,13 @@ import { refuseOccupiedFolder } from '../../occupied-folder.ts';
 import { refuseUnfinishedRestore } from '../../unfinished-restore.ts';
 import { inspectRegular, listTables, readCheckpointFile } from '../directory.ts';
 import { CHECKPOINT, LOCK, LOG, TABLES, tablePath } from '../names.ts';
+import { judgeTail } from '../tail-search.ts';
 import type { Flusher } from './flusher.ts';
 import type { ResolvedOptions } from './options.ts';
 import { damagedLog, RingLog, TEMPORARY_LOG } from './ring-log.ts';
 import { Store } from './store.ts';
 import { TableFile } from './table-file.ts';
 import { isTemporaryTable } from './table-writer.ts';
-import { searchEntries } from './tail-search.ts';
 
 /** No database comes so far by counting; what follows must still fit into a u64. */
 const LAST_SENSIBLE_NUMBER = 1n << 63n;
@@ -139,24 +139,14 @@ async function readLog(
 }
 
 /**
- * The replay stopped before the end of the log. Is it the torn end of a group that was never acknowledged, or damage?
- *
- * A power failure may keep any part of the last group, its middle included. So entries that hold *behind* the stop prove nothing by
- * themselves. But each group begins with an even LSN and goes on with odd ones (`groupLsns`), and it is written only when the
- * group before it is durable. An even LSN behind the stop therefore says that what does not hold had been acknowledged: damage, and
- * cutting it off would lose commits. Only odd ones, or nothing at all, belong to the torn group. A log that another program wrote
- * knows no such rule and numbers commits with gaps; there, one even LSN behind the stop is still proof enough to refuse.
- *
  * What is cut off is overwritten with zeros if entries in it hold: else a later entry of the right length could one day
  * be followed by one of them.
  */
 async function cutTornTail(log: RingLog, result: ReplayResult, checkpointLsn: bigint): Promise<void> {
-  const { droppedBytes, message } = result.stop!;
+  const { droppedBytes, message, offset } = result.stop!;
   const cut = log.end - droppedBytes;
-  const found = await searchEntries(log, cut, result.lastLsn ?? checkpointLsn);
-  if (found === 'gave up' || found.some((lsn) => lsn % 2n === 0n)) {
-    const behind = found === 'gave up' ? 'what follows cannot be judged' : 'later commits follow';
-    throw damagedLog(log.path, `${message}, at ${result.stop!.offset} of the ring, and ${behind}`);
-  }
-  await log.moveEnd(cut, found.length > 0);
+  const tail = await judgeTail(log, cut, result.lastLsn ?? checkpointLsn);
+  if (tail.damage !== undefined)
+    throw damagedLog(log.path, `${message}, at ${offset} of the ring, and ${tail.damage}`);
+  await log.moveEnd(cut, tail.hasEntries);
 }

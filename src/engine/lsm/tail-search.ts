@@ -3,8 +3,13 @@ import {
   ENTRY_HEADER_BYTES,
   entryProblem,
   MIN_ENTRY_LEN,
-} from '../../../format/lsm/wal-entry.ts';
-import type { RingLog } from './ring-log.ts';
+} from '../../format/lsm/wal-entry.ts';
+
+/** The live bytes of a log, by positions that ascend. */
+export interface LogBytes {
+  readonly end: number;
+  read(from: number, to: number): AsyncIterable<Buffer>;
+}
 
 /** LSNs of entries behind a stop are not further away than this. */
 const MAX_LSN_STEP = 1n << 32n;
@@ -15,11 +20,34 @@ const HIGHEST_TYPE = 2;
 const ENTRY_LEN_AT = 8;
 
 /**
+ * The replay stopped at `from`, before the end of the log. Is it the torn end of a group that was never acknowledged, or damage?
+ *
+ * A power failure may keep any part of the last group, its middle included. So entries that hold *behind* the stop prove nothing by
+ * themselves. But each group begins with an even LSN and goes on with odd ones (`groupLsns`), and it is written only when the
+ * group before it is durable. An even LSN behind the stop therefore says that what does not hold had been acknowledged: damage, and
+ * cutting it off would lose commits. Only odd ones, or nothing at all, belong to the torn group. A log that another program wrote
+ * knows no such rule and numbers commits with gaps; there, one even LSN behind the stop is still proof enough to refuse.
+ */
+export async function judgeTail(log: LogBytes, from: number, afterLsn: bigint): Promise<Tail> {
+  const found = await searchEntries(log, from, afterLsn);
+  if (found === 'gave up') return { damage: 'what follows cannot be judged', hasEntries: true };
+  const isDamage = found.some((lsn) => lsn % 2n === 0n);
+  return { damage: isDamage ? 'later commits follow' : undefined, hasEntries: found.length > 0 };
+}
+
+export interface Tail {
+  /** Why it must not be cut off; undefined for a torn group. */
+  readonly damage: string | undefined;
+  /** Whether entries hold in it. */
+  readonly hasEntries: boolean;
+}
+
+/**
  * LSNs of the entries that stand whole anywhere in [from, end) of the log, at any byte, above `afterLsn` and ascending. Where
  * an entry was found the search goes on behind it. `gave up` when bytes that look like entries and are none take too long.
  */
-export async function searchEntries(
-  log: RingLog,
+async function searchEntries(
+  log: LogBytes,
   from: number,
   afterLsn: bigint,
 ): Promise<readonly bigint[] | 'gave up'> {
@@ -64,7 +92,7 @@ export async function searchEntries(
   return found;
 }
 
-async function readRange(log: RingLog, from: number, to: number): Promise<Buffer> {
+async function readRange(log: LogBytes, from: number, to: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of log.read(from, to)) chunks.push(chunk);
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
