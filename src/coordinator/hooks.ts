@@ -2,6 +2,7 @@ import * as z from 'zod';
 import type { CapturePlan, Hold } from '../engine/engine.ts';
 import { harmlessly } from '../env/listeners.ts';
 import { type ErrorCode, type ErrorDetail, StillpointError } from '../errors.ts';
+import { problemsOf } from '../snapshot/manifest.ts';
 
 /**
  * Calls a function of the host with a time limit. `HOOK_FAILED` when it throws, `HOOK_TIMEOUT` when it hangs; its
@@ -76,10 +77,9 @@ export function checkHold(value: unknown): Hold | undefined {
   if (hold.plan !== undefined) {
     const parsed = planSchema.safeParse(hold.plan);
     if (!parsed.success) {
-      const problem = z.prettifyError(parsed.error).split('\n').slice(0, 2).join(' ');
       throw new StillpointError(
         'HOOK_INVALID',
-        `the checkpoint hook returned a capture plan that does not fit: ${problem}`,
+        `the checkpoint hook returned a capture plan that does not fit: ${problemsOf(parsed.error)}`,
       );
     }
   }

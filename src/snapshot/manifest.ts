@@ -142,7 +142,8 @@ export function decodeManifest(bytes: Uint8Array, path: string): ParsedManifest 
 
 const textOf = (json: unknown): string => `${JSON.stringify(json, undefined, 1)}\n`;
 
-const problemsOf = (error: z.ZodError): string =>
+/** What does not fit, in one line. */
+export const problemsOf = (error: z.ZodError): string =>
   error.issues
     .slice(0, 2)
     .map(({ path, message }) => (path.length > 0 ? `${path.join('.')}: ${message}` : message))
