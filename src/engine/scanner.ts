@@ -11,6 +11,8 @@ export interface ScanBuffer {
 
 const unused: Scanner[] = [];
 let made = 0;
+/** Where address space is scarce each try takes long before it fails: a thread that had one tries no more. */
+let isScarce = false;
 
 /** Of one thread, which rarely reads more than one table at a time; each takes much of the address space, though little memory. */
 const MOST = 4;
@@ -41,10 +43,10 @@ export const withoutScanner = <T>(use: (lent: ScanBuffer) => Promise<T>): Promis
   withBuffer((buffer) => use({ buffer, scanner: undefined, kept: [] }));
 
 function another(): Scanner | undefined {
-  if (made === MOST) return undefined;
+  if (isScarce || made === MOST) return undefined;
   const scanner = Scanner.create(BUFFER_BYTES);
-  // Where address space is scarce each try takes long before it fails: this thread tries no more.
-  made = scanner === undefined ? MOST : made + 1;
+  if (scanner === undefined) isScarce = true;
+  else made++;
   return scanner;
 }
 

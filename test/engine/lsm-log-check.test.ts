@@ -115,6 +115,33 @@ describe('a log', () => {
     }
   });
 
+  it('of a live directory may be damaged and end anywhere', async () => {
+    const geometry = { segmentBytes: 512, segmentCount: 2 };
+    const log = buildLog(geometry, 500, [put(1, 10), put(2, 10), put(4, 10), put(6, 300)]);
+    log[physicalOffset(geometry, 500) + 16]! ^= 1;
+    for (let bytes = log.byteLength; bytes > 0; bytes--) {
+      const { findings } = await check(new MemoryFile(log.subarray(0, bytes)), true);
+      expect(findings.length, `${bytes} bytes`).toBeGreaterThan(0);
+    }
+  });
+
+  it('of a live directory may be damaged, and be cut off at any moment', async () => {
+    const geometry = { segmentBytes: 512, segmentCount: 2 };
+    const log = buildLog(geometry, 300, [put(1, 10), put(2, 10), put(4, 10), put(6, 300)]);
+    log[physicalOffset(geometry, 300) + 16]! ^= 1;
+    const whole = new MemoryFile(log);
+    expect((await check(whole, true)).findings).toMatchObject([{ code: 'LSM_LOG_TORN', severity: 'error' }]);
+    for (let read = 1; read <= whole.reads; read++) {
+      for (const bytes of [100, 360, 700]) {
+        const file = new MemoryFile(log);
+        file.onRead = () => {
+          if (file.reads === read) file.bytes = log.subarray(0, bytes);
+        };
+        expect((await check(file, true)).findings.length, `cut at read ${read}`).toBeGreaterThan(0);
+      }
+    }
+  });
+
   it('of the usual size, almost all hole, has the checksum of all its zeros', async () => {
     const small = buildLog({ segmentBytes: 1024, segmentCount: 1 }, 0, [put(7, 100)]);
     const path = join(await temporaryFolder(), 'lsm.wal');

@@ -34,10 +34,10 @@ const DEFAULT_LIMIT = 1000;
 const CURRENT_LIMIT_BYTES = 1024;
 
 /**
- * What a single file of a LevelDB database holds, as plain JSON; its name says which kind it is. Values are given as
- * lengths, u64 as decimal strings. Damage is told under `problems`, and what can be read is shown all the same. Memory
- * is bounded by `limit`, a table's index and the largest record or block. Undefined when it is no file of LevelDB, or
- * none at all.
+ * What a single file of a LevelDB database holds, as plain JSON; its name says which kind it is. A table is looked
+ * at from begin to end, however little is listed. Values are given as lengths, u64 as decimal strings. Damage is
+ * told under `problems`, and what can be read is shown all the same. Memory is bounded by `limit`, a table's index
+ * and the largest record or block. Undefined when it is no file of LevelDB, or none at all.
  */
 export async function inspectLeveldbFile(
   fs: FileSystem,

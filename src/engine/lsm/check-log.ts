@@ -1,4 +1,5 @@
 import type { OpenFile } from '../../env/file-system.ts';
+import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import {
   decodeSectionHeader,
@@ -99,15 +100,18 @@ async function damageBehind(
   { stop, lastLsn }: ReplayResult,
 ): Promise<string | undefined> {
   const end = liveBytes(geometry, header);
-  const bytes: LogBytes = {
+  const live: LogBytes = {
     end,
     async *read(from, to) {
       const start = (header.start + from) % ringBytes(geometry);
-      for (const extent of ringExtents(geometry, start, to - from))
-        yield await readUpTo(file, extent.offset, extent.length);
+      for (const { offset, length } of ringExtents(geometry, start, to - from)) {
+        const bytes = Buffer.alloc(length); // zeros, which are no entry, where the file ends before
+        await readFully(file, bytes, offset);
+        yield bytes;
+      }
     },
   };
-  return (await judgeTail(bytes, end - stop!.droppedBytes, lastLsn ?? 0n)).damage;
+  return (await judgeTail(live, end - stop!.droppedBytes, lastLsn ?? 0n)).damage;
 }
 
 /** @param damage Why what follows is more than a torn end. */

@@ -65,7 +65,9 @@ export async function describeTable(
   const index = frame?.index ?? [];
   // All of the table is looked at, however little of it is listed.
   const { findings } = await checkTable(file, { path: '', level: 'full', live: true }, new RunControl());
-  const problems = findings.map(({ offset, message }) => `at byte ${offset}: ${message}`);
+  const problems = findings.map(({ offset, message }) =>
+    offset === null ? message : `at byte ${offset}: ${message}`,
+  );
   const blocks: DescribedBlock[] = [];
   for (const entry of index.slice(0, limit)) blocks.push(await describeBlock(file, entry));
   const entries =

@@ -29,9 +29,10 @@ export interface CheckpointDescription {
 const DEFAULT_LIMIT = 1000;
 
 /**
- * What a single file of the lsm engine holds, as plain JSON. The kind shows in the content, else in the name. Values are
- * given as lengths, u64 as decimal strings. Damage is told under `problems`, and what can be read is shown all the
- * same. Memory is bounded by `limit` and by the largest entry. Undefined when it is no file of this engine.
+ * What a single file of the lsm engine holds, as plain JSON; a table is looked at from begin to end, however little
+ * is listed. The kind shows in the content, else in the name. Values are given as lengths, u64 as decimal strings.
+ * Damage is told under `problems`, and what can be read is shown all the same. Memory is bounded by `limit` and by
+ * the largest entry. Undefined when it is no file of this engine.
  */
 export async function inspectLsmFile(
   fs: FileSystem,

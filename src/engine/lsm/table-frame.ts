@@ -54,26 +54,21 @@ export async function readFrame(
   if (header.value === undefined || footer.value === undefined) return undefined;
   reportHeader(header.value, findings);
 
+  const bare = {
+    header: header.value,
+    footer: footer.value,
+    index: undefined,
+    indexBytes: EMPTY,
+    filter: undefined,
+  };
   const layout = layoutDamage(header.value, footer.value, sizeBytes);
   if (layout !== undefined) {
     report(layout);
-    return {
-      header: header.value,
-      footer: footer.value,
-      index: undefined,
-      indexBytes: EMPTY,
-      filter: undefined,
-    };
+    return bare;
   }
   if (footer.value.indexBytes > MAX_INDEX_BYTES || footer.value.bloomBytes > MAX_PIECE_BYTES) {
     findings.error('LSM_TABLE_LAYOUT', footerAt, 'index or filter are larger than any table needs');
-    return {
-      header: header.value,
-      footer: footer.value,
-      index: undefined,
-      indexBytes: EMPTY,
-      filter: undefined,
-    };
+    return bare;
   }
   for (const gap of gapDamage(header.value, footer.value, sizeBytes)) report(gap);
   const { indexOffset, indexBytes, bloomOffset, bloomBytes } = footer.value;
