@@ -14,6 +14,7 @@ import {
   liveBytes,
   type SectionHeader,
   segmentHeaderOffset,
+  type WalGeometry,
 } from '../../src/format/lsm/wal.ts';
 import { ForeignServer, geometry, tableBytes } from '../support/foreign-lsm-server.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -54,6 +55,25 @@ async function setUp(onList?: (count: number, server: ForeignServer) => Promise<
   };
   return { server, pinned, context };
 }
+
+/** From now on every read of a file counts; returns what tells how many there were. */
+function countReads(fs: FileSystem): () => number {
+  const { open } = fs;
+  let count = 0;
+  fs.open = async (path, how) => {
+    const file = await open(path, how);
+    const read = file.read.bind(file);
+    file.read = (target, position) => {
+      count++;
+      return read(target, position);
+    };
+    return file;
+  };
+  return () => count;
+}
+
+/** The size of the log of `ForeignServer`, in two segments instead of four. */
+const halves: WalGeometry = { segmentBytes: 2 * geometry.segmentBytes, segmentCount: 2 };
 
 /** What a capture of the plan would put into a folder. */
 async function capture(plan: CapturePlan, from: string): Promise<string> {
@@ -195,7 +215,43 @@ describe('a plan from outside', () => {
     await server.put('a');
     const error = await lsmEngine.plan(context).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'SOURCE_CHANGING' });
-    expect((error as { data: { reasons: string[] } }).data.reasons).toHaveLength(32);
+    expect((error as { data: { reasons: string[] } }).data.reasons).toHaveLength(256);
+  });
+
+  it('looks for the geometry of the log in the first round only', async () => {
+    const reads: number[] = [];
+    const { server, context } = await setUp(async (count, foreign) => {
+      reads.push(readsSoFar());
+      if (count <= 20) await foreign.writeTable();
+    });
+    const readsSoFar = countReads(context.fs);
+    await server.put('a');
+    await lsmEngine.plan(context);
+    const rounds = reads.flatMap((sum, i) => (i % 2 === 0 ? [] : [sum - reads[i - 1]!]));
+    expect(rounds.length).toBeGreaterThan(8);
+    for (const count of rounds.slice(1)) expect(count).toBeLessThan(rounds[0]! / 3);
+  });
+
+  it('looks for it again when the log became one of another geometry between two rounds', async () => {
+    const { server, context } = await setUp(async (count, foreign) => {
+      if (count !== 2) return;
+      await foreign.writeTable();
+      const path = join(foreign.dir, 'lsm.wal');
+      const size = (await readFile(path)).byteLength;
+      const log = Buffer.alloc(size);
+      // The same length in two segments instead of four, in the same file.
+      encodeSegmentHeader(1n, 0n).copy(log, segmentHeaderOffset(halves, 0));
+      encodeSegmentHeader(2n, 0n).copy(log, segmentHeaderOffset(halves, 1));
+      await writeFile(path, log);
+    });
+    await server.put('a');
+    const plan = await lsmEngine.plan(context);
+    const image = plan.items[0];
+    expect(image?.kind === 'image' && image.patches.map(({ offset }) => offset)).toEqual([
+      0,
+      segmentHeaderOffset(halves, 0),
+      segmentHeaderOffset(halves, 1),
+    ]);
   });
 
   it('waits for a table that is being written', async () => {

@@ -38,34 +38,36 @@ export interface RingView {
 /** Reads of a header that somebody is writing at that moment, before what it shows is believed. */
 const MAX_READS = 8;
 
-/** Undefined when there is no log; a string tells why no whole view of it could be had. */
-export async function viewLog(fs: FileSystem, dir: string): Promise<LogView | string | undefined> {
+/**
+ * Undefined when there is no log; a string tells why no whole view of it could be had. With an earlier view of the same
+ * log its geometry is not looked for again: that takes hundreds of reads, and a writer does not wait for them.
+ */
+export async function viewLog(
+  fs: FileSystem,
+  dir: string,
+  earlier?: LogView,
+): Promise<LogView | string | undefined> {
   const path = join(dir, LOG);
   if ((await inspectRegular(fs, path)) === undefined) return undefined;
   try {
-    return await withFile(fs, path, 'read', viewOpenLog);
+    return await withFile(fs, path, 'read', (file) => viewOpenLog(file, earlier));
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 }
 
-async function viewOpenLog(file: OpenFile): Promise<LogView | string> {
+async function viewOpenLog(file: OpenFile, earlier: LogView | undefined): Promise<LogView | string> {
   const stat = await file.stat();
   const sectionHeader = await readSectionHeader(file);
   if (sectionHeader === undefined) return 'the header of the log changed during every read of it';
-  const geometry =
-    sectionHeader.byteLength < SECTION_HEADER_BYTES
-      ? undefined
-      : await inferLogGeometry(file, stat.sizeBytes);
-  if (geometry === undefined) return { stat, sectionHeader };
+  const segments =
+    sectionHeader.byteLength < SECTION_HEADER_BYTES ? undefined : await readSegments(file, stat, earlier);
+  if (segments === undefined) return { stat, sectionHeader };
+  const { geometry, segmentHeaders } = segments;
   const header = decodeSectionHeader(sectionHeader);
   if (sectionProblem(geometry, header) !== undefined) return { stat, sectionHeader };
 
-  const segmentHeaders: Buffer[] = [];
-  for (let index = 0; index < geometry.segmentCount; index++) {
-    segmentHeaders.push(await readSegmentHeader(file, geometry, index));
-  }
   const live = liveBytes(geometry, header);
   const ring: RingView = {
     geometry,
@@ -114,6 +116,29 @@ function changeOfHeader(before: LogView, now: Buffer): string | undefined {
   if (liveBytes(geometry, header) < live) return 'the log became shorter';
   return undefined;
 }
+
+async function readSegments(
+  file: OpenFile,
+  stat: FileStat,
+  earlier: LogView | undefined,
+): Promise<Pick<RingView, 'geometry' | 'segmentHeaders'> | undefined> {
+  if (earlier?.ring !== undefined && isSameLog(earlier.stat, stat)) {
+    const { geometry } = earlier.ring;
+    const segmentHeaders = await readSegmentHeaders(file, geometry);
+    if (segmentHeaders.every((bytes, index) => segmentProblem(bytes, index) === undefined))
+      return { geometry, segmentHeaders };
+  }
+  const geometry = await inferLogGeometry(file, stat.sizeBytes);
+  return geometry && { geometry, segmentHeaders: await readSegmentHeaders(file, geometry) };
+}
+
+const isSameLog = (a: FileStat, b: FileStat): boolean =>
+  a.ino === b.ino && a.dev === b.dev && a.sizeBytes === b.sizeBytes;
+
+const readSegmentHeaders = (file: OpenFile, geometry: WalGeometry): Promise<Buffer[]> =>
+  Promise.all(
+    Array.from({ length: geometry.segmentCount }, (_, index) => readSegmentHeader(file, geometry, index)),
+  );
 
 /** 16 bytes (fewer in a shorter file) that two reads in a row agree on: one alone may see half of a write. */
 async function readSectionHeader(file: OpenFile): Promise<Buffer | undefined> {

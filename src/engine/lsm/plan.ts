@@ -74,13 +74,13 @@ function planOf(
   return { items, ...(lastLsn === undefined ? {} : { checkpoint: { lsn: String(lastLsn) } }) };
 }
 
-const MAX_ROUNDS = 32;
+const MAX_ROUNDS = 256;
 /** A live range up to this size is read within the round: under heavy writes its start does not stand still for longer. */
 const READ_AT_ONCE_BYTES = 8 * 1024 * 1024;
 /** Between two looks at a table that is still being written. */
 const TABLE_WAIT_MS = 50;
 /** A table that is incomplete and does not change for so many looks is not being written: it is damaged. */
-const STILL_ROUNDS = 5;
+const STILL_ROUNDS = 20;
 
 /**
  * One state of a database that somebody else's server is writing to.
@@ -91,7 +91,7 @@ const STILL_ROUNDS = 5;
  * lacks.
  *
  * `ENGINE_MISMATCH` when there is no log or nothing of the engine's at all; `SOURCE_CHANGING`, with the reason of each
- * round in `data.reasons`, when 32 rounds did not suffice. A damaged log is planned whole: the proof tells.
+ * round in `data.reasons`, when 256 rounds did not suffice. A damaged log is planned whole: the proof tells.
  */
 export async function planFromOutside(
   context: PlanContext,
@@ -101,11 +101,11 @@ export async function planFromOutside(
   if (!(await detectLsm(fs, dir))) {
     throw new StillpointError('ENGINE_MISMATCH', `${dir} does not hold an lsm database`, { path: dir });
   }
-  const looks = new Map<string, TableLook>();
+  const seen: Seen = { tables: new Map() };
   const reasons: string[] = [];
   for (let round = 0; round < MAX_ROUNDS; round++) {
     context.checkCancelled();
-    const outcome = await planRound(context, looks, readAtOnceBytes);
+    const outcome = await planRound(context, seen, readAtOnceBytes);
     if (typeof outcome !== 'string') return outcome;
     reasons.push(outcome);
   }
@@ -116,15 +116,32 @@ export async function planFromOutside(
   );
 }
 
+/** What one round leaves to the next. */
+interface Seen {
+  readonly tables: Map<string, TableLook>;
+  log?: LogView;
+}
+
 async function planRound(
   context: PlanContext,
-  looks: Map<string, TableLook>,
+  seen: Seen,
   readAtOnceBytes: number,
 ): Promise<CapturePlan | string> {
   const { fs, dir } = context;
-  const checkpoint = await readCheckpointFile(fs, dir);
+  // What takes long with many tables comes first, and what was done in an earlier round is not done again.
   const before = await listTables(fs, dir);
-  const log = await viewLog(fs, dir);
+  const paths = before.map(tablePath);
+  let incomplete: string | undefined;
+  for (const path of paths) {
+    if (!(await context.pin(path))) return `${path} vanished`;
+    if (await isBeingWritten(fs, join(dir, path), seen.tables)) incomplete = path;
+  }
+  if (incomplete !== undefined) {
+    await pause(TABLE_WAIT_MS);
+    return `${incomplete} was still being written`;
+  }
+  // From here on only the log's end may move, so the fewer calls the better.
+  const [checkpoint, log] = await Promise.all([readCheckpointFile(fs, dir), viewLog(fs, dir, seen.log)]);
   if (log === undefined) {
     throw new StillpointError('ENGINE_MISMATCH', `${join(dir, LOG)} is missing`, {
       path: join(dir, LOG),
@@ -132,17 +149,7 @@ async function planRound(
     });
   }
   if (typeof log === 'string') return log;
-
-  const paths = before.map(tablePath);
-  let incomplete: string | undefined;
-  for (const path of paths) {
-    if (!(await context.pin(path))) return `${path} vanished`;
-    if (await isBeingWritten(fs, join(dir, path), looks)) incomplete = path;
-  }
-  if (incomplete !== undefined) {
-    await pause(TABLE_WAIT_MS);
-    return `${incomplete} was still being written`;
-  }
+  seen.log = log;
   const isSmall = (log.ring?.liveBytes ?? Number.POSITIVE_INFINITY) <= readAtOnceBytes;
   const content = isSmall ? await readLiveRange(fs, dir, log) : undefined;
   const after = await listTables(fs, dir);
@@ -206,7 +213,7 @@ async function changeSince(
   checkpoint: CheckpointFile | undefined,
   log: LogView,
 ): Promise<string | undefined> {
-  const change = changeOfLog(log, await viewLog(fs, dir));
+  const change = changeOfLog(log, await viewLog(fs, dir, log));
   if (change !== undefined) return change;
   // After the log: a checkpoint saves this file before it empties the log.
   const now = await readCheckpointFile(fs, dir);
