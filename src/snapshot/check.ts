@@ -19,6 +19,8 @@ export interface CheckRequest {
 export interface SizedPath {
   readonly path: string;
   readonly sizeBytes: number;
+  /** What of it is on disk, where that is known: the rest are holes. */
+  readonly allocatedBytes?: number;
 }
 
 /** A larger file is worth more than one thread. */
@@ -49,7 +51,7 @@ export async function checkBatch(
 ): Promise<FileCheck[]> {
   const { root, level, live, control } = request;
   const engine = level === 'files' ? filesEngine : request.engine;
-  const effort = effortOf(batch.length, bytesIn(batch));
+  const effort = effortOf(batch);
   const run = (files: readonly FileCheckRequest[]) =>
     workers.run(() => env.pool.run('checkFiles', { root, engine: engine.name, files }, control, effort));
   const [only] = batch;
@@ -70,9 +72,12 @@ export async function checkBatch(
 
 /** To open a file takes as long as to read so much. */
 const OPENING_BYTES = 128 * 1024;
+/** So many bytes of a hole take as long as one that has to be read. */
+const HOLE_BYTES = 128;
 
 /** See `WorkerPool.run`. */
-export const effortOf = (files: number, bytes: number): number => bytes + files * OPENING_BYTES;
-
-export const bytesIn = (files: readonly SizedPath[]): number =>
-  files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+export const effortOf = (files: readonly SizedPath[]): number =>
+  files.reduce((sum, { sizeBytes, allocatedBytes = sizeBytes }) => {
+    const read = Math.min(sizeBytes, allocatedBytes);
+    return sum + OPENING_BYTES + read + (sizeBytes - read) / HOLE_BYTES;
+  }, 0);

@@ -2,7 +2,7 @@ import { withBuffer } from '../env/buffers.ts';
 import type { FileSystem, OpenFile } from '../env/file-system.ts';
 import { readFully, withFile } from '../env/io.ts';
 import type { RunControl, TaskRun } from '../env/worker-pool.ts';
-import { bytesIn, effortOf, type SizedPath } from './check.ts';
+import { effortOf, type SizedPath } from './check.ts';
 import type { Environment } from './environment.ts';
 import { inBatches, inLanes } from './lanes.ts';
 import { placeOf } from './layout.ts';
@@ -26,7 +26,7 @@ export async function compareInBatches(
   const batches = inBatches(files, ({ sizeBytes }) => sizeBytes);
   await inLanes(batches, pool.concurrency, async (batch) => {
     const paths = batch.map(({ path }) => path);
-    const effort = 2 * effortOf(batch.length, bytesIn(batch));
+    const effort = 2 * effortOf(batch);
     const results = await pool.run('compareFiles', { left, right, paths }, control, effort);
     for (const [i, path] of paths.entries()) if (results[i]) same.add(path);
   });

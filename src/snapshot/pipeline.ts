@@ -1,6 +1,6 @@
 import type { FileCheck } from '../engine/engine.ts';
 import { withFile } from '../env/io.ts';
-import { bytesIn, type CheckRequest, checkBatch, effortOf, type SizedPath } from './check.ts';
+import { type CheckRequest, checkBatch, effortOf, type SizedPath } from './check.ts';
 import { type CopyJob, type CopyResult, joinRanges } from './copy.ts';
 import type { Environment } from './environment.ts';
 import { inBatches, inLanes, Slots } from './lanes.ts';
@@ -62,10 +62,7 @@ export class Pipeline {
         const bare = batch.map(({ job: { source, target, image }, range }): CopyJob => {
           return { source, target, isDouble, ...(image && { image }), ...(range && { range }) };
         });
-        const effort = effortOf(
-          batch.length,
-          batch.reduce((sum, { bytes }) => sum + bytes, 0),
-        );
+        const effort = effortOf(batch.map(({ bytes: sizeBytes, job: { path } }) => ({ path, sizeBytes })));
         const results = await this.#workers.run(() =>
           pool.run('copyFiles', bare, this.#request.control, effort),
         );
@@ -98,7 +95,7 @@ export class Pipeline {
     this.#behind(async () => {
       await this.#sync(
         batch.map(({ path }) => placeOf(this.#request.root, path)),
-        effortOf(batch.length, bytesIn(batch)),
+        effortOf(batch),
       );
       if (this.#failures.length > 0) return;
       const checks = await checkBatch(this.#env, this.#request, batch, this.#workers);

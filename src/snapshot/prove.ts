@@ -105,7 +105,7 @@ export async function compareTree(
     }
     const stat = await fs.inspect(placeOf(folder, path));
     const sizeBytes = stat?.sizeBytes ?? 0;
-    files.push({ path, sizeBytes, stat });
+    files.push({ path, sizeBytes, stat, ...(stat && { allocatedBytes: stat.allocatedBytes }) });
     if (sizeBytes !== entry.size) {
       const message = `has ${sizeBytes} bytes; the manifest says ${entry.size}`;
       findings.push(copyDamage(path, Math.min(sizeBytes, entry.size), 'FILE_SIZE', message));

@@ -1,0 +1,33 @@
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test, vi } from 'vitest';
+import { commandEnvironment } from '../../src/cli/environment.ts';
+import { BackupCoordinator, openLsm } from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { prove } from '../../src/snapshot/prove.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+/** What the command says of a snapshot of the folder, and how many tasks it had a thread do for that. */
+async function verify(dataDir: string, engine: 'files' | 'lsm') {
+  const { location } = await new BackupCoordinator({ dataDir, engine }).backup();
+  const inThreads = vi.spyOn(systemEnvironment.pool, 'run');
+  try {
+    const { report } = await prove(commandEnvironment, location);
+    return { verdict: report.verdict, tasksInThreads: inThreads.mock.calls.length };
+  } finally {
+    inThreads.mockRestore();
+  }
+}
+
+test('the command starts no thread for an empty database, though its log is a file of 512 MiB', async () => {
+  const dir = await temporaryFolder();
+  await (await openLsm(dir)).close();
+  expect(await verify(dir, 'lsm')).toEqual({ verdict: 'faithful', tasksInThreads: 0 });
+});
+
+test('the command has threads read what takes longer than starting one', async () => {
+  const dir = await temporaryFolder();
+  writeFileSync(join(dir, 'file'), randomBytes(16 * 1024 * 1024));
+  expect(await verify(dir, 'files')).toEqual({ verdict: 'faithful', tasksInThreads: 1 });
+});
