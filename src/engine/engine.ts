@@ -63,6 +63,11 @@ export interface PlanContext {
    * descriptor where links are impossible. False when the file is gone. Pins outlive a failed round; pinning twice is free.
    */
   pin(path: string): Promise<boolean>;
+  /**
+   * Whether the file that is pinned still stands at its path. If not, the pin is let go, and the next one takes what stands
+   * there then.
+   */
+  confirmPin(path: string): Promise<boolean>;
   /** Throws once the run is cancelled; call it every round. */
   checkCancelled(): void;
 }

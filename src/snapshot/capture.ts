@@ -178,6 +178,7 @@ class Capturing {
       fs: this.#env.fs,
       dir,
       pin: (path) => this.#pins.pin(path),
+      confirmPin: (path) => this.#pins.confirm(path),
       checkCancelled: () => control.checkCancelled(),
     });
   }

@@ -71,6 +71,16 @@ export class Pins {
     return true;
   }
 
+  /** See `PlanContext.confirmPin`. */
+  async confirm(path: string): Promise<boolean> {
+    const { stat, file } = this.of(path);
+    const now = await this.#fs.inspect(placeOf(this.#dir, path));
+    if (now?.ino === stat.ino && now.dev === stat.dev) return true;
+    this.#pins.delete(path);
+    await file?.close();
+    return false;
+  }
+
   of(path: string): Pin {
     const pin = this.#pins.get(path);
     if (pin === undefined) throw new StillpointError('INTERNAL', `${path} was not pinned`);

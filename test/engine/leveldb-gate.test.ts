@@ -170,6 +170,7 @@ test('detaching gives the methods back; a failing plan opens the gate', async ()
     fs: nodeFileSystem,
     dir: await nodeFileSystem.realPath(dir),
     pin: () => Promise.reject(failure),
+    confirmPin: async () => true,
     checkCancelled() {},
   };
   await expect(engine.plan(context)).rejects.toBe(failure);

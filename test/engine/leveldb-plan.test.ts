@@ -21,6 +21,7 @@ import { encodeLog } from '../../src/format/leveldb/log.ts';
 import { emptyEdit, encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import { captureInto, planInto, prove, readAll } from '../support/leveldb.ts';
 import { fill, namesOf, writeFolder, writeMixedFolder } from '../support/leveldb-folders.ts';
+import { planContext } from '../support/plan-context.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const newFolder = async (): Promise<string> => join(await temporaryFolder(), 'db');
@@ -35,6 +36,7 @@ async function planOver(
     fs: { ...nodeFileSystem, ...fs },
     dir: await nodeFileSystem.realPath(dir),
     pin: async (path) => (await nodeFileSystem.inspect(join(dir, path))) !== undefined,
+    confirmPin: async () => true,
     checkCancelled() {},
   };
   return engine.plan(context);
@@ -158,6 +160,39 @@ test('a CURRENT that is replaced within the window makes another round', async (
   expect(paths).not.toContain(manifest);
 });
 
+test('another database that is put in the place of this one within the window is planned anew, down to its tables', async () => {
+  const write = async (dir: string, prefix: string) =>
+    writeFolder(dir, async (db) => {
+      await fill(db, 1000, 60, prefix);
+      await db.compactRange('a', 'z');
+    });
+  const [dir, other] = [await write(await newFolder(), 'one'), await write(await newFolder(), 'two')];
+  expect(await namesOf(other, /ldb|MANIFEST/)).toEqual(await namesOf(dir, /ldb|MANIFEST/));
+  let looks = 0;
+  const fs: FileSystem = {
+    ...nodeFileSystem,
+    async list(path) {
+      if (++looks === 2) {
+        await rename(dir, `${dir}.old`);
+        await rename(other, dir);
+      }
+      return nodeFileSystem.list(path);
+    },
+  };
+  const { context, pins } = await planContext(fs, dir);
+  const plan = await leveldbEngine.plan(context);
+  await plan.dispose!();
+  expect(plan.rounds).toMatchObject({
+    count: 2,
+    reasons: [expect.stringMatching(/^MANIFEST-\d+ was replaced$/)],
+  });
+  const tables = plan.items.filter(({ kind }) => kind === 'immutable').map(({ path }) => path);
+  expect(tables.length).toBeGreaterThan(0);
+  for (const path of tables) {
+    expect(pins.of(path).stat.ino).toBe((await nodeFileSystem.inspect(join(dir, path)))?.ino);
+  }
+});
+
 test('where edits come faster than windows, the logs are taken first', async () => {
   const dir = await writeFolder(await newFolder(), (db) => fill(db, 1000));
   const [manifest] = await namesOf(dir, /^MANIFEST/);
@@ -272,6 +307,7 @@ test('every descriptor is closed: after dispose, after failure, after cancelling
     fs: { ...nodeFileSystem, ...fs },
     dir: await nodeFileSystem.realPath(dir),
     pin: async () => true,
+    confirmPin: async () => true,
     checkCancelled() {
       throw cancelled;
     },

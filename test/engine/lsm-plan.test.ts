@@ -1,7 +1,7 @@
-import { link, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { CapturePlan, PlanContext } from '../../src/engine/engine.ts';
+import type { CapturePlan } from '../../src/engine/engine.ts';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { planFromOutside, planFromState } from '../../src/engine/lsm/plan.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
@@ -12,24 +12,22 @@ import {
   encodeSectionHeader,
   encodeSegmentHeader,
   liveBytes,
+  SECTION_HEADER_BYTES,
   type SectionHeader,
   segmentHeaderOffset,
   type WalGeometry,
 } from '../../src/format/lsm/wal.ts';
 import { ForeignServer, geometry, tableBytes } from '../support/foreign-lsm-server.ts';
+import { type PinningContext, planContext } from '../support/plan-context.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
-interface Setup {
+interface Setup extends PinningContext {
   readonly server: ForeignServer;
-  readonly pinned: Set<string>;
-  readonly context: PlanContext;
 }
 
 /** @param onList Called before each look into the folder of the tables, with its number from 1: where a writer may get in. */
 async function setUp(onList?: (count: number, server: ForeignServer) => Promise<void>): Promise<Setup> {
   const server = await ForeignServer.create(await temporaryFolder());
-  const pins = await temporaryFolder();
-  const pinned = new Set<string>();
   let lists = 0;
   const fs: FileSystem = {
     ...nodeFileSystem,
@@ -38,42 +36,38 @@ async function setUp(onList?: (count: number, server: ForeignServer) => Promise<
       return nodeFileSystem.list(path);
     },
   };
-  const context: PlanContext = {
-    fs,
-    dir: server.dir,
-    checkCancelled: () => {},
-    async pin(path) {
-      if (pinned.has(path)) return true;
-      try {
-        await link(join(server.dir, path), join(await mkdtemp(join(pins, 'p')), 'pin'));
-      } catch {
-        return false;
-      }
-      pinned.add(path);
-      return true;
-    },
-  };
-  return { server, pinned, context };
+  return { server, ...(await planContext(fs, server.dir)) };
 }
 
-/** From now on every read of a file counts; returns what tells how many there were. */
-function countReads(fs: FileSystem): () => number {
+/** From now on `act` is told of every read of so many bytes, or of any, and may change what was read. */
+function onRead(fs: FileSystem, length: number | undefined, act: (bytes: Buffer) => void): void {
   const { open } = fs;
-  let count = 0;
   fs.open = async (path, how) => {
     const file = await open(path, how);
     const read = file.read.bind(file);
-    file.read = (target, position) => {
-      count++;
-      return read(target, position);
+    file.read = async (target, position) => {
+      const count = await read(target, position);
+      if (length === undefined || target.byteLength === length)
+        act(Buffer.from(target.buffer, target.byteOffset, count));
+      return count;
     };
     return file;
   };
-  return () => count;
 }
 
 /** The size of the log of `ForeignServer`, in two segments instead of four. */
 const halves: WalGeometry = { segmentBytes: 2 * geometry.segmentBytes, segmentCount: 2 };
+
+/** Empty segments, to be appended to the log of `ForeignServer`. */
+const segmentsFrom = (index: number, count: number): Buffer =>
+  Buffer.concat(
+    Array.from({ length: count }, (_, i) =>
+      Buffer.concat(
+        [encodeSegmentHeader(BigInt(index + i + 1), 0n), Buffer.alloc(geometry.segmentBytes)],
+        geometry.segmentBytes,
+      ),
+    ),
+  );
 
 /** What a capture of the plan would put into a folder. */
 async function capture(plan: CapturePlan, from: string): Promise<string> {
@@ -106,7 +100,7 @@ async function checkLog(dir: string) {
 
 describe('a plan from outside', () => {
   it('names checkpoint, log and tables in this order, and holds while the server only appends', async () => {
-    const { server, context, pinned } = await setUp();
+    const { server, context, pins } = await setUp();
     await server.put('a');
     await server.checkpoint();
     for (const key of ['b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']) await server.put(key);
@@ -116,7 +110,7 @@ describe('a plan from outside', () => {
       'image lsm.wal',
       'immutable sst/1.sst',
     ]);
-    expect([...pinned]).toEqual(['sst/1.sst']);
+    expect(pins.of('sst/1.sst').stat.sizeBytes).toBe(120);
     await server.put('later');
     await server.writeTable(); // of a checkpoint that has only begun
     expect(await plan.confirm?.()).toBeUndefined();
@@ -220,11 +214,12 @@ describe('a plan from outside', () => {
 
   it('looks for the geometry of the log in the first round only', async () => {
     const reads: number[] = [];
+    let readsSoFar = 0;
     const { server, context } = await setUp(async (count, foreign) => {
-      reads.push(readsSoFar());
+      reads.push(readsSoFar);
       if (count <= 20) await foreign.writeTable();
     });
-    const readsSoFar = countReads(context.fs);
+    onRead(context.fs, undefined, () => readsSoFar++);
     await server.put('a');
     await lsmEngine.plan(context);
     const rounds = reads.flatMap((sum, i) => (i % 2 === 0 ? [] : [sum - reads[i - 1]!]));
@@ -254,9 +249,33 @@ describe('a plan from outside', () => {
     ]);
   });
 
+  it('looks for it again when the log has grown by whole segments', async () => {
+    const { server, context } = await setUp(async (count, foreign) => {
+      if (count !== 2) return;
+      await foreign.writeTable();
+      await appendFile(join(foreign.dir, 'lsm.wal'), segmentsFrom(geometry.segmentCount, 2));
+    });
+    await server.put('a');
+    const plan = await lsmEngine.plan(context);
+    const image = plan.items[0];
+    expect(image?.kind === 'image' && image.patches).toHaveLength(2 + 6); // one entry, the log's header, six segments'
+  });
+
+  it.each([1, 2, 3, 4])('believes no header that two reads do not agree on, as in read %d', async (at) => {
+    const { server, context } = await setUp();
+    await server.put('a');
+    let reads = 0;
+    onRead(context.fs, SECTION_HEADER_BYTES, (bytes) => {
+      if (++reads === at) bytes.writeBigUInt64LE(bytes.readBigUInt64LE(8) - 5n, 8); // half of a write
+    });
+    const plan = await lsmEngine.plan(context);
+    expect(reads).toBeGreaterThan(4);
+    expect((await checkLog(await capture(plan, server.dir))).findings).toEqual([]);
+  });
+
   it('waits for a table that is being written', async () => {
     const { server, context } = await setUp(async (count, foreign) => {
-      if (count === 4) await writeFile(join(foreign.dir, 'sst/1.sst'), tableBytes());
+      if (count === 15) await writeFile(join(foreign.dir, 'sst/1.sst'), tableBytes());
     });
     await server.put('a');
     await server.writeTable(tableBytes().subarray(0, 50));

@@ -1,4 +1,4 @@
-import { mkdir, open, rename, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
 import {
@@ -52,6 +52,12 @@ export class ForeignServer {
     const path = `sst/${++this.#tables}.sst`;
     await writeFile(join(this.dir, path), bytes);
     return path;
+  }
+
+  /** A compaction that left nothing, and a restart: the next table is the first again. */
+  async removeAllTables(): Promise<void> {
+    for (; this.#tables > 0n; this.#tables--)
+      await rm(join(this.dir, `sst/${this.#tables}.sst`), { force: true });
   }
 
   async saveCheckpoint(): Promise<void> {

@@ -31,6 +31,12 @@ export async function planInto(engine: Engine, dir: string, into: string): Promi
         throw error;
       }
     },
+    async confirmPin(path) {
+      const [pinned, now] = [await fs.inspect(join(into, path)), await fs.inspect(join(dir, path))];
+      if (pinned?.ino === now?.ino) return true;
+      await fs.removeFile(join(into, path));
+      return false;
+    },
     checkCancelled() {},
   });
 }

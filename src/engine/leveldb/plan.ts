@@ -127,6 +127,7 @@ class Planning {
         manifest.hasMore(),
       ]);
       if (current !== manifest.name) return { reason: `${CURRENT} was replaced` };
+      if (!(await this.#isSameFile(current, manifest))) return { reason: `${manifest.name} was replaced` };
       if (hasMore) return { reason: `${manifest.name} got another edit` };
       this.#windowMs = systemClock.monotonicMs() - this.#windowBegan;
       return undefined;
@@ -168,6 +169,10 @@ class Planning {
       await this.#manifest?.close();
       this.#manifest = await ManifestFollower.open(fs, dir, name);
       if (this.#manifest === undefined) return { reason: `${name} is gone`, isSuspicious: true };
+      // Numbers begin anew where another database was put in the place of this one.
+      for (const [number, table] of this.#pinned) {
+        if (!(await this.#context.confirmPin(table))) this.#pinned.delete(number);
+      }
     }
     this.#windowBegan = systemClock.monotonicMs();
     const damage = await this.#manifest.readOn();

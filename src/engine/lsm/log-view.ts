@@ -26,10 +26,13 @@ export interface LogView {
   readonly ring?: RingView;
 }
 
-export interface RingView {
+interface Extent {
   readonly geometry: WalGeometry;
   readonly start: number;
   readonly liveBytes: number;
+}
+
+export interface RingView extends Extent {
   readonly segmentHeaders: readonly Buffer[];
   /** The first bytes of the live range, LSN and length of the first entry; empty when the log is. */
   readonly firstEntry: Buffer;
@@ -39,8 +42,8 @@ export interface RingView {
 const MAX_READS = 8;
 
 /**
- * Undefined when there is no log; a string tells why no whole view of it could be had. With an earlier view of the same
- * log its geometry is not looked for again: that takes hundreds of reads, and a writer does not wait for them.
+ * Undefined when there is no log; a string tells why no whole view of it could be had. With an earlier view its
+ * geometry is not looked for again while all its segments hold: that takes hundreds of reads, and a writer does not wait for them.
  */
 export async function viewLog(
   fs: FileSystem,
@@ -57,30 +60,34 @@ export async function viewLog(
   }
 }
 
+const TORN = 'the header of the log changed during every read of it';
+const ANEW = 'the log was emptied and begun anew';
+
 async function viewOpenLog(file: OpenFile, earlier: LogView | undefined): Promise<LogView | string> {
   const stat = await file.stat();
-  const sectionHeader = await readSectionHeader(file);
-  if (sectionHeader === undefined) return 'the header of the log changed during every read of it';
-  const segments =
-    sectionHeader.byteLength < SECTION_HEADER_BYTES ? undefined : await readSegments(file, stat, earlier);
-  if (segments === undefined) return { stat, sectionHeader };
-  const { geometry, segmentHeaders } = segments;
-  const header = decodeSectionHeader(sectionHeader);
-  if (sectionProblem(geometry, header) !== undefined) return { stat, sectionHeader };
+  const first = await readSectionHeader(file);
+  if (first === undefined) return TORN;
+  if (first.byteLength < SECTION_HEADER_BYTES) return { stat, sectionHeader: first };
+  const known = earlier?.stat.sizeBytes === stat.sizeBytes ? earlier.ring?.geometry : undefined;
+  const geometry = known ?? (await inferLogGeometry(file, stat.sizeBytes));
+  if (geometry === undefined || sectionProblem(geometry, decodeSectionHeader(first)) !== undefined)
+    return { stat, sectionHeader: first };
 
-  const live = liveBytes(geometry, header);
-  const ring: RingView = {
-    geometry,
-    start: header.start,
-    liveBytes: live,
-    segmentHeaders,
-    firstEntry: await readFirstEntry(file, geometry, header.start, live),
-  };
-  const view: LogView = { stat, sectionHeader, ring };
-  // The first entry counts only if it was still live when it was read.
-  const again = await readSectionHeader(file);
-  if (again === undefined) return 'the header of the log changed during every read of it';
-  return changeOfHeader(view, again) ?? view;
+  // Header and first entry, and both once more: with one entry before and after it, the second header is not that of a log
+  // which was emptied and begun anew in between, and may reach further by now than it did before.
+  const before = extentOf(geometry, first);
+  const entry = await readFirstEntry(file, before);
+  const sectionHeader = await readSectionHeader(file);
+  if (sectionHeader === undefined) return TORN;
+  const change = changeOfHeader(before, sectionHeader);
+  if (change !== undefined) return change;
+  const segmentHeaders = await readSegmentHeaders(file, geometry);
+  if (known && segmentHeaders.some((bytes, index) => segmentProblem(bytes, index) !== undefined))
+    return viewOpenLog(file, undefined);
+  const extent = extentOf(geometry, sectionHeader);
+  const firstEntry = await readFirstEntry(file, extent);
+  if (!firstEntry.subarray(0, entry.byteLength).equals(entry)) return ANEW;
+  return { stat, sectionHeader, ring: { ...extent, segmentHeaders, firstEntry } };
 }
 
 /**
@@ -92,53 +99,33 @@ export function changeOfLog(before: LogView, now: LogView | string | undefined):
   if (typeof now === 'string') return now;
   if (now.stat.ino !== before.stat.ino || now.stat.dev !== before.stat.dev) return 'the log was replaced';
   if (now.stat.sizeBytes !== before.stat.sizeBytes) return 'the log changed its size';
-  const change = changeOfHeader(before, now.sectionHeader);
-  if (change !== undefined || before.ring === undefined) return change;
-  if (now.ring === undefined) return 'the header of the log became unreadable';
+  if (before.ring === undefined) {
+    const isSame = now.sectionHeader.equals(before.sectionHeader);
+    return isSame ? undefined : 'the header of a log that cannot be read changed';
+  }
+  const change = changeOfHeader(before.ring, now.sectionHeader);
+  if (change !== undefined) return change;
+  if (now.ring === undefined) return UNREADABLE;
   // An empty log begins again at 0, so the same start may belong to another log; its first entry cannot be the same.
-  if (
-    before.ring.liveBytes > 0 &&
-    !before.ring.firstEntry.equals(now.ring.firstEntry.subarray(0, before.ring.firstEntry.byteLength))
-  ) {
-    return 'the log was emptied and begun anew';
-  }
-  return undefined;
+  const { firstEntry } = before.ring;
+  return now.ring.firstEntry.subarray(0, firstEntry.byteLength).equals(firstEntry) ? undefined : ANEW;
 }
 
-function changeOfHeader(before: LogView, now: Buffer): string | undefined {
-  if (now.byteLength < SECTION_HEADER_BYTES || before.ring === undefined) {
-    return now.equals(before.sectionHeader) ? undefined : 'the header of a log that cannot be read changed';
-  }
+const UNREADABLE = 'the header of the log became unreadable';
+
+function changeOfHeader({ geometry, start, liveBytes: live }: Extent, now: Buffer): string | undefined {
+  if (now.byteLength < SECTION_HEADER_BYTES) return UNREADABLE;
   const header = decodeSectionHeader(now);
-  const { geometry, start, liveBytes: live } = before.ring;
-  if (sectionProblem(geometry, header) !== undefined) return 'the header of the log became unreadable';
+  if (sectionProblem(geometry, header) !== undefined) return UNREADABLE;
   if (header.start !== start) return `the start of the log moved from ${start} to ${header.start}`;
-  if (liveBytes(geometry, header) < live) return 'the log became shorter';
-  return undefined;
+  return liveBytes(geometry, header) < live ? 'the log became shorter' : undefined;
 }
 
-async function readSegments(
-  file: OpenFile,
-  stat: FileStat,
-  earlier: LogView | undefined,
-): Promise<Pick<RingView, 'geometry' | 'segmentHeaders'> | undefined> {
-  if (earlier?.ring !== undefined && isSameLog(earlier.stat, stat)) {
-    const { geometry } = earlier.ring;
-    const segmentHeaders = await readSegmentHeaders(file, geometry);
-    if (segmentHeaders.every((bytes, index) => segmentProblem(bytes, index) === undefined))
-      return { geometry, segmentHeaders };
-  }
-  const geometry = await inferLogGeometry(file, stat.sizeBytes);
-  return geometry && { geometry, segmentHeaders: await readSegmentHeaders(file, geometry) };
+/** Of a section header that has no `sectionProblem`. */
+function extentOf(geometry: WalGeometry, sectionHeader: Buffer): Extent {
+  const header = decodeSectionHeader(sectionHeader);
+  return { geometry, start: header.start, liveBytes: liveBytes(geometry, header) };
 }
-
-const isSameLog = (a: FileStat, b: FileStat): boolean =>
-  a.ino === b.ino && a.dev === b.dev && a.sizeBytes === b.sizeBytes;
-
-const readSegmentHeaders = (file: OpenFile, geometry: WalGeometry): Promise<Buffer[]> =>
-  Promise.all(
-    Array.from({ length: geometry.segmentCount }, (_, index) => readSegmentHeader(file, geometry, index)),
-  );
 
 /** 16 bytes (fewer in a shorter file) that two reads in a row agree on: one alone may see half of a write. */
 async function readSectionHeader(file: OpenFile): Promise<Buffer | undefined> {
@@ -151,6 +138,14 @@ async function readSectionHeader(file: OpenFile): Promise<Buffer | undefined> {
   return undefined;
 }
 
+async function readSegmentHeaders(file: OpenFile, geometry: WalGeometry): Promise<Buffer[]> {
+  const headers: Buffer[] = [];
+  for (let index = 0; index < geometry.segmentCount; index++) {
+    headers.push(await readSegmentHeader(file, geometry, index));
+  }
+  return headers;
+}
+
 /** A header that stays wrong is returned as it is: it is damaged, and saying so is the proof's part. */
 async function readSegmentHeader(file: OpenFile, geometry: WalGeometry, index: number): Promise<Buffer> {
   const offset = segmentHeaderOffset(geometry, index);
@@ -161,12 +156,7 @@ async function readSegmentHeader(file: OpenFile, geometry: WalGeometry, index: n
   return bytes;
 }
 
-async function readFirstEntry(
-  file: OpenFile,
-  geometry: WalGeometry,
-  start: number,
-  live: number,
-): Promise<Buffer> {
+async function readFirstEntry(file: OpenFile, { geometry, start, liveBytes: live }: Extent): Promise<Buffer> {
   const parts: Buffer[] = [];
   for (const { offset, length } of ringExtents(geometry, start, Math.min(live, ENTRY_HEADER_BYTES))) {
     parts.push(await readUpTo(file, offset, length));

@@ -77,6 +77,8 @@ function planOf(
 const MAX_ROUNDS = 256;
 /** A live range up to this size is read within the round: under heavy writes its start does not stand still for longer. */
 const READ_AT_ONCE_BYTES = 8 * 1024 * 1024;
+/** Tables that are looked at at the same time. */
+const LOOKS_AT_ONCE = 64;
 /** Between two looks at a table that is still being written. */
 const TABLE_WAIT_MS = 50;
 /** A table that is incomplete and does not change for so many looks is not being written: it is damaged. */
@@ -141,7 +143,8 @@ async function planRound(
     return `${incomplete} was still being written`;
   }
   // From here on only the log's end may move, so the fewer calls the better.
-  const [checkpoint, log] = await Promise.all([readCheckpointFile(fs, dir), viewLog(fs, dir, seen.log)]);
+  const checkpoint = await readCheckpointFile(fs, dir);
+  const log = await viewLog(fs, dir, seen.log);
   if (log === undefined) {
     throw new StillpointError('ENGINE_MISMATCH', `${join(dir, LOG)} is missing`, {
       path: join(dir, LOG),
@@ -156,6 +159,13 @@ async function planRound(
   if (after.join() !== before.join()) return 'the tables changed while the log was read';
   const change = await changeSince(fs, dir, checkpoint, log);
   if (change !== undefined) return change;
+  // A name may come again, where a database was emptied and ids began anew or another state was put in its place.
+  for (let at = 0; at < paths.length; at += LOOKS_AT_ONCE) {
+    const some = paths.slice(at, at + LOOKS_AT_ONCE);
+    const areSame = await Promise.all(some.map((path) => context.confirmPin(path)));
+    for (const [i, path] of some.entries()) if (!areSame[i]) seen.tables.delete(path);
+    if (areSame.includes(false)) return `${some[areSame.indexOf(false)]} was replaced`;
+  }
   const plan = planOfViews(checkpoint, log, paths, content);
   if (content !== undefined) return plan; // all that could still change is read, and was one state after that
   return { ...plan, confirm: () => changeSince(fs, dir, checkpoint, log) };
@@ -166,14 +176,13 @@ async function readLiveRange(fs: FileSystem, dir: string, { ring }: LogView): Pr
   if (ring === undefined) return undefined;
   const { geometry, start, liveBytes } = ring;
   try {
-    return await withFile(fs, join(dir, LOG), 'read', (file) =>
-      Promise.all(
-        ringExtents(geometry, start, liveBytes).map(async ({ offset, length }) => ({
-          offset,
-          bytes: await readUpTo(file, offset, length),
-        })),
-      ),
-    );
+    return await withFile(fs, join(dir, LOG), 'read', async (file) => {
+      const content: Patch[] = [];
+      for (const { offset, length } of ringExtents(geometry, start, liveBytes)) {
+        content.push({ offset, bytes: await readUpTo(file, offset, length) });
+      }
+      return content;
+    });
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
