@@ -64,8 +64,8 @@ export interface PlanContext {
    */
   pin(path: string): Promise<boolean>;
   /**
-   * Whether the file that is pinned still stands at its path. If not, the pin is let go, and the next one takes what stands
-   * there then.
+   * Whether the file that is pinned still stands at its path, as it was then. If not, the pin is let go, and the next one
+   * takes what stands there.
    */
   confirmPin(path: string): Promise<boolean>;
   /** Throws once the run is cancelled; call it every round. */

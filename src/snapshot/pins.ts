@@ -75,7 +75,7 @@ export class Pins {
   async confirm(path: string): Promise<boolean> {
     const { stat, file } = this.of(path);
     const now = await this.#fs.inspect(placeOf(this.#dir, path));
-    if (now?.ino === stat.ino && now.dev === stat.dev) return true;
+    if (now !== undefined && isSameFile(now, stat)) return true;
     this.#pins.delete(path);
     await file?.close();
     return false;
@@ -93,6 +93,9 @@ export class Pins {
     await removeTree(this.#fs, this.#folder);
   }
 }
+
+const isSameFile = (a: FileStat, b: FileStat): boolean =>
+  a.ino === b.ino && a.dev === b.dev && a.sizeBytes === b.sizeBytes && a.mtimeNs === b.mtimeNs;
 
 const notRegular = (path: string) =>
   new StillpointError('UNSUPPORTED_FILE', `${path} is not a regular file; it cannot be captured`, { path });

@@ -249,6 +249,22 @@ describe('a plan from outside', () => {
     ]);
   });
 
+  it('looks for it again when the log was replaced by one that has more segments in as many bytes', async () => {
+    const { server, context } = await setUp(async (count, foreign) => {
+      if (count !== 2) return;
+      await foreign.writeTable();
+      await rename(join(foreign.dir, 'four'), join(foreign.dir, 'lsm.wal'));
+    });
+    const path = join(server.dir, 'lsm.wal');
+    await rename(path, join(server.dir, 'four'));
+    const one = Buffer.alloc((await readFile(join(server.dir, 'four'))).byteLength);
+    encodeSegmentHeader(1n, 0n).copy(one, segmentHeaderOffset(geometry, 0));
+    await writeFile(path, one);
+    const plan = await lsmEngine.plan(context);
+    const image = plan.items[0];
+    expect(image?.kind === 'image' && image.patches).toHaveLength(1 + 4);
+  });
+
   it('looks for it again when the log has grown by whole segments', async () => {
     const { server, context } = await setUp(async (count, foreign) => {
       if (count !== 2) return;
@@ -274,7 +290,7 @@ describe('a plan from outside', () => {
   });
 
   it('waits for a table that is being written', async () => {
-    const { server, context } = await setUp(async (count, foreign) => {
+    const { server, context, pins } = await setUp(async (count, foreign) => {
       if (count === 15) await writeFile(join(foreign.dir, 'sst/1.sst'), tableBytes());
     });
     await server.put('a');
@@ -282,6 +298,7 @@ describe('a plan from outside', () => {
     const plan = await lsmEngine.plan(context);
     expect(plan.items.map(({ path }) => path)).toEqual(['lsm.wal', 'sst/1.sst']);
     expect(await readFile(join(server.dir, 'sst/1.sst'))).toHaveLength(120);
+    expect(pins.of('sst/1.sst').stat.sizeBytes).toBe(120); // what the capture holds the copy against
   });
 
   it('takes a table that stays incomplete as it is, for the proof to name it', async () => {

@@ -68,7 +68,7 @@ async function viewOpenLog(file: OpenFile, earlier: LogView | undefined): Promis
   const first = await readSectionHeader(file);
   if (first === undefined) return TORN;
   if (first.byteLength < SECTION_HEADER_BYTES) return { stat, sectionHeader: first };
-  const known = earlier?.stat.sizeBytes === stat.sizeBytes ? earlier.ring?.geometry : undefined;
+  const known = earlier && isSameLog(earlier.stat, stat) ? earlier.ring?.geometry : undefined;
   const geometry = known ?? (await inferLogGeometry(file, stat.sizeBytes));
   if (geometry === undefined || sectionProblem(geometry, decodeSectionHeader(first)) !== undefined)
     return { stat, sectionHeader: first };
@@ -120,6 +120,9 @@ function changeOfHeader({ geometry, start, liveBytes: live }: Extent, now: Buffe
   if (header.start !== start) return `the start of the log moved from ${start} to ${header.start}`;
   return liveBytes(geometry, header) < live ? 'the log became shorter' : undefined;
 }
+
+const isSameLog = (a: FileStat, b: FileStat): boolean =>
+  a.ino === b.ino && a.dev === b.dev && a.sizeBytes === b.sizeBytes;
 
 /** Of a section header that has no `sectionProblem`. */
 function extentOf(geometry: WalGeometry, sectionHeader: Buffer): Extent {

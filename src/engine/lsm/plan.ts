@@ -159,12 +159,13 @@ async function planRound(
   if (after.join() !== before.join()) return 'the tables changed while the log was read';
   const change = await changeSince(fs, dir, checkpoint, log);
   if (change !== undefined) return change;
-  // A name may come again, where a database was emptied and ids began anew or another state was put in its place.
+  // A name may come again, where a database was emptied and ids began anew or another state was put in its place; and a
+  // table may have grown since it was pinned.
   for (let at = 0; at < paths.length; at += LOOKS_AT_ONCE) {
     const some = paths.slice(at, at + LOOKS_AT_ONCE);
     const areSame = await Promise.all(some.map((path) => context.confirmPin(path)));
     for (const [i, path] of some.entries()) if (!areSame[i]) seen.tables.delete(path);
-    if (areSame.includes(false)) return `${some[areSame.indexOf(false)]} was replaced`;
+    if (areSame.includes(false)) return `${some[areSame.indexOf(false)]} changed or was replaced`;
   }
   const plan = planOfViews(checkpoint, log, paths, content);
   if (content !== undefined) return plan; // all that could still change is read, and was one state after that
