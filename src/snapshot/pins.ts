@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { FileStat, FileSystem, OpenFile } from '../env/file-system.ts';
+import { type FileStat, type FileSystem, isSameIdentity, type OpenFile } from '../env/file-system.ts';
 import { removeTree } from '../env/io.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { placeOf } from './layout.ts';
@@ -75,7 +75,8 @@ export class Pins {
   async confirm(path: string): Promise<boolean> {
     const { stat, file } = this.of(path);
     const now = await this.#fs.inspect(placeOf(this.#dir, path));
-    if (now !== undefined && isSameFile(now, stat)) return true;
+    // Clocks of file systems are coarse: what is being written may grow without another time.
+    if (now && isSameIdentity(now, stat) && now.sizeBytes === stat.sizeBytes) return true;
     this.#pins.delete(path);
     await file?.close();
     return false;
@@ -93,9 +94,6 @@ export class Pins {
     await removeTree(this.#fs, this.#folder);
   }
 }
-
-const isSameFile = (a: FileStat, b: FileStat): boolean =>
-  a.ino === b.ino && a.dev === b.dev && a.sizeBytes === b.sizeBytes && a.mtimeNs === b.mtimeNs;
 
 const notRegular = (path: string) =>
   new StillpointError('UNSUPPORTED_FILE', `${path} is not a regular file; it cannot be captured`, { path });

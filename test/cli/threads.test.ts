@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { commandEnvironment } from '../../src/cli/environment.ts';
 import { BackupCoordinator, openLsm } from '../../src/index.ts';
+import { effortOf } from '../../src/snapshot/check.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { prove } from '../../src/snapshot/prove.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -30,4 +31,15 @@ test('the command has threads read what takes longer than starting one', async (
   const dir = await temporaryFolder();
   writeFileSync(join(dir, 'file'), randomBytes(16 * 1024 * 1024));
   expect(await verify(dir, 'files')).toEqual({ verdict: 'faithful', tasksInThreads: 1 });
+});
+
+test('a hole is not worth much, and not nothing', () => {
+  const GiB = 1024 ** 3;
+  const effort = (sizeBytes: number, allocatedBytes?: number) =>
+    effortOf([{ path: 'file', sizeBytes, ...(allocatedBytes !== undefined && { allocatedBytes }) }]);
+  expect(effort(GiB)).toBeGreaterThan(GiB);
+  expect(effort(GiB, GiB / 2)).toBeGreaterThan(GiB / 2);
+  expect(effort(GiB, 2 * GiB)).toBe(effort(GiB)); // preallocated beyond its end
+  expect(effort(GiB, 0)).toBeLessThan(GiB / 64);
+  expect(effort(16 * GiB, 0)).toBeGreaterThan(8 * effort(GiB, 0));
 });

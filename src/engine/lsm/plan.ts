@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { pause } from '../../env/clock.ts';
-import type { FileSystem, OpenFile } from '../../env/file-system.ts';
+import { type FileSystem, isSameIdentity, type OpenFile } from '../../env/file-system.ts';
 import { withFile } from '../../env/io.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import { decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
@@ -233,7 +233,7 @@ async function changeSince(
 /** The same inode may come again once freed, and the same bytes may be written again; hardly both with the same time. */
 function sameFile(a: CheckpointFile | undefined, b: CheckpointFile | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
-  return a.stat.ino === b.stat.ino && a.stat.mtimeNs === b.stat.mtimeNs && a.bytes.equals(b.bytes);
+  return isSameIdentity(a.stat, b.stat) && a.bytes.equals(b.bytes);
 }
 
 interface TableLook {
