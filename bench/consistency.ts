@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
-import { openLsm } from '../src/engine/lsm/database/database.ts';
 import { BackupCoordinator, restoreSnapshot } from '../src/index.ts';
+import { openLsm } from '../src/lsm-database/database.ts';
 import { BUSY, Workload } from '../test/support/lsm-workload.ts';
 
 // Many snapshots in a row of an lsm database under writers at full speed, each restored into a new folder, opened, and

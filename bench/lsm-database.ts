@@ -5,7 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type LsmDatabase, type LsmOp, openLsm } from '../src/engine/lsm/database/index.ts';
+import { type LsmDatabase, type LsmOp, openLsm } from '../src/lsm-database/index.ts';
 
 const SECONDS = 3;
 const BULK_KEYS = 64_000;

@@ -8,13 +8,13 @@ export {
 } from './coordinator/backup.ts';
 export { type LevelDatabase, type SnapshotLevelOptions, snapshotLevel } from './coordinator/level.ts';
 export {
-  Lifecycle,
-  type LifecycleMode,
-  type LifecycleOptions,
-  type Recovery,
-} from './coordinator/lifecycle.ts';
-export type { BackgroundOptions, Manners } from './coordinator/manners.ts';
-export type { OperationState } from './coordinator/operation-state.ts';
+  RestoreCoordinator,
+  type RestoreCoordinatorOptions,
+  type RestoreEvents,
+  type RestoreMetadata,
+  type RestoreResult,
+  type StartRestoreOptions,
+} from './coordinator/restore.ts';
 export {
   deleteSnapshot,
   listSnapshots,
@@ -26,22 +26,22 @@ export {
   type VerifyAllOptions,
   verifyAll,
   verifySnapshot,
-} from './coordinator/operations.ts';
-export {
-  RestoreCoordinator,
-  type RestoreCoordinatorOptions,
-  type RestoreEvents,
-  type RestoreMetadata,
-  type RestoreResult,
-  type StartRestoreOptions,
-} from './coordinator/restore.ts';
+} from './coordinator/snapshots.ts';
 export type { CaptureItem, CapturePlan, Engine, EngineName, Hold } from './engine/engine.ts';
 export { createLeveldbEngine, type LeveldbOptions } from './engine/leveldb/index.ts';
 export { type ClassicLevelProbe, openWithClassicLevel, type ProbeResult } from './engine/leveldb/probe.ts';
-export { type Committed, LsmDatabase, openLsm } from './engine/lsm/database/database.ts';
-export type { LsmOptions } from './engine/lsm/database/options.ts';
 export type { Counts, Finding, Level, Report, Verdict } from './engine/report.ts';
 export { CATALOGUE, type ErrorCode, StillpointError } from './errors.ts';
-export type { Mode } from './snapshot/capture.ts';
-export type { SnapshotSummary } from './snapshot/list.ts';
-export type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from './snapshot/verify-all.ts';
+export { type Committed, LsmDatabase, openLsm } from './lsm-database/database.ts';
+export type { LsmOptions } from './lsm-database/options.ts';
+export {
+  Lifecycle,
+  type LifecycleMode,
+  type LifecycleOptions,
+  type Recovery,
+} from './operation/lifecycle.ts';
+export type { OperationState } from './operation/operation-state.ts';
+export type { BackgroundOptions, ThrottleOptions } from './operation/throttle.ts';
+export type { Mode } from './snapshot/capture/capture.ts';
+export type { SnapshotSummary } from './snapshot/store/list.ts';
+export type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from './snapshot/verify/verify-all.ts';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CATALOGUE, flattenError, reviveError, StillpointError, toStillpointError } from '../src/errors.ts';
-import { VERSION } from '../src/snapshot/tool.ts';
+import { VERSION } from '../src/snapshot/version.ts';
 
 const root = resolve(import.meta.dirname, '..');
 const readme = readFileSync(resolve(root, 'README.md'), 'utf8');

@@ -5,8 +5,7 @@ import { PassThrough } from 'node:stream';
 import { inspect } from 'node:util';
 import { ClassicLevel } from 'classic-level';
 import { beforeAll, describe, expect, test } from 'vitest';
-import type { BackgroundOptions, Manners } from '../src/coordinator/manners.ts';
-import type { OperationOptions, VerifyOptions } from '../src/coordinator/operations.ts';
+import type { OperationOptions, VerifyOptions } from '../src/coordinator/snapshots.ts';
 import { filesEngine } from '../src/engine/files/index.ts';
 import type { LsmOptions } from '../src/index.ts';
 import {
@@ -31,6 +30,7 @@ import {
   verifyAll,
   verifySnapshot,
 } from '../src/index.ts';
+import type { BackgroundOptions, ThrottleOptions } from '../src/operation/throttle.ts';
 import { type ServerLimits, type ServerOptions, startServer } from '../src/server/index.ts';
 import { systemEnvironment } from '../src/snapshot/environment.ts';
 import { entriesBelow, plainDirectory, readTree, writeTree } from './support/folders.ts';
@@ -66,7 +66,7 @@ const notEnvironment = [
 ];
 
 const background: Wrong<BackgroundOptions> = { maxEventLoopDelayMs: notCount, isBusy: notFunction };
-const manners: Wrong<Manners> = {
+const throttle: Wrong<ThrottleOptions> = {
   maxBytesPerSecond: [...notCount, 65_535],
   background: ['yes', 1, null, [], ...nested(background), { maxDelay: 5 }],
   concurrency: notCount,
@@ -78,7 +78,7 @@ const common: Wrong<OperationOptions> = {
   onProgress: notFunction,
 };
 const backup: Wrong<StartBackupOptions> = {
-  ...manners,
+  ...throttle,
   mode: notOneOf,
   level: notOneOf,
   clone: notOneOf,
@@ -95,7 +95,7 @@ const { kind: _, ...level } = { ...backup, gate: notBoolean } satisfies Wrong<
 const { signal: __, ...served } = { ...backup };
 const verify: Wrong<VerifyOptions> = {
   ...common,
-  ...manners,
+  ...throttle,
   dataDir: notPath,
   level: notOneOf,
   engine: notOneOf,
@@ -206,7 +206,7 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     call: (options) => new RestoreCoordinator({ dataDir: dir, ...options }),
   },
   startRestore: {
-    wrong: { ...manners, source: notText, clone: notOneOf } satisfies Wrong<StartRestoreOptions>,
+    wrong: { ...throttle, source: notText, clone: notOneOf } satisfies Wrong<StartRestoreOptions>,
     call: (options) => new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore(untyped(options)),
   },
   snapshotLevel: { wrong: level, call: (options) => snapshotLevel(db, untyped(options)) },
@@ -222,7 +222,7 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
   verifyAll: {
     wrong: {
       ...common,
-      ...manners,
+      ...throttle,
       level: notOneOf,
       maxBytes: notCount,
       olderThanMs: ['1', -1, Number.NaN, Number.POSITIVE_INFINITY, null],
@@ -230,7 +230,7 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     call: (options) => verifyAll(dir, untyped(options)),
   },
   restoreSnapshot: {
-    wrong: { ...common, ...manners, dataDir: notPath, into: notPath, level: notOneOf, clone: notOneOf },
+    wrong: { ...common, ...throttle, dataDir: notPath, into: notPath, level: notOneOf, clone: notOneOf },
     call: (options) => restoreSnapshot('latest', { dataDir: dir, into: join(root, 'new'), ...options }),
   },
   pruneSnapshots: {
@@ -373,7 +373,7 @@ test.each<[Partial<Record<keyof ServerOptions, unknown>>, string]>([
 });
 
 describe('what is right is accepted:', () => {
-  const heldBack: Required<Manners> = {
+  const heldBack: Required<ThrottleOptions> = {
     maxBytesPerSecond: 1024 ** 3,
     background: { maxEventLoopDelayMs: 1000, isBusy: () => false },
     concurrency: 1,

@@ -1,8 +1,9 @@
 import { CommanderError } from 'commander';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { interruptible } from './interrupt.ts';
-import { Output, type Terminal } from './output.ts';
+import { Output } from './output.ts';
 import { openProgress, type Progress } from './progress.ts';
+import type { Terminal } from './terminal.ts';
 
 /** What one run of the command line has at hand: where to print, how to be interrupted, what to exit with. */
 export class Cli {

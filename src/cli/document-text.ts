@@ -1,6 +1,6 @@
 import { cell, isKey, isRow, type Json, type Row, wordsOf } from './cell-text.ts';
 import { listLines } from './list-text.ts';
-import type { Style } from './output.ts';
+import type { Style } from './style.ts';
 import { number, table } from './text.ts';
 
 /** A JSON document for people: single facts first, then each list as a table, then what is wrong. */

@@ -1,10 +1,10 @@
 import { basename, dirname, resolve } from 'node:path';
-import { Lifecycle } from '../coordinator/lifecycle.ts';
-import { showSnapshot } from '../coordinator/operations.ts';
 import { RestoreCoordinator, type RestoreResult, type StartRestoreOptions } from '../coordinator/restore.ts';
+import { showSnapshot } from '../coordinator/snapshots.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
-import { LATEST, ownerOf } from '../snapshot/layout.ts';
+import { Lifecycle } from '../operation/lifecycle.ts';
+import { LATEST, ownerOf } from '../snapshot/store/layout.ts';
 import type { Cli } from './cli.ts';
 import { commandEnvironment } from './environment.ts';
 import { recoverFirst } from './recover-first.ts';

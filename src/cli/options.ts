@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { LEAST_BYTES_PER_SECOND, type Manners } from '../coordinator/manners.ts';
 import { ENGINE_NAMES } from '../engine/index.ts';
 import { LEVELS } from '../engine/report.ts';
-import { CLONE_CHOICES } from '../snapshot/cloner.ts';
+import { LEAST_BYTES_PER_SECOND, type ThrottleOptions } from '../operation/throttle.ts';
+import { CLONE_CHOICES } from '../snapshot/tasks/reflinker.ts';
 import type { Cli } from './cli.ts';
 import { commandEnvironment } from './environment.ts';
 import { nonEmpty } from './non-empty.ts';
@@ -34,10 +34,10 @@ export const dataDirOption = (): Option =>
   ).argParser(nonEmpty);
 
 /** What a command that moves bytes may take of the machine. A host to back off for is not in this process. */
-export type MannersFlags = Pick<Manners, 'maxBytesPerSecond' | 'concurrency'>;
+export type ThrottleFlags = Pick<ThrottleOptions, 'maxBytesPerSecond' | 'concurrency'>;
 
 /** `what` it does with bytes. */
-export const addMannersOptions = (command: Command, what: string): Command =>
+export const addThrottleOptions = (command: Command, what: string): Command =>
   command
     .addOption(
       new Option(
@@ -52,7 +52,10 @@ export const addMannersOptions = (command: Command, what: string): Command =>
       ).argParser(positiveInteger),
     );
 
-export function mannersOf(cli: Cli, { maxBytesPerSecond, concurrency }: MannersFlags): MannersFlags {
+export function throttleOptionsOf(
+  cli: Cli,
+  { maxBytesPerSecond, concurrency }: ThrottleFlags,
+): ThrottleFlags {
   const most = commandEnvironment.pool.concurrency;
   if (concurrency !== undefined && concurrency > most)
     cli.output.note(`--concurrency: ${most} at once, not ${concurrency}; more than processors is of no use`);

@@ -1,20 +1,9 @@
-import colors from 'picocolors';
 import type { Finding } from '../engine/report.ts';
 import { type StillpointError, toStillpointError } from '../errors.ts';
 import { findingLine } from './report-text.ts';
+import { type Style, styleFor } from './style.ts';
+import type { Terminal } from './terminal.ts';
 import { visible } from './text.ts';
-
-/** Where a run prints to. The main program gives the process's own. */
-export interface Terminal {
-  readonly stdout: TerminalStream;
-  readonly stderr: TerminalStream;
-  /** `NO_COLOR`, `FORCE_COLOR` and `TERM` are read. */
-  readonly env: Readonly<Record<string, string | undefined>>;
-}
-
-export type TerminalStream = NodeJS.WritableStream & { readonly isTTY?: boolean };
-
-export type Style = ReturnType<typeof colors.createColors>;
 
 const FINDINGS_SHOWN = 20;
 
@@ -69,10 +58,4 @@ function causeText({ code, message, cause }: StillpointError): string | undefine
   // The system's own words for what the code says already.
   if (code !== 'IO_ERROR' && toStillpointError(cause).code === code) return undefined;
   return message.includes(cause.message) ? undefined : visible(cause.message);
-}
-
-function styleFor(stream: TerminalStream, { NO_COLOR, FORCE_COLOR, TERM }: Terminal['env']): Style {
-  const isForced = FORCE_COLOR !== undefined && FORCE_COLOR !== '' && FORCE_COLOR !== '0';
-  const isWanted = isForced || (stream.isTTY === true && TERM !== 'dumb' && FORCE_COLOR !== '0');
-  return colors.createColors(isWanted && !NO_COLOR);
 }

@@ -1,9 +1,9 @@
 import { Command, Help } from 'commander';
-import { VERSION } from '../snapshot/tool.ts';
+import { VERSION } from '../snapshot/version.ts';
 import { Cli } from './cli.ts';
 import { paragraph } from './help-text.ts';
 import { nonEmpty } from './non-empty.ts';
-import type { Terminal } from './output.ts';
+import type { Terminal } from './terminal.ts';
 
 /** Adds the options, the examples and the action to a command that has its name, arguments and `--json` already. */
 export type Define = (command: Command, cli: Cli) => void;

@@ -1,5 +1,5 @@
 import { systemClock } from '../env/clock.ts';
-import type { Terminal } from './output.ts';
+import type { Terminal } from './terminal.ts';
 import { duration, size } from './text.ts';
 
 /** Shows how far long work is. Quick work ends before the first call, and shows nothing. */

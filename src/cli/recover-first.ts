@@ -1,4 +1,4 @@
-import type { Lifecycle } from '../coordinator/lifecycle.ts';
+import type { Lifecycle } from '../operation/lifecycle.ts';
 import type { Cli } from './cli.ts';
 
 /** Ends what a crash cut off before anything new begins, and says so. */

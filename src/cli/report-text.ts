@@ -1,5 +1,5 @@
 import type { Finding, Report } from '../engine/report.ts';
-import type { Style } from './output.ts';
+import type { Style } from './style.ts';
 import { count, visible } from './text.ts';
 
 /** `sst/1.sst @4711 LSM_TABLE_BLOCK_CRC the block …`, the code in red for an error and yellow for a warning. */

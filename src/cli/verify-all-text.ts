@@ -1,6 +1,6 @@
-import type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from '../snapshot/verify-all.ts';
-import type { Style } from './output.ts';
+import type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from '../snapshot/verify/verify-all.ts';
 import { findingLine, verdictText } from './report-text.ts';
+import type { Style } from './style.ts';
 import { count, size, time, visible } from './text.ts';
 
 /** Of one snapshot, and of what several share; `--json` has them all. */

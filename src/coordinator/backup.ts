@@ -15,25 +15,25 @@ import {
   wholeNumber,
 } from '../env/checks.ts';
 import { listIfPresent } from '../env/io.ts';
-import { harmlessly, tell, warn } from '../env/listeners.ts';
+import { callSafely, tell, warn } from '../env/safe-calls.ts';
 import { type StillpointError, toStillpointError } from '../errors.ts';
-import { MODES, type Mode } from '../snapshot/capture.ts';
-import { CLONE_CHOICES, type CloneChoice } from '../snapshot/cloner.ts';
+import { callHook, checkHold } from '../operation/hooks.ts';
+import { type Admission, Lifecycle } from '../operation/lifecycle.ts';
+import type { OperationState } from '../operation/operation-state.ts';
+import { aLifecycle, anEngine, sameFolder } from '../operation/option-checks.ts';
+import type { RunKind } from '../operation/records.ts';
+import { Run } from '../operation/run.ts';
+import { findRecord, Runs } from '../operation/runs.ts';
+import { THROTTLE, type ThrottleOptions, withThrottle } from '../operation/throttle.ts';
+import { MODES, type Mode } from '../snapshot/capture/capture.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { freeName, type Layout, nameOf } from '../snapshot/layout.ts';
-import { latestName } from '../snapshot/list.ts';
-import { type PruneResult, prune } from '../snapshot/prune.ts';
-import { type TakeResult, takeSnapshot } from '../snapshot/take.ts';
-import { TOOL } from '../snapshot/tool.ts';
+import { freeName, type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { latestName } from '../snapshot/store/list.ts';
+import { type PruneResult, prune } from '../snapshot/store/prune.ts';
+import { type TakeResult, takeSnapshot } from '../snapshot/take-snapshot.ts';
+import { CLONE_CHOICES, type CloneChoice } from '../snapshot/tasks/reflinker.ts';
+import { TOOL } from '../snapshot/version.ts';
 import { chooseEngine, type EngineChoice } from './choose-engine.ts';
-import { callHook, checkHold } from './hooks.ts';
-import { type Admission, Lifecycle } from './lifecycle.ts';
-import { MANNERS, type Manners, withManners } from './manners.ts';
-import type { OperationState } from './operation-state.ts';
-import { aLifecycle, anEngine, sameFolder } from './options.ts';
-import type { RunKind } from './records.ts';
-import { Run } from './run.ts';
-import { findRecord, Runs } from './runs.ts';
 
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook that returns nothing at all is the usual one
 type HoldOrNothing = Hold | undefined | void;
@@ -54,7 +54,7 @@ export interface BackupCoordinatorOptions {
   readonly defaults?: StartBackupOptions;
 }
 
-export interface StartBackupOptions extends Manners {
+export interface StartBackupOptions extends ThrottleOptions {
   /** Default `copy`. */
   readonly mode?: Mode;
   /** How thoroughly the copy is proven before it counts. Default `full`. */
@@ -222,7 +222,7 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
     try {
       run.enter('checkpoint');
       hold = await this.#checkpoint(run);
-      const taken = await withManners(this.#env, run.control, options, (env) =>
+      const taken = await withThrottle(this.#env, run.control, options, (env) =>
         takeSnapshot(env, {
           id: run.id,
           layout,
@@ -284,7 +284,7 @@ export class BackupCoordinator extends EventEmitter<BackupEvents> {
       // Nobody waits for it any more, and what it holds must not be held for ever.
       const late = value as Partial<Hold> | null | undefined;
       if (typeof late?.release !== 'function') return;
-      harmlessly(() => void Promise.resolve(late.release?.()).catch(warn));
+      callSafely(() => void Promise.resolve(late.release?.()).catch(warn));
     };
     const value = await callHook('checkpoint', checkpoint, { ...this.#hookOptions(run.signal), onLate });
     try {
@@ -312,7 +312,7 @@ const PROBE_LIMIT_MS = 60 * 60 * 1000;
 
 /** The options of a snapshot wherever it is started from. */
 export const SNAPSHOT: Checks<Omit<StartBackupOptions, 'kind' | 'signal'>> = {
-  ...MANNERS,
+  ...THROTTLE,
   mode: optional(oneOf(MODES)),
   level: optional(oneOf(LEVELS)),
   clone: optional(oneOf(CLONE_CHOICES)),

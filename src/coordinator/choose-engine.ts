@@ -4,7 +4,7 @@ import { detectEngine, engineByName } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { isLockedHere } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
-import type { Mode } from '../snapshot/capture.ts';
+import type { Mode } from '../snapshot/capture/capture.ts';
 
 export type EngineChoice = 'auto' | EngineName | Engine;
 

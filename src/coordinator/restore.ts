@@ -15,13 +15,19 @@ import {
   wholeNumber,
 } from '../env/checks.ts';
 import { removeTree } from '../env/io.ts';
-import { tell, warn } from '../env/listeners.ts';
 import type { HeldLock } from '../env/lock.ts';
+import { tell, warn } from '../env/safe-calls.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
-import { CLONE_CHOICES, type CloneChoice } from '../snapshot/cloner.ts';
+import { callHook } from '../operation/hooks.ts';
+import { type Admission, Lifecycle } from '../operation/lifecycle.ts';
+import type { OperationState } from '../operation/operation-state.ts';
+import { aLifecycle, anEngine, sameFolder } from '../operation/option-checks.ts';
+import type { RunKind, RunRecord } from '../operation/records.ts';
+import { Run } from '../operation/run.ts';
+import { findRecord, Runs } from '../operation/runs.ts';
+import { THROTTLE, type ThrottleOptions, withThrottle } from '../operation/throttle.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { LATEST, type Layout, nameOf } from '../snapshot/layout.ts';
-import { findSnapshot } from '../snapshot/list.ts';
+import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
 import {
   newestUndoFolder,
   newUndoFolder,
@@ -29,16 +35,10 @@ import {
   type Restored,
   type RestoreSource,
   stage,
-} from '../snapshot/restore.ts';
-import { refuseUnnamable, Swap } from '../snapshot/swap.ts';
-import { callHook } from './hooks.ts';
-import { type Admission, Lifecycle } from './lifecycle.ts';
-import { MANNERS, type Manners, withManners } from './manners.ts';
-import type { OperationState } from './operation-state.ts';
-import { aLifecycle, anEngine, sameFolder } from './options.ts';
-import type { RunKind, RunRecord } from './records.ts';
-import { Run } from './run.ts';
-import { findRecord, Runs } from './runs.ts';
+} from '../snapshot/restore/restore.ts';
+import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { findSnapshot } from '../snapshot/store/list.ts';
+import { CLONE_CHOICES, type CloneChoice } from '../snapshot/tasks/reflinker.ts';
 
 export type RestoreMetadata = NonNullable<RunRecord['metadata']>;
 
@@ -57,7 +57,7 @@ export interface RestoreCoordinatorOptions {
   readonly allowedSources?: readonly string[];
 }
 
-export interface StartRestoreOptions extends Manners {
+export interface StartRestoreOptions extends ThrottleOptions {
   /** `latest`, a name, an id, or a path where that is allowed. Default `latest`. */
   readonly source?: string;
   /**
@@ -223,7 +223,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     options: StartRestoreOptions,
   ): Promise<Restored> {
     try {
-      return await withManners(this.#env, run.control, options, (env) =>
+      return await withThrottle(this.#env, run.control, options, (env) =>
         stage(env, source, staged, 'full', options.clone ?? 'never', run.control),
       );
     } catch (error) {
@@ -283,13 +283,13 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     this.#pastRecall.add(run.id);
     this.lifecycle.setMode('maintenance');
     let isClosed = false;
-    let swap: Swap | undefined;
+    let swap: DirectoryExchange | undefined;
     try {
       await this.#hook('close', () => this.#openLate());
       isClosed = true;
       const locks = await this.#lockEngine(layout, keep);
       try {
-        swap = await Swap.begin(fs, layout, { id: run.id, from, undo, keep });
+        swap = await DirectoryExchange.begin(fs, layout, { id: run.id, from, undo, keep });
         run.enter('swap');
         await swap.forward();
       } finally {
@@ -317,7 +317,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
   }
 
   /** False when the old state could not be brought back and opened. */
-  async #back(layout: Layout, swap: Swap | undefined, isClosed: boolean): Promise<boolean> {
+  async #back(layout: Layout, swap: DirectoryExchange | undefined, isClosed: boolean): Promise<boolean> {
     if (!isClosed) return true; // the host's database was never closed, or says that it could not be
     try {
       if (swap !== undefined) {
@@ -368,7 +368,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
 const KINDS: readonly RunKind[] = ['restore', 'undo'];
 
 const START: Checks<StartRestoreOptions> = {
-  ...MANNERS,
+  ...THROTTLE,
   source: optional(aText), // from a client, perhaps, who gets one and the same answer for all that there is not
   clone: optional(oneOf(CLONE_CHOICES)),
 };

@@ -21,7 +21,7 @@ export interface Engine {
    * Set where files name each other and are replaced all the time: then what looks like damage of a live directory counts
    * only if the directory stood still while it was read.
    */
-  readonly needsStillness?: boolean;
+  readonly requiresStableDirectory?: boolean;
   /** Whether `dir` holds this engine's files. Reads names and a few bytes, changes nothing. */
   detect(fs: FileSystem, dir: string): Promise<boolean>;
   /**
@@ -46,10 +46,10 @@ export interface Engine {
   /** What the checks of all parts of a file, in their order, amount to. Only for what is divisible. */
   readonly joinParts?: (parts: readonly FileCheck[], request: FileCheckRequest) => FileCheck;
   /** What holds between the files: nothing missing, sequences without gaps, tables as the engine's own list says. */
-  checkTogether(
+  checkConsistency(
     checks: ReadonlyMap<string, FileCheck>,
     request: Omit<FileCheckRequest, 'path'>,
-  ): TogetherCheck;
+  ): ConsistencyCheck;
 }
 
 export type EngineName = 'lsm' | 'leveldb' | 'files';
@@ -168,13 +168,13 @@ export interface FileCheck {
   readonly crc32c?: number | undefined;
   readonly findings: readonly Finding[];
   readonly counts: Partial<Counts>;
-  /** What `checkTogether` needs to know of this file; plain JSON, bounded in size. */
+  /** What `checkConsistency` needs to know of this file; plain JSON, bounded in size. */
   readonly facts?: unknown;
   /** Which file it was before it was read, where that is one answer; the engine need not tell. */
   readonly identity?: FileIdentity | undefined;
 }
 
-export interface TogetherCheck {
+export interface ConsistencyCheck {
   readonly findings: readonly Finding[];
   /** Counts that only the whole can tell; they replace sums. */
   readonly counts?: Partial<Counts>;

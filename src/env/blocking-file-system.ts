@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import { ANCHOR_FLAGS, anchors } from './anchor.ts';
 import { blockUse } from './block-use.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 import {
@@ -14,6 +13,7 @@ import {
   toFileStat,
   toFolderEntry,
 } from './node-terms.ts';
+import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
 
 const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
 

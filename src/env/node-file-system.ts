@@ -1,6 +1,5 @@
 import { statfs } from 'node:fs/promises';
 import fs from 'fs-extra';
-import { ANCHOR_FLAGS, anchors } from './anchor.ts';
 import { blockUse } from './block-use.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 import {
@@ -15,6 +14,7 @@ import {
   toFileStat,
   toFolderEntry,
 } from './node-terms.ts';
+import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
 
 const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
 

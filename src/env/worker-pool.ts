@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
 import { type FlatError, flattenError, reviveError, StillpointError, systemCode } from '../errors.ts';
 import type { FileSystem } from './file-system.ts';
-import { Pace } from './pace.ts';
+import { RateLimiter } from './rate-limiter.ts';
 
 /** Work that runs beside the host's event loop. Arguments and results cross a thread: plain data only. */
 // biome-ignore lint/suspicious/noExplicitAny: a map of tasks with arguments of any shape
@@ -30,7 +30,7 @@ export interface WorkerPool<T extends TaskMap> {
     name: N,
     args: Parameters<T[N]>[1],
     control: RunControl,
-    effort?: number,
+    costBytes?: number,
   ): Promise<Awaited<ReturnType<T[N]>>>;
 }
 
@@ -39,16 +39,16 @@ const PACE_AT = 16;
 /** The shared state of one run: cancelled or not, the bytes done, and its pace; the same in every thread. */
 export class RunControl implements TaskRun {
   readonly shared: SharedArrayBuffer;
-  readonly pace: Pace;
+  readonly pace: RateLimiter;
   readonly #cancelled: Int32Array;
   readonly #bytes: BigInt64Array;
   readonly #onCancel = new Set<() => void>();
 
-  constructor(shared = new SharedArrayBuffer(PACE_AT + Pace.SIZE_BYTES)) {
+  constructor(shared = new SharedArrayBuffer(PACE_AT + RateLimiter.SIZE_BYTES)) {
     this.shared = shared;
     this.#cancelled = new Int32Array(shared, 0, 1);
     this.#bytes = new BigInt64Array(shared, 8, 1);
-    this.pace = new Pace(shared, PACE_AT);
+    this.pace = new RateLimiter(shared, PACE_AT);
   }
 
   cancel(): void {
@@ -136,10 +136,10 @@ const WAITING_THREADS = 2;
  * process alive.
  */
 export function threadPool<T extends TaskMap>(entry: URL, threads = availableParallelism()): WorkerPool<T> {
-  const eager = new Threads(entry, threads + WAITING_THREADS);
+  const sharedPool = new Threads(entry, threads + WAITING_THREADS);
   // Of their own: threads that wait because their run is held back must not keep another run, a restore perhaps, from its work,
   // nor each other. So each such run has as many as it wants; a limit of bytes may let one wait for minutes.
-  const patient = new Threads(entry, PATIENT_THREADS);
+  const dedicatedPool = new Threads(entry, PATIENT_THREADS);
   return {
     concurrency: threads,
     load() {
@@ -148,13 +148,15 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
     prepare() {
       const control = new RunControl();
       // What may hinder it hinders the first task just so, and that one tells.
-      eager.run({ name: NO_TASK, args: undefined, shared: control.shared }, control, 0).catch(() => {});
+      sharedPool.run({ name: NO_TASK, args: undefined, shared: control.shared }, control, 0).catch(() => {});
     },
-    async run(name, args, control, effort = MANY_BYTES) {
+    async run(name, args, control, costBytes = MANY_BYTES) {
       control.checkCancelled();
       const { shared, pace } = control;
       const message = { name, args, shared };
-      const reply = await (pace.isOn ? patient.run(message, control) : eager.run(message, control, effort));
+      const reply = await (pace.isOn
+        ? dedicatedPool.run(message, control)
+        : sharedPool.run(message, control, costBytes));
       if ('error' in reply) throw reviveError(reply.error);
       return reply.value as never;
     },
@@ -191,7 +193,7 @@ class Threads {
     this.#limit = limit;
   }
 
-  async run(message: Message, control: RunControl, effort = MANY_BYTES): Promise<Reply> {
+  async run(message: Message, control: RunControl, costBytes = MANY_BYTES): Promise<Reply> {
     this.#current ??= this.#start().catch((error) => {
       this.#current = undefined;
       throw error;
@@ -203,7 +205,7 @@ class Threads {
     const wait: Wait = { isOver: false };
     const drop = new AbortController();
     const forget = control.onCancel(() => wait.isOver || drop.abort());
-    const worth = Math.min(effort, MANY_BYTES);
+    const worth = Math.min(costBytes, MANY_BYTES);
     this.#worth += worth;
     try {
       // Never more threads than tasks, nor than they are worth: where one has to wait, Piscina would start all that it may.
@@ -308,7 +310,7 @@ export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: Worke
     concurrency: threads.concurrency,
     load() {},
     prepare() {}, // perhaps all of it is small
-    run: (name, args, control, effort = MANY_BYTES) =>
-      (effort < MANY_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, effort),
+    run: (name, args, control, costBytes = MANY_BYTES) =>
+      (costBytes < MANY_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, costBytes),
   };
 }

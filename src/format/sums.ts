@@ -56,8 +56,8 @@ export class Sums implements Summed {
   readonly #crc32c: RunningCrc | undefined;
 
   /** @param isDouble Whether CRC-32C is wanted, too. */
-  constructor(isDouble = true) {
-    this.#crc32c = isDouble ? runningCrc32c() : undefined;
+  constructor(withCrc32c = true) {
+    this.#crc32c = withCrc32c ? runningCrc32c() : undefined;
   }
 
   get crc32(): number {

@@ -13,19 +13,19 @@ import { describeRoutes, openApiRoute } from './admin/openapi.ts';
 import { restoreRoutes } from './admin/restore-routes.ts';
 import { statusRoutes } from './admin/status-routes.ts';
 import { admission } from './auth.ts';
+import type { ServerContext } from './context.ts';
 import { answerBrokenRequest, CORRELATION_HEADER, describeError, errorReply } from './envelope.ts';
 import { routeUrl } from './kv/keys.ts';
 import { keyRoutes, valueRoute } from './kv/routes.ts';
 import { splitQuery } from './kv/schemas.ts';
-import { loadLimits } from './load.ts';
+import { lineWriter } from './line-writer.ts';
 import { watchMethods } from './methods.ts';
-import type { Parts } from './parts.ts';
+import { requestLimits } from './request-limits.ts';
 import type { App } from './route-types.ts';
-import { lineWriter } from './sink.ts';
 import type { ReadTls } from './tls.ts';
 
 /** The HTTP side: what holds for every request, and the routes. Closing the app closes the database too. */
-export async function createApp(parts: Parts, tls: ReadTls | undefined): Promise<App> {
+export async function createApp(parts: ServerContext, tls: ReadTls | undefined): Promise<App> {
   const { options, environment } = parts;
   const { limits } = options;
   const answer = answerErrors(parts);
@@ -101,10 +101,10 @@ function correlationId(headers: Readonly<Record<string, string | string[] | unde
   return undefined;
 }
 
-function admitAndCount(app: App, { options, metrics, audit }: Parts): void {
+function admitAndCount(app: App, { options, metrics, audit }: ServerContext): void {
   const { limits } = options;
   const admit = admission(options.apiKey);
-  const takeLoad = loadLimits(limits);
+  const takeLoad = requestLimits(limits);
   app.addHook('onRequest', async (request, reply) => {
     reply.header(CORRELATION_HEADER, request.id);
     const refusal = admit(request.headers);
@@ -130,7 +130,7 @@ function admitAndCount(app: App, { options, metrics, audit }: Parts): void {
   });
 }
 
-function answerErrors({ options, environment, audit }: Parts) {
+function answerErrors({ options, environment, audit }: ServerContext) {
   const log = lineWriter(options.log);
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const described = describeError(error);
@@ -163,7 +163,7 @@ const SWEEP_MS = 50;
  * Closing: runs are cancelled and streams end, no connection is taken any more, requests under way end or are cut off at
  * the limit, a restore past recall goes to its end, and then the database is closed.
  */
-function closeWithApp(app: App, { options, environment, closing, underWay, gate }: Parts): void {
+function closeWithApp(app: App, { options, environment, closing, underWay, gate }: ServerContext): void {
   const { clock } = environment;
   let stopWaiting = () => {};
   app.addHook('preClose', async () => {

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Clock, isoTime } from '../env/clock.ts';
 import type { ErrorCode } from '../errors.ts';
-import { type LineSink, lineWriter } from './sink.ts';
+import { type LineTarget, lineWriter } from './line-writer.ts';
 
 /** What changes something, by method and route. Names are those in the audit lines. */
 export const AUDITED_ROUTES: Readonly<Record<string, string>> = {
@@ -39,7 +39,7 @@ export class Audit {
   readonly #notes = new WeakMap<FastifyRequest, AuditNote>();
   readonly #withRun = new WeakSet<FastifyRequest>();
 
-  constructor(sink: LineSink, clock: Clock) {
+  constructor(sink: LineTarget, clock: Clock) {
     this.#write = lineWriter(sink);
     this.#clock = clock;
   }

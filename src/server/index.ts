@@ -2,15 +2,15 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { StillpointError, systemCode, toStillpointError } from '../errors.ts';
 import { createApp } from './app.ts';
+import { assemble } from './context.ts';
 import { requireSafetyBeyondLoopback, resolveOptions, type ServerOptions } from './options.ts';
-import { assemble } from './parts.ts';
 import { readTls } from './tls.ts';
 
 export { leveldbBackend } from './backends/leveldb.ts';
 export { lsmBackend } from './backends/lsm.ts';
 export type { Backend, Database, KeyRange, WriteOp, Written } from './database.ts';
+export type { LineTarget } from './line-writer.ts';
 export type { ServerLimits, ServerOptions } from './options.ts';
-export type { LineSink } from './sink.ts';
 export type { TlsFiles } from './tls.ts';
 
 export interface RunningServer {

@@ -1,7 +1,5 @@
 import type { Writable } from 'node:stream';
 import { SNAPSHOT, type StartBackupOptions } from '../coordinator/backup.ts';
-import { Lifecycle } from '../coordinator/lifecycle.ts';
-import { aLifecycle, anEngineName, anEnvironment, sameFolder } from '../coordinator/options.ts';
 import {
   aBoolean,
   aFolder,
@@ -19,11 +17,13 @@ import {
 } from '../env/checks.ts';
 import { standardError } from '../env/runtime.ts';
 import { StillpointError } from '../errors.ts';
+import { Lifecycle } from '../operation/lifecycle.ts';
+import { aLifecycle, anEngineName, anEnvironment, sameFolder } from '../operation/option-checks.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { isLoopbackName } from './auth.ts';
 import { lsmBackend } from './backends/lsm.ts';
 import type { Backend } from './database.ts';
-import type { LineSink } from './sink.ts';
+import type { LineTarget } from './line-writer.ts';
 import type { TlsFiles } from './tls.ts';
 
 const KiB = 1024;
@@ -76,9 +76,9 @@ export interface ServerOptions {
   /** Defaults for every snapshot that the admin RPC starts. */
   readonly backup?: Omit<StartBackupOptions, 'kind' | 'signal'>;
   /** One JSON line for each admin action that changes something or is refused. Default: standard error. */
-  readonly audit?: LineSink;
+  readonly audit?: LineTarget;
   /** One JSON line for each error that nobody expected. Default: standard error. */
-  readonly log?: LineSink;
+  readonly log?: LineTarget;
   readonly limits?: Partial<ServerLimits>;
   /** Share it to watch or set the mode. Default: one of its own. */
   readonly lifecycle?: Lifecycle;

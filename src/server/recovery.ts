@@ -1,5 +1,5 @@
-import type { Recovery } from '../coordinator/lifecycle.ts';
 import type { Clock } from '../env/clock.ts';
+import type { Recovery } from '../operation/lifecycle.ts';
 import type { Database } from './database.ts';
 
 export interface RecoveryState {

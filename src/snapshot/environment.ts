@@ -3,7 +3,7 @@ import type { FileSystem } from '../env/file-system.ts';
 import { kernelLocks, type Locks } from '../env/lock.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { threadPool, type WorkerPool } from '../env/worker-pool.ts';
-import type { Tasks } from './tasks.ts';
+import type { Tasks } from './tasks/tasks.ts';
 
 /** The outside world as the snapshot code sees it; a test may put its own in the place of each. */
 export interface Environment {
@@ -14,7 +14,10 @@ export interface Environment {
   newId(): string;
 }
 
-const entry = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
+const entry = new URL(
+  import.meta.url.endsWith('.ts') ? './tasks/worker.ts' : './tasks/worker.js',
+  import.meta.url,
+);
 
 export const systemEnvironment: Environment = {
   fs: nodeFileSystem,

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { commandEnvironment } from '../../src/cli/environment.ts';
 import { BackupCoordinator, openLsm } from '../../src/index.ts';
-import { effortOf } from '../../src/snapshot/check.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
-import { prove } from '../../src/snapshot/prove.ts';
+import { costBytesOf } from '../../src/snapshot/verify/check-files.ts';
+import { prove } from '../../src/snapshot/verify/prove.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 /** What the command says of a snapshot of the folder, and how many tasks it had a thread do for that. */
@@ -35,11 +35,11 @@ test('the command has threads read what takes longer than starting one', async (
 
 test('a hole is not worth much, and not nothing', () => {
   const GiB = 1024 ** 3;
-  const effort = (sizeBytes: number, allocatedBytes?: number) =>
-    effortOf([{ path: 'file', sizeBytes, ...(allocatedBytes !== undefined && { allocatedBytes }) }]);
-  expect(effort(GiB)).toBeGreaterThan(GiB);
-  expect(effort(GiB, GiB / 2)).toBeGreaterThan(GiB / 2);
-  expect(effort(GiB, 2 * GiB)).toBe(effort(GiB)); // preallocated beyond its end
-  expect(effort(GiB, 0)).toBeLessThan(GiB / 64);
-  expect(effort(16 * GiB, 0)).toBeGreaterThan(8 * effort(GiB, 0));
+  const costBytes = (sizeBytes: number, allocatedBytes?: number) =>
+    costBytesOf([{ path: 'file', sizeBytes, ...(allocatedBytes !== undefined && { allocatedBytes }) }]);
+  expect(costBytes(GiB)).toBeGreaterThan(GiB);
+  expect(costBytes(GiB, GiB / 2)).toBeGreaterThan(GiB / 2);
+  expect(costBytes(GiB, 2 * GiB)).toBe(costBytes(GiB)); // preallocated beyond its end
+  expect(costBytes(GiB, 0)).toBeLessThan(GiB / 64);
+  expect(costBytes(16 * GiB, 0)).toBeGreaterThan(8 * costBytes(GiB, 0));
 });

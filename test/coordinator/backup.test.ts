@@ -29,7 +29,7 @@ import {
   verifySnapshot,
 } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
-import { TASKS } from '../../src/snapshot/tasks.ts';
+import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
 import { PLAIN_FILES, plainDirectory, readTree, statsOf } from '../support/folders.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';

@@ -11,7 +11,7 @@ import {
   verifySnapshot,
 } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
-import { readManifest } from '../../src/snapshot/manifest-file.ts';
+import { readManifest } from '../../src/snapshot/store/manifest-file.ts';
 import { extentsOf, smallBtrfs } from '../support/btrfs.ts';
 import { PLAIN_FILES, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { BUSY } from '../support/lsm-workload.ts';

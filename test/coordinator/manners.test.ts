@@ -5,9 +5,9 @@ import { expect, test } from 'vitest';
 import {
   BackupCoordinator,
   Lifecycle,
-  type Manners,
   RestoreCoordinator,
   restoreSnapshot,
+  type ThrottleOptions,
   verifyAll,
   verifySnapshot,
 } from '../../src/index.ts';
@@ -17,7 +17,7 @@ import { inlineEnvironment } from '../support/inline.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const MiB = 1024 * 1024;
-const NEVER_DONE: Manners = { maxBytesPerSecond: 64 * 1024 };
+const NEVER_DONE: ThrottleOptions = { maxBytesPerSecond: 64 * 1024 };
 
 /** A folder with 2 MiB in four files. */
 async function twoMegabytes(): Promise<string> {
@@ -41,15 +41,15 @@ async function tookMs(work: () => Promise<unknown>): Promise<number> {
 test('a limit holds for all that is copied and read back, in a snapshot, its reading and its restore', async () => {
   const dir = await twoMegabytes();
   const { backups, restores } = coordinators(dir);
-  const manners = { maxBytesPerSecond: 5 * MiB };
+  const throttle = { maxBytesPerSecond: 5 * MiB };
   // What may be caught up on is a tenth of a second's worth: half a MiB.
-  expect(await tookMs(() => backups.backup(manners))).toBeGreaterThan((1000 * (4 - 0.5)) / 5);
+  expect(await tookMs(() => backups.backup(throttle))).toBeGreaterThan((1000 * (4 - 0.5)) / 5);
   const latest = (await backups.latestLocation())!;
-  expect(await tookMs(() => verifySnapshot(latest, manners))).toBeGreaterThan((1000 * (2 - 0.5)) / 5);
-  expect(await tookMs(() => verifyAll(dir, manners))).toBeGreaterThan((1000 * (2 - 0.5)) / 5);
-  expect(await tookMs(() => restores.restore(manners))).toBeGreaterThan((1000 * (4 - 0.5)) / 5);
+  expect(await tookMs(() => verifySnapshot(latest, throttle))).toBeGreaterThan((1000 * (2 - 0.5)) / 5);
+  expect(await tookMs(() => verifyAll(dir, throttle))).toBeGreaterThan((1000 * (2 - 0.5)) / 5);
+  expect(await tookMs(() => restores.restore(throttle))).toBeGreaterThan((1000 * (4 - 0.5)) / 5);
   const into = join(await temporaryFolder(), 'restored');
-  expect(await tookMs(() => restoreSnapshot(latest, { into, ...manners }))).toBeGreaterThan(700);
+  expect(await tookMs(() => restoreSnapshot(latest, { into, ...throttle }))).toBeGreaterThan(700);
   expect(readTree(into)).toEqual(readTree(dir));
 });
 
@@ -126,20 +126,20 @@ function countedEnvironment() {
 }
 
 test.each([
-  { manners: {}, most: 4 },
-  { manners: { concurrency: 1 }, most: 1 },
-  { manners: { concurrency: 3 }, most: 3 },
-  { manners: { concurrency: 1000 }, most: 4 },
-  { manners: { background: true }, most: 1 },
-  { manners: { background: true, concurrency: 2 }, most: 2 },
-])('$manners: at most $most tasks at once', async ({ manners, most }) => {
+  { throttle: {}, most: 4 },
+  { throttle: { concurrency: 1 }, most: 1 },
+  { throttle: { concurrency: 3 }, most: 3 },
+  { throttle: { concurrency: 1000 }, most: 4 },
+  { throttle: { background: true }, most: 1 },
+  { throttle: { background: true, concurrency: 2 }, most: 2 },
+])('$manners: at most $most tasks at once', async ({ throttle, most }) => {
   const dir = join(await temporaryFolder(), 'data');
   writeTree(dir, Object.fromEntries(Array.from({ length: 300 }, (_, n) => [`f${n}`, `${n}`])));
   const { environment, peak } = countedEnvironment();
   const { backups } = coordinators(dir, environment);
-  const { location } = await backups.backup(manners);
+  const { location } = await backups.backup(throttle);
   expect(peak.tasks).toBe(most);
-  await verifySnapshot(location, { ...manners, environment });
+  await verifySnapshot(location, { ...throttle, environment });
   expect(peak.tasks).toBe(most);
 });
 
@@ -157,14 +157,14 @@ test('mistakes are told by name, and nothing is begun', async () => {
     [{ background: { maxEventLoopDelayMs: -1 } }, /background.maxEventLoopDelayMs must be/],
     [{ background: { maxDelay: 5 } }, /there is no option "maxDelay"/],
   ];
-  for (const [manners, message] of cases) {
+  for (const [throttle, message] of cases) {
     const into = join(dir, '../new');
     const calls = [
-      () => backups.startBackup(manners),
-      () => restores.startRestore(manners),
-      () => verifySnapshot(dir, manners),
-      () => verifyAll(dir, manners),
-      () => restoreSnapshot(dir, { into, ...manners }),
+      () => backups.startBackup(throttle),
+      () => restores.startRestore(throttle),
+      () => verifySnapshot(dir, throttle),
+      () => verifyAll(dir, throttle),
+      () => restoreSnapshot(dir, { into, ...throttle }),
     ];
     for (const call of calls) {
       const error = await call().catch((reason: unknown) => reason);

@@ -9,7 +9,7 @@ import {
   verifySnapshot,
 } from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
-import { readManifest } from '../../src/snapshot/manifest-file.ts';
+import { readManifest } from '../../src/snapshot/store/manifest-file.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
 import { BUSY } from '../support/lsm-workload.ts';

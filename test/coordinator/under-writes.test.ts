@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
 import { BackupCoordinator, restoreSnapshot } from '../../src/index.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 import { BUSY, Workload } from '../support/lsm-workload.ts';
 import { temporaryFolder } from '../support/temp.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { expect, test } from 'vitest';
-import type { LsmOp } from '../../src/engine/lsm/database/batch.ts';
 import { verifySnapshot } from '../../src/index.ts';
+import type { LsmOp } from '../../src/lsm-database/batch.ts';
 import { CrashFileSystem } from '../support/crash-file-system.ts';
 import { describeCoverage, everyCrash, type Flow } from '../support/crash-matrix.ts';
 import { openLsmIn } from '../support/crash-subjects.ts';

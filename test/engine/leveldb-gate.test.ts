@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, onTestFinished, test } from 'vitest';
 import { createLeveldbEngine } from '../../src/engine/leveldb/index.ts';
-import { attachWriteGate } from '../../src/engine/leveldb/write-gate.ts';
+import { attachWriteBarrier } from '../../src/engine/leveldb/write-barrier.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { captureInto, prove, readAll } from '../support/leveldb.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -91,7 +91,7 @@ test('writes wait in their order while the gate is closed, and none is lost', as
     return put.apply(db, args);
   };
   Object.assign(db, { _put: spy });
-  const gate = attachWriteGate(db);
+  const gate = attachWriteBarrier(db);
   const open = await gate.close();
   const writes = ['1', '2', '3'].map((number) => db.put(`key-${number}`, number));
   expect(await db.get('key-1')).toBeUndefined(); // reads go on
@@ -119,7 +119,7 @@ test('the gate closes only when the writes under way have ended, and opens when 
     return put.apply(db, args);
   };
   Object.assign(db, { _put: slowly });
-  const gate = attachWriteGate(db);
+  const gate = attachWriteBarrier(db);
   const writing = db.put('slow', 'x');
   const events: string[] = [];
   const closing = Promise.all([gate.close(), gate.close()]).then((opens) => {
@@ -148,7 +148,7 @@ test('the gate closes only when the writes under way have ended, and opens when 
 
 test('a write that waited for a database that was closed meanwhile is refused', async () => {
   const { db } = await openDatabase();
-  const gate = attachWriteGate(db);
+  const gate = attachWriteBarrier(db);
   const open = await gate.close();
   const waiting = db.put('key', 'value');
   await db.close();

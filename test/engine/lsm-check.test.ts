@@ -57,7 +57,7 @@ describeWithFixtures('lsm', 'real directories', () => {
     expect(await lsmEngine.detect(fs, dir)).toBe(true);
     const checks = await checkAll(dir);
     expect([...checks.values()].flatMap(({ findings }) => findings)).toEqual([]);
-    expect(lsmEngine.checkTogether(checks, { level: 'full', live: false }).findings).toEqual([]);
+    expect(lsmEngine.checkConsistency(checks, { level: 'full', live: false }).findings).toEqual([]);
     for (const [path, result] of checks) {
       const bytes = await readFile(join(dir, path));
       expect(result.crc32, path).toBe(crc32(bytes));
@@ -245,7 +245,7 @@ describe('a directory as a whole', () => {
   const blank = { sizeBytes: 1, crc32: 0, findings: [], counts: {} };
   const together = (facts: Record<string, unknown>) =>
     lsmEngine
-      .checkTogether(
+      .checkConsistency(
         new Map(Object.entries(facts).map(([path, fact]) => [path, { ...blank, facts: fact }])),
         {
           level: 'full',

@@ -1,12 +1,12 @@
 import { access, chmod, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
-import { RingLog } from '../../src/engine/lsm/database/ring-log.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { encodeSectionHeader } from '../../src/format/lsm/wal.ts';
 import { encodeEntry } from '../../src/format/lsm/wal-entry.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
+import { RingLog } from '../../src/lsm-database/ring-log.ts';
 import { CrashFileSystem, noLocks, systemError } from '../support/crash-file-system.ts';
 import { readTree } from '../support/folders.ts';
 import { dumpLsm, proveLsm } from '../support/lsm.ts';

@@ -1,9 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 import { copyPlan, dumpLsm, proveLsm } from '../support/lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 

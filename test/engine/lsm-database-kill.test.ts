@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 import { chanceFrom } from '../support/chance.ts';
 import { proveLsm } from '../support/lsm.ts';
 import { contentOf, crashOptions, deletedBy, keyOf, WRITERS } from '../support/lsm-writer.ts';

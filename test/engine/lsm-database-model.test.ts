@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { LsmOp } from '../../src/engine/lsm/database/batch.ts';
-import { type LsmDatabase, openLsm } from '../../src/engine/lsm/database/database.ts';
-import type { LsmOptions } from '../../src/engine/lsm/database/options.ts';
+import type { LsmOp } from '../../src/lsm-database/batch.ts';
+import { type LsmDatabase, openLsm } from '../../src/lsm-database/database.ts';
+import type { LsmOptions } from '../../src/lsm-database/options.ts';
 import { chanceFrom } from '../support/chance.ts';
 import { CrashFileSystem, noLocks } from '../support/crash-file-system.ts';
 import { proveLsm } from '../support/lsm.ts';

@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { groupLsns } from '../../src/engine/lsm/database/commit-queue.ts';
-import { type LsmDatabase, openLsm } from '../../src/engine/lsm/database/database.ts';
-import { RingLog } from '../../src/engine/lsm/database/ring-log.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { encodeEntry } from '../../src/format/lsm/wal-entry.ts';
+import { groupLsns } from '../../src/lsm-database/commit-queue.ts';
+import { type LsmDatabase, openLsm } from '../../src/lsm-database/database.ts';
+import { RingLog } from '../../src/lsm-database/ring-log.ts';
 import { copyFixture, describeWithFixtures, fixturesRoot } from '../support/fixtures.ts';
 import { dumpLsm, proveLsm } from '../support/lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -221,7 +221,7 @@ describe('one database, one owner', () => {
     const dir = await temporaryFolder();
     const database = await openLsm(dir);
     await expect(openLsm(dir)).rejects.toMatchObject({ code: 'CONFLICT', path: dir });
-    const source = new URL('../../src/engine/lsm/database/database.ts', import.meta.url);
+    const source = new URL('../../src/lsm-database/database.ts', import.meta.url);
     const script = `import(${JSON.stringify(source.href)}).then((m) => m.openLsm(process.argv[1])).then(
       () => console.log('opened'), (error) => console.log(error.code))`;
     const other = () =>

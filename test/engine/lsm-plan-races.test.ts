@@ -10,7 +10,7 @@ import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { decodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
 import { SEGMENT_HEADER_BYTES } from '../../src/format/lsm/wal.ts';
-import type { Pins } from '../../src/snapshot/pins.ts';
+import type { Pins } from '../../src/snapshot/capture/pins.ts';
 import { ForeignServer, tableBytes } from '../support/foreign-lsm-server.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 import { planContext } from '../support/plan-context.ts';
@@ -125,17 +125,17 @@ function announcing(onCall: (call: number) => Promise<void>): FileSystem {
 }
 
 /** How many of the steps that are left are taken so many calls after the first of them. */
-type Pace = (callsLater: number, left: number) => number;
+type RateLimiter = (callsLater: number, left: number) => number;
 
-const atOnce: Pace = (_, left) => left;
-const oneEachCall: Pace = () => 1;
-const restTwoCallsLater: Pace = (later, left) => (later === 0 ? 1 : later === 2 ? left : 0);
+const atOnce: RateLimiter = (_, left) => left;
+const oneEachCall: RateLimiter = () => 1;
+const restTwoCallsLater: RateLimiter = (later, left) => (later === 0 ? 1 : later === 2 ? left : 0);
 
 /** One capture with a writer whose first step comes before call number `at`. Resolves to whether it came to its turn. */
 async function race(
   before: readonly Step[],
   meanwhile: readonly Step[],
-  { at, pace, readAtOnceBytes }: { at: number; pace: Pace; readAtOnceBytes: number },
+  { at, pace, readAtOnceBytes }: { at: number; pace: RateLimiter; readAtOnceBytes: number },
 ): Promise<boolean> {
   const server = await ForeignServer.create(await temporaryFolder());
   for (const step of [put, put, put, table, save, empty, put, put, ...before]) await step(server);

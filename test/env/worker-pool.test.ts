@@ -184,7 +184,7 @@ it.each([
   ['as many as it may', undefined, 3], // one that computes, two that wait for the disk
   ['no more than they are worth', 4 * 1024 * 1024, 2],
   ['one where they are worth less', 1, 1],
-])('for tasks that wait has %s', async (_, effort, most) => {
+])('for tasks that wait has %s', async (_, costBytes, most) => {
   const dir = await temporaryFolder();
   await writeFile(join(dir, 'entry.mjs'), WAITING_ENTRY);
   const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 1);
@@ -192,8 +192,8 @@ it.each([
   const count = () => threads++;
   subscribe('worker_threads', count);
   try {
-    const numbers = effort === undefined ? [1, 2, 3, 4, 5, 6, 7, 8] : [1, 2, 3];
-    const tasks = numbers.map((n) => pool.run('wait', n, new RunControl(), effort));
+    const numbers = costBytes === undefined ? [1, 2, 3, 4, 5, 6, 7, 8] : [1, 2, 3];
+    const tasks = numbers.map((n) => pool.run('wait', n, new RunControl(), costBytes));
     while (threads < most) await setTimeout(5);
     await writeFile(join(dir, 'open'), '');
     expect(await Promise.all(tasks)).toEqual(numbers);

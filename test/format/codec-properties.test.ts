@@ -62,7 +62,12 @@ import {
   type WalOp,
 } from '../../src/format/lsm/wal-entry.ts';
 import { decodeBigVarint, decodeVarint, encodeVarint } from '../../src/format/varint.ts';
-import { decodeManifest, encodeManifest, type Manifest, pathProblem } from '../../src/snapshot/manifest.ts';
+import {
+  decodeManifest,
+  encodeManifest,
+  type Manifest,
+  pathProblem,
+} from '../../src/snapshot/store/manifest.ts';
 import { execute } from '../fuzz/execute.ts';
 
 // What is encoded is decoded, for every pair; and of bytes that were changed, decoders make what they declare and nothing else.

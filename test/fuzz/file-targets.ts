@@ -63,7 +63,7 @@ function wholeFile(engine: Engine, inspect: Inspect, path: string) {
       claim(one.findings.length <= 210, 'findings are bounded');
       for (const count of Object.values(one.counts))
         claim(typeof count !== 'number' || (Number.isInteger(count) && count >= 0), 'a count is a number');
-      engine.checkTogether(new Map([[path, one]]), { level: 'full', live: false });
+      engine.checkConsistency(new Map([[path, one]]), { level: 'full', live: false });
     }
     const [, open, full] = checks;
     const isBad = (one: FileCheck) => one.findings.some(({ severity }) => severity === 'error');

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { RunRecords } from '../../src/coordinator/records.ts';
 import { RESTORE_JOURNAL } from '../../src/engine/unfinished-restore.ts';
 import { StillpointError } from '../../src/errors.ts';
 import { crc32 } from '../../src/format/crc32.ts';
+import { RunRecords } from '../../src/operation/records.ts';
 import {
   backupBodySchema,
   lifecycleBodySchema,
@@ -19,12 +19,17 @@ import {
   routeUrl,
 } from '../../src/server/kv/keys.ts';
 import { batchBodySchema, listQuerySchema, splitQuery } from '../../src/server/kv/schemas.ts';
-import { countNames, measureJson } from '../../src/snapshot/json-shape.ts';
-import { isSnapshotName, layoutOf, proofsFolder } from '../../src/snapshot/layout.ts';
-import { latestName } from '../../src/snapshot/list.ts';
-import { decodeManifest, encodeManifest, type Manifest, pathProblem } from '../../src/snapshot/manifest.ts';
-import { readReusable } from '../../src/snapshot/proofs.ts';
-import { Swap } from '../../src/snapshot/swap.ts';
+import { DirectoryExchange } from '../../src/snapshot/restore/directory-exchange.ts';
+import { countNames, measureJson } from '../../src/snapshot/store/json-shape.ts';
+import { isSnapshotName, layoutOf, proofsFolder } from '../../src/snapshot/store/layout.ts';
+import { readReusable } from '../../src/snapshot/store/ledger.ts';
+import { latestName } from '../../src/snapshot/store/list.ts';
+import {
+  decodeManifest,
+  encodeManifest,
+  type Manifest,
+  pathProblem,
+} from '../../src/snapshot/store/manifest.ts';
 import { sealed, textOf } from '../support/manifest-edits.ts';
 import { diskWith } from './memory-folder.ts';
 import { claim, Draw, type Target } from './target.ts';
@@ -243,7 +248,7 @@ const journal: Target = {
   words: [...JSON_WORDS, '"out"', '"back-in"', '..', '../', '/', '\\\\', '.'],
   async run(input) {
     const path = join(layout.restore, 'one', RESTORE_JOURNAL);
-    const swap = await Swap.findInterrupted(diskWith(path, input), layout).catch((error) => {
+    const swap = await DirectoryExchange.findInterrupted(diskWith(path, input), layout).catch((error) => {
       if (error instanceof StillpointError && error.code === 'IO_ERROR') return undefined;
       throw error;
     });

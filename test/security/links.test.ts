@@ -12,11 +12,11 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { anchors } from '../../src/env/anchor.ts';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import type { FileSystem, OpenFile } from '../../src/env/file-system.ts';
 import { removeTree } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { anchors } from '../../src/env/openat-paths.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import {
   BackupCoordinator,
@@ -28,7 +28,7 @@ import {
   verifySnapshot,
 } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
-import { TASKS } from '../../src/snapshot/tasks.ts';
+import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
 import { stillpoint } from '../support/command.ts';
 import { entriesBelow, readTree, writeTree } from '../support/folders.ts';
 import { startScript } from '../support/process.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Database } from '../../src/server/database.ts';
-import { DatabaseGate } from '../../src/server/gate.ts';
+import { DatabaseHandle } from '../../src/server/database-handle.ts';
 import { barrier, smallLsm } from '../support/server.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -10,13 +10,13 @@ async function gateOver(alter: (database: Database) => Partial<Database> = () =>
     const database = await smallLsm().open(dir);
     return Object.assign(database, alter(database));
   };
-  const gate = new DatabaseGate(open, () => 'normal');
+  const gate = new DatabaseHandle(open, () => 'normal');
   await gate.open();
   return gate;
 }
 
 const a = Buffer.from('a');
-const put = (gate: DatabaseGate) => gate.write((db) => db.write([{ type: 'put', key: a, value: a }]));
+const put = (gate: DatabaseHandle) => gate.write((db) => db.write([{ type: 'put', key: a, value: a }]));
 const unavailable = { code: 'UNAVAILABLE' };
 
 test('closing waits for what is under way and refuses what comes', async () => {

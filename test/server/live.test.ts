@@ -1,7 +1,7 @@
 import { cpSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/index.ts';
+import { openLsm } from '../../src/lsm-database/index.ts';
 import { startServer } from '../../src/server/index.ts';
 import { altered, barrier, listening, smallLsm, untilFinished, withSlowHold } from '../support/server.ts';
 import { temporaryFolder } from '../support/temp.ts';

@@ -47,12 +47,12 @@ test('with `background` the server means what it was started with, unless the bo
 
 test('verifying and restoring take the same fields', async () => {
   const { rpc, finished } = await server();
-  const manners = { max_bytes_per_second: 100 * 1024 * 1024, background: true, concurrency: 1 };
-  const { handle } = (await rpc('POST', '/api/admin/backup', manners)).json;
+  const throttle = { max_bytes_per_second: 100 * 1024 * 1024, background: true, concurrency: 1 };
+  const { handle } = (await rpc('POST', '/api/admin/backup', throttle)).json;
   expect(await finished('backup', handle)).toMatchObject({ state: { status: 'completed' } });
-  const report = await rpc('POST', `/api/admin/backup/${handle}/verify`, { level: 'open', ...manners });
+  const report = await rpc('POST', `/api/admin/backup/${handle}/verify`, { level: 'open', ...throttle });
   expect(report).toMatchObject({ status: 200, json: { ok: true, level: 'open' } });
-  const restore = (await rpc('POST', '/api/admin/restore', { source: handle, ...manners })).json;
+  const restore = (await rpc('POST', '/api/admin/restore', { source: handle, ...throttle })).json;
   expect(await finished('restore', restore.handle)).toMatchObject({ state: { status: 'completed' } });
 });
 

@@ -5,8 +5,8 @@ import { engineByName } from '../../src/engine/index.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator } from '../../src/index.ts';
-import { cloneSnapshot } from '../../src/snapshot/clone.ts';
-import { readManifest } from '../../src/snapshot/manifest-file.ts';
+import { copySnapshot } from '../../src/snapshot/restore/copy-snapshot.ts';
+import { readManifest } from '../../src/snapshot/store/manifest-file.ts';
 import { plainDirectory, readTree } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -29,7 +29,7 @@ async function cloneChanged(change: (location: string) => void, isLasting = fals
     isLasting,
     control,
   };
-  await cloneSnapshot(inlineEnvironment, request);
+  await copySnapshot(inlineEnvironment, request);
   return { dir, into };
 }
 

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
-import { type CopyJob, copyFiles, joinRanges } from '../../src/snapshot/copy.ts';
+import { type CopyJob, copyFiles, joinRanges } from '../../src/snapshot/tasks/copy-files.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const SIZE = 20_000;

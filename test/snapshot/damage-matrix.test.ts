@@ -1,13 +1,13 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
 import type { Finding, Report } from '../../src/engine/report.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { crc32c } from '../../src/format/crc32c.ts';
 import { parseFileName } from '../../src/format/leveldb/file-name.ts';
 import { LogDecoder } from '../../src/format/leveldb/log.ts';
 import { BackupCoordinator, Lifecycle, verifySnapshot } from '../../src/index.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 import { chanceFrom } from '../support/chance.ts';
 import { readFiles } from '../support/corruption.ts';
 import { CORRUPTIONS, type Corruption, damageFile, MAKES_ANOTHER_STATE } from '../support/file-damage.ts';

@@ -3,7 +3,6 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
 import { LEVELS } from '../../src/engine/report.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import {
@@ -15,6 +14,7 @@ import {
   type StillpointError,
   verifySnapshot,
 } from '../../src/index.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 import { chanceFrom } from '../support/chance.ts';
 import {
   anywhere,

@@ -11,7 +11,6 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import {
   Lifecycle,
@@ -21,6 +20,7 @@ import {
   showSnapshot,
   verifySnapshot,
 } from '../../src/index.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 import { readTree, writeTree } from '../support/folders.ts';
 import { EVIL, environment, inTime, SECRET, stage } from '../support/hostile-stage.ts';
 import { MANIFEST } from '../support/manifest-edits.ts';

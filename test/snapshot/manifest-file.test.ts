@@ -2,8 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
-import { encodeManifest, type Manifest } from '../../src/snapshot/manifest.ts';
-import { readManifest, writeManifest } from '../../src/snapshot/manifest-file.ts';
+import { encodeManifest, type Manifest } from '../../src/snapshot/store/manifest.ts';
+import { readManifest, writeManifest } from '../../src/snapshot/store/manifest-file.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const manifestOf = (files: number): Manifest => ({

@@ -2,8 +2,13 @@ import { buf } from 'crc-32';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { StillpointError } from '../../src/errors.ts';
-import { countNames, measureJson } from '../../src/snapshot/json-shape.ts';
-import { decodeManifest, encodeManifest, type Manifest, pathProblem } from '../../src/snapshot/manifest.ts';
+import { countNames, measureJson } from '../../src/snapshot/store/json-shape.ts';
+import {
+  decodeManifest,
+  encodeManifest,
+  type Manifest,
+  pathProblem,
+} from '../../src/snapshot/store/manifest.ts';
 import { sealed, sealOf, textOf } from '../support/manifest-edits.ts';
 
 const u32 = fc.nat(0xffffffff);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { Pins } from '../../src/snapshot/pins.ts';
+import { Pins } from '../../src/snapshot/capture/pins.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 test.each([

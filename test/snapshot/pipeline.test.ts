@@ -6,8 +6,8 @@ import { expect, test } from 'vitest';
 import { filesEngine } from '../../src/engine/files/index.ts';
 import { inlinePool, RunControl } from '../../src/env/worker-pool.ts';
 import { StillpointError } from '../../src/errors.ts';
-import { Pipeline } from '../../src/snapshot/pipeline.ts';
-import { TASKS } from '../../src/snapshot/tasks.ts';
+import { Pipeline } from '../../src/snapshot/tasks/pipeline.ts';
+import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
 import { inlineEnvironment } from '../support/inline.ts';
 import { temporaryFolder } from '../support/temp.ts';
 

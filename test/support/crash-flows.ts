@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { RunRecords } from '../../src/coordinator/records.ts';
 import {
   BackupCoordinator,
   deleteSnapshot,
@@ -12,7 +11,8 @@ import {
   type StartBackupOptions,
   verifySnapshot,
 } from '../../src/index.ts';
-import { layoutOf } from '../../src/snapshot/layout.ts';
+import { RunRecords } from '../../src/operation/records.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import type { Flow } from './crash-matrix.ts';
 import { DATA, restoredState, type Stage } from './crash-subjects.ts';
 import { treeOf, type World, worldOn } from './crash-world.ts';

@@ -5,7 +5,7 @@ import { createFile, makeFolders, removeIfPresent } from '../../src/env/io.ts';
 import type { HeldLock, Locks } from '../../src/env/lock.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import type { Environment } from '../../src/snapshot/environment.ts';
-import { TASKS } from '../../src/snapshot/tasks.ts';
+import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
 import type { CrashFileSystem } from './crash-file-system.ts';
 import { entriesBelow } from './folders.ts';
 

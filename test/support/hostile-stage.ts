@@ -5,7 +5,7 @@ import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import { BackupCoordinator, Lifecycle } from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
-import { TASKS } from '../../src/snapshot/tasks.ts';
+import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
 import { plainDirectory, readTree } from './folders.ts';
 import { temporaryFolder } from './temp.ts';
 

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Lifecycle, listSnapshots, RestoreCoordinator, verifySnapshot } from '../../src/index.ts';
-import { compareNames } from '../../src/snapshot/layout.ts';
+import { compareNames } from '../../src/snapshot/store/layout.ts';
 import { compileHost } from './compiled-host.ts';
 import { type Death, type Flow, Host } from './host.ts';
 import { type EngineUnderTest, type Heads, headsIn, headsOf, openDatabase } from './host-database.ts';

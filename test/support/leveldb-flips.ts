@@ -42,7 +42,7 @@ export async function withEachFlip(
     const original = await readFile(file);
     await flipBit(file, flip.bit);
     const check = await checkOne(dir, flip.path);
-    const together = leveldbEngine.checkTogether(new Map(checks).set(flip.path, check), {
+    const together = leveldbEngine.checkConsistency(new Map(checks).set(flip.path, check), {
       level: 'full',
       live: false,
     });

@@ -71,7 +71,7 @@ export async function prove(dir: string, level: Level = 'full', live = false): P
   const checks = new Map<string, FileCheck>();
   for (const path of await leveldbEngine.listFiles(fs, dir))
     checks.set(path, await checkOne(dir, path, level, live));
-  const together = leveldbEngine.checkTogether(checks, { level, live });
+  const together = leveldbEngine.checkConsistency(checks, { level, live });
   const findings = [...[...checks.values()].flatMap((check) => check.findings), ...together.findings];
   return { findings, checks };
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { LsmDatabase } from '../../src/engine/lsm/database/database.ts';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
+import type { LsmDatabase } from '../../src/lsm-database/database.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 
 const WINDOW = 200;
 

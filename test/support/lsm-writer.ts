@@ -2,7 +2,7 @@
  * A process to be killed: four writers on one database. Each acknowledged write is told on stdout, `<writer> <number>`, before the
  * writer goes on; on the way there are checkpoints and compactions.
  */
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 import { tell } from './tell.ts';
 
 export const WRITERS = 4;

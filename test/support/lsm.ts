@@ -1,12 +1,12 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { CapturePlan, FileCheck } from '../../src/engine/engine.ts';
-import type { LsmDatabase } from '../../src/engine/lsm/database/database.ts';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import type { Finding } from '../../src/engine/report.ts';
 import { createFile, readExactly, withFile, writeFully } from '../../src/env/io.ts';
 import { nodeFileSystem as fs } from '../../src/env/node-file-system.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
+import type { LsmDatabase } from '../../src/lsm-database/database.ts';
 
 /** All pairs, as hex. */
 export async function dumpLsm(database: LsmDatabase): Promise<Record<string, string>> {
@@ -53,6 +53,6 @@ export async function proveLsm(dir: string): Promise<readonly Finding[]> {
     );
     checks.set(path, check);
   }
-  const together = lsmEngine.checkTogether(checks, request);
+  const together = lsmEngine.checkConsistency(checks, request);
   return [...[...checks.values()].flatMap(({ findings }) => findings), ...together.findings];
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { PlanContext } from '../../src/engine/engine.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { Pins } from '../../src/snapshot/pins.ts';
+import { Pins } from '../../src/snapshot/capture/pins.ts';
 import { temporaryFolder } from './temp.ts';
 
 export interface PinningContext {

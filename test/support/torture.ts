@@ -4,8 +4,8 @@ import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
-import { openLsm } from '../../src/engine/lsm/database/database.ts';
 import { listSnapshots, verifySnapshot } from '../../src/index.ts';
+import { openLsm } from '../../src/lsm-database/database.ts';
 import { seeded } from './seeded.ts';
 
 export interface TortureOptions {

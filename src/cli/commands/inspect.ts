@@ -6,8 +6,8 @@ import { inspectLsmFile } from '../../engine/lsm/inspect.ts';
 import { readSmallFile } from '../../env/io.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
-import { LATEST } from '../../snapshot/layout.ts';
-import { latestName } from '../../snapshot/list.ts';
+import { LATEST } from '../../snapshot/store/layout.ts';
+import { latestName } from '../../snapshot/store/list.ts';
 import type { Cli } from '../cli.ts';
 import { documentLines } from '../document-text.ts';
 import { examples, paragraph } from '../help-text.ts';
@@ -83,7 +83,7 @@ async function realPath(file: string): Promise<string> {
 
 /** Nothing in a manifest that does not hold is worth showing: what is wrong with it is. */
 async function describeManifest(path: string, limit = MANIFEST_FILES): Promise<object> {
-  const { decodeManifest, MANIFEST_LIMIT_BYTES } = await import('../../snapshot/manifest.ts');
+  const { decodeManifest, MANIFEST_LIMIT_BYTES } = await import('../../snapshot/store/manifest.ts');
   const bytes = (await readSmallFile(nodeFileSystem, path, MANIFEST_LIMIT_BYTES)) ?? Buffer.alloc(0);
   const known = { kind: 'snapshot manifest', size_bytes: bytes.byteLength };
   try {

@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { listSnapshots, type SnapshotList } from '../../coordinator/operations.ts';
-import { ownerOf } from '../../snapshot/layout.ts';
+import { listSnapshots, type SnapshotList } from '../../coordinator/snapshots.ts';
+import { ownerOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { examples } from '../help-text.ts';
-import type { Style } from '../output.ts';
+import type { Style } from '../style.ts';
 import { number, size, table, time, visible } from '../text.ts';
 
 export function define(command: Command, cli: Cli): void {

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
-import { pruneSnapshots } from '../../coordinator/operations.ts';
-import type { SnapshotSummary } from '../../snapshot/list.ts';
-import type { PruneResult } from '../../snapshot/prune.ts';
+import { pruneSnapshots } from '../../coordinator/snapshots.ts';
+import type { SnapshotSummary } from '../../snapshot/store/list.ts';
+import type { PruneResult } from '../../snapshot/store/prune.ts';
 import type { Cli } from '../cli.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { positiveInteger } from '../options.ts';

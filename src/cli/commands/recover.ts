@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { Lifecycle, type Recovery } from '../../coordinator/lifecycle.ts';
+import { Lifecycle, type Recovery } from '../../operation/lifecycle.ts';
 import type { Cli } from '../cli.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { visible } from '../text.ts';

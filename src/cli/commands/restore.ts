@@ -1,20 +1,26 @@
 import { type Command, Option } from 'commander';
-import { restoreSnapshot } from '../../coordinator/operations.ts';
+import { restoreSnapshot } from '../../coordinator/snapshots.ts';
 import { LEVELS, type Level } from '../../engine/report.ts';
 import { StillpointError } from '../../errors.ts';
-import type { CloneChoice } from '../../snapshot/cloner.ts';
-import { nameOf } from '../../snapshot/layout.ts';
+import { nameOf } from '../../snapshot/store/layout.ts';
+import type { CloneChoice } from '../../snapshot/tasks/reflinker.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
 import { nonEmpty } from '../non-empty.ts';
-import { addMannersOptions, cloneOption, dataDirOption, type MannersFlags, mannersOf } from '../options.ts';
+import {
+  addThrottleOptions,
+  cloneOption,
+  dataDirOption,
+  type ThrottleFlags,
+  throttleOptionsOf,
+} from '../options.ts';
 import { proofText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
 import { count, size, visible } from '../text.ts';
 
-interface Options extends MannersFlags {
+interface Options extends ThrottleFlags {
   readonly into?: string;
   readonly inPlace?: true;
   readonly dataDir?: string;
@@ -22,7 +28,7 @@ interface Options extends MannersFlags {
   readonly clone: CloneChoice;
 }
 
-type How = MannersFlags & { readonly clone: CloneChoice };
+type How = ThrottleFlags & { readonly clone: CloneChoice };
 
 const NOTE = `
 A restore in place needs the database closed; it is refused while the database has its lock. The data
@@ -47,7 +53,7 @@ export function define(command: Command, cli: Cli): void {
         .conflicts('inPlace'),
     )
     .addOption(cloneOption("the snapshot's files"));
-  addMannersOptions(command, 'copy and read back')
+  addThrottleOptions(command, 'copy and read back')
     .addHelpText(
       'after',
       `${paragraph(NOTE)}\n${examples(
@@ -58,7 +64,7 @@ export function define(command: Command, cli: Cli): void {
     )
     .action((snapshot: string, options: Options) => {
       const { into, inPlace, dataDir, level = 'full', clone } = options;
-      const how = { clone, ...mannersOf(cli, options) };
+      const how = { clone, ...throttleOptionsOf(cli, options) };
       return explainNotFound(snapshot, dataDir, () => {
         if (into !== undefined) return restoreInto(cli, snapshot, { into, level, dataDir, ...how });
         if (inPlace) return restoreHere(cli, snapshot, dataDir, how);

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { Lifecycle } from '../../coordinator/lifecycle.ts';
 import { detectEngine } from '../../engine/index.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
+import { Lifecycle } from '../../operation/lifecycle.ts';
 import { leveldbBackend, lsmBackend, type RunningServer, startServer } from '../../server/index.ts';
 import { readNamedFile } from '../../server/named-file.ts';
 import type { Cli } from '../cli.ts';

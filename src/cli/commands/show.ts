@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import { showSnapshot } from '../../coordinator/operations.ts';
+import { showSnapshot } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
 import { systemEnvironment } from '../../snapshot/environment.ts';
-import { readManifest } from '../../snapshot/manifest-file.ts';
+import { readManifest } from '../../snapshot/store/manifest-file.ts';
 import type { Cli } from '../cli.ts';
 import { examples } from '../help-text.ts';
 import { dataDirOption } from '../options.ts';

@@ -1,28 +1,28 @@
 import { type Command, Option } from 'commander';
 import { BackupCoordinator, type SnapshotResult } from '../../coordinator/backup.ts';
-import { Lifecycle } from '../../coordinator/lifecycle.ts';
 import type { EngineName } from '../../engine/engine.ts';
 import type { Level } from '../../engine/report.ts';
-import { MODES, type Mode } from '../../snapshot/capture.ts';
-import type { CloneChoice } from '../../snapshot/cloner.ts';
+import { Lifecycle } from '../../operation/lifecycle.ts';
+import { MODES, type Mode } from '../../snapshot/capture/capture.ts';
+import type { CloneChoice } from '../../snapshot/tasks/reflinker.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { examples } from '../help-text.ts';
 import {
-  addMannersOptions,
+  addThrottleOptions,
   cloneOption,
   engineOption,
   levelOption,
-  type MannersFlags,
-  mannersOf,
   positiveInteger,
+  type ThrottleFlags,
+  throttleOptionsOf,
 } from '../options.ts';
-import type { Style } from '../output.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { findingLine, proofText } from '../report-text.ts';
+import type { Style } from '../style.ts';
 import { count, duration, size, visible } from '../text.ts';
 
-interface Options extends MannersFlags {
+interface Options extends ThrottleFlags {
   readonly engine: 'auto' | EngineName;
   readonly mode: Mode;
   readonly clone: CloneChoice;
@@ -50,7 +50,7 @@ export function define(command: Command, cli: Cli): void {
     .addOption(
       new Option('--keep <n>', 'afterwards remove all but the newest n snapshots').argParser(positiveInteger),
     );
-  addMannersOptions(command, 'copy and read back')
+  addThrottleOptions(command, 'copy and read back')
     .addHelpText(
       'after',
       examples(
@@ -78,7 +78,7 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
       reuse: !full,
       reprove,
       signal,
-      ...mannersOf(cli, options),
+      ...throttleOptionsOf(cli, options),
       ...(keep !== undefined && { keep }),
     });
     progress.follow(async () => {

@@ -1,29 +1,29 @@
 import { type Command, Option } from 'commander';
-import { showSnapshot, verifyAll, verifySnapshot } from '../../coordinator/operations.ts';
+import { showSnapshot, verifyAll, verifySnapshot } from '../../coordinator/snapshots.ts';
 import type { EngineName } from '../../engine/engine.ts';
 import type { Level, Report } from '../../engine/report.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
-import { isSnapshotName, LATEST, nameOf } from '../../snapshot/layout.ts';
+import { isSnapshotName, LATEST, nameOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { examples } from '../help-text.ts';
 import {
-  addMannersOptions,
+  addThrottleOptions,
   byteCount,
   dataDirOption,
   engineOption,
   levelOption,
-  type MannersFlags,
-  mannersOf,
   period,
+  type ThrottleFlags,
+  throttleOptionsOf,
 } from '../options.ts';
-import type { Style } from '../output.ts';
 import { findingLine, proofText, verdictText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
+import type { Style } from '../style.ts';
 import { count, duration, size, visible } from '../text.ts';
 import { verifyAllText } from '../verify-all-text.ts';
 
-interface Options extends MannersFlags {
+interface Options extends ThrottleFlags {
   readonly level: Level;
   readonly engine: 'auto' | EngineName;
   readonly dataDir?: string;
@@ -57,7 +57,7 @@ export function define(command: Command, cli: Cli): void {
         'with --all: skip files that were proven since (30m, 12h, 7d)',
       ).argParser(period),
     );
-  addMannersOptions(command, 'read')
+  addThrottleOptions(command, 'read')
     .addHelpText(
       'after',
       examples(
@@ -80,7 +80,7 @@ export function define(command: Command, cli: Cli): void {
               level,
               engine,
               signal,
-              ...mannersOf(cli, options),
+              ...throttleOptionsOf(cli, options),
               onProgress: (done, total) => progress.show('verify', done, total),
             }),
           ),
@@ -101,7 +101,7 @@ async function verifyEvery(cli: Cli, dir: string, options: Options): Promise<voi
           environment: commandEnvironment,
           level,
           signal,
-          ...mannersOf(cli, options),
+          ...throttleOptionsOf(cli, options),
           ...(maxBytes !== undefined && { maxBytes }),
           ...(olderThan !== undefined && { olderThanMs: olderThan }),
           onProgress: (done, total) => progress.show('verify', done, total),

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import type { FileSystem } from '../../env/file-system.ts';
-import { listRegularFiles } from '../../env/tree.ts';
+import { listRegularFiles } from '../../env/folder-tree.ts';
 import { StillpointError } from '../../errors.ts';
 import { type Engine, type ImageItem, LIFECYCLE, MANIFEST } from '../engine.ts';
-import { checkPlainFile, joinPlainParts } from '../plain.ts';
+import { checkRawFile, joinRawParts } from '../raw-file-check.ts';
 
 /**
  * Any folder at all. Nothing is known of the content, so each file is copied whole, none is taken for immutable, and
@@ -30,10 +30,10 @@ export const filesEngine: Engine = {
     );
     return { items, confirm: async () => firstChange(before, await stateOf(fs, dir)) };
   },
-  checkFile: checkPlainFile,
+  checkFile: checkRawFile,
   isDivisible: () => true,
-  joinParts: joinPlainParts,
-  checkTogether: () => ({ findings: [] }),
+  joinParts: joinRawParts,
+  checkConsistency: () => ({ findings: [] }),
 };
 
 function listFiles(fs: FileSystem, dir: string): Promise<string[]> {

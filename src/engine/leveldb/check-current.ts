@@ -2,7 +2,7 @@ import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { parseCurrent } from '../../format/leveldb/file-name.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { streamFile } from '../plain.ts';
+import { streamFile } from '../raw-file-check.ts';
 import type { CurrentFacts } from './facts.ts';
 import { Findings } from './findings.ts';
 

@@ -3,7 +3,7 @@ import type { TaskRun } from '../../env/worker-pool.ts';
 import { decodeBatchHeader, scanBatch } from '../../format/leveldb/batch.ts';
 import { LogDecoder, type LogItem } from '../../format/leveldb/log.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { streamFile } from '../plain.ts';
+import { streamFile } from '../raw-file-check.ts';
 import type { LogFacts } from './facts.ts';
 import { Findings } from './findings.ts';
 

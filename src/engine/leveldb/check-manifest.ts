@@ -5,7 +5,7 @@ import { LogDecoder, type LogItem } from '../../format/leveldb/log.ts';
 import { Version } from '../../format/leveldb/version.ts';
 import { decodeVersionEdit, LEVELS, type TableEntry } from '../../format/leveldb/version-edit.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { streamFile } from '../plain.ts';
+import { streamFile } from '../raw-file-check.ts';
 import { finishLog } from './check-log.ts';
 import { keyIdentity, type ManifestFacts } from './facts.ts';
 import { Findings } from './findings.ts';

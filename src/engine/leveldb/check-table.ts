@@ -5,7 +5,7 @@ import { compareInternalKeys, TAG_BYTES, TYPE_VALUE } from '../../format/leveldb
 import { CRC_BYTES, checkSeal } from '../../format/leveldb/table.ts';
 import { runningCrc32c } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { streamFile, streamInto } from '../plain.ts';
+import { streamFile, streamInto } from '../raw-file-check.ts';
 import { withoutScanner, withScanner } from '../scanner.ts';
 import { BlockCutter } from './block-cutter.ts';
 import { keyIdentity, type TableFacts } from './facts.ts';

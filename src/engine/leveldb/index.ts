@@ -3,7 +3,8 @@ import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { CURRENT, LOCK, parseFileName } from '../../format/leveldb/file-name.ts';
 import type { Engine, FileCheck, FileCheckRequest } from '../engine.ts';
-import { checkPlainFile } from '../plain.ts';
+import { checkRawFile } from '../raw-file-check.ts';
+import { checkConsistency } from './check-consistency.ts';
 import { checkCurrent } from './check-current.ts';
 import { checkLog } from './check-log.ts';
 import { checkManifest } from './check-manifest.ts';
@@ -11,8 +12,7 @@ import { checkTable } from './check-table.ts';
 import { detect, listFiles } from './directory.ts';
 import type { LeveldbFacts } from './facts.ts';
 import { planFromOutside } from './plan.ts';
-import { checkTogether } from './together.ts';
-import { aGateable, attachWriteGate } from './write-gate.ts';
+import { aGateable, attachWriteBarrier } from './write-barrier.ts';
 
 export interface LeveldbOptions {
   /**
@@ -45,18 +45,18 @@ const OPTIONS: Checks<LeveldbOptions> = {
 export function createLeveldbEngine(options: LeveldbOptions = {}): LeveldbEngine {
   checkOptions('createLeveldbEngine', options, OPTIONS);
   const { database, windowRounds = WINDOW_ROUNDS } = options;
-  const gate = database === undefined ? undefined : attachWriteGate(database);
+  const gate = database === undefined ? undefined : attachWriteBarrier(database);
   return {
     name: 'leveldb',
     // Only ever opened from another process: closing any descriptor on it would release the lock of the one that has it.
     lockFile: LOCK,
     hasImmutableFiles: true,
-    needsStillness: true,
+    requiresStableDirectory: true,
     detect,
     listFiles,
     plan: (context) => planFromOutside(context, { gate, windowRounds }),
     checkFile,
-    checkTogether,
+    checkConsistency,
     detach: () => gate?.detach(),
   };
 }
@@ -65,7 +65,7 @@ export const leveldbEngine: Engine = createLeveldbEngine();
 
 async function checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
   const checkContent = request.level === 'files' ? undefined : contentCheckOf(request.path);
-  if (checkContent === undefined) return checkPlainFile(file, request, run);
+  if (checkContent === undefined) return checkRawFile(file, request, run);
   const { facts: content = null, ...check } = await checkContent(file, request, run);
   const isDeferred = request.live && request.path !== CURRENT;
   const facts = { content, deferred: isDeferred ? check.findings : [] } as LeveldbFacts;

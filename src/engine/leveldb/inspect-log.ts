@@ -6,7 +6,7 @@ import { LogDecoder, type LogRecord } from '../../format/leveldb/log.ts';
 import { Version } from '../../format/leveldb/version.ts';
 import { decodeVersionEdit, type TableEntry, type VersionEdit } from '../../format/leveldb/version-edit.ts';
 import { type DescribedKey, describeKey } from '../lsm/describe.ts';
-import { streamFile } from '../plain.ts';
+import { streamFile } from '../raw-file-check.ts';
 import { finishLog } from './check-log.ts';
 import { Findings } from './findings.ts';
 

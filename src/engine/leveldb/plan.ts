@@ -8,10 +8,10 @@ import { detect, readCurrent } from './directory.ts';
 import { cutLog } from './log-cut.ts';
 import { ManifestFollower } from './manifest-follower.ts';
 import { OpenLogs } from './open-logs.ts';
-import type { WriteGate } from './write-gate.ts';
+import type { WriteBarrier } from './write-barrier.ts';
 
 export interface PlanOptions {
-  readonly gate?: WriteGate | undefined;
+  readonly gate?: WriteBarrier | undefined;
   /** How often an instant without change is looked for before the way that always ends is taken. */
   readonly windowRounds: number;
 }
@@ -51,7 +51,7 @@ export async function planFromOutside(context: PlanContext, options: PlanOptions
   }
 }
 
-async function checkGate({ fs, dir }: PlanContext, gate: WriteGate | undefined): Promise<void> {
+async function checkGate({ fs, dir }: PlanContext, gate: WriteBarrier | undefined): Promise<void> {
   if (gate?.location === undefined || (await fs.realPath(gate.location)) === dir) return;
   throw new StillpointError('INVALID_REQUEST', `the database is in ${gate.location} and not in ${dir}`, {
     path: dir,

@@ -4,6 +4,7 @@ import { blockDamage, EntryCursor } from '../../format/lsm/table-block.ts';
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import { decompressBlock } from './block-payload.ts';
 import type { FindingList } from './findings.ts';
+import type { Halves, Position } from './scan-position.ts';
 import type { TableScanner } from './table-scanner.ts';
 
 /** What the entries of a table add up to. */
@@ -16,17 +17,6 @@ export interface Totals {
   readonly maxTimestamp: bigint;
   readonly minKeyBytes: number;
   readonly maxKeyBytes: number;
-}
-
-/** An entry's place in the order, its key somewhere in `bytes`. */
-export interface Position {
-  bytes: Buffer;
-  keyAt: number;
-  valueAt: number;
-  timestampHigh: number;
-  timestampLow: number;
-  sequenceHigh: number;
-  sequenceLow: number;
 }
 
 /**
@@ -212,11 +202,6 @@ export class BlockScan {
   #report(code: string, offset: number, message: string): void {
     this.#findings.error(`LSM_${code}`, offset, message);
   }
-}
-
-export interface Halves {
-  high: number;
-  low: number;
 }
 
 const bigOf = ({ high, low }: Halves): bigint => (BigInt(high) << 32n) | BigInt(low);

@@ -2,7 +2,7 @@ import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { CHECKPOINT_BYTES, decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { checkPlainFile } from '../plain.ts';
+import { checkRawFile } from '../raw-file-check.ts';
 import type { CheckpointFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
 import { readUpTo } from './read.ts';
@@ -17,7 +17,7 @@ export async function checkCheckpoint(
   run: TaskRun,
 ): Promise<FileCheck> {
   const { checkpoint, problem } = decodeCheckpoint(await readUpTo(file, 0, CHECKPOINT_BYTES));
-  const plain = await checkPlainFile(file, request, run);
+  const plain = await checkRawFile(file, request, run);
   if (checkpoint !== undefined) {
     const facts: CheckpointFacts = { kind: 'checkpoint', lsn: String(checkpoint.lsn) };
     return { ...plain, facts };

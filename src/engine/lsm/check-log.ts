@@ -20,7 +20,7 @@ import {
 } from '../../format/lsm/wal.ts';
 import type { ReplayResult } from '../../format/lsm/wal-replay.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { checkPlainFile } from '../plain.ts';
+import { checkRawFile } from '../raw-file-check.ts';
 import { inferLogGeometry } from './directory.ts';
 import type { LogFacts } from './facts.ts';
 import { FindingList } from './findings.ts';
@@ -36,7 +36,7 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   if (geometry === undefined) {
     const message = 'no segment header holds, so that the size of the segments is unknown';
     findings.error('LSM_LOG_GEOMETRY', Math.min(SECTION_HEADER_BYTES, sizeBytes), message);
-    return { ...(await checkPlainFile(file, request, run)), findings: findings.list() };
+    return { ...(await checkRawFile(file, request, run)), findings: findings.list() };
   }
   await checkSegmentHeaders(file, geometry, findings);
   await checkSize(file, sizeBytes, geometry, findings);
@@ -45,9 +45,9 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   const problem = sectionProblem(geometry, header);
   if (problem !== undefined) {
     findings.error('LSM_LOG_SECTION', 0, `the header of the log is wrong: ${problem}`);
-    return { ...(await checkPlainFile(file, request, run)), findings: findings.list() };
+    return { ...(await checkRawFile(file, request, run)), findings: findings.list() };
   }
-  const log = { file, sizeBytes, geometry, header, isDouble: !request.live };
+  const log = { file, sizeBytes, geometry, header, withCrc32c: !request.live };
   const { result, ...sums } = await replayFile(log, run);
   const damage = result.stop && request.live ? await damageBehind(log, result) : undefined;
   reportStop(result, geometry, request, findings, damage);

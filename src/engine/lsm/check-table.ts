@@ -10,7 +10,7 @@ import { BLOCK_OVERHEAD_BYTES } from '../../format/lsm/table-block.ts';
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import { Sums } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { checkPlainFile } from '../plain.ts';
+import { checkRawFile } from '../raw-file-check.ts';
 import { withoutScanner, withScanner } from '../scanner.ts';
 import { BlockScan, type Totals } from './block-scan.ts';
 import type { TableFacts } from './facts.ts';
@@ -36,7 +36,7 @@ export async function checkTable(
   const frame = await readFrame(file, sizeBytes, findings);
   if (frame === undefined) {
     return {
-      ...(await checkPlainFile(file, request, run)),
+      ...(await checkRawFile(file, request, run)),
       findings: findings.list(),
       counts: { tables: 1 },
     };

@@ -3,15 +3,15 @@ import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { SECTION_HEADER_BYTES } from '../../format/lsm/wal.ts';
 import type { Engine, FileCheck, FileCheckRequest } from '../engine.ts';
-import { checkPlainFile } from '../plain.ts';
+import { checkRawFile } from '../raw-file-check.ts';
 import { checkCheckpoint } from './check-checkpoint.ts';
+import { checkLsmTogether } from './check-consistency.ts';
 import { checkLog } from './check-log.ts';
 import { checkTable } from './check-table.ts';
 import { detectLsm, listLsmFiles } from './directory.ts';
 import { CHECKPOINT, LOCK, LOG, TABLES, tableId } from './names.ts';
 import { planFromOutside } from './plan.ts';
 import { readUpTo } from './read.ts';
-import { checkLsmTogether } from './together.ts';
 
 /** The LSM engine of Alopex DB (alopex-core 0.5.0), whose data directories this project's own database shares. */
 export const lsmEngine: Engine = {
@@ -23,14 +23,14 @@ export const lsmEngine: Engine = {
   plan: planFromOutside,
   listFiles: listLsmFiles,
   checkFile,
-  checkTogether: checkLsmTogether,
+  checkConsistency: checkLsmTogether,
 };
 
 type Check = (file: OpenFile, request: FileCheckRequest, run: TaskRun) => Promise<FileCheck>;
 
 async function checkFile(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
   const check = checkOf(request.path);
-  if (request.level === 'files' || check === undefined) return checkPlainFile(file, request, run);
+  if (request.level === 'files' || check === undefined) return checkRawFile(file, request, run);
   return request.live ? checkSettled(check, file, request, run) : check(file, request, run);
 }
 

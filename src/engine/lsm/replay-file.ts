@@ -24,7 +24,7 @@ export interface Log {
   readonly geometry: WalGeometry;
   readonly header: SectionHeader;
   /** Whether CRC-32C is wanted, too. */
-  readonly isDouble: boolean;
+  readonly withCrc32c: boolean;
 }
 
 /**
@@ -36,7 +36,7 @@ export interface Log {
  * and the headers are read where the file system's own count of blocks proves that nothing else is there.
  */
 export async function replayFile(log: Log, run: TaskRun): Promise<ReplayedFile> {
-  const use = log.isDouble ? await settledUse(log.file) : undefined;
+  const use = log.withCrc32c ? await settledUse(log.file) : undefined;
   if (use !== undefined) {
     const known = knownStretches(log, use.blockBytes);
     const blocks = known.reduce((sum, { length }) => sum + length, 0) / use.blockBytes;
@@ -125,7 +125,7 @@ class Reading {
   }
 
   async #readPart(buffer: Buffer, stretches: readonly WalExtent[], from: number, to: number): Promise<Sums> {
-    const sums = new Sums(this.#log.isDouble);
+    const sums = new Sums(this.#log.withCrc32c);
     const isEnd = to === this.#log.sizeBytes;
     for (const { offset, length } of stretches) {
       const end = Math.min(offset + length, to);

@@ -1,6 +1,6 @@
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import { LOOK_CLOSER, type Scanner } from '../../format/scan/scanner.ts';
-import type { Halves, Position } from './block-scan.ts';
+import type { Halves, Position } from './scan-position.ts';
 import type { TableFrame } from './table-frame.ts';
 
 /** What the entries so far come to. */

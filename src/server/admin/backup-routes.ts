@@ -1,10 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import type { StartBackupOptions } from '../../coordinator/backup.ts';
-import { isFinished, type OperationState } from '../../coordinator/operation-state.ts';
-import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator/operations.ts';
+import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
-import { type Parts, refuseWhenClosing } from '../parts.ts';
+import { isFinished, type OperationState } from '../../operation/operation-state.ts';
+import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { streamRun } from './events.ts';
 import { settledState } from './last-runs.ts';
@@ -12,16 +12,16 @@ import {
   backupBodySchema,
   backupReplySchema,
   handleParamsSchema,
-  mannersOf,
   nameParamsSchema,
   reportSchema,
   snapshotListSchema,
   snapshotSchema,
+  throttleOptionsOf,
   verifyBodySchema,
 } from './schemas.ts';
 
 /** Snapshots: take, watch, cancel, verify, list, delete. */
-export function backupRoutes(app: App, parts: Parts): void {
+export function backupRoutes(app: App, parts: ServerContext): void {
   const { backups, options, environment, lifecycle } = parts;
   const { dataDir } = options;
 
@@ -43,8 +43,8 @@ export function backupRoutes(app: App, parts: Parts): void {
     },
     async (request) => {
       const { mode, level, reuse, reprove, keep, ...rest } = request.body ?? {};
-      const manners = mannersOf(rest, options.backup.background);
-      const chosen = { mode, level, reuse, reprove, keep, ...manners };
+      const throttle = throttleOptionsOf(rest, options.backup.background);
+      const chosen = { mode, level, reuse, reprove, keep, ...throttle };
       const { id, location } = await startSnapshot(parts, request, 'backup', chosen);
       parts.lastRuns.backupId = id;
       return { handle: id, location, state: await backups.status(id) };
@@ -126,9 +126,9 @@ export function backupRoutes(app: App, parts: Parts): void {
         throw new StillpointError('CONFLICT', `there is nothing to verify: the backup is ${status}`);
       const location = await backups.location(id);
       const { level, ...rest } = request.body ?? {};
-      const manners = mannersOf(rest, options.backup.background);
+      const throttle = throttleOptionsOf(rest, options.backup.background);
       const signal = AbortSignal.any([parts.closing.signal, whenGone(reply)]);
-      return verifySnapshot(location, { environment, signal, ...manners, ...(level && { level }) });
+      return verifySnapshot(location, { environment, signal, ...throttle, ...(level && { level }) });
     },
   );
 
@@ -161,7 +161,7 @@ export function backupRoutes(app: App, parts: Parts): void {
 
 /** Admits a snapshot of any kind; closing the server cancels it. */
 export async function startSnapshot(
-  parts: Parts,
+  parts: ServerContext,
   request: FastifyRequest,
   kind: 'backup' | 'archive' | 'export',
   options: { readonly [K in keyof StartBackupOptions]?: StartBackupOptions[K] | undefined } = {},

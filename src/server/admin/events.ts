@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
-import { isFinished, type OperationState } from '../../coordinator/operation-state.ts';
-import type { Parts } from '../parts.ts';
+import { isFinished, type OperationState } from '../../operation/operation-state.ts';
+import type { ServerContext } from '../context.ts';
 import { settledState } from './last-runs.ts';
 
 const PROGRESS_MS = 200;
@@ -12,7 +12,7 @@ const BACKLOG_BYTES = 64 * 1024;
  * both is what `describe` makes of the state. Ends with the run, with the server, or with the client; nothing of it stays.
  */
 export function streamRun(
-  { backups, backupFeed, environment, closing }: Parts,
+  { backups, backupFeed, environment, closing }: ServerContext,
   id: string,
   first: OperationState,
   describe: (state: OperationState) => unknown,

@@ -1,7 +1,7 @@
 import type { BackupCoordinator } from '../../coordinator/backup.ts';
-import type { Lifecycle } from '../../coordinator/lifecycle.ts';
-import { isFinished, type OperationState } from '../../coordinator/operation-state.ts';
 import type { RestoreCoordinator } from '../../coordinator/restore.ts';
+import type { Lifecycle } from '../../operation/lifecycle.ts';
+import { isFinished, type OperationState } from '../../operation/operation-state.ts';
 
 /** The newest backup and the newest restore, also of earlier processes, for `status`. Undoing counts as a restore. */
 export class LastRuns {

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
+import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { errorSchema } from '../envelope.ts';
-import { type Parts, refuseWhenClosing } from '../parts.ts';
 import { type App, replies } from '../route-types.ts';
 import { startSnapshot } from './backup-routes.ts';
 import {
@@ -14,7 +14,7 @@ import {
 } from './schemas.ts';
 
 /** Archive, export and compaction: these answer when the work is done. */
-export function lifecycleRoutes(app: App, parts: Parts): void {
+export function lifecycleRoutes(app: App, parts: ServerContext): void {
   app.post(
     '/api/admin/lifecycle',
     {

@@ -1,8 +1,8 @@
 import swagger from '@fastify/swagger';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import * as z from 'zod';
-import { operationStateSchema } from '../../coordinator/operation-state.ts';
-import { VERSION } from '../../snapshot/tool.ts';
+import { operationStateSchema } from '../../operation/operation-state.ts';
+import { VERSION } from '../../snapshot/version.ts';
 import { errorSchema } from '../envelope.ts';
 import type { App } from '../route-types.ts';
 import {

@@ -1,18 +1,18 @@
 import type { FastifyRequest } from 'fastify';
-import { type Parts, refuseWhenClosing } from '../parts.ts';
+import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, replies } from '../route-types.ts';
 import { requireHandle } from './backup-routes.ts';
 import { settledState } from './last-runs.ts';
 import {
   emptyBodySchema,
   handleParamsSchema,
-  mannersOf,
   restoreBodySchema,
   restoreReplySchema,
+  throttleOptionsOf,
 } from './schemas.ts';
 
 /** Restoring in place, around the open database, and undoing it. */
-export function restoreRoutes(app: App, parts: Parts): void {
+export function restoreRoutes(app: App, parts: ServerContext): void {
   const { restores } = parts;
 
   const begin = async (
@@ -40,9 +40,9 @@ export function restoreRoutes(app: App, parts: Parts): void {
     },
     async (request) => {
       const { source, clone, ...rest } = request.body ?? {};
-      const manners = mannersOf(rest, parts.options.backup.background);
+      const throttle = throttleOptionsOf(rest, parts.options.backup.background);
       return begin(request, 'restore', () =>
-        restores.startRestore({ ...manners, ...(source && { source }), ...(clone && { clone }) }),
+        restores.startRestore({ ...throttle, ...(source && { source }), ...(clone && { clone }) }),
       );
     },
   );

@@ -1,5 +1,5 @@
 import type { BackupCoordinator } from '../../coordinator/backup.ts';
-import type { OperationState } from '../../coordinator/operation-state.ts';
+import type { OperationState } from '../../operation/operation-state.ts';
 
 type Listener = (state: OperationState) => void;
 

@@ -1,11 +1,11 @@
 import * as z from 'zod';
-import { LIFECYCLE_MODES } from '../../coordinator/lifecycle.ts';
-import { LEAST_BYTES_PER_SECOND, type Manners } from '../../coordinator/manners.ts';
-import { operationStateSchema } from '../../coordinator/operation-state.ts';
 import { LEVELS, type Report } from '../../engine/report.ts';
-import { MODES } from '../../snapshot/capture.ts';
-import { CLONE_CHOICES } from '../../snapshot/cloner.ts';
-import type { SnapshotSummary } from '../../snapshot/list.ts';
+import { LIFECYCLE_MODES } from '../../operation/lifecycle.ts';
+import { operationStateSchema } from '../../operation/operation-state.ts';
+import { LEAST_BYTES_PER_SECOND, type ThrottleOptions } from '../../operation/throttle.ts';
+import { MODES } from '../../snapshot/capture/capture.ts';
+import type { SnapshotSummary } from '../../snapshot/store/list.ts';
+import { CLONE_CHOICES } from '../../snapshot/tasks/reflinker.ts';
 
 /** Bodies and replies of the admin RPC. The OpenAPI document is made from these. */
 
@@ -13,7 +13,7 @@ const timeMs = z.number().describe('Milliseconds since 1970');
 const level = z.enum(LEVELS).describe('How thoroughly files are read: `full` is down to the last entry');
 
 /** What a run may take of the machine; the same in every body that starts one. */
-const mannersFields = {
+const throttleFields = {
   max_bytes_per_second: z
     .int()
     .min(LEAST_BYTES_PER_SECOND)
@@ -30,13 +30,13 @@ const mannersFields = {
     .describe('Tasks that compute at once. Default: one for each processor, with `background` 1'),
 };
 
-const mannersSchema = z.strictObject(mannersFields);
+const throttleSchema = z.strictObject(throttleFields);
 
 /** As the library calls them. `background`: what the server itself means by that. */
-export function mannersOf(
-  { max_bytes_per_second: maxBytesPerSecond, background, concurrency }: z.infer<typeof mannersSchema>,
-  own: Manners['background'],
-): Manners {
+export function throttleOptionsOf(
+  { max_bytes_per_second: maxBytesPerSecond, background, concurrency }: z.infer<typeof throttleSchema>,
+  own: ThrottleOptions['background'],
+): ThrottleOptions {
   return {
     ...(maxBytesPerSecond !== undefined && { maxBytesPerSecond }),
     ...(background !== undefined && { background: background && (own || true) }),
@@ -62,11 +62,11 @@ export const backupBodySchema = z
       .min(1)
       .optional()
       .describe('Afterwards remove all but so many snapshots. Default: keep all'),
-    ...mannersFields,
+    ...throttleFields,
   })
   .nullish();
 
-export const verifyBodySchema = z.strictObject({ level: level.optional(), ...mannersFields }).nullish();
+export const verifyBodySchema = z.strictObject({ level: level.optional(), ...throttleFields }).nullish();
 
 export const restoreBodySchema = z
   .strictObject({
@@ -80,7 +80,7 @@ export const restoreBodySchema = z
       .enum(CLONE_CHOICES)
       .optional()
       .describe("`auto`: copy-on-write clones of the snapshot's files where possible. Default `never`"),
-    ...mannersFields,
+    ...throttleFields,
   })
   .nullish();
 

@@ -1,9 +1,9 @@
 import * as z from 'zod';
-import type { LifecycleMode } from '../../coordinator/lifecycle.ts';
 import { StillpointError } from '../../errors.ts';
-import { VERSION } from '../../snapshot/tool.ts';
+import type { LifecycleMode } from '../../operation/lifecycle.ts';
+import { VERSION } from '../../snapshot/version.ts';
+import type { ServerContext } from '../context.ts';
 import { prometheusText } from '../metrics.ts';
-import type { Parts } from '../parts.ts';
 import type { RecoveryState } from '../recovery.ts';
 import { type App, replies } from '../route-types.ts';
 import { settledState } from './last-runs.ts';
@@ -16,7 +16,7 @@ import {
 } from './schemas.ts';
 
 /** What the server is and does at this moment. Changes nothing. */
-export function statusRoutes(app: App, parts: Parts): void {
+export function statusRoutes(app: App, parts: ServerContext): void {
   const { lifecycle, gate, metrics, backups, restores, lastRuns } = parts;
 
   app.get(

@@ -1,4 +1,4 @@
-import { type LsmOptions, openLsm, resolveOptions } from '../../engine/lsm/database/index.ts';
+import { type LsmOptions, openLsm, resolveOptions } from '../../lsm-database/index.ts';
 import type { Backend, Database, KeyRange } from '../database.ts';
 
 /** The embedded engine; `options` as in `openLsm`. */

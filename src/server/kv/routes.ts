@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
+import type { ServerContext } from '../context.ts';
 import type { WriteOp } from '../database.ts';
-import type { Parts } from '../parts.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { decodeText, keyOfParam, requireKey } from './keys.ts';
 import { listPage } from './list.ts';
@@ -16,7 +16,7 @@ import {
 const BINARY = 'application/octet-stream';
 
 /** Reading and writing keys. A reply to a write means that it is on disk. */
-export function keyRoutes(app: App, { gate }: Parts): void {
+export function keyRoutes(app: App, { gate }: ServerContext): void {
   app.get(
     '/kv/:key',
     {
@@ -83,7 +83,7 @@ export function keyRoutes(app: App, { gate }: Parts): void {
 }
 
 /** Writing one value: the body is the value, whatever its content type says. */
-export function valueRoute(app: App, { gate }: Parts): void {
+export function valueRoute(app: App, { gate }: ServerContext): void {
   app.put(
     '/kv/:key',
     {

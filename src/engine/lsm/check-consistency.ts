@@ -1,0 +1,46 @@
+import type { ConsistencyCheck, FileCheck } from '../engine.ts';
+import { readFacts } from './facts.ts';
+import { FindingList } from './findings.ts';
+import { LOG, TABLES } from './names.ts';
+
+/**
+ * What holds between the files. The engine keeps no list of its tables and numbers both commits and tables with gaps, so
+ * there is little to hold them against: the log must be there, and no table may be newer than all that the log and the
+ * checkpoint know of. The latter is a warning: it shows a log or a checkpoint of an earlier time, and the entries
+ * themselves are all right.
+ */
+export function checkLsmTogether(checks: ReadonlyMap<string, FileCheck>): ConsistencyCheck {
+  const findings = new FindingList(LOG);
+  if (!checks.has(LOG)) {
+    findings.error(
+      'LSM_LOG_MISSING',
+      null,
+      'is missing; without it the engine does not see the tables either',
+    );
+    return { findings: findings.list() };
+  }
+  let known = 0n;
+  let newest = 0n;
+  let newestTable = TABLES;
+  for (const [path, check] of checks) {
+    const facts = readFacts(check.facts);
+    if (facts?.kind === 'table') {
+      if (BigInt(facts.maxTimestamp) <= newest) continue;
+      newest = BigInt(facts.maxTimestamp);
+      newestTable = path;
+    } else if (facts?.kind === 'log') {
+      if (!facts.isWhole) return { findings: [] }; // what the rest of it knew is lost, and said already
+      known = max(known, BigInt(facts.lastLsn ?? 0));
+    } else if (facts?.kind === 'checkpoint') {
+      known = max(known, BigInt(facts.lsn));
+    }
+  }
+  // Facts are there for a log that could be read at all; at the level `files` for no file.
+  if (readFacts(checks.get(LOG)?.facts) !== undefined && newest > known) {
+    const message = `${newestTable} holds commits up to ${newest}; log and checkpoint know none above ${known}`;
+    findings.warn('LSM_TABLES_AHEAD', null, message);
+  }
+  return { findings: findings.list() };
+}
+
+const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);

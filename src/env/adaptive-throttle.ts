@@ -1,0 +1,68 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Clock } from './clock.ts';
+import type { RateLimiter } from './rate-limiter.ts';
+
+/** How long work goes on before it is judged again what it does to the host. */
+const WORK_MS = 100;
+const SHORTEST_PAUSE_MS = 100;
+/** Nine times the work: at the worst a run takes ten times as long, and it always comes to its end. */
+const LONGEST_PAUSE_MS = 9 * WORK_MS;
+
+/** The host's state while the run works, since the last call of `reset`. */
+export interface HostWatch {
+  isSuffering(): boolean;
+  reset(): void;
+  stop(): void;
+}
+
+/**
+ * Pauses a run after each stretch of work in which the host suffered: twice as long as the time before while it goes on
+ * suffering, half as long once it does not. Returns the function that ends it.
+ */
+export function adaptiveThrottle(
+  pace: Pick<RateLimiter, 'pause'>,
+  host: HostWatch,
+  clock: Clock,
+): () => void {
+  let pauseMs = 0;
+  let worksAgainAt = clock.monotonicMs();
+  let isWorking = true;
+  host.reset();
+  const end = clock.every(WORK_MS, () => {
+    if (clock.monotonicMs() < worksAgainAt) return;
+    if (!isWorking) {
+      isWorking = true;
+      host.reset(); // what the host felt during the pause is not of our making
+      return;
+    }
+    pauseMs = nextPause(pauseMs, host.isSuffering());
+    host.reset();
+    if (pauseMs === 0) return;
+    isWorking = false;
+    worksAgainAt = clock.monotonicMs() + pauseMs;
+    pace.pause(pauseMs);
+  });
+  return () => {
+    end();
+    host.stop();
+  };
+}
+
+function nextPause(lastMs: number, isSuffering: boolean): number {
+  if (isSuffering) return Math.min(LONGEST_PAUSE_MS, Math.max(SHORTEST_PAUSE_MS, 2 * lastMs));
+  return lastMs / 2 < SHORTEST_PAUSE_MS ? 0 : lastMs / 2;
+}
+
+const RESOLUTION_MS = 10;
+
+/** Watches how late the event loop of this thread is, and asks the host itself. */
+export function watchHost(maxEventLoopDelayMs: number, isBusy: () => boolean): HostWatch {
+  const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  delays.enable();
+  return {
+    // Each value is the whole interval of its timer.
+    isSuffering: () => delays.max / 1e6 - RESOLUTION_MS > maxEventLoopDelayMs || isBusy(),
+    reset: () => delays.reset(),
+    stop: () => void delays.disable(),
+  };
+}

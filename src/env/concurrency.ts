@@ -1,0 +1,70 @@
+/**
+ * Runs `work` over all items, at most `limit` at once, results in the order of the items. After the first failure no
+ * further item is begun; the promise rejects only when everything under way has ended, so that the caller may clean
+ * up what the others were still writing.
+ */
+export async function mapConcurrent<T, R>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results = new Array<R>(items.length);
+  const failures: unknown[] = [];
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < items.length && failures.length === 0) {
+      const index = next++;
+      try {
+        results[index] = await work(items[index]!);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  if (failures.length > 0) throw failures[0];
+  return results;
+}
+
+/** So many places at once; who finds none waits for his turn. */
+export class Semaphore {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+}
+
+const BATCH_BYTES = 16 * 1024 * 1024;
+const BATCH_ITEMS = 64;
+
+/** Groups items so that each group is worth a trip to a worker thread; the largest come first, to end together. */
+export function inBatches<T>(items: readonly T[], bytesOf: (item: T) => number): T[][] {
+  const batches: T[][] = [];
+  let batch: T[] = [];
+  let bytes = 0;
+  for (const item of [...items].sort((a, b) => bytesOf(b) - bytesOf(a))) {
+    if (batch.length > 0 && (batch.length === BATCH_ITEMS || bytes + bytesOf(item) > BATCH_BYTES)) {
+      batches.push(batch);
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(item);
+    bytes += bytesOf(item);
+  }
+  if (batch.length > 0) batches.push(batch);
+  return batches;
+}

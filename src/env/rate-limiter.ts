@@ -1,0 +1,66 @@
+/** What may be caught up on after a time in which less was moved than allowed. */
+const CREDIT_NS = 100_000_000n;
+const NS_PER_MS = 1_000_000;
+const NS_PER_SECOND = 1_000_000_000n;
+
+const ON = 0;
+const RATE = 1;
+const PAID_UNTIL = 2;
+const PAUSED_UNTIL = 3;
+
+/**
+ * What holds back the worker threads of one run, all of them together: a limit of bytes in a second, and pauses. It lies in
+ * shared memory and goes by the system's monotonic clock, which is the same in every thread.
+ */
+export class RateLimiter {
+  static readonly SIZE_BYTES = 4 * BigInt64Array.BYTES_PER_ELEMENT;
+  readonly #slots: BigInt64Array;
+
+  constructor(shared: SharedArrayBuffer, offset: number) {
+    this.#slots = new BigInt64Array(shared, offset, 4);
+  }
+
+  /** Until then nothing is held back, at no cost. Default: no limit, only pauses. */
+  start(maxBytesPerSecond = 0): void {
+    Atomics.store(this.#slots, RATE, BigInt(maxBytesPerSecond));
+    Atomics.store(this.#slots, PAID_UNTIL, nowNs());
+    Atomics.store(this.#slots, ON, 1n);
+  }
+
+  get isOn(): boolean {
+    return Atomics.load(this.#slots, ON) === 1n;
+  }
+
+  /** Threads stop after the piece that they are at, and go on by themselves when the time is over. */
+  pause(ms: number): void {
+    Atomics.store(this.#slots, PAUSED_UNTIL, nowNs() + BigInt(Math.round(ms * NS_PER_MS)));
+  }
+
+  /** Enters bytes that were moved; returns the moment up to which they fill what is allowed. */
+  charge(bytes: number, now: bigint): bigint {
+    const rate = Atomics.load(this.#slots, RATE);
+    if (rate === 0n) return now;
+    for (;;) {
+      const before = Atomics.load(this.#slots, PAID_UNTIL);
+      const from = before > now - CREDIT_NS ? before : now - CREDIT_NS;
+      const until = from + (BigInt(bytes) * NS_PER_SECOND) / rate;
+      if (Atomics.compareExchange(this.#slots, PAID_UNTIL, before, until) === before) return until;
+    }
+  }
+
+  /**
+   * Blocks the calling thread until what it has moved is within the limit and no pause lasts, or until `wake[0]` is no
+   * longer 0 and is notified. Never call it on the main thread.
+   */
+  hold(bytes: number, wake: Int32Array): void {
+    if (!this.isOn) return;
+    const paid = this.charge(bytes, nowNs());
+    for (;;) {
+      const now = nowNs();
+      const restNs = Math.max(Number(paid - now), Number(Atomics.load(this.#slots, PAUSED_UNTIL) - now));
+      if (restNs <= 0 || Atomics.wait(wake, 0, 0, restNs / NS_PER_MS) !== 'timed-out') return;
+    }
+  }
+}
+
+const nowNs = (): bigint => process.hrtime.bigint();

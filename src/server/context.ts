@@ -1,0 +1,115 @@
+import { BackupCoordinator } from '../coordinator/backup.ts';
+import { RestoreCoordinator } from '../coordinator/restore.ts';
+import type { Hold } from '../engine/engine.ts';
+import { makeFolders, realPlace } from '../env/io.ts';
+import { StillpointError } from '../errors.ts';
+import { type Lifecycle, refuseKept } from '../operation/lifecycle.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { LastRuns } from './admin/last-runs.ts';
+import { RunFeed } from './admin/run-feed.ts';
+import { UnderWay } from './admin/under-way.ts';
+import { Audit } from './audit.ts';
+import { DatabaseHandle } from './database-handle.ts';
+import { Metrics } from './metrics.ts';
+import type { ResolvedOptions } from './options.ts';
+import { RecoveryWatch } from './recovery.ts';
+
+/** What the routes work with. */
+export interface ServerContext {
+  readonly options: ResolvedOptions;
+  readonly environment: Environment;
+  readonly lifecycle: Lifecycle;
+  readonly gate: DatabaseHandle;
+  readonly backups: BackupCoordinator;
+  readonly restores: RestoreCoordinator;
+  readonly lastRuns: LastRuns;
+  readonly backupFeed: RunFeed;
+  readonly underWay: UnderWay;
+  readonly recovery: RecoveryWatch;
+  readonly metrics: Metrics;
+  readonly audit: Audit;
+  /** Aborted when the server begins to close. */
+  readonly closing: AbortController;
+}
+
+/** Brings to an end what a crash cut off, opens the database, and puts the coordinators over it. */
+export async function assemble(options: ResolvedOptions): Promise<ServerContext> {
+  const { dataDir, backend, environment, lifecycle, allowedSources } = options;
+  const { fs, clock } = environment;
+  const place = await realPlace(fs, dataDir);
+  refuseKept(place); // before a folder is made there
+  if (options.createDataDir && (await fs.inspect(place)) === undefined) await makeFolders(fs, place);
+  await lifecycle.layout(); // not there, or no folder: told before anything is opened
+  const recovery = new RecoveryWatch(clock);
+  let isFirst = true;
+  const gate = new DatabaseHandle(
+    () => {
+      const prepare = isFirst ? () => lifecycle.recover() : undefined;
+      isFirst = false;
+      return recovery.opening(() => backend.open(dataDir), prepare);
+    },
+    () => lifecycle.mode,
+  );
+  const { engine } = backend;
+  const checkpoint = ({ signal }: { signal: AbortSignal }): Promise<Hold | undefined> =>
+    gate.read(async (database) => {
+      await database.checkpoint?.({ signal });
+      return database.hold?.();
+    });
+  const backups = new BackupCoordinator({ dataDir, engine, lifecycle, checkpoint, defaults: options.backup });
+  const restores = new RestoreCoordinator({
+    dataDir,
+    engine,
+    lifecycle,
+    allowedSources,
+    close: (context) => gate.close(context),
+    open: () => gate.open(),
+  });
+  leaveReadOnlyAfterRestore(lifecycle, restores, gate);
+  await gate.open();
+  const lastRuns = await LastRuns.load(lifecycle, backups, restores).catch(async (error) => {
+    await gate.close();
+    throw error;
+  });
+  const audit = new Audit(options.audit, clock);
+  const closing = new AbortController();
+  return {
+    options,
+    environment,
+    lifecycle,
+    gate,
+    backups,
+    restores,
+    lastRuns,
+    backupFeed: new RunFeed(backups),
+    recovery,
+    metrics: new Metrics(clock),
+    audit,
+    closing,
+    underWay: new UnderWay(audit, closing.signal),
+  };
+}
+
+/**
+ * A restore that failed both ways leaves `read_only` and a closed database. One that succeeds after that ends the state that
+ * the first one caused; a mode that the operator had set stays.
+ */
+function leaveReadOnlyAfterRestore(
+  lifecycle: Lifecycle,
+  restores: RestoreCoordinator,
+  gate: DatabaseHandle,
+): void {
+  let isForced = false;
+  restores.on('failed', () => {
+    isForced ||= lifecycle.mode === 'read_only' && !gate.isOpen;
+  });
+  restores.on('completed', () => {
+    if (isForced) lifecycle.setMode('normal');
+    isForced = false;
+  });
+}
+
+/** Nothing new is begun once the server is being closed. */
+export function refuseWhenClosing({ closing }: ServerContext): void {
+  if (closing.signal.aborted) throw new StillpointError('UNAVAILABLE', 'the server is being closed');
+}

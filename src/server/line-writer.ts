@@ -1,0 +1,20 @@
+import type { Writable } from 'node:stream';
+
+/** Where lines go: a stream, or a function that is given each line without its end. */
+export type LineTarget = Writable | ((line: string) => void);
+
+/** Writes one JSON document a line. A sink that fails or has ended takes nothing down with it. */
+export function lineWriter(sink: LineTarget): (record: Readonly<Record<string, unknown>>) => void {
+  return (record) => {
+    const line = JSON.stringify(record);
+    if (typeof sink !== 'function') {
+      if (sink.writable) sink.write(`${line}\n`);
+      return;
+    }
+    try {
+      sink(line);
+    } catch {
+      // The request that it tells of has been answered, or will be; there is nobody to tell.
+    }
+  };
+}

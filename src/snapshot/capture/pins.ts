@@ -1,0 +1,120 @@
+import { join } from 'node:path';
+import { type FileStat, type FileSystem, isSameIdentity, type OpenFile } from '../../env/file-system.ts';
+import { removeTree } from '../../env/io.ts';
+import { StillpointError, systemCode } from '../../errors.ts';
+import { placeOf } from '../store/layout.ts';
+import type { ProvenFile } from '../store/ledger.ts';
+
+/** A file that stays readable whatever the engine does with its name. */
+export interface Pin {
+  /** Our own hard link to it; undefined where links are impossible. */
+  readonly link?: string;
+  /** The descriptor that keeps it, where there is no link. */
+  readonly file?: OpenFile;
+  readonly stat: FileStat;
+}
+
+/** Errors that say "no link here", in contrast to "no such file". */
+const NO_LINKS = new Set(['EXDEV', 'EPERM', 'EACCES', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+
+/**
+ * The files of one capture that must not vanish before they are copied. A pin is a hard link in a folder of ours, next
+ * to the copy; where the file system or its rules refuse links, an open descriptor does the same.
+ */
+export class Pins {
+  readonly #fs: FileSystem;
+  readonly #dir: string;
+  readonly #folder: string;
+  readonly #pins = new Map<string, Pin>();
+  #count = 0;
+
+  /** `folder` must exist and be empty; `drop` removes it. */
+  constructor(fs: FileSystem, dir: string, folder: string) {
+    this.#fs = fs;
+    this.#dir = dir;
+    this.#folder = folder;
+  }
+
+  /** False when the file is gone. Pinning twice is free. */
+  async pin(path: string): Promise<boolean> {
+    if (this.#pins.has(path)) return true;
+    const source = placeOf(this.#dir, path);
+    const link = join(this.#folder, String(this.#count++));
+    try {
+      await this.#fs.link(source, link);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      if (NO_LINKS.has(systemCode(error) ?? '')) return this.#pinOpen(path, source);
+      throw error;
+    }
+    const stat = await this.#fs.inspect(link);
+    if (stat?.kind !== 'file') throw notRegular(source);
+    this.#pins.set(path, { link, stat });
+    return true;
+  }
+
+  async #pinOpen(path: string, source: string): Promise<boolean> {
+    let file: OpenFile;
+    try {
+      file = await this.#fs.open(source, 'read');
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      if (systemCode(error) === 'ELOOP') throw notRegular(source);
+      throw error;
+    }
+    const stat = await file.stat();
+    if (stat.kind !== 'file') {
+      await file.close();
+      throw notRegular(source);
+    }
+    this.#pins.set(path, { file, stat });
+    return true;
+  }
+
+  /** See `PlanContext.confirmPin`. */
+  async confirm(path: string): Promise<boolean> {
+    const { stat, file } = this.of(path);
+    const now = await this.#fs.inspect(placeOf(this.#dir, path));
+    // Clocks of file systems are coarse: what is being written may grow without another time.
+    if (now && isSameIdentity(now, stat) && now.sizeBytes === stat.sizeBytes) return true;
+    this.#pins.delete(path);
+    await file?.close();
+    return false;
+  }
+
+  of(path: string): Pin {
+    const pin = this.#pins.get(path);
+    if (pin === undefined) throw new StillpointError('INTERNAL', `${path} was not pinned`);
+    return pin;
+  }
+
+  async drop(): Promise<void> {
+    for (const { file } of this.#pins.values()) await file?.close();
+    this.#pins.clear();
+    await removeTree(this.#fs, this.#folder);
+  }
+}
+
+const notRegular = (path: string) =>
+  new StillpointError('UNSUPPORTED_FILE', `${path} is not a regular file; it cannot be captured`, { path });
+
+/** An immutable file that became shorter or longer: the copy is none, and nobody knows of what state it would be. */
+export function resized(dir: string, path: string): StillpointError {
+  const place = placeOf(dir, path);
+  return new StillpointError('SOURCE_CHANGING', `${place} changed its size while it was copied`, {
+    path: place,
+  });
+}
+
+/** What the manifest keeps of the file itself, to know it again. */
+export const sourceOf = ({ stat }: Pin) => ({
+  ino: stat.ino.toString(),
+  mtime_ns: stat.mtimeNs.toString(),
+});
+
+export const isSameSource = (pin: Pin, proven: ProvenFile): boolean => {
+  const { ino, mtime_ns } = sourceOf(pin);
+  return (
+    proven.size === pin.stat.sizeBytes && proven.source?.ino === ino && proven.source.mtime_ns === mtime_ns
+  );
+};

@@ -1,0 +1,234 @@
+import { dirname, join, relative } from 'node:path';
+import * as z from 'zod';
+import { LIFECYCLE } from '../../engine/engine.ts';
+import { RESTORE_JOURNAL } from '../../engine/unfinished-restore.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import {
+  listFolder,
+  listIfPresent,
+  makeFolders,
+  readSmallFile,
+  removeIfPresent,
+  removeTree,
+  replaceFile,
+} from '../../env/io.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Layout } from '../store/layout.ts';
+
+/**
+ * The exchange of a data directory's files for others, journaled so that a crash at any instant ends in exactly the old
+ * state or exactly the new one.
+ *
+ *     staging ──▶ out ──▶ in ──▶ opening ──▶ (journal removed)
+ *                                   │
+ *                                   └──▶ back-in ──▶ back-out ──▶ (journal removed)
+ *
+ * - `staging`: the new files are being written; nothing of the database has been touched. A crash here: they go.
+ * - `out`: everything in the data directory is moved to the undo folder. No new file has come in yet, so whatever stands
+ *   there is old; moving on after a crash needs no list of names.
+ * - `in`: everything old is out, so whatever stands in the data directory is new. A crash in `out` or `in`: go on.
+ * - `opening`: the new state stands, whole and durable. A crash here: done.
+ * - `back-in`, `back-out`: the same two moves the other way round, when the host could not open the new state.
+ *
+ * A phase is written down, durably, before its first move; the moves of a phase are durable before the next is written.
+ */
+
+const PHASES = ['staging', 'out', 'in', 'opening', 'back-in', 'back-out'] as const;
+
+/** A journal is read after a crash and obeyed: whatever it says, nothing outside the lifecycle folder may be moved. */
+const isInside = (path: string): boolean =>
+  path.split(/[/\\]/).every((part) => part !== '' && part !== '.' && part !== '..');
+const innerPath = z.string().refine(isInside);
+const innerName = innerPath.regex(/^[^/\\]+$/);
+
+const journalSchema = z.object({
+  id: innerName,
+  phase: z.enum(PHASES),
+  /** Where the new files wait, relative to the lifecycle folder. */
+  from: innerPath,
+  /** Where the old ones go, relative to the lifecycle folder. */
+  undo: innerPath,
+  /** At the root of the data directory and never moved: the lock file of the engine. */
+  keep: z.array(innerName),
+});
+
+export type ExchangeJournal = z.infer<typeof journalSchema>;
+
+export class DirectoryExchange {
+  readonly #fs: FileSystem;
+  readonly #layout: Layout;
+  #journal: ExchangeJournal;
+
+  private constructor(fs: FileSystem, layout: Layout, journal: ExchangeJournal) {
+    this.#fs = fs;
+    this.#layout = layout;
+    this.#journal = journal;
+  }
+
+  /** Writes the journal's first entry. `from` and `undo` are absolute and lie in the lifecycle folder. */
+  static async begin(
+    fs: FileSystem,
+    layout: Layout,
+    options: { id: string; from: string; undo: string; keep: readonly string[] },
+  ): Promise<DirectoryExchange> {
+    const inside = (path: string) => relative(layout.lifecycle, path);
+    const swap = new DirectoryExchange(fs, layout, {
+      id: options.id,
+      phase: 'staging',
+      from: inside(options.from),
+      undo: inside(options.undo),
+      keep: [...options.keep],
+    });
+    await makeFolders(fs, dirname(swap.#file));
+    await swap.#enter('staging');
+    return swap;
+  }
+
+  /** The swap that a crash cut off, if there is one. Damage of the journal is an error and never taken for "none". */
+  static async findInterrupted(fs: FileSystem, layout: Layout): Promise<DirectoryExchange | undefined> {
+    for (const { name } of await listIfPresent(fs, layout.restore)) {
+      const path = join(layout.restore, name, RESTORE_JOURNAL);
+      const bytes = await readSmallFile(fs, path, 1024 * 1024);
+      if (bytes === undefined) continue;
+      const parsed = journalSchema.safeParse(parseJson(bytes));
+      if (!parsed.success) {
+        throw new StillpointError(
+          'IO_ERROR',
+          `the journal of an interrupted restore does not read: ${path}`,
+          {
+            path,
+            hint: 'Nothing was touched. Keep the folder and look at it: the undo folder beside it holds the old files.',
+          },
+        );
+      }
+      return new DirectoryExchange(fs, layout, parsed.data);
+    }
+    return undefined;
+  }
+
+  get id(): string {
+    return this.#journal.id;
+  }
+
+  get phase(): ExchangeJournal['phase'] {
+    return this.#journal.phase;
+  }
+
+  /** The lock files that stay where they are; whoever moves on holds them. */
+  get keep(): readonly string[] {
+    return this.#journal.keep;
+  }
+
+  get undoFolder(): string {
+    return join(this.#layout.lifecycle, this.#journal.undo);
+  }
+
+  get #from(): string {
+    return join(this.#layout.lifecycle, this.#journal.from);
+  }
+
+  get #folder(): string {
+    return join(this.#layout.restore, this.#journal.id);
+  }
+
+  get #file(): string {
+    return join(this.#folder, RESTORE_JOURNAL);
+  }
+
+  /** Old files out, new files in. Afterwards the phase is `opening`. Going on after a crash is the same call. */
+  async forward(): Promise<void> {
+    if (this.phase === 'staging') await this.#enter('out');
+    if (this.phase === 'out') {
+      await this.#moveAll(this.#layout.dataDir, this.undoFolder);
+      await this.#enter('in');
+    }
+    if (this.phase === 'in') {
+      await this.#moveAll(this.#from, this.#layout.dataDir);
+      await this.#enter('opening');
+    }
+  }
+
+  /** The old files back, the new ones away. From any phase but `staging`. */
+  async back(): Promise<void> {
+    // In `out` nothing new has come in: only the way out has to be undone.
+    if (this.phase === 'out') await this.#enter('back-out');
+    if (this.phase === 'in' || this.phase === 'opening') await this.#enter('back-in');
+    if (this.phase === 'back-in') {
+      await this.#moveAll(this.#layout.dataDir, this.#from);
+      await this.#enter('back-out');
+    }
+    // Absent once it is emptied: then a crash came before the journal went.
+    if (this.phase === 'back-out' && (await this.#fs.inspect(this.undoFolder)) !== undefined) {
+      await this.#moveAll(this.undoFolder, this.#layout.dataDir);
+      await removeTree(this.#fs, this.undoFolder);
+    }
+  }
+
+  /** Ends it: the journal goes first, then what is left of the staged files, unless they were an undo folder. */
+  async finish(): Promise<void> {
+    const wasUndo = !this.#from.startsWith(this.#folder);
+    await removeIfPresent(this.#fs, this.#file);
+    await this.#fs.syncFolder(this.#folder);
+    const isEmpty = (await listIfPresent(this.#fs, this.#from)).length === 0;
+    if (wasUndo && isEmpty) await removeTree(this.#fs, this.#from);
+    await removeTree(this.#fs, this.#folder);
+  }
+
+  /** After a crash: to the end that the phase leads to, and says which. */
+  async recover(): Promise<'old' | 'new'> {
+    const phase = this.phase;
+    const isNew = phase === 'out' || phase === 'in' || phase === 'opening';
+    if (isNew) await this.forward();
+    else if (phase !== 'staging') await this.back();
+    await this.finish();
+    return isNew ? 'new' : 'old';
+  }
+
+  async #enter(phase: ExchangeJournal['phase']): Promise<void> {
+    const next = { ...this.#journal, phase };
+    await replaceFile(this.#fs, this.#file, Buffer.from(`${JSON.stringify(next, undefined, 1)}\n`));
+    this.#journal = next;
+  }
+
+  async #moveAll(from: string, to: string): Promise<void> {
+    await makeFolders(this.#fs, to);
+    // What cannot be listed is not empty: taken for that, a state without files would count as restored.
+    for (const { name } of await listFolder(this.#fs, from)) {
+      if (from === this.#layout.dataDir && (name === LIFECYCLE || this.#journal.keep.includes(name)))
+        continue;
+      const place = join(to, name);
+      // A rename would silently replace a file of that name. None can be there unless somebody wrote in mid-swap.
+      if ((await this.#fs.inspect(place)) !== undefined) {
+        throw new StillpointError('CONFLICT', `${place} is in the way of a restore`, {
+          path: place,
+          hint: 'Somebody wrote into the data directory during the restore. Move that file away and start again.',
+        });
+      }
+      await this.#fs.rename(join(from, name), place);
+    }
+    await this.#fs.syncFolder(to);
+    if ((await this.#fs.inspect(from)) !== undefined) await this.#fs.syncFolder(from);
+  }
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is no text cannot be moved by its name, and the exchange must not find that out half way. */
+export async function refuseUnnamable(fs: FileSystem, dataDir: string): Promise<void> {
+  const bad = (await fs.list(dataDir)).find(({ name }) => name.includes('\ufffd'));
+  if (bad === undefined) return;
+  throw new StillpointError(
+    'UNSUPPORTED_FILE',
+    `the name ${JSON.stringify(bad.name)} in ${dataDir} is not UTF-8`,
+    {
+      path: dataDir,
+      hint: 'Rename or remove that file, then restore again.',
+    },
+  );
+}

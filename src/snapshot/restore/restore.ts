@@ -1,0 +1,223 @@
+import { basename, dirname, join, sep } from 'node:path';
+import { type Engine, LIFECYCLE } from '../../engine/engine.ts';
+import { detectEngine, engineByName } from '../../engine/index.ts';
+import type { Level, Report } from '../../engine/report.ts';
+import { listIfPresent, makeFolders, realPlace, removeTree } from '../../env/io.ts';
+import type { RunControl } from '../../env/worker-pool.ts';
+import { type ErrorDetail, StillpointError, systemCode } from '../../errors.ts';
+import type { Environment } from '../environment.ts';
+import {
+  compareNames,
+  isSnapshotName,
+  type Layout,
+  nextName,
+  ownerOf,
+  partialFolder,
+} from '../store/layout.ts';
+import { dataDirOf, snapshotNames } from '../store/list.ts';
+import type { ManifestEntry, ParsedManifest } from '../store/manifest.ts';
+import { readManifest } from '../store/manifest-file.ts';
+import { describeFindings } from '../take-snapshot.ts';
+import type { CloneChoice } from '../tasks/reflinker.ts';
+import { compareTree, lockForReading, prove, REWRITTEN } from '../verify/prove.ts';
+import { copySnapshot } from './copy-snapshot.ts';
+
+/** A snapshot that may be restored from, and stays as it is until `release`: nobody can prune it meanwhile. */
+export interface RestoreSource {
+  readonly location: string;
+  readonly manifest: ParsedManifest;
+  readonly engine: Engine;
+  readonly bytes: number;
+  release(): Promise<void>;
+}
+
+/**
+ * Opens a snapshot for restoring and holds its names and sizes against its manifest. Changes nothing. Rejects with
+ * `RESTORE_INTEGRITY_MISMATCH` when it is damaged, empty or no snapshot at all, `ENGINE_MISMATCH` when another engine
+ * wrote it, `CONFLICT` when it is being deleted.
+ */
+export async function openSource(
+  env: Environment,
+  location: string,
+  control: RunControl,
+  wanted?: Engine,
+): Promise<RestoreSource> {
+  const lock = await lockForReading(env, location);
+  if (lock === undefined) {
+    throw mismatch(location, 'it has no manifest, so it is not a snapshot', {
+      hint: 'Name a snapshot: a folder with a snapshot.manifest.',
+    });
+  }
+  try {
+    const manifest = await readManifest(env, location).catch((error) => {
+      throw error instanceof StillpointError ? mismatch(location, error.message, { cause: error }) : error;
+    });
+    if (manifest === undefined || manifest.entries.length === 0)
+      throw mismatch(location, 'its manifest names no file');
+    if (manifest.rewritten) throw mismatch(location, REWRITTEN);
+    const { findings } = await compareTree(env.fs, location, manifest.entries, control);
+    if (findings.length > 0) throw mismatch(location, describeFindings(findings));
+    const engine = await engineOf(env, location, manifest);
+    if (wanted !== undefined && engine.name !== wanted.name && wanted.name !== 'files') {
+      throw new StillpointError(
+        'ENGINE_MISMATCH',
+        `${location} was written by ${engine.name}, not by ${wanted.name}`,
+        {
+          path: location,
+        },
+      );
+    }
+    const bytes = manifest.entries.reduce((sum, { size }) => sum + size, 0);
+    return { location, manifest, engine, bytes, release: () => lock.release() };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function engineOf(env: Environment, location: string, manifest: ParsedManifest): Promise<Engine> {
+  if (manifest.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
+  const engine = await detectEngine(env.fs, location);
+  if (engine === undefined) throw mismatch(location, 'no known engine wrote what is in it');
+  return engine;
+}
+
+export interface Restored {
+  /** The proof of what was restored. */
+  readonly report: Report;
+  /** Of copy-on-write clones of the snapshot's files. */
+  readonly clonedBytes: number;
+}
+
+/**
+ * Copies a snapshot into `folder`, which must not exist, and proves the copy: checksums against the manifest while
+ * copying, then every file once more from the disk. Rejects with `RESTORE_INTEGRITY_MISMATCH`; what it wrote is the caller's to
+ * remove.
+ */
+export async function stage(
+  env: Environment,
+  source: RestoreSource,
+  folder: string,
+  level: Level,
+  clone: CloneChoice,
+  control: RunControl,
+): Promise<Restored> {
+  await makeFolders(env.fs, dirname(folder));
+  const { manifest, engine, location } = source;
+  const { checks, clonedBytes } = await copySnapshot(env, {
+    from: location,
+    into: folder,
+    entries: manifest.entries,
+    engine,
+    level,
+    isLasting: true,
+    clone,
+    control,
+    beforeCopying: (entries) => checkSpace(env, location, entries, folder),
+  });
+  const { report } = await prove(env, folder, { manifest, engine, level, control, known: checks });
+  if (!report.ok) {
+    const errors = report.findings.filter(({ severity }) => severity === 'error');
+    throw mismatch(source.location, describeFindings(errors), {
+      data: { findings: errors, verdict: report.verdict },
+    });
+  }
+  return { report, clonedBytes };
+}
+
+async function checkSpace(
+  { fs }: Environment,
+  location: string,
+  entries: readonly ManifestEntry[],
+  folder: string,
+): Promise<void> {
+  // A sparse file takes less than its size: what the snapshot occupies is what the copy will.
+  let needed = 0;
+  for (const { path } of entries) needed += (await fs.inspect(join(location, path)))?.allocatedBytes ?? 0;
+  const free = await fs.freeBytes(folder);
+  if (needed > free) {
+    throw new StillpointError('NO_SPACE', `restoring needs ${needed} bytes, and ${free} are free`, {
+      path: folder,
+    });
+  }
+}
+
+/**
+ * Restores into a new folder. `into` must not exist or be empty (`TARGET_NOT_EMPTY`); it appears whole or not at all.
+ */
+export async function restoreInto(
+  env: Environment,
+  source: RestoreSource,
+  into: string,
+  level: Level,
+  clone: CloneChoice,
+  control: RunControl,
+): Promise<Restored> {
+  const { fs } = env;
+  const target = await realPlace(fs, into);
+  const there = await fs.inspect(target);
+  if (there !== undefined && (there.kind !== 'folder' || (await fs.list(target)).length > 0)) {
+    throw new StillpointError('TARGET_NOT_EMPTY', `${into} exists and is not an empty folder`, {
+      path: into,
+    });
+  }
+  if (ownerOf(target) !== undefined) {
+    throw new StillpointError('INVALID_REQUEST', `${into} lies in a folder ${LIFECYCLE}, among snapshots`, {
+      path: into,
+      hint: 'Name a folder outside of it.',
+    });
+  }
+  const owner = dataDirOf(source.location);
+  if (owner !== undefined && `${target}${sep}`.startsWith(`${owner}${sep}`)) {
+    throw new StillpointError(
+      'INVALID_REQUEST',
+      `${into} lies in the data directory that the snapshot was taken of`,
+      {
+        path: into,
+        hint: 'Name a folder outside of it, or restore with `--in-place`.',
+      },
+    );
+  }
+  await makeFolders(fs, dirname(target));
+  const staged = partialFolder(dirname(target), `${basename(target)}-${env.newId()}`);
+  try {
+    const restored = await stage(env, source, staged, level, clone, control);
+    control.checkCancelled();
+    try {
+      await fs.rename(staged, target); // takes the place of an empty folder
+    } catch (cause) {
+      const code = systemCode(cause);
+      if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'EBUSY') throw cause;
+      const why = code === 'EBUSY' ? 'is a mount point; name a folder inside it' : 'was filled meanwhile';
+      throw new StillpointError('TARGET_NOT_EMPTY', `${into} ${why}`, { path: into, cause });
+    }
+    await fs.syncFolder(dirname(target));
+    return restored;
+  } catch (error) {
+    await removeTree(fs, staged);
+    throw error;
+  }
+}
+
+/** A new undo folder's place: `restore-backup/ts-<seconds>`, after all others by name even if the clock went back. */
+export async function newUndoFolder(env: Environment, layout: Layout): Promise<string> {
+  const names = (await listIfPresent(env.fs, layout.undo)).map(({ name }) => name).filter(isSnapshotName);
+  return join(layout.undo, nextName(env.clock.nowMs(), names));
+}
+
+/** The newest undo folder; an empty one, left by a crash or by a restore over nothing, brings nothing back. */
+export async function newestUndoFolder(env: Environment, layout: Layout): Promise<string | undefined> {
+  const names = await snapshotNames(env.fs, layout.undo);
+  for (const name of names.sort(compareNames).reverse()) {
+    const folder = join(layout.undo, name);
+    if ((await env.fs.list(folder)).length > 0) return folder;
+  }
+  return undefined;
+}
+
+function mismatch(location: string, message: string, detail: ErrorDetail = {}): StillpointError {
+  return new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${location} cannot be restored: ${message}`, {
+    path: location,
+    ...detail,
+  });
+}

@@ -1,0 +1,101 @@
+import { basename, dirname, join, sep } from 'node:path';
+import { LIFECYCLE } from '../../engine/engine.ts';
+import { RESTORE_FOLDER } from '../../engine/unfinished-restore.ts';
+import { temporaryOf } from '../../env/io.ts';
+
+/** Names and places on disk, all below one data directory. `src/snapshot/README.md` draws the tree. */
+
+export const LATEST = 'latest';
+const RECORDS = 'records.jsonl';
+
+export interface Layout {
+  readonly dataDir: string;
+  readonly lifecycle: string;
+  readonly lock: string;
+  readonly backup: string;
+  readonly latest: string;
+  readonly records: string;
+  readonly restore: string;
+  readonly undo: string;
+  readonly archive: string;
+  readonly export: string;
+}
+
+export function layoutOf(dataDir: string): Layout {
+  const lifecycle = join(dataDir, LIFECYCLE);
+  const backup = join(lifecycle, 'backup');
+  return {
+    dataDir,
+    lifecycle,
+    lock: join(lifecycle, 'lock'),
+    backup,
+    latest: join(backup, LATEST),
+    records: join(backup, RECORDS),
+    restore: join(lifecycle, RESTORE_FOLDER),
+    undo: join(lifecycle, 'restore-backup'),
+    archive: join(lifecycle, 'archive'),
+    export: join(lifecycle, 'export'),
+  };
+}
+
+/** One file a snapshot, beside the snapshots in `parent`: the ledger of what was proven, and when. */
+export const proofsFolder = (parent: string): string => join(parent, 'proofs');
+
+const PARTIAL = '.partial-';
+/** A snapshot on its way out: renamed first, so that nobody sees half of it. */
+const DELETED = '.deleted-';
+
+export const partialFolder = (parent: string, id: string): string => join(parent, `${PARTIAL}${id}`);
+export const deletedFolder = (parent: string, name: string): string => join(parent, `${DELETED}${name}`);
+const TEMPORARY: readonly string[] = [LATEST, RECORDS].map(temporaryOf);
+/** What only a run that died leaves beside the snapshots. */
+export const isLeftOver = (name: string): boolean =>
+  name.startsWith(PARTIAL) || name.startsWith(DELETED) || TEMPORARY.includes(name);
+
+const SNAPSHOT_NAME = /^ts-\d{1,16}(-\d{1,9})?$/;
+
+export const isSnapshotName = (name: string): boolean => SNAPSHOT_NAME.test(name);
+
+/** `ts-<seconds>`, with `-2`, `-3`, … when that second is taken already. */
+export function freeName(nowMs: number, taken: ReadonlySet<string>): string {
+  const base = `ts-${Math.max(0, Math.floor(nowMs / 1000))}`;
+  if (!taken.has(base)) return base;
+  let count = 2;
+  while (taken.has(`${base}-${count}`)) count++;
+  return `${base}-${count}`;
+}
+
+/** Sorts snapshot names by time: `ts-9` before `ts-10`, `ts-10` before `ts-10-2`. */
+export function compareNames(a: string, b: string): number {
+  const [secondsA = 0, countA = 1] = a.slice(3).split('-').map(Number);
+  const [secondsB = 0, countB = 1] = b.slice(3).split('-').map(Number);
+  return secondsA - secondsB || countA - countB;
+}
+
+/** As `freeName`, but after all others in the order of names, whatever the clock says and whichever went meanwhile. */
+export function nextName(nowMs: number, names: readonly string[]): string {
+  const newest = [...names].sort(compareNames).at(-1);
+  const candidate = freeName(nowMs, new Set());
+  if (newest === undefined || compareNames(newest, candidate) < 0) return candidate;
+  const [seconds, count = '1'] = newest.slice(3).split('-');
+  return `ts-${seconds}-${Number(count) + 1}`;
+}
+
+/** The data directory whose lifecycle folder an absolute path is or leads through; undefined when there is none on it. */
+export function ownerOf(path: string): string | undefined {
+  const parts = path.split(sep);
+  const at = parts.lastIndexOf(LIFECYCLE);
+  return at < 1 ? undefined : parts.slice(0, at).join(sep) || sep;
+}
+
+/** Where an entry's path, which uses `/`, lies below `root`. */
+export const placeOf = (root: string, path: string): string => join(root, path.split('/').join(sep));
+
+export const nameOf = (location: string): string => basename(location);
+
+/** Whether only a snapshot can stand at `location`, going by its name and the folder that it lies in. */
+export function isSnapshotPlace(location: string): boolean {
+  const parent = dirname(location);
+  const { backup, archive, export: exported } = layoutOf(dirname(dirname(parent)));
+  return isSnapshotName(basename(location)) && [backup, archive, exported].includes(parent);
+}

@@ -1,0 +1,188 @@
+import { basename, dirname, isAbsolute, join, sep } from 'node:path';
+import { detectEngine } from '../../engine/index.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { listIfPresent, readSmallFile, realPlace } from '../../env/io.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Environment } from '../environment.ts';
+import { compareNames, isSnapshotName, LATEST, type Layout, layoutOf, nameOf } from './layout.ts';
+import { readManifest } from './manifest-file.ts';
+
+/** A published snapshot as `list` shows it; field names are those of the JSON output. */
+export interface SnapshotSummary {
+  readonly name: string;
+  /** Null for a snapshot that another tool took. */
+  readonly id: string | null;
+  readonly sequence: number | null;
+  readonly created_at_ms: number;
+  readonly engine: string | null;
+  readonly entries: number | null;
+  readonly total_bytes: number | null;
+  readonly location: string;
+  /** Why the manifest cannot be trusted; null when it can. */
+  readonly problem: string | null;
+}
+
+/** The published snapshots of a data directory, oldest first. */
+export async function listSnapshotFolders(env: Environment, layout: Layout): Promise<SnapshotSummary[]> {
+  const names = await snapshotNames(env.fs, layout.backup);
+  const summaries: SnapshotSummary[] = [];
+  for (const name of names.sort(compareNames))
+    summaries.push(await summarize(env, join(layout.backup, name)));
+  return summaries;
+}
+
+export async function snapshotNames(fs: FileSystem, parent: string): Promise<string[]> {
+  const entries = await listIfPresent(fs, parent);
+  return entries
+    .filter(({ name, kind }) => kind === 'folder' && isSnapshotName(name))
+    .map(({ name }) => name);
+}
+
+/**
+ * Where the snapshots are: in the lifecycle folder of a data directory, or in `dir` itself. `NOT_FOUND` when there is none in
+ * either.
+ */
+export async function snapshotsFolder(fs: FileSystem, dir: string): Promise<string> {
+  for (const parent of [layoutOf(dir).backup, dir]) {
+    if ((await snapshotNames(fs, parent)).length > 0) return parent;
+  }
+  throw noneYet(dir);
+}
+
+export async function summarize(env: Environment, location: string): Promise<SnapshotSummary> {
+  const name = nameOf(location);
+  // A foreign manifest has no time of its own; the name has.
+  const fromName = (isSnapshotName(name) ? Number(name.slice(3).split('-')[0]) : 0) * 1000;
+  const unknown = {
+    id: null,
+    sequence: null,
+    created_at_ms: fromName,
+    engine: null,
+    entries: null,
+    total_bytes: null,
+  };
+  try {
+    const manifest = await readManifest(env, location);
+    if (manifest === undefined) return { name, location, ...unknown, problem: 'there is no manifest' };
+    const { entries, snapshot } = manifest;
+    return {
+      name,
+      location,
+      id: snapshot?.id ?? null,
+      sequence: snapshot?.sequence ?? null,
+      created_at_ms: snapshot?.created_at_ms ?? fromName,
+      engine: snapshot?.engine ?? (await detectEngine(env.fs, location))?.name ?? null,
+      entries: entries.length,
+      total_bytes: entries.reduce((sum, { size }) => sum + size, 0),
+      problem: null,
+    };
+  } catch (error) {
+    if (!(error instanceof StillpointError)) throw error;
+    return { name, location, ...unknown, problem: error.message };
+  }
+}
+
+const MARKER_LIMIT_BYTES = 64 * 1024;
+
+/**
+ * The name in the latest marker, undefined when there is none. Another tool may have written a path, absolute or not:
+ * it counts if its last component is a snapshot here, and leads nowhere else whatever it says.
+ */
+export async function latestName(fs: FileSystem, parent: string): Promise<string | undefined> {
+  const bytes = await readMarker(fs, join(parent, LATEST));
+  const name = basename((bytes?.toString('utf8') ?? '').trim().replaceAll('\\', '/'));
+  if (!isSnapshotName(name)) return undefined;
+  return (await fs.inspect(join(parent, name)))?.kind === 'folder' ? name : undefined;
+}
+
+/** A link, folder, FIFO or giant in the marker's place names nothing; that it cannot be read is an error all the same. */
+async function readMarker(fs: FileSystem, path: string): Promise<Buffer | undefined> {
+  try {
+    return await readSmallFile(fs, path, MARKER_LIMIT_BYTES);
+  } catch (error) {
+    if (error instanceof StillpointError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The folder of a snapshot, named as people do: `latest`, a name (`ts-…`), an id, or a path to it. `allowed` are the folders
+ * that a path may lie in (any, when undefined). `NOT_FOUND` when there is none, `PATH_OUTSIDE` when it lies elsewhere.
+ */
+export async function findSnapshot(
+  env: Environment,
+  layout: Layout | undefined,
+  source: string,
+  allowed?: readonly string[],
+): Promise<string> {
+  const { fs } = env;
+  const isPath = isAbsolute(source) || source.includes(sep);
+  if (layout !== undefined && !isPath) {
+    if (source === LATEST) return findLatest(fs, layout);
+    if (isSnapshotName(source)) {
+      const location = join(layout.backup, source);
+      if ((await fs.inspect(location))?.kind === 'folder') return location;
+      throw notFound(source);
+    }
+    const summaries = await listSnapshotFolders(env, layout);
+    const withId = summaries.find(({ id }) => id === source);
+    if (withId !== undefined) return withId.location;
+  }
+  if (!isPath && layout !== undefined) throw notFound(source);
+  const real = await (allowed === undefined
+    ? fs.realPath(source).catch((cause) => {
+        throw notFound(source, cause);
+      })
+    : placeWithin(fs, source, allowed));
+  const kind = (await fs.inspect(real))?.kind;
+  if (kind === undefined) throw notFound(source);
+  if (kind !== 'folder') {
+    throw new StillpointError('NOT_A_FOLDER', `${source} is not a folder`, { path: source });
+  }
+  return real;
+}
+
+/** The real path of a place in one of `roots`, else `PATH_OUTSIDE`: also for what is not there, so that nobody can ask what is. */
+async function placeWithin(fs: FileSystem, source: string, roots: readonly string[]): Promise<string> {
+  const refuse = (cause?: unknown) =>
+    new StillpointError('PATH_OUTSIDE', `${source} does not lie in a folder that snapshots may come from`, {
+      path: source,
+      cause,
+      hint: `Name a snapshot, or a path inside ${roots.join(' or ')}.`,
+    });
+  const place = await realPlace(fs, source).catch((cause) => {
+    throw refuse(cause);
+  });
+  for (const root of roots) {
+    const real = await realPlace(fs, root).catch(() => undefined);
+    if (real !== undefined && place.startsWith(real.endsWith(sep) ? real : real + sep)) return place;
+  }
+  throw refuse();
+}
+
+async function findLatest(fs: FileSystem, layout: Layout): Promise<string> {
+  for (const parent of [layout.backup, layout.archive]) {
+    const name = await latestName(fs, parent);
+    if (name !== undefined) return join(parent, name);
+  }
+  throw noneYet(layout.dataDir);
+}
+
+const noneYet = (dataDir: string): StillpointError =>
+  new StillpointError('NOT_FOUND', `there is no snapshot of ${dataDir} yet`, {
+    path: dataDir,
+    hint: 'Take one first: `stillpoint snapshot DIR`.',
+  });
+
+function notFound(source: string, cause?: unknown): StillpointError {
+  return new StillpointError('NOT_FOUND', `there is no snapshot "${source}"`, { path: source, cause });
+}
+
+/** The data directory whose snapshot `location` is, going by its place; undefined when it stands elsewhere. */
+export function dataDirOf(location: string): string | undefined {
+  const backup = dirname(location);
+  const lifecycle = dirname(backup);
+  return basename(backup) === 'backup' && basename(lifecycle) === '.lifecycle'
+    ? dirname(lifecycle)
+    : undefined;
+}

@@ -1,0 +1,210 @@
+import * as z from 'zod';
+import { LIFECYCLE, MANIFEST } from '../../engine/engine.ts';
+import { StillpointError } from '../../errors.ts';
+import { crc32 } from '../../format/crc32.ts';
+import type { Summed } from '../../format/sums.ts';
+import { countNames, measureJson } from './json-shape.ts';
+
+/**
+ * `snapshot.manifest`: every file of a snapshot with size and CRC-32. The first server's readers still read it:
+ * `version` stays 1 and `entries` carry `path`, `size` and `crc32`; what is ours is added. It is untrusted input.
+ */
+
+/** About 400,000 files; more is refused before it is read. */
+export const MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024;
+const PATH_LIMIT_BYTES = 4096;
+/**
+ * What fills a manifest of the largest size with the shortest entries there are, or with as many of our own as fit. Past
+ * that, the parsed text would take many times its size in memory.
+ */
+const LIMITS = { depth: 16, containers: 2 ** 21, names: 2 ** 22, members: 1000, values: 2 ** 23 };
+
+const u32 = z.number().int().min(0).max(0xffffffff);
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const decimalU64 = z.string().regex(/^\d{1,20}$/);
+
+const entrySchema = z.object({
+  path: z.string().min(1),
+  size: count,
+  crc32: u32,
+  /**
+   * CRC-32C. Files that hold CRCs of their own parts, as an lsm log does, can differ and have the same CRC-32: a part
+   * followed by its CRC adds the same to that of the whole, whatever the part says. To another polynomial it does not.
+   */
+  crc32c: u32.optional(),
+  kind: z.enum(['immutable', 'image', 'bytes']).optional(),
+  /** Which file of the source it was: how the next snapshot knows that it has not changed. */
+  source: z.object({ ino: decimalU64, mtime_ns: z.string().regex(/^-?\d{1,20}$/) }).optional(),
+  /** Shares its blocks with the database's file: a copy-on-write clone. */
+  cloned: z.literal(true).optional(),
+  /** Not read again for this snapshot: when the file, shared with an earlier snapshot, was proven. */
+  proven_at_ms: count.optional(),
+});
+
+const snapshotSchema = z.object({
+  id: z.string().min(1).max(100),
+  sequence: count,
+  created_at_ms: count,
+  engine: z.string().min(1).max(50),
+  tool: z.string().max(100),
+  parent: z.string().max(100).optional(),
+  checkpoint: z.object({ lsn: decimalU64 }).optional(),
+  total_bytes: count,
+});
+
+/** Entries are looked at one by one: a list of all that is wrong with a million of them helps nobody. */
+const manifestSchema = z.object({
+  version: z.literal(1),
+  entries: z.array(z.unknown()),
+  snapshot: snapshotSchema.optional(),
+  manifest_crc32: u32.optional(),
+});
+
+export type ManifestEntry = z.infer<typeof entrySchema>;
+export type SnapshotInfo = z.infer<typeof snapshotSchema>;
+export interface Manifest {
+  readonly version: 1;
+  readonly entries: readonly ManifestEntry[];
+  readonly snapshot?: SnapshotInfo | undefined;
+}
+export interface ParsedManifest extends Manifest {
+  /** Whether it carried a checksum of itself, and that held. False for one that another tool wrote. */
+  readonly sealed: boolean;
+  /**
+   * Sealed, and not byte for byte what was written: spaces or lines came, went or changed. It still says the same, and
+   * somebody had a hand in it.
+   */
+  readonly rewritten: boolean;
+}
+
+/** The bytes of a manifest, sealed: `manifest_crc32` covers the compact JSON of all else with sorted keys. */
+export function encodeManifest(manifest: Manifest): Buffer {
+  const entries = [...manifest.entries].sort((a, b) => comparePaths(a.path, b.path));
+  checkPaths(entries, (message) => new StillpointError('UNSUPPORTED_FILE', message));
+  const { version, snapshot } = manifest;
+  const body = { version, entries, ...(snapshot === undefined ? {} : { snapshot }) };
+  const bytes = Buffer.from(textOf({ ...body, manifest_crc32: sealOf(body) }));
+  if (bytes.byteLength > MANIFEST_LIMIT_BYTES) {
+    throw new StillpointError(
+      'UNSUPPORTED_FILE',
+      `${entries.length} files are more than one manifest can hold`,
+    );
+  }
+  return bytes;
+}
+
+/** Reads a manifest; `MANIFEST_INVALID` says what is wrong. `path` is where the bytes came from. */
+export function decodeManifest(bytes: Uint8Array, path: string): ParsedManifest {
+  const refuse = (message: string, cause?: unknown) =>
+    new StillpointError('MANIFEST_INVALID', `${path}: ${message}`, {
+      path,
+      ...(cause === undefined ? {} : { cause }),
+    });
+  const shape = measureJson(bytes);
+  for (const [what, limit] of Object.entries(LIMITS)) {
+    const count = shape[what as keyof typeof LIMITS];
+    if (count > limit) throw refuse(`is no manifest: it has ${what} ${count}, and ${limit} are possible`);
+  }
+  let text: string;
+  let json: unknown;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw refuse('is not JSON', cause);
+  }
+  if (countNames(json) !== shape.names) throw refuse('has an object in which a name stands twice');
+  const version = (json as { version?: unknown } | null)?.version;
+  if (typeof version === 'number' && version !== 1)
+    throw refuse(`has version ${version}, and only 1 is known`);
+  const parsed = manifestSchema.safeParse(json);
+  if (!parsed.success) throw refuse(problemsOf(parsed.error));
+  const { manifest_crc32: seal, snapshot } = parsed.data;
+  const entries = parsed.data.entries.map((item, index) => {
+    const entry = entrySchema.safeParse(item);
+    if (!entry.success) throw refuse(`entry ${index}: ${problemsOf(entry.error)}`);
+    return entry.data;
+  });
+  checkPaths(entries, refuse);
+  const manifest = { version: 1 as const, entries, ...(snapshot === undefined ? {} : { snapshot }) };
+  if (seal === undefined) {
+    // Only we say what a snapshot is, and we never do without the seal.
+    if (snapshot !== undefined) throw refuse('has lost its checksum of itself (manifest_crc32)');
+    return { ...manifest, sealed: false, rewritten: false };
+  }
+  // Over what stands there, fields that we do not know included.
+  const { manifest_crc32: _, ...body } = json as Record<string, unknown>;
+  if (sealOf(body) !== seal) throw refuse('does not match its own checksum (manifest_crc32)');
+  if (entries.some((entry, i) => i > 0 && comparePaths(entries[i - 1]!.path, entry.path) >= 0))
+    throw refuse('its entries are not sorted by path');
+  return { ...manifest, sealed: true, rewritten: text !== textOf(json) };
+}
+
+const textOf = (json: unknown): string => `${JSON.stringify(json, undefined, 1)}\n`;
+
+/** What does not fit, in one line. */
+export const problemsOf = (error: z.ZodError): string =>
+  error.issues
+    .slice(0, 2)
+    .map(({ path, message }) => (path.length > 0 ? `${path.join('.')}: ${message}` : message))
+    .join('; ')
+    .slice(0, 500);
+
+/** Bytewise, as the manifest is sorted: UTF-16 order of JavaScript differs from it. */
+export const comparePaths = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
+
+/** Why `path` may not stand in a manifest, or undefined when it may. */
+export function pathProblem(path: string): string | undefined {
+  if (Buffer.byteLength(path) > PATH_LIMIT_BYTES) return 'is too long';
+  // Half of a surrogate pair has no bytes of its own: two such names would be one on disk.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a NUL is what must be found
+  if (/[\\\u0000\ufffd\p{Surrogate}]/u.test(path)) return 'has a character that not every system can store';
+  if (path.startsWith('/') || /^[A-Za-z]:/.test(path)) return 'is absolute';
+  if (/(?:^|\/)\.{0,2}(?:\/|$)/.test(path)) return 'has an empty, "." or ".." part';
+  const top = path.slice(0, path.indexOf('/') === -1 ? path.length : path.indexOf('/')).toLowerCase();
+  if (top === LIFECYCLE) return `lies in ${LIFECYCLE}`;
+  if (top === MANIFEST) return 'takes the place of the manifest itself';
+  return undefined;
+}
+
+function checkPaths(entries: readonly ManifestEntry[], refuse: (message: string) => Error): void {
+  const folded: { key: string; path: string }[] = [];
+  for (const { path } of entries) {
+    const problem = pathProblem(path);
+    if (problem !== undefined) throw refuse(`the path ${JSON.stringify(path.slice(0, 200))} ${problem}`);
+    // With the slash below every other character, a file and what claims to lie in it are neighbours.
+    folded.push({ key: path.toLowerCase().split('/').join('\0'), path });
+  }
+  folded.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  for (const [i, { key, path }] of folded.entries()) {
+    const next = folded[i + 1];
+    if (next === undefined) break;
+    if (next.path === path) throw refuse(`the path ${JSON.stringify(path)} stands there twice`);
+    if (next.key === key) {
+      const both = [path, next.path].sort().map((one) => JSON.stringify(one));
+      throw refuse(`the paths ${both.join(' and ')} differ only in case`);
+    }
+    if (next.key.startsWith(`${key}\0`))
+      throw refuse(`the path ${JSON.stringify(path)} is a file and a folder at once`);
+  }
+}
+
+const sealOf = (body: unknown): number => crc32(Buffer.from(JSON.stringify(sortKeys(body))));
+
+function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys);
+  if (typeof value !== 'object' || value === null) return value;
+  const record = value as Record<string, unknown>;
+  return Object.fromEntries(
+    Object.keys(record)
+      .sort()
+      .map((key) => [key, sortKeys(record[key])]),
+  );
+}
+
+/** Size and checksums as an entry has them. */
+export const sumsOf = ({ sizeBytes, ...sums }: Summed) => ({
+  size: sizeBytes,
+  crc32: sums.crc32,
+  ...(sums.crc32c !== undefined && { crc32c: sums.crc32c }),
+});

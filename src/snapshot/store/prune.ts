@@ -1,0 +1,77 @@
+import { join } from 'node:path';
+import { MANIFEST } from '../../engine/engine.ts';
+import { listIfPresent, removeTree } from '../../env/io.ts';
+import type { Environment } from '../environment.ts';
+import { deletedFolder, isLeftOver, type Layout } from './layout.ts';
+import { removeProof } from './ledger.ts';
+import { latestName, listSnapshotFolders, type SnapshotSummary } from './list.ts';
+
+export interface PruneResult {
+  readonly removed: readonly SnapshotSummary[];
+  readonly kept: readonly SnapshotSummary[];
+  /** Would have gone and did not, because somebody is reading them. */
+  readonly busy: readonly SnapshotSummary[];
+}
+
+/**
+ * Removes all but the newest `keep` snapshots. The one that `latest` names always stays, and so does one that is being
+ * read. The caller holds the lifecycle lock. With `dryRun` nothing is removed and the answer is the same.
+ */
+export async function prune(
+  env: Environment,
+  layout: Layout,
+  keep: number,
+  dryRun: boolean,
+): Promise<PruneResult> {
+  const all = await listSnapshotFolders(env, layout);
+  // The order in which they were taken: a clock that was set back gives later ones smaller names.
+  all.sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1));
+  const latest = await latestName(env.fs, layout.backup);
+  const surplus = all.slice(0, Math.max(0, all.length - keep)).filter(({ name }) => name !== latest);
+  const removed: SnapshotSummary[] = [];
+  const busy: SnapshotSummary[] = [];
+  for (const snapshot of surplus) {
+    (await removeSnapshot(env, layout, snapshot, dryRun)) ? removed.push(snapshot) : busy.push(snapshot);
+  }
+  const gone = new Set(removed);
+  return { removed, busy, kept: all.filter((snapshot) => !gone.has(snapshot)) };
+}
+
+/** False when somebody is reading it. Goes the way of publishing backwards: first the name vanishes, then the content. */
+export async function removeSnapshot(
+  env: Environment,
+  layout: Layout,
+  { name, location }: SnapshotSummary,
+  dryRun = false,
+): Promise<boolean> {
+  const { fs, locks } = env;
+  const manifest = join(location, MANIFEST);
+  const hasManifest = (await fs.inspect(manifest))?.kind === 'file';
+  const lock = hasManifest ? await locks.tryAcquire(fs, manifest, 'exclusive') : undefined;
+  if (hasManifest && lock === undefined) return false;
+  try {
+    if (dryRun) return true;
+    await removeProof(fs, location);
+    const doomed = deletedFolder(layout.backup, name);
+    await removeTree(fs, doomed);
+    await fs.rename(location, doomed);
+    await fs.syncFolder(layout.backup);
+    await removeTree(fs, doomed);
+  } finally {
+    await lock?.release();
+  }
+  return true;
+}
+
+/** Removes what a run that died left behind. The caller holds the lifecycle lock, so nobody is at work on it. */
+export async function sweep(env: Environment, layout: Layout): Promise<string[]> {
+  const swept: string[] = [];
+  for (const parent of [layout.backup, layout.archive, layout.export]) {
+    for (const { name } of await listIfPresent(env.fs, parent)) {
+      if (!isLeftOver(name)) continue;
+      await removeTree(env.fs, join(parent, name));
+      swept.push(join(parent, name));
+    }
+  }
+  return swept;
+}

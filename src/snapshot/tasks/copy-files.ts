@@ -1,0 +1,198 @@
+import type { Extent, Patch } from '../../engine/engine.ts';
+import { withBuffer } from '../../env/buffers.ts';
+import type { FileSystem, OpenFile } from '../../env/file-system.ts';
+import { readFully, writeFully } from '../../env/io.ts';
+import type { TaskRun } from '../../env/worker-pool.ts';
+import { StillpointError } from '../../errors.ts';
+import { Sums } from '../../format/sums.ts';
+
+/** Zeros are left out in runs of at least this much; smaller holes would only scatter the file. */
+const HOLE_BYTES = 64 * 1024;
+
+export interface CopyJob {
+  /** Where the bytes come from; with `fd`, from that descriptor of this process, and the path is for messages. */
+  readonly source: { readonly path: string; readonly fd?: number };
+  /** The new file; nothing may have that name. */
+  readonly target: string;
+  /** What to copy; undefined: the whole file to its end. */
+  readonly image?: {
+    readonly sizeBytes: number;
+    readonly extents: readonly Extent[];
+    readonly patches: readonly Patch[];
+  };
+  /** Whether CRC-32C is wanted, too: see `Engine.sealsWithCrc32`. */
+  readonly withCrc32c?: boolean;
+  /** Only the bytes from here on and, with `to`, before there: one of several pieces, the target stands already. */
+  readonly range?: { readonly from: number; readonly to?: number };
+}
+
+export interface CopyResult {
+  /** Of the copy, or of the range. */
+  readonly sizeBytes: number;
+  readonly crc32: number;
+  readonly crc32c?: number | undefined;
+  /** The source ended before the last extent did: it changed meanwhile. */
+  readonly short: boolean;
+}
+
+/** Copies one file after another: each byte is read once and checksummed on the way. Bringing them to disk comes after. */
+export function copyFiles(fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun): Promise<CopyResult[]> {
+  return withBuffer(async (buffer) => {
+    const results: CopyResult[] = [];
+    for (const job of jobs) results.push(await copyFile(fs, job, buffer, run));
+    return results;
+  });
+}
+
+/** What the copies of a file's ranges, in their order, amount to. */
+export function joinRanges(ranges: readonly CopyResult[]): CopyResult {
+  const sums = new Sums(ranges.every(({ crc32c }) => crc32c !== undefined));
+  for (const range of ranges) sums.append(range);
+  return { ...sums.result(), short: ranges.some(({ short }) => short) };
+}
+
+async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskRun): Promise<CopyResult> {
+  const { fd, path } = job.source;
+  const source = fd === undefined ? await fs.open(path, 'read') : fs.adopt(fd, path);
+  try {
+    const target = await fs.open(job.target, job.range === undefined ? 'create' : 'update');
+    try {
+      const sizeBytes = job.image?.sizeBytes ?? (await source.stat()).sizeBytes;
+      const { extents, patches } = job.image ?? { extents: [{ offset: 0, length: sizeBytes }], patches: [] };
+      const { from = 0, to = sizeBytes } = job.range ?? {};
+      const writer = new ImageWriter(target, from, job.withCrc32c === true, run);
+      let short = to > sizeBytes || from > sizeBytes; // it was longer when the ranges were chosen
+      for (const piece of clip(layOut(sizeBytes, extents, patches), from, to)) {
+        if (piece.bytes === undefined) short ||= !(await copyExtent(source, piece, buffer, writer));
+        else await writer.write(piece.offset, piece.bytes);
+      }
+      const sums = writer.finish(to);
+      // Of several ranges, only the last one may set the size: it cannot cut off what the others write.
+      if (job.range?.to === undefined) await target.truncate(sizeBytes);
+      return { ...sums.result(), short };
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+async function copyExtent(
+  source: OpenFile,
+  piece: Extent,
+  buffer: Buffer,
+  writer: ImageWriter,
+): Promise<boolean> {
+  for (let done = 0; done < piece.length; ) {
+    const chunk = buffer.subarray(0, Math.min(buffer.byteLength, piece.length - done));
+    const count = await readFully(source, chunk, piece.offset + done);
+    await writer.write(piece.offset + done, chunk.subarray(0, count));
+    if (count < chunk.byteLength) return false;
+    done += count;
+  }
+  return true;
+}
+
+/** Writes pieces in rising order of offsets, leaves zeros out as holes, and sums up the whole. */
+class ImageWriter {
+  readonly #file: OpenFile;
+  readonly #run: TaskRun;
+  readonly #sums: Sums;
+  #position: number;
+
+  constructor(file: OpenFile, from: number, withCrc32c: boolean, run: TaskRun) {
+    this.#file = file;
+    this.#position = from;
+    this.#sums = new Sums(withCrc32c);
+    this.#run = run;
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#run.checkCancelled();
+    this.#skipTo(offset);
+    for (let from = 0; from < bytes.byteLength; ) {
+      const end = endOfRun(bytes, from);
+      const part = bytes.subarray(from, end.at);
+      if (end.zeros) this.#sums.addZeros(part.byteLength);
+      else {
+        await writeFully(this.#file, part, offset + from);
+        this.#sums.add(part);
+      }
+      from = end.at;
+    }
+    this.#position = offset + bytes.byteLength;
+    this.#run.addBytes(bytes.byteLength);
+  }
+
+  finish(end: number): Sums {
+    this.#skipTo(end);
+    return this.#sums;
+  }
+
+  #skipTo(offset: number): void {
+    if (offset > this.#position) this.#sums.addZeros(offset - this.#position);
+    this.#position = offset;
+  }
+}
+
+const ZEROS = Buffer.alloc(HOLE_BYTES);
+
+/** Where the run of holes, or of data, that begins at `from` ends. */
+function endOfRun(bytes: Uint8Array, from: number): { at: number; zeros: boolean } {
+  const zeros = isHole(bytes, from);
+  let at = from;
+  while (at < bytes.byteLength && isHole(bytes, at) === zeros) at += HOLE_BYTES;
+  return { at: Math.min(at, bytes.byteLength), zeros };
+}
+
+const isHole = (bytes: Uint8Array, at: number): boolean =>
+  at + HOLE_BYTES <= bytes.byteLength && ZEROS.equals(bytes.subarray(at, at + HOLE_BYTES));
+
+interface Piece extends Extent {
+  readonly bytes?: Uint8Array;
+}
+
+/** Extents with patches laid over them, as pieces in rising order that do not overlap. */
+function layOut(sizeBytes: number, extents: readonly Extent[], patches: readonly Patch[]): Piece[] {
+  const over: Piece[] = patches
+    .map(({ offset, bytes }) => ({ offset, length: bytes.byteLength, bytes }))
+    .sort((a, b) => a.offset - b.offset);
+  const pieces: Piece[] = [...over];
+  for (const extent of extents) {
+    let from = extent.offset;
+    const end = extent.offset + extent.length;
+    for (const patch of over) {
+      if (patch.offset + patch.length <= from || patch.offset >= end) continue;
+      if (patch.offset > from) pieces.push({ offset: from, length: patch.offset - from });
+      from = patch.offset + patch.length;
+    }
+    if (from < end) pieces.push({ offset: from, length: end - from });
+  }
+  pieces.sort((a, b) => a.offset - b.offset);
+  let position = 0;
+  for (const { offset, length } of pieces) {
+    if (offset < position || length < 0 || offset + length > sizeBytes) {
+      throw new StillpointError(
+        'HOOK_INVALID',
+        'a capture plan has extents or patches that overlap or leave the file',
+      );
+    }
+    position = offset + length;
+  }
+  return pieces;
+}
+
+/** What of the pieces lies within a range. */
+function* clip(pieces: readonly Piece[], from: number, to: number): Generator<Piece> {
+  for (const { offset, length, bytes } of pieces) {
+    const begin = Math.max(offset, from);
+    const end = Math.min(offset + length, to);
+    if (begin >= end) continue;
+    yield {
+      offset: begin,
+      length: end - begin,
+      ...(bytes && { bytes: bytes.subarray(begin - offset, end - offset) }),
+    };
+  }
+}

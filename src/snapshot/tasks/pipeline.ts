@@ -1,0 +1,151 @@
+import type { FileCheck } from '../../engine/engine.ts';
+import { inBatches, mapConcurrent, Semaphore } from '../../env/concurrency.ts';
+import { withFile } from '../../env/io.ts';
+import type { Environment } from '../environment.ts';
+import { placeOf } from '../store/layout.ts';
+import { type CheckRequest, checkBatch, costBytesOf, type SizedPath } from '../verify/check-files.ts';
+import { type CopyJob, type CopyResult, joinRanges } from './copy-files.ts';
+
+/** Files that are brought to disk at once: threads that wait for the disk and need no processor meanwhile. */
+const SYNCS_AT_ONCE = 2;
+/** A larger file is copied by several threads at once, and goes to disk while it still grows. */
+const RANGE_BYTES = 32 * 1024 * 1024;
+
+type FileJob = CopyJob & { readonly path: string };
+
+/** One range of a file that several threads copy; `ranges` collects what they return. */
+interface Share<J> {
+  readonly job: J;
+  readonly bytes: number;
+  readonly range?: NonNullable<CopyJob['range']>;
+  readonly index: number;
+  readonly ranges: CopyResult[];
+  readonly count: number;
+}
+
+/**
+ * New files on their way: copied, brought to disk, read back. Copying goes first, so that whoever holds the source still may
+ * let go early; the disk works behind it, and what has reached the disk is read back while the rest is on its way.
+ *
+ * Whatever happens, await `settled` before touching the folder: until then threads may be writing in it.
+ */
+export class Pipeline {
+  readonly #env: Environment;
+  readonly #request: CheckRequest;
+  readonly #workers: Semaphore;
+  readonly #syncs = new Semaphore(SYNCS_AT_ONCE);
+  readonly #checks = new Map<string, FileCheck>();
+  readonly #underWay: Promise<void>[] = [];
+  readonly #failures: unknown[] = [];
+
+  constructor(env: Environment, request: CheckRequest) {
+    this.#env = env;
+    this.#request = request;
+    this.#workers = new Semaphore(env.pool.concurrency);
+  }
+
+  /** Resolves when every byte is copied; syncing and reading back go on behind it, if they are wanted. */
+  async copy<J extends FileJob>(
+    jobs: readonly J[],
+    bytesOf: (job: J) => number,
+    done: (job: J, result: CopyResult) => void,
+    { isFinished = true, withCrc32c = this.#request.engine.sealsWithCrc32 === true } = {},
+  ): Promise<void> {
+    const { pool } = this.#env;
+    const shares = jobs.flatMap((job) => sharesOf(job, bytesOf(job)));
+    for (const { job, index, count } of shares) if (count > 1 && index === 0) await this.#create(job.target);
+    await mapConcurrent(
+      inBatches(shares, ({ bytes }) => bytes),
+      pool.concurrency,
+      async (batch) => {
+        if (this.#failures.length > 0) throw this.#failures[0];
+        const bare = batch.map(({ job: { source, target, image }, range }): CopyJob => {
+          return { source, target, withCrc32c, ...(image && { image }), ...(range && { range }) };
+        });
+        const costBytes = costBytesOf(
+          batch.map(({ bytes: sizeBytes, job: { path } }) => ({ path, sizeBytes })),
+        );
+        const results = await this.#workers.run(() =>
+          pool.run('copyFiles', bare, this.#request.control, costBytes),
+        );
+        const finished: SizedPath[] = [];
+        for (const [i, { job, index, ranges, count }] of batch.entries()) {
+          ranges[index] = results[i]!;
+          const isWhole = Object.keys(ranges).length === count;
+          if (!isWhole && isFinished) this.#behind(() => this.#sync([job.target], costBytes));
+          if (!isWhole) continue;
+          const result = count === 1 ? results[i]! : joinRanges(ranges);
+          done(job, result);
+          finished.push({ path: job.path, sizeBytes: result.sizeBytes });
+        }
+        if (isFinished && finished.length > 0) this.#finish(finished);
+      },
+    );
+  }
+
+  /** Syncs files that stand already and reads them back, behind what is under way. */
+  finish(files: readonly SizedPath[]): void {
+    for (const batch of inBatches(files, ({ sizeBytes }) => sizeBytes)) this.#finish(batch);
+  }
+
+  /** The ranges of a file find it there. */
+  #create(target: string): Promise<void> {
+    return withFile(this.#env.fs, target, 'create', async () => {});
+  }
+
+  #finish(batch: readonly SizedPath[]): void {
+    this.#behind(async () => {
+      await this.#sync(
+        batch.map(({ path }) => placeOf(this.#request.root, path)),
+        costBytesOf(batch),
+      );
+      if (this.#failures.length > 0) return;
+      const checks = await checkBatch(this.#env, this.#request, batch, this.#workers);
+      for (const [i, check] of checks.entries()) this.#checks.set(batch[i]!.path, check);
+    });
+  }
+
+  #behind(work: () => Promise<void>): void {
+    this.#underWay.push(
+      work().catch((error) => {
+        this.#failures.push(error);
+      }),
+    );
+  }
+
+  #sync(targets: readonly string[], costBytes: number): Promise<void> {
+    return this.#syncs.run(async () => {
+      if (this.#failures.length > 0) return;
+      await this.#env.pool.run('syncFiles', targets, this.#request.control, costBytes);
+    });
+  }
+
+  /** What was read back, by path, once all is done. Rejects with the first failure. */
+  async result(): Promise<ReadonlyMap<string, FileCheck>> {
+    await this.settled();
+    if (this.#failures.length > 0) throw this.#failures[0];
+    return this.#checks;
+  }
+
+  /** Resolves when no thread is at work any more. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#underWay);
+  }
+}
+
+function sharesOf<J extends FileJob>(job: J, bytes: number): Share<J>[] {
+  const count = Math.max(1, Math.ceil(bytes / RANGE_BYTES));
+  const ranges: CopyResult[] = [];
+  if (count === 1) return [{ job, bytes, index: 0, ranges, count }];
+  const size = job.image?.sizeBytes ?? bytes;
+  const length = Math.ceil(size / count);
+  return Array.from({ length: count }, (_, index) => ({
+    job,
+    bytes: bytes / count,
+    // The last one is open: whatever stands behind the size that was expected is copied, and noticed.
+    range: { from: index * length, ...(index < count - 1 && { to: (index + 1) * length }) },
+    index,
+    ranges,
+    count,
+  }));
+}

@@ -1,0 +1,53 @@
+import type { FileCheck, FileCheckRequest } from '../../engine/engine.ts';
+import { engineByName } from '../../engine/index.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { withFile } from '../../env/io.ts';
+import type { TaskRun } from '../../env/worker-pool.ts';
+import { placeOf } from '../store/layout.ts';
+import type { WriteManifestArgs } from '../store/manifest-bytes.ts';
+import { type CompareArgs, compareFiles } from './compare-files.ts';
+import { type CopyJob, copyFiles } from './copy-files.ts';
+
+export interface CheckFilesArgs {
+  /** The folder that the paths are relative to. */
+  readonly root: string;
+  readonly engine: string;
+  readonly files: readonly FileCheckRequest[];
+}
+
+async function checkFiles(fs: FileSystem, args: CheckFilesArgs, run: TaskRun): Promise<FileCheck[]> {
+  const engine = engineByName(args.engine);
+  const checks: FileCheck[] = [];
+  for (const request of args.files) {
+    const check = await withFile(fs, placeOf(args.root, request.path), 'read', async (file) => {
+      const { ino, mtimeNs } = await file.stat(); // before the first byte: whatever is written later is another file
+      return { ...(await engine.checkFile(file, request, run)), identity: { ino, mtimeNs } };
+    });
+    checks.push(check);
+  }
+  return checks;
+}
+
+async function syncFiles(fs: FileSystem, paths: readonly string[], run: TaskRun): Promise<void> {
+  for (const path of paths) {
+    run.checkCancelled();
+    await withFile(fs, path, 'read', (file) => file.sync());
+  }
+}
+
+/** Loaded at first use: few runs have so many files, and every thread would carry its schemas. */
+const manifestBytes = () => import('../store/manifest-bytes.ts');
+
+/** What runs in worker threads: all work that grows with the bytes, and with the number of files. */
+export const TASKS = {
+  copyFiles: (fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun) => copyFiles(fs, jobs, run),
+  syncFiles,
+  checkFiles,
+  compareFiles: (fs: FileSystem, args: CompareArgs, run: TaskRun) => compareFiles(fs, args, run),
+  readManifest: async (fs: FileSystem, path: string) =>
+    (await manifestBytes()).readManifestInChunks(fs, path),
+  writeManifest: async (fs: FileSystem, args: WriteManifestArgs) =>
+    (await manifestBytes()).writeManifestInChunks(fs, args),
+};
+
+export type Tasks = typeof TASKS;

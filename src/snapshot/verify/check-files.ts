@@ -1,0 +1,83 @@
+import type { Engine, FileCheck, FileCheckRequest } from '../../engine/engine.ts';
+import { filesEngine } from '../../engine/files/index.ts';
+import type { Level } from '../../engine/report.ts';
+import { inBatches, mapConcurrent, Semaphore } from '../../env/concurrency.ts';
+import { isSameIdentity } from '../../env/file-system.ts';
+import type { RunControl } from '../../env/worker-pool.ts';
+import type { Environment } from '../environment.ts';
+
+export interface CheckRequest {
+  /** The folder that holds the files. */
+  readonly root: string;
+  readonly engine: Engine;
+  readonly level: Level;
+  /** See `FileCheckRequest`. */
+  readonly live: boolean;
+  readonly control: RunControl;
+}
+
+export interface SizedPath {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** What of it is on disk, where that is known: the rest are holes. */
+  readonly allocatedBytes?: number;
+}
+
+/** A larger file is worth more than one thread. */
+const PART_BYTES = 64 * 1024 * 1024;
+
+/** Reads files in worker threads, each once, and tells what the engine finds in them. */
+export async function checkInBatches(
+  env: Environment,
+  request: CheckRequest,
+  files: readonly SizedPath[],
+): Promise<Map<string, FileCheck>> {
+  const checks = new Map<string, FileCheck>();
+  const batches = inBatches(files, ({ sizeBytes }) => sizeBytes);
+  const workers = new Semaphore(env.pool.concurrency);
+  await mapConcurrent(batches, env.pool.concurrency, async (batch) => {
+    const results = await checkBatch(env, request, batch, workers);
+    for (const [i, check] of results.entries()) checks.set(batch[i]!.path, check);
+  });
+  return checks;
+}
+
+/** One trip to a worker thread, or several at once for a large file; results in the order of the files. */
+export async function checkBatch(
+  env: Environment,
+  request: CheckRequest,
+  batch: readonly SizedPath[],
+  workers: Semaphore,
+): Promise<FileCheck[]> {
+  const { root, level, live, control } = request;
+  const engine = level === 'files' ? filesEngine : request.engine;
+  const costBytes = costBytesOf(batch);
+  const run = (files: readonly FileCheckRequest[]) =>
+    workers.run(() => env.pool.run('checkFiles', { root, engine: engine.name, files }, control, costBytes));
+  const [only] = batch;
+  const count = batch.length === 1 ? Math.ceil(only!.sizeBytes / PART_BYTES) : 1;
+  if (count <= 1 || engine.isDivisible?.(only!.path) !== true) {
+    return run(batch.map(({ path }) => ({ path, level, live })));
+  }
+  const whole = { path: only!.path, level, live };
+  const parts = await mapConcurrent(
+    Array.from({ length: count }, (_, index) => ({ ...whole, part: { index, count } })),
+    env.pool.concurrency,
+    async (part) => (await run([part]))[0]!,
+  );
+  const [first, ...others] = parts.map(({ identity }) => identity);
+  const isOne = first && others.every((other) => other && isSameIdentity(first, other));
+  return [{ ...engine.joinParts!(parts, whole), identity: isOne ? first : undefined }];
+}
+
+/** To open a file takes as long as to read so much. */
+const OPENING_BYTES = 128 * 1024;
+/** So many bytes of a hole take as long as one that has to be read. */
+const HOLE_BYTES = 128;
+
+/** See `WorkerPool.run`. */
+export const costBytesOf = (files: readonly SizedPath[]): number =>
+  files.reduce((sum, { sizeBytes, allocatedBytes = sizeBytes }) => {
+    const read = Math.min(sizeBytes, allocatedBytes);
+    return sum + OPENING_BYTES + read + (sizeBytes - read) / HOLE_BYTES;
+  }, 0);

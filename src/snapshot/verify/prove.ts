@@ -1,0 +1,394 @@
+import { join } from 'node:path';
+import { type Engine, type FileCheck, LIFECYCLE, MANIFEST } from '../../engine/engine.ts';
+import { detectEngine, engineByName } from '../../engine/index.ts';
+import {
+  type Counts,
+  type Finding,
+  type Level,
+  noCounts,
+  type Report,
+  type Step,
+} from '../../engine/report.ts';
+import { mapConcurrent } from '../../env/concurrency.ts';
+import { type FileIdentity, type FileKind, type FileSystem, isSameIdentity } from '../../env/file-system.ts';
+import { walk } from '../../env/folder-tree.ts';
+import type { HeldLock } from '../../env/lock.ts';
+import { RunControl } from '../../env/worker-pool.ts';
+import { StillpointError, systemCode } from '../../errors.ts';
+import type { Environment } from '../environment.ts';
+import { isSnapshotPlace, placeOf } from '../store/layout.ts';
+import { comparePaths, type ManifestEntry, type ParsedManifest } from '../store/manifest.ts';
+import { readManifest } from '../store/manifest-file.ts';
+import { checkInBatches, type SizedPath } from './check-files.ts';
+import { downgradeToWarnings, stillnessOf } from './live-directory.ts';
+
+export interface ProveOptions {
+  readonly level?: Level;
+  /** Default: what the manifest says, else what the files look like. */
+  readonly engine?: Engine;
+  readonly control?: RunControl;
+  /** Instead of the one in the folder: a staged copy has none yet. */
+  readonly manifest?: ParsedManifest;
+  /** Files that were read already for this very proof: link mode, or a proof that an earlier snapshot carries on. */
+  readonly known?: ReadonlyMap<string, FileCheck>;
+  /** Files that are not read, and what is to be said of each; while nobody knows them, no whole can be judged. */
+  readonly unread?: ReadonlyMap<string, Finding | undefined>;
+  readonly onPhase?: (step: string) => void;
+  /** Called once the files are known: how many, and how many bytes will be read. */
+  readonly onPlanned?: (files: number, bytes: number) => void;
+}
+
+export interface Proof {
+  readonly report: Report;
+  /** By path; for the ledger of proofs. */
+  readonly checks: ReadonlyMap<string, FileCheck>;
+  readonly manifest: ParsedManifest | undefined;
+}
+
+/** Findings of one proof that are kept; beyond, only their number is told. */
+const FINDINGS_LIMIT = 10_000;
+
+/** Of a manifest whose seal holds and whose bytes are not those that were sealed. */
+export const REWRITTEN = 'the manifest still says what was sealed and is written differently: it was changed';
+
+/**
+ * Reads a snapshot, or a data directory without a manifest, and tells all that is wrong with it. Read-only. Damage is a
+ * finding; rejects only when nothing can be said: no such folder, no engine that knows it, an unreadable file.
+ */
+export async function prove(env: Environment, folder: string, options: ProveOptions = {}): Promise<Proof> {
+  for (let attempt = 1; ; attempt++) {
+    const engine = options.engine ?? (await detectEngine(env.fs, folder).catch(() => undefined));
+    const before = engine?.requiresStableDirectory && (await stillnessOf(env.fs, engine, folder));
+    const proof = await new Proving(env, folder, options).run();
+    const isLive = proof.manifest === undefined && proof.report.engine === engine?.name;
+    if (proof.report.ok || !isLive || !engine?.requiresStableDirectory) return proof;
+    if (before === (await stillnessOf(env.fs, engine, folder))) return proof;
+    if (attempt === LIVE_ATTEMPTS) return { ...proof, report: downgradeToWarnings(proof.report) };
+  }
+}
+
+/** How often a live directory that changes meanwhile is read before the report says no more than that. */
+const LIVE_ATTEMPTS = 3;
+
+/**
+ * Keeps a snapshot from being deleted while it is read; nothing to release where there is no manifest. `CONFLICT` when it is
+ * being deleted already.
+ */
+export async function lockForReading(env: Environment, folder: string): Promise<HeldLock | undefined> {
+  const path = join(folder, MANIFEST);
+  if ((await env.fs.inspect(path))?.kind !== 'file') return undefined;
+  const lock = await env.locks.tryAcquire(env.fs, path, 'shared');
+  if (lock === undefined)
+    throw new StillpointError('CONFLICT', `${folder} is being deleted`, { path: folder });
+  return lock;
+}
+
+interface FoundFile extends SizedPath {
+  readonly stat?: FileIdentity | undefined;
+}
+
+/** Holds a manifest against its folder, both ways; the files that are worth reading come back with their real sizes. */
+export async function compareTree(
+  fs: FileSystem,
+  folder: string,
+  entries: readonly ManifestEntry[],
+  control: RunControl,
+): Promise<{ files: FoundFile[]; findings: Finding[] }> {
+  const missing = new Map(entries.map((entry) => [entry.path, entry]));
+  const files: FoundFile[] = [];
+  const findings: Finding[] = [];
+  for await (const { path, kind } of walk(fs, folder)) {
+    control.checkCancelled();
+    if (path === MANIFEST || kind === 'folder') continue;
+    const entry = missing.get(path);
+    missing.delete(path);
+    if (entry === undefined) {
+      findings.push(copyDamage(path, null, 'FILE_EXTRA', 'stands in the folder and not in the manifest'));
+      continue;
+    }
+    if (kind !== 'file') {
+      findings.push(notAFile(path, kind));
+      continue;
+    }
+    const stat = await fs.inspect(placeOf(folder, path));
+    const sizeBytes = stat?.sizeBytes ?? 0;
+    files.push({ path, sizeBytes, stat, ...(stat && { allocatedBytes: stat.allocatedBytes }) });
+    if (sizeBytes !== entry.size) {
+      const message = `has ${sizeBytes} bytes; the manifest says ${entry.size}`;
+      findings.push(copyDamage(path, Math.min(sizeBytes, entry.size), 'FILE_SIZE', message));
+    }
+  }
+  for (const path of missing.keys()) {
+    findings.push(copyDamage(path, null, 'FILE_MISSING', 'stands in the manifest and not in the folder'));
+  }
+  return { files, findings };
+}
+
+export function copyDamage(path: string, offset: number | null, code: string, message: string): Finding {
+  return { path, offset, code, severity: 'error', message, verdict: 'copy-damaged' };
+}
+
+const notAFile = (path: string, kind: FileKind): Finding =>
+  copyDamage(path, null, 'NOT_A_FILE', `is ${kind === 'link' ? 'a symbolic link' : 'a special file'}`);
+
+class Proving {
+  readonly #env: Environment;
+  readonly #folder: string;
+  readonly #options: ProveOptions;
+  readonly #level: Level;
+  readonly #control: RunControl;
+  readonly #steps: Step[] = [];
+  readonly #findings: Finding[] = [];
+  readonly #checks = new Map<string, FileCheck>();
+  #isDistrusted = false;
+  #dropped = 0;
+
+  constructor(env: Environment, folder: string, options: ProveOptions) {
+    this.#env = env;
+    this.#folder = folder;
+    this.#options = options;
+    this.#level = options.level ?? 'full';
+    this.#control = options.control ?? new RunControl();
+  }
+
+  async run(): Promise<Proof> {
+    const manifest = await this.#step('manifest', () => this.#readManifest());
+    const engine = await this.#engine(manifest);
+    const live = manifest === undefined && !this.#isDistrusted;
+    if (live && (this.#level === 'files' || engine.name === 'files')) {
+      this.#warn(
+        '',
+        'NOTHING_TO_COMPARE',
+        'without a manifest, reading the files shows that they can be read, and no more',
+      );
+    }
+    const files = await this.#step('list', () =>
+      manifest === undefined ? this.#listDirectory(engine) : this.#compareTree(manifest.entries),
+    );
+    const { known, unread: left } = this.#options;
+    // What is known of a file counts as long as nobody wrote into it since.
+    const isKnown = ({ path, stat }: FoundFile) => {
+      const identity = known?.get(path)?.identity;
+      return identity !== undefined && stat !== undefined && isSameIdentity(identity, stat);
+    };
+    const unread = files.filter((file) => !isKnown(file) && !left?.has(file.path));
+    this.#options.onPlanned?.(
+      files.length,
+      unread.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    );
+    for (const [path, check] of known ?? []) this.#checks.set(path, check);
+    await this.#step('read', () => this.#readFiles(engine, unread, live));
+    for (const finding of left?.values() ?? []) if (finding !== undefined) this.#add(finding);
+    const counts = this.#addUp();
+    await this.#step('content', async () => {
+      if (manifest !== undefined) this.#compareChecksums(manifest.entries);
+      this.#judgeContent(engine, live, counts);
+    });
+    return { report: this.#report(engine, counts), checks: this.#checks, manifest };
+  }
+
+  async #step<T>(name: string, work: () => Promise<T>): Promise<T> {
+    this.#options.onPhase?.(name);
+    const begin = this.#env.clock.monotonicMs();
+    const result = await work();
+    this.#steps.push({ name, duration_ms: round(this.#env.clock.monotonicMs() - begin) });
+    return result;
+  }
+
+  async #readManifest(): Promise<ParsedManifest | undefined> {
+    if (this.#options.manifest !== undefined) return this.#options.manifest;
+    let manifest: ParsedManifest | undefined;
+    try {
+      manifest = await readManifest(this.#env, this.#folder);
+    } catch (error) {
+      if (!(error instanceof StillpointError) || error.code !== 'MANIFEST_INVALID') throw error;
+      return this.#distrust('MANIFEST_INVALID', error.message);
+    }
+    if (manifest === undefined) {
+      if (!isSnapshotPlace(this.#folder)) return undefined;
+      return this.#distrust('MANIFEST_MISSING', 'a snapshot without its manifest');
+    }
+    if (!manifest.sealed) {
+      const message = 'the manifest carries no checksum of itself; another tool wrote it';
+      this.#warn(MANIFEST, 'MANIFEST_UNSEALED', message);
+    }
+    if (manifest.rewritten) this.#add(copyDamage(MANIFEST, null, 'MANIFEST_REWRITTEN', REWRITTEN));
+    if (manifest.entries.length === 0)
+      this.#add(copyDamage(MANIFEST, null, 'MANIFEST_EMPTY', 'the manifest names no file'));
+    return manifest;
+  }
+
+  /** There is nothing to hold the files against; they are read all the same, for what their content says. */
+  #distrust(code: string, message: string): undefined {
+    this.#isDistrusted = true;
+    this.#add(copyDamage(MANIFEST, null, code, message));
+  }
+
+  async #engine(manifest: ParsedManifest | undefined): Promise<Engine> {
+    const { engine } = this.#options;
+    if (engine !== undefined) {
+      const isOther =
+        manifest === undefined &&
+        engine.name !== 'files' &&
+        !(await engine.detect(this.#env.fs, this.#folder));
+      if (!isOther || this.#isDistrusted) return engine;
+      throw new StillpointError(
+        'ENGINE_MISMATCH',
+        `${this.#folder} is not a data directory of ${engine.name}`,
+        {
+          path: this.#folder,
+        },
+      );
+    }
+    if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
+    const detected = await detectEngine(this.#env.fs, this.#folder);
+    if (detected !== undefined) return detected;
+    // A manifest can be held against the files even if nobody knows what is in them; and a damaged one has to be told.
+    if (manifest !== undefined || this.#isDistrusted) return engineByName('files');
+    const isEmpty = (await this.#env.fs.list(this.#folder)).every(({ name }) => name === LIFECYCLE);
+    if (isEmpty)
+      throw new StillpointError('EMPTY_SOURCE', `${this.#folder} is empty`, {
+        path: this.#folder,
+        hint: 'There is nothing to verify here; check the path.',
+      });
+    throw new StillpointError(
+      'ENGINE_MISMATCH',
+      `${this.#folder} is not a data directory of any known engine`,
+      {
+        path: this.#folder,
+        hint: 'Check the path. For a folder of other files add `--engine files` (`engine: "files"`); it only tells that they can be read.',
+      },
+    );
+  }
+
+  async #listDirectory(engine: Engine): Promise<FoundFile[]> {
+    if (this.#isDistrusted) return this.#listAll();
+    const files: SizedPath[] = [];
+    for (const path of await engine.listFiles(this.#env.fs, this.#folder)) {
+      const stat = await this.#env.fs.inspect(placeOf(this.#folder, path));
+      if (stat?.kind === 'file') files.push({ path, sizeBytes: stat.sizeBytes });
+      else if (stat !== undefined)
+        this.#add(copyDamage(path, null, 'NOT_A_FILE', `is a ${stat.kind}, not a regular file`));
+    }
+    return files;
+  }
+
+  /** Every regular file of a snapshot that has no manifest to go by. */
+  async #listAll(): Promise<SizedPath[]> {
+    const files: SizedPath[] = [];
+    for await (const { path, kind } of walk(this.#env.fs, this.#folder)) {
+      this.#control.checkCancelled();
+      if (path === MANIFEST || kind === 'folder') continue;
+      if (kind !== 'file') this.#add(notAFile(path, kind));
+      else {
+        const sizeBytes = (await this.#env.fs.inspect(placeOf(this.#folder, path)))?.sizeBytes ?? 0;
+        files.push({ path, sizeBytes });
+      }
+    }
+    return files;
+  }
+
+  async #compareTree(entries: readonly ManifestEntry[]): Promise<FoundFile[]> {
+    const { files, findings } = await compareTree(this.#env.fs, this.#folder, entries, this.#control);
+    for (const finding of findings) this.#add(finding);
+    return files;
+  }
+
+  async #readFiles(engine: Engine, files: readonly SizedPath[], live: boolean): Promise<void> {
+    const request = { root: this.#folder, engine, level: this.#level, live, control: this.#control };
+    if (!live) {
+      for (const [path, check] of await checkInBatches(this.#env, request, files))
+        this.#checks.set(path, check);
+      return;
+    }
+    // The owner of a live directory may delete a file meanwhile: then it is no longer part of the state.
+    await mapConcurrent(files, this.#env.pool.concurrency, async (file) => {
+      try {
+        const [check] = (await checkInBatches(this.#env, request, [file])).values();
+        this.#checks.set(file.path, check!);
+      } catch (error) {
+        if (!isGone(error) || (await engine.listFiles(this.#env.fs, this.#folder)).includes(file.path))
+          throw error;
+      }
+    });
+  }
+
+  #compareChecksums(entries: readonly ManifestEntry[]): void {
+    for (const entry of entries) {
+      const check = this.#checks.get(entry.path);
+      if (check === undefined || check.sizeBytes !== entry.size) continue; // named already by its size
+      const differ = (kind: string, is: number, wanted: number) => {
+        const message = `has ${kind} ${hex(is)}; the manifest says ${hex(wanted)}`;
+        this.#add(copyDamage(entry.path, null, 'FILE_CRC', message));
+      };
+      if (check.crc32 !== entry.crc32) differ('CRC-32', check.crc32, entry.crc32);
+      else if (entry.crc32c !== undefined && (check.crc32c ?? entry.crc32c) !== entry.crc32c)
+        differ('CRC-32C', check.crc32c!, entry.crc32c);
+    }
+  }
+
+  /** What the engine says of the content: damage of the source, unless the file is known to differ from it. */
+  #judgeContent(engine: Engine, live: boolean, counts: Counts): void {
+    if (this.#level === 'files') return;
+    const damagedCopies = new Set(
+      this.#findings.filter(({ severity }) => severity === 'error').map(({ path }) => path),
+    );
+    const add = (finding: Finding) => {
+      // Without a manifest nobody can say that the copy equals what was read.
+      const isCopy = this.#isDistrusted || damagedCopies.has(finding.path);
+      const verdict = isCopy ? 'copy-damaged' : 'source-damaged';
+      this.#add(finding.severity === 'error' ? { ...finding, verdict } : finding);
+    };
+    for (const check of this.#checks.values()) for (const finding of check.findings) add(finding);
+    if (this.#options.unread?.size) return;
+    const together = engine.checkConsistency(this.#checks, { level: this.#level, live });
+    Object.assign(counts, together.counts);
+    for (const finding of together.findings) add(finding);
+  }
+
+  #addUp(): Counts {
+    const counts = noCounts();
+    for (const { counts: part, sizeBytes } of this.#checks.values()) {
+      counts.files++;
+      counts.bytes += sizeBytes;
+      counts.tables += part.tables ?? 0;
+      counts.blocks += part.blocks ?? 0;
+      counts.entries += part.entries ?? 0;
+      counts.wal_entries += part.wal_entries ?? 0;
+      counts.wal_last_lsn = part.wal_last_lsn ?? counts.wal_last_lsn;
+    }
+    return counts;
+  }
+
+  #report(engine: Engine, counts: Counts): Report {
+    if (this.#dropped > 0) {
+      const message = `${this.#dropped} further findings are not listed`;
+      this.#findings.push({ path: '', offset: null, code: 'FINDINGS_LIMIT', severity: 'warning', message });
+    }
+    const findings = this.#findings.sort(
+      (a, b) => comparePaths(a.path, b.path) || (a.offset ?? -1) - (b.offset ?? -1),
+    );
+    const verdicts = new Set(findings.map(({ verdict }) => verdict));
+    const verdict = verdicts.has('copy-damaged')
+      ? 'copy-damaged'
+      : verdicts.has('source-damaged')
+        ? 'source-damaged'
+        : 'faithful';
+    const ok = findings.every(({ severity }) => severity !== 'error');
+    return { ok, verdict, level: this.#level, engine: engine.name, steps: this.#steps, counts, findings };
+  }
+
+  #warn(path: string, code: string, message: string): void {
+    this.#add({ path, offset: null, code, severity: 'warning', message });
+  }
+
+  #add(finding: Finding): void {
+    if (this.#findings.length < FINDINGS_LIMIT) this.#findings.push(finding);
+    else this.#dropped++;
+  }
+}
+
+const isGone = (error: unknown): boolean =>
+  systemCode((error as StillpointError).cause ?? error) === 'ENOENT';
+const hex = (value: number): string => value.toString(16).padStart(8, '0');
+const round = (ms: number): number => Math.round(ms * 100) / 100;

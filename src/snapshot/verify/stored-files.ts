@@ -1,0 +1,132 @@
+import { type Engine, type FileCheck, MANIFEST } from '../../engine/engine.ts';
+import { detectEngine, engineByName } from '../../engine/index.ts';
+import type { Finding, Level } from '../../engine/report.ts';
+import type { FileStat } from '../../env/file-system.ts';
+import type { RunControl } from '../../env/worker-pool.ts';
+import { systemCode, toStillpointError } from '../../errors.ts';
+import type { Environment } from '../environment.ts';
+import { compareNames, nameOf, placeOf } from '../store/layout.ts';
+import { checkOf, isProofOf, isProofOfFile, readProofs } from '../store/ledger.ts';
+import { readManifest } from '../store/manifest-file.ts';
+import { copyDamage } from './prove.ts';
+
+/** A file on disk, whichever snapshots have it. */
+export interface StoredFile {
+  readonly path: string;
+  readonly engine: Engine;
+  /** As it was before it is read. */
+  readonly stat: FileStat;
+  /** The newest snapshot that has it: the last one to be pruned. */
+  home: string;
+  /** Zero when it has no proof at the level that is wanted. */
+  provenAtMs: number;
+  isSkipped: boolean;
+  check?: FileCheck;
+  /** Why it could not be read. */
+  failure?: Finding;
+}
+
+/** What stands in a snapshot; or the problem, when its manifest does not tell. */
+export type Survey = { readonly files: readonly StoredFile[] } | { readonly problem: Finding };
+
+/** The files of many snapshots, each once, with the time of its last proof. */
+export class StoredFiles {
+  readonly #env: Environment;
+  readonly #level: Level;
+  readonly #nowMs: number;
+  readonly #files = new Map<string, StoredFile>();
+
+  /** A proof counts if it is of `level` or a deeper one. */
+  constructor(env: Environment, level: Level, nowMs: number) {
+    this.#env = env;
+    this.#level = level;
+    this.#nowMs = nowMs;
+  }
+
+  /** Adds the files of a snapshot: those that are on disk as in its manifest. Call it for the oldest snapshot first. */
+  async survey(folder: string, control: RunControl): Promise<Survey> {
+    try {
+      const manifest = await readManifest(this.#env, folder);
+      if (manifest === undefined) {
+        const message = 'a snapshot without its manifest';
+        return { problem: copyDamage(MANIFEST, null, 'MANIFEST_MISSING', message) };
+      }
+      const written = manifest.snapshot && engineByName(manifest.snapshot.engine);
+      const engine = written ?? (await detectEngine(this.#env.fs, folder)) ?? engineByName('files');
+      const proofs = await readProofs(this.#env.fs, folder);
+      const files: StoredFile[] = [];
+      for (const entry of manifest.entries) {
+        control.checkCancelled();
+        const stat = await this.#env.fs.inspect(placeOf(folder, entry.path));
+        if (stat?.kind !== 'file' || stat.sizeBytes !== entry.size) continue; // whoever judges the snapshot tells
+        const file = this.#find(engine, entry.path, stat);
+        file.home = nameOf(folder);
+        const proof = proofs.get(entry.path);
+        if (isProofOf(proof, entry) && isProofOfFile(proof, stat) && checkOf(proof, this.#level)) {
+          // A clock that was set back must not make a file look proven for ever.
+          const provenAtMs = proof.proven_at_ms <= this.#nowMs ? proof.proven_at_ms : 0;
+          file.provenAtMs = Math.max(file.provenAtMs, provenAtMs);
+        }
+        files.push(file);
+      }
+      return { files };
+    } catch (error) {
+      return { problem: findingFrom(MANIFEST, error) };
+    }
+  }
+
+  #find(engine: Engine, path: string, stat: FileStat): StoredFile {
+    // Under another name a file is checked as something else.
+    const key = [engine.name, path, stat.dev, stat.ino, stat.sizeBytes, stat.mtimeNs].join('\0');
+    let file = this.#files.get(key);
+    if (file === undefined) {
+      file = { path, engine, stat, home: '', provenAtMs: 0, isSkipped: false };
+      this.#files.set(key, file);
+    }
+    return file;
+  }
+
+  /** The files to be read, oldest proof first; the others are marked as skipped. */
+  choose(maxBytes: number, olderThanMs: number): StoredFile[] {
+    const byAge = [...this.#files.values()].sort(
+      (a, b) => a.provenAtMs - b.provenAtMs || compareNames(a.home, b.home),
+    );
+    let bytes = 0;
+    const chosen: StoredFile[] = [];
+    for (const file of byAge) {
+      const isFresh = file.provenAtMs > 0 && this.#nowMs - file.provenAtMs < olderThanMs;
+      file.isSkipped = isFresh || bytes >= maxBytes;
+      if (file.isSkipped) continue;
+      bytes += file.stat.sizeBytes;
+      chosen.push(file);
+    }
+    return chosen;
+  }
+}
+
+export const bytesOf = (files: readonly StoredFile[]): number =>
+  files.reduce((sum, { stat }) => sum + stat.sizeBytes, 0);
+
+/** Neighbours with the same home, so many bytes at a time. */
+export function groupsOf(files: readonly StoredFile[], limitBytes: number): StoredFile[][] {
+  const groups: StoredFile[][] = [];
+  let bytes = 0;
+  for (const file of files) {
+    const group = groups.at(-1);
+    if (group?.[0]?.home === file.home && bytes < limitBytes) group.push(file);
+    else {
+      groups.push([file]);
+      bytes = 0;
+    }
+    bytes += file.stat.sizeBytes;
+  }
+  return groups;
+}
+
+/** What an error says of a snapshot. Rethrows what says nothing of it: that somebody cancelled, or a defect of ours. */
+export function findingFrom(path: string, error: unknown): Finding {
+  const { code, message, cause } = toStillpointError(error);
+  if (code === 'CANCELLED' || code === 'INTERNAL') throw error;
+  const isSystem = code === 'IO_ERROR' || systemCode(cause) !== undefined;
+  return copyDamage(path, null, isSystem ? 'FILE_UNREADABLE' : code, message);
+}

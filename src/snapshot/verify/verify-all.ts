@@ -1,0 +1,279 @@
+import { join } from 'node:path';
+import type { FileCheck } from '../../engine/engine.ts';
+import { type Finding, type Level, noCounts, type Report } from '../../engine/report.ts';
+import type { RunControl } from '../../env/worker-pool.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import type { Environment } from '../environment.ts';
+import { compareNames } from '../store/layout.ts';
+import {
+  checkOf,
+  type FileProof,
+  isProofOfFile,
+  LEDGER_WAIT_MS,
+  noteProofs,
+  readProofs,
+} from '../store/ledger.ts';
+import { snapshotNames } from '../store/list.ts';
+import { checkInBatches } from './check-files.ts';
+import { lockForReading, prove } from './prove.ts';
+import { bytesOf, findingFrom, groupsOf, type StoredFile, StoredFiles, type Survey } from './stored-files.ts';
+
+/** The ledger is written once for so many bytes read: whoever is killed has not read in vain. */
+const NOTE_BYTES = 4 * 1024 * 1024 * 1024;
+
+export interface VerifyAllRequest {
+  /** The folder that holds the snapshots. */
+  readonly parent: string;
+  readonly level: Level;
+  /** Stop reading after about so many bytes. */
+  readonly maxBytes: number;
+  /** Files whose proof is younger are not read again. */
+  readonly olderThanMs: number;
+  readonly control: RunControl;
+  /** Called once it is known how many bytes will be read. */
+  readonly onPlanned?: (bytes: number) => void;
+}
+
+/** Field names are those of `stillpoint verify --all --json`. */
+export interface SnapshotVerdict {
+  readonly name: string;
+  readonly location: string;
+  /** What is wrong with it, shared files included. Of files that were not read, their last proof counts. */
+  readonly report: Report;
+  /** False when some of its files have never been proven at this level, and were not read this time either. */
+  readonly complete: boolean;
+}
+
+export interface VerifyAllTotals {
+  readonly snapshots: number;
+  readonly damaged: number;
+  /** Of all snapshots, each counted as if it stood alone. */
+  readonly files: number;
+  readonly bytes: number;
+  /** On disk: a file that several snapshots share is one. */
+  readonly distinct_files: number;
+  readonly distinct_bytes: number;
+  readonly read_files: number;
+  readonly read_bytes: number;
+  readonly skipped_files: number;
+  readonly skipped_bytes: number;
+  /** Of those skipped, how many have never been proven at this level. */
+  readonly unproven_files: number;
+  /** Of those skipped that have a proof, when the oldest was made; null when there is none. */
+  readonly oldest_proof_at_ms: number | null;
+}
+
+export interface VerifyAllResult {
+  /** No error in any snapshot, as far as they were read. */
+  readonly ok: boolean;
+  readonly level: Level;
+  readonly location: string;
+  /** Oldest first. */
+  readonly snapshots: readonly SnapshotVerdict[];
+  /** Names of snapshots that somebody removed meanwhile. */
+  readonly gone: readonly string[];
+  readonly totals: VerifyAllTotals;
+  /** Not about any snapshot: that the ledger could not be written. */
+  readonly warnings: readonly Finding[];
+}
+
+/**
+ * Verifies all snapshots in a folder and reads each file on disk once, however many snapshots share it; the file with the
+ * oldest proof first. What the ledger says decides only what is read first and, where the caller limits the reading, what
+ * is left out. Changes nothing but the ledger. Damage is a finding of every snapshot that has the file.
+ */
+export const verifySnapshots = (env: Environment, request: VerifyAllRequest): Promise<VerifyAllResult> =>
+  new VerifyingAll(env, request).run();
+
+class VerifyingAll {
+  readonly #env: Environment;
+  readonly #request: VerifyAllRequest;
+  readonly #surveys = new Map<string, Survey>();
+  readonly #warnings: Finding[] = [];
+  readonly #sinceMs: number;
+
+  constructor(env: Environment, request: VerifyAllRequest) {
+    this.#env = env;
+    this.#request = request;
+    this.#sinceMs = env.clock.nowMs();
+  }
+
+  async run(): Promise<VerifyAllResult> {
+    const { parent, level, maxBytes, olderThanMs, control, onPlanned } = this.#request;
+    const { fs } = this.#env;
+    const names = (await snapshotNames(fs, parent)).sort(compareNames);
+    const stored = new StoredFiles(this.#env, level, this.#sinceMs);
+    for (const name of names) {
+      const survey = await this.#whileThere(name, (folder) => stored.survey(folder, control));
+      if (survey !== undefined) this.#surveys.set(name, survey);
+    }
+    const chosen = stored.choose(maxBytes, olderThanMs);
+    onPlanned?.(bytesOf(chosen));
+    for (const group of groupsOf(chosen, NOTE_BYTES)) {
+      await this.#whileThere(group[0]!.home, (folder) => this.#readGroup(folder, group));
+    }
+    const snapshots: SnapshotVerdict[] = [];
+    for (const [name, survey] of this.#surveys) {
+      const verdict = await this.#whileThere(name, (folder) => this.#judge(name, folder, survey));
+      if (verdict !== undefined) snapshots.push(verdict);
+    }
+    const judged = new Set(snapshots.map(({ name }) => name));
+    return {
+      ok: snapshots.every(({ report }) => report.ok),
+      level,
+      location: parent,
+      snapshots,
+      gone: names.filter((name) => !judged.has(name)),
+      totals: this.#addUp(snapshots),
+      warnings: this.#warnings,
+    };
+  }
+
+  /** Nobody prunes a snapshot while it is worked on, and only then: it may be gone at the next step. */
+  async #whileThere<T>(name: string, work: (folder: string) => Promise<T>): Promise<T | undefined> {
+    const { fs } = this.#env;
+    this.#request.control.checkCancelled();
+    const folder = join(this.#request.parent, name);
+    if ((await fs.inspect(folder)) === undefined) return undefined;
+    try {
+      const lock = await lockForReading(this.#env, folder);
+      try {
+        return await work(folder);
+      } finally {
+        await lock?.release();
+      }
+    } catch (error) {
+      const isBeingDeleted = error instanceof StillpointError && error.code === 'CONFLICT';
+      if (isBeingDeleted || (await fs.inspect(folder)) === undefined) return undefined;
+      throw error;
+    }
+  }
+
+  /** Files with the same home, hence of the same engine. */
+  async #readGroup(home: string, group: readonly StoredFile[]): Promise<void> {
+    try {
+      await this.#read(home, group);
+    } catch (error) {
+      findingFrom('', error);
+      // Which of them cannot be read, and what of the others?
+      for (const file of group) {
+        await this.#read(home, [file]).catch((failure) => {
+          file.failure = findingFrom(file.path, failure);
+        });
+      }
+    }
+    await this.#note(home, group);
+  }
+
+  async #read(root: string, files: readonly StoredFile[]): Promise<void> {
+    const { level, control } = this.#request;
+    const { engine } = files[0]!;
+    const sized = files.map(({ path, stat }) => ({ path, sizeBytes: stat.sizeBytes }));
+    const checks = await checkInBatches(this.#env, { root, engine, level, live: false, control }, sized);
+    for (const file of files) file.check = checks.get(file.path)!;
+  }
+
+  async #judge(name: string, location: string, survey: Survey): Promise<SnapshotVerdict> {
+    const { level, control } = this.#request;
+    if ('problem' in survey) {
+      return { name, location, report: unjudged(level, survey.problem), complete: false };
+    }
+    const { files } = survey;
+    const { known, unread } = await this.#knowledgeOf(location, files);
+    const engine = files[0]?.engine;
+    try {
+      const options = { level, control, known, unread, ...(engine && { engine }) };
+      const { report } = await prove(this.#env, location, options);
+      await this.#note(
+        location,
+        files.filter(({ home }) => home !== name),
+      );
+      return { name, location, report, complete: unread.size === 0 };
+    } catch (error) {
+      return { name, location, report: unjudged(level, findingFrom('', error)), complete: false };
+    }
+  }
+
+  /** Of each file of a snapshot: what was read, or what its last proof said, or why neither is there. */
+  async #knowledgeOf(location: string, files: readonly StoredFile[]) {
+    const known = new Map<string, FileCheck>();
+    const unread = new Map<string, Finding | undefined>();
+    const hasSkipped = files.some(({ isSkipped }) => isSkipped);
+    const proofs = hasSkipped ? await readProofs(this.#env.fs, location) : new Map<string, FileProof>();
+    for (const { path, stat, check, failure, isSkipped } of files) {
+      if (check !== undefined) known.set(path, check);
+      else if (failure !== undefined) unread.set(path, failure);
+      else if (isSkipped) {
+        // Not only if it is of the right bytes: what was found wrong the last time is wrong until it is read again.
+        const proof = proofs.get(path);
+        const carried = proof && isProofOfFile(proof, stat) && checkOf(proof, this.#request.level);
+        if (carried) known.set(path, carried);
+        else unread.set(path, undefined);
+      } // else its home went before it was read, and it is read with this snapshot
+    }
+    return { known, unread };
+  }
+
+  async #note(location: string, files: readonly StoredFile[]): Promise<void> {
+    const read = files
+      .filter(({ check, failure }) => check !== undefined || failure !== undefined)
+      .map(({ path, check }) => ({ path, check }));
+    if (read.length === 0) return;
+    const isFirst = this.#warnings.length === 0;
+    // Who does not let go of it once would otherwise be waited for at every snapshot.
+    const waitMs = isFirst ? LEDGER_WAIT_MS : 0;
+    try {
+      const reading = { level: this.#request.level, sinceMs: this.#sinceMs, waitMs };
+      await noteProofs(this.#env, location, read, reading);
+    } catch (error) {
+      if (!isFirst) return; // told already
+      const message = `when files were proven cannot be put on record: ${toStillpointError(error).message}`;
+      this.#warnings.push({
+        path: '',
+        offset: null,
+        code: 'LEDGER_NOT_WRITTEN',
+        severity: 'warning',
+        message,
+      });
+    }
+  }
+
+  #addUp(snapshots: readonly SnapshotVerdict[]): VerifyAllTotals {
+    const all = snapshots.flatMap(({ name }) => {
+      const survey = this.#surveys.get(name);
+      return survey !== undefined && 'files' in survey ? survey.files : [];
+    });
+    const distinct = [...new Set(all)];
+    const read = distinct.filter(({ check }) => check !== undefined);
+    const skipped = distinct.filter(({ isSkipped }) => isSkipped);
+    const proven = skipped.filter(({ provenAtMs }) => provenAtMs > 0);
+    return {
+      snapshots: snapshots.length,
+      damaged: snapshots.filter(({ report }) => !report.ok).length,
+      files: all.length,
+      bytes: bytesOf(all),
+      distinct_files: distinct.length,
+      distinct_bytes: bytesOf(distinct),
+      read_files: read.length,
+      read_bytes: bytesOf(read),
+      skipped_files: skipped.length,
+      skipped_bytes: bytesOf(skipped),
+      unproven_files: skipped.length - proven.length,
+      oldest_proof_at_ms: proven.reduce<number | null>(
+        (oldest, { provenAtMs }) => Math.min(oldest ?? provenAtMs, provenAtMs),
+        null,
+      ),
+    };
+  }
+}
+
+/** Of a snapshot of which no more can be said. */
+const unjudged = (level: Level, finding: Finding): Report => ({
+  ok: false,
+  verdict: 'copy-damaged',
+  level,
+  engine: 'files',
+  steps: [],
+  counts: noCounts(),
+  findings: [finding],
+});
