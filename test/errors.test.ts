@@ -5,10 +5,10 @@ import { CATALOGUE, flattenError, reviveError, StillpointError, toStillpointErro
 import { VERSION } from '../src/snapshot/version.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const readme = readFileSync(resolve(root, 'README.md'), 'utf8');
+const page = readFileSync(resolve(root, 'src/errors.md'), 'utf8');
 
-test('the README lists every error with its status, exit code and hint, and no other', () => {
-  const table = /<!-- errors: begin[^\n]*-->\n([\s\S]*?)<!-- errors: end -->/.exec(readme)?.[1];
+test('src/errors.md lists every error with its status, exit code and hint, and no other', () => {
+  const table = /<!-- errors: begin[^\n]*-->\n([\s\S]*?)<!-- errors: end -->/.exec(page)?.[1];
   const rows = Object.entries(CATALOGUE).map(
     ([code, { http, exit, hint }]) => `| \`${code}\` | ${http} | ${exit} | ${hint} |`,
   );
@@ -19,9 +19,9 @@ test('the README lists every error with its status, exit code and hint, and no o
   ]);
 });
 
-test('the exit codes are those of the README', () => {
+test('src/errors.md lists every exit code of the catalogue', () => {
   const exits = new Set(Object.values(CATALOGUE).map(({ exit }) => String(exit)));
-  for (const exit of exits) expect(readme).toContain(`| ${exit} | `);
+  for (const exit of exits) expect(page).toContain(`| ${exit} | `);
 });
 
 test('the version in manifests is that of the package', () => {

@@ -123,10 +123,12 @@ describe('the command line', () => {
     expect((await stillpoint(both)).json.error.message).toMatch(/--plain-http.* cannot be used with/);
   });
 
-  it('says in its help what the README says of exit codes, and names every command there', async () => {
-    const readme = await readFile(resolve(import.meta.dirname, '../../README.md'), 'utf8');
+  it('lists the exit codes of src/errors.md in its help, and the commands of src/cli/README.md', async () => {
+    const read = (page: string) => readFile(resolve(import.meta.dirname, '../../src', page), 'utf8');
+    const errors = await read('errors.md');
+    const commandLine = await read('cli/README.md');
     const { stdout } = await stillpoint(['--help']);
-    const rows = [...readme.matchAll(/^\| (\d+) \| ([a-z][^|]*) \|$/gm)].map(([, code, text]) => [
+    const rows = [...errors.matchAll(/^\| (\d+) \| ([a-z][^|]*) \|$/gm)].map(([, code, text]) => [
       code,
       text,
     ]);
@@ -134,7 +136,7 @@ describe('the command line', () => {
     expect(rows).toHaveLength(7);
     expect(lines).toEqual(rows);
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name);
-    const listed = [...readme.matchAll(/^npx stillpoint ([a-z]+) /gm)].map(([, name]) => name);
+    const listed = [...commandLine.matchAll(/^npx stillpoint ([a-z]+) /gm)].map(([, name]) => name);
     expect([...new Set(listed)].sort()).toEqual(commands.sort());
   });
 
