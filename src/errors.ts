@@ -64,6 +64,11 @@ export const CATALOGUE = {
     exit: 3,
     hint: 'Restore the latest snapshot; nothing was skipped or repaired.',
   },
+  STORE_INVALID: {
+    http: 500,
+    exit: 1,
+    hint: 'The identity of this database cannot be read; bring back `.lifecycle/store.json` from a copy.',
+  },
   INTERRUPTED: { http: 500, exit: 1, hint: 'The process ended in the middle of it; start it again.' },
   CANCELLED: { http: 409, exit: 130, hint: 'Nothing was changed; start it again whenever you like.' },
   INTERNAL: { http: 500, exit: 1, hint: 'This is a defect of stillpoint; report it with the cause.' },

@@ -1,0 +1,72 @@
+import { dirname, join } from 'node:path';
+import * as z from 'zod';
+import type { FileSystem } from '../../env/file-system.ts';
+import { createFile, makeFolders, readSmallFile, removeIfPresent } from '../../env/io.ts';
+import { newUlid, ULID } from '../../env/ulid.ts';
+import { StillpointError, systemCode } from '../../errors.ts';
+import type { Environment } from '../environment.ts';
+import type { Layout } from './layout.ts';
+import { problemsOf } from './manifest.ts';
+
+/**
+ * `.lifecycle/store.json`: which database this is, whatever its folder is called and wherever it is moved. A restore in place
+ * keeps it. Fields that this version does not know are kept.
+ */
+const storeFileSchema = z.looseObject({
+  version: z.literal(1),
+  store_id: z.string().regex(ULID, 'is not a ULID'),
+  created_at_ms: z.number().int().min(0),
+});
+
+export type StoreFile = z.infer<typeof storeFileSchema>;
+
+const LIMIT_BYTES = 64 * 1024;
+
+export const storeFileOf = (layout: Layout): string => join(layout.lifecycle, 'store.json');
+
+/** The store's identity, undefined when it has none yet; `STORE_INVALID` when the file cannot be understood. */
+export async function readStoreFile(fs: FileSystem, layout: Layout): Promise<StoreFile | undefined> {
+  const path = storeFileOf(layout);
+  const refuse = (why: string, cause?: unknown) =>
+    new StillpointError('STORE_INVALID', `${path}: ${why}`, { path, cause });
+  const bytes = await readSmallFile(fs, path, LIMIT_BYTES);
+  if (bytes === undefined) return undefined;
+  let json: unknown;
+  try {
+    json = JSON.parse(bytes.toString('utf8'));
+  } catch (cause) {
+    throw refuse('is not JSON', cause);
+  }
+  const parsed = storeFileSchema.safeParse(json);
+  if (!parsed.success) throw refuse(problemsOf(parsed.error));
+  return parsed.data;
+}
+
+/**
+ * The store's identity, made on first use. It needs no lock: the file gets its name by a hard link, which never replaces
+ * another file, so of two processes that make one at the same time both read the same.
+ */
+export async function ensureStoreFile(
+  { fs, clock, newId }: Pick<Environment, 'fs' | 'clock' | 'newId'>,
+  layout: Layout,
+): Promise<StoreFile> {
+  const found = await readStoreFile(fs, layout);
+  if (found !== undefined) return found;
+  const path = storeFileOf(layout);
+  const nowMs = clock.nowMs();
+  const made: StoreFile = { version: 1, store_id: newUlid(nowMs), created_at_ms: nowMs };
+  await makeFolders(fs, layout.lifecycle);
+  const temporary = join(dirname(path), `.store.json.${newId()}.tmp`);
+  await removeIfPresent(fs, temporary); // of a process that died, where ids repeat
+  await createFile(fs, temporary, Buffer.from(`${JSON.stringify(made)}\n`));
+  try {
+    await fs.link(temporary, path);
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+    // Another process was faster: its identity counts.
+  } finally {
+    await removeIfPresent(fs, temporary);
+    await fs.syncFolder(layout.lifecycle);
+  }
+  return (await readStoreFile(fs, layout)) ?? made;
+}
