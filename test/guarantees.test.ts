@@ -10,7 +10,7 @@ const rows = [...page.matchAll(/^\| (\d+) \|(.*)\|$/gm)].map(([, number, cells])
 });
 
 test('every invariant has its row: what keeps it, and which tests would fail', () => {
-  expect(rows.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+  expect(rows.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14]);
   for (const { number, promise, keptBy } of rows)
     expect(Math.min(promise.length, keptBy.length), `${number}`).toBeGreaterThan(20);
 });

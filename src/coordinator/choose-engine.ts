@@ -1,8 +1,6 @@
-import { join } from 'node:path';
 import { type Engine, type EngineName, LIFECYCLE } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
-import { isLockedHere } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Mode } from '../snapshot/capture/capture.ts';
 
@@ -38,12 +36,6 @@ async function findEngine(fs: FileSystem, dataDir: string, choice: 'auto' | Engi
     throw new StillpointError('ENGINE_MISMATCH', `${dataDir} is not a data directory of any known engine`, {
       path: dataDir,
       hint: 'Check the path. Other files, while nobody writes to them, are captured with `--engine files` (`engine: "files"`).',
-    });
-  }
-  if (found.name === 'files' && (await isLockedHere(join(dataDir, 'LOCK')))) {
-    throw new StillpointError('CONFLICT', `this process has the database in ${dataDir} open`, {
-      path: dataDir,
-      hint: 'Reading its LOCK would give its lock away. Use the engine `leveldb`, or close it first.',
     });
   }
   if (choice !== 'auto' && found.name !== 'files' && !(await found.detect(fs, dataDir))) {

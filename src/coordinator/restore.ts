@@ -349,19 +349,19 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
 
   /** Keeps other processes from opening the database while its files are exchanged; `CONFLICT` when one has. */
   async #lockEngine(layout: Layout, names: readonly string[]): Promise<HeldLock[]> {
+    const { fs, locks } = this.#env;
     const held: HeldLock[] = [];
-    for (const name of names) {
-      const lock = await this.#env.locks.tryAcquire(this.#env.fs, join(layout.dataDir, name), 'exclusive');
-      if (lock === undefined) {
-        for (const other of held) await other.release();
-        throw new StillpointError('CONFLICT', `the database in ${layout.dataDir} is open`, {
-          path: layout.dataDir,
-          hint: 'Close it first, or restore through the server that has it open.',
-        });
+    try {
+      for (const name of names) {
+        const lock = await locks.tryAcquireEngineLock(fs, join(layout.dataDir, name));
+        if (lock === undefined) throw databaseOpen(layout);
+        held.push(lock);
       }
-      held.push(lock);
+      return held;
+    } catch (error) {
+      for (const lock of held) await lock.release();
+      throw error;
     }
-    return held;
   }
 }
 
@@ -381,6 +381,12 @@ const OPTIONS: Checks<RestoreCoordinatorOptions> = {
   lifecycle: optional(aLifecycle),
   allowedSources: optional(aListOfPaths),
 };
+
+const databaseOpen = ({ dataDir }: Layout): StillpointError =>
+  new StillpointError('CONFLICT', `the database in ${dataDir} is open`, {
+    path: dataDir,
+    hint: 'Close it first, or restore through the server that has it open.',
+  });
 
 const nothingToUndo = ({ dataDir, undo }: Layout): StillpointError =>
   new StillpointError('NOT_FOUND', `there is nothing to undo in ${dataDir}`, {

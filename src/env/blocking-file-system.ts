@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import { blockUse } from './block-use.ts';
+import { guardEngineLocks } from './engine-locks.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 import {
   absentAsUndefined,
@@ -21,7 +22,7 @@ const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
  * For worker threads: the same interface over blocking calls. A worker that blocks harms nobody, whereas asynchronous
  * calls would share Node's four I/O threads with the host's own reads, writes and name look-ups.
  */
-export const blockingFileSystem: FileSystem = {
+export const blockingFileSystem: FileSystem = guardEngineLocks({
   open: (path, how) =>
     anchor.name(path, (name) => blockingFile(fs.openSync(name, FLAGS[how], FILE_MODE), path, true)),
   adopt: (fd, path) => blockingFile(fd, path, false),
@@ -65,7 +66,7 @@ export const blockingFileSystem: FileSystem = {
     const { bavail, bsize } = fs.statfsSync(path);
     return bavail * bsize;
   },
-};
+});
 
 function blockingFile(fd: number, path: string, owned: boolean): OpenFile {
   return {

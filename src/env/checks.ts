@@ -96,4 +96,4 @@ export const aSignal = must(
 
 export const aFileSystem = withMethods('a file system', 'open', 'inspect', 'list', 'rename');
 export const aClock = withMethods('a clock', 'nowMs', 'monotonicMs', 'every');
-export const theLocks = withMethods('locks', 'tryAcquire');
+export const theLocks = withMethods('locks', 'tryAcquire', 'tryAcquireEngineLock');

@@ -1,7 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import nodeFs from 'fs-extra';
 import { tryLock } from 'fs-native-extensions';
+import { StillpointError, systemCode } from '../errors.ts';
 import { type Clock, pause } from './clock.ts';
-import type { FileSystem } from './file-system.ts';
+import { isOpenHere, lockedHere, openEngineLock } from './engine-locks.ts';
+import type { FileSystem, OpenFile } from './file-system.ts';
+import { warn } from './safe-calls.ts';
 
 export interface HeldLock {
   release(): Promise<void>;
@@ -17,53 +22,88 @@ export interface Locks {
    * `shared` locks admit each other and exclude exclusive ones.
    */
   tryAcquire(fs: FileSystem, path: string, how: 'exclusive' | 'shared'): Promise<HeldLock | undefined>;
-}
-
-/**
- * Whether code in this process holds a lock of the older kind (POSIX `fcntl`, as LevelDB takes on its `LOCK`) on a file. Such
- * a lock belongs to the process, and closing *any* descriptor of the file releases it. Known on Linux alone; elsewhere false.
- */
-export async function isLockedHere(path: string): Promise<boolean> {
-  try {
-    const { dev, ino } = await nodeFs.stat(path, { bigint: true });
-    const table = await nodeFs.readFile('/proc/locks', 'utf8');
-    const mine = new RegExp(`POSIX\\s.*\\s${process.pid} \\S+:${ino} `);
-    if (table.split('\n').some((line) => mine.test(line))) return true;
-    return table.length > ONE_READ_BYTES && (await holdsLockOn(dev, ino));
-  } catch {
-    return false;
-  }
-}
-
-/** The kernel gives its table out by pages: where locks come and go between two of them, a line may be missing. */
-const ONE_READ_BYTES = 3_840; // a page, less more than any line has
-
-/** Looks at every descriptor of this process, which takes longer. */
-async function holdsLockOn(dev: bigint, ino: bigint): Promise<boolean> {
-  for (const fd of await nodeFs.readdir('/proc/self/fd')) {
-    const file = await nodeFs.stat(`/proc/self/fd/${fd}`, { bigint: true }).catch(() => undefined); // closed by now
-    if (file?.dev !== dev || file.ino !== ino) continue;
-    const about = await nodeFs.readFile(`/proc/self/fdinfo/${fd}`, 'utf8').catch(() => '');
-    if (/^lock:.*\sPOSIX\s/m.test(about)) return true;
-  }
-  return false;
+  /**
+   * Takes the lock of an engine's own lock file (created if absent), of both kinds: `fcntl`, as LevelDB, and `flock`, as
+   * goleveldb; on Linux these do not see each other. Undefined when somebody has it, in this process or in another. Rejects
+   * with `CONFLICT` where nobody can tell whether this process has it: see `engine-locks.ts`.
+   */
+  tryAcquireEngineLock(fs: FileSystem, path: string): Promise<HeldLock | undefined>;
 }
 
 export const kernelLocks: Locks = {
   async tryAcquire(fs, path, how) {
-    // Not even opened then: closing it again would take away the lock that somebody else in this process has.
-    if (await isLockedHere(path)) return undefined;
     const file = await fs.open(path, how === 'exclusive' ? 'open-or-create' : 'read');
-    let granted = false;
-    try {
-      granted = tryLock(file.fd, { shared: how === 'shared' });
-      if (!granted) return undefined;
-      return { release: () => file.close() };
-    } finally {
-      if (!granted) await file.close();
-    }
+    return heldIf(file, async () => tryRecordLock(file, how === 'shared'));
+  },
+  async tryAcquireEngineLock(fs, path) {
+    const state = isOpenHere(path);
+    if (state === 'yes') return undefined;
+    if (state === 'unknown') throw lockedHere(path, state);
+    const file = await openEngineLock(path, () => fs.open(path, 'open-or-create'));
+    return heldIf(file, async () => tryRecordLock(file, false) && (await tryFlock(file)));
   },
 };
+
+async function heldIf(file: OpenFile, take: () => Promise<boolean>): Promise<HeldLock | undefined> {
+  let granted = false;
+  try {
+    granted = await take();
+    return granted ? { release: () => file.close() } : undefined;
+  } finally {
+    if (!granted) await file.close();
+  }
+}
+
+function tryRecordLock({ fd, path }: OpenFile, shared: boolean): boolean {
+  try {
+    return tryLock(fd, { shared });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new StillpointError('IO_ERROR', `${path} cannot be locked: ${why}`, {
+      path,
+      cause,
+      hint: 'The file system may have no locks, as NFS without its lock daemon; use one that has.',
+    });
+  }
+}
+
+/**
+ * Node cannot call flock(2), but the command `flock` can, on a descriptor that it inherits: the lock belongs to the open
+ * file, so it stays ours when the command has ended.
+ */
+async function tryFlock(file: OpenFile): Promise<boolean> {
+  if (process.platform !== 'linux') return true;
+  const child = spawn('flock', ['-x', '-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', file.fd] });
+  try {
+    const [exitCode] = await once(child, 'exit');
+    if (exitCode === 0) return true;
+    if (exitCode === 1) return false;
+    throw noFlock(file.path, `the command ended with ${exitCode}`);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    if (await isFlocked(file)) return false;
+    warn(`${file.path}: without the command flock (util-linux) the lock of goleveldb is not held meanwhile`);
+    return true;
+  }
+}
+
+/** Whether the kernel lists a lock of this kind on the file. */
+async function isFlocked(file: OpenFile): Promise<boolean> {
+  const { ino } = await file.stat();
+  let table: string;
+  try {
+    table = await nodeFs.readFile('/proc/locks', 'utf8');
+  } catch {
+    throw noFlock(file.path, 'the command is not installed, and /proc/locks cannot be read');
+  }
+  return new RegExp(`FLOCK\\s.*:${ino} `).test(table);
+}
+
+const noFlock = (path: string, why: string): StillpointError =>
+  new StillpointError('IO_ERROR', `${path} cannot be locked with flock: ${why}`, {
+    path,
+    hint: 'Install the command flock (util-linux).',
+  });
 
 const RETRY_MS = 20;
 

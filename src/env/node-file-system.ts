@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import fs from 'fs-extra';
 import { blockUse } from './block-use.ts';
+import { guardEngineLocks } from './engine-locks.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 import {
   absentAsUndefined,
@@ -19,7 +20,7 @@ import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
 const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
 
 /** For the host's main thread: every call is asynchronous and the event loop stays free. */
-export const nodeFileSystem: FileSystem = {
+export const nodeFileSystem: FileSystem = guardEngineLocks({
   open: (path, how) =>
     anchor.name(path, async (name) => asyncFile(await fs.open(name, FLAGS[how], FILE_MODE), path, true)),
   adopt: (fd, path) => asyncFile(fd, path, false),
@@ -63,7 +64,7 @@ export const nodeFileSystem: FileSystem = {
     const { bavail, bsize } = await statfs(path);
     return bavail * bsize;
   },
-};
+});
 
 function asyncFile(fd: number, path: string, owned: boolean): OpenFile {
   return {

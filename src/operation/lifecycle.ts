@@ -200,7 +200,7 @@ export class Lifecycle {
     const held: HeldLock[] = [];
     try {
       for (const name of swap.keep) {
-        const lock = await locks.tryAcquire(fs, join(layout.dataDir, name), 'exclusive');
+        const lock = await locks.tryAcquireEngineLock(fs, join(layout.dataDir, name));
         if (lock === undefined) throw needsRecovery(layout);
         held.push(lock);
       }

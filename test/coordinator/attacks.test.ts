@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, wr
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { describe, expect, test } from 'vitest';
-import { isLockedHere, kernelLocks } from '../../src/env/lock.ts';
+import { kernelLocks } from '../../src/env/lock.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import {
   BackupCoordinator,
@@ -198,22 +198,6 @@ test('a file that somebody writes in the middle of an exchange is never overwrit
   rmSync(inTheWay);
   expect(await new Lifecycle({ dataDir: dir }).recover()).toMatchObject({ restore: 'old' });
   expect(readTree(dir)).toEqual(before);
-});
-
-test('the LOCK of a LevelDB that is open in this process is never opened', async () => {
-  const dir = join(await temporaryFolder(), 'data');
-  const db = new ClassicLevel(dir);
-  await db.put('a', 'b');
-  await new BackupCoordinator({ dataDir: dir }).backup();
-  const lock = join(dir, 'LOCK');
-  expect(await isLockedHere(lock)).toBe(true);
-  await expect(new RestoreCoordinator({ dataDir: dir }).restore()).rejects.toMatchObject({
-    code: 'CONFLICT',
-  });
-  await expect(filesOf(dir).backup()).rejects.toMatchObject({ code: 'CONFLICT' });
-  expect(await isLockedHere(lock)).toBe(true);
-  await db.close();
-  expect(await isLockedHere(lock)).toBe(false);
 });
 
 test('a name that is no text is refused before anything is moved', async () => {

@@ -186,6 +186,7 @@ describe('verifying all snapshots', () => {
     const environment = {
       ...inlineEnvironment,
       locks: {
+        ...locks,
         tryAcquire: async (...args: Parameters<typeof locks.tryAcquire>) => {
           if (++surveyed === 5) {
             const { name } = last;
@@ -380,6 +381,7 @@ describe('the ledger of proofs', () => {
     const environment = {
       ...inlineEnvironment,
       locks: {
+        ...locks,
         async tryAcquire(...args: Parameters<typeof locks.tryAcquire>) {
           if (damaged.length === 0 && args[1].endsWith('proofs/lock')) {
             damaged.push(0);

@@ -1,48 +1,103 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
-import { expect, test } from 'vitest';
-import { isLockedHere, kernelLocks } from '../../src/env/lock.ts';
+import { describe, expect, test } from 'vitest';
+import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
+import { isOpenHere } from '../../src/env/engine-locks.ts';
+import { kernelLocks } from '../../src/env/lock.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
-/** So many locks that the kernel's table of them takes two pages, taken and let go as fast as it can. */
-const CHURN = `
-import { closeSync, openSync } from 'node:fs';
-import { tryLock } from 'fs-native-extensions';
-const dir = process.argv[2];
-const open = (n) => {
-  const fd = openSync(dir + '/' + n, 'w');
-  tryLock(fd);
-  return fd;
-};
-const fds = Array.from({ length: 120 }, (_, n) => open(n));
-process.stdout.write('go');
-for (;;) {
-  for (let n = 0; n < 110; n++) closeSync(fds[n]);
-  for (let n = 0; n < 110; n++) fds[n] = open(n);
-}`;
+const onLinux = describe.runIf(process.platform === 'linux');
 
-test.runIf(process.platform === 'linux')(
-  'the lock that LevelDB holds in this process is seen, and kept, however many locks others take and let go',
-  async () => {
+onLinux('the lock of a LevelDB in this process', () => {
+  test('is seen while the database is open, and not before or after', async () => {
+    const dir = join(await temporaryFolder(), 'db');
+    const lock = join(dir, 'LOCK');
+    expect(isOpenHere(lock)).toBe('no');
+    const database = new ClassicLevel(dir);
+    await database.open();
+    expect(isOpenHere(lock)).toBe('yes');
+    expect(await kernelLocks.tryAcquireEngineLock(nodeFileSystem, lock)).toBeUndefined();
+    await database.close();
+    expect(isOpenHere(lock)).toBe('no');
+  });
+
+  test('keeps both file systems from opening or cloning the file, under any path', async () => {
     const dir = await temporaryFolder();
     const database = new ClassicLevel(join(dir, 'db'));
     await database.open();
-    const child = startScript(CHURN, [await temporaryFolder()]);
-    try {
-      await once(child.stdout, 'data');
+    for (const fs of [nodeFileSystem, blockingFileSystem]) {
       const lock = join(dir, 'db/LOCK');
-      let missed = 0;
-      for (let i = 0; i < 3000; i++) if (!(await isLockedHere(lock))) missed++;
-      expect(missed).toBe(0);
-      expect(await kernelLocks.tryAcquire(nodeFileSystem, lock, 'exclusive')).toBeUndefined();
-      await database.close();
-      expect(await isLockedHere(lock)).toBe(false);
-    } finally {
-      child.kill('SIGKILL');
-      await database.close();
+      for (const how of ['read', 'update', 'open-or-create'] as const)
+        await expect(fs.open(lock, how)).rejects.toMatchObject({ code: 'CONFLICT', path: lock });
+      await expect(fs.clone(lock, join(dir, 'clone'))).rejects.toMatchObject({ code: 'CONFLICT' });
     }
-  },
-);
+    expect(await canOpenElsewhere(join(dir, 'db'))).toBe(false);
+    await database.close();
+    expect(await canOpenElsewhere(join(dir, 'db'))).toBe(true);
+  });
+
+  test('is kept when the database is opened while the file is open for reading', async () => {
+    const dir = join(await temporaryFolder(), 'db');
+    await new ClassicLevel(dir).close();
+    const first = new ClassicLevel(dir);
+    await first.open();
+    await first.close();
+    const file = await nodeFileSystem.open(join(dir, 'LOCK'), 'read');
+    const database = new ClassicLevel(dir);
+    await database.open();
+    await file.close();
+    expect(await canOpenElsewhere(dir)).toBe(false);
+    await database.close();
+  });
+
+  test('does not hinder two readers of a LOCK that nobody has', async () => {
+    const lock = join(await temporaryFolder(), 'LOCK');
+    writeFileSync(lock, '');
+    const files = [await nodeFileSystem.open(lock, 'read'), await nodeFileSystem.open(lock, 'read')];
+    for (const file of files) await file.close();
+    expect(isOpenHere(lock)).toBe('no');
+    const held = await kernelLocks.tryAcquireEngineLock(nodeFileSystem, lock);
+    await held!.release();
+  });
+});
+
+onLinux('the lock of an engine in another process', () => {
+  test.each([
+    ['fcntl', 'fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)'],
+    ['flock', 'fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)'],
+  ])('is found when it was taken with %s, and excludes it when it is ours', async (_name, take) => {
+    const lock = join(await temporaryFolder(), 'LOCK');
+    writeFileSync(lock, '');
+    const text = `import fcntl, sys\nf = open(sys.argv[1], 'r+')\n${take}\nprint('held', flush=True)\nsys.stdin.read()`;
+    const other = spawn('python3', ['-c', text, lock], { stdio: ['pipe', 'pipe', 'inherit'] });
+    await once(other.stdout, 'data');
+    expect(await kernelLocks.tryAcquireEngineLock(nodeFileSystem, lock)).toBeUndefined();
+    other.stdin.end();
+    await once(other, 'exit');
+    const held = await kernelLocks.tryAcquireEngineLock(nodeFileSystem, lock);
+    const second = spawn('python3', ['-c', text, lock], { stdio: ['pipe', 'pipe', 'ignore'] });
+    expect((await once(second, 'exit'))[0]).toBe(1);
+    await held!.release();
+  });
+});
+
+/** Whether a second process can open the database. */
+async function canOpenElsewhere(dir: string): Promise<boolean> {
+  const child = startScript(
+    `
+import { ClassicLevel } from 'classic-level';
+const database = new ClassicLevel(process.argv[2]);
+await database.open().then(() => process.stdout.write('open'), () => process.stdout.write('refused'));
+if (database.status === 'open') await database.close();
+`,
+    [dir],
+  );
+  const [answer] = await once(child.stdout, 'data');
+  await once(child, 'exit');
+  return String(answer) === 'open';
+}

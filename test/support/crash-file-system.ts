@@ -257,7 +257,10 @@ export class CrashFileSystem implements FileSystem {
 }
 
 /** There is but one user in memory. */
-export const noLocks: Locks = { tryAcquire: async () => ({ release: async () => {} }) };
+export const noLocks: Locks = {
+  tryAcquire: async () => ({ release: async () => {} }),
+  tryAcquireEngineLock: async () => ({ release: async () => {} }),
+};
 
 export function systemError(code: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${path}`), { code, path });

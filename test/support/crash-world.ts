@@ -46,6 +46,10 @@ class MemoryLocks implements Locks {
     return this.#held.map(({ path }) => path);
   }
 
+  tryAcquireEngineLock(...[fs, path]: Parameters<Locks['tryAcquireEngineLock']>) {
+    return this.tryAcquire(fs, path, 'exclusive');
+  }
+
   async tryAcquire(...[fs, path, how]: Parameters<Locks['tryAcquire']>): Promise<HeldLock | undefined> {
     const file = await fs.open(path, how === 'exclusive' ? 'open-or-create' : 'read');
     const { ino } = (await fs.inspect(path).catch(() => undefined)) ?? { ino: -1n };

@@ -1,0 +1,118 @@
+import { constants, fstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { StillpointError } from '../errors.ts';
+import type { FileSystem, OpenFile } from './file-system.ts';
+
+/**
+ * POSIX record locks (`fcntl`), which LevelDB and RocksDB take on their `LOCK`, belong to the process: when it closes any
+ * descriptor of the file, the lock is gone, and a second process can open the database and destroy it. So a file that may be
+ * locked in this process is neither opened nor closed.
+ */
+const ENGINE_LOCK_NAMES: ReadonlySet<string> = new Set(['LOCK']);
+
+const DESCRIPTORS = '/proc/self/fd';
+const ACCESS_MODE = 3;
+
+export type OpenHere = 'no' | 'yes' | 'unknown';
+
+/**
+ * Whether this process has the file open such that it may hold a lock on it. It asks for descriptors and not for locks:
+ * `/proc/locks` names processes by the numbers of another PID namespace, or is absent (`subset=pid`), and network file
+ * systems do not list their locks there. Unknown where the system does not list the descriptors of this process.
+ *
+ * @param except A descriptor of our own.
+ */
+export function isOpenHere(file: string | number, except?: number): OpenHere {
+  if (process.platform === 'win32') return 'no'; // a lock belongs to its handle there
+  const found = typeof file === 'string' ? statOf(file) : fstatSync(file, { bigint: true });
+  if (found === undefined) return 'no';
+  let descriptors: string[];
+  try {
+    descriptors = readdirSync(DESCRIPTORS);
+  } catch {
+    return 'unknown';
+  }
+  for (const name of descriptors) {
+    const fd = Number(name);
+    if (fd !== except && isSameFile(fd, found) && mayHoldLock(fd)) return 'yes';
+  }
+  return 'no';
+}
+
+function statOf(path: string) {
+  try {
+    return statSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch {
+    return undefined; // opening it fails too, and tells why
+  }
+}
+
+function isSameFile(fd: number, { dev, ino }: { readonly dev: bigint; readonly ino: bigint }): boolean {
+  try {
+    const other = fstatSync(fd, { bigint: true });
+    return other.ino === ino && other.dev === dev;
+  } catch {
+    return false; // closed since it was listed
+  }
+}
+
+/** An exclusive lock needs a descriptor for writing. Ours are for reading, and two runs may read one file at once. */
+function mayHoldLock(fd: number): boolean {
+  try {
+    const about = readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
+    const flags = /^flags:\s*([0-7]+)$/m.exec(about)?.[1];
+    const isReadOnly =
+      flags !== undefined && (Number.parseInt(flags, 8) & ACCESS_MODE) === constants.O_RDONLY;
+    return !isReadOnly || /^lock:.*\sPOSIX\s/m.test(about);
+  } catch {
+    return true;
+  }
+}
+
+/** The error for a lock file that this process must not open. */
+export function lockedHere(path: string, state: OpenHere): StillpointError {
+  if (state === 'yes') {
+    return new StillpointError('CONFLICT', `${path} belongs to a database that this process has open`, {
+      path,
+      hint: 'Reading it would release the lock of the database. Use the engine of the database, or close it first.',
+    });
+  }
+  return new StillpointError(
+    'CONFLICT',
+    `${path} may belong to a database that this process has open: ${DESCRIPTORS} cannot be read`,
+    { path, hint: 'Mount /proc, so that stillpoint can see which files this process has open.' },
+  );
+}
+
+/** Opens through `open`, and closes only while nobody else in this process can hold a lock on the file. */
+export async function openEngineLock(path: string, open: () => Promise<OpenFile>): Promise<OpenFile> {
+  const before = isOpenHere(path);
+  if (before !== 'no') throw lockedHere(path, before);
+  const file = await open();
+  // Somebody may have opened the database meanwhile. Then the descriptor stays open until the process ends.
+  const after = isOpenHere(file.fd, file.fd);
+  if (after !== 'no') throw lockedHere(path, after);
+  const { close } = file;
+  return Object.assign(file, {
+    close: async () => {
+      if (isOpenHere(file.fd, file.fd) === 'no') await close();
+    },
+  });
+}
+
+/** The file system, except that it never opens a file that an engine in this process may have locked: `CONFLICT` instead. */
+export function guardEngineLocks(fs: FileSystem): FileSystem {
+  return {
+    ...fs,
+    open(path, how) {
+      // A new file is not locked yet.
+      if (how === 'create' || !ENGINE_LOCK_NAMES.has(basename(path))) return fs.open(path, how);
+      return openEngineLock(path, () => fs.open(path, how));
+    },
+    async clone(from, to) {
+      const state = ENGINE_LOCK_NAMES.has(basename(from)) ? isOpenHere(from) : 'no';
+      if (state !== 'no') throw lockedHere(from, state);
+      return fs.clone(from, to);
+    },
+  };
+}
