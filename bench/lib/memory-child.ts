@@ -16,5 +16,5 @@ const status = (field: string): number => {
 
 writeFileSync('/proc/self/clear_refs', '5'); // the peak is counted from here on
 const idle = status('VmRSS');
-const { total_bytes, entries } = await new BackupCoordinator({ dataDir, engine }).backup();
-process.stdout.write(JSON.stringify({ idle, peak: status('VmHWM'), total_bytes, entries }));
+const { totalBytes, entries } = await new BackupCoordinator({ dataDir, engine }).backup();
+process.stdout.write(JSON.stringify({ idle, peak: status('VmHWM'), totalBytes, entries }));

@@ -22,13 +22,13 @@ interface Measured {
 
 async function measure(engine: EngineName, folder: string, label: string): Promise<Measured> {
   const above: number[] = [];
-  let last = { idle: 0, peak: 0, total_bytes: 0 };
+  let last = { idle: 0, peak: 0, totalBytes: 0 };
   for (let i = 0; i < REPEATS; i++) {
     last = JSON.parse(await run(process.execPath, [CHILD, folder, engine]));
     above.push(last.peak - last.idle);
     removeAll(lifecycleOf(folder));
   }
-  return { label, bytes: last.total_bytes, idle: last.idle, above };
+  return { label, bytes: last.totalBytes, idle: last.idle, above };
 }
 
 function rowOf(what: string, measured: readonly Measured[], smallest: Measured): Row {

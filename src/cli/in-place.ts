@@ -72,8 +72,8 @@ async function exchange(
     if (signal.aborted) cancel();
     progress.follow(async () => {
       const state = await coordinator.status(id);
-      const { bytes_processed, bytes_total } = state.progress ?? {};
-      progress.show(state.phase ?? '', bytes_processed ?? 0, bytes_total ?? 0);
+      const { bytesProcessed, bytesTotal } = state.progress ?? {};
+      progress.show(state.phase ?? '', bytesProcessed ?? 0, bytesTotal ?? 0);
     });
     return coordinator.finished(id);
   }, maxBytesPerSecond);

@@ -1,5 +1,6 @@
 import type { Finding } from '../engine/report.ts';
 import { type StillpointError, toStillpointError } from '../errors.ts';
+import { toJson } from '../options/casing.ts';
 import { findingLine } from './report-text.ts';
 import { type Style, styleFor } from './style.ts';
 import type { Terminal } from './terminal.ts';
@@ -25,7 +26,7 @@ export class Output {
   }
 
   result(document: unknown, lines: (style: Style) => readonly string[]): void {
-    const text = this.json ? JSON.stringify(document) : lines(this.#out).join('\n');
+    const text = this.json ? JSON.stringify(toJson(document)) : lines(this.#out).join('\n');
     this.#terminal.stdout.write(`${text}\n`);
   }
 
@@ -37,7 +38,9 @@ export class Output {
     const { code, message, hint, path, data } = error;
     if (this.json) {
       const optional = { ...(path !== undefined && { path }), ...(data !== undefined && { data }) };
-      this.#terminal.stdout.write(`${JSON.stringify({ error: { code, message, hint, ...optional } })}\n`);
+      this.#terminal.stdout.write(
+        `${JSON.stringify(toJson({ error: { code, message, hint, ...optional } }))}\n`,
+      );
     }
     const style = this.#err;
     const lines = [`${style.red(style.bold('error:'))} ${visible(message)}`];

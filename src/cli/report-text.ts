@@ -18,7 +18,7 @@ export function proofText({ level, engine, counts }: Report): string {
   // Only the full level reads what is in the tables.
   if (level === 'full') tables.push(count(counts.blocks, 'block'), count(counts.entries, 'entry', 'entries'));
   const unit = engine === 'lsm' ? 'lsn' : 'sequence';
-  const log = counts.wal_last_lsn === null ? 'log empty' : `log replayed to ${unit} ${counts.wal_last_lsn}`;
+  const log = counts.walLastLsn === null ? 'log empty' : `log replayed to ${unit} ${counts.walLastLsn}`;
   return `${tables.join(', ')}; ${log}`;
 }
 

@@ -65,14 +65,14 @@ function limited(findings: readonly (readonly string[])[]): string[] {
 }
 
 function totalLines(totals: VerifyAllTotals): string[] {
-  const shared = totals.bytes - totals.distinct_bytes;
-  const lines = [`${count(totals.read_files, 'file')}, ${size(totals.read_bytes)} read`];
+  const shared = totals.bytes - totals.distinctBytes;
+  const lines = [`${count(totals.readFiles, 'file')}, ${size(totals.readBytes)} read`];
   if (shared > 0) lines.push(`${size(shared)} more are shared, and on disk only once`);
-  if (totals.skipped_files === 0) return lines;
-  const skipped = [`${count(totals.skipped_files, 'file')}, ${size(totals.skipped_bytes)} skipped`];
-  if (totals.unproven_files > 0)
-    skipped.push(`${count(totals.unproven_files, 'of them', 'of them')} never proven`);
-  const oldest = totals.oldest_proof_at_ms;
+  if (totals.skippedFiles === 0) return lines;
+  const skipped = [`${count(totals.skippedFiles, 'file')}, ${size(totals.skippedBytes)} skipped`];
+  if (totals.unprovenFiles > 0)
+    skipped.push(`${count(totals.unprovenFiles, 'of them', 'of them')} never proven`);
+  const oldest = totals.oldestProofAtMs;
   if (oldest !== null) skipped.push(`their oldest proof is of ${time(oldest)}`);
   return [...lines, skipped.join(', ')];
 }

@@ -79,7 +79,7 @@ export interface StartBackupOptions extends ThrottleOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What a finished snapshot is; field names are those of `stillpoint snapshot --json`. */
+/** What a finished snapshot is. */
 export interface SnapshotResult {
   readonly id: string;
   readonly name: string;
@@ -87,18 +87,18 @@ export interface SnapshotResult {
   readonly engine: string;
   readonly state: OperationState;
   readonly entries: number;
-  readonly total_bytes: number;
-  readonly copied_bytes: number;
-  readonly linked_bytes: number;
+  readonly totalBytes: number;
+  readonly copiedBytes: number;
+  readonly linkedBytes: number;
   /** Copy-on-write clones of the database's files. */
-  readonly cloned_bytes: number;
-  readonly reused_bytes: number;
+  readonly clonedBytes: number;
+  readonly reusedBytes: number;
   /** Not read again: an earlier proof of the same file counts. */
-  readonly carried_bytes: number;
+  readonly carriedBytes: number;
   /** Had such a proof and were read again: with `reprove`, or for a deeper level. */
-  readonly reproven_bytes: number;
+  readonly reprovenBytes: number;
   readonly report: Report;
-  readonly durations_ms: Readonly<Record<string, number>>;
+  readonly durationsMs: Readonly<Record<string, number>>;
   /** Names of snapshots that `keep` removed. */
   readonly pruned: readonly string[];
 }
@@ -344,18 +344,15 @@ function toResult(run: Run, engine: Engine, taken: TakeResult, pruned: readonly 
     engine: engine.name,
     state: run.state,
     entries: manifest.entries.length,
-    total_bytes: manifest.snapshot?.total_bytes ?? 0,
-    copied_bytes: capture.copiedBytes,
-    linked_bytes: capture.linkedBytes,
-    cloned_bytes: capture.clonedBytes,
-    reused_bytes: capture.reusedBytes,
-    carried_bytes: capture.entries.reduce(
-      (sum, { size, proven_at_ms }) => sum + (proven_at_ms ? size : 0),
-      0,
-    ),
-    reproven_bytes: capture.reprovenBytes,
+    totalBytes: manifest.snapshot?.total_bytes ?? 0,
+    copiedBytes: capture.copiedBytes,
+    linkedBytes: capture.linkedBytes,
+    clonedBytes: capture.clonedBytes,
+    reusedBytes: capture.reusedBytes,
+    carriedBytes: capture.entries.reduce((sum, { size, proven_at_ms }) => sum + (proven_at_ms ? size : 0), 0),
+    reprovenBytes: capture.reprovenBytes,
     report,
-    durations_ms: run.durationsMs,
+    durationsMs: run.durationsMs,
     pruned,
   };
 }

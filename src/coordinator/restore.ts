@@ -73,14 +73,14 @@ export interface RestoreResult {
   readonly into: string;
   readonly files: number;
   readonly bytes: number;
-  readonly cloned_bytes: number;
+  readonly clonedBytes: number;
   /** The folder with what was replaced. */
   readonly undo: string;
   readonly state: OperationState;
   readonly metadata: RestoreMetadata;
   /** The proof of what was put in place; null for an undo, which brings back what was there, whatever it was. */
   readonly report: Report | null;
-  readonly durations_ms: Readonly<Record<string, number>>;
+  readonly durationsMs: Readonly<Record<string, number>>;
 }
 
 export interface RestoreEvents {
@@ -209,7 +209,7 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
         const { report, clonedBytes } = await this.#stage(run, source, staged, options);
         const undo = await this.#exchange(run, layout, staged, source.engine);
         const { manifest, bytes } = source;
-        return { files: manifest.entries.length, bytes, cloned_bytes: clonedBytes, undo, report };
+        return { files: manifest.entries.length, bytes, clonedBytes: clonedBytes, undo, report };
       } finally {
         await source.release();
       }
@@ -237,27 +237,27 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
       const { fs } = this.#env;
       const engine = (await detectEngine(fs, from)) ?? (await this.#wantedEngine(admission.layout));
       const undo = await this.#exchange(run, admission.layout, from, engine);
-      return { files: 0, bytes: 0, cloned_bytes: 0, undo, report: null };
+      return { files: 0, bytes: 0, clonedBytes: 0, undo, report: null };
     });
   }
 
   async #finish(
     run: Run,
     { layout, records, release }: Admission,
-    work: () => Promise<Pick<RestoreResult, 'files' | 'bytes' | 'cloned_bytes' | 'undo' | 'report'>>,
+    work: () => Promise<Pick<RestoreResult, 'files' | 'bytes' | 'clonedBytes' | 'undo' | 'report'>>,
   ): Promise<RestoreResult> {
     try {
       const done = await work();
       const metadata = {
-        backup_id: nameOf(run.location),
+        backupId: nameOf(run.location),
         location: run.location,
-        restored_at_ms: this.#env.clock.nowMs(),
-        size_bytes: done.bytes,
+        restoredAtMs: this.#env.clock.nowMs(),
+        sizeBytes: done.bytes,
       };
       run.complete(metadata);
       await records.append(run.record).catch(warn);
       const about = { id: run.id, from: run.location, into: layout.dataDir, state: run.state, metadata };
-      const result = { ...done, ...about, durations_ms: run.durationsMs };
+      const result = { ...done, ...about, durationsMs: run.durationsMs };
       tell(this, 'completed', result);
       return result;
     } catch (error) {

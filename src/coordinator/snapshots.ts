@@ -196,7 +196,7 @@ export interface RestoreIntoResult {
   readonly into: string;
   readonly files: number;
   readonly bytes: number;
-  readonly cloned_bytes: number;
+  readonly clonedBytes: number;
   readonly undo: null;
   readonly report: Report;
 }
@@ -231,7 +231,7 @@ export async function restoreSnapshot(
           into: resolve(into),
           files: manifest.entries.length,
           bytes,
-          cloned_bytes: clonedBytes,
+          clonedBytes: clonedBytes,
           undo: null,
           report,
         };

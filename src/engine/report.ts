@@ -1,4 +1,4 @@
-/** What reading a data directory, or a copy of one, showed. Field names are those of the JSON output. */
+/** What reading a data directory, or a copy of one, showed. */
 
 /**
  * - `files`: the manifest holds both ways: nothing missing, nothing extra, sizes, CRCs.
@@ -32,9 +32,9 @@ export interface Counts {
   files: number;
   bytes: number;
   /** Entries in the write-ahead log; a batch is one. */
-  wal_entries: number;
+  walEntries: number;
   /** Decimal u64 of the last entry in the log; null when the log is empty. */
-  wal_last_lsn: string | null;
+  walLastLsn: string | null;
   tables: number;
   blocks: number;
   /** Entries in the tables, tombstones and old versions included. */
@@ -43,7 +43,7 @@ export interface Counts {
 
 export interface Step {
   readonly name: string;
-  readonly duration_ms: number;
+  readonly durationMs: number;
 }
 
 export interface Report {
@@ -59,8 +59,8 @@ export interface Report {
 export const noCounts = (): Counts => ({
   files: 0,
   bytes: 0,
-  wal_entries: 0,
-  wal_last_lsn: null,
+  walEntries: 0,
+  walLastLsn: null,
   tables: 0,
   blocks: 0,
   entries: 0,

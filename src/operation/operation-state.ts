@@ -1,8 +1,9 @@
 import * as z from 'zod';
+import type { CamelCased } from '../options/casing.ts';
 
 /**
- * How far a run is, as the admin RPC shows it. Every key is always present. The first server's clients read `status`
- * to `reason`; the rest is ours.
+ * How far a run is, as files and the admin RPC have it. Every key is always present. The first server's clients read
+ * `status` to `reason`; the rest is ours.
  */
 export const operationStateSchema = z.object({
   status: z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']),
@@ -25,7 +26,8 @@ export const operationStateSchema = z.object({
   files_total: z.number().nullable(),
 });
 
-export type OperationState = z.infer<typeof operationStateSchema>;
+/** How far a run is. */
+export type OperationState = CamelCased<z.infer<typeof operationStateSchema>>;
 
 export const isFinished = ({ status }: OperationState): boolean =>
   status !== 'queued' && status !== 'running';

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
+import { type CamelCased, fromJson, toJson } from '../options/casing.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { isFinished, operationStateSchema } from './operation-state.ts';
 
@@ -24,7 +25,7 @@ const recordSchema = z.object({
     .nullable(),
 });
 
-export type RunRecord = z.infer<typeof recordSchema>;
+export type RunRecord = CamelCased<z.infer<typeof recordSchema>>;
 
 const KEEP_RUNS = 1_000;
 const LIMIT_BYTES = 64 * 1024 * 1024;
@@ -49,11 +50,12 @@ export class RunRecords {
     for (const line of text.split('\n')) {
       const parsed = recordSchema.safeParse(parseJson(line));
       if (!parsed.success) continue;
-      const first = records.get(parsed.data.id);
-      records.delete(parsed.data.id);
+      const record = fromJson(parsed.data);
+      const first = records.get(record.id);
+      records.delete(record.id);
       // A finished run keeps its start even if the line that ended it came from another process.
-      const started_at_ms = parsed.data.state.started_at_ms ?? first?.state.started_at_ms ?? null;
-      records.set(parsed.data.id, { ...parsed.data, state: { ...parsed.data.state, started_at_ms } });
+      const startedAtMs = record.state.startedAtMs ?? first?.state.startedAtMs ?? null;
+      records.set(record.id, { ...record, state: { ...record.state, startedAtMs } });
     }
     return [...records.values()];
   }
@@ -66,7 +68,7 @@ export class RunRecords {
       // A newline first: the line before may have been cut off by a crash.
       await writeFully(
         file,
-        Buffer.from(`${sizeBytes === 0 ? '' : '\n'}${JSON.stringify(record)}`),
+        Buffer.from(`${sizeBytes === 0 ? '' : '\n'}${JSON.stringify(toJson(record))}`),
         sizeBytes,
       );
       await file.sync();
@@ -87,14 +89,14 @@ export class RunRecords {
         state: {
           ...record.state,
           status: 'failed',
-          finished_at_ms: nowMs,
+          finishedAtMs: nowMs,
           code: 'INTERRUPTED',
           reason: 'the process ended in the middle of it',
         },
       });
     }
     if (records.length > 2 * KEEP_RUNS) {
-      const kept = (await this.read()).slice(-KEEP_RUNS).map((record) => JSON.stringify(record));
+      const kept = (await this.read()).slice(-KEEP_RUNS).map((record) => JSON.stringify(toJson(record)));
       await replaceFile(this.#fs, this.#layout.records, Buffer.from(kept.join('\n')));
     }
     return interrupted.map(({ id }) => id);

@@ -34,14 +34,14 @@ export class Run {
     this.#phaseBegan = clock.monotonicMs();
     this.#state = {
       status: 'running',
-      started_at_ms: clock.nowMs(),
-      finished_at_ms: null,
-      progress: { percent: 0, bytes_processed: 0, bytes_total: null },
+      startedAtMs: clock.nowMs(),
+      finishedAtMs: null,
+      progress: { percent: 0, bytesProcessed: 0, bytesTotal: null },
       reason: null,
       code: null,
       phase: 'admit',
-      files_processed: null,
-      files_total: null,
+      filesProcessed: null,
+      filesTotal: null,
     };
   }
 
@@ -58,11 +58,11 @@ export class Run {
   get state(): OperationState {
     const { progress, status } = this.#state;
     if (status !== 'running' || progress === null) return this.#state;
-    const total = progress.bytes_total;
+    const total = progress.bytesTotal;
     const done = total === null ? this.control.bytes : Math.min(this.control.bytes, total);
     // 100 is kept for what is finished: after the last byte there is still the publishing.
     const percent = total === null ? 0 : Math.min(99, Math.floor((done / Math.max(total, 1)) * 100));
-    return { ...this.#state, progress: { ...progress, percent, bytes_processed: done } };
+    return { ...this.#state, progress: { ...progress, percent, bytesProcessed: done } };
   }
 
   get record(): RunRecord {
@@ -86,18 +86,18 @@ export class Run {
   }
 
   plan(files: number, bytes: number): void {
-    const progress = { percent: 0, bytes_processed: 0, bytes_total: bytes };
-    this.#change({ files_total: files, files_processed: 0, progress });
+    const progress = { percent: 0, bytesProcessed: 0, bytesTotal: bytes };
+    this.#change({ filesTotal: files, filesProcessed: 0, progress });
   }
 
   complete(metadata: RunRecord['metadata'] = null): void {
     this.#metadata = metadata;
-    const { files_total } = this.#state;
-    const bytes = this.#state.progress?.bytes_total ?? this.control.bytes;
+    const { filesTotal } = this.#state;
+    const bytes = this.#state.progress?.bytesTotal ?? this.control.bytes;
     this.#finish({
       status: 'completed',
-      progress: { percent: 100, bytes_processed: bytes, bytes_total: bytes },
-      files_processed: files_total,
+      progress: { percent: 100, bytesProcessed: bytes, bytesTotal: bytes },
+      filesProcessed: filesTotal,
     });
   }
 
@@ -114,7 +114,7 @@ export class Run {
 
   #finish(change: Partial<OperationState>): void {
     this.#endPhase();
-    this.#change({ ...change, finished_at_ms: this.#clock.nowMs() });
+    this.#change({ ...change, finishedAtMs: this.#clock.nowMs() });
   }
 
   #endPhase(): void {

@@ -122,7 +122,7 @@ describe('sharing between snapshots', () => {
     const first = await backup.backup();
     writeFileSync(join(first.location, TABLE), Buffer.alloc(300_000, 1), { flag: 'r+' });
     const second = await backup.backup();
-    expect(second.reused_bytes).toBe(0);
+    expect(second.reusedBytes).toBe(0);
     expect((await verifySnapshot(second.location)).ok).toBe(true);
   });
 

@@ -117,8 +117,8 @@ describe('a snapshot of plain files', () => {
     const dir = await plainDirectory();
     const backup = filesOf(dir);
     let rounds = 0;
-    backup.on('state', (_id, { files_total }) => {
-      if (files_total !== null && rounds++ === 0) appendFileSync(join(dir, 'a.txt'), ' and second');
+    backup.on('state', (_id, { filesTotal }) => {
+      if (filesTotal !== null && rounds++ === 0) appendFileSync(join(dir, 'a.txt'), ' and second');
     });
     const { location } = await backup.backup();
     expect(readFileSync(join(location, 'a.txt'), 'utf8')).toBe('first and second');
@@ -344,7 +344,7 @@ describe('one at a time', () => {
     expect(latestOf(dir)).toBe(`${name}\n`);
     const backup = filesOf(dir, { lifecycle });
     expect(await backup.status(id)).toMatchObject({ status: 'failed', code: 'INTERRUPTED' });
-    expect((await backup.status(id)).started_at_ms).toBeGreaterThan(0);
+    expect((await backup.status(id)).startedAtMs).toBeGreaterThan(0);
     await backup.backup();
   });
 });
@@ -419,14 +419,14 @@ describe('records and events', () => {
     ]);
     expect(Object.keys(state)).toEqual([
       'status',
-      'started_at_ms',
-      'finished_at_ms',
+      'startedAtMs',
+      'finishedAtMs',
       'progress',
       'reason',
       'code',
       'phase',
-      'files_processed',
-      'files_total',
+      'filesProcessed',
+      'filesTotal',
     ]);
     const later = filesOf(dir);
     expect(await later.status(id)).toEqual(state);
@@ -560,22 +560,22 @@ test('a snapshot that somebody tampered with is not shared with the next one', a
   const backup = filesOf(dir, { checkpoint: () => ({ plan, release() {} }) });
   const first = await backup.backup();
   const second = await backup.backup();
-  expect([first.reused_bytes, second.reused_bytes]).toEqual([0, 300_000]);
+  expect([first.reusedBytes, second.reusedBytes]).toEqual([0, 300_000]);
   const inode = (location: string) => statSync(join(location, 'deep/er/b.bin')).ino;
   expect(inode(second.location)).toBe(inode(first.location));
   const entry = JSON.parse(readFileSync(join(second.location, 'snapshot.manifest'), 'utf8')).entries[0];
   expect(entry.proven_at_ms).toBeGreaterThan(0);
   expect((await verifySnapshot(second.location)).ok).toBe(true);
   // Not shared: on request, when the source was touched, and when the copy is another file than the proven one.
-  expect((await backup.backup({ reuse: false })).copied_bytes).toBe(300_000);
+  expect((await backup.backup({ reuse: false })).copiedBytes).toBe(300_000);
   utimesSync(join(dir, 'deep/er/b.bin'), 1, 1);
   const third = await backup.backup();
-  expect(third.reused_bytes).toBe(0);
+  expect(third.reusedBytes).toBe(0);
   const file = join(third.location, 'deep/er/b.bin');
   const copy = `${file}.copy`;
   writeFileSync(copy, readFileSync(file));
   rmSync(file);
   linkSync(copy, file);
   rmSync(copy);
-  expect((await backup.backup()).reused_bytes).toBe(0);
+  expect((await backup.backup()).reusedBytes).toBe(0);
 });

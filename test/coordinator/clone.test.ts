@@ -32,11 +32,11 @@ test('files that never change become clones on btrfs, if asked for, and are read
   const place = ({ location }: { location: string }) => join(location, TABLE);
 
   const copied = await backup.backup();
-  expect([copied.copied_bytes, copied.cloned_bytes]).toEqual([300_000, 0]);
+  expect([copied.copiedBytes, copied.clonedBytes]).toEqual([300_000, 0]);
   expect(isShared(place(copied))).toBe(false);
 
   const cloned = await backup.backup({ clone: 'auto', reuse: false });
-  expect([cloned.copied_bytes, cloned.cloned_bytes]).toEqual([0, 300_000]);
+  expect([cloned.copiedBytes, cloned.clonedBytes]).toEqual([0, 300_000]);
   expect(isShared(place(cloned))).toBe(true);
   const { ino, mode } = statSync(place(cloned));
   expect([ino === statSync(join(dir, TABLE)).ino, mode & 0o777]).toEqual([false, 0o600]);
@@ -50,9 +50,9 @@ test('files that never change become clones on btrfs, if asked for, and are read
 
   // Shared with the last snapshot it is a clone still; and whoever wants a copy does not get the clone.
   const again = await backup.backup({ clone: 'auto' });
-  expect([again.reused_bytes, (await entriesOf(again))[0]?.cloned]).toEqual([300_000, true]);
+  expect([again.reusedBytes, (await entriesOf(again))[0]?.cloned]).toEqual([300_000, true]);
   const own = await backup.backup();
-  expect([own.copied_bytes, own.reused_bytes, isShared(place(own))]).toEqual([300_000, 0, false]);
+  expect([own.copiedBytes, own.reusedBytes, isShared(place(own))]).toEqual([300_000, 0, false]);
 
   // Writing into the one does not change the other.
   const before = readTree(cloned.location, []);
@@ -78,8 +78,8 @@ test('a database under way and a probe work on clones', async (context) => {
   };
   const taken = await backup.backup({ clone: 'auto', probe });
   await database.close();
-  expect(taken.cloned_bytes).toBeGreaterThan(40_000);
-  expect(taken.copied_bytes).toBeGreaterThan(0);
+  expect(taken.clonedBytes).toBeGreaterThan(40_000);
+  expect(taken.copiedBytes).toBeGreaterThan(0);
   expect((await verifySnapshot(taken.location)).ok).toBe(true);
 });
 
@@ -88,18 +88,18 @@ test('a restore works on clones too, elsewhere and in place, and each copy is pr
   if (disk === undefined) return context.skip(SKIPPED);
   const dir = join(disk, 'data');
   writeTree(dir, { ...PLAIN_FILES, [TABLE]: randomBytes(300_000) });
-  const { location, total_bytes } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  const { location, totalBytes } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
   const state = readTree(dir);
   writeTree(dir, { 'a.txt': 'changed' });
   const into = join(disk, 'new');
   const elsewhere = await restoreSnapshot(location, { into, clone: 'auto' });
-  expect([elsewhere.cloned_bytes, elsewhere.report.ok]).toEqual([total_bytes, true]);
+  expect([elsewhere.clonedBytes, elsewhere.report.ok]).toEqual([totalBytes, true]);
   expect(readTree(into, ['snapshot.manifest'])).toEqual(state);
   expect(isShared(join(into, TABLE))).toBe(true);
   const restore = new RestoreCoordinator({ dataDir: dir, engine: 'files' });
-  expect((await restore.restore({ clone: 'auto' })).cloned_bytes).toBe(total_bytes);
+  expect((await restore.restore({ clone: 'auto' })).clonedBytes).toBe(totalBytes);
   expect(readTree(dir)).toEqual(state);
-  expect((await restore.restore()).cloned_bytes).toBe(0);
+  expect((await restore.restore()).clonedBytes).toBe(0);
   // The snapshot is another file, and stays what it was.
   writeTree(dir, { [TABLE]: 'overwritten' });
   expect((await verifySnapshot(location)).ok).toBe(true);
@@ -127,7 +127,7 @@ test('where there are no clones, one attempt is made and everything is copied', 
     const checkpoint = () => ({ plan: { items }, release() {} });
     const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', lifecycle, checkpoint });
     const taken = await backup.backup({ clone: 'auto', reuse: false });
-    expect([attempts, taken.cloned_bytes, taken.copied_bytes]).toEqual([1, 0, taken.total_bytes]);
+    expect([attempts, taken.clonedBytes, taken.copiedBytes]).toEqual([1, 0, taken.totalBytes]);
     await backup.backup({ reuse: false });
     expect(attempts).toBe(1);
   }

@@ -63,8 +63,8 @@ test('tables that stand in the last snapshot are shared with it, and carry its p
   await db.compactRange('', '~'); // afterwards nothing goes on by itself
   const first = await snapshotLevel(db);
   const second = await snapshotLevel(db);
-  expect(second.reused_bytes).toBeGreaterThan(10_000);
-  expect(second.copied_bytes + second.reused_bytes).toBe(first.copied_bytes);
+  expect(second.reusedBytes).toBeGreaterThan(10_000);
+  expect(second.copiedBytes + second.reusedBytes).toBe(first.copiedBytes);
   expect(second.report.counts).toEqual(first.report.counts);
   expect((await verifySnapshot(second.location)).ok).toBe(true);
   await db.close();

@@ -56,7 +56,7 @@ test('a limit holds for all that is copied and read back, in a snapshot, its rea
 test('a run that is held back is cancelled at once and leaves nothing behind', async () => {
   const { backups } = coordinators(await twoMegabytes());
   const { id } = await backups.startBackup(NEVER_DONE);
-  while ((await backups.status(id)).progress?.bytes_processed === 0) await setTimeout(20);
+  while ((await backups.status(id)).progress?.bytesProcessed === 0) await setTimeout(20);
   backups.cancel(id);
   await expect(backups.finished(id)).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(await backups.latestLocation()).toBeUndefined();

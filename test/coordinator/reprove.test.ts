@@ -37,8 +37,8 @@ test('with reprove a shared file is read again, and is proven now', async () => 
   const carried = await backup.backup();
   expect(await provenAt(carried.location)).toBeGreaterThan(0);
   const reproven = await backup.backup({ reprove: true });
-  expect([first.reused_bytes, reproven.reused_bytes]).toEqual([0, 300_000]);
-  const told = [first, carried, reproven].map((result) => [result.carried_bytes, result.reproven_bytes]);
+  expect([first.reusedBytes, reproven.reusedBytes]).toEqual([0, 300_000]);
+  const told = [first, carried, reproven].map((result) => [result.carriedBytes, result.reprovenBytes]);
   expect(told).toEqual([
     [0, 0],
     [300_000, 0],
@@ -52,7 +52,7 @@ test('what rotted since it was proven passes unseen without reprove, and is refu
   const { backup, first } = await sharing();
   rot(join(first.location, TABLE), 4711);
   const blind = await backup.backup();
-  expect(blind.reused_bytes).toBe(300_000);
+  expect(blind.reusedBytes).toBe(300_000);
   await expect(backup.backup({ reprove: true })).rejects.toMatchObject({
     code: 'COPY_DAMAGED',
     path: TABLE,
@@ -61,7 +61,7 @@ test('what rotted since it was proven passes unseen without reprove, and is refu
   expect(await backup.latestLocation()).toBe(blind.location);
   // That is on record now: the next one, whoever asks for it, does not share the file.
   const whole = await backup.backup();
-  expect([whole.copied_bytes, whole.reused_bytes]).toEqual([300_000, 0]);
+  expect([whole.copiedBytes, whole.reusedBytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(whole.location)).ok).toBe(true);
 });
 
@@ -70,9 +70,9 @@ test('what verify found damaged is not shared any more', async () => {
   rot(join(first.location, TABLE), 4711);
   expect((await verifySnapshot(first.location)).verdict).toBe('copy-damaged');
   const next = await backup.backup();
-  expect([next.copied_bytes, next.reused_bytes]).toEqual([300_000, 0]);
+  expect([next.copiedBytes, next.reusedBytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(next.location)).ok).toBe(true);
-  expect((await backup.backup()).reused_bytes).toBe(300_000);
+  expect((await backup.backup()).reusedBytes).toBe(300_000);
 });
 
 test('what is found damaged in one snapshot is so in all that share it', async () => {
@@ -81,13 +81,13 @@ test('what is found damaged in one snapshot is so in all that share it', async (
   rot(join(first.location, TABLE), 4711);
   expect((await verifySnapshot(first.location)).verdict).toBe('copy-damaged');
   const { ok, totals, snapshots } = await verifyAll(dir, { olderThanMs: 86_400_000 });
-  expect([ok, totals.read_files, snapshots.map(({ report }) => report.ok)]).toEqual([
+  expect([ok, totals.readFiles, snapshots.map(({ report }) => report.ok)]).toEqual([
     false,
     1,
     [false, false],
   ]);
   const third = await backup.backup();
-  expect([third.copied_bytes, third.reused_bytes]).toEqual([300_000, 0]);
+  expect([third.copiedBytes, third.reusedBytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(second.location)).ok).toBe(false);
   expect((await verifySnapshot(third.location)).ok).toBe(true);
 });
@@ -113,7 +113,7 @@ test('what is written into a shared file while a snapshot is taken is read, or h
     () => writeFileSync(other, Buffer.alloc(300_000, 2)),
   );
   const next = await backup(() => {});
-  expect([next.copied_bytes, next.reused_bytes]).toEqual([300_000, 0]);
+  expect([next.copiedBytes, next.reusedBytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(next.location)).ok).toBe(true);
 });
 
@@ -134,7 +134,7 @@ test('what somebody wrote while a snapshot was verified has no proof', async () 
   };
   expect((await verifySnapshot(first.location, { environment })).ok).toBe(true);
   const next = await backup.backup();
-  expect([next.copied_bytes, next.reused_bytes]).toEqual([300_000, 0]);
+  expect([next.copiedBytes, next.reusedBytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(next.location)).ok).toBe(true);
 });
 
@@ -145,8 +145,8 @@ test('with reprove a file that is linked once more is read again', async () => {
   await database.checkpoint();
   const backup = new BackupCoordinator({ dataDir: dir, checkpoint: () => database.hold() });
   const tableProof = async (options: StartBackupOptions) => {
-    const { location, linked_bytes } = await backup.backup({ mode: 'link', ...options });
-    expect(linked_bytes).toBeGreaterThan(0);
+    const { location, linkedBytes } = await backup.backup({ mode: 'link', ...options });
+    expect(linkedBytes).toBeGreaterThan(0);
     const manifest = await readManifest(systemEnvironment, location);
     return manifest?.entries.find(({ path }) => path.startsWith('sst/'))?.proven_at_ms;
   };
@@ -163,10 +163,10 @@ test('a copy after a link has files of its own', async () => {
   await db.checkpoint();
   await db.close();
   const backup = new BackupCoordinator({ dataDir: dir });
-  expect((await backup.backup({ mode: 'link' })).linked_bytes).toBeGreaterThan(0);
-  const { location, reused_bytes } = await backup.backup({ mode: 'copy' });
+  expect((await backup.backup({ mode: 'link' })).linkedBytes).toBeGreaterThan(0);
+  const { location, reusedBytes } = await backup.backup({ mode: 'copy' });
   const tables = readdirSync(join(dir, 'sst'));
-  expect([tables.length > 0, reused_bytes]).toEqual([true, 0]);
+  expect([tables.length > 0, reusedBytes]).toEqual([true, 0]);
   for (const name of tables)
     expect(statSync(join(location, 'sst', name)).ino).not.toBe(statSync(join(dir, 'sst', name)).ino);
 });

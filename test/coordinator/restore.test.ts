@@ -121,7 +121,7 @@ describe('in place', () => {
     expect(lifecycle.mode).toBe('normal');
     expect(readTree(dir)).toEqual(snapshot);
     expect(readTree(result.undo)).toEqual(present);
-    expect(result).toMatchObject({ from: location, metadata: { backup_id: name, location } });
+    expect(result).toMatchObject({ from: location, metadata: { backupId: name, location } });
     expect(await restoreOf(dir).metadata(result.id)).toEqual(result.metadata);
     // The snapshot itself is untouched (invariant 3), and the way back can be taken back, too.
     expect((await verifySnapshot(location)).ok).toBe(true);

@@ -94,14 +94,14 @@ describe('verifying all snapshots', () => {
       damaged: 0,
       files: 6,
       bytes: 1000 + 3000 + 6000,
-      distinct_files: 3,
-      distinct_bytes: 6000,
-      read_files: 3,
-      read_bytes: 6000,
-      skipped_files: 0,
-      skipped_bytes: 0,
-      unproven_files: 0,
-      oldest_proof_at_ms: null,
+      distinctFiles: 3,
+      distinctBytes: 6000,
+      readFiles: 3,
+      readBytes: 6000,
+      skippedFiles: 0,
+      skippedBytes: 0,
+      unprovenFiles: 0,
+      oldestProofAtMs: null,
     });
     expect(readTree(folder, ['proofs'])).toEqual(before);
   });
@@ -146,7 +146,7 @@ describe('verifying all snapshots', () => {
     });
     const result = await verifyAll(dir, { environment });
     expect(errorsOf(result)).toEqual([[], ['2.sst FILE_UNREADABLE'], ['2.sst FILE_UNREADABLE']]);
-    expect(result.totals).toMatchObject({ read_files: 2, damaged: 2 });
+    expect(result.totals).toMatchObject({ readFiles: 2, damaged: 2 });
     expect(result.snapshots.map(({ complete }) => complete)).toEqual([true, false, false]);
   });
 
@@ -171,7 +171,7 @@ describe('verifying all snapshots', () => {
     const { dir, folder } = await growing();
     const elsewhere = join(await temporaryFolder(), 'moved');
     renameSync(folder, elsewhere);
-    expect((await verifyAll(elsewhere)).totals).toMatchObject({ snapshots: 3, distinct_files: 3 });
+    expect((await verifyAll(elsewhere)).totals).toMatchObject({ snapshots: 3, distinctFiles: 3 });
     await expect(verifyAll(dir)).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(verifyAll(join(dir, 'nowhere'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(verifyAll(dir, { maxBytes: 0 })).rejects.toThrow(TypeError);
@@ -225,19 +225,19 @@ describe('the ledger of proofs', () => {
     const skipped = await verifyAll(dir, { olderThanMs: HOUR_MS, environment });
     expect(opened).toEqual([]);
     expect(skipped.totals).toMatchObject({
-      read_files: 0,
-      skipped_files: 3,
-      skipped_bytes: 6000,
-      unproven_files: 0,
+      readFiles: 0,
+      skippedFiles: 3,
+      skippedBytes: 6000,
+      unprovenFiles: 0,
     });
-    expect(skipped.totals.oldest_proof_at_ms).toBeGreaterThanOrEqual(begin);
+    expect(skipped.totals.oldestProofAtMs).toBeGreaterThanOrEqual(begin);
     expect(skipped.snapshots.map(({ complete, report }) => [complete, report.counts.files])).toEqual([
       [true, 1],
       [true, 2],
       [true, 3],
     ]);
     for (const location of locations) backdate(location, begin - 2 * HOUR_MS);
-    expect((await verifyAll(dir, { olderThanMs: HOUR_MS })).totals.read_files).toBe(3);
+    expect((await verifyAll(dir, { olderThanMs: HOUR_MS })).totals.readFiles).toBe(3);
   });
 
   test('never makes a damaged file pass, and forgets the proof of one', async () => {
@@ -249,7 +249,7 @@ describe('the ledger of proofs', () => {
     expect(errorsOf(await verifyAll(dir))).toEqual(damaged);
     const again = await verifyAll(dir, young);
     expect(errorsOf(again)).toEqual(damaged);
-    expect(again.totals).toMatchObject({ read_files: 1, skipped_files: 2 });
+    expect(again.totals).toMatchObject({ readFiles: 1, skippedFiles: 2 });
     // Where there is no time for it, what was found the last time stands.
     const { opened, environment } = reading();
     backdate(locations[2]!, 1);
@@ -257,7 +257,7 @@ describe('the ledger of proofs', () => {
     expect(opened.length).toBe(1);
     // And no later snapshot shares it.
     const next = await backup.backup();
-    expect([next.copied_bytes, next.reused_bytes]).toEqual([1000, 5000]);
+    expect([next.copiedBytes, next.reusedBytes]).toEqual([1000, 5000]);
     expect((await verifySnapshot(next.location)).ok).toBe(true);
   });
 
@@ -274,13 +274,13 @@ describe('the ledger of proofs', () => {
     const oldest: (number | null)[] = [];
     for (let night = 0; night < 3; night++) {
       const { totals, ok } = await verifyAll(dir, { maxBytes: 1, environment });
-      expect([ok, totals.read_files, totals.skipped_files]).toEqual([true, 1, 2]);
-      oldest.push(totals.oldest_proof_at_ms);
+      expect([ok, totals.readFiles, totals.skippedFiles]).toEqual([true, 1, 2]);
+      oldest.push(totals.oldestProofAtMs);
     }
     expect(opened.map((path) => path.slice(-5))).toEqual(['3.sst', '2.sst', '1.sst']);
     expect(oldest).toEqual([2000, 3000, expect.any(Number)]);
     expect(oldest[2]).toBeGreaterThan(3000);
-    expect((await verifyAll(dir, { maxBytes: 4000 })).totals.read_bytes).toBeGreaterThanOrEqual(4000);
+    expect((await verifyAll(dir, { maxBytes: 4000 })).totals.readBytes).toBeGreaterThanOrEqual(4000);
   });
 
   test('a lost or unreadable one costs a reading, and one from the future too', async () => {
@@ -290,11 +290,11 @@ describe('the ledger of proofs', () => {
     writeFileSync(ledgerOf(locations[1]!), 'not JSON');
     backdate(locations[2]!, Date.now() + HOUR_MS);
     const all = await verifyAll(dir, young);
-    expect([all.ok, all.totals.read_files]).toEqual([true, 3]);
-    expect((await verifyAll(dir, young)).totals.skipped_files).toBe(3);
+    expect([all.ok, all.totals.readFiles]).toEqual([true, 3]);
+    expect((await verifyAll(dir, young)).totals.skippedFiles).toBe(3);
     rmSync(join(locations[0]!, '../proofs'), { recursive: true });
     const limited = await verifyAll(dir, { ...young, maxBytes: 1 });
-    expect(limited.totals).toMatchObject({ read_files: 1, unproven_files: 2, oldest_proof_at_ms: null });
+    expect(limited.totals).toMatchObject({ readFiles: 1, unprovenFiles: 2, oldestProofAtMs: null });
     // Only the first one was read, and nothing is known of the others.
     expect(limited.snapshots.map(({ complete }) => complete).includes(false)).toBe(true);
   });
@@ -315,7 +315,7 @@ describe('the ledger of proofs', () => {
     rmSync(proofs, { recursive: true });
     writeFileSync(proofs, 'in the way');
     const { ok, warnings, totals } = await verifyAll(dir);
-    expect([ok, totals.read_files]).toEqual([true, 3]);
+    expect([ok, totals.readFiles]).toEqual([true, 3]);
     expect(warnings).toEqual([expect.objectContaining({ code: 'LEDGER_NOT_WRITTEN', severity: 'warning' })]);
     rmSync(proofs);
     mkdirSync(proofs);
@@ -395,7 +395,7 @@ describe('the ledger of proofs', () => {
     expect((await verifyAll(dir, { environment })).ok).toBe(true);
     expect(damaged).toEqual([0, 3]);
     expect((await verifyAll(dir, { olderThanMs: HOUR_MS })).totals.damaged).toBe(3);
-    expect(await backup.backup()).toMatchObject({ copied_bytes: 1000, reused_bytes: 5000 });
+    expect(await backup.backup()).toMatchObject({ copiedBytes: 1000, reusedBytes: 5000 });
   });
 
   test('gives no proof to what was found damaged since a reading began, nor for ever by a clock that was wrong', async () => {
@@ -448,7 +448,7 @@ describe('the ledger of proofs', () => {
     const { dir, locations } = await growing(2);
     for (const path of ['1.sst', '2.sst']) utimesSync(join(locations[1]!, path), new Date(0), new Date(0));
     const { snapshots, totals } = await verifyAll(dir, { maxBytes: 1 });
-    expect([snapshots[1]!.complete, totals.read_files, totals.unproven_files]).toEqual([false, 1, 1]);
+    expect([snapshots[1]!.complete, totals.readFiles, totals.unprovenFiles]).toEqual([false, 1, 1]);
   });
 
   test('forgets the proof of a file that the disk no longer gives', async () => {

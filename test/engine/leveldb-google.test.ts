@@ -108,6 +108,6 @@ const errorsOf = ({ findings }: Awaited<ReturnType<typeof prove>>) =>
 /** Entries in tables and, at least one a batch, in logs. */
 function operationsIn(checks: Awaited<ReturnType<typeof prove>>['checks']): number {
   let sum = 0;
-  for (const { counts } of checks.values()) sum += (counts.entries ?? 0) + (counts.wal_entries ?? 0);
+  for (const { counts } of checks.values()) sum += (counts.entries ?? 0) + (counts.walEntries ?? 0);
   return sum;
 }

@@ -73,7 +73,7 @@ test('a folder at rest is planned in one round and captured whole', async () => 
   expect((await prove(`${dir}-copy`)).findings).toEqual([]);
   expect(await readAll(`${dir}-copy`)).toEqual(await readAll(dir));
   const { checks } = await prove(dir);
-  const last = [...checks.values()].map(({ counts }) => counts.wal_last_lsn).find((lsn) => lsn != null);
+  const last = [...checks.values()].map(({ counts }) => counts.walLastLsn).find((lsn) => lsn != null);
   expect(plan.checkpoint).toEqual({ lsn: last });
 });
 

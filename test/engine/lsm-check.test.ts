@@ -75,8 +75,8 @@ describeWithFixtures('lsm', 'real directories', () => {
       files.reduce((total, result) => total + (pick(result) ?? 0), 0);
     expect(sum(({ counts }) => counts.entries)).toBe(merged.tableEntries);
     expect(sum(({ counts }) => counts.blocks)).toBe(merged.blocks);
-    expect(sum(({ counts }) => counts.wal_entries)).toBe(merged.logEntries);
-    expect(checks.get('lsm.wal')?.counts.wal_last_lsn).toBe(String(merged.lastLsn));
+    expect(sum(({ counts }) => counts.walEntries)).toBe(merged.logEntries);
+    expect(checks.get('lsm.wal')?.counts.walLastLsn).toBe(String(merged.lastLsn));
 
     const open = await checkAll(dir, 'open');
     for (const [path, result] of open) expect({ path, ...result }).toEqual({ path, ...checks.get(path) });
@@ -101,7 +101,7 @@ describeWithFixtures('lsm', 'real directories', () => {
     const file = join(real, 'vectors', name);
     const result = await check(file, 'lsm.wal');
     expect(result.findings).toEqual([]);
-    expect(result.counts).toEqual({ wal_entries: entries, wal_last_lsn: last });
+    expect(result.counts).toEqual({ walEntries: entries, walLastLsn: last });
     expect(result.crc32).toBe(crc32(await readFile(file)));
   });
 
@@ -149,7 +149,7 @@ describeWithFixtures('lsm', 'real directories', () => {
       { code: 'LSM_LOG_SEGMENT', offset: 16 + 3 * 1024, severity: 'error' },
       { code: 'LSM_LOG_TORN', offset: first!.offset, severity: 'error' },
     ]);
-    expect(result.counts).toEqual({ wal_entries: 0, wal_last_lsn: null });
+    expect(result.counts).toEqual({ walEntries: 0, walLastLsn: null });
     const live = await checkBytes(log, 'lsm.wal', true);
     expect(live.findings.map(({ severity }) => severity)).toEqual(['error', 'error', 'error']); // later commits follow
   });

@@ -56,7 +56,7 @@ describe('a log', () => {
     const log = buildLog(geometry, 3_000_000, [put(1, 2_500_000), put(2, 10), put(3, 1_500_000)]);
     const { findings, counts, crc32: sum, sizeBytes } = await check(new MemoryFile(log));
     expect(findings).toEqual([]);
-    expect(counts).toEqual({ wal_entries: 3, wal_last_lsn: '3' });
+    expect(counts).toEqual({ walEntries: 3, walLastLsn: '3' });
     expect(sum).toBe(crc32(log));
     expect(sizeBytes).toBe(log.byteLength);
   });
@@ -69,11 +69,11 @@ describe('a log', () => {
     const log = buildLog(geometry, 77, [put(1, 100), last]);
     const result = await check(new MemoryFile(log));
     expect(result.findings).toEqual([]);
-    expect(result.counts.wal_entries).toBe(2);
+    expect(result.counts.walEntries).toBe(2);
     expect(result.crc32).toBe(crc32(log));
     // Without its mark the same log is empty: nothing but the manifest's checksum can tell.
     log[15]! ^= 0x80;
-    expect((await check(new MemoryFile(log))).counts.wal_entries).toBe(0);
+    expect((await check(new MemoryFile(log))).counts.walEntries).toBe(0);
   });
 
   it('that was torn is read again while its owner goes on writing', async () => {
@@ -163,7 +163,7 @@ describe('a log', () => {
       lsmEngine.checkFile(opened, { path: 'lsm.wal', level: 'full', live: false }, new RunControl()),
     );
     expect(result.findings).toEqual([]);
-    expect(result.counts).toEqual({ wal_entries: 1, wal_last_lsn: '7' });
+    expect(result.counts).toEqual({ walEntries: 1, walLastLsn: '7' });
     expect(result.crc32).toBe(expected);
     expect(result.sizeBytes).toBe(536_870_928);
   });

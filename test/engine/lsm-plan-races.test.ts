@@ -63,7 +63,7 @@ async function stateIn(read: (path: string) => Promise<Buffer | undefined>, tabl
   return JSON.stringify({
     tables: stamped.sort(),
     checkpoint: saved && String(decodeCheckpoint(saved).checkpoint?.lsn),
-    log: [counts.wal_entries, counts.wal_last_lsn],
+    log: [counts.walEntries, counts.walLastLsn],
     findings,
   });
 }

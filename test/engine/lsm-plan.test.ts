@@ -118,7 +118,7 @@ describe('a plan from outside', () => {
     const copy = await capture(plan, server.dir);
     const check = await checkLog(copy);
     expect(check.findings).toEqual([]);
-    expect(check.counts).toEqual({ wal_entries: 9, wal_last_lsn: '11' });
+    expect(check.counts).toEqual({ walEntries: 9, walLastLsn: '11' });
   });
 
   it('of a small log has read all that could still change', async () => {
@@ -130,7 +130,7 @@ describe('a plan from outside', () => {
     expect(await plan.confirm?.()).toBeUndefined();
     const check = await checkLog(await capture(plan, server.dir));
     expect(check.findings).toEqual([]);
-    expect(check.counts).toEqual({ wal_entries: 1, wal_last_lsn: '2' });
+    expect(check.counts).toEqual({ walEntries: 1, walLastLsn: '2' });
   });
 
   it('of an empty log says how far the state reaches', async () => {
@@ -198,7 +198,7 @@ describe('a plan from outside', () => {
       'sst/2.sst',
     ]);
     expect(plan.checkpoint).toEqual({ lsn: '3' });
-    expect((await checkLog(await capture(plan, server.dir))).counts.wal_entries).toBe(0);
+    expect((await checkLog(await capture(plan, server.dir))).counts.walEntries).toBe(0);
     expect(await plan.confirm?.()).toBeUndefined();
   });
 
@@ -294,7 +294,7 @@ describe('a plan from outside', () => {
     expect(reads).toBeGreaterThan(8);
     const check = await checkLog(await capture(plan, server.dir));
     expect(check.findings).toEqual([]);
-    expect(check.counts.wal_entries).toBe(1);
+    expect(check.counts.walEntries).toBe(1);
   });
 
   it('waits for a table that is being written', async () => {
@@ -347,7 +347,7 @@ describe('a plan from outside', () => {
     const plan = await lsmEngine.plan(context);
     const check = await checkLog(await capture(plan, server.dir));
     expect(check.findings.map(({ code }) => code)).toEqual(['LSM_LOG_SEGMENT']);
-    expect(check.counts.wal_entries).toBe(1);
+    expect(check.counts.walEntries).toBe(1);
   });
 
   it('refuses a folder without a log, and follows no link', async () => {

@@ -33,7 +33,7 @@ await take({});
 await take({});
 await take({ kind: 'archive' });
 const linked = await take({ mode: 'link' });
-console.log('linked', linked.linked_bytes > 0);
+console.log('linked', linked.linkedBytes > 0);
 const restore = new RestoreCoordinator({ dataDir: dir, lifecycle, close: () => db.close(), open: async () => { db = await openLsm(dir); } });
 await restore.restore();
 await restoreSnapshot('latest', { dataDir: dir, into });

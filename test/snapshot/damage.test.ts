@@ -75,7 +75,7 @@ async function lsmSubject(): Promise<Subject> {
   await write(25);
   const { location, report } = await backup.backup();
   await database.close();
-  expect(report.counts).toMatchObject({ tables: 3, wal_entries: 25 });
+  expect(report.counts).toMatchObject({ tables: 3, walEntries: 25 });
   return { dir, location, older: older.location, regions: lsmRegions(readFiles(location), SEGMENT_BYTES) };
 }
 

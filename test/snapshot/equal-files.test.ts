@@ -41,7 +41,7 @@ const inodes = (location: string) =>
 test('what is the same is shared with the snapshot before, and stands when that one goes', async () => {
   const { dir, backup, first } = await threeFiles();
   const second = await backup.backup();
-  expect([second.copied_bytes, second.reused_bytes]).toEqual([0, BYTES]);
+  expect([second.copiedBytes, second.reusedBytes]).toEqual([0, BYTES]);
   expect(inodes(second.location)).toEqual(inodes(first.location));
   expect(statSync(join(dir, 'large')).nlink).toBe(1); // with the snapshot, never with the source
   await pruneSnapshots(dir, { keep: 1 });
@@ -61,7 +61,7 @@ test.each([
   writeFileSync(path, bytes);
   utimesSync(path, atime, mtime);
   const second = await backup.backup();
-  expect([second.copied_bytes, second.reused_bytes]).toEqual([3 * MiB + 17, 2 * MiB]);
+  expect([second.copiedBytes, second.reusedBytes]).toEqual([3 * MiB + 17, 2 * MiB]);
   expect(readFileSync(join(second.location, 'large')).equals(bytes)).toBe(true);
   expect(readFileSync(join(first.location, 'large'))[at]).toBe(bytes[at]! ^ 1);
   expect((await verifySnapshot(first.location)).ok).toBe(true);
@@ -74,7 +74,7 @@ test('a file that was replaced by an equal one, or moved, is found by its bytes 
   renameSync(join(dir, 'other'), join(dir, 'large'));
   renameSync(join(dir, 'sub/even'), join(dir, 'sub/odd'));
   const second = await backup.backup();
-  expect([second.copied_bytes, second.reused_bytes]).toEqual([2 * MiB, bytes.length]);
+  expect([second.copiedBytes, second.reusedBytes]).toEqual([2 * MiB, bytes.length]);
   expect(statSync(join(second.location, 'large')).ino).toBe(inodes(first.location)[0]);
   expect((await verifySnapshot(second.location)).ok).toBe(true);
 });
@@ -83,19 +83,19 @@ test('a copy that rotted is not shared: it is not what the source is', async () 
   const { backup, first } = await threeFiles();
   rot(join(first.location, 'large'), 2 * MiB + 5);
   const second = await backup.backup();
-  expect([second.copied_bytes, second.reused_bytes]).toEqual([3 * MiB + 17, 2 * MiB]);
+  expect([second.copiedBytes, second.reusedBytes]).toEqual([3 * MiB + 17, 2 * MiB]);
   expect((await verifySnapshot(second.location)).ok).toBe(true);
   expect((await verifySnapshot(first.location)).verdict).toBe('copy-damaged');
 });
 
 test('`reuse: false` copies all, and a snapshot that nobody has proven lends nothing', async () => {
   const { backup, first } = await threeFiles();
-  expect((await backup.backup({ reuse: false })).copied_bytes).toBe(BYTES);
+  expect((await backup.backup({ reuse: false })).copiedBytes).toBe(BYTES);
   const newest = await backup.backup({ level: 'files' });
   const touched = join(newest.location, 'sub/even');
   utimesSync(touched, new Date(0), new Date(0)); // somebody wrote there since
   const next = await backup.backup();
-  expect(next.copied_bytes).toBe(2 * MiB);
+  expect(next.copiedBytes).toBe(2 * MiB);
   expect(statSync(join(next.location, 'large')).ino).not.toBe(inodes(first.location)[0]);
 });
 
@@ -109,7 +109,7 @@ test.each([
   rmSync(join(first.location, 'sub/even'));
   spoil(join(first.location, 'sub/even'));
   const second = await backup.backup();
-  expect([second.copied_bytes, second.reused_bytes]).toEqual([2 * MiB, 3 * MiB + 17]);
+  expect([second.copiedBytes, second.reusedBytes]).toEqual([2 * MiB, 3 * MiB + 17]);
   expect((await verifySnapshot(second.location)).ok).toBe(true);
 });
 
@@ -118,7 +118,7 @@ test('what the source itself shares with the snapshot before is copied', async (
   rmSync(join(dir, 'large'));
   linkSync(join(first.location, 'large'), join(dir, 'large'));
   const second = await backup.backup();
-  expect([second.copied_bytes, second.reused_bytes]).toEqual([3 * MiB + 17, 2 * MiB]);
+  expect([second.copiedBytes, second.reusedBytes]).toEqual([3 * MiB + 17, 2 * MiB]);
   expect(statSync(join(dir, 'large')).ino).not.toBe(inodes(second.location)[0]);
 });
 
@@ -137,9 +137,9 @@ test('an image that is not its file is not compared with it', async () => {
   for (const item of plans) {
     const checkpoint = () => ({ plan: { items: [item] }, release() {} });
     const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint });
-    const { location, reused_bytes } = await backup.backup();
+    const { location, reusedBytes } = await backup.backup();
     bytes.push(readFileSync(join(location, 'ten'), 'latin1'));
-    reused.push(reused_bytes);
+    reused.push(reusedBytes);
   }
   expect(bytes).toEqual(['0123456789', '0123456789', '01XY456789', '01234\0\0\0\0\0']);
   expect(reused).toEqual([0, 10, 0, 0]);
@@ -156,7 +156,7 @@ test('a plan that was not confirmed counts for nothing', async () => {
     },
   };
   const result = await new BackupCoordinator({ dataDir: dir, engine }).backup({ reprove: true });
-  expect([rounds, result.reused_bytes, result.reproven_bytes, result.total_bytes]).toEqual([
+  expect([rounds, result.reusedBytes, result.reprovenBytes, result.totalBytes]).toEqual([
     3,
     BYTES,
     BYTES,
@@ -172,5 +172,5 @@ test('a file with large holes is copied: its holes are then read once', async ()
   const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
   await backup.backup();
   const second = await backup.backup();
-  expect([second.reused_bytes, statSync(join(second.location, 'sparse')).blocks < 1000]).toEqual([0, true]);
+  expect([second.reusedBytes, statSync(join(second.location, 'sparse')).blocks < 1000]).toEqual([0, true]);
 });

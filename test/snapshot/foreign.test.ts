@@ -150,7 +150,7 @@ test('a snapshot that the original server took is accepted, said to be unsealed,
     {
       name: 'ts-1763625600',
       id: null,
-      created_at_ms: 1763625600_000,
+      createdAtMs: 1763625600_000,
       engine: 'lsm',
       entries: 3,
       problem: null,
@@ -161,7 +161,7 @@ test('a snapshot that the original server took is accepted, said to be unsealed,
     ok: true,
     verdict: 'faithful',
     engine: 'lsm',
-    counts: { tables: 1, wal_entries: 1 },
+    counts: { tables: 1, walEntries: 1 },
     findings: [{ path: MANIFEST, code: 'MANIFEST_UNSEALED', severity: 'warning' }],
   });
 

@@ -175,8 +175,8 @@ const COMMANDS: Record<Command['do'], (command: Command) => Promise<unknown>> = 
   compact: () => database!.compact(),
   recover: () => lifecycle.recover(),
   async snapshot({ options }) {
-    const { name, location, copied_bytes, linked_bytes, reused_bytes } = await backupNow(options ?? {});
-    return { name, location, copied_bytes, linked_bytes, reused_bytes };
+    const { name, location, copiedBytes, linkedBytes, reusedBytes } = await backupNow(options ?? {});
+    return { name, location, copiedBytes, linkedBytes, reusedBytes };
   },
   async restore({ source }) {
     const { from, undo } = await restore.restore(source === undefined ? {} : { source });

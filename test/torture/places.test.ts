@@ -128,10 +128,10 @@ test.each(['lsm', 'leveldb'] as const)(
       }
       // Damage that came with the copy must not hide behind what was proven elsewhere.
       const first = await backup.backup();
-      if (dir === moved) expect(first.reused_bytes).toBeGreaterThan(0);
-      else expect(first.reused_bytes).toBe(0);
+      if (dir === moved) expect(first.reusedBytes).toBeGreaterThan(0);
+      else expect(first.reusedBytes).toBe(0);
       const again = await backup.backup();
-      expect(again.reused_bytes).toBeGreaterThan(0);
+      expect(again.reusedBytes).toBeGreaterThan(0);
       expect((await verifySnapshot(again.location, { environment: inlineEnvironment })).findings).toEqual([]);
       expect(await heads(again.location)).toEqual([9, 9, 9, 9]);
 

@@ -22,12 +22,12 @@ function nothingIn(dir: string): string {
 
 function describe({ latest, snapshots }: SnapshotList, dir: string, style: Style): string[] {
   if (snapshots.length === 0) return [nothingIn(dir)];
-  const rows = snapshots.map(({ name, created_at_ms, engine, entries, total_bytes, problem }) => [
+  const rows = snapshots.map(({ name, createdAtMs, engine, entries, totalBytes, problem }) => [
     name,
-    time(created_at_ms),
+    time(createdAtMs),
     visible(engine ?? '-'),
     entries === null ? '-' : number(entries),
-    total_bytes === null ? '-' : size(total_bytes),
+    totalBytes === null ? '-' : size(totalBytes),
     name === latest ? 'latest' : '',
     problem === null ? '' : visible(problem),
   ]);

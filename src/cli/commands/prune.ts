@@ -28,13 +28,13 @@ export function define(command: Command, cli: Cli): void {
     )
     .action(async (dir: string, { keep, dryRun = false }: Options) => {
       const result = await pruneSnapshots(dir, { keep, dryRun });
-      cli.output.result({ dry_run: dryRun, ...result }, () => describe(result, dryRun));
+      cli.output.result({ dryRun, ...result }, () => describe(result, dryRun));
     });
 }
 
 function describe({ removed, kept, busy }: PruneResult, dryRun: boolean): string[] {
   const line = (verb: string) => (snapshot: SnapshotSummary) =>
-    `${verb} ${snapshot.name}${snapshot.total_bytes === null ? '' : `  ${size(snapshot.total_bytes)}`}`;
+    `${verb} ${snapshot.name}${snapshot.totalBytes === null ? '' : `  ${size(snapshot.totalBytes)}`}`;
   return [
     ...removed.map(line(dryRun ? 'would remove' : 'removed')),
     ...busy.map(({ name }) => `${visible(name)} is being read and stays`),

@@ -80,7 +80,7 @@ async function restoreInto(
   snapshot: string,
   { dataDir, ...options }: { into: string; level: Level; dataDir: string | undefined } & How,
 ): Promise<void> {
-  const { from, into, files, bytes, cloned_bytes, undo, report } = await cli.watched(
+  const { from, into, files, bytes, clonedBytes, undo, report } = await cli.watched(
     (signal, progress) =>
       restoreSnapshot(snapshot, {
         ...options,
@@ -91,22 +91,22 @@ async function restoreInto(
       }),
     options.maxBytesPerSecond,
   );
-  cli.output.result({ from, into, files, bytes, cloned_bytes, undo }, (style) => [
+  cli.output.result({ from, into, files, bytes, clonedBytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored into ${visible(into)}`,
-    `  ${count(files, 'file')}, ${sizes(bytes, cloned_bytes)}; ${style.green('proven')}: ${proofText(report)}`,
+    `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}; ${style.green('proven')}: ${proofText(report)}`,
   ]);
 }
 
 async function restoreHere(cli: Cli, snapshot: string, dataDir: string | undefined, how: How): Promise<void> {
-  const { from, into, files, bytes, cloned_bytes, undo, report } = await restoreInPlace(
+  const { from, into, files, bytes, clonedBytes, undo, report } = await restoreInPlace(
     cli,
     snapshot,
     dataDir,
     how,
   );
-  cli.output.result({ from, into, files, bytes, cloned_bytes, undo }, (style) => [
+  cli.output.result({ from, into, files, bytes, clonedBytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
-    `  ${count(files, 'file')}, ${sizes(bytes, cloned_bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
+    `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
     ...describeUndo(into, undo),
   ]);
 }

@@ -102,7 +102,7 @@ function serve(cli: Cli, dataDir: string, options: Options): Promise<void> {
     const document = {
       url: server.url,
       port: server.port,
-      data_dir: resolve(dataDir),
+      dataDir: resolve(dataDir),
       engine,
       pid: process.pid,
     };

@@ -44,13 +44,13 @@ function describe(shown: Awaited<ReturnType<typeof read>>): string[] {
   const facts = [
     ['name', shown.name],
     ['id', shown.id ?? '-'],
-    ['created', time(shown.created_at_ms)],
+    ['created', time(shown.createdAtMs)],
     ['engine', shown.engine ?? 'unknown'],
     ['checkpoint', shown.checkpoint === null ? '-' : `lsn ${shown.checkpoint.lsn}`],
     ['parent', shown.parent ?? '-'],
     ['taken by', shown.tool ?? 'another tool'],
     ['manifest', shown.sealed ? 'sealed' : 'unsealed: it carries no checksum of itself'],
-    ['content', `${count(files.length, 'file')}, ${size(shown.total_bytes ?? 0)}`],
+    ['content', `${count(files.length, 'file')}, ${size(shown.totalBytes ?? 0)}`],
     ['location', shown.location],
   ];
   const rows = files

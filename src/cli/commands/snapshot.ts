@@ -83,8 +83,8 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
     });
     progress.follow(async () => {
       const state = await coordinator.status(id);
-      const { bytes_processed, bytes_total } = state.progress ?? {};
-      progress.show(state.phase ?? '', bytes_processed ?? 0, bytes_total ?? 0);
+      const { bytesProcessed, bytesTotal } = state.progress ?? {};
+      progress.show(state.phase ?? '', bytesProcessed ?? 0, bytesTotal ?? 0);
     });
     return coordinator.finished(id);
   }, options.maxBytesPerSecond);
@@ -92,26 +92,26 @@ async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promis
 }
 
 function summarize(result: SnapshotResult, style: Style, clone?: string): string[] {
-  const { name, engine, location, entries, total_bytes, report, pruned } = result;
-  const { copied_bytes, linked_bytes, cloned_bytes, reused_bytes, carried_bytes, reproven_bytes } = result;
-  const holes = total_bytes - copied_bytes - linked_bytes - cloned_bytes - reused_bytes;
+  const { name, engine, location, entries, totalBytes, report, pruned } = result;
+  const { copiedBytes, linkedBytes, clonedBytes, reusedBytes, carriedBytes, reprovenBytes } = result;
+  const holes = totalBytes - copiedBytes - linkedBytes - clonedBytes - reusedBytes;
   const shares = [
-    `${size(copied_bytes)} copied`,
-    ...(linked_bytes > 0 ? [`${size(linked_bytes)} shared with the database`] : []),
-    ...(cloned_bytes > 0 ? [`${size(cloned_bytes)} cloned, blocks shared with the database`] : []),
-    ...(reused_bytes > 0 ? [`${size(reused_bytes)} shared with the last snapshot`] : []),
+    `${size(copiedBytes)} copied`,
+    ...(linkedBytes > 0 ? [`${size(linkedBytes)} shared with the database`] : []),
+    ...(clonedBytes > 0 ? [`${size(clonedBytes)} cloned, blocks shared with the database`] : []),
+    ...(reusedBytes > 0 ? [`${size(reusedBytes)} shared with the last snapshot`] : []),
     ...(holes > 0 ? [`the rest is holes`] : []),
-    ...(clone === 'auto' && cloned_bytes === 0 && copied_bytes > 0 ? ['nothing could be cloned'] : []),
+    ...(clone === 'auto' && clonedBytes === 0 && copiedBytes > 0 ? ['nothing could be cloned'] : []),
   ];
   const proofs = [
     proofText(report),
-    ...(carried_bytes > 0 ? [`${size(carried_bytes)} by an earlier proof`] : []),
-    ...(reproven_bytes > 0 ? [`${size(reproven_bytes)} shared, and read again`] : []),
+    ...(carriedBytes > 0 ? [`${size(carriedBytes)} by an earlier proof`] : []),
+    ...(reprovenBytes > 0 ? [`${size(reprovenBytes)} shared, and read again`] : []),
   ];
-  const ms = Object.values(result.durations_ms).reduce((sum, phase) => sum + phase, 0);
+  const ms = Object.values(result.durationsMs).reduce((sum, phase) => sum + phase, 0);
   return [
     `${style.bold(name)}  ${engine}  ${style.dim(visible(location))}`,
-    `  ${count(entries, 'file')}, ${size(total_bytes)}: ${shares.join(', ')}`,
+    `  ${count(entries, 'file')}, ${size(totalBytes)}: ${shares.join(', ')}`,
     `  ${style.green('proven')}: ${proofs.join('; ')}`,
     ...report.findings.map((finding) => `  ${findingLine(finding, style)}`),
     `  ${duration(ms)}`,

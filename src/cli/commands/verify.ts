@@ -148,7 +148,7 @@ async function folderOf(path: string, dataDir: string | undefined): Promise<stri
 
 function describe(report: Report, judged: string, style: Style): string[] {
   const { findings, counts, steps, engine, level } = report;
-  const ms = steps.reduce((sum, step) => sum + step.duration_ms, 0);
+  const ms = steps.reduce((sum, step) => sum + step.durationMs, 0);
   return [
     ...findings.map((finding) => findingLine(finding, style)),
     `${visible(judged)}: ${verdictText(report, style)}  ${style.dim(`(${engine}, level ${level})`)}`,

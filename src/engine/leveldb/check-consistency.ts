@@ -43,7 +43,7 @@ class Together {
     if (manifest === undefined) return this.#withoutState(['table', 'log']);
     this.#checkTables(manifest);
     const last = this.#checkLogs(manifest);
-    return { findings: this.#findings, counts: { wal_last_lsn: last === undefined ? null : String(last) } };
+    return { findings: this.#findings, counts: { walLastLsn: last === undefined ? null : String(last) } };
   }
 
   /** Nothing says which files count, so that all of them do. */

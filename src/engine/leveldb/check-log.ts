@@ -49,7 +49,7 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   return {
     ...read,
     findings: findings.list,
-    counts: { wal_entries: batches, wal_last_lsn: last },
+    counts: { walEntries: batches, walLastLsn: last },
     facts,
   };
 }

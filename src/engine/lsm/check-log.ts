@@ -58,7 +58,7 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
     lastLsn,
     isWhole: result.stop === undefined,
   };
-  const counts = { wal_entries: result.entries, wal_last_lsn: lastLsn };
+  const counts = { walEntries: result.entries, walLastLsn: lastLsn };
   return { ...sums, findings: findings.list(), counts, facts };
 }
 

@@ -4,6 +4,7 @@ import type { StartBackupOptions } from '../../coordinator/backup.ts';
 import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
 import { isFinished, type OperationState } from '../../operation/operation-state.ts';
+import { toJson } from '../../options/casing.ts';
 import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { streamRun } from './events.ts';
@@ -28,7 +29,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
   const describe = async (id: string) => ({
     handle: id,
     location: await backups.location(id),
-    state: await settledState(backups, id),
+    state: toJson(await settledState(backups, id)),
   });
 
   app.post(
@@ -47,7 +48,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       const chosen = { mode, level, reuse, reprove, keep, ...throttle };
       const { id, location } = await startSnapshot(parts, request, 'backup', chosen);
       parts.lastRuns.backupId = id;
-      return { handle: id, location, state: await backups.status(id) };
+      return { handle: id, location, state: toJson(await backups.status(id)) };
     },
   );
 
@@ -102,7 +103,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
     async ({ params }, reply) => {
       const id = requireHandle('backup', params.id);
       const location = await backups.location(id);
-      const toReply = (state: OperationState) => ({ handle: id, location, state });
+      const toReply = (state: OperationState) => ({ handle: id, location, state: toJson(state) });
       const stream = streamRun(parts, id, await backups.status(id), toReply);
       reply.header('cache-control', 'no-store').type('text/event-stream; charset=utf-8');
       return reply.send(stream as never);
@@ -128,14 +129,15 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       const { level, ...rest } = request.body ?? {};
       const throttle = throttleOptionsOf(rest, options.backup.background);
       const signal = AbortSignal.any([parts.closing.signal, whenGone(reply)]);
-      return verifySnapshot(location, { environment, signal, ...throttle, ...(level && { level }) });
+      const given = { environment, signal, ...throttle, ...(level && { level }) };
+      return toJson(await verifySnapshot(location, given));
     },
   );
 
   app.get(
     '/api/admin/backups',
     { schema: { summary: 'The snapshots, oldest first', response: replies(snapshotListSchema) } },
-    async () => listSnapshots(dataDir, { environment }),
+    async () => toJson(await listSnapshots(dataDir, { environment })),
   );
 
   app.delete(
@@ -154,7 +156,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       refuseWhenClosing(parts);
       const { running } = parts.lifecycle;
       if (running !== undefined) throw new StillpointError('CONFLICT', `${running} already running`);
-      return deleteSnapshot(dataDir, name, { environment, lifecycle });
+      return toJson(await deleteSnapshot(dataDir, name, { environment, lifecycle }));
     },
   );
 }

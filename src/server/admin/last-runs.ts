@@ -17,7 +17,7 @@ export class LastRuns {
   ): Promise<LastRuns> {
     const runs = new LastRuns();
     for (const { id, kind, state } of await (await lifecycle.records()).read()) {
-      const finishedMs = state.status === 'completed' ? state.finished_at_ms : null;
+      const finishedMs = state.status === 'completed' ? state.finishedAtMs : null;
       if (kind === 'backup') {
         runs.backupId = id;
         runs.lastBackupAtMs = finishedMs ?? runs.lastBackupAtMs;
@@ -28,10 +28,10 @@ export class LastRuns {
     }
     // The archive and exports are snapshots too, but none that a restore finds by itself.
     backups.on('completed', ({ id, state }) => {
-      if (id === runs.backupId) runs.lastBackupAtMs = state.finished_at_ms;
+      if (id === runs.backupId) runs.lastBackupAtMs = state.finishedAtMs;
     });
     restores.on('completed', ({ state }) => {
-      runs.lastRestoreAtMs = state.finished_at_ms;
+      runs.lastRestoreAtMs = state.finishedAtMs;
     });
     return runs;
   }

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify';
+import { toJson } from '../../options/casing.ts';
 import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, replies } from '../route-types.ts';
 import { requireHandle } from './backup-routes.ts';
@@ -24,7 +25,7 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
     const { id } = await start();
     parts.lastRuns.restoreId = id;
     parts.underWay.add(request, action, id, restores);
-    return { handle: id, state: await restores.status(id), metadata: null };
+    return { handle: id, state: toJson(await restores.status(id)), metadata: null };
   };
 
   app.post(
@@ -71,7 +72,7 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
     async ({ params }) => {
       const id = requireHandle('restore', params.id);
       const state = await settledState(restores, id);
-      return { handle: id, state, metadata: await restores.metadata(id) };
+      return toJson({ handle: id, state, metadata: await restores.metadata(id) });
     },
   );
 }

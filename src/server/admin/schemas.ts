@@ -3,6 +3,7 @@ import { LEVELS, type Report } from '../../engine/report.ts';
 import { LIFECYCLE_MODES } from '../../operation/lifecycle.ts';
 import { operationStateSchema } from '../../operation/operation-state.ts';
 import { LEAST_BYTES_PER_SECOND, type ThrottleOptions } from '../../operation/throttle.ts';
+import type { SnakeCased } from '../../options/casing.ts';
 import { MODES } from '../../snapshot/capture/capture.ts';
 import type { SnapshotSummary } from '../../snapshot/store/list.ts';
 import { CLONE_CHOICES } from '../../snapshot/tasks/reflinker.ts';
@@ -130,7 +131,7 @@ export const snapshotSchema = z.object({
   total_bytes: z.number().nullable(),
   location: z.string(),
   problem: z.string().nullable().describe('Why the manifest cannot be trusted'),
-}) satisfies z.ZodType<SnapshotSummary>;
+}) satisfies z.ZodType<SnakeCased<SnapshotSummary>>;
 
 export const snapshotListSchema = z.object({
   latest: z.string().nullable(),
@@ -166,7 +167,7 @@ export const reportSchema = z.object({
       }),
     )
     .readonly(),
-}) satisfies z.ZodType<Report>;
+}) satisfies z.ZodType<SnakeCased<Report>>;
 
 export const recoveryStateSchema = z.object({
   outcome: z.enum(['success', 'read_only', 'failed']),

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
 import type { LifecycleMode } from '../../operation/lifecycle.ts';
+import { toJson } from '../../options/casing.ts';
 import { VERSION } from '../../snapshot/version.ts';
 import type { ServerContext } from '../context.ts';
 import { prometheusText } from '../metrics.ts';
@@ -37,9 +38,9 @@ export function statusRoutes(app: App, parts: ServerContext): void {
         read_only: mode === 'read_only',
         maintenance: mode === 'maintenance',
         recovery_state: recovery,
-        backup_state: backupId === undefined ? null : await settledState(backups, backupId),
-        restore_state: restoreId === undefined ? null : await settledState(restores, restoreId),
-        restore_metadata: restoreId === undefined ? null : await restores.metadata(restoreId),
+        backup_state: backupId === undefined ? null : toJson(await settledState(backups, backupId)),
+        restore_state: restoreId === undefined ? null : toJson(await settledState(restores, restoreId)),
+        restore_metadata: restoreId === undefined ? null : toJson(await restores.metadata(restoreId)),
         last_recovery_at_ms: recovery?.finished_at_ms ?? null,
         last_backup_at_ms: lastRuns.lastBackupAtMs,
         last_restore_at_ms: lastRuns.lastRestoreAtMs,

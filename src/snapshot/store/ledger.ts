@@ -7,6 +7,7 @@ import { listIfPresent, makeFolders, readSmallFile, removeIfPresent, replaceFile
 import { acquireWithin } from '../../env/lock.ts';
 import { StillpointError } from '../../errors.ts';
 import { crc32 } from '../../format/crc32.ts';
+import { fromJson, toJson } from '../../options/casing.ts';
 import type { Environment } from '../environment.ts';
 import type { Proof } from '../verify/prove.ts';
 import { nameOf, proofsFolder } from './layout.ts';
@@ -143,7 +144,7 @@ export function checkOf(proof: FileProof, level: Level): FileCheck | undefined {
   if (isDeeper(level, proof.level)) return undefined;
   const { size, crc32, crc32c, counts, facts, warnings = [] } = proof;
   const identity = { ino: BigInt(proof.ino), mtimeNs: BigInt(proof.mtime_ns) };
-  return { sizeBytes: size, crc32, crc32c, findings: warnings, counts, facts, identity };
+  return { sizeBytes: size, crc32, crc32c, findings: warnings, counts: fromJson(counts), facts, identity };
 }
 
 const isDeeper = (level: Level, than: Level): boolean => LEVELS.indexOf(level) > LEVELS.indexOf(than);
@@ -238,7 +239,7 @@ function proofFrom(
     ...(crc32c !== undefined && { crc32c }),
     level,
     proven_at_ms: provenAtMs,
-    counts,
+    counts: toJson(counts),
     ...(facts !== undefined && { facts }),
     ...(warnings.length > 0 && { warnings }),
   };

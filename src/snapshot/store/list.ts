@@ -7,16 +7,16 @@ import type { Environment } from '../environment.ts';
 import { compareNames, isSnapshotName, LATEST, type Layout, layoutOf, nameOf } from './layout.ts';
 import { readManifest } from './manifest-file.ts';
 
-/** A published snapshot as `list` shows it; field names are those of the JSON output. */
+/** A published snapshot as `list` shows it. */
 export interface SnapshotSummary {
   readonly name: string;
   /** Null for a snapshot that another tool took. */
   readonly id: string | null;
   readonly sequence: number | null;
-  readonly created_at_ms: number;
+  readonly createdAtMs: number;
   readonly engine: string | null;
   readonly entries: number | null;
-  readonly total_bytes: number | null;
+  readonly totalBytes: number | null;
   readonly location: string;
   /** Why the manifest cannot be trusted; null when it can. */
   readonly problem: string | null;
@@ -56,10 +56,10 @@ export async function summarize(env: Environment, location: string): Promise<Sna
   const unknown = {
     id: null,
     sequence: null,
-    created_at_ms: fromName,
+    createdAtMs: fromName,
     engine: null,
     entries: null,
-    total_bytes: null,
+    totalBytes: null,
   };
   try {
     const manifest = await readManifest(env, location);
@@ -70,10 +70,10 @@ export async function summarize(env: Environment, location: string): Promise<Sna
       location,
       id: snapshot?.id ?? null,
       sequence: snapshot?.sequence ?? null,
-      created_at_ms: snapshot?.created_at_ms ?? fromName,
+      createdAtMs: snapshot?.created_at_ms ?? fromName,
       engine: snapshot?.engine ?? (await detectEngine(env.fs, location))?.name ?? null,
       entries: entries.length,
-      total_bytes: entries.reduce((sum, { size }) => sum + size, 0),
+      totalBytes: entries.reduce((sum, { size }) => sum + size, 0),
       problem: null,
     };
   } catch (error) {

@@ -191,7 +191,7 @@ class Proving {
     this.#options.onPhase?.(name);
     const begin = this.#env.clock.monotonicMs();
     const result = await work();
-    this.#steps.push({ name, duration_ms: round(this.#env.clock.monotonicMs() - begin) });
+    this.#steps.push({ name, durationMs: round(this.#env.clock.monotonicMs() - begin) });
     return result;
   }
 
@@ -354,8 +354,8 @@ class Proving {
       counts.tables += part.tables ?? 0;
       counts.blocks += part.blocks ?? 0;
       counts.entries += part.entries ?? 0;
-      counts.wal_entries += part.wal_entries ?? 0;
-      counts.wal_last_lsn = part.wal_last_lsn ?? counts.wal_last_lsn;
+      counts.walEntries += part.walEntries ?? 0;
+      counts.walLastLsn = part.walLastLsn ?? counts.walLastLsn;
     }
     return counts;
   }

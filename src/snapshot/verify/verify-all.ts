@@ -34,7 +34,6 @@ export interface VerifyAllRequest {
   readonly onPlanned?: (bytes: number) => void;
 }
 
-/** Field names are those of `stillpoint verify --all --json`. */
 export interface SnapshotVerdict {
   readonly name: string;
   readonly location: string;
@@ -51,16 +50,16 @@ export interface VerifyAllTotals {
   readonly files: number;
   readonly bytes: number;
   /** On disk: a file that several snapshots share is one. */
-  readonly distinct_files: number;
-  readonly distinct_bytes: number;
-  readonly read_files: number;
-  readonly read_bytes: number;
-  readonly skipped_files: number;
-  readonly skipped_bytes: number;
+  readonly distinctFiles: number;
+  readonly distinctBytes: number;
+  readonly readFiles: number;
+  readonly readBytes: number;
+  readonly skippedFiles: number;
+  readonly skippedBytes: number;
   /** Of those skipped, how many have never been proven at this level. */
-  readonly unproven_files: number;
+  readonly unprovenFiles: number;
   /** Of those skipped that have a proof, when the oldest was made; null when there is none. */
-  readonly oldest_proof_at_ms: number | null;
+  readonly oldestProofAtMs: number | null;
 }
 
 export interface VerifyAllResult {
@@ -252,14 +251,14 @@ class VerifyingAll {
       damaged: snapshots.filter(({ report }) => !report.ok).length,
       files: all.length,
       bytes: bytesOf(all),
-      distinct_files: distinct.length,
-      distinct_bytes: bytesOf(distinct),
-      read_files: read.length,
-      read_bytes: bytesOf(read),
-      skipped_files: skipped.length,
-      skipped_bytes: bytesOf(skipped),
-      unproven_files: skipped.length - proven.length,
-      oldest_proof_at_ms: proven.reduce<number | null>(
+      distinctFiles: distinct.length,
+      distinctBytes: bytesOf(distinct),
+      readFiles: read.length,
+      readBytes: bytesOf(read),
+      skippedFiles: skipped.length,
+      skippedBytes: bytesOf(skipped),
+      unprovenFiles: skipped.length - proven.length,
+      oldestProofAtMs: proven.reduce<number | null>(
         (oldest, { provenAtMs }) => Math.min(oldest ?? provenAtMs, provenAtMs),
         null,
       ),
