@@ -43,5 +43,6 @@ export {
 export type { OperationState } from './operation/operation-state.ts';
 export type { BackgroundOptions, ThrottleOptions } from './operation/throttle.ts';
 export type { Mode } from './snapshot/capture/capture.ts';
+export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
 export type { SnapshotSummary } from './snapshot/store/list.ts';
 export type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from './snapshot/verify/verify-all.ts';

@@ -28,16 +28,14 @@ import { findRecord, Runs } from '../operation/runs.ts';
 import { THROTTLE, type ThrottleOptions, withThrottle } from '../operation/throttle.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
+import { newestUndoFolder, newUndoFolder, type Restored, stage } from '../snapshot/restore/restore.ts';
 import {
-  newestUndoFolder,
-  newUndoFolder,
-  openSource,
-  type Restored,
+  checkSource,
+  openChosen,
   type RestoreSource,
-  stage,
-} from '../snapshot/restore/restore.ts';
+  type SourceChoice,
+} from '../snapshot/restore/restore-source.ts';
 import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
-import { findSnapshot } from '../snapshot/store/list.ts';
 import { CLONE_CHOICES, type CloneChoice } from '../snapshot/tasks/reflinker.ts';
 
 export type RestoreMetadata = NonNullable<RunRecord['metadata']>;
@@ -58,8 +56,11 @@ export interface RestoreCoordinatorOptions {
 }
 
 export interface StartRestoreOptions extends ThrottleOptions {
-  /** `latest`, a name, an id, or a path where that is allowed. Default `latest`. */
-  readonly source?: string;
+  /**
+   * `latest`, a name, an id, or a path where that is allowed. Or a function that opens a snapshot which lies elsewhere; it is called
+   * once the run is admitted, and what it opened is released when the run ends. Default `latest`.
+   */
+  readonly source?: SourceChoice;
   /**
    * With `auto`, copy-on-write clones of the snapshot's files where the file system makes them: no time, no space, and a
    * block that goes bad damages both. Default `never`.
@@ -118,10 +119,12 @@ export class RestoreCoordinator extends EventEmitter<RestoreEvents> {
     const admission = await this.lifecycle.admit('restore');
     try {
       const { layout } = admission;
+      const engine = await this.#wantedEngine(layout);
       const allowed = [layout.lifecycle, ...(this.#options.allowedSources ?? [])];
-      const location = await findSnapshot(this.#env, layout, source, allowed);
+      const files = await openChosen(this.#env, layout, source, allowed);
+      const { location } = files;
       const run = this.#newRun('restore', location);
-      const opened = await openSource(this.#env, location, run.control, await this.#wantedEngine(layout));
+      const opened = await checkSource(this.#env, files, run.control, engine);
       run.plan(opened.manifest.entries.length, 2 * opened.bytes);
       await admission.records.append(run.record).catch(async (error) => {
         await opened.release(); // else nobody could remove that snapshot until this process ends
@@ -369,7 +372,8 @@ const KINDS: readonly RunKind[] = ['restore', 'undo'];
 
 const START: Checks<StartRestoreOptions> = {
   ...THROTTLE,
-  source: optional(aText), // from a client, perhaps, who gets one and the same answer for all that there is not
+  // A client may have sent it: whatever does not exist gets one and the same answer.
+  source: optional((name, value) => typeof value === 'function' || aText(name, value)),
   clone: optional(oneOf(CLONE_CHOICES)),
 };
 const OPTIONS: Checks<RestoreCoordinatorOptions> = {

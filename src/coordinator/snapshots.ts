@@ -21,7 +21,9 @@ import { Lifecycle } from '../operation/lifecycle.ts';
 import { aLifecycle, anEnvironment, aSnapshot, sameFolder } from '../operation/option-checks.ts';
 import { THROTTLE, type ThrottleOptions, withThrottle } from '../operation/throttle.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
-import { openSource, restoreInto } from '../snapshot/restore/restore.ts';
+import { restoreInto } from '../snapshot/restore/restore.ts';
+import { checkSource, openSnapshotFolder } from '../snapshot/restore/restore-source.ts';
+import { lockForReading } from '../snapshot/source/folder-source.ts';
 import { isSnapshotPlace, LATEST, type Layout, layoutOf } from '../snapshot/store/layout.ts';
 import { noteSnapshot } from '../snapshot/store/ledger.ts';
 import {
@@ -36,7 +38,7 @@ import {
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import { CLONE_CHOICES, type CloneChoice } from '../snapshot/tasks/reflinker.ts';
-import { lockForReading, prove } from '../snapshot/verify/prove.ts';
+import { prove } from '../snapshot/verify/prove.ts';
 import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify/verify-all.ts';
 
 /** What needs no open database and keeps no state: each function reads the folders and is done. */
@@ -220,7 +222,7 @@ export async function restoreSnapshot(
     const env = options.environment ?? systemEnvironment;
     const folder = await locate(env, snapshot, options.dataDir);
     return watched(env, options, async (env, control, watch) => {
-      const source = await openSource(env, folder, control);
+      const source = await checkSource(env, await openSnapshotFolder(env, folder), control);
       try {
         watch(2 * source.bytes); // read once for the copy and once for its proof
         const { into, level = 'full', clone = 'never' } = options;

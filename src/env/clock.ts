@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 
 export interface Clock {
   /** Milliseconds since 1970, never before it; may jump in either direction. For names and records. */
@@ -20,8 +21,10 @@ export const systemClock: Clock = {
 
 export const newId = (): string => randomUUID();
 
-/** For polling what nobody announces; where an event can be had, wait for that. */
-export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+/** For polling and for rate limits; where there is an event, wait for that. Rejects with the signal's reason. */
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  await setTimeout(ms, undefined, signal && { signal }).catch(() => signal?.throwIfAborted());
+}
 
 /** A moment of `Clock.nowMs` as ISO 8601 text in UTC. */
 export const isoTime = (ms: number): string => new Date(ms).toISOString();

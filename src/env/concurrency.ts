@@ -26,7 +26,17 @@ export async function mapConcurrent<T, R>(
   return results;
 }
 
-/** So many places at once; who finds none waits for his turn. */
+/** Settles as `work`, or rejects with the signal's reason as soon as that is aborted; the outcome of `work` is ignored then. */
+export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+/** Counting semaphore. */
 export class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];

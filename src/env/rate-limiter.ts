@@ -1,3 +1,5 @@
+import { pause } from './clock.ts';
+
 /** What may be caught up on after a time in which less was moved than allowed. */
 const CREDIT_NS = 100_000_000n;
 const NS_PER_MS = 1_000_000;
@@ -9,8 +11,8 @@ const PAID_UNTIL = 2;
 const PAUSED_UNTIL = 3;
 
 /**
- * What holds back the worker threads of one run, all of them together: a limit of bytes in a second, and pauses. It lies in
- * shared memory and goes by the system's monotonic clock, which is the same in every thread.
+ * Limits the bytes per second of one run, over all its worker threads and streams, and pauses them. Its state lies in shared
+ * memory. It uses the system's monotonic clock, which is the same in every thread.
  */
 export class RateLimiter {
   static readonly SIZE_BYTES = 4 * BigInt64Array.BYTES_PER_ELEMENT;
@@ -54,12 +56,22 @@ export class RateLimiter {
    */
   hold(bytes: number, wake: Int32Array): void {
     if (!this.isOn) return;
-    const paid = this.charge(bytes, nowNs());
-    for (;;) {
-      const now = nowNs();
-      const restNs = Math.max(Number(paid - now), Number(Atomics.load(this.#slots, PAUSED_UNTIL) - now));
-      if (restNs <= 0 || Atomics.wait(wake, 0, 0, restNs / NS_PER_MS) !== 'timed-out') return;
-    }
+    const paidUntil = this.charge(bytes, nowNs());
+    for (let ms = this.#restMs(paidUntil); ms > 0; ms = this.#restMs(paidUntil))
+      if (Atomics.wait(wake, 0, 0, ms) !== 'timed-out') return;
+  }
+
+  /** As `hold`, for streams on the main thread: waits without blocking. Rejects with the signal's reason. */
+  async wait(bytes: number, signal: AbortSignal): Promise<void> {
+    if (!this.isOn) return;
+    const paidUntil = this.charge(bytes, nowNs());
+    for (let ms = this.#restMs(paidUntil); ms > 0; ms = this.#restMs(paidUntil)) await pause(ms, signal);
+  }
+
+  #restMs(paidUntil: bigint): number {
+    const pausedUntil = Atomics.load(this.#slots, PAUSED_UNTIL);
+    const until = paidUntil > pausedUntil ? paidUntil : pausedUntil;
+    return Number(until - nowNs()) / NS_PER_MS;
   }
 }
 

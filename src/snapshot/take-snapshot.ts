@@ -8,6 +8,7 @@ import { type ErrorCode, StillpointError } from '../errors.ts';
 import { type Capture, capture, type Mode } from './capture/capture.ts';
 import type { Environment } from './environment.ts';
 import { copySnapshot } from './restore/copy-snapshot.ts';
+import { folderSource } from './source/folder-source.ts';
 import { compareNames, type Layout, partialFolder } from './store/layout.ts';
 import { noteDamage, noteSnapshot, type ReusableSnapshot, readReusable } from './store/ledger.ts';
 import { latestName, snapshotNames } from './store/list.ts';
@@ -162,31 +163,23 @@ function refuseDamage(report: Report, isShared: boolean): void {
   });
 }
 
-/** The probe may open the copy with the real engine, which may write: it gets a clone, and the clone goes. */
+/** The probe may open the copy with the real engine, which may write. So it gets a disposable copy of the copy. */
 async function runProbe(env: Environment, request: TakeRequest, partial: string): Promise<void> {
   if (request.probe === undefined) return;
-  const manifest = await readManifest(env, partial);
-  const clone = partialFolder(request.parent, `probe-${request.id}`);
+  const into = partialFolder(request.parent, `probe-${request.id}`);
   try {
     const { engine, level, control } = request;
-    const { entries } = manifest!;
-    await copySnapshot(env, {
-      from: partial,
-      into: clone,
-      entries,
-      engine,
-      level,
-      isLasting: false,
-      clone: 'auto', // it is gone before a block can go bad
-      control,
-    });
-    await request.probe(clone);
+    const source = folderSource(env, partial);
+    const { entries } = await source.manifest();
+    const options = { isLasting: false, clone: 'auto' } as const; // it is removed before a block can go bad
+    await copySnapshot(env, { source, into, entries, engine, level, control, ...options });
+    await request.probe(into);
   } catch (cause) {
     if (request.control.isCancelled) request.control.checkCancelled();
     const message = `the probe refused the copy: ${cause instanceof Error ? cause.message : String(cause)}`;
     throw new StillpointError('HOOK_FAILED', message, { cause });
   } finally {
-    await removeTree(env.fs, clone);
+    await removeTree(env.fs, into);
   }
 }
 

@@ -6,6 +6,7 @@ import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator } from '../../src/index.ts';
 import { copySnapshot } from '../../src/snapshot/restore/copy-snapshot.ts';
+import { folderSource } from '../../src/snapshot/source/folder-source.ts';
 import { readManifest } from '../../src/snapshot/store/manifest-file.ts';
 import { plainDirectory, readTree } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
@@ -20,8 +21,9 @@ async function cloneChanged(change: (location: string) => void, isLasting = fals
   const into = join(await temporaryFolder(), 'clone');
   const engine = engineByName('files');
   const control = new RunControl();
+  const source = folderSource(inlineEnvironment, location);
   const request = {
-    from: location,
+    source,
     into,
     entries,
     engine,

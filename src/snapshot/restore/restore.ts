@@ -1,11 +1,11 @@
 import { basename, dirname, join, sep } from 'node:path';
-import { type Engine, LIFECYCLE } from '../../engine/engine.ts';
-import { detectEngine, engineByName } from '../../engine/index.ts';
+import { LIFECYCLE } from '../../engine/engine.ts';
 import type { Level, Report } from '../../engine/report.ts';
 import { listIfPresent, makeFolders, realPlace, removeTree } from '../../env/io.ts';
 import type { RunControl } from '../../env/worker-pool.ts';
-import { type ErrorDetail, StillpointError, systemCode } from '../../errors.ts';
+import { StillpointError, systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
+import type { SnapshotSource } from '../source/snapshot-source.ts';
 import {
   compareNames,
   isSnapshotName,
@@ -15,72 +15,12 @@ import {
   partialFolder,
 } from '../store/layout.ts';
 import { dataDirOf, snapshotNames } from '../store/list.ts';
-import type { ManifestEntry, ParsedManifest } from '../store/manifest.ts';
-import { readManifest } from '../store/manifest-file.ts';
+import type { ManifestEntry } from '../store/manifest.ts';
 import { describeFindings } from '../take-snapshot.ts';
 import type { CloneChoice } from '../tasks/reflinker.ts';
-import { compareTree, lockForReading, prove, REWRITTEN } from '../verify/prove.ts';
+import { prove } from '../verify/prove.ts';
 import { copySnapshot } from './copy-snapshot.ts';
-
-/** A snapshot that may be restored from, and stays as it is until `release`: nobody can prune it meanwhile. */
-export interface RestoreSource {
-  readonly location: string;
-  readonly manifest: ParsedManifest;
-  readonly engine: Engine;
-  readonly bytes: number;
-  release(): Promise<void>;
-}
-
-/**
- * Opens a snapshot for restoring and holds its names and sizes against its manifest. Changes nothing. Rejects with
- * `RESTORE_INTEGRITY_MISMATCH` when it is damaged, empty or no snapshot at all, `ENGINE_MISMATCH` when another engine
- * wrote it, `CONFLICT` when it is being deleted.
- */
-export async function openSource(
-  env: Environment,
-  location: string,
-  control: RunControl,
-  wanted?: Engine,
-): Promise<RestoreSource> {
-  const lock = await lockForReading(env, location);
-  if (lock === undefined) {
-    throw mismatch(location, 'it has no manifest, so it is not a snapshot', {
-      hint: 'Name a snapshot: a folder with a snapshot.manifest.',
-    });
-  }
-  try {
-    const manifest = await readManifest(env, location).catch((error) => {
-      throw error instanceof StillpointError ? mismatch(location, error.message, { cause: error }) : error;
-    });
-    if (manifest === undefined || manifest.entries.length === 0)
-      throw mismatch(location, 'its manifest names no file');
-    if (manifest.rewritten) throw mismatch(location, REWRITTEN);
-    const { findings } = await compareTree(env.fs, location, manifest.entries, control);
-    if (findings.length > 0) throw mismatch(location, describeFindings(findings));
-    const engine = await engineOf(env, location, manifest);
-    if (wanted !== undefined && engine.name !== wanted.name && wanted.name !== 'files') {
-      throw new StillpointError(
-        'ENGINE_MISMATCH',
-        `${location} was written by ${engine.name}, not by ${wanted.name}`,
-        {
-          path: location,
-        },
-      );
-    }
-    const bytes = manifest.entries.reduce((sum, { size }) => sum + size, 0);
-    return { location, manifest, engine, bytes, release: () => lock.release() };
-  } catch (error) {
-    await lock.release();
-    throw error;
-  }
-}
-
-async function engineOf(env: Environment, location: string, manifest: ParsedManifest): Promise<Engine> {
-  if (manifest.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
-  const engine = await detectEngine(env.fs, location);
-  if (engine === undefined) throw mismatch(location, 'no known engine wrote what is in it');
-  return engine;
-}
+import { mismatch, type RestoreSource } from './restore-source.ts';
 
 export interface Restored {
   /** The proof of what was restored. */
@@ -90,8 +30,8 @@ export interface Restored {
 }
 
 /**
- * Copies a snapshot into `folder`, which must not exist, and proves the copy: checksums against the manifest while
- * copying, then every file once more from the disk. Rejects with `RESTORE_INTEGRITY_MISMATCH`; what it wrote is the caller's to
+ * Copies a snapshot into `folder`, which must not exist, and proves the copy: checksums are compared with the manifest while
+ * copying, then every file is read again from the disk. Rejects with `RESTORE_INTEGRITY_MISMATCH`; what it wrote is the caller's to
  * remove.
  */
 export async function stage(
@@ -103,9 +43,9 @@ export async function stage(
   control: RunControl,
 ): Promise<Restored> {
   await makeFolders(env.fs, dirname(folder));
-  const { manifest, engine, location } = source;
+  const { manifest, engine, files } = source;
   const { checks, clonedBytes } = await copySnapshot(env, {
-    from: location,
+    source: files,
     into: folder,
     entries: manifest.entries,
     engine,
@@ -113,7 +53,7 @@ export async function stage(
     isLasting: true,
     clone,
     control,
-    beforeCopying: (entries) => checkSpace(env, location, entries, folder),
+    beforeCopying: (entries) => checkSpace(env, files, entries, folder),
   });
   const { report } = await prove(env, folder, { manifest, engine, level, control, known: checks });
   if (!report.ok) {
@@ -127,13 +67,15 @@ export async function stage(
 
 async function checkSpace(
   { fs }: Environment,
-  location: string,
+  { folder: from }: SnapshotSource,
   entries: readonly ManifestEntry[],
   folder: string,
 ): Promise<void> {
-  // A sparse file takes less than its size: what the snapshot occupies is what the copy will.
   let needed = 0;
-  for (const { path } of entries) needed += (await fs.inspect(join(location, path)))?.allocatedBytes ?? 0;
+  for (const { path, size } of entries) {
+    // A sparse file takes less than its size, and so does its copy. Of a stream only the size is known.
+    needed += from === undefined ? size : ((await fs.inspect(join(from, path)))?.allocatedBytes ?? 0);
+  }
   const free = await fs.freeBytes(folder);
   if (needed > free) {
     throw new StillpointError('NO_SPACE', `restoring needs ${needed} bytes, and ${free} are free`, {
@@ -167,7 +109,7 @@ export async function restoreInto(
       hint: 'Name a folder outside of it.',
     });
   }
-  const owner = dataDirOf(source.location);
+  const owner = source.files.folder && dataDirOf(source.files.folder);
   if (owner !== undefined && `${target}${sep}`.startsWith(`${owner}${sep}`)) {
     throw new StillpointError(
       'INVALID_REQUEST',
@@ -213,11 +155,4 @@ export async function newestUndoFolder(env: Environment, layout: Layout): Promis
     if ((await env.fs.list(folder)).length > 0) return folder;
   }
   return undefined;
-}
-
-function mismatch(location: string, message: string, detail: ErrorDetail = {}): StillpointError {
-  return new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${location} cannot be restored: ${message}`, {
-    path: location,
-    ...detail,
-  });
 }

@@ -167,7 +167,11 @@ export function pathProblem(path: string): string | undefined {
   return undefined;
 }
 
-function checkPaths(entries: readonly ManifestEntry[], refuse: (message: string) => Error): void {
+/** Throws what `refuse` returns if a path may not stand in a manifest, or two of them cannot both exist on disk. */
+export function checkPaths(
+  entries: readonly Pick<ManifestEntry, 'path'>[],
+  refuse: (message: string) => Error,
+): void {
   const folded: { key: string; path: string }[] = [];
   for (const { path } of entries) {
     const problem = pathProblem(path);

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { type Engine, type FileCheck, LIFECYCLE, MANIFEST } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
 import {
@@ -12,7 +11,6 @@ import {
 import { mapConcurrent } from '../../env/concurrency.ts';
 import { type FileIdentity, type FileKind, type FileSystem, isSameIdentity } from '../../env/file-system.ts';
 import { walk } from '../../env/folder-tree.ts';
-import type { HeldLock } from '../../env/lock.ts';
 import { RunControl } from '../../env/worker-pool.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
@@ -69,19 +67,6 @@ export async function prove(env: Environment, folder: string, options: ProveOpti
 
 /** How often a live directory that changes meanwhile is read before the report says no more than that. */
 const LIVE_ATTEMPTS = 3;
-
-/**
- * Keeps a snapshot from being deleted while it is read; nothing to release where there is no manifest. `CONFLICT` when it is
- * being deleted already.
- */
-export async function lockForReading(env: Environment, folder: string): Promise<HeldLock | undefined> {
-  const path = join(folder, MANIFEST);
-  if ((await env.fs.inspect(path))?.kind !== 'file') return undefined;
-  const lock = await env.locks.tryAcquire(env.fs, path, 'shared');
-  if (lock === undefined)
-    throw new StillpointError('CONFLICT', `${folder} is being deleted`, { path: folder });
-  return lock;
-}
 
 interface FoundFile extends SizedPath {
   readonly stat?: FileIdentity | undefined;

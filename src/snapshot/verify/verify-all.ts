@@ -4,6 +4,7 @@ import { type Finding, type Level, noCounts, type Report } from '../../engine/re
 import type { RunControl } from '../../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
+import { lockForReading } from '../source/folder-source.ts';
 import { compareNames } from '../store/layout.ts';
 import {
   checkOf,
@@ -15,7 +16,7 @@ import {
 } from '../store/ledger.ts';
 import { snapshotNames } from '../store/list.ts';
 import { checkInBatches } from './check-files.ts';
-import { lockForReading, prove } from './prove.ts';
+import { prove } from './prove.ts';
 import { bytesOf, findingFrom, groupsOf, type StoredFile, StoredFiles, type Survey } from './stored-files.ts';
 
 /** The ledger is written once for so many bytes read: whoever is killed has not read in vain. */
