@@ -64,6 +64,43 @@ export const CATALOGUE = {
     exit: 3,
     hint: 'Restore the latest snapshot; nothing was skipped or repaired.',
   },
+  QUIESCED: {
+    http: 503,
+    exit: 4,
+    hint: 'Writes are refused for a moment; send it again after `retry-after`.',
+  },
+  LEASE_LOST: { http: 409, exit: 4, hint: 'The node took writes meanwhile; quiesce it anew.' },
+  KEY_REUSED: { http: 409, exit: 4, hint: 'Send another key: this one stands for another request.' },
+  KEY_FORGOTTEN: { http: 410, exit: 4, hint: 'Look at the snapshots of the node, then send a new key.' },
+  RANGE_INVALID: { http: 416, exit: 2, hint: 'Ask for bytes that the file has.' },
+  NODE_UNREACHABLE: { http: 502, exit: 1, hint: 'Check the URL, the network and the server there.' },
+  NODE_REPLY_INVALID: {
+    http: 502,
+    exit: 1,
+    hint: 'Check what answers at that URL; it does not keep to the admin RPC.',
+  },
+  PLAN_INVALID: { http: 409, exit: 3, hint: 'The plan cannot be trusted; make a new one in another folder.' },
+  JOURNAL_INVALID: {
+    http: 409,
+    exit: 3,
+    hint: 'The journal cannot be trusted; begin a new backup in another folder.',
+  },
+  RECEIPT_INVALID: {
+    http: 500,
+    exit: 1,
+    hint: 'The executor did not say what it did; correct the executor.',
+  },
+  PREFLIGHT_REFUSED: {
+    http: 409,
+    exit: 4,
+    hint: 'Nothing was changed; settle what the message names, then run it again.',
+  },
+  TOPOLOGY_CHANGED: {
+    http: 409,
+    exit: 4,
+    hint: 'Nothing was changed; make a new plan for the fleet as it is now.',
+  },
+  NO_READY_OPERATION: { http: 409, exit: 4, hint: 'Look at the state with `stillpoint fleet status DIR`.' },
   STORE_INVALID: {
     http: 500,
     exit: 1,

@@ -1,0 +1,62 @@
+import type { BackupPlan, PlanTarget } from './plan.ts';
+import type { PreflightReceipts, Receipt, ReceiptDetail } from './receipts.ts';
+
+/** What one call of an executor is part of. */
+export interface EffectContext {
+  /**
+   * `<run>/<operation>/<window>/<attempt>`: the same for the same effect, also after the controller died in the middle of it. An
+   * executor that hands it on to the node gets each effect once.
+   */
+  readonly key: string;
+  readonly runId: string;
+  readonly attempt: number;
+  readonly window: number;
+  /** Aborted when the run is cancelled. */
+  readonly signal: AbortSignal;
+  /** What the target's `stop` returned in this window. */
+  readonly stopped: ReceiptDetail | undefined;
+}
+
+export interface PreflightRequest {
+  readonly plan: BackupPlan;
+  readonly preflightId: string;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * What does the work of a plan. Every function rejects when it did not do it; an effect whose answer was lost is asked for again with
+ * the same key.
+ */
+export interface FleetExecutor {
+  /**
+   * Proves that the nodes are those of the plan and that everything that follows is allowed. Changes nothing. The receipts name
+   * the plan and the preflight, and have one entry for each target in the plan's order.
+   */
+  preflight(request: PreflightRequest): Promise<PreflightReceipts>;
+  /** The target takes no more writes when this resolves. What it returns is on record for the calls that follow. */
+  stop(target: PlanTarget, context: EffectContext): Promise<ReceiptDetail | undefined>;
+  /** Resolves to the snapshot's id. `LEASE_LOST`: the target took writes meanwhile, and the unit needs a new window. */
+  createSnapshot(target: PlanTarget, context: EffectContext): Promise<{ readonly snapshotId: string }>;
+  /** The target takes writes again. Doing it twice is no error. */
+  start(target: PlanTarget, context: EffectContext): Promise<void>;
+  /** Writes the snapshot's files into `into`, an existing folder. The runner brings them to disk. */
+  downloadSnapshot(
+    target: PlanTarget,
+    snapshot: { readonly snapshotId: string; readonly into: string },
+    context: EffectContext,
+  ): Promise<void>;
+  /** Whether `into` may hold what an attempt before has left. Default false: it is emptied. */
+  readonly resumesDownloads?: boolean;
+  /** A further check of a download, before its digest is recorded. An error with exit code 3 means that the copy is bad. */
+  verifyArtifact?(
+    target: PlanTarget,
+    artifact: { readonly snapshotId: string; readonly dir: string },
+    context: EffectContext,
+  ): Promise<void>;
+}
+
+export const effectKey = (runId: string, operationId: string, window: number, attempt: number): string =>
+  `${runId}/${operationId}/${window}/${attempt}`;
+
+/** The receipt's part that an executor's answer fills. */
+export type ReceiptFacts = Pick<Receipt, 'snapshot_id' | 'artifact_path' | 'checksum' | 'detail'>;

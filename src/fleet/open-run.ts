@@ -1,0 +1,62 @@
+import { join } from 'node:path';
+import { realPlace } from '../env/io.ts';
+import type { HeldLock } from '../env/lock.ts';
+import { StillpointError } from '../errors.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { Journal } from './journal.ts';
+import { type BackupPlan, readPlan } from './plan.ts';
+
+/** The part of the outside world that a fleet's controller needs. */
+export type FleetEnvironment = Pick<Environment, 'fs' | 'clock' | 'locks' | 'newId'>;
+
+export interface OpenRun {
+  /** The real path of the layout folder. */
+  readonly layout: string;
+  readonly plan: BackupPlan;
+  readonly journal: Journal;
+  close(): Promise<void>;
+}
+
+/**
+ * Takes the run lock of a layout folder, which the kernel frees when its owner dies. `CONFLICT` while another run has it. Without a
+ * folder there is no plan: `NOT_FOUND`.
+ */
+export async function lockLayout(
+  { fs, locks }: FleetEnvironment,
+  layoutDir: string,
+): Promise<{ layout: string; lock: HeldLock }> {
+  const layout = await realPlace(fs, layoutDir);
+  if ((await fs.inspect(layout))?.kind !== 'folder') throw noPlan(layoutDir);
+  const path = join(layout, 'lock');
+  const lock = await locks.tryAcquire(fs, path, 'exclusive');
+  if (lock !== undefined) return { layout, lock };
+  throw new StillpointError('CONFLICT', `another run is at work on ${layoutDir}`, { path });
+}
+
+/** Locks a layout, and reads its plan and its journal, each checked against the other. */
+export async function openRun(env: FleetEnvironment, layoutDir: string): Promise<OpenRun> {
+  const { layout, lock } = await lockLayout(env, layoutDir);
+  try {
+    const plan = await readPlan(env.fs, layout);
+    if (plan === undefined) throw noPlan(layoutDir);
+    const journal = await Journal.open(env.fs, layout, plan, env.clock.nowMs());
+    return {
+      layout,
+      plan,
+      journal,
+      async close() {
+        await journal.close();
+        await lock.release();
+      },
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+const noPlan = (path: string): StillpointError =>
+  new StillpointError('NOT_FOUND', `there is no backup plan in ${path}`, {
+    path,
+    hint: 'Make one first: `stillpoint fleet plan FLEETFILE --out DIR`.',
+  });

@@ -1,0 +1,237 @@
+import { StillpointError, toStillpointError } from '../errors.ts';
+import { TOOL } from '../snapshot/version.ts';
+import { artifactPathOf, makeDurable, prepareDownload, syncTree, temporaryFolderOf } from './artifacts.ts';
+import { folderDigest } from './digest.ts';
+import type { ArtifactRow, OperationRow } from './execution.ts';
+import { type EffectContext, effectKey, type FleetExecutor, type ReceiptFacts } from './executor.ts';
+import type { Journal } from './journal.ts';
+import { buildManifest, readFleetManifest, writeFleetManifest } from './manifest.ts';
+import type { FleetEnvironment } from './open-run.ts';
+import type { BackupPlan, PlanTarget } from './plan.ts';
+import { checkPreflight, PREFLIGHT_VALID_MS, type Receipt } from './receipts.ts';
+
+/** What an operation leaves: the facts of its receipt, and the new row of the target's artifact. */
+interface Effect {
+  readonly facts: ReceiptFacts;
+  readonly artifact?: ArtifactRow;
+}
+
+export interface OperationsOptions {
+  readonly env: FleetEnvironment;
+  readonly layout: string;
+  readonly plan: BackupPlan;
+  readonly journal: Journal;
+  readonly executor: FleetExecutor;
+  readonly signal: AbortSignal;
+}
+
+/** A node that loses its lease again and again needs a longer lease, and not another window. */
+const MOST_REOPENED = 3;
+
+/**
+ * Runs single operations of a plan: claimed in the journal, then done, then ended in the journal. Which one is next is the
+ * runner's to decide.
+ */
+export class Operations {
+  readonly #options: OperationsOptions;
+  readonly #targets: ReadonlyMap<string, PlanTarget>;
+
+  #reopened = 0;
+
+  constructor(options: OperationsOptions) {
+    this.#options = options;
+    this.#targets = new Map(options.plan.targets.map((target) => [target.target_id, target]));
+  }
+
+  /** Whether the receipts of the last preflight are good at this moment. A clock that went back makes them bad. */
+  get isPreflightValid(): boolean {
+    const { preflight } = this.#options.journal.execution;
+    const nowMs = this.#options.env.clock.nowMs();
+    return preflight !== null && nowMs >= preflight.accepted_at_ms && nowMs < preflight.valid_until_ms;
+  }
+
+  /** Asks for receipts unless the last ones are still good. Rejects with `PREFLIGHT_REFUSED` or `TOPOLOGY_CHANGED`. */
+  async ensurePreflight(): Promise<void> {
+    if (this.isPreflightValid) return;
+    const { env, plan, journal, executor, signal } = this.#options;
+    const preflightId = env.newId();
+    const acceptedAtMs = env.clock.nowMs(); // before they are asked for: what they say is at least so old
+    const receipts = checkPreflight(
+      plan,
+      preflightId,
+      await executor.preflight({ plan, preflightId, signal }),
+    );
+    await journal.commit({
+      type: 'preflight',
+      accepted: {
+        preflight_id: preflightId,
+        accepted_at_ms: acceptedAtMs,
+        valid_until_ms: acceptedAtMs + PREFLIGHT_VALID_MS,
+        receipts,
+      },
+    });
+  }
+
+  /**
+   * Runs one operation. When it fails, its receipt says why, and the failure is thrown.
+   * @param effect Instead of the usual effect: for a runner that does part of it elsewhere.
+   */
+  async run(
+    row: OperationRow,
+    effect = (context: EffectContext) => this.#effect(row, context),
+  ): Promise<void> {
+    const { journal, env, plan, signal } = this.#options;
+    const { operation } = row;
+    signal.throwIfAborted();
+    // One that was claimed and never ended may have happened: its key finds out.
+    const attempt = row.state === 'pending' ? row.attempt : row.attempt + 1;
+    await journal.commit({
+      type: 'claimed',
+      sequence: operation.sequence,
+      attempt,
+      at_ms: env.clock.nowMs(),
+    });
+    const { execution } = journal;
+    const window = execution.window(operation.target_id);
+    const receipt = (outcome: Receipt['outcome']): Receipt => ({
+      plan_id: plan.plan_id,
+      run_id: plan.run_id,
+      preflight_id: execution.preflight?.preflight_id ?? null,
+      sequence: operation.sequence,
+      operation_id: operation.operation_id,
+      kind: operation.kind,
+      target_id: operation.target_id,
+      outcome,
+      updated_at_ms: env.clock.nowMs(),
+      attempt,
+      window,
+    });
+    const context: EffectContext = {
+      key: effectKey(plan.run_id, operation.operation_id, window, attempt),
+      runId: plan.run_id,
+      attempt,
+      window,
+      signal,
+      stopped: this.#stopped(operation.target_id),
+    };
+    try {
+      const { facts, artifact } = await effect(context);
+      await journal.commit({
+        type: 'ended',
+        receipt: { ...receipt('completed'), ...facts },
+        ...(artifact && { artifact }),
+      });
+    } catch (error) {
+      const known = toStillpointError(error);
+      await journal.commit({
+        type: 'ended',
+        receipt: { ...receipt('failed'), failure_reason: known.message, failure_code: known.code },
+      });
+      throw known;
+    }
+  }
+
+  /**
+   * After a snapshot that failed because its node took writes: takes the unit back to its beginning. False when the failure is
+   * another one, and when this happened too often.
+   */
+  async reopenWindow({ operation }: OperationRow, error: unknown): Promise<boolean> {
+    const isLost = error instanceof StillpointError && error.code === 'LEASE_LOST';
+    if (!isLost || operation.kind !== 'create-snapshot' || this.#reopened >= MOST_REOPENED) return false;
+    this.#reopened++;
+    const { journal, env } = this.#options;
+    const { unit_id } = journal.execution.unitOf(operation.target_id!);
+    const window = journal.execution.window(operation.target_id) + 1;
+    const at_ms = env.clock.nowMs();
+    await journal.commit({ type: 'window', unit_id, window, reason: error.message, at_ms });
+    return true;
+  }
+
+  /** The node's own words about how it was stopped in this window. */
+  #stopped(targetId: string | null): Receipt['detail'] {
+    if (targetId === null) return undefined;
+    return this.#options.journal.execution.row('stop', targetId)?.receipt?.detail;
+  }
+
+  async #effect({ operation }: OperationRow, context: EffectContext): Promise<Effect> {
+    if (operation.target_id === null) return this.#finalize();
+    const target = this.#targets.get(operation.target_id)!;
+    switch (operation.kind) {
+      case 'stop': {
+        const detail = await this.#options.executor.stop(target, context);
+        return { facts: detail === undefined ? {} : { detail } };
+      }
+      case 'create-snapshot':
+        return created(target, await this.#options.executor.createSnapshot(target, context));
+      case 'start':
+        await this.#options.executor.start(target, context);
+        return { facts: {} };
+      case 'download-snapshot':
+        return this.#download(target, context);
+      default:
+        return this.#verify(target, context);
+    }
+  }
+
+  async #download(target: PlanTarget, context: EffectContext): Promise<Effect> {
+    const { env, layout, executor } = this.#options;
+    const artifact = this.#requireArtifact(target);
+    const { snapshot_id } = artifact;
+    const into = await prepareDownload(env.fs, layout, target, executor.resumesDownloads === true);
+    await executor.downloadSnapshot(target, { snapshotId: snapshot_id, into }, context);
+    await syncTree(env.fs, into);
+    const artifact_path = artifactPathOf(target);
+    return {
+      facts: { snapshot_id, artifact_path },
+      artifact: { target_id: target.target_id, state: 'Downloaded', snapshot_id, artifact_path },
+    };
+  }
+
+  async #verify(target: PlanTarget, context: EffectContext): Promise<Effect> {
+    const { env, layout, executor, signal } = this.#options;
+    const artifact = this.#requireArtifact(target);
+    const dir = temporaryFolderOf(layout, target);
+    if ((await env.fs.inspect(dir))?.kind !== 'folder')
+      throw new StillpointError('COPY_DAMAGED', `the copy of ${target.target_id} is gone: ${dir}`, {
+        path: dir,
+      });
+    await executor.verifyArtifact?.(target, { snapshotId: artifact.snapshot_id, dir }, context);
+    const checksum = await folderDigest(env.fs, dir, signal);
+    return {
+      facts: { snapshot_id: artifact.snapshot_id, checksum },
+      artifact: { ...artifact, state: 'ChecksumVerified', checksum },
+    };
+  }
+
+  async #finalize(): Promise<Effect> {
+    const { env, layout, plan, journal } = this.#options;
+    const { execution } = journal;
+    for (const target of plan.targets) {
+      const row = this.#requireArtifact(target);
+      if (row.state === 'Durable') continue;
+      await journal.commit({ type: 'artifact', artifact: await makeDurable(env.fs, layout, target, row) });
+    }
+    const written = await readFleetManifest(env.fs, layout);
+    if (written !== undefined && written.source.run_id !== plan.run_id)
+      throw new StillpointError('TARGET_NOT_EMPTY', `${layout} holds the manifest of another backup`, {
+        path: layout,
+      });
+    // A crash between writing it and its record: it stands, and says what it would say now.
+    if (written === undefined)
+      await writeFleetManifest(env.fs, layout, buildManifest(execution, env.clock.nowMs(), TOOL));
+    return { facts: {} };
+  }
+
+  #requireArtifact({ target_id }: PlanTarget): ArtifactRow {
+    const artifact = this.#options.journal.execution.artifact(target_id);
+    if (artifact !== undefined) return artifact;
+    throw new StillpointError('JOURNAL_INVALID', `there is no snapshot of ${target_id} on record`);
+  }
+}
+
+export function created({ target_id }: PlanTarget, { snapshotId }: { readonly snapshotId: string }): Effect {
+  return {
+    facts: { snapshot_id: snapshotId },
+    artifact: { target_id, state: 'Created', snapshot_id: snapshotId },
+  };
+}

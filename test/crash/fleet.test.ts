@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
+import { writePlan } from '../../src/fleet/plan.ts';
+import { executeBackupPlan } from '../../src/fleet/runner.ts';
+import { CrashFileSystem } from '../support/crash-file-system.ts';
+import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
+import { type World, worldOn } from '../support/crash-world.ts';
+import { fleetNode, planOf, SimulatedNodes, simulatedExecutor } from '../support/fleet.ts';
+
+const LAYOUT = '/disk/backup';
+
+test('a backup of a fleet that is cut at any moment is finished by the next run, with one snapshot for each key', async () => {
+  const before = worldOn(new CrashFileSystem(), 0);
+  for (const folder of ['/disk', LAYOUT]) {
+    await before.fs.makeFolder(folder);
+    await before.fs.syncFolder(folder.slice(0, folder.lastIndexOf('/')) || '/');
+  }
+  await writePlan(before.fs, LAYOUT, planOf({ nodes: [fleetNode('a'), fleetNode('b', 'a')] }));
+  const execute = ({ environment, fs }: World) =>
+    executeBackupPlan({ layoutDir: LAYOUT, environment }, simulatedExecutor(new SimulatedNodes(), fs));
+  const coverage = await everyCrash({
+    name: 'fleet backup',
+    before: before.fs,
+    run: execute,
+    recover: execute,
+    async check({ environment }) {
+      expect(await verifyFleetBackup(LAYOUT, { environment })).toMatchObject({
+        ok: true,
+        verified: 2,
+        findings: [],
+      });
+    },
+  });
+  console.log(describeCoverage('fleet backup', coverage));
+  expect(coverage.points).toBeGreaterThan(50);
+});
