@@ -1,11 +1,58 @@
-import { defineConfig } from 'vitest/config';
+import { mkdirSync, mkdtempSync, statfsSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, relative, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { defineConfig, type Plugin } from 'vitest/config';
 
-export default defineConfig({
-  test: {
-    include: ['test/**/*.test.ts'],
-    // Real child processes and real disks: generous limits, so that a slow machine never decides a test.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-    pool: 'forks',
+const project = resolve(import.meta.dirname, '..');
+const source = join(project, 'src/');
+
+const NEEDED_BYTES = 2 * 1024 * 1024 * 1024;
+
+/** In memory, where there is enough: most tests are not about the disk, and a sync of a real one takes milliseconds. */
+function folderOfThisRun(): string {
+  const memory = '/dev/shm';
+  try {
+    const { bavail, bsize } = statfsSync(memory);
+    if (bavail * bsize >= NEEDED_BYTES) return mkdtempSync(join(memory, 'stillpoint-run-'));
+  } catch {
+    // this system has none
+  }
+  return mkdtempSync(join(tmpdir(), 'stillpoint-run-'));
+}
+
+// Workers and their child processes inherit these.
+process.env.STILLPOINT_RUN = folderOfThisRun();
+process.env.STILLPOINT_BUILD = join(process.env.STILLPOINT_RUN, 'build');
+process.env.STILLPOINT_DISK = tmpdir();
+process.env.TMPDIR = join(process.env.STILLPOINT_RUN, 'tmp');
+mkdirSync(process.env.TMPDIR);
+
+/** The product finds the code of its threads from `import.meta.url`; there is JavaScript in the build, which needs no loader. */
+const threadsFromBuild: Plugin = {
+  name: 'stillpoint:threads-from-build',
+  enforce: 'pre',
+  transform(code, id) {
+    if (!id.startsWith(source) || !code.includes('import.meta.url')) return undefined;
+    const file = join(process.env.STILLPOINT_BUILD!, relative(project, id).replace(/\.ts$/, '.js'));
+    return { code: code.replaceAll('import.meta.url', JSON.stringify(pathToFileURL(file).href)), map: null };
   },
+};
+
+export default defineConfig(({ mode }) => {
+  const isLong = mode === 'long';
+  if (isLong) process.env.STILLPOINT_LONG = '1';
+  // Generous limits, so that a slow machine never decides a test.
+  const timeoutMs = (isLong ? 60 : 2) * 60 * 1000;
+  return {
+    plugins: [threadsFromBuild],
+    test: {
+      include: ['test/**/*.test.ts'],
+      globalSetup: ['test/support/global-setup.ts'],
+      testTimeout: timeoutMs,
+      hookTimeout: timeoutMs,
+      pool: 'forks',
+      maxWorkers: Math.max(2, availableParallelism()),
+    },
+  };
 });

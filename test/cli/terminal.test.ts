@@ -1,17 +1,17 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdir, open, readdir, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { interruptible } from '../../src/cli/interrupt.ts';
 import { pause } from '../../src/env/clock.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { COMMAND, outcomeOf, startProcess } from '../support/command.ts';
-import { temporaryFolder } from '../support/temp.ts';
+import { needsPrograms } from '../support/needs.ts';
+import { diskFolder } from '../support/temp.ts';
 
 /** One file so large that no machine has read it before it is interrupted; it occupies nothing. */
 async function folderThatTakesLong(sizeBytes: number): Promise<string> {
-  const dir = join(await temporaryFolder(), 'data');
+  const dir = join(await diskFolder(), 'data');
   await mkdir(dir);
   const file = await open(join(dir, 'large'), 'w');
   await file.truncate(sizeBytes);
@@ -20,13 +20,9 @@ async function folderThatTakesLong(sizeBytes: number): Promise<string> {
 }
 
 /** A snapshot is refused where there is no room for it. */
-const freeBytes = () => nodeFileSystem.freeBytes(tmpdir());
+const freeBytes = () => nodeFileSystem.freeBytes(process.env.STILLPOINT_DISK!);
 
 const LARGE = 256 * 1024 ** 3;
-
-const hasPseudoTerminal = spawnSync('script', ['--version'], { encoding: 'utf8' }).stdout?.includes(
-  'util-linux',
-);
 
 describe('an interrupted command', () => {
   it('cleans up, tells so, and ends with 130', async () => {
@@ -67,7 +63,8 @@ describe('an interrupted command', () => {
     expect(listeners()).toEqual(before);
   });
 
-  it.skipIf(!hasPseudoTerminal)('on a terminal shows how far it is, until Ctrl-C', async () => {
+  it('on a terminal shows how far it is, until Ctrl-C', async (context) => {
+    needsPrograms(context, 'script');
     const data = await folderThatTakesLong(LARGE);
     const args = ['verify', data, '--engine', 'files', '--max-bytes-per-second', '100G'];
     const command = [...COMMAND, ...args].map((part) => `'${part}'`).join(' ');

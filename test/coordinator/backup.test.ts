@@ -322,7 +322,7 @@ describe('one at a time', () => {
     const dir = await plainDirectory();
     const { name } = await filesOf(dir).backup();
     const child = startScript(
-      `import { BackupCoordinator } from '../../src/index.ts';
+      `import { BackupCoordinator } from 'stillpoint';
        const backup = new BackupCoordinator({ dataDir: process.argv[2], engine: 'files' });
        backup.on('state', (id, { phase }) => {
          if (phase !== 'prove') return;

@@ -12,7 +12,7 @@ import {
 } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { readManifest } from '../../src/snapshot/store/manifest-file.ts';
-import { extentsOf, smallBtrfs } from '../support/btrfs.ts';
+import { extentsOf, mountedImage } from '../support/file-systems.ts';
 import { PLAIN_FILES, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { BUSY } from '../support/lsm-workload.ts';
 import { rot } from '../support/rot.ts';
@@ -20,11 +20,9 @@ import { rot } from '../support/rot.ts';
 const TABLE = 'deep/er/b.bin';
 const holdTable = () => ({ plan: { items: [{ kind: 'immutable' as const, path: TABLE }] }, release() {} });
 const isShared = (file: string): boolean => extentsOf(file).includes('shared');
-const SKIPPED = 'no btrfs can be mounted here (needs root, mkfs.btrfs and a loop device)';
 
 test('files that never change become clones on btrfs, if asked for, and are read back', async (context) => {
-  const disk = await smallBtrfs();
-  if (disk === undefined) return context.skip(SKIPPED);
+  const disk = await mountedImage(context, 'btrfs');
   const dir = join(disk, 'data');
   writeTree(dir, { [TABLE]: Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7) & 0xff)) });
   chmodSync(join(dir, TABLE), 0o644);
@@ -62,8 +60,7 @@ test('files that never change become clones on btrfs, if asked for, and are read
 });
 
 test('a database under way and a probe work on clones', async (context) => {
-  const disk = await smallBtrfs();
-  if (disk === undefined) return context.skip(SKIPPED);
+  const disk = await mountedImage(context, 'btrfs');
   const dir = join(disk, 'data');
   const database = await openLsm(dir, BUSY);
   await database.put('a', Buffer.alloc(50_000, 'x'));
@@ -84,8 +81,7 @@ test('a database under way and a probe work on clones', async (context) => {
 });
 
 test('a restore works on clones too, elsewhere and in place, and each copy is proven', async (context) => {
-  const disk = await smallBtrfs();
-  if (disk === undefined) return context.skip(SKIPPED);
+  const disk = await mountedImage(context, 'btrfs');
   const dir = join(disk, 'data');
   writeTree(dir, { ...PLAIN_FILES, [TABLE]: randomBytes(300_000) });
   const { location, totalBytes } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();

@@ -10,6 +10,7 @@ import {
   snapshotLevel,
   verifySnapshot,
 } from '../../src/index.ts';
+import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const SMALL = { writeBufferSize: 64 * 1024, maxFileSize: 64 * 1024 };
@@ -96,13 +97,11 @@ test('a restore into the folder of an open database is refused from another proc
   const db = new ClassicLevel(dir, SMALL);
   await fill(db, 0, 100);
   await snapshotLevel(db);
-  const child = await import('../support/process.ts').then(({ startScript }) =>
-    startScript(
-      `import { RestoreCoordinator } from '../../src/index.ts';
-       const outcome = await new RestoreCoordinator({ dataDir: process.argv[2] }).restore().catch((error) => error);
-       process.stdout.write(outcome.code);`,
-      [dir],
-    ),
+  const child = startScript(
+    `import { RestoreCoordinator } from 'stillpoint';
+     const outcome = await new RestoreCoordinator({ dataDir: process.argv[2] }).restore().catch((error) => error);
+     process.stdout.write(outcome.code);`,
+    [dir],
   );
   const [code] = await new Promise<[Buffer]>((resolve) =>
     child.stdout.once('data', (chunk) => resolve([chunk])),

@@ -1,35 +1,26 @@
-import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, readdirSync, statfsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { chmodSync, readdirSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, type TestContext, test } from 'vitest';
 import { BackupCoordinator, Lifecycle, listSnapshots, restoreSnapshot } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { mountInMemory } from '../support/file-systems.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { isRoot, needsPrograms, testAsRoot } from '../support/needs.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
-const isRoot = process.getuid?.() === 0;
-
-/** A file system of a few megabytes, or undefined where none can be mounted. */
-async function smallDisk(megabytes: number): Promise<string | undefined> {
+async function smallDisk(context: TestContext, megabytes: number): Promise<string> {
   const folder = join(await temporaryFolder(), 'disk');
-  mkdirSync(folder);
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', folder], { stdio: 'ignore' });
-  } catch {
-    return undefined;
-  }
-  onTestFinished(() => void execFileSync('umount', ['-l', folder]));
+  mountInMemory(context, folder, megabytes << 20);
   return folder;
 }
 
-test.skipIf(!isRoot)(
-  'no space left: told before a byte is copied, and told when it runs out in the middle (needs root)',
+testAsRoot(
+  'a snapshot without space left fails before a byte is copied, or as soon as it runs out (needs root)',
   async (context) => {
-    const disk = await smallDisk(16);
-    if (disk === undefined) return context.skip('no tmpfs can be mounted here');
+    const disk = await smallDisk(context, 16);
     const dir = join(disk, 'data');
     writeTree(dir, { 'a.bin': randomBytes(5 << 20), 'b.bin': randomBytes(5 << 20) });
     const before = readTree(dir);
@@ -52,9 +43,8 @@ test.skipIf(!isRoot)(
   },
 );
 
-test.skipIf(!isRoot)('no space left for a restore: nothing appears (needs root)', async (context) => {
-  const disk = await smallDisk(4);
-  if (disk === undefined) return context.skip('no tmpfs can be mounted here');
+testAsRoot('a restore without space left leaves nothing behind (needs root)', async (context) => {
+  const disk = await smallDisk(context, 4);
   const dir = await plainDirectory({ 'a.bin': randomBytes(6 << 20) });
   const { location } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
   await expect(restoreSnapshot(location, { into: join(disk, 'new') })).rejects.toMatchObject({
@@ -63,35 +53,26 @@ test.skipIf(!isRoot)('no space left for a restore: nothing appears (needs root)'
   expect(readdirSync(disk)).toEqual([]);
 });
 
-test.skipIf(!isRoot)(
-  'a file that this user may not read is named (needs root, to become somebody else)',
-  async () => {
-    const dir = await plainDirectory();
-    for (const folder of [
-      dirname(dir),
-      dir,
-      join(dir, 'deep'),
-      join(dir, 'deep/er'),
-      join(dir, 'deep/.lifecycle'),
-    ]) {
-      chmodSync(folder, 0o777);
-      chownSync(folder, 65534, 65534);
-    }
-    chmodSync(join(dir, 'a.txt'), 0o600);
-    const child = startScript(
-      `import { BackupCoordinator, listSnapshots } from '../../src/index.ts';
-     process.setegid(65534); process.seteuid(65534);
+test('a file that this process may not read is named', async (context) => {
+  const dir = await plainDirectory();
+  chmodSync(join(dir, 'a.txt'), 0);
+  // Root reads every file unless it gives that capability away.
+  if (isRoot) needsPrograms(context, 'setpriv');
+  const child = startScript(
+    `import { BackupCoordinator, listSnapshots } from 'stillpoint';
      const dataDir = process.argv[2];
      const outcome = await new BackupCoordinator({ dataDir, engine: 'files' }).backup().catch((error) => error);
      const { snapshots } = await listSnapshots(dataDir);
      process.stdout.write(JSON.stringify({ code: outcome.code, path: outcome.path, snapshots }));`,
-      [dir],
-    );
-    let output = '';
-    for await (const chunk of child.stdout) output += chunk;
-    expect(JSON.parse(output)).toEqual({ code: 'ACCESS_DENIED', path: join(dir, 'a.txt'), snapshots: [] });
-  },
-);
+    [dir],
+    isRoot ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all'] : [],
+  );
+  expect(JSON.parse(await text(child.stdout))).toEqual({
+    code: 'ACCESS_DENIED',
+    path: join(dir, 'a.txt'),
+    snapshots: [],
+  });
+});
 
 /** Takes every descriptor when its first run begins, gives them back, and goes on to take snapshots. */
 const SHORT_OF_DESCRIPTORS = `
@@ -99,7 +80,7 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { setTimeout } from 'node:timers/promises';
-import { BackupCoordinator } from '../../src/index.ts';
+import { BackupCoordinator } from 'stillpoint';
 const backup = new BackupCoordinator({ dataDir: process.argv[2], engine: 'files' });
 const { cache } = createRequire(import.meta.url);
 while (!Object.keys(cache).some((path) => path.includes('/piscina/'))) await setTimeout(10);
@@ -117,11 +98,7 @@ process.stdout.write(JSON.stringify(codes));
 `;
 
 test('a moment without descriptors costs one snapshot at most, and none of the later ones', async (context) => {
-  try {
-    execFileSync('prlimit', ['--version'], { stdio: 'ignore' });
-  } catch {
-    return context.skip('there is no prlimit here');
-  }
+  needsPrograms(context, 'prlimit');
   const dir = await plainDirectory();
   const [first, ...later] = JSON.parse(await text(startScript(SHORT_OF_DESCRIPTORS, [dir]).stdout));
   expect(['ok', 'IO_ERROR']).toContain(first);

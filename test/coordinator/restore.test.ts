@@ -260,7 +260,7 @@ describe('a crash in the middle of a restore (invariant 7)', () => {
   test('a real process, killed while the host opens the new state, ends in the new one', async () => {
     const { dir, snapshot } = await changedDirectory();
     const child = startScript(
-      `import { RestoreCoordinator } from '../../src/index.ts';
+      `import { RestoreCoordinator } from 'stillpoint';
        const open = () => { process.stdout.write('opening'); for (;;) {} };
        await new RestoreCoordinator({ dataDir: process.argv[2], engine: 'files', open }).restore();`,
       [dir],

@@ -1,22 +1,19 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { captureInto, prove } from '../support/leveldb.ts';
 import { namesOf } from '../support/leveldb-folders.ts';
+import { describeWith } from '../support/needs.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'stillpoint-google-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-// LevelDB syncs each table that it writes; in memory two thousand of them take a second and not half a minute.
-const quickFolder = existsSync('/dev/shm') ? mkdtempSync('/dev/shm/stillpoint-google-') : folder;
-afterAll(() => rmSync(quickFolder, { recursive: true, force: true }));
 
 const program = join(folder, 'leveldb-writer');
 const source = fileURLToPath(new URL('../support/leveldb-writer.cc', import.meta.url));
@@ -31,11 +28,10 @@ const write = (dir: string, settings: Settings): void => {
   execFileSync(program, argumentsOf(dir, settings), { stdio: 'pipe' });
 };
 
-const isThere = compiled.status === 0;
-const describeGoogle = isThere ? describe : describe.skip;
-const why = isThere ? '' : ' (skipped: needs g++ and the development files of LevelDB)';
+const NEEDED = 'g++ and the development files of LevelDB';
+const NAME = "folders that Google's LevelDB wrote are proven and captured without a finding";
 
-describeGoogle(`folders that Google's LevelDB wrote are proven and captured without a finding${why}`, () => {
+describeWith(NEEDED, compiled.status === 0, NAME, () => {
   const cases: Readonly<Record<string, readonly Settings[]>> = {
     'an empty database': [{}],
     '100,000 keys, with snappy': [{ count: 100_000 }],
@@ -68,7 +64,7 @@ describeGoogle(`folders that Google's LevelDB wrote are proven and captured with
   }
 
   test('2,000 tables', { timeout: 60_000 }, async () => {
-    const dir = join(quickFolder, 'db');
+    const dir = join(await temporaryFolder(), 'db');
     write(dir, { count: 140_000, valueBytes: 1000, writeBuffer: 65_536, bloom: 1 });
     await captureInto(leveldbEngine, dir, `${dir}-copy`);
     expect((await namesOf(`${dir}-copy`, /\.ldb$/)).length).toBeGreaterThan(2000);

@@ -1,21 +1,20 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { openLsm } from '../../src/lsm-database/database.ts';
+import { compiled } from '../support/build.ts';
 import { chanceFrom } from '../support/chance.ts';
 import { proveLsm } from '../support/lsm.ts';
 import { contentOf, crashOptions, deletedBy, keyOf, WRITERS } from '../support/lsm-writer.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier, SEED } from '../support/tier.ts';
 
-/** STILLPOINT_KILLS=200 npx vitest run lsm-database-kill: a longer run. */
-const KILLS = Number(process.env.STILLPOINT_KILLS ?? 5);
-const SEED = Number(process.env.STILLPOINT_SEED ?? 1);
+const KILLS = perTier(5, 200);
 
 /** Runs the writers, kills them without warning after so many acknowledged writes, and returns the last ones of each. */
 async function runAndKill(dir: string, first: number, afterWrites: number): Promise<number[]> {
-  const entry = fileURLToPath(new URL('../support/lsm-writer.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', entry, dir, String(first)], {
+  const entry = compiled('test/support/lsm-writer.ts');
+  const child = spawn(process.execPath, [entry, dir, String(first)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const last: number[] = Array.from({ length: WRITERS }, () => first - 1);

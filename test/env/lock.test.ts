@@ -3,17 +3,16 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import { isOpenHere } from '../../src/env/engine-locks.ts';
 import { kernelLocks } from '../../src/env/lock.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { describeOnLinux } from '../support/needs.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
-const onLinux = describe.runIf(process.platform === 'linux');
-
-onLinux('the lock of a LevelDB in this process', () => {
+describeOnLinux('the lock of a LevelDB in this process', () => {
   test('is seen while the database is open, and not before or after', async () => {
     const dir = join(await temporaryFolder(), 'db');
     const lock = join(dir, 'LOCK');
@@ -66,7 +65,7 @@ onLinux('the lock of a LevelDB in this process', () => {
   });
 });
 
-onLinux('the lock of an engine in another process', () => {
+describeOnLinux('the lock of an engine in another process', () => {
   test.each([
     ['fcntl', 'fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)'],
     ['flock', 'fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)'],

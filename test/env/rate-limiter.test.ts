@@ -1,16 +1,18 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { RateLimiter } from '../../src/env/rate-limiter.ts';
 import { RunControl, threadPool } from '../../src/env/worker-pool.ts';
 import type { Tasks } from '../../src/snapshot/tasks/tasks.ts';
+import { compiled } from '../support/build.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const MiB = 1024 * 1024;
 const NS = 1_000_000_000n;
-const ENTRY = new URL('../../src/snapshot/tasks/worker.ts', import.meta.url);
+const ENTRY = pathToFileURL(compiled('src/snapshot/tasks/worker.ts'));
 
 const elapsedMs = (since: bigint) => Number(process.hrtime.bigint() - since) / 1e6;
 

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { compiled } from '../support/build.ts';
 import { type ChildMessage, type ChildTask, PRESENT_HEADER_BYTES } from './child.ts';
 
 /** No input here takes a second. */
@@ -36,8 +36,8 @@ export async function fuzzTarget({ hangMs = HANG_MS, ...options }: FuzzOptions):
   const folder = mkdtempSync(join(tmpdir(), 'stillpoint-fuzz-'));
   const presentFile = join(folder, 'present');
   writeFileSync(presentFile, Buffer.alloc(PRESENT_HEADER_BYTES));
-  const child = fork(fileURLToPath(new URL('./child.ts', import.meta.url)), [], {
-    execArgv: ['--import', 'tsx', `--max-old-space-size=${HEAP_MIB}`],
+  const child = fork(compiled('test/fuzz/child.ts'), [], {
+    execArgv: [`--max-old-space-size=${HEAP_MIB}`],
     serialization: 'advanced',
   });
   child.send({ ...options, presentFile } satisfies ChildTask);

@@ -1,6 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
+import { compiled } from '../support/build.ts';
 import { isAtDefect } from '../support/planted-decoders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { CORPUS, keepDefect, readCorpus, writeCorpus } from './corpus.ts';
@@ -57,7 +59,7 @@ test.each(PLANTED)(
   'a decoder that %s is found out, through five steps that only coverage shows',
   async (name, message) => {
     const { defects } = await fuzzTarget({
-      module: new URL('../support/planted-decoders.ts', import.meta.url).href,
+      module: pathToFileURL(compiled('test/support/planted-decoders.ts')).href,
       target: name,
       watched: 'planted-decoders',
       seconds: 60,

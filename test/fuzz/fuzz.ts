@@ -1,4 +1,6 @@
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { compiled } from '../support/build.ts';
 import { keepDefect, readCorpus, writeCorpus } from './corpus.ts';
 import { fuzzTarget } from './fuzz-target.ts';
 import { TARGETS } from './targets.ts';
@@ -45,7 +47,7 @@ let executions = 0;
 let defects = 0;
 for (const { name } of targets) {
   const outcome = await fuzzTarget({
-    module: new URL('./targets.ts', import.meta.url).href,
+    module: pathToFileURL(compiled('test/fuzz/targets.ts')).href,
     target: name,
     watched: '/src/',
     seconds,

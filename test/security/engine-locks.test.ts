@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { describeWithRight, testOnLinux } from '../support/needs.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -10,7 +11,7 @@ const HOST = `
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
-import { BackupCoordinator, RestoreCoordinator, verifySnapshot } from '../../src/index.ts';
+import { BackupCoordinator, RestoreCoordinator, verifySnapshot } from 'stillpoint';
 
 const folder = process.argv[2];
 const dataDir = join(folder, 'nested/db');
@@ -62,7 +63,7 @@ async function answersIn(wrapper: readonly string[]) {
   return JSON.parse(text);
 }
 
-test.runIf(process.platform === 'linux')('LevelDB keeps its lock in this process', async () => {
+testOnLinux('LevelDB keeps its lock in this process', async () => {
   expect(await answersIn([])).toEqual({ ...KEPT, closed: 'done' });
 });
 
@@ -75,8 +76,7 @@ function canUnshare(): boolean {
   }
 }
 
-// Needs the right to make namespaces: run as root, or skipped.
-describe.runIf(process.platform === 'linux' && canUnshare())('and where /proc does not tell', () => {
+describeWithRight('the right to make namespaces', canUnshare(), 'and where /proc does not tell', () => {
   const inMounts = (mount: string) => ['unshare', '-m', 'sh', '-c', `${mount} && exec "$0" "$@"`];
   test.each([
     ['in another PID namespace with the /proc of its parent', ['unshare', '-pf'], 'done'],

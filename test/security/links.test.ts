@@ -31,6 +31,7 @@ import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
 import { stillpoint } from '../support/command.ts';
 import { entriesBelow, readTree, writeTree } from '../support/folders.ts';
+import { describeOnLinux, testOnLinux } from '../support/needs.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -39,7 +40,6 @@ import { temporaryFolder } from '../support/temp.ts';
 
 const SECRET = 'the treasure outside ';
 const FILES = { 'a.txt': 'first', 'deep/er/b.bin': 'b'.repeat(5000), 'deep/c.txt': 'third' };
-const isLinux = process.platform === 'linux';
 
 describe.each([
   ['nodeFileSystem', nodeFileSystem],
@@ -69,7 +69,7 @@ describe.each([
     expect(readTree(join(root, 'outside'))).toEqual(before);
   });
 
-  test.runIf(isLinux)('before the last component', async () => {
+  testOnLinux('before the last component', async () => {
     const { root, inside, before } = await scene();
     const link = join(inside, 'link');
     const own = join(inside, 'own');
@@ -121,7 +121,7 @@ describe.each([
 
   test('leaves no descriptor open', async () => {
     const { inside } = await scene();
-    const count = () => (isLinux ? readdirSync('/proc/self/fd').length : 0);
+    const count = () => (process.platform === 'linux' ? readdirSync('/proc/self/fd').length : 0);
     const before = count();
     for (let i = 0; i < 20; i++) {
       await fs.inspect(join(inside, 'file-link'));
@@ -132,7 +132,7 @@ describe.each([
   });
 });
 
-test.runIf(isLinux)('a folder that the kernel calls by another name is entered step by step', async () => {
+testOnLinux('a folder that the kernel calls by another name is entered step by step', async () => {
   const root = await temporaryFolder();
   writeTree(root, { 'one/two/file': 'x' });
   const { openSync } = await import('node:fs');
@@ -259,7 +259,7 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
 /** Every so many-th operation: all of them take minutes. */
 const STRIDE = 37;
 
-describe.runIf(isLinux)('a folder that becomes a link before the N-th operation of', () => {
+describeOnLinux('a folder that becomes a link before the N-th operation of', () => {
   const prepare = async () => {
     const root = await temporaryFolder();
     const dir = join(root, 'data');
@@ -345,7 +345,7 @@ for (;;) {
   }
 }`;
 
-test.runIf(isLinux)(
+testOnLinux(
   'a second process that swaps folders for links all the while gets nothing in, out or away',
   async () => {
     const root = await temporaryFolder();

@@ -10,7 +10,7 @@ import { temporaryFolder } from '../support/temp.ts';
 
 const EVERYTHING = `
 import { chmodSync, readdirSync } from 'node:fs';
-import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, restoreSnapshot } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, restoreSnapshot } from 'stillpoint';
 const [dir, into, umask] = process.argv.slice(2);
 process.umask(Number.parseInt(umask, 8));
 let db = await openLsm(dir, { walGeometry: { segmentBytes: 65536, segmentCount: 4 } });
@@ -19,20 +19,10 @@ await db.checkpoint();
 for (const name of readdirSync(dir + '/sst')) chmodSync(dir + '/sst/' + name, 0o644);
 const lifecycle = new Lifecycle({ dataDir: dir });
 const backup = new BackupCoordinator({ dataDir: dir, lifecycle, checkpoint: () => db.hold() });
-// A child process that the loader of this script starts holds our lock until it runs its own program.
-const take = async (options) => {
-  for (;;) {
-    try {
-      return await backup.backup(options);
-    } catch (error) {
-      if (error.code !== 'CONFLICT') throw error;
-    }
-  }
-};
-await take({});
-await take({});
-await take({ kind: 'archive' });
-const linked = await take({ mode: 'link' });
+await backup.backup();
+await backup.backup();
+await backup.backup({ kind: 'archive' });
+const linked = await backup.backup({ mode: 'link' });
 console.log('linked', linked.linkedBytes > 0);
 const restore = new RestoreCoordinator({ dataDir: dir, lifecycle, close: () => db.close(), open: async () => { db = await openLsm(dir); } });
 await restore.restore();

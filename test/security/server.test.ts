@@ -9,6 +9,7 @@ import { connect as connectTls } from 'node:tls';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type ServerLimits, startServer } from '../../src/server/index.ts';
 import { readTree, writeTree } from '../support/folders.ts';
+import { describeWith, hasProgram } from '../support/needs.ts';
 import { injected, listening, untilFinished } from '../support/server.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -202,17 +203,8 @@ function selfSigned(folder: string): { keyFile: string; certFile: string } {
   return { keyFile, certFile };
 }
 
-const hasOpenssl = (() => {
-  try {
-    execFileSync('openssl', ['version']);
-    return true;
-  } catch {
-    return false;
-  }
-})();
-
-describe(hasOpenssl ? 'TLS' : 'TLS (skipped: the program openssl makes the certificate)', () => {
-  test.runIf(hasOpenssl)('serves HTTPS to those who trust the certificate, from TLS 1.2 on', async () => {
+describeWith('openssl', hasProgram('openssl'), 'TLS', () => {
+  test('serves HTTPS to those who trust the certificate, from TLS 1.2 on', async () => {
     const folder = await temporaryFolder();
     const { keyFile, certFile } = selfSigned(folder);
     symlinkSync(certFile, join(folder, 'renewed.pem'));

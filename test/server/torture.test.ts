@@ -1,21 +1,22 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { compiled } from '../support/build.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
 import { torture } from '../support/torture.ts';
 
-// A sample; `npm run torture` kills hundreds of times.
+const kills = perTier(5, 100);
+
 test('a server killed under writes, snapshots and restores breaks no promise (invariants 2, 5, 7)', async () => {
   const root = await temporaryFolder();
-  const main = resolve(import.meta.dirname, '../../src/cli/main.ts');
-  const command = [process.execPath, '--import', 'tsx', main];
   const summary = await torture({
     root: join(root, 'torture'),
-    command,
-    kills: 5,
+    command: [process.execPath, compiled('src/cli/main.ts')],
+    kills,
     seed: 7,
     longestMs: 3_000,
   });
-  expect(summary.kills).toBe(5);
+  expect(summary.kills).toBe(kills);
   expect(summary.acknowledged).toBeGreaterThan(20);
   expect(summary.snapshots + summary.interrupted).toBeGreaterThan(0);
 });

@@ -20,13 +20,14 @@ import { fill, writeFolder } from '../support/leveldb-folders.ts';
 import { dumpLsm } from '../support/lsm.ts';
 import { MANIFEST, sealed, textOf } from '../support/manifest-edits.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
 
 /*
  * Every kind of damage to every kind of file of every engine, and to the copy as well as to the source: it is found, with the right
- * verdict, file and place, or it is proven that it does no harm. STILLPOINT_DAMAGE_CASES asks for more of them.
+ * verdict, file and place, or it is proven that it does no harm. The long run asks for more of them.
  */
 
-const CASES = Number(process.env.STILLPOINT_DAMAGE_CASES ?? 1000);
+const CASES = perTier(600, 10_000);
 const GEOMETRY = { segmentBytes: 2048, segmentCount: 4 };
 
 interface Subject {

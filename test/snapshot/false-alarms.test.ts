@@ -4,14 +4,15 @@ import { LEVELS } from '../../src/engine/report.ts';
 import { BackupCoordinator, Lifecycle, verifySnapshot } from '../../src/index.ts';
 import { openLsm } from '../../src/lsm-database/database.ts';
 import { chanceFrom } from '../support/chance.ts';
-import { copyFixture, hasFixtures } from '../support/fixtures.ts';
+import { copyFixture, describeWithFixtures } from '../support/fixtures.ts';
 import { inlineEnvironment as environment } from '../support/inline.ts';
 import { writeFolder } from '../support/leveldb-folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
 
-// What is healthy is never called damaged: random workloads of both engines. STILLPOINT_HEALTHY_SNAPSHOTS asks for more.
+// What is healthy is never called damaged: random workloads of both engines.
 
-const SNAPSHOTS = Number(process.env.STILLPOINT_HEALTHY_SNAPSHOTS ?? 60);
+const SNAPSHOTS = perTier(60, 2000);
 const PER_DATABASE = 4;
 
 type Operation = { type: 'put'; key: Buffer; value: Buffer } | { type: 'del'; key: Buffer };
@@ -146,9 +147,8 @@ describe('no false alarm', { timeout: 60_000 + SNAPSHOTS * 1000 }, () => {
     for (let seed = 1; seed <= SNAPSHOTS / 2 / PER_DATABASE; seed++) await database(seed);
   });
 
-  test.skipIf(!hasFixtures('lsm')).each(['small', 'wrapped'])(
-    'over the real directory lsm/%s, and snapshots of it',
-    async (name) => {
+  describeWithFixtures('lsm', 'over directories that the original engine wrote', () => {
+    test.each(['small', 'wrapped'])('lsm/%s, and snapshots of it', async (name) => {
       const dir = await copyFixture(`lsm/${name}`);
       for (const level of LEVELS) {
         const { ok, findings } = await verifySnapshot(dir, { level, environment });
@@ -162,8 +162,8 @@ describe('no false alarm', { timeout: 60_000 + SNAPSHOTS * 1000 }, () => {
         });
         await expectHealthy(location, `${name}, ${mode}`);
       }
-    },
-  );
+    });
+  });
 
   test('and that was enough', () => {
     console.log(`${tally.snapshots} healthy snapshots, ${tally.reports} reports, no finding`);

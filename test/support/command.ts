@@ -1,14 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { resolve } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
 import { run } from '../../src/cli/program.ts';
+import { compiled } from './build.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../src/cli/main.ts');
-
-/** The command line that starts `stillpoint` from its source. */
-export const COMMAND = [process.execPath, '--import', import.meta.resolve('tsx'), MAIN] as const;
+/** The command line that starts `stillpoint`. */
+export const COMMAND = [process.execPath, compiled('src/cli/main.ts')] as const;
 
 export interface Outcome {
   readonly code: number | null;

@@ -3,6 +3,7 @@ import { StillpointError } from '../../src/errors.ts';
 import { type CrashFileSystem, type Operation, systemError } from './crash-file-system.ts';
 import { type Flow, fingerprint } from './crash-matrix.ts';
 import { worldOn } from './crash-world.ts';
+import { isLong } from './tier.ts';
 
 /** What the system may answer to each operation. `short`: half of it is done, which is no error. */
 const ANSWERS: Readonly<Record<string, readonly string[]>> = {
@@ -26,7 +27,7 @@ const ANSWERS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** All answers to each operation, and not one of them in turn; and each read, not only the first of several of one file. */
-const isThorough = process.env.STILLPOINT_FAULTS === 'all';
+const isThorough = isLong;
 
 export interface Failures {
   /** Operations of the flow, those that only read among them. */

@@ -4,6 +4,7 @@ import { chanceFrom } from './chance.ts';
 import type { Loss } from './crash-disk.ts';
 import type { CrashFileSystem, Operation } from './crash-file-system.ts';
 import { type World, worldOn } from './crash-world.ts';
+import { perTier } from './tier.ts';
 
 /** Something that is done to a disk, and what must hold of the disk whenever it is cut off. */
 export interface Flow {
@@ -32,7 +33,7 @@ export interface Coverage {
   again: number;
 }
 
-const MIXTURES = Number(process.env.STILLPOINT_CRASH_MIXTURES ?? 3);
+const MIXTURES = perTier(3, 30);
 
 /**
  * Every operation of a flow that changes the disk is a point. At each the process dies, with nothing lost, and the power fails, with

@@ -2,7 +2,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { chmod, cp, lstat, readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe } from 'vitest';
+import { describeWith } from './needs.ts';
 import { temporaryFolder } from './temp.ts';
 
 const projectRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -11,16 +11,10 @@ const projectRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const fixturesPlace = process.env.STILLPOINT_FIXTURES ?? resolve(projectRoot, '../shared/fixtures');
 export const fixturesRoot = existsSync(fixturesPlace) ? realpathSync(fixturesPlace) : fixturesPlace;
 
-export const hasFixtures = (engine: string): boolean => existsSync(join(fixturesRoot, engine));
-
 /** `describe` over the fixtures of an engine; skipped, and its name says why, where there are none. */
 export function describeWithFixtures(engine: string, name: string, body: () => void): void {
-  if (hasFixtures(engine)) describe(name, body);
-  else
-    describe.skip(
-      `${name} (skipped: no fixtures at ${join(fixturesRoot, engine)}, set STILLPOINT_FIXTURES)`,
-      body,
-    );
+  const folder = join(fixturesRoot, engine);
+  describeWith(`fixtures at ${folder}, or where STILLPOINT_FIXTURES says`, existsSync(folder), name, body);
 }
 
 /** A writable copy of a fixture (file or folder, path relative to the fixtures), removed when the test ends. */

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
 import type { StartBackupOptions } from '../../src/index.ts';
+import { compiled } from './build.ts';
 import { type EngineUnderTest, WRITERS } from './host-database.ts';
 
 /** When a process is to end itself: as a phase begins, so long after it or after the start, or at the N-th change on disk. */
@@ -60,12 +61,9 @@ export class Host {
   #count = 0;
   #errors = '';
 
-  /**
-   * @param entry What `compileHost` returned.
-   * @param wrapper Put before the command line, such as `['prlimit', '--nofile=40']`.
-   */
-  constructor(entry: string, wrapper: readonly string[] = []) {
-    const [program, ...args] = [...wrapper, process.execPath, entry];
+  /** @param wrapper Put before the command line, such as `['prlimit', '--nofile=40']`. */
+  constructor(wrapper: readonly string[] = []) {
+    const [program, ...args] = [...wrapper, process.execPath, compiled('test/support/host-process.ts')];
     this.#child = spawn(program!, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child.stdin.on('error', () => undefined); // it is dead: everybody who asked is told so below
     this.#child.stderr.on('data', (chunk) => {

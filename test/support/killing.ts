@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Lifecycle, listSnapshots, RestoreCoordinator, verifySnapshot } from '../../src/index.ts';
 import { compareNames } from '../../src/snapshot/store/layout.ts';
-import { compileHost } from './compiled-host.ts';
 import { type Death, type Flow, Host } from './host.ts';
 import { type EngineUnderTest, type Heads, headsIn, headsOf, openDatabase } from './host-database.ts';
 import { inlineEnvironment } from './inline.ts';
@@ -97,7 +96,6 @@ class Killing {
   readonly #engine: EngineUnderTest;
   readonly #dir: string;
   readonly #random: () => number;
-  readonly #entry: string;
   /** How many changes on disk each flow made when nobody killed it. */
   readonly #operations = new Map<string, number>();
   /** The state in each snapshot, undo folder and export that is known. */
@@ -109,8 +107,7 @@ class Killing {
     this.#engine = options.engine;
     this.#dir = join(options.root, 'data');
     this.#random = seeded(options.seed);
-    this.#entry = compileHost(join(options.root, 'host'));
-    this.#next = new Host(this.#entry);
+    this.#next = new Host();
   }
 
   async run(): Promise<KillingSummary> {
@@ -132,7 +129,7 @@ class Killing {
     const host = this.#next;
     await host.start(this.#engine, this.#dir);
     // While this one lives, the next one loads its modules.
-    this.#next = new Host(this.#entry);
+    this.#next = new Host();
     await this.#prepare(host, flow);
     await setTimeout(this.#random() * 100);
     const death = this.#death(name, phases);

@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { ClassicLevel } from 'classic-level';
 import type { CapturePlan, Engine, FileCheck } from '../../src/engine/engine.ts';
 import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
@@ -11,6 +10,7 @@ import type { Finding, Level } from '../../src/engine/report.ts';
 import { createFile, readExactly, withFile, writeFully } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
+import { compiled } from './build.ts';
 import type { WriterState } from './leveldb-writer.ts';
 
 const fs = nodeFileSystem;
@@ -109,8 +109,8 @@ export class Writer {
 
   /** Starts it and waits until the database is open. Rejects with what LevelDB said when it could not be opened. */
   static async start(dir: string, mode: 'write' | 'idle' = 'write', first = 1): Promise<Writer> {
-    const entry = fileURLToPath(new URL('./leveldb-writer.ts', import.meta.url));
-    const child = fork(entry, [dir, mode, String(first)], { execArgv: ['--import', 'tsx'] });
+    const entry = compiled('test/support/leveldb-writer.ts');
+    const child = fork(entry, [dir, mode, String(first)], { execArgv: [] });
     const [message] = await once(child, 'message');
     if ('failed' in message) throw new Error(message.failed);
     return new Writer(child);

@@ -2,11 +2,12 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { killAgainAndAgain } from '../support/killing.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier, SEED } from '../support/tier.ts';
 
-// A sample, each flow once with one of the engines; `npm run torture` kills hundreds of times.
+// A sample is each flow once with one of the engines.
 test.each([
-  { engine: 'lsm', first: 0, kills: 6, seed: 11 },
-  { engine: 'leveldb', first: 6, kills: 5, seed: 12 },
+  { engine: 'lsm', first: 0, kills: perTier(6, 220), seed: SEED + 10 },
+  { engine: 'leveldb', first: 6, kills: perTier(5, 220), seed: SEED + 11 },
 ] as const)(
   'a host of $engine, killed amid $kills flows, breaks no promise (invariants 2, 5, 7)',
   async (run) => {

@@ -2,22 +2,20 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { BackupCoordinator, Lifecycle, listSnapshots, verifySnapshot } from '../../src/index.ts';
-import { compileHost } from '../support/compiled-host.ts';
 import { type Flow, Host, type Reply } from '../support/host.ts';
 import { headsIn, openDatabase } from '../support/host-database.ts';
 import { inlineEnvironment } from '../support/inline.ts';
 import { seeded } from '../support/seeded.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier, SEED } from '../support/tier.ts';
 
-/** STILLPOINT_ROUNDS=20 npx vitest run pairs: every pair so often. */
-const ROUNDS = Number(process.env.STILLPOINT_ROUNDS ?? 1);
-const SEED = Number(process.env.STILLPOINT_SEED ?? 1);
+const ROUNDS = perTier(1, 20);
 
 const OPERATIONS: readonly Flow[] = ['snapshot', 'restore', 'undo', 'into', 'verify', 'prune', 'delete'];
 const PAIRS = OPERATIONS.flatMap((one, i) => OPERATIONS.slice(i).map((other) => [one, other] as const));
 
-const startHost = (entry: string): Host => {
-  const host = new Host(entry);
+const startHost = (): Host => {
+  const host = new Host();
   onTestFinished(() => host.kill());
   return host;
 };
@@ -25,8 +23,7 @@ const startHost = (entry: string): Host => {
 test(`two processes at work on one data directory at once, in all ${PAIRS.length} pairs`, async () => {
   const root = await temporaryFolder();
   const dir = join(root, 'data');
-  const entry = compileHost(join(root, 'host'));
-  const [one, other] = [startHost(entry), startHost(entry)];
+  const [one, other] = [startHost(), startHost()];
   for (const host of [one, other]) {
     await host.do({ do: 'attach', dir: await fill(dir, 1), engine: 'lsm' });
   }
@@ -116,10 +113,9 @@ async function expectOrder(dir: string, what: string): Promise<void> {
 test('what one process holds, another is refused, until death lets go', async () => {
   const root = await temporaryFolder();
   const dir = join(root, 'data');
-  const entry = compileHost(join(root, 'host'));
   for (const engine of ['lsm', 'leveldb'] as const) {
     const folder = `${dir}-${engine}`;
-    const [owner, other] = [startHost(entry), startHost(entry)];
+    const [owner, other] = [startHost(), startHost()];
     await owner.do({ do: 'attach', dir: await openAndClose(engine, folder), engine });
     await owner.do({ do: 'open' });
     await owner.do({ do: 'write' });

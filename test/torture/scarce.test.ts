@@ -1,14 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { appendFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { expect, onTestFinished, type TestContext, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { listSnapshots, verifySnapshot } from '../../src/index.ts';
-import { compileHost } from '../support/compiled-host.ts';
+import { mountInMemory } from '../support/file-systems.ts';
 import { Host } from '../support/host.ts';
 import type { EngineUnderTest } from '../support/host-database.ts';
 import { inlineEnvironment } from '../support/inline.ts';
-import { temporaryFolder } from '../support/temp.ts';
+import { withRights } from '../support/needs.ts';
+import { diskFolder, temporaryFolder } from '../support/temp.ts';
 
 // What a host meets when the system has no more to give: each time a clear error, a database that serves on, nothing lost, and once
 // there is more again, the next snapshot succeeds.
@@ -16,24 +17,8 @@ import { temporaryFolder } from '../support/temp.ts';
 const MiB = 1024 * 1024;
 const ENGINES = ['lsm', 'leveldb'] as const;
 
-/** Runs a command of the system's that needs rights; where this user has none, the test is skipped and says so. */
-function asRoot(context: TestContext, program: string, ...args: string[]): void {
-  try {
-    execFileSync(program, args, { stdio: 'pipe' });
-  } catch (error) {
-    context.skip(`not tested here: ${program} ${args.join(' ')}: ${(error as Error).message}`);
-  }
-}
-
-/** A small file system of its own at a new folder, gone when the test ends. */
-function mount(context: TestContext, dir: string, sizeBytes: number): void {
-  mkdirSync(dir, { recursive: true });
-  asRoot(context, 'mount', '-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'none', dir);
-  onTestFinished(() => void execFileSync('umount', ['-l', dir]));
-}
-
-async function startHost(root: string, dir: string, engine: EngineUnderTest): Promise<Host> {
-  const host = new Host(compileHost(join(root, 'host')));
+async function startHost(dir: string, engine: EngineUnderTest): Promise<Host> {
+  const host = new Host();
   onTestFinished(() => host.kill());
   await host.start(engine, dir);
   await expectServing(host);
@@ -91,8 +76,8 @@ for (const engine of ENGINES) {
     const root = await temporaryFolder();
     const dir = join(root, 'data');
     const lifecycle = join(dir, '.lifecycle');
-    mount(context, lifecycle, 8 * MiB);
-    const host = await startHost(root, dir, engine);
+    mountInMemory(context, lifecycle, 8 * MiB);
+    const host = await startHost(dir, engine);
     await host.do({ do: 'snapshot' });
     let count = 1;
     const free = ballast(lifecycle);
@@ -119,8 +104,8 @@ for (const engine of ENGINES) {
   test(`${engine}: the disk of the database itself is full`, async (context) => {
     const root = await temporaryFolder();
     const dir = join(root, 'data');
-    mount(context, dir, 12 * MiB);
-    const host = await startHost(root, dir, engine);
+    mountInMemory(context, dir, 12 * MiB);
+    const host = await startHost(dir, engine);
     await host.do({ do: 'snapshot' });
     const free = ballast(dir);
     expect(await host.ask({ do: 'snapshot' })).toMatchObject({ code: 'NO_SPACE' });
@@ -134,16 +119,16 @@ for (const engine of ENGINES) {
   });
 
   test(`${engine}: the folder of the snapshots becomes read-only at any step`, async (context) => {
-    const root = await temporaryFolder();
+    const root = await diskFolder();
     const dir = join(root, 'data');
     const backup = join(dir, '.lifecycle/backup');
-    const host = await startHost(root, dir, engine);
+    const host = await startHost(dir, engine);
     await host.do({ do: 'snapshot' });
     let count = 1;
     const allow = () => void execFileSync('chattr', ['-i', backup]);
     for (const stopAt of ['begin', 'capture', 'seal', 'publish', 'mark']) {
       const reply = await host.askWith({ do: 'snapshot', stopAt }, () =>
-        asRoot(context, 'chattr', '+i', backup),
+        withRights(context, 'chattr', '+i', backup),
       );
       try {
         expect(reply, stopAt).toMatchObject({ code: 'ACCESS_DENIED' });
@@ -163,8 +148,9 @@ for (const engine of ENGINES) {
 test('lsm: few descriptors', async (context) => {
   const root = await temporaryFolder();
   const dir = join(root, 'data');
-  const host = await startHost(root, dir, 'lsm');
-  const limit = (count: number) => asRoot(context, 'prlimit', '--pid', `${host.pid}`, `--nofile=${count}:`);
+  const host = await startHost(dir, 'lsm');
+  const limit = (count: number) =>
+    withRights(context, 'prlimit', '--pid', `${host.pid}`, `--nofile=${count}:`);
   const open = readdirSync(`/proc/${host.pid}/fd`).length;
   let taken = 0;
   for (const more of [0, 8, 16, 24]) {
@@ -187,10 +173,10 @@ test('lsm: few descriptors', async (context) => {
 test('lsm: a limit on the size of files', async (context) => {
   const root = await temporaryFolder();
   const dir = join(root, 'data');
-  const host = await startHost(root, dir, 'lsm');
+  const host = await startHost(dir, 'lsm');
   await host.do({ do: 'snapshot' });
   const limit = (bytes: number | string) =>
-    asRoot(context, 'prlimit', '--pid', `${host.pid}`, `--fsize=${bytes}:`);
+    withRights(context, 'prlimit', '--pid', `${host.pid}`, `--fsize=${bytes}:`);
   // The writing of the log, in place and within its first segment, is what this may stop last.
   limit(1_000);
   expect(await host.ask({ do: 'snapshot', options: { reuse: false } })).toMatchObject({ code: 'IO_ERROR' });

@@ -1,0 +1,33 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+
+/** Compiles `src`, `test/support` and `test/fuzz` into a new folder: a package called `stillpoint`, whose processes start without a loader. */
+export function compileInto(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  const compiler = join(PROJECT, 'node_modules/typescript/bin/tsc');
+  execFileSync(
+    process.execPath,
+    [compiler, '-p', join(PROJECT, 'test/support/build.tsconfig.json'), '--outDir', folder],
+    { stdio: ['ignore', 'inherit', 'inherit'] },
+  );
+  symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
+  const description = { name: 'stillpoint', type: 'module', exports: './src/index.js' };
+  writeFileSync(join(folder, 'package.json'), JSON.stringify(description));
+}
+
+let build = process.env.STILLPOINT_BUILD;
+
+/** The compiled file of a source such as `src/cli/main.ts`. The test runner compiles once for all; a program of its own does so here. */
+export function compiled(source: string): string {
+  if (build === undefined) {
+    const folder = mkdtempSync(join(tmpdir(), 'stillpoint-build-'));
+    process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+    compileInto(folder);
+    build = folder;
+  }
+  return join(build, source.replace(/\.ts$/, '.js'));
+}

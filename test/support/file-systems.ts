@@ -1,0 +1,35 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { onTestFinished, type TestContext } from 'vitest';
+import { needsPrograms, withRights } from './needs.ts';
+import { temporaryFolder } from './temp.ts';
+
+const MiB = 1024 * 1024;
+
+/** Mounts a file system in memory at a folder until the running test ends. Skips the test where that is not allowed. */
+export function mountInMemory(context: TestContext, folder: string, sizeBytes: number): void {
+  mkdirSync(folder, { recursive: true });
+  withRights(context, 'mount', '-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'none', folder);
+  onTestFinished(() => void execFileSync('umount', ['-l', folder]));
+}
+
+/** The folder of a new file system of that kind, in a file, mounted until the running test ends. Skips the test where that is not allowed. */
+export async function mountedImage(context: TestContext, kind: 'btrfs' | 'ext4'): Promise<string> {
+  needsPrograms(context, `mkfs.${kind}`);
+  const root = await temporaryFolder();
+  const [image, folder] = [join(root, 'image'), join(root, 'disk')];
+  writeFileSync(image, '');
+  truncateSync(image, 128 * MiB);
+  mkdirSync(folder);
+  execFileSync(`mkfs.${kind}`, ['-q', image], { stdio: 'ignore' });
+  withRights(context, 'mount', '-o', 'loop', image, folder);
+  onTestFinished(() => void execFileSync('umount', ['-l', folder]));
+  return folder;
+}
+
+/** The places on disk of a file's data, as the kernel tells them, and whether other files share them. */
+export function extentsOf(file: string): string {
+  execFileSync('sync', ['-f', file]);
+  return execFileSync('filefrag', ['-v', file], { encoding: 'utf8' });
+}
