@@ -1,20 +1,9 @@
 import type { Socket } from 'node:net';
-import * as z from 'zod';
-import { CATALOGUE, type ErrorCode, StillpointError, systemCode } from '../errors.ts';
+import type * as z from 'zod';
+import { type ErrorCode, StillpointError, systemCode } from '../errors.ts';
+import type { errorSchema } from '../rpc/replies.ts';
 
 export const CORRELATION_HEADER = 'x-correlation-id';
-
-const ERROR_CODES = Object.keys(CATALOGUE) as [ErrorCode, ...ErrorCode[]];
-
-export const errorSchema = z
-  .object({
-    error: z.object({
-      code: z.enum(ERROR_CODES),
-      message: z.string(),
-      correlation_id: z.string(),
-    }),
-  })
-  .describe('What every error looks like');
 
 export type ErrorReply = z.infer<typeof errorSchema>;
 

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type * as z from 'zod';
-import { errorSchema } from './envelope.ts';
+import { errorSchema } from '../rpc/replies.ts';
 
 /** The Fastify instance as routes see it: zod schemas give the types of requests and replies. */
 export type App = FastifyInstance<

@@ -5,18 +5,15 @@ import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator
 import { StillpointError } from '../../errors.ts';
 import { isFinished, type OperationState } from '../../operation/operation-state.ts';
 import { toJson } from '../../options/casing.ts';
+import { backupReplySchema, reportSchema, snapshotListSchema, snapshotSchema } from '../../rpc/replies.ts';
 import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { streamRun } from './events.ts';
 import { settledState } from './last-runs.ts';
 import {
   backupBodySchema,
-  backupReplySchema,
   handleParamsSchema,
   nameParamsSchema,
-  reportSchema,
-  snapshotListSchema,
-  snapshotSchema,
   throttleOptionsOf,
   verifyBodySchema,
 } from './schemas.ts';

@@ -1,17 +1,16 @@
 import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
-import { refuseWhenClosing, type ServerContext } from '../context.ts';
-import { errorSchema } from '../envelope.ts';
-import { type App, replies } from '../route-types.ts';
-import { startSnapshot } from './backup-routes.ts';
 import {
   compactionReplySchema,
-  emptyBodySchema,
+  errorSchema,
   exportReplySchema,
-  lifecycleBodySchema,
   lifecycleReplySchema,
   unknownActionSchema,
-} from './schemas.ts';
+} from '../../rpc/replies.ts';
+import { refuseWhenClosing, type ServerContext } from '../context.ts';
+import { type App, replies } from '../route-types.ts';
+import { startSnapshot } from './backup-routes.ts';
+import { emptyBodySchema, lifecycleBodySchema } from './schemas.ts';
 
 /** Archive, export and compaction: these answer when the work is done. */
 export function lifecycleRoutes(app: App, parts: ServerContext): void {

@@ -2,17 +2,17 @@ import swagger from '@fastify/swagger';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import * as z from 'zod';
 import { operationStateSchema } from '../../operation/operation-state.ts';
-import { VERSION } from '../../snapshot/version.ts';
-import { errorSchema } from '../envelope.ts';
-import type { App } from '../route-types.ts';
 import {
   backupReplySchema,
+  errorSchema,
   reportSchema,
   restoreReplySchema,
   snapshotListSchema,
   snapshotSchema,
   statusReplySchema,
-} from './schemas.ts';
+} from '../../rpc/replies.ts';
+import { VERSION } from '../../snapshot/version.ts';
+import type { App } from '../route-types.ts';
 
 /** Schemas that the document names and refers to. A registry of our own: the global one belongs to the host. */
 const named = {

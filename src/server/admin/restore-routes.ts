@@ -1,16 +1,11 @@
 import type { FastifyRequest } from 'fastify';
 import { toJson } from '../../options/casing.ts';
+import { restoreReplySchema } from '../../rpc/replies.ts';
 import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, replies } from '../route-types.ts';
 import { requireHandle } from './backup-routes.ts';
 import { settledState } from './last-runs.ts';
-import {
-  emptyBodySchema,
-  handleParamsSchema,
-  restoreBodySchema,
-  restoreReplySchema,
-  throttleOptionsOf,
-} from './schemas.ts';
+import { emptyBodySchema, handleParamsSchema, restoreBodySchema, throttleOptionsOf } from './schemas.ts';
 
 /** Restoring in place, around the open database, and undoing it. */
 export function restoreRoutes(app: App, parts: ServerContext): void {

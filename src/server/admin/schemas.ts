@@ -1,16 +1,11 @@
 import * as z from 'zod';
-import { LEVELS, type Report } from '../../engine/report.ts';
-import { LIFECYCLE_MODES } from '../../operation/lifecycle.ts';
-import { operationStateSchema } from '../../operation/operation-state.ts';
+import { LEVELS } from '../../engine/report.ts';
 import { LEAST_BYTES_PER_SECOND, type ThrottleOptions } from '../../operation/throttle.ts';
-import type { SnakeCased } from '../../options/casing.ts';
 import { MODES } from '../../snapshot/capture/capture.ts';
-import type { SnapshotSummary } from '../../snapshot/store/list.ts';
 import { CLONE_CHOICES } from '../../snapshot/tasks/reflinker.ts';
 
-/** Bodies and replies of the admin RPC. The OpenAPI document is made from these. */
+/** Bodies of the admin RPC that start a run. The OpenAPI document is made from these; replies are in `rpc`. */
 
-const timeMs = z.number().describe('Milliseconds since 1970');
 const level = z.enum(LEVELS).describe('How thoroughly files are read: `full` is down to the last entry');
 
 /** What a run may take of the machine; the same in every body that starts one. */
@@ -93,130 +88,3 @@ export const emptyBodySchema = z.strictObject({}).nullish();
 
 export const handleParamsSchema = z.object({ id: z.string().describe('A handle: a UUID') });
 export const nameParamsSchema = z.object({ name: z.string().describe('Name or id of a snapshot') });
-
-export const backupReplySchema = z.object({
-  handle: z.uuid(),
-  location: z.string().describe('Where the snapshot is written, or was'),
-  state: operationStateSchema,
-});
-
-const restoreMetadataSchema = z
-  .object({
-    backup_id: z.string().describe('Last component of the path'),
-    location: z.string(),
-    restored_at_ms: timeMs,
-    size_bytes: z.number(),
-  })
-  .nullable();
-
-export const restoreReplySchema = z.object({
-  handle: z.uuid(),
-  state: operationStateSchema,
-  metadata: restoreMetadataSchema.describe('Filled when completed'),
-});
-
-export const lifecycleReplySchema = z.object({ status: z.literal('OK'), message: z.string() });
-export const unknownActionSchema = z.object({ status: z.literal('Error'), message: z.string() });
-export const exportReplySchema = z.object({ status: z.literal('OK'), location: z.string() });
-export const compactionReplySchema = z.object({ success: z.boolean(), message: z.string() });
-export const healthReplySchema = z.object({ status: z.literal('ok'), message: z.literal('ready') });
-
-export const snapshotSchema = z.object({
-  name: z.string(),
-  id: z.string().nullable(),
-  sequence: z.number().nullable(),
-  created_at_ms: timeMs,
-  engine: z.string().nullable(),
-  entries: z.number().nullable(),
-  total_bytes: z.number().nullable(),
-  location: z.string(),
-  problem: z.string().nullable().describe('Why the manifest cannot be trusted'),
-}) satisfies z.ZodType<SnakeCased<SnapshotSummary>>;
-
-export const snapshotListSchema = z.object({
-  latest: z.string().nullable(),
-  snapshots: z.array(snapshotSchema).readonly(),
-});
-
-const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged']);
-
-export const reportSchema = z.object({
-  ok: z.boolean(),
-  verdict,
-  level,
-  engine: z.string(),
-  steps: z.array(z.object({ name: z.string(), duration_ms: z.number() })).readonly(),
-  counts: z.object({
-    files: z.number(),
-    bytes: z.number(),
-    wal_entries: z.number(),
-    wal_last_lsn: z.string().nullable(),
-    tables: z.number(),
-    blocks: z.number(),
-    entries: z.number(),
-  }),
-  findings: z
-    .array(
-      z.object({
-        path: z.string(),
-        offset: z.number().nullable(),
-        code: z.string(),
-        severity: z.enum(['error', 'warning']),
-        message: z.string(),
-        verdict: verdict.exactOptional(),
-      }),
-    )
-    .readonly(),
-}) satisfies z.ZodType<SnakeCased<Report>>;
-
-export const recoveryStateSchema = z.object({
-  outcome: z.enum(['success', 'read_only', 'failed']),
-  duration_ms: z.number(),
-  entries_replayed: z.number().nullable(),
-  warnings: z.array(z.string()).readonly(),
-  finished_at_ms: timeMs,
-  reason: z.string().nullable(),
-});
-
-export const statusReplySchema = z.object({
-  version: z.string(),
-  uptime_secs: z.number(),
-  connections: z.number(),
-  queries_per_second: z.number(),
-  overall_status: z.enum(['ok', 'degraded']),
-  read_only: z.boolean(),
-  maintenance: z.boolean(),
-  recovery_state: recoveryStateSchema.nullable(),
-  backup_state: operationStateSchema.nullable(),
-  restore_state: operationStateSchema.nullable(),
-  restore_metadata: restoreMetadataSchema,
-  last_recovery_at_ms: timeMs.nullable(),
-  last_backup_at_ms: timeMs.nullable(),
-  last_restore_at_ms: timeMs.nullable(),
-  mode: z.enum(LIFECYCLE_MODES),
-  engine: z.string(),
-});
-
-export const metricsReplySchema = z.object({
-  qps: z.number(),
-  avg_latency_ms: z.number(),
-  p99_latency_ms: z.number(),
-  memory_usage_mb: z.number(),
-  active_connections: z.number(),
-});
-
-export const ACTIONS = [
-  'read',
-  'create',
-  'update',
-  'delete',
-  'archive',
-  'restore',
-  'backup',
-  'export',
-] as const;
-
-export const capabilitiesReplySchema = z.object({
-  scope: z.enum(['full', 'restricted']),
-  allowed_actions: z.array(z.enum(ACTIONS)).readonly(),
-});

@@ -2,19 +2,19 @@ import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
 import type { LifecycleMode } from '../../operation/lifecycle.ts';
 import { toJson } from '../../options/casing.ts';
-import { VERSION } from '../../snapshot/version.ts';
-import type { ServerContext } from '../context.ts';
-import { prometheusText } from '../metrics.ts';
-import type { RecoveryState } from '../recovery.ts';
-import { type App, replies } from '../route-types.ts';
-import { settledState } from './last-runs.ts';
 import {
   ACTIONS,
   capabilitiesReplySchema,
   healthReplySchema,
   metricsReplySchema,
   statusReplySchema,
-} from './schemas.ts';
+} from '../../rpc/replies.ts';
+import { VERSION } from '../../snapshot/version.ts';
+import type { ServerContext } from '../context.ts';
+import { prometheusText } from '../metrics.ts';
+import type { RecoveryState } from '../recovery.ts';
+import { type App, replies } from '../route-types.ts';
+import { settledState } from './last-runs.ts';
 
 /** What the server is and does at this moment. Changes nothing. */
 export function statusRoutes(app: App, parts: ServerContext): void {

@@ -1,0 +1,151 @@
+import * as z from 'zod';
+import { LEVELS, type Report } from '../engine/report.ts';
+import { CATALOGUE, type ErrorCode } from '../errors.ts';
+import { LIFECYCLE_MODES } from '../operation/lifecycle.ts';
+import { operationStateSchema } from '../operation/operation-state.ts';
+import type { SnakeCased } from '../options/casing.ts';
+import type { SnapshotSummary } from '../snapshot/store/list.ts';
+
+/** Replies of the admin RPC: what the server promises and the client holds it to. The OpenAPI document is made from these. */
+
+const ERROR_CODES = Object.keys(CATALOGUE) as [ErrorCode, ...ErrorCode[]];
+
+export const errorSchema = z
+  .object({
+    error: z.object({
+      code: z.enum(ERROR_CODES),
+      message: z.string(),
+      correlation_id: z.string(),
+    }),
+  })
+  .describe('What every error looks like');
+
+export const timeMs = z.number().describe('Milliseconds since 1970');
+const level = z.enum(LEVELS).describe('How thoroughly files are read: `full` is down to the last entry');
+
+export const backupReplySchema = z.object({
+  handle: z.uuid(),
+  location: z.string().describe('Where the snapshot is written, or was'),
+  state: operationStateSchema,
+});
+
+const restoreMetadataSchema = z
+  .object({
+    backup_id: z.string().describe('Last component of the path'),
+    location: z.string(),
+    restored_at_ms: timeMs,
+    size_bytes: z.number(),
+  })
+  .nullable();
+
+export const restoreReplySchema = z.object({
+  handle: z.uuid(),
+  state: operationStateSchema,
+  metadata: restoreMetadataSchema.describe('Filled when completed'),
+});
+
+export const lifecycleReplySchema = z.object({ status: z.literal('OK'), message: z.string() });
+export const unknownActionSchema = z.object({ status: z.literal('Error'), message: z.string() });
+export const exportReplySchema = z.object({ status: z.literal('OK'), location: z.string() });
+export const compactionReplySchema = z.object({ success: z.boolean(), message: z.string() });
+export const healthReplySchema = z.object({ status: z.literal('ok'), message: z.literal('ready') });
+
+export const snapshotSchema = z.object({
+  name: z.string(),
+  id: z.string().nullable(),
+  sequence: z.number().nullable(),
+  created_at_ms: timeMs,
+  engine: z.string().nullable(),
+  entries: z.number().nullable(),
+  total_bytes: z.number().nullable(),
+  location: z.string(),
+  problem: z.string().nullable().describe('Why the manifest cannot be trusted'),
+}) satisfies z.ZodType<SnakeCased<SnapshotSummary>>;
+
+export const snapshotListSchema = z.object({
+  latest: z.string().nullable(),
+  snapshots: z.array(snapshotSchema).readonly(),
+});
+
+const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged']);
+
+export const reportSchema = z.object({
+  ok: z.boolean(),
+  verdict,
+  level,
+  engine: z.string(),
+  steps: z.array(z.object({ name: z.string(), duration_ms: z.number() })).readonly(),
+  counts: z.object({
+    files: z.number(),
+    bytes: z.number(),
+    wal_entries: z.number(),
+    wal_last_lsn: z.string().nullable(),
+    tables: z.number(),
+    blocks: z.number(),
+    entries: z.number(),
+  }),
+  findings: z
+    .array(
+      z.object({
+        path: z.string(),
+        offset: z.number().nullable(),
+        code: z.string(),
+        severity: z.enum(['error', 'warning']),
+        message: z.string(),
+        verdict: verdict.exactOptional(),
+      }),
+    )
+    .readonly(),
+}) satisfies z.ZodType<SnakeCased<Report>>;
+
+export const recoveryStateSchema = z.object({
+  outcome: z.enum(['success', 'read_only', 'failed']),
+  duration_ms: z.number(),
+  entries_replayed: z.number().nullable(),
+  warnings: z.array(z.string()).readonly(),
+  finished_at_ms: timeMs,
+  reason: z.string().nullable(),
+});
+
+export const statusReplySchema = z.object({
+  version: z.string(),
+  uptime_secs: z.number(),
+  connections: z.number(),
+  queries_per_second: z.number(),
+  overall_status: z.enum(['ok', 'degraded']),
+  read_only: z.boolean(),
+  maintenance: z.boolean(),
+  recovery_state: recoveryStateSchema.nullable(),
+  backup_state: operationStateSchema.nullable(),
+  restore_state: operationStateSchema.nullable(),
+  restore_metadata: restoreMetadataSchema,
+  last_recovery_at_ms: timeMs.nullable(),
+  last_backup_at_ms: timeMs.nullable(),
+  last_restore_at_ms: timeMs.nullable(),
+  mode: z.enum(LIFECYCLE_MODES),
+  engine: z.string(),
+});
+
+export const metricsReplySchema = z.object({
+  qps: z.number(),
+  avg_latency_ms: z.number(),
+  p99_latency_ms: z.number(),
+  memory_usage_mb: z.number(),
+  active_connections: z.number(),
+});
+
+export const ACTIONS = [
+  'read',
+  'create',
+  'update',
+  'delete',
+  'archive',
+  'restore',
+  'backup',
+  'export',
+] as const;
+
+export const capabilitiesReplySchema = z.object({
+  scope: z.enum(['full', 'restricted']),
+  allowed_actions: z.array(z.enum(ACTIONS)).readonly(),
+});
