@@ -51,6 +51,7 @@ export default defineConfig(({ mode }) => {
       globalSetup: ['test/support/global-setup.ts'],
       testTimeout: timeoutMs,
       hookTimeout: timeoutMs,
+      reporters: ['default', join(import.meta.dirname, 'support/skipped-reporter.ts')],
       pool: 'forks',
       maxWorkers: Math.max(2, availableParallelism()),
     },

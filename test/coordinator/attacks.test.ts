@@ -170,7 +170,7 @@ test('a snapshot is no place to restore into (invariant 3)', async () => {
   expect((await verifySnapshot(location)).ok).toBe(true);
 });
 
-test('a snapshot that is being deleted is not read', async () => {
+test('a snapshot that is being deleted is not read (invariant 11)', async () => {
   const dir = await plainDirectory();
   const { location } = await filesOf(dir).backup();
   const lock = await kernelLocks.tryAcquire(nodeFileSystem, join(location, 'snapshot.manifest'), 'exclusive');

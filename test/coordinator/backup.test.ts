@@ -458,7 +458,7 @@ describe('records and events', () => {
 });
 
 describe('a probe', () => {
-  test('gets a clone that is gone afterwards; what it writes there never reaches the snapshot', async () => {
+  test('gets a clone that is removed afterwards; what it writes there never reaches the snapshot (invariant 3)', async () => {
     const dir = await plainDirectory();
     let clone = '';
     const { location } = await filesOf(dir).backup({
@@ -484,7 +484,7 @@ describe('a probe', () => {
   });
 });
 
-test('a disk that stores something else than it was given is found out (invariant 1)', async () => {
+test('a disk that stores other bytes than it was given is found out (invariant 1)', async () => {
   const dir = await plainDirectory();
   const env = new Lifecycle({ dataDir: dir }).environment;
   const lying: FileSystem = {

@@ -36,7 +36,7 @@ async function database() {
 
 const everything = (dir: string) => readTree(dir, []);
 
-test('nothing works on a snapshot as if it were a data directory', async () => {
+test('no command works on a snapshot as if it were a data directory (invariant 3)', async () => {
   const { root, dataDir, name, other, location, undo } = await database();
   const before = everything(dataDir);
   const refused = {

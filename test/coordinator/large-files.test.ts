@@ -26,7 +26,7 @@ async function writeLargeFile(path: string): Promise<Buffer> {
   return content;
 }
 
-test('a file that several threads copy and read back is the same, holes and all, and one changed byte anywhere is found', async () => {
+test('a file that several threads copy and read back is the same, holes and all, and one changed byte anywhere is found (invariant 10)', async () => {
   const dir = await temporaryFolder();
   const content = await writeLargeFile(join(dir, 'large'));
   const { location } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();

@@ -36,7 +36,7 @@ async function contentOf(dir: string): Promise<[string, string][]> {
 }
 
 test.each(['copy', 'link'] as const)(
-  'an open LevelDB is captured in mode %s with every acknowledged write',
+  'an open LevelDB is captured in mode %s with every acknowledged write, and changes nothing in the snapshot (invariants 3, 5)',
   async (mode) => {
     const root = await temporaryFolder();
     const db = new ClassicLevel(join(root, 'data'), SMALL);

@@ -132,7 +132,7 @@ test.each([
   { throttle: { concurrency: 1000 }, most: 4 },
   { throttle: { background: true }, most: 1 },
   { throttle: { background: true, concurrency: 2 }, most: 2 },
-])('$manners: at most $most tasks at once', async ({ throttle, most }) => {
+])('with $throttle at most $most tasks run at once (invariant 9)', async ({ throttle, most }) => {
   const dir = join(await temporaryFolder(), 'data');
   writeTree(dir, Object.fromEntries(Array.from({ length: 300 }, (_, n) => [`f${n}`, `${n}`])));
   const { environment, peak } = countedEnvironment();
@@ -143,7 +143,7 @@ test.each([
   expect(peak.tasks).toBe(most);
 });
 
-test('mistakes are told by name, and nothing is begun', async () => {
+test('a wrong throttle option is named, and nothing begins', async () => {
   const dir = await plainDirectory();
   const { backups, restores } = coordinators(dir);
   const cases: [object, RegExp][] = [

@@ -37,11 +37,13 @@ async function captureUnderLoad(engine: typeof leveldbEngine, captures: number):
   return ways;
 }
 
-test('each capture under a second process is exactly one state of it', { timeout: 60_000 }, async () => {
+test('a capture beside a writing process is exactly one of its states (invariant 5)', {
+  timeout: 60_000,
+}, async () => {
   await captureUnderLoad(leveldbEngine, 12);
 });
 
-test('so is each that takes the logs first', { timeout: 60_000 }, async () => {
+test('a plan in logs-first order captures one state (invariant 5)', { timeout: 60_000 }, async () => {
   const ways = await captureUnderLoad(createLeveldbEngine({ windowRounds: 0 }), 12);
   expect(ways).toEqual(Array(12).fill('logs-first'));
 });

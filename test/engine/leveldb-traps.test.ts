@@ -81,7 +81,7 @@ test('trap 2: only live tables are captured, and one that is not live is an erro
   expect((await prove(dir, 'full', true)).findings.map(({ path }) => path)).toContain(source);
 });
 
-test('trap 2: a captured folder that is opened as a copy leaves the source as it was', async () => {
+test('trap 2: opening a captured folder as a copy leaves the source as it was (invariant 4)', async () => {
   const dir = join(await temporaryFolder(), 'db');
   const db = new ClassicLevel<string, string>(dir, { compression: false });
   await fill(db, 5000);

@@ -66,7 +66,7 @@ describe('a hold', () => {
     await database.close();
   });
 
-  it('has every write acknowledged before it, and none without those before, under writers', async () => {
+  it('has every write acknowledged before it, and no write without all before it, under writers (invariant 5)', async () => {
     const dir = await temporaryFolder();
     const database = await openLsm(dir, {
       ...small,

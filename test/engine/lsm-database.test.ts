@@ -2,12 +2,14 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { encodeEntry } from '../../src/format/lsm/wal-entry.ts';
 import { groupLsns } from '../../src/lsm-database/commit-queue.ts';
 import { type LsmDatabase, openLsm } from '../../src/lsm-database/database.ts';
 import { RingLog } from '../../src/lsm-database/ring-log.ts';
+import { compiled } from '../support/build.ts';
 import { copyFixture, describeWithFixtures, fixturesRoot } from '../support/fixtures.ts';
 import { dumpLsm, proveLsm } from '../support/lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -221,11 +223,10 @@ describe('one database, one owner', () => {
     const dir = await temporaryFolder();
     const database = await openLsm(dir);
     await expect(openLsm(dir)).rejects.toMatchObject({ code: 'CONFLICT', path: dir });
-    const source = new URL('../../src/lsm-database/database.ts', import.meta.url);
-    const script = `import(${JSON.stringify(source.href)}).then((m) => m.openLsm(process.argv[1])).then(
+    const { href } = pathToFileURL(compiled('src/lsm-database/database.ts'));
+    const script = `import(${JSON.stringify(href)}).then((m) => m.openLsm(process.argv[1])).then(
       () => console.log('opened'), (error) => console.log(error.code))`;
-    const other = () =>
-      spawnSync(process.execPath, ['--import', 'tsx', '-e', script, dir], { encoding: 'utf8' }).stdout.trim();
+    const other = () => spawnSync(process.execPath, ['-e', script, dir], { encoding: 'utf8' }).stdout.trim();
     expect(other()).toBe('CONFLICT');
     await database.close();
     expect(other()).toBe('opened');

@@ -159,7 +159,7 @@ async function race(
 }
 
 test.each(STORIES)(
-  'whatever the plan is doing, with %s it has a state that there was',
+  'a plan from outside captures a state that existed, whenever %s comes in between (invariant 5)',
   async (_, before, meanwhile) => {
     for (const [pace, readAtOnceBytes] of [
       [atOnce, MiB],

@@ -12,7 +12,7 @@ import { describeOnLinux } from '../support/needs.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
-describeOnLinux('the lock of a LevelDB in this process', () => {
+describeOnLinux('the lock of a LevelDB in this process (invariant 14)', () => {
   test('is seen while the database is open, and not before or after', async () => {
     const dir = join(await temporaryFolder(), 'db');
     const lock = join(dir, 'LOCK');

@@ -63,7 +63,7 @@ async function answersIn(wrapper: readonly string[]) {
   return JSON.parse(text);
 }
 
-testOnLinux('LevelDB keeps its lock in this process', async () => {
+testOnLinux('LevelDB keeps its lock in this process (invariant 14)', async () => {
   expect(await answersIn([])).toEqual({ ...KEPT, closed: 'done' });
 });
 

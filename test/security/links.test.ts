@@ -44,7 +44,7 @@ const FILES = { 'a.txt': 'first', 'deep/er/b.bin': 'b'.repeat(5000), 'deep/c.txt
 describe.each([
   ['nodeFileSystem', nodeFileSystem],
   ['blockingFileSystem', blockingFileSystem],
-])('%s follows no link', (_, fs: FileSystem) => {
+])('%s follows no link (invariant 8)', (_, fs: FileSystem) => {
   const scene = async () => {
     const root = await temporaryFolder();
     writeTree(join(root, 'outside'), { file: SECRET, 'folder/file': SECRET });
@@ -346,7 +346,7 @@ for (;;) {
 }`;
 
 testOnLinux(
-  'a second process that swaps folders for links all the while gets nothing in, out or away',
+  'a process that keeps swapping folders for links gets nothing in, out or deleted (invariant 8)',
   async () => {
     const root = await temporaryFolder();
     const [dir, outside] = [join(root, 'data'), join(root, 'outside')];

@@ -30,40 +30,43 @@ await restoreSnapshot('latest', { dataDir: dir, into });
 await db.close();
 `;
 
-test.each(['000', '077', '022'])('umask %s', async (umask) => {
-  const root = await temporaryFolder();
-  const [dir, into] = [join(root, 'data'), join(root, 'made/into')];
-  expect(await text(startScript(EVERYTHING, [dir, into, umask]).stdout)).toBe('linked true\n');
-  const files: string[] = [];
-  for (const top of [dir, join(root, 'made')]) {
-    expect(statSync(top).mode & 0o777).toBe(0o700);
-    for (const entry of entriesBelow(top)) {
-      const path = join(entry.parentPath, entry.name);
-      const { mode, nlink } = lstatSync(path);
-      const given = (mode & 0o777).toString(8);
-      // The tables of the link snapshot are the database's own: they keep the mode that somebody gave them.
-      const isShared = nlink > 1 || path.includes('/restore-backup/');
-      if (entry.isDirectory()) expect(given, path).toBe('700');
-      else if (isShared && path.includes('/sst/')) expect(['600', '644'], path).toContain(given);
-      else expect(given, path).toBe('600');
-      files.push(path);
+test.each(['000', '077', '022'])(
+  'under umask %s all that is made is private, and shared files keep their modes (invariant 4)',
+  async (umask) => {
+    const root = await temporaryFolder();
+    const [dir, into] = [join(root, 'data'), join(root, 'made/into')];
+    expect(await text(startScript(EVERYTHING, [dir, into, umask]).stdout)).toBe('linked true\n');
+    const files: string[] = [];
+    for (const top of [dir, join(root, 'made')]) {
+      expect(statSync(top).mode & 0o777).toBe(0o700);
+      for (const entry of entriesBelow(top)) {
+        const path = join(entry.parentPath, entry.name);
+        const { mode, nlink } = lstatSync(path);
+        const given = (mode & 0o777).toString(8);
+        // The tables of the link snapshot are the database's own: they keep the mode that somebody gave them.
+        const isShared = nlink > 1 || path.includes('/restore-backup/');
+        if (entry.isDirectory()) expect(given, path).toBe('700');
+        else if (isShared && path.includes('/sst/')) expect(['600', '644'], path).toContain(given);
+        else expect(given, path).toBe('600');
+        files.push(path);
+      }
     }
-  }
-  const undone = files.filter((path) => /restore-backup\/.*\.sst$/.test(path));
-  expect(undone.length).toBeGreaterThan(0);
-  for (const path of undone) expect(lstatSync(path).mode & 0o777).toBe(0o644);
-  for (const name of [
-    'lock',
-    'records.jsonl',
-    'latest',
-    'proofs/',
-    'archive/',
-    'snapshot.manifest',
-    'made/into/lsm.wal',
-  ])
-    expect(
-      files.some((path) => path.includes(name)),
-      name,
-    ).toBe(true);
-  chmodSync(root, 0o700);
-});
+    const undone = files.filter((path) => /restore-backup\/.*\.sst$/.test(path));
+    expect(undone.length).toBeGreaterThan(0);
+    for (const path of undone) expect(lstatSync(path).mode & 0o777).toBe(0o644);
+    for (const name of [
+      'lock',
+      'records.jsonl',
+      'latest',
+      'proofs/',
+      'archive/',
+      'snapshot.manifest',
+      'made/into/lsm.wal',
+    ])
+      expect(
+        files.some((path) => path.includes(name)),
+        name,
+      ).toBe(true);
+    chmodSync(root, 0o700);
+  },
+);

@@ -140,7 +140,7 @@ describe('limits', () => {
 });
 
 describe('a restore source', () => {
-  test('outside of what the operator allowed is refused, there or not, whatever its spelling', async () => {
+  test('outside of what the operator allowed is refused, there or not, whatever its spelling (invariant 8)', async () => {
     const { rpc, dataDir } = await injected();
     await rpc('PUT', '/kv/a', 'b');
     const { json } = await rpc('POST', '/api/admin/backup');

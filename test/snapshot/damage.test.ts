@@ -190,7 +190,9 @@ async function damageOf(subject: Subject, cases: number, seed: number): Promise<
   return [...hit].sort();
 }
 
-describe('damage of any kind is found, with the file named', { timeout: 120_000 + CASES * 20 }, () => {
+describe('damage of any kind is found, with the file named (invariants 1, 6)', {
+  timeout: 120_000 + CASES * 20,
+}, () => {
   test('in a database of our own, in every part of every file', async () => {
     const hit = await damageOf(await lsmSubject(), Math.ceil(CASES * 0.6), 1);
     expect(hit).toEqual(LSM_REGIONS);
@@ -255,7 +257,7 @@ describe('damage of any kind is found, with the file named', { timeout: 120_000 
     expect((await verifySnapshot(here, { environment })).ok).toBe(true);
   });
 
-  test('and that was enough of it', () => {
+  test('enough cases of each kind were tried', () => {
     const { cases, harmless, refused, kinds } = tally;
     console.log(
       `${cases} cases of damage, all found; ${refused} of them refused by both ways of restoring; ` +
@@ -267,7 +269,7 @@ describe('damage of any kind is found, with the file named', { timeout: 120_000 
   });
 });
 
-describe('damage of the database itself', () => {
+describe('damage of the live database', () => {
   const leftIn = (dir: string) => readdirSync(join(dir, '.lifecycle/backup')).sort();
 
   /** Flips a bit of a file of the database and takes a snapshot; the file is whole again afterwards. */

@@ -127,7 +127,7 @@ const TEXTS: Readonly<Record<string, readonly [RegExp, string | Buffer]>> = {
   ],
 };
 
-describe('a hostile manifest is told and obeyed in nothing', () => {
+describe('a hostile manifest is reported and never obeyed (invariants 8, 10)', () => {
   test('paths that lead elsewhere, clash or are none', async () => {
     const at = await stage();
     for (const [what, [reason, ...paths]] of Object.entries(PATHS)) {

@@ -53,7 +53,7 @@ test('what is wrong with a large manifest comes back from the other thread', asy
   await expect(twice).rejects.toMatchObject({ code: 'UNSUPPORTED_FILE' });
 });
 
-test('the event loop goes on while a large manifest is read and written', async () => {
+test('the event loop goes on while a large manifest is read and written (invariant 9)', async () => {
   const dir = await temporaryFolder();
   const manifest = manifestOf(40_000);
   const turns = { here: 0, there: 0 };

@@ -88,7 +88,7 @@ describe('writing and reading a manifest', () => {
     expect(JSON.parse(bytes.toString()).manifest_crc32).toBe(buf(Buffer.from(text)) >>> 0);
   });
 
-  test('no byte of it can be changed, cut off or added unseen', () => {
+  test('no byte of it can be changed, cut off or added unseen (invariant 6)', () => {
     const isSeen = (bytes: Buffer): boolean => {
       try {
         const { sealed, rewritten } = decodeManifest(bytes, 'there');

@@ -20,7 +20,7 @@ const startHost = (): Host => {
   return host;
 };
 
-test(`two processes at work on one data directory at once, in all ${PAIRS.length} pairs`, async () => {
+test(`two processes that work on one data directory, in all ${PAIRS.length} pairs of operations, lose nothing (invariant 11)`, async () => {
   const root = await temporaryFolder();
   const dir = join(root, 'data');
   const [one, other] = [startHost(), startHost()];
@@ -110,7 +110,7 @@ async function expectOrder(dir: string, what: string): Promise<void> {
   }
 }
 
-test('what one process holds, another is refused, until death lets go', async () => {
+test('what one process holds is refused to another until its death', async () => {
   const root = await temporaryFolder();
   const dir = join(root, 'data');
   for (const engine of ['lsm', 'leveldb'] as const) {
