@@ -1,0 +1,80 @@
+import type { CapturePlan, ImmutableItem } from '../../engine/engine.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Environment } from '../environment.ts';
+import { checkPlan } from './check-plan.ts';
+import type { Pins } from './pins.ts';
+import type { CaptureRequest } from './request.ts';
+import type { Transfer } from './transfer.ts';
+
+/** How often a directory is planned from outside until its files agree with each other. */
+const ROUNDS = 8;
+
+export interface ConfirmedState {
+  readonly checkpoint: CapturePlan['checkpoint'];
+  /** All of them are pinned. */
+  readonly immutables: readonly ImmutableItem[];
+}
+
+/**
+ * Plans, pins the immutable files and copies the others, until a plan is confirmed. A plan from a hold has one round.
+ * `SOURCE_CHANGING` when no round was confirmed; its data has the reasons.
+ */
+export async function captureChanging(
+  env: Environment,
+  request: CaptureRequest,
+  pins: Pins,
+  transfer: Transfer,
+): Promise<ConfirmedState> {
+  const { dir, control } = request;
+  const rounds = request.plan === undefined ? ROUNDS : 1;
+  const reasons: string[] = [];
+  for (let round = 0; round < rounds; round++) {
+    control.checkCancelled();
+    const plan = request.plan ?? (await planFromOutside(env, request, pins));
+    try {
+      checkPlan(plan);
+      const immutables = plan.items.filter((item) => item.kind === 'immutable');
+      const stale =
+        (await pinAll(pins, immutables, request)) ??
+        (await transfer.copyChanging(plan)) ??
+        (await plan.confirm?.());
+      if (stale === undefined) return { checkpoint: plan.checkpoint, immutables };
+      reasons.push(stale);
+      await transfer.discard(plan);
+    } finally {
+      await plan.dispose?.();
+    }
+  }
+  const why = [...new Set(reasons)].join('; ');
+  throw new StillpointError('SOURCE_CHANGING', `${dir} kept changing in ${rounds} rounds: ${why}`, {
+    path: dir,
+    data: { reasons },
+  });
+}
+
+const planFromOutside = (
+  { fs }: Environment,
+  { engine, dir, control }: CaptureRequest,
+  pins: Pins,
+): Promise<CapturePlan> =>
+  engine.plan({
+    fs,
+    dir,
+    pin: (path) => pins.pin(path),
+    confirmPin: (path) => pins.confirm(path),
+    checkCancelled: () => control.checkCancelled(),
+  });
+
+/** Resolves to the reason when files of the plan are gone already. */
+async function pinAll(
+  pins: Pins,
+  items: readonly ImmutableItem[],
+  { control }: CaptureRequest,
+): Promise<string | undefined> {
+  const gone: string[] = [];
+  for (const { path } of items) {
+    control.checkCancelled();
+    if (!(await pins.pin(path))) gone.push(path);
+  }
+  return gone.length === 0 ? undefined : `gone: ${gone.slice(0, 10).join(', ')}`;
+}

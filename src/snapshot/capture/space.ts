@@ -1,0 +1,44 @@
+import type { CaptureItem } from '../../engine/engine.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Environment } from '../environment.ts';
+import { imageBytes } from './check-plan.ts';
+import type { Pins } from './pins.ts';
+import type { CaptureRequest } from './request.ts';
+
+/** Bytes that the capture and the proof will read; immutable files must be pinned. */
+export const bytesToRead = (items: readonly CaptureItem[], pins: Pins): number =>
+  items.reduce((sum, item) => sum + copyBytes(item, pins) + sizeOf(item, pins), 0);
+
+/** `NO_SPACE` when the copies do not fit. Clones and links take no space; `isCloning`: as far as cloning works here. */
+export async function checkSpace(
+  { fs }: Environment,
+  { mode, into, previous }: CaptureRequest,
+  items: readonly CaptureItem[],
+  pins: Pins,
+  isCloning: boolean,
+): Promise<void> {
+  if (mode === 'link') return;
+  const copied = isCloning ? items.filter(({ kind }) => kind !== 'immutable') : items;
+  const bytes = copied.reduce((sum, item) => sum + occupiedBytes(item, pins), 0);
+  const free = await fs.freeBytes(into);
+  const needed = bytes - (previous?.totalBytes ?? 0); // what may be reused takes no space
+  if (needed <= free) return;
+  throw new StillpointError('NO_SPACE', `the snapshot needs ${needed} bytes, and ${free} are free`, {
+    path: into,
+  });
+}
+
+/** What a copy will occupy: holes stay holes. */
+function occupiedBytes(item: CaptureItem, pins: Pins): number {
+  if (item.kind === 'bytes') return item.bytes.byteLength;
+  const { allocatedBytes } = item.kind === 'image' ? item : pins.of(item.path).stat;
+  return Math.min(copyBytes(item, pins), allocatedBytes ?? Number.POSITIVE_INFINITY);
+}
+
+const copyBytes = (item: CaptureItem, pins: Pins): number =>
+  item.kind === 'image' ? imageBytes(item) : sizeOf(item, pins);
+
+function sizeOf(item: CaptureItem, pins: Pins): number {
+  if (item.kind === 'immutable') return pins.of(item.path).stat.sizeBytes;
+  return item.kind === 'image' ? item.sizeBytes : item.bytes.byteLength;
+}
