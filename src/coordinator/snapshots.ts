@@ -21,11 +21,11 @@ import { Lifecycle } from '../operation/lifecycle.ts';
 import { aLifecycle, anEnvironment, aSnapshot, sameFolder } from '../operation/option-checks.ts';
 import { THROTTLE, type ThrottleOptions, withThrottle } from '../operation/throttle.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { noteSnapshot } from '../snapshot/ledger/note.ts';
 import { restoreInto } from '../snapshot/restore/restore.ts';
 import { checkSource, openSnapshotFolder } from '../snapshot/restore/restore-source.ts';
 import { lockForReading } from '../snapshot/source/folder-source.ts';
 import { isSnapshotPlace, LATEST, type Layout, layoutOf } from '../snapshot/store/layout.ts';
-import { noteSnapshot } from '../snapshot/store/ledger.ts';
 import {
   dataDirOf,
   findSnapshot,

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { parseJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { listIfPresent, readSmallFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
@@ -27,10 +28,6 @@ export async function refuseUnfinishedRestore(fs: FileSystem, dir: string): Prom
 
 /** Before the first move the old state stands whole, and when the host is asked to open it, the new one does. */
 function isWhole(bytes: Buffer): boolean {
-  try {
-    const { phase } = JSON.parse(bytes.toString('utf8')) as { phase?: unknown };
-    return phase === 'staging' || phase === 'opening';
-  } catch {
-    return false;
-  }
+  const { phase } = (parseJson(bytes.toString('utf8')) ?? {}) as { phase?: unknown };
+  return phase === 'staging' || phase === 'opening';
 }

@@ -1,9 +1,9 @@
 import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
+import { problemsOf } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { readSmallFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
-import { problemsOf } from '../snapshot/store/manifest.ts';
 import { idSchema } from './schemas.ts';
 import { IDENTITY_MODES } from './topology.ts';
 

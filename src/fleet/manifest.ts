@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { problemsOf } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { readSmallFile, replaceFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
-import { problemsOf } from '../snapshot/store/manifest.ts';
 import type { Execution } from './execution.ts';
 import { hashSchema, idSchema, timeSchema } from './schemas.ts';
 import { IDENTITY_MODES, TOPOLOGY_HASH_ALGORITHM, TOPOLOGY_HASH_INPUT } from './topology.ts';

@@ -1,8 +1,8 @@
 import * as z from 'zod';
 import type { CapturePlan, Hold } from '../engine/engine.ts';
+import { problemsOf } from '../env/durable-json.ts';
 import { callSafely } from '../env/safe-calls.ts';
 import { type ErrorCode, type ErrorDetail, StillpointError } from '../errors.ts';
-import { problemsOf } from '../snapshot/store/manifest.ts';
 
 /**
  * Calls a function of the host with a time limit. `HOOK_FAILED` when it throws, `HOOK_TIMEOUT` when it hangs; its

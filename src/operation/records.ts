@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { parseJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
 import { type CamelCased, fromJson, toJson } from '../options/casing.ts';
@@ -100,13 +101,5 @@ export class RunRecords {
       await replaceFile(this.#fs, this.#layout.records, Buffer.from(kept.join('\n')));
     }
     return interrupted.map(({ id }) => id);
-  }
-}
-
-function parseJson(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
   }
 }

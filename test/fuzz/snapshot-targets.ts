@@ -19,10 +19,10 @@ import {
   routeUrl,
 } from '../../src/server/kv/keys.ts';
 import { batchBodySchema, listQuerySchema, splitQuery } from '../../src/server/kv/schemas.ts';
+import { readReusable } from '../../src/snapshot/ledger/proven-files.ts';
 import { DirectoryExchange } from '../../src/snapshot/restore/directory-exchange.ts';
 import { countNames, measureJson } from '../../src/snapshot/store/json-shape.ts';
 import { isSnapshotName, layoutOf, proofsFolder } from '../../src/snapshot/store/layout.ts';
-import { readReusable } from '../../src/snapshot/store/ledger.ts';
 import { latestName } from '../../src/snapshot/store/list.ts';
 import {
   decodeManifest,

@@ -2,7 +2,7 @@ import type { BytesItem, CapturePlan, FileCheck } from '../../engine/engine.ts';
 import { crc32 } from '../../format/crc32.ts';
 import { crc32c } from '../../format/crc32c.ts';
 import type { Summed } from '../../format/sums.ts';
-import type { ProvenFile } from '../store/ledger.ts';
+import type { ProvenFile } from '../ledger/proven-files.ts';
 import { type ManifestEntry, sumsOf } from '../store/manifest.ts';
 import { type Pin, sourceOf } from './pins.ts';
 

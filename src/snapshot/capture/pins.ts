@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { type FileStat, type FileSystem, isSameIdentity, type OpenFile } from '../../env/file-system.ts';
 import { removeTree } from '../../env/io.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
+import type { ProvenFile } from '../ledger/proven-files.ts';
 import { placeOf } from '../store/layout.ts';
-import type { ProvenFile } from '../store/ledger.ts';
 
 /** A file that stays readable whatever the engine does with its name. */
 export interface Pin {

@@ -1,7 +1,7 @@
 import type { CapturePlan, Engine } from '../../engine/engine.ts';
 import type { Level } from '../../engine/report.ts';
 import type { RunControl } from '../../env/worker-pool.ts';
-import type { ReusableSnapshot } from '../store/ledger.ts';
+import type { ReusableSnapshot } from '../ledger/proven-files.ts';
 import type { CloneChoice } from '../tasks/reflinker.ts';
 
 export const MODES = ['copy', 'link'] as const;

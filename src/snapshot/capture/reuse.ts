@@ -1,8 +1,8 @@
 import type { ImageItem } from '../../engine/engine.ts';
 import { inBatches, mapConcurrent } from '../../env/concurrency.ts';
 import type { Environment } from '../environment.ts';
+import type { ProvenFile, ReusableSnapshot } from '../ledger/proven-files.ts';
 import { placeOf } from '../store/layout.ts';
-import type { ProvenFile, ReusableSnapshot } from '../store/ledger.ts';
 import { costBytesOf } from '../verify/check-files.ts';
 import type { CapturedFiles, Provenance } from './captured-files.ts';
 import { isWhole } from './check-plan.ts';

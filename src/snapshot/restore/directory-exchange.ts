@@ -2,16 +2,9 @@ import { dirname, join, relative } from 'node:path';
 import * as z from 'zod';
 import { LIFECYCLE } from '../../engine/engine.ts';
 import { RESTORE_JOURNAL } from '../../engine/unfinished-restore.ts';
+import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
-import {
-  listFolder,
-  listIfPresent,
-  makeFolders,
-  readSmallFile,
-  removeIfPresent,
-  removeTree,
-  replaceFile,
-} from '../../env/io.ts';
+import { listFolder, listIfPresent, makeFolders, removeIfPresent, removeTree } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Layout } from '../store/layout.ts';
 
@@ -32,6 +25,8 @@ import type { Layout } from '../store/layout.ts';
  *
  * A phase is written down, durably, before its first move; the moves of a phase are durable before the next is written.
  */
+
+const JOURNAL_LIMIT_BYTES = 1024 * 1024;
 
 const PHASES = ['staging', 'out', 'in', 'opening', 'back-in', 'back-out'] as const;
 
@@ -88,20 +83,21 @@ export class DirectoryExchange {
   static async findInterrupted(fs: FileSystem, layout: Layout): Promise<DirectoryExchange | undefined> {
     for (const { name } of await listIfPresent(fs, layout.restore)) {
       const path = join(layout.restore, name, RESTORE_JOURNAL);
-      const bytes = await readSmallFile(fs, path, 1024 * 1024);
-      if (bytes === undefined) continue;
-      const parsed = journalSchema.safeParse(parseJson(bytes));
-      if (!parsed.success) {
-        throw new StillpointError(
-          'IO_ERROR',
-          `the journal of an interrupted restore does not read: ${path}`,
-          {
-            path,
-            hint: 'Nothing was touched. Keep the folder and look at it: the undo folder beside it holds the old files.',
-          },
-        );
-      }
-      return new DirectoryExchange(fs, layout, parsed.data);
+      const journal = await readJson(fs, path, {
+        schema: journalSchema,
+        limitBytes: JOURNAL_LIMIT_BYTES,
+        refuse: (why, cause) =>
+          new StillpointError(
+            'IO_ERROR',
+            `the journal of an interrupted restore cannot be read: ${path} ${why}`,
+            {
+              path,
+              cause,
+              hint: 'Nothing was touched. Keep the folder and look at it: the undo folder beside it holds the old files.',
+            },
+          ),
+      });
+      if (journal !== undefined) return new DirectoryExchange(fs, layout, journal);
     }
     return undefined;
   }
@@ -186,7 +182,7 @@ export class DirectoryExchange {
 
   async #enter(phase: ExchangeJournal['phase']): Promise<void> {
     const next = { ...this.#journal, phase };
-    await replaceFile(this.#fs, this.#file, Buffer.from(`${JSON.stringify(next, undefined, 1)}\n`));
+    await writeJson(this.#fs, this.#file, next, 'lines');
     this.#journal = next;
   }
 
@@ -208,14 +204,6 @@ export class DirectoryExchange {
     }
     await this.#fs.syncFolder(to);
     if ((await this.#fs.inspect(from)) !== undefined) await this.#fs.syncFolder(from);
-  }
-}
-
-function parseJson(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'));
-  } catch {
-    return undefined;
   }
 }
 

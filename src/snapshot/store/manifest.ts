@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { LIFECYCLE, MANIFEST } from '../../engine/engine.ts';
+import { problemsOf } from '../../env/durable-json.ts';
 import { StillpointError } from '../../errors.ts';
 import { crc32 } from '../../format/crc32.ts';
 import type { Summed } from '../../format/sums.ts';
@@ -141,14 +142,6 @@ export function decodeManifest(bytes: Uint8Array, path: string): ParsedManifest 
 }
 
 const textOf = (json: unknown): string => `${JSON.stringify(json, undefined, 1)}\n`;
-
-/** What does not fit, in one line. */
-export const problemsOf = (error: z.ZodError): string =>
-  error.issues
-    .slice(0, 2)
-    .map(({ path, message }) => (path.length > 0 ? `${path.join('.')}: ${message}` : message))
-    .join('; ')
-    .slice(0, 500);
 
 /** Bytewise, as the manifest is sorted: UTF-16 order of JavaScript differs from it. */
 export const comparePaths = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));

@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { MANIFEST } from '../../engine/engine.ts';
 import { listIfPresent, removeTree } from '../../env/io.ts';
 import type { Environment } from '../environment.ts';
+import { removeLedger } from '../ledger/ledger-file.ts';
 import { deletedFolder, isLeftOver, type Layout } from './layout.ts';
-import { removeProof } from './ledger.ts';
 import { latestName, listSnapshotFolders, type SnapshotSummary } from './list.ts';
 
 export interface PruneResult {
@@ -51,7 +51,7 @@ export async function removeSnapshot(
   if (hasManifest && lock === undefined) return false;
   try {
     if (dryRun) return true;
-    await removeProof(fs, location);
+    await removeLedger(fs, location);
     const doomed = deletedFolder(layout.backup, name);
     await removeTree(fs, doomed);
     await fs.rename(location, doomed);

@@ -1,12 +1,12 @@
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
+import { readJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
-import { createFile, makeFolders, readSmallFile, removeIfPresent } from '../../env/io.ts';
+import { createFile, makeFolders, removeIfPresent } from '../../env/io.ts';
 import { newUlid, ULID } from '../../env/ulid.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import type { Layout } from './layout.ts';
-import { problemsOf } from './manifest.ts';
 
 /**
  * `.lifecycle/store.json`: which database this is, whatever its folder is called and wherever it is moved. A restore in place
@@ -27,19 +27,11 @@ export const storeFileOf = (layout: Layout): string => join(layout.lifecycle, 's
 /** The store's identity, undefined when it has none yet; `STORE_INVALID` when the file cannot be understood. */
 export async function readStoreFile(fs: FileSystem, layout: Layout): Promise<StoreFile | undefined> {
   const path = storeFileOf(layout);
-  const refuse = (why: string, cause?: unknown) =>
-    new StillpointError('STORE_INVALID', `${path}: ${why}`, { path, cause });
-  const bytes = await readSmallFile(fs, path, LIMIT_BYTES);
-  if (bytes === undefined) return undefined;
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString('utf8'));
-  } catch (cause) {
-    throw refuse('is not JSON', cause);
-  }
-  const parsed = storeFileSchema.safeParse(json);
-  if (!parsed.success) throw refuse(problemsOf(parsed.error));
-  return parsed.data;
+  return readJson(fs, path, {
+    schema: storeFileSchema,
+    limitBytes: LIMIT_BYTES,
+    refuse: (why, cause) => new StillpointError('STORE_INVALID', `${path}: ${why}`, { path, cause }),
+  });
 }
 
 /**

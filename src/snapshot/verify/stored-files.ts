@@ -5,8 +5,8 @@ import type { FileStat } from '../../env/file-system.ts';
 import type { RunControl } from '../../env/worker-pool.ts';
 import { systemCode, toStillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
+import { checkOf, isProofOf, isProofOfFile, readProofs } from '../ledger/proven-files.ts';
 import { compareNames, nameOf, placeOf } from '../store/layout.ts';
-import { checkOf, isProofOf, isProofOfFile, readProofs } from '../store/ledger.ts';
 import { readManifest } from '../store/manifest-file.ts';
 import { copyDamage } from './prove.ts';
 

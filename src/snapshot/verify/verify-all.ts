@@ -4,16 +4,11 @@ import { type Finding, type Level, noCounts, type Report } from '../../engine/re
 import type { RunControl } from '../../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
+import type { FileProof } from '../ledger/ledger-file.ts';
+import { LEDGER_WAIT_MS, noteProofs } from '../ledger/note.ts';
+import { checkOf, isProofOfFile, readProofs } from '../ledger/proven-files.ts';
 import { lockForReading } from '../source/folder-source.ts';
 import { compareNames } from '../store/layout.ts';
-import {
-  checkOf,
-  type FileProof,
-  isProofOfFile,
-  LEDGER_WAIT_MS,
-  noteProofs,
-  readProofs,
-} from '../store/ledger.ts';
 import { snapshotNames } from '../store/list.ts';
 import { checkInBatches } from './check-files.ts';
 import { prove } from './prove.ts';
@@ -220,11 +215,10 @@ class VerifyingAll {
       .map(({ path, check }) => ({ path, check }));
     if (read.length === 0) return;
     const isFirst = this.#warnings.length === 0;
-    // Who does not let go of it once would otherwise be waited for at every snapshot.
-    const waitMs = isFirst ? LEDGER_WAIT_MS : 0;
+    const waitMs = isFirst ? LEDGER_WAIT_MS : 0; // after one lock timeout, do not wait for this holder again
     try {
-      const reading = { level: this.#request.level, sinceMs: this.#sinceMs, waitMs };
-      await noteProofs(this.#env, location, read, reading);
+      const reading = { level: this.#request.level, sinceMs: this.#sinceMs };
+      await noteProofs(this.#env, location, read, reading, waitMs);
     } catch (error) {
       if (!isFirst) return; // told already
       const message = `when files were proven cannot be put on record: ${toStillpointError(error).message}`;

@@ -1,0 +1,132 @@
+import { dirname, join } from 'node:path';
+import * as z from 'zod';
+import { LEVELS } from '../../engine/report.ts';
+import { type JsonDocument, readJson, writeJson } from '../../env/durable-json.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { listIfPresent, makeFolders, removeIfPresent } from '../../env/io.ts';
+import { acquireWithin } from '../../env/lock.ts';
+import { StillpointError } from '../../errors.ts';
+import { crc32 } from '../../format/crc32.ts';
+import type { Environment } from '../environment.ts';
+import { nameOf, proofsFolder } from '../store/layout.ts';
+
+/**
+ * `proofs/<name>.json` beside the snapshots: what was found out about each file of a snapshot, and when. Losing it costs
+ * time, never correctness: a proof counts only for the very file and the very checksums that the manifest names.
+ */
+
+const LIMIT_BYTES = 256 * 1024 * 1024;
+const EXTENSION = '.json';
+
+const findingSchema = z.object({
+  path: z.string(),
+  offset: z.number().nullable(),
+  code: z.string(),
+  severity: z.literal('warning'),
+  message: z.string(),
+});
+
+const proofSchema = z.object({
+  ino: z.string(),
+  mtime_ns: z.string(),
+  size: z.number().int().min(0),
+  crc32: z.number().int().min(0).max(0xffffffff),
+  crc32c: z.number().int().min(0).max(0xffffffff).optional(),
+  level: z.enum(LEVELS),
+  proven_at_ms: z.number(),
+  counts: z.record(z.string(), z.union([z.number(), z.string(), z.null()])),
+  facts: z.unknown().optional(),
+  /** A file with an error has no proof. */
+  warnings: z.array(findingSchema).optional(),
+});
+
+/** What is on record of one file. */
+export type FileProof = z.infer<typeof proofSchema>;
+
+export interface Ledger {
+  readonly proofs: Map<string, FileProof>;
+  /** When a file lost its proof, by path. */
+  readonly damaged: Map<string, number>;
+}
+
+const sumOf = (content: object): number => crc32(Buffer.from(JSON.stringify(content)));
+
+/**
+ * `crc32` covers the compact JSON of everything else. A proof is believed without a look at the file, so one flipped bit must not
+ * make a healthy database look damaged.
+ */
+const isIntact = (json: unknown): boolean => {
+  const { files, damaged, crc32 } = (json ?? {}) as Record<string, unknown>;
+  return crc32 === sumOf({ files, damaged });
+};
+
+const LEDGER: JsonDocument<Ledger> = {
+  schema: z
+    .unknown()
+    .refine(isIntact)
+    .pipe(
+      z.object({
+        files: z.record(z.string(), proofSchema),
+        damaged: z.record(z.string(), z.number()).optional(),
+      }),
+    )
+    .transform(({ files, damaged = {} }) => ({
+      proofs: new Map(Object.entries(files)),
+      damaged: new Map(Object.entries(damaged)),
+    })),
+  limitBytes: LIMIT_BYTES,
+  refuse: (why, cause) => new StillpointError('IO_ERROR', why, { cause }),
+};
+
+const ledgerFile = (location: string): string =>
+  join(proofsFolder(dirname(location)), `${nameOf(location)}${EXTENSION}`);
+
+/** The ledger of a snapshot. One that is absent, cannot be read or is damaged counts as empty. */
+export async function readLedger(fs: FileSystem, location: string): Promise<Ledger> {
+  const ledger = await readJson(fs, ledgerFile(location), LEDGER).catch(() => undefined);
+  return ledger ?? { proofs: new Map(), damaged: new Map() };
+}
+
+export function writeLedger(fs: FileSystem, location: string, { proofs, damaged }: Ledger): Promise<void> {
+  const content = {
+    files: Object.fromEntries(proofs),
+    ...(damaged.size > 0 && { damaged: Object.fromEntries(damaged) }),
+  };
+  return writeJson(fs, ledgerFile(location), { ...content, crc32: sumOf(content) }, 'compact');
+}
+
+export const removeLedger = (fs: FileSystem, location: string): Promise<void> =>
+  removeIfPresent(fs, ledgerFile(location));
+
+/** The places of the snapshots in `parent` that have a ledger. */
+export async function locationsWithLedger(fs: FileSystem, parent: string): Promise<string[]> {
+  const files = await listIfPresent(fs, proofsFolder(parent));
+  return files
+    .filter(({ name }) => name.endsWith(EXTENSION))
+    .map(({ name }) => join(parent, name.slice(0, -EXTENSION.length)));
+}
+
+/**
+ * Runs `work` while no other process writes a ledger beside the snapshots in `parent`: two that read, change and write at once
+ * would lose each other's notes, and bring back a proof that was taken away. `CONFLICT` after `waitMs`.
+ */
+export async function withLedgerLock(
+  env: Environment,
+  parent: string,
+  waitMs: number,
+  work: () => Promise<void>,
+): Promise<void> {
+  const folder = proofsFolder(parent);
+  await makeFolders(env.fs, folder);
+  const path = join(folder, 'lock');
+  const lock = await acquireWithin(env, path, waitMs);
+  if (lock === undefined)
+    throw new StillpointError('CONFLICT', `another process keeps the ledger of proofs locked: ${path}`, {
+      path,
+    });
+  try {
+    await work();
+  } finally {
+    await lock.release();
+  }
+}

@@ -1,0 +1,73 @@
+import { dirname } from 'node:path';
+import type { Environment } from '../environment.ts';
+import type { ManifestEntry } from '../store/manifest.ts';
+import type { Proof } from '../verify/prove.ts';
+import { locationsWithLedger, readLedger, withLedgerLock, writeLedger } from './ledger-file.ts';
+import { merge, type ReadFile, type Reading } from './merge.ts';
+
+/** How long a writer waits for another one: each holds the lock for one small file. */
+export const LEDGER_WAIT_MS = 10_000;
+/** For notes that nobody asked for: without them more is read the next time. */
+const BRIEF_WAIT_MS = 1_000;
+
+/** Puts files that were read just now on record, durably. `CONFLICT` when others keep the ledger locked for `waitMs`. */
+export async function noteProofs(
+  env: Environment,
+  location: string,
+  read: Iterable<ReadFile>,
+  reading: Reading,
+  waitMs = LEDGER_WAIT_MS,
+): Promise<void> {
+  await withLedgerLock(env, dirname(location), waitMs, async () => {
+    const ledger = await readLedger(env.fs, location);
+    merge(ledger, read, reading, env.clock.nowMs());
+    await writeLedger(env.fs, location, ledger);
+  });
+}
+
+/**
+ * Puts the proof of a whole snapshot on record. `entries` say which files carried an earlier proof. Damage is noted for all
+ * snapshots that share the file.
+ */
+export async function noteSnapshot(
+  env: Environment,
+  location: string,
+  entries: readonly Pick<ManifestEntry, 'path' | 'proven_at_ms'>[],
+  proof: Pick<Proof, 'checks' | 'report'>,
+  reading: Reading,
+): Promise<void> {
+  const { checks } = proof;
+  const read: ReadFile[] = [];
+  for (const { path, proven_at_ms: provenAtMs } of entries) {
+    const check = checks.get(path);
+    if (check !== undefined) read.push({ path, check, provenAtMs });
+  }
+  await noteProofs(env, location, read, reading, BRIEF_WAIT_MS);
+  await noteDamage(env, dirname(location), proof);
+}
+
+/** Files with an error lose their proof in the ledgers of all snapshots in `parent` that have these very files. */
+export async function noteDamage(
+  env: Environment,
+  parent: string,
+  { checks, report }: Pick<Proof, 'checks' | 'report'>,
+): Promise<void> {
+  const inodes = new Map<string, string>();
+  for (const { path, severity } of report.findings) {
+    const ino = checks.get(path)?.identity?.ino.toString();
+    if (severity === 'error' && ino !== undefined) inodes.set(path, ino);
+  }
+  const locations = await locationsWithLedger(env.fs, parent);
+  if (inodes.size === 0 || locations.length === 0) return;
+  await withLedgerLock(env, parent, BRIEF_WAIT_MS, async () => {
+    for (const location of locations) {
+      const ledger = await readLedger(env.fs, location);
+      const shared = [...inodes].filter(([path, ino]) => ledger.proofs.get(path)?.ino === ino);
+      for (const [path] of shared) {
+        ledger.proofs.delete(path);
+        ledger.damaged.set(path, env.clock.nowMs());
+      }
+      if (shared.length > 0) await writeLedger(env.fs, location, ledger);
+    }
+  });
+}
