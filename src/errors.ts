@@ -21,6 +21,11 @@ export const CATALOGUE = {
   EMPTY_SOURCE: { http: 409, exit: 2, hint: 'There is nothing to capture here; check the path.' },
   ENGINE_MISMATCH: { http: 409, exit: 2, hint: 'Check the path, or choose the engine with `--engine`.' },
   ENGINE_MISSING: { http: 500, exit: 2, hint: 'Install the package that the message names.' },
+  ENGINE_INVALID: {
+    http: 500,
+    exit: 1,
+    hint: 'The engine does not keep its contract; run `testEngine` of `stillpoint/testing` on it and tell its author.',
+  },
   UNSUPPORTED_FILE: {
     http: 409,
     exit: 1,
@@ -137,6 +142,17 @@ export class StillpointError extends Error {
     this.hint = detail.hint ?? CATALOGUE[code].hint;
     this.path = detail.path;
     this.data = detail.data;
+  }
+
+  /** Also of another copy of this module: the command, the worker threads and an engine of your own may each have one. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    const { name, code } = (value ?? {}) as { name?: unknown; code?: unknown };
+    return (
+      value instanceof Error &&
+      name === 'StillpointError' &&
+      typeof code === 'string' &&
+      Object.hasOwn(CATALOGUE, code)
+    );
   }
 
   get httpStatus(): number {

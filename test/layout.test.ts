@@ -13,6 +13,7 @@ const ROOMS = [
   'snapshot',
   'operation',
   'coordinator',
+  'testing',
   'rpc',
   'fleet',
   'server',

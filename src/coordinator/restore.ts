@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { dirname, join } from 'node:path';
-import type { Engine } from '../engine/engine.ts';
+import type { Engine, EngineName } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Report } from '../engine/report.ts';
 import {
@@ -43,7 +43,7 @@ export type RestoreMetadata = NonNullable<RunRecord['metadata']>;
 export interface RestoreCoordinatorOptions {
   readonly dataDir: string;
   /** Default `auto`: what wrote the snapshot. A snapshot of another engine is refused. */
-  readonly engine?: 'auto' | 'lsm' | 'leveldb' | 'files' | Engine;
+  readonly engine?: 'auto' | EngineName | Engine;
   /** Closes the database before its files are exchanged. Leave out only when nobody has it open. */
   readonly close?: (context: { signal: AbortSignal }) => Promise<void> | void;
   /** Opens it again on whatever stands there then: the new state, or the old one after a failure. */

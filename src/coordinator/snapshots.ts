@@ -1,6 +1,6 @@
 import { basename, dirname, resolve } from 'node:path';
 import type { EngineName } from '../engine/engine.ts';
-import { ENGINE_NAMES, engineByName } from '../engine/index.ts';
+import { engineByName } from '../engine/index.ts';
 import { LEVELS, type Level, type Report } from '../engine/report.ts';
 import {
   aBoolean,
@@ -18,7 +18,13 @@ import {
 import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { Lifecycle } from '../operation/lifecycle.ts';
-import { aLifecycle, anEnvironment, aSnapshot, sameFolder } from '../operation/option-checks.ts';
+import {
+  aLifecycle,
+  anEngineChoice,
+  anEnvironment,
+  aSnapshot,
+  sameFolder,
+} from '../operation/option-checks.ts';
 import { THROTTLE, type ThrottleOptions, withThrottle } from '../operation/throttle.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { noteSnapshot } from '../snapshot/ledger/note.ts';
@@ -105,7 +111,7 @@ const VERIFY: Checks<VerifyOptions> = {
   ...FIND,
   ...THROTTLE,
   level: optional(oneOf(LEVELS)),
-  engine: optional(oneOf(['auto', ...ENGINE_NAMES])),
+  engine: optional(anEngineChoice),
 };
 
 /**

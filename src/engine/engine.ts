@@ -7,8 +7,13 @@ export const LIFECYCLE = '.lifecycle';
 /** The file in a snapshot that lists all others. */
 export const MANIFEST = 'snapshot.manifest';
 
-/** What a storage engine's data directory is made of, how it is captured while open, and how a copy is proven. */
+/**
+ * What a storage engine's data directory is made of, how it is captured while open, and how a copy is proven. An engine of
+ * your own is the default export of a module that `registerEngine` is given; `testEngine` of `stillpoint/testing` shows
+ * whether it keeps the contract. `src/engine/README.md` has a worked example.
+ */
 export interface Engine {
+  /** Up to 50 lower-case letters, digits and hyphens, a letter first. Every snapshot's manifest has it. */
   readonly name: EngineName;
   /**
    * The file that the running engine keeps locked, relative to the data directory, if it has one. A restore takes that
@@ -52,7 +57,8 @@ export interface Engine {
   ): ConsistencyCheck;
 }
 
-export type EngineName = 'lsm' | 'leveldb' | 'files';
+/** A built-in engine, or one of `registerEngine`. */
+export type EngineName = 'lsm' | 'leveldb' | 'files' | (string & {});
 
 export interface PlanContext {
   readonly fs: FileSystem;

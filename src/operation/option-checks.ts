@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { ENGINE_NAMES } from '../engine/index.ts';
+import { engineNames } from '../engine/index.ts';
 import {
   aClock,
   aFileSystem,
@@ -43,17 +43,19 @@ export const aLifecycle: Check = (name, value) => {
   aFolder(`${name}.dataDir`, (value as { dataDir?: unknown }).dataDir);
 };
 
-const CHOICES: readonly unknown[] = ['auto', ...ENGINE_NAMES];
-const engineMethods = withMethods(
-  `one of ${CHOICES.join(', ')}, or an Engine`,
-  ...['detect', 'plan', 'listFiles', 'checkFile', 'checkConsistency'],
-);
+const engineMethods = (name: string, value: unknown): void =>
+  withMethods(
+    `one of auto, ${engineNames().join(', ')}, or an Engine`,
+    ...['detect', 'plan', 'listFiles', 'checkFile', 'checkConsistency'],
+  )(name, value);
+/** Names may be registered at any time. */
+export const anEngineName: Check = (name, value) => oneOf(engineNames())(name, value);
+export const anEngineChoice: Check = (name, value) => oneOf(['auto', ...engineNames()])(name, value);
 export const anEngine: Check = (name, value) => {
-  if (CHOICES.includes(value)) return;
+  if (value === 'auto' || engineNames().includes(value as string)) return;
   engineMethods(name, value);
   anEngineName(`${name}.name`, (value as { name?: unknown }).name);
 };
-export const anEngineName = oneOf(ENGINE_NAMES);
 
 /** What names a snapshot. */
 export const aSnapshot = must('`latest`, a name, an id or a path', isPath);

@@ -89,7 +89,8 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     control.checkCancelled();
     request.onPhase('prove');
     const { engine, level } = request;
-    const proof = await prove(env, partial, { engine, level, control, known: captured.known });
+    const { known, findings } = captured;
+    const proof = await prove(env, partial, { engine, level, control, known, findings });
     if (!proof.report.ok) await noteDamage(env, layout.backup, proof).catch(warn);
     refuseDamage(proof.report, captured.reusedBytes > 0);
     await runProbe(env, request, partial);

@@ -126,7 +126,7 @@ async function findEngine(cli: Cli, dataDir: string): Promise<BackendName> {
       await recoverFirst(cli, lifecycle);
       name = await find();
     }
-    return name === 'leveldb' ? name : 'lsm';
+    return name === 'leveldb' ? 'leveldb' : 'lsm';
   } catch (error) {
     if (error instanceof StillpointError && error.code === 'NOT_FOUND') return 'lsm'; // a folder that is yet to be made
     throw error;

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Environment } from '../environment.ts';
 import { type Capture, CapturedFiles } from './captured-files.ts';
-import { Pins } from './pins.ts';
+import { Pins, sizeFindings } from './pins.ts';
 import { captureChanging } from './planning-rounds.ts';
 import type { CaptureRequest } from './request.ts';
 import { Transfer } from './transfer.ts';
@@ -28,7 +28,7 @@ export async function capture(env: Environment, request: CaptureRequest): Promis
     await transfer.takeImmutables(immutables);
     await request.onCaptured?.();
     await transfer.finish();
-    return captured.result(checkpoint);
+    return captured.result(checkpoint, sizeFindings(immutables, pins));
   } finally {
     await transfer.settled();
     await pins.drop();

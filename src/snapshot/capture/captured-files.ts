@@ -1,4 +1,5 @@
 import type { BytesItem, CapturePlan, FileCheck } from '../../engine/engine.ts';
+import type { Finding } from '../../engine/report.ts';
 import { crc32 } from '../../format/crc32.ts';
 import { crc32c } from '../../format/crc32c.ts';
 import type { Summed } from '../../format/sums.ts';
@@ -9,6 +10,8 @@ import { type Pin, sourceOf } from './pins.ts';
 export interface Capture {
   readonly entries: readonly ManifestEntry[];
   readonly checkpoint?: { readonly lsn: string } | undefined;
+  /** Damage of the source that the copy does not show: see `ImmutableItem.sizeBytes`. */
+  readonly findings: readonly Finding[];
   /** What reading the copy back showed, or an earlier proof says: the proof need not read these files again. */
   readonly known: ReadonlyMap<string, FileCheck>;
   readonly copiedBytes: number;
@@ -74,11 +77,12 @@ export class CapturedFiles {
     this.bytes.reproven = 0;
   }
 
-  result(checkpoint: CapturePlan['checkpoint']): Capture {
+  result(checkpoint: CapturePlan['checkpoint'], findings: readonly Finding[]): Capture {
     const { copied, linked, cloned, reused, reproven } = this.bytes;
     return {
       entries: this.#entries.map((entry) => this.#withSecondSum(entry)),
       checkpoint,
+      findings,
       known: this.#known,
       copiedBytes: copied,
       linkedBytes: linked,

@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import type { ImmutableItem } from '../../engine/engine.ts';
+import type { Finding } from '../../engine/report.ts';
 import { type FileStat, type FileSystem, isSameIdentity, type OpenFile } from '../../env/file-system.ts';
 import { removeTree } from '../../env/io.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
@@ -103,6 +105,17 @@ export function resized(dir: string, path: string): StillpointError {
   const place = placeOf(dir, path);
   return new StillpointError('SOURCE_CHANGING', `${place} changed its size while it was copied`, {
     path: place,
+  });
+}
+
+/** The engine's own record against each file: another size on disk is damage of the source. */
+export function sizeFindings(items: readonly ImmutableItem[], pins: Pins): Finding[] {
+  return items.flatMap(({ path, sizeBytes = pins.of(path).stat.sizeBytes }): Finding | [] => {
+    const { stat } = pins.of(path);
+    if (sizeBytes === stat.sizeBytes) return [];
+    const message = `has ${stat.sizeBytes} bytes; the engine has ${sizeBytes} on record`;
+    const offset = Math.min(sizeBytes, stat.sizeBytes);
+    return { path, offset, code: 'SOURCE_SIZE', severity: 'error', message, verdict: 'source-damaged' };
   });
 }
 

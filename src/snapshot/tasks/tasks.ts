@@ -1,5 +1,5 @@
 import type { FileCheck, FileCheckRequest } from '../../engine/engine.ts';
-import { engineByName } from '../../engine/index.ts';
+import { engineInThread } from '../../engine/index.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { withFile } from '../../env/io.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
@@ -12,11 +12,13 @@ export interface CheckFilesArgs {
   /** The folder that the paths are relative to. */
   readonly root: string;
   readonly engine: string;
+  /** Where a thread finds it, unless it is built in. */
+  readonly engineModule?: string | undefined;
   readonly files: readonly FileCheckRequest[];
 }
 
 async function checkFiles(fs: FileSystem, args: CheckFilesArgs, run: TaskRun): Promise<FileCheck[]> {
-  const engine = engineByName(args.engine);
+  const engine = await engineInThread(args.engine, args.engineModule);
   const checks: FileCheck[] = [];
   for (const request of args.files) {
     const check = await withFile(fs, placeOf(args.root, request.path), 'read', async (file) => {

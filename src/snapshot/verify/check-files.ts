@@ -1,5 +1,6 @@
 import type { Engine, FileCheck, FileCheckRequest } from '../../engine/engine.ts';
 import { filesEngine } from '../../engine/files/index.ts';
+import { engineModule } from '../../engine/index.ts';
 import type { Level } from '../../engine/report.ts';
 import { inBatches, mapConcurrent, Semaphore } from '../../env/concurrency.ts';
 import { isSameIdentity } from '../../env/file-system.ts';
@@ -52,8 +53,9 @@ export async function checkBatch(
   const { root, level, live, control } = request;
   const engine = level === 'files' ? filesEngine : request.engine;
   const costBytes = costBytesOf(batch);
+  const args = { root, engine: engine.name, engineModule: engineModule(engine.name) };
   const run = (files: readonly FileCheckRequest[]) =>
-    workers.run(() => env.pool.run('checkFiles', { root, engine: engine.name, files }, control, costBytes));
+    workers.run(() => env.pool.run('checkFiles', { ...args, files }, control, costBytes));
   const [only] = batch;
   const count = batch.length === 1 ? Math.ceil(only!.sizeBytes / PART_BYTES) : 1;
   if (count <= 1 || engine.isDivisible?.(only!.path) !== true) {

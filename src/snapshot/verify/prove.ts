@@ -29,6 +29,8 @@ export interface ProveOptions {
   readonly manifest?: ParsedManifest;
   /** Files that were read already for this very proof: link mode, or a proof that an earlier snapshot carries on. */
   readonly known?: ReadonlyMap<string, FileCheck>;
+  /** What was found while the files were captured. */
+  readonly findings?: readonly Finding[];
   /** Files that are not read, and what is to be said of each; while nobody knows them, no whole can be judged. */
   readonly unread?: ReadonlyMap<string, Finding | undefined>;
   readonly onPhase?: (step: string) => void;
@@ -150,7 +152,7 @@ class Proving {
     const files = await this.#step('list', () =>
       manifest === undefined ? this.#listDirectory(engine) : this.#compareTree(manifest.entries),
     );
-    const { known, unread: left } = this.#options;
+    const { known, unread: left, findings = [] } = this.#options;
     // What is known of a file counts as long as nobody wrote into it since.
     const isKnown = ({ path, stat }: FoundFile) => {
       const identity = known?.get(path)?.identity;
@@ -168,6 +170,7 @@ class Proving {
     await this.#step('content', async () => {
       if (manifest !== undefined) this.#compareChecksums(manifest.entries);
       this.#judgeContent(engine, live, counts);
+      for (const finding of findings) this.#add(finding);
     });
     return { report: this.#report(engine, counts), checks: this.#checks, manifest };
   }
@@ -217,13 +220,8 @@ class Proving {
         engine.name !== 'files' &&
         !(await engine.detect(this.#env.fs, this.#folder));
       if (!isOther || this.#isDistrusted) return engine;
-      throw new StillpointError(
-        'ENGINE_MISMATCH',
-        `${this.#folder} is not a data directory of ${engine.name}`,
-        {
-          path: this.#folder,
-        },
-      );
+      const message = `${this.#folder} is not a data directory of ${engine.name}`;
+      throw new StillpointError('ENGINE_MISMATCH', message, { path: this.#folder });
     }
     if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
     const detected = await detectEngine(this.#env.fs, this.#folder);
@@ -299,9 +297,15 @@ class Proving {
   }
 
   #compareChecksums(entries: readonly ManifestEntry[]): void {
+    const named = new Set(this.#findings.filter(({ code }) => code === 'FILE_SIZE').map(({ path }) => path));
     for (const entry of entries) {
       const check = this.#checks.get(entry.path);
-      if (check === undefined || check.sizeBytes !== entry.size) continue; // named already by its size
+      if (check === undefined || named.has(entry.path)) continue;
+      if (check.sizeBytes !== entry.size) {
+        const message = `${check.sizeBytes} bytes were read; the manifest says ${entry.size}`;
+        this.#add(copyDamage(entry.path, Math.min(check.sizeBytes, entry.size), 'FILE_SIZE', message));
+        continue;
+      }
       const differ = (kind: string, is: number, wanted: number) => {
         const message = `has ${kind} ${hex(is)}; the manifest says ${hex(wanted)}`;
         this.#add(copyDamage(entry.path, null, 'FILE_CRC', message));

@@ -1,0 +1,207 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { BackupCoordinator } from '../../src/coordinator/backup.ts';
+import { listSnapshots, verifySnapshot } from '../../src/coordinator/snapshots.ts';
+import type { CapturePlan, Engine } from '../../src/engine/engine.ts';
+import { filesEngine } from '../../src/engine/files/index.ts';
+import { guardEngine } from '../../src/engine/foreign-engine.ts';
+import { engineByName, engineNames, registerEngine } from '../../src/engine/index.ts';
+import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { plainDirectory } from '../support/folders.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// Engines from outside the package: how they become known, run in worker threads, and what a broken one comes to.
+
+/** A module with an engine for folders that hold a file `mark-<name>`; `changes` replaces members of it. */
+async function moduleOf(name: string, changes = ''): Promise<URL> {
+  const path = join(await temporaryFolder(), 'engine.mjs');
+  writeFileSync(
+    path,
+    `import { threadId } from 'node:worker_threads';
+     import { crc32 } from 'node:zlib';
+     const listFiles = async (fs, dir) => {
+       const entries = (await fs.list(dir)).filter(({ name, kind }) => kind === 'file' && name !== 'snapshot.manifest');
+       return entries.map(({ name }) => name).sort();
+     };
+     const read = async (file) => {
+       const { sizeBytes } = await file.stat();
+       const bytes = Buffer.alloc(sizeBytes);
+       for (let done = 0; done < sizeBytes; ) done += await file.read(bytes.subarray(done), done);
+       return { sizeBytes, crc32: crc32(bytes), findings: [], counts: {} };
+     };
+     const finding = { path: 'a.txt', offset: null, code: 'TEST_THREAD', severity: 'warning', message: String(threadId) };
+     export default {
+       name: ${JSON.stringify(name)},
+       hasImmutableFiles: true,
+       detect: async (fs, dir) => (await fs.list(dir)).some((entry) => entry.name === 'mark-${name}'),
+       listFiles,
+       plan: async ({ fs, dir }) => ({ items: (await listFiles(fs, dir)).map((path) => ({ kind: 'immutable', path })) }),
+       checkFile: async (file, request, run) => {
+         const check = await read(file);
+         return request.path === 'a.txt' ? { ...check, findings: [finding] } : check;
+       },
+       checkConsistency: () => ({ findings: [] }),
+       ${changes}
+     };`,
+  );
+  return pathToFileURL(path);
+}
+
+async function marked(name: string): Promise<string> {
+  const dir = await plainDirectory({ 'a.txt': 'first', empty: '', 'b.bin': 'x'.repeat(300_000) });
+  writeFileSync(join(dir, `mark-${name}`), '');
+  return dir;
+}
+
+async function snapshotOf(dir: string, engine: string) {
+  const backups = new BackupCoordinator({ dataDir: dir, engine });
+  return backups.finished((await backups.startBackup()).id);
+}
+
+test('a registered engine detects its folders, checks files in worker threads, and reads its snapshots', async () => {
+  const module = await moduleOf('marked');
+  const engine = await registerEngine(module);
+  expect(await registerEngine(module)).toBe(engine);
+  expect(engineNames()).toEqual(['lsm', 'leveldb', 'files', 'marked']);
+  const dir = await marked('marked');
+  const { location, report } = await snapshotOf(dir, 'auto');
+  expect(report).toMatchObject({ ok: true, engine: 'marked', findings: [{ code: 'TEST_THREAD' }] });
+  expect(Number(report.findings[0]!.message)).toBeGreaterThan(0); // the main thread is 0
+  expect(await verifySnapshot(location)).toMatchObject({ ok: true, engine: 'marked' });
+  expect(await verifySnapshot(dir, { engine: 'marked' })).toMatchObject({ ok: true });
+});
+
+test('a snapshot of an engine that nobody registered is refused with a hint', async () => {
+  await registerEngine(await moduleOf('gone-later'));
+  const { location } = await snapshotOf(await marked('gone-later'), 'gone-later');
+  const { resetModules } = (await import('vitest')).vi;
+  resetModules();
+  const anew = await import('../../src/coordinator/snapshots.ts');
+  await expect(anew.verifySnapshot(location)).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+    message: expect.stringContaining('"gone-later"'),
+    hint: expect.stringContaining('registerEngine'),
+  });
+});
+
+test('an unknown name is a mistake in the call', async () => {
+  const dir = await plainDirectory();
+  expect(() => new BackupCoordinator({ dataDir: dir, engine: 'nobodys' })).toThrow(/lsm, leveldb, files/);
+  await expect(verifySnapshot(dir, { engine: 'nobodys' })).rejects.toThrow(TypeError);
+  expect(() => engineByName('nobodys')).toThrow(expect.objectContaining({ code: 'ENGINE_MISMATCH' }));
+});
+
+describe('a module that holds no engine', () => {
+  test.each([
+    ['of another engine', 'lsm', '', /another engine "lsm"/],
+    ['with a reserved name', 'auto', '', /the name "auto"/],
+    ['with a name that is none', 'My Engine', '', /the name "My Engine"/],
+    ['without a method', 'partly', 'plan: undefined,', /has no plan/],
+    [
+      'that does not say whether files are immutable',
+      'silent',
+      'hasImmutableFiles: undefined,',
+      /hasImmutableFiles/,
+    ],
+    ['with parts that nobody joins', 'parted', 'isDivisible: () => true,', /joinParts/],
+  ])('an engine %s is refused', async (_, name, changes, message) => {
+    await expect(registerEngine(await moduleOf(name, changes))).rejects.toMatchObject({
+      code: 'ENGINE_INVALID',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test('a module that is missing, or fails, is not loaded', async () => {
+    const missing = pathToFileURL(join(await temporaryFolder(), 'missing.mjs'));
+    await expect(registerEngine(missing)).rejects.toMatchObject({ code: 'ENGINE_MISSING' });
+    const broken = join(await temporaryFolder(), 'broken.mjs');
+    writeFileSync(broken, 'export default {');
+    await expect(registerEngine(pathToFileURL(broken))).rejects.toMatchObject({ code: 'ENGINE_MISSING' });
+    await expect(registerEngine('engine.js' as never)).rejects.toThrow(TypeError);
+  });
+});
+
+describe('an engine that breaks its contract publishes nothing', () => {
+  test.each([
+    ['in-thread', `checkFile: threadId > 0 ? undefined : () => {},`, 'ENGINE_INVALID'],
+    ['no-check', 'checkFile: async () => undefined,', 'ENGINE_INVALID'],
+    ['no-sums', 'checkFile: async () => ({ findings: [], counts: {} }),', 'ENGINE_INVALID'],
+    ['throws', `checkFile: async () => { throw new RangeError('a defect'); },`, 'ENGINE_INVALID'],
+    [
+      'bad-severity',
+      `checkConsistency: () => ({ findings: [{ ...finding, severity: 'fatal' }] }),`,
+      'ENGINE_INVALID',
+    ],
+    ['no-items', 'plan: async () => ({}),', 'ENGINE_INVALID'],
+    [
+      'short',
+      'checkFile: async () => ({ sizeBytes: 0, crc32: 0, findings: [], counts: {} }),',
+      'COPY_DAMAGED',
+    ],
+    ['leaves-out', `plan: async ({ pin }) => { await pin('a.txt'); return { items: [] }; },`, 'EMPTY_SOURCE'],
+  ])('%s', async (name, changes, code) => {
+    await registerEngine(await moduleOf(name, changes));
+    const dir = await marked(name);
+    await expect(snapshotOf(dir, name)).rejects.toMatchObject({ code });
+    expect((await listSnapshots(dir)).snapshots).toEqual([]);
+  });
+
+  test('a module that is gone when a thread needs it', async () => {
+    // The engine is known here; a thread that starts later finds something else in its place.
+    const module = await moduleOf(
+      'vanishes',
+      `plan: async (context) => ({ items: (rm(), await all(context)) }),`,
+    );
+    const path = new URL(module);
+    const text = `import { rmSync } from 'node:fs';
+      const rm = () => rmSync(new URL(import.meta.url));
+      const all = async ({ fs, dir }) => (await listFiles(fs, dir)).map((path) => ({ kind: 'immutable', path }));\n`;
+    const { readFileSync } = await import('node:fs');
+    writeFileSync(path, text + readFileSync(path, 'utf8'));
+    await registerEngine(module);
+    const dir = await marked('vanishes');
+    await expect(snapshotOf(dir, 'vanishes')).rejects.toMatchObject({ code: 'ENGINE_MISSING' });
+    expect((await listSnapshots(dir)).snapshots).toEqual([]);
+  });
+});
+
+test('errors that the system or the engine itself has named pass the guard', async () => {
+  const failing: Engine = {
+    ...filesEngine,
+    listFiles: async () => Promise.reject(Object.assign(new Error('no such file'), { code: 'ENOENT' })),
+  };
+  await expect(guardEngine(failing).listFiles(nodeFileSystem, '/')).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+test('a file of another size than the engine has on record is damage of the source', async () => {
+  const changes = `plan: async ({ fs, dir }) => ({ items: (await listFiles(fs, dir)).map((path) => ({ kind: 'immutable', path, sizeBytes: path === 'a.txt' ? 6 : undefined })) }),`;
+  await registerEngine(await moduleOf('sized', changes));
+  const dir = await marked('sized');
+  await expect(snapshotOf(dir, 'sized')).rejects.toMatchObject({
+    code: 'SOURCE_DAMAGED',
+    data: {
+      verdict: 'source-damaged',
+      findings: [
+        { path: 'a.txt', offset: 5, code: 'SOURCE_SIZE', message: expect.stringContaining('6 on record') },
+      ],
+    },
+  });
+  expect((await listSnapshots(dir)).snapshots).toEqual([]);
+  writeFileSync(join(dir, 'a.txt'), 'firsts');
+  mkdirSync(join(dir, 'new'));
+  expect(await snapshotOf(dir, 'sized')).toMatchObject({ report: { ok: true } });
+});
+
+test('a plan of no form at all is refused', async () => {
+  for (const items of [
+    [{ path: 'a' }],
+    [{ kind: 'image', path: 'a' }],
+    [{ kind: 'bytes', path: 'a', bytes: 'text' }],
+  ]) {
+    const plan = async () => ({ items }) as unknown as CapturePlan;
+    const guarded = guardEngine({ ...filesEngine, plan });
+    await expect(guarded.plan({} as never)).rejects.toMatchObject({ code: 'ENGINE_INVALID' });
+  }
+});
