@@ -1,27 +1,32 @@
-import { join } from 'node:path';
 import type { CapturePlan, Engine } from '../engine/engine.ts';
-import type { Finding, Level, Report } from '../engine/report.ts';
+import type { Level, Report } from '../engine/report.ts';
 import { makeFolders, removeTree } from '../env/io.ts';
 import { warn } from '../env/safe-calls.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { type ErrorCode, StillpointError } from '../errors.ts';
 import { type Capture, capture, type Mode } from './capture/capture.ts';
+import { findPrevious, type PreviousSnapshot } from './capture/previous-snapshot.ts';
 import type { Environment } from './environment.ts';
 import { noteDamage, noteSnapshot } from './ledger/note.ts';
-import { type ReusableSnapshot, readReusable } from './ledger/proven-files.ts';
-import { copySnapshot } from './restore/copy-snapshot.ts';
-import { folderSource } from './source/folder-source.ts';
-import { compareNames, type Layout, partialFolder } from './store/layout.ts';
-import { latestName, snapshotNames } from './store/list.ts';
+import { runProbe } from './run-probe.ts';
+import { type Layout, nameOf, partialFolder } from './store/layout.ts';
 import type { Manifest } from './store/manifest.ts';
-import { readManifest, writeManifest } from './store/manifest-file.ts';
+import { writeManifest } from './store/manifest-file.ts';
 import { mark, publish } from './store/publish.ts';
 import type { CloneChoice } from './tasks/reflinker.ts';
+import { describeFindings } from './verify/describe-findings.ts';
 import { prove } from './verify/prove.ts';
 
-/** The steps of one snapshot in their order; `admit` and `checkpoint` come before and are the coordinator's. */
-export const PHASES = ['admit', 'checkpoint', 'capture', 'seal', 'prove', 'publish', 'mark'] as const;
-export type Phase = (typeof PHASES)[number];
+/**
+ * What a run waits for; `admit` and `checkpoint` come before and are the coordinator's.
+ *
+ * - `capture`: the source is being read, up to its last byte.
+ * - `prove`: the rest of the copy is read back. Entered again after `seal`: the folder is compared with its manifest, and files
+ *   that were shared without an earlier proof are read.
+ * - `seal`: the manifest is written.
+ * - `publish`, `mark`: the folder gets its name, then the latest marker moves.
+ */
+export type Phase = 'capture' | 'prove' | 'seal' | 'publish' | 'mark';
 
 export interface TakeRequest {
   readonly id: string;
@@ -56,50 +61,49 @@ export interface TakeResult {
 }
 
 /**
- * From capture to the latest marker. Whatever goes wrong, the partial folder is removed and the marker stays as it was.
- * `COPY_DAMAGED` and `SOURCE_DAMAGED` carry the proof's findings as `data.findings`.
+ * Takes one snapshot, from the capture to the latest marker. Each source byte is read once and each byte of the copy at most
+ * once. On any failure the partial folder is removed and the marker stays as it was. After a crash the next start sweeps the
+ * folder. `COPY_DAMAGED` and `SOURCE_DAMAGED` carry the proof's findings as `data.findings`.
  */
 export async function takeSnapshot(env: Environment, request: TakeRequest): Promise<TakeResult> {
   const { fs } = env;
-  const { layout, parent, control } = request;
+  const { layout, parent, engine, level, control } = request;
   const partial = partialFolder(parent, request.id);
   await makeFolders(fs, parent);
   await fs.makeFolder(partial);
   try {
-    const previous = await newestProven(env, layout);
+    const previous = await findPrevious(env, layout);
     control.checkCancelled();
+
+    // One state of the database. The host is free again at its last byte; what was copied is read back meanwhile and after.
     request.onPhase('capture');
-    const captured = await capture(env, {
-      engine: request.engine,
-      dir: layout.dataDir,
-      into: partial,
-      mode: request.mode,
-      level: request.level,
-      clone: request.clone,
-      plan: request.plan,
-      previous: request.reuse ? previous.files : undefined,
-      reprove: request.reprove,
-      control,
-      onPlanned: request.onPlanned,
-      onCaptured: request.onCaptured,
-    });
+    const captured = await captureFrom(env, request, partial, previous);
+
+    // The manifest makes the folder a snapshot; from here on nothing in it changes.
     request.onPhase('seal');
     const manifest = describe(env, request, captured, previous);
     await writeManifest(env, partial, manifest);
     control.checkCancelled();
+
+    // The folder is compared with its manifest, and what is known of its files is judged as a whole.
     request.onPhase('prove');
-    const { engine, level } = request;
     const { known, findings } = captured;
     const proof = await prove(env, partial, { engine, level, control, known, findings });
     if (!proof.report.ok) await noteDamage(env, layout.backup, proof).catch(warn);
     refuseDamage(proof.report, captured.reusedBytes > 0);
-    await runProbe(env, request, partial);
+    if (request.probe !== undefined) {
+      const disposable = partialFolder(parent, `probe-${request.id}`);
+      await runProbe(env, partial, disposable, { engine, level, control, probe: request.probe });
+    }
     control.checkCancelled(); // the last moment: what is published stays
+
+    // The name, then the marker, each durable before the next step.
     request.onPhase('publish');
     await publish(fs, partial, request.location);
     request.onPhase('mark');
-    await mark(fs, parent, request.location.slice(parent.length + 1));
-    // Without it the next snapshot reads more than it needs to; that is no reason to fail this one.
+    await mark(fs, parent, nameOf(request.location));
+
+    // Without the ledger the next snapshot reads more than it needs to; that is no reason to fail this one.
     const reading = { level, sinceMs: env.clock.nowMs() };
     await noteSnapshot(env, request.location, manifest.entries, proof, reading).catch(warn);
     return { manifest, report: proof.report, capture: captured };
@@ -109,31 +113,37 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
   }
 }
 
-interface Newest {
-  /** What `latest` names. */
-  readonly name?: string;
-  /** The highest of `latest` and of the newest by name: another tool may have moved the marker, or lost it. */
-  readonly sequence: number;
-  readonly files?: ReusableSnapshot | undefined;
+function captureFrom(
+  env: Environment,
+  { engine, layout, mode, level, clone, plan, reuse, reprove, control, ...on }: TakeRequest,
+  into: string,
+  previous: PreviousSnapshot,
+): Promise<Capture> {
+  return capture(env, {
+    engine,
+    dir: layout.dataDir,
+    into,
+    mode,
+    level,
+    clone,
+    plan,
+    previous: reuse ? previous.files : undefined,
+    reprove,
+    control,
+    onPlanned: on.onPlanned,
+    onCaptured: async () => {
+      await on.onCaptured();
+      on.onPhase('prove');
+    },
+  });
 }
 
-/** The snapshot that `latest` names. One that does not read is no obstacle: everything is then copied anew. */
-async function newestProven(env: Environment, layout: Layout): Promise<Newest> {
-  const { fs } = env;
-  const read = (snapshot: string | undefined) =>
-    snapshot === undefined
-      ? undefined
-      : readManifest(env, join(layout.backup, snapshot)).catch(() => undefined);
-  const name = await latestName(fs, layout.backup);
-  const newest = (await snapshotNames(fs, layout.backup)).sort(compareNames).at(-1);
-  const manifest = await read(name);
-  const other = newest === name ? undefined : await read(newest);
-  const sequence = Math.max(manifest?.snapshot?.sequence ?? 0, other?.snapshot?.sequence ?? 0);
-  if (name === undefined || manifest?.snapshot === undefined) return { sequence, ...(name && { name }) };
-  return { name, sequence, files: await readReusable(fs, join(layout.backup, name), manifest) };
-}
-
-function describe(env: Environment, request: TakeRequest, captured: Capture, previous: Newest): Manifest {
+function describe(
+  env: Environment,
+  request: TakeRequest,
+  captured: Capture,
+  previous: PreviousSnapshot,
+): Manifest {
   return {
     version: 1,
     entries: captured.entries,
@@ -163,30 +173,4 @@ function refuseDamage(report: Report, isShared: boolean): void {
     ...(code === 'COPY_DAMAGED' && isShared && { hint: SHARED_DAMAGE }),
     data: { findings: errors, verdict: report.verdict },
   });
-}
-
-/** The probe may open the copy with the real engine, which may write. So it gets a disposable copy of the copy. */
-async function runProbe(env: Environment, request: TakeRequest, partial: string): Promise<void> {
-  if (request.probe === undefined) return;
-  const into = partialFolder(request.parent, `probe-${request.id}`);
-  try {
-    const { engine, level, control } = request;
-    const source = folderSource(env, partial);
-    const { entries } = await source.manifest();
-    const options = { isLasting: false, clone: 'auto' } as const; // it is removed before a block can go bad
-    await copySnapshot(env, { source, into, entries, engine, level, control, ...options });
-    await request.probe(into);
-  } catch (cause) {
-    if (request.control.isCancelled) request.control.checkCancelled();
-    const message = `the probe refused the copy: ${cause instanceof Error ? cause.message : String(cause)}`;
-    throw new StillpointError('HOOK_FAILED', message, { cause });
-  } finally {
-    await removeTree(env.fs, into);
-  }
-}
-
-/** The first few findings in one line. */
-export function describeFindings(findings: readonly Finding[]): string {
-  const shown = findings.slice(0, 3).map(({ path, message }) => `${path}: ${message}`);
-  return shown.join('; ') + (findings.length > 3 ? `; and ${findings.length - 3} more` : '');
 }

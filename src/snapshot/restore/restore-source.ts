@@ -8,7 +8,7 @@ import type { SnapshotSource } from '../source/snapshot-source.ts';
 import type { Layout } from '../store/layout.ts';
 import { findSnapshot } from '../store/list.ts';
 import { checkPaths, type ParsedManifest } from '../store/manifest.ts';
-import { describeFindings } from '../take-snapshot.ts';
+import { describeFindings } from '../verify/describe-findings.ts';
 import { compareTree, REWRITTEN } from '../verify/prove.ts';
 
 /** `latest`, a name, an id or a path; or a function that opens a snapshot which lies elsewhere. */

@@ -16,8 +16,8 @@ import {
 } from '../store/layout.ts';
 import { dataDirOf, snapshotNames } from '../store/list.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
-import { describeFindings } from '../take-snapshot.ts';
 import type { CloneChoice } from '../tasks/reflinker.ts';
+import { describeFindings } from '../verify/describe-findings.ts';
 import { prove } from '../verify/prove.ts';
 import { copySnapshot } from './copy-snapshot.ts';
 import { mismatch, type RestoreSource } from './restore-source.ts';
