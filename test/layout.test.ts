@@ -169,3 +169,20 @@ test('no module is called by a word that says nothing', () => {
   const vague = /(^|[/-])(manager|helpers?|utils?|service|handler|common|misc)s?(\.ts$|\/|-)/;
   expect(sources.map(({ path }) => path).filter((path) => vague.test(path))).toEqual([]);
 });
+
+test('src/README.md lists every folder, and no other', () => {
+  const folders = readdirSync(SRC, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => `${relative(SRC, join(entry.parentPath, entry.name)).replaceAll('\\', '/')}/`);
+  const [list] = readFileSync(join(SRC, 'README.md'), 'utf8').split('## Where');
+  const listed = [...list!.matchAll(/^\| `([^`]+\/)` /gm)].map((match) => match[1]!);
+  expect(listed.sort()).toEqual(folders.sort());
+});
+
+test('src/README.md names only files that exist', () => {
+  const [, index] = readFileSync(join(SRC, 'README.md'), 'utf8').split('## Where');
+  const named = [...index!.matchAll(/`([\w/.-]+\.ts)`/g)].map((match) => match[1]!);
+  const paths = new Set(sources.map(({ path }) => path));
+  expect(named.filter((path) => !paths.has(path))).toEqual([]);
+  expect(named.length).toBeGreaterThan(10);
+});
