@@ -2,10 +2,10 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Clock } from './clock.ts';
 import type { RateLimiter } from './rate-limiter.ts';
 
-/** How long work goes on before it is judged again what it does to the host. */
+/** How long a run works before its effect on the host is judged again. */
 const WORK_MS = 100;
 const SHORTEST_PAUSE_MS = 100;
-/** Nine times the work: at the worst a run takes ten times as long, and it always comes to its end. */
+/** Nine times the work: a run takes at most ten times as long, and always ends. */
 const LONGEST_PAUSE_MS = 9 * WORK_MS;
 
 /** The host's state while the run works, since the last call of `reset`. */
@@ -16,8 +16,8 @@ export interface HostWatch {
 }
 
 /**
- * Pauses a run after each stretch of work in which the host suffered: twice as long as the time before while it goes on
- * suffering, half as long once it does not. Returns the function that ends it.
+ * Pauses a run after each stretch of work in which the host suffered. Each pause is twice as long as the one before while the host
+ * goes on suffering, and half as long once it does not. Returns the function that stops this.
  */
 export function adaptiveThrottle(
   pace: Pick<RateLimiter, 'pause'>,
@@ -32,7 +32,7 @@ export function adaptiveThrottle(
     if (clock.monotonicMs() < worksAgainAt) return;
     if (!isWorking) {
       isWorking = true;
-      host.reset(); // what the host felt during the pause is not of our making
+      host.reset(); // what happened during the pause is not caused by the run
       return;
     }
     pauseMs = nextPause(pauseMs, host.isSuffering());
@@ -55,12 +55,12 @@ function nextPause(lastMs: number, isSuffering: boolean): number {
 
 const RESOLUTION_MS = 10;
 
-/** Watches how late the event loop of this thread is, and asks the host itself. */
+/** The host suffers when the event loop of this thread is late, or when the host says that it is busy. */
 export function watchHost(maxEventLoopDelayMs: number, isBusy: () => boolean): HostWatch {
   const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   delays.enable();
   return {
-    // Each value is the whole interval of its timer.
+    // Each value is a whole timer interval; what is over the resolution is the delay.
     isSuffering: () => delays.max / 1e6 - RESOLUTION_MS > maxEventLoopDelayMs || isBusy(),
     reset: () => delays.reset(),
     stop: () => void delays.disable(),

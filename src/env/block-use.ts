@@ -1,21 +1,21 @@
-/** How much of a file is on disk, where the file system's count of blocks proves it: once the file has been synced. */
+/** How many blocks of a file hold data. Only for file systems whose block count proves it, and only once the file is synced. */
 export interface BlockUse {
   readonly blockBytes: number;
   /**
-   * No more blocks than this hold data; all else is a hole.
-   * @param runs At least so many stretches of data are known that lie two blocks or more apart.
+   * At most this many blocks hold data; the others are holes.
+   * @param runs A number of runs of data that are known to lie two blocks or more apart.
    */
   atMost(runs: number): number;
 }
 
-// From `statfs`. Others compress, keep small data elsewhere, or count in ways of their own: their counts prove nothing.
+// Types from `statfs`. Other file systems compress, inline small data or count differently: their counts prove nothing.
 const EXT4 = 0xef53;
 const XFS = 0x58465342;
 
-/** So many stretches an inode of ext4 describes by itself; for more it takes at least one block, which is counted, too. */
+/** An ext4 inode describes this many runs itself. For more it needs at least one block, which is in the count. */
 const EXT4_RUNS_IN_INODE = 4;
 
-/** @param fileSystem As `statfs` tells it. */
+/** @param fileSystem Type and block size from `statfs`. */
 export function blockUse(
   fileSystem: { readonly type: number; readonly bsize: number },
   allocatedBytes: number,

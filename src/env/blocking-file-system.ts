@@ -19,8 +19,8 @@ import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
 const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
 
 /**
- * For worker threads: the same interface over blocking calls. A worker that blocks harms nobody, whereas asynchronous
- * calls would share Node's four I/O threads with the host's own reads, writes and name look-ups.
+ * For worker threads: the same interface over blocking calls. A blocked worker disturbs nobody. Asynchronous calls would share
+ * Node's four I/O threads with the host's own reads, writes and name look-ups.
  */
 export const blockingFileSystem: FileSystem = guardEngineLocks({
   open: (path, how) =>
@@ -43,7 +43,7 @@ export const blockingFileSystem: FileSystem = guardEngineLocks({
       }
       const copy = fs.openSync(name, FLAGS.read);
       try {
-        fs.fchmodSync(copy, FILE_MODE); // it came with the mode of the source
+        fs.fchmodSync(copy, FILE_MODE); // the copy has the mode of the source
       } finally {
         fs.closeSync(copy);
       }

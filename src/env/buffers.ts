@@ -1,9 +1,9 @@
-/** Files are read in pieces of this size; a thread at work holds one piece, whatever the size of its file. */
+/** Files are read in chunks of this size. A thread holds one or two chunks, whatever the size of its file. */
 export const BUFFER_BYTES = 1024 * 1024;
 
 const unused: Buffer[] = [];
 
-/** Lends a buffer of `BUFFER_BYTES`, its content undefined, and takes it back: each thread has few and uses them again. */
+/** Runs `use` with a buffer of `BUFFER_BYTES` whose content is undefined. Each thread keeps its buffers and uses them again. */
 export async function withBuffer<T>(use: (buffer: Buffer) => Promise<T>): Promise<T> {
   const buffer = unused.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
   try {

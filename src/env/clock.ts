@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 
 export interface Clock {
-  /** Milliseconds since 1970, never before it; may jump in either direction. For names and records. */
+  /** Milliseconds since 1970, never negative. May jump in either direction. For names and records. */
   nowMs(): number;
-  /** Milliseconds since some moment; never goes back. For durations. */
+  /** Milliseconds since an arbitrary moment; never goes back. For durations. */
   monotonicMs(): number;
-  /** Calls `tick` again and again until the returned function is called; does not keep the process alive. */
+  /** Calls `tick` at every interval until the returned function is called. Does not keep the process alive. */
   every(intervalMs: number, tick: () => void): () => void;
 }
 
@@ -26,5 +26,5 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   await setTimeout(ms, undefined, signal && { signal }).catch(() => signal?.throwIfAborted());
 }
 
-/** A moment of `Clock.nowMs` as ISO 8601 text in UTC. */
+/** A time of `Clock.nowMs` as ISO 8601 text in UTC. */
 export const isoTime = (ms: number): string => new Date(ms).toISOString();

@@ -1,7 +1,7 @@
 /**
- * Runs `work` over all items, at most `limit` at once, results in the order of the items. After the first failure no
- * further item is begun; the promise rejects only when everything under way has ended, so that the caller may clean
- * up what the others were still writing.
+ * Runs `work` over all items, at most `limit` at once. Results are in the order of the items. After the first failure no
+ * further item is started. The promise rejects only when everything under way has ended, so that the caller may remove
+ * what was being written.
  */
 export async function mapConcurrent<T, R>(
   items: readonly T[],
@@ -11,7 +11,7 @@ export async function mapConcurrent<T, R>(
   const results = new Array<R>(items.length);
   const failures: unknown[] = [];
   let next = 0;
-  const lane = async (): Promise<void> => {
+  const worker = async (): Promise<void> => {
     while (next < items.length && failures.length === 0) {
       const index = next++;
       try {
@@ -21,7 +21,7 @@ export async function mapConcurrent<T, R>(
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
   if (failures.length > 0) throw failures[0];
   return results;
 }
@@ -61,7 +61,7 @@ export class Semaphore {
 const BATCH_BYTES = 16 * 1024 * 1024;
 const BATCH_ITEMS = 64;
 
-/** Groups items so that each group is worth a trip to a worker thread; the largest come first, to end together. */
+/** Groups items into batches, each worth a trip to a worker thread. The largest come first, so that the threads end together. */
 export function inBatches<T>(items: readonly T[], bytesOf: (item: T) => number): T[][] {
   const batches: T[][] = [];
   let batch: T[] = [];

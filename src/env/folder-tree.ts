@@ -9,8 +9,8 @@ export interface TreeEntry {
 }
 
 /**
- * All that lies below `root`, folders included, in no order, save what stands at the root, and only there, under one
- * of the names `except`. Links are reported and not followed.
+ * Everything below `root`, folders included, in no particular order. The names `except` are left out at the root, and only there.
+ * Links are reported and not followed.
  */
 export async function* walk(
   fs: FileSystem,
@@ -28,7 +28,7 @@ export async function* walk(
   }
 }
 
-/** The regular files below a folder, sorted; a link, socket, device or FIFO is `UNSUPPORTED_FILE`. */
+/** The regular files below a folder, sorted. A link, socket, device or FIFO is `UNSUPPORTED_FILE`. */
 export async function listRegularFiles(
   fs: FileSystem,
   root: string,
@@ -48,7 +48,7 @@ export async function listRegularFiles(
   return files.sort();
 }
 
-/** The folders that hold `paths`, their parents included, parents first; the root itself ('') is not among them. */
+/** The folders that hold `paths` and their parents, parents first; without the root itself. */
 export function foldersOf(paths: Iterable<string>): string[] {
   const folders = new Set<string>();
   for (const path of paths) {

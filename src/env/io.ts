@@ -24,7 +24,7 @@ export async function readExactly(file: OpenFile, position: number, length: numb
   return bytes;
 }
 
-/** Writes all of `source`. A write that makes no progress is an error, not a loop. */
+/** Writes all of `source`. `IO_ERROR` when a write makes no progress. */
 export async function writeFully(file: OpenFile, source: Uint8Array, position: number): Promise<void> {
   let done = 0;
   while (done < source.byteLength) {
@@ -51,8 +51,8 @@ export async function withFile<T>(
 }
 
 /**
- * The whole of a small regular file, or undefined when there is none. More than `limitBytes` is an error before
- * anything is allocated: what stands there may be hostile.
+ * The content of a small regular file, undefined when there is none. A longer file than `limitBytes` is `INVALID_REQUEST` before
+ * anything is allocated: the file may be hostile.
  */
 export async function readSmallFile(
   fs: FileSystem,
@@ -78,12 +78,12 @@ export async function readSmallFile(
   });
 }
 
-/** Where `replaceFile` writes first. What dies meanwhile leaves it there. */
+/** Where `replaceFile` writes first. A process that dies leaves it behind. */
 export const temporaryOf = (path: string): string => join(dirname(path), `.${basename(path)}.tmp`);
 
 /**
- * Puts a small file in place such that a reader, now or after a crash, sees the old content or the new, never a mix:
- * temporary name in the same folder, write, fsync, rename, fsync the folder.
+ * Replaces a small file durably. A reader, now or after a crash, sees the old content or the new one, never a mix: temporary name
+ * in the same folder, write, fsync, rename, fsync the folder.
  */
 export async function replaceFile(fs: FileSystem, path: string, content: Uint8Array): Promise<void> {
   const temporary = temporaryOf(path);
@@ -93,7 +93,7 @@ export async function replaceFile(fs: FileSystem, path: string, content: Uint8Ar
   await fs.syncFolder(dirname(path));
 }
 
-/** Writes a new file and syncs it; its name is durable only after the folder's own sync. */
+/** Writes a new file and syncs it. Its name is durable only once its folder is synced. */
 export async function createFile(fs: FileSystem, path: string, content: Uint8Array): Promise<void> {
   await withFile(fs, path, 'create', async (file) => {
     await writeFully(file, content, 0);
@@ -102,21 +102,21 @@ export async function createFile(fs: FileSystem, path: string, content: Uint8Arr
 }
 
 /**
- * The real path of a place that need not exist: that of the nearest folder above it that does, and the rest as it stands.
- * Whatever a user names goes through here before it is made.
+ * The real path of a place that need not exist: the real path of the nearest existing folder above it, plus the rest. A path from a
+ * user goes through here before anything is created.
  */
 export async function realPlace(fs: FileSystem, path: string): Promise<string> {
   const full = resolve(path);
   try {
     return await fs.realPath(full);
   } catch (error) {
-    // A link that leads nowhere stays a link, and whoever makes something in its place is told so.
+    // A dangling link stays in the path: creating something there fails with EEXIST.
     if (systemCode(error) !== 'ENOENT' || dirname(full) === full) throw error;
     return join(await realPlace(fs, dirname(full)), basename(full));
   }
 }
 
-/** Makes a folder and its missing parents, each durable in its parent. */
+/** Makes a folder and its missing parents; each is synced in its parent. */
 export async function makeFolders(fs: FileSystem, path: string): Promise<void> {
   const stat = await fs.inspect(path);
   if (stat?.kind === 'folder') return;
@@ -126,12 +126,12 @@ export async function makeFolders(fs: FileSystem, path: string): Promise<void> {
   try {
     await fs.makeFolder(path);
   } catch (error) {
-    if (systemCode(error) !== 'EEXIST') throw error; // somebody else was faster
+    if (systemCode(error) !== 'EEXIST') throw error; // another process was faster
   }
   await fs.syncFolder(parent);
 }
 
-/** The entries of a folder. A link in its place is `UNSUPPORTED_FILE`: it may lead anywhere. */
+/** The entries of a folder. A link in its place is `UNSUPPORTED_FILE`: it could lead anywhere. */
 export async function listFolder(fs: FileSystem, path: string): Promise<FolderEntry[]> {
   const kind = (await fs.inspect(path))?.kind;
   if (kind === 'link') {
@@ -160,7 +160,7 @@ export async function removeIfPresent(fs: FileSystem, path: string): Promise<voi
   }
 }
 
-/** Removes a folder with all in it. Links are removed, not followed, `path` itself included. Absent is fine. */
+/** Removes a folder with everything in it. Links are removed, not followed, `path` itself included. Nothing happens when it is absent. */
 export async function removeTree(fs: FileSystem, path: string): Promise<void> {
   const kind = (await fs.inspect(path))?.kind;
   if (kind === undefined) return;

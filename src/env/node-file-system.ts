@@ -43,7 +43,7 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
       }
       const copy = await fs.open(name, FLAGS.read);
       try {
-        await fs.fchmod(copy, FILE_MODE); // it came with the mode of the source
+        await fs.fchmod(copy, FILE_MODE); // the copy has the mode of the source
       } finally {
         await fs.close(copy);
       }

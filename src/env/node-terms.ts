@@ -1,15 +1,15 @@
 import { type BigIntStats, constants, type Dirent } from 'node:fs';
 import type { FileKind, FileStat, FolderEntry, OpenHow } from './file-system.ts';
 
-// What both file systems over Node's calls have in common: our words in Node's terms and back.
+// Shared by both file systems over Node's calls: our terms in Node's and back.
 
-/** What `stat` counts a file's blocks in. */
+/** The unit in which `stat` counts a file's blocks. */
 export const SECTOR_BYTES = 512;
 
 export const FILE_MODE = 0o600;
 export const FOLDER_MODE = 0o700;
 
-// O_NOFOLLOW: a link put in the place of a file in mid-run must fail and not be followed out of the folder.
+// O_NOFOLLOW: a link that replaces a file during a run must fail, and must not be followed out of the folder.
 // O_NONBLOCK: opening a FIFO must not wait for a writer.
 const SAFE = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 export const FLAGS: Readonly<Record<OpenHow, number>> = {
@@ -20,7 +20,7 @@ export const FLAGS: Readonly<Record<OpenHow, number>> = {
 };
 
 export const CLONE = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
-/** Copying goes by name and follows links: the name of what is open already leads nowhere else. */
+/** Copying takes a name and follows links. The name of an open descriptor cannot be redirected. */
 export const pathOf = (fd: number, path: string): string =>
   process.platform === 'linux' ? `/proc/self/fd/${fd}` : path;
 

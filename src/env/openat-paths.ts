@@ -3,12 +3,12 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { StillpointError, systemCode } from '../errors.ts';
 
 /**
- * Paths that nobody can bend: before a name is used, the folder that it stands in is opened, and the name is then looked up from
- * that descriptor (`/proc/self/fd/<n>/<name>`, which is what `openat` does). A folder on the way that is a symbolic link, or is
- * made one in the middle of a run, is `UNSUPPORTED_FILE`; one that is swapped after that is not looked at any more.
+ * Paths that no symbolic link can redirect. The folder of a name is opened first, and the name is looked up from that descriptor
+ * (`/proc/self/fd/<n>/<name>`, as `openat` does). A folder on the way that is a symbolic link, or becomes one during the run, is
+ * `UNSUPPORTED_FILE`. One that is replaced after it was opened has no effect.
  *
- * So paths must be real ones: whoever takes one from a user asks for `realPath` or `realPlace` first. Only Linux has such
- * names; elsewhere paths are used as they are, and only their last component is safe.
+ * So paths must be real: a path from a user goes through `realPath` or `realPlace` first. Only Linux has such names.
+ * Elsewhere paths are used as they are, and only their last component is safe.
  */
 export interface Anchors {
   /** Hands `use` a name for `path` itself, whose last component `use` must not follow. */
@@ -18,20 +18,20 @@ export interface Anchors {
 }
 
 const DESCRIPTORS = '/proc/self/fd';
-/** Opens a folder to look things up in it, which asks for no right to read it. Node has no name for it. */
+/** Opens a folder for look-ups only, which needs no right to read it. Node has no constant for it. */
 const O_PATH = 0o10000000;
 export const ANCHOR_FLAGS = O_PATH | (constants.O_DIRECTORY ?? 0) | (constants.O_NOFOLLOW ?? 0);
 
 const isPossible = process.platform === 'linux' && existsSync(DESCRIPTORS);
 
-/** @param openFolder Opens with `ANCHOR_FLAGS`. The rest never waits for a disk: it asks the kernel what it has open. */
+/** @param openFolder Opens with `ANCHOR_FLAGS`. Everything else asks the kernel only, and never waits for a disk. */
 export function anchors(openFolder: (path: string) => number | Promise<number>): Anchors {
   if (!isPossible) return { name: async (path, use) => use(path), folder: async (path, use) => use(path) };
 
   async function openReal(folder: string): Promise<number> {
     try {
       const fd = await openFolder(folder);
-      // What the kernel calls it says that no link was on the way.
+      // The kernel's own name for it is the path that was asked for: no link was on the way.
       if (readlinkSync(`${DESCRIPTORS}/${fd}`) === folder) return fd;
       closeSync(fd);
     } catch (error) {
@@ -40,7 +40,7 @@ export function anchors(openFolder: (path: string) => number | Promise<number>):
     return openStepwise(folder);
   }
 
-  /** Where the kernel has another name for it (another case, a mount), and to find out which part is the link. */
+  /** Part by part: where the kernel has another name for the folder (another case, a mount), or to find the part that is a link. */
   async function openStepwise(folder: string): Promise<number> {
     let fd = await openFolder('/');
     let place = '/';
@@ -89,7 +89,7 @@ export function anchors(openFolder: (path: string) => number | Promise<number>):
   };
 }
 
-/** People are told the path that they know. */
+/** Replaces the descriptor's name in an error by the path that the caller knows. */
 function renamed(error: unknown, anchor: string, folder: string): unknown {
   const told = error as Record<string, unknown>;
   if (systemCode(error) === undefined || error instanceof StillpointError) return error;

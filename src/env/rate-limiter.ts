@@ -1,6 +1,6 @@
 import { pause } from './clock.ts';
 
-/** What may be caught up on after a time in which less was moved than allowed. */
+/** After a time in which less was moved than allowed, this much may be caught up on. */
 const CREDIT_NS = 100_000_000n;
 const NS_PER_MS = 1_000_000;
 const NS_PER_SECOND = 1_000_000_000n;
@@ -22,7 +22,7 @@ export class RateLimiter {
     this.#slots = new BigInt64Array(shared, offset, 4);
   }
 
-  /** Until then nothing is held back, at no cost. Default: no limit, only pauses. */
+  /** Switches the limiter on; before, it costs nothing. Default: no limit, only pauses. */
   start(maxBytesPerSecond = 0): void {
     Atomics.store(this.#slots, RATE, BigInt(maxBytesPerSecond));
     Atomics.store(this.#slots, PAID_UNTIL, nowNs());
@@ -33,12 +33,12 @@ export class RateLimiter {
     return Atomics.load(this.#slots, ON) === 1n;
   }
 
-  /** Threads stop after the piece that they are at, and go on by themselves when the time is over. */
+  /** Threads stop after their current chunk, and go on by themselves once the time is over. */
   pause(ms: number): void {
     Atomics.store(this.#slots, PAUSED_UNTIL, nowNs() + BigInt(Math.round(ms * NS_PER_MS)));
   }
 
-  /** Enters bytes that were moved; returns the moment up to which they fill what is allowed. */
+  /** Charges bytes that were moved. Returns the time at which they are paid for. */
   charge(bytes: number, now: bigint): bigint {
     const rate = Atomics.load(this.#slots, RATE);
     if (rate === 0n) return now;
@@ -51,8 +51,8 @@ export class RateLimiter {
   }
 
   /**
-   * Blocks the calling thread until what it has moved is within the limit and no pause lasts, or until `wake[0]` is no
-   * longer 0 and is notified. Never call it on the main thread.
+   * Charges bytes, then blocks the calling thread until they are paid for and no pause lasts, or until `wake[0]` is no longer 0
+   * and is notified. Never call it on the main thread.
    */
   hold(bytes: number, wake: Int32Array): void {
     if (!this.isOn) return;

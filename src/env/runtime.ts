@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 
-/** What the process occupies in main memory, in bytes. */
+/** Resident memory of the process, in bytes. */
 export const residentBytes = (): number => process.memoryUsage.rss();
 
-/** Where a program tells people what is no result. */
+/** For messages to people; results go to standard output. */
 export const standardError: Writable = process.stderr;

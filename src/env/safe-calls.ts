@@ -1,8 +1,8 @@
 import type { EventEmitter } from 'node:events';
 
 /**
- * Emits an event such that a listener that throws harms nobody else: neither the work that reports nor, by an uncaught
- * exception, the host. What it threw becomes a warning of the process.
+ * Emits an event. A listener that throws stops neither the work that emits nor, by an uncaught exception, the host: what it threw
+ * becomes a warning of the process.
  */
 export function tell<T extends Record<keyof T, unknown[]>, K extends keyof T & string>(
   emitter: EventEmitter<T>,
@@ -12,7 +12,7 @@ export function tell<T extends Record<keyof T, unknown[]>, K extends keyof T & s
   callSafely(() => (emitter as EventEmitter).emit(event, ...args));
 }
 
-/** Calls something of the host's whose failure is its own affair. */
+/** Calls a function of the host; what it throws becomes a warning. */
 export function callSafely(call: () => unknown): void {
   try {
     call();
@@ -21,7 +21,7 @@ export function callSafely(call: () => unknown): void {
   }
 }
 
-/** Tells the operator of what went wrong beside work that itself went well. */
+/** Emits a warning of the process, for a failure that does not fail the work itself. */
 export function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : String(error), { type: 'StillpointWarning' });
 }

@@ -8,24 +8,24 @@ import { RateLimiter } from './rate-limiter.ts';
 // biome-ignore lint/suspicious/noExplicitAny: a map of tasks with arguments of any shape
 export type TaskMap = Record<string, (fs: FileSystem, args: any, run: TaskRun) => Promise<any>>;
 
-/** What a task knows of the run that it belongs to. */
+/** The run that a task belongs to, as the task sees it. */
 export interface TaskRun {
   /** Throws `CANCELLED` once the run is cancelled. Call it at least once a buffer. */
   checkCancelled(): void;
-  /** Tells of bytes that were copied or read back; call it after each buffer. In a worker thread it may block, to hold the pace. */
+  /** Counts bytes that were copied or read back; call it after each buffer. In a worker thread it blocks to keep the rate limit. */
   addBytes(count: number): void;
-  /** Tells of bytes that were planned and need not be read: progress, at no pace. */
+  /** Counts bytes that were planned and need not be read: progress, without the rate limit. */
   skipBytes(count: number): void;
 }
 
 export interface WorkerPool<T extends TaskMap> {
-  /** How many tasks that compute are worth having under way at once. */
+  /** How many tasks that compute may run at once. */
   readonly concurrency: number;
-  /** Loads what work will need. Best done when all is well: what Node has failed to find once it never finds again. */
+  /** Loads the code that work needs. Call it early: a module that Node could not open once, it never opens again. */
   load(): void;
-  /** Work is about to come: what has to be started for it may start now. */
+  /** Work will come soon: starts a thread for it. */
   prepare(): void;
-  /** @param effort What the task costs, about, as so many bytes to be read; unless told, many. */
+  /** @param costBytes Estimated cost of the task, in bytes to be read. Default: enough for a thread of its own. */
   run<N extends keyof T & string>(
     name: N,
     args: Parameters<T[N]>[1],
@@ -36,7 +36,7 @@ export interface WorkerPool<T extends TaskMap> {
 
 const PACE_AT = 16;
 
-/** The shared state of one run: cancelled or not, the bytes done, and its pace; the same in every thread. */
+/** The state of one run, shared by all threads: cancelled or not, bytes done, rate limit. */
 export class RunControl implements TaskRun {
   readonly shared: SharedArrayBuffer;
   readonly pace: RateLimiter;
@@ -83,7 +83,7 @@ export class RunControl implements TaskRun {
     return Number(Atomics.load(this.#bytes, 0));
   }
 
-  /** What a task in a worker thread is given: it holds the pace. On the main thread nothing may ever block. */
+  /** For a task in a worker thread: blocks to keep the rate limit. The main thread must never block. */
   get inThread(): TaskRun {
     return {
       checkCancelled: () => this.checkCancelled(),
@@ -104,7 +104,7 @@ export interface Message {
 
 export type Reply = { readonly value: unknown } | { readonly error: FlatError };
 
-/** A thread that has answered to it is ready. */
+/** A task without work: a thread that has answered it is ready. */
 const NO_TASK = '';
 
 /** The default export of a worker entry file. */
@@ -121,33 +121,31 @@ export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) =
   };
 }
 
-/** Enough for any number of runs that a process holds back at once. */
-const PATIENT_THREADS = 512;
+/** Enough for any number of throttled runs in one process. */
+const DEDICATED_THREADS = 512;
 
-/** About what is done while another thread would be starting. */
+/** About what one thread reads while another one starts. */
 const MANY_BYTES = 8 * 1024 * 1024;
 
-/** Besides those that compute: for tasks that wait for the disk. */
+/** In addition to those that compute: for tasks that wait for the disk. */
 const WAITING_THREADS = 2;
 
 /**
- * A pool of worker threads over a worker entry file, for all runs of the process: however many there are, the threads are
- * bounded. Threads start on the first task and end when they have been idle for a while; idle ones do not keep the
- * process alive.
+ * A pool of worker threads over a worker entry file, shared by all runs of the process. Threads start on the first task and end
+ * after an idle time; idle ones do not keep the process alive.
  */
 export function threadPool<T extends TaskMap>(entry: URL, threads = availableParallelism()): WorkerPool<T> {
   const sharedPool = new Threads(entry, threads + WAITING_THREADS);
-  // Of their own: threads that wait because their run is held back must not keep another run, a restore perhaps, from its work,
-  // nor each other. So each such run has as many as it wants; a limit of bytes may let one wait for minutes.
-  const dedicatedPool = new Threads(entry, PATIENT_THREADS);
+  // Throttled runs have threads of their own: a rate limit may block one for minutes, and must not keep another run from its work.
+  const dedicatedPool = new Threads(entry, DEDICATED_THREADS);
   return {
     concurrency: threads,
     load() {
-      loadPiscina().catch(() => {}); // the first task tells
+      loadPiscina().catch(() => {}); // the first task reports it
     },
     prepare() {
       const control = new RunControl();
-      // What may hinder it hinders the first task just so, and that one tells.
+      // Ignore the error here: the first task reports it.
       sharedPool.run({ name: NO_TASK, args: undefined, shared: control.shared }, control, 0).catch(() => {});
     },
     async run(name, args, control, costBytes = MANY_BYTES) {
@@ -163,29 +161,29 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
   };
 }
 
-/** Of one task for a thread; over from the moment at which one has it. */
+/** The wait of one task for a thread; over once a thread has it. */
 interface Wait {
   isOver: boolean;
 }
 
 interface Started {
   readonly piscina: Piscina<Message, Reply>;
-  /** Under it Piscina shows what a task has here to the choice of a thread; it does not cross into the thread. */
+  /** The key under which Piscina passes a task's `Wait` to the load balancer; it is not sent to the thread. */
   readonly waitSymbol: symbol;
   failure?: { readonly cause: unknown; readonly ended: Promise<void> };
 }
 
 /**
- * Threads that take any task. One that dies without a task, most likely while it starts, is told by an event, which would end
- * the host if nobody listened; and those tasks that had waited for it would wait for ever. So all threads end then, every task
- * is rejected, and the next one starts new ones. It happens where memory or threads have run out, and to a run from source that
- * Ctrl-C interrupts early: the terminal sends the signal to the loader's own child process too.
+ * Threads that take any task. When a thread dies without a task, most likely while it starts, Piscina emits an error event. Without
+ * a listener that would end the host, and tasks that wait for the thread would wait for ever. So then all threads are ended,
+ * all tasks are rejected, and the next task starts new threads. It happens when memory or threads have run out, and when Ctrl-C
+ * interrupts a run from source early: the terminal signals the loader's own child process, too.
  */
 class Threads {
   readonly #entry: URL;
   readonly #limit: number;
   #current: Promise<Started> | undefined;
-  /** How many threads the tasks under way are worth. */
+  /** Cost of the tasks under way, in bytes. */
   #worth = 0;
 
   constructor(entry: URL, limit: number) {
@@ -201,14 +199,14 @@ class Threads {
     const started = await this.#current;
     const { piscina, waitSymbol } = started;
     control.checkCancelled();
-    // Not once a thread has it: Piscina would kill the thread, and whatever that had open would stay so.
+    // Drop a task only before a thread has it: Piscina would kill the thread, and its open files would stay open.
     const wait: Wait = { isOver: false };
     const drop = new AbortController();
     const forget = control.onCancel(() => wait.isOver || drop.abort());
     const worth = Math.min(costBytes, MANY_BYTES);
     this.#worth += worth;
     try {
-      // Never more threads than tasks, nor than they are worth: where one has to wait, Piscina would start all that it may.
+      // No more threads than the tasks are worth: when one task has to wait, Piscina starts as many threads as it may.
       const wanted = Math.max(1, Math.ceil(this.#worth / MANY_BYTES));
       piscina.options.maxThreads = Math.min(wanted, this.#limit);
       const task = { ...message, [waitSymbol]: wait };
@@ -229,19 +227,19 @@ class Threads {
       minThreads: 0,
       maxThreads: this.#limit,
       idleTimeout: 2_000,
-      // Piscina itself gives a waiting task to a thread that is still starting, for a second perhaps, while another is idle.
+      // Piscina would give a waiting task to a thread that is still starting while another one is idle.
       loadBalancer: (task, workers) => {
         const free = workers.find(({ id, currentUsage }) => currentUsage === 0 && ready.has(id));
         if (free !== undefined) (task as unknown as Record<symbol, Wait>)[waitSymbol]!.isOver = true;
         return free ?? null;
       },
-      // Behind the host wherever both want a processor: else its event loop waits for ours, tens of milliseconds at a time.
+      // Nice 10: otherwise the host's event loop waits for our threads, tens of milliseconds at a time.
       niceIncrement: 10,
-      // What a thread throws away fills this much before it is swept up; the default of 16 would be most of our memory.
+      // The default of 16 MB a thread would be most of our memory.
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
       execArgv: this.#entry.pathname.endsWith('.ts') ? ['--import', sourceLoader()] : [],
     });
-    piscina.on('workerCreate', ({ id }: { id: number }) => ready.add(id)); // told once a thread is ready
+    piscina.on('workerCreate', ({ id }: { id: number }) => ready.add(id)); // emitted once a thread is ready
     piscina.on('workerDestroy', ({ id }: { id: number }) => ready.delete(id));
     const started: Started = { piscina, waitSymbol };
     piscina.on('error', (cause) => {
@@ -253,24 +251,24 @@ class Threads {
   }
 }
 
-/** Not at the start of this module: much that uses it never has a task. */
+/** Loaded at first use: many users of this module never have a task. */
 async function loadPiscina() {
   try {
     return await import('piscina');
   } catch (cause) {
-    throw new StillpointError('IO_ERROR', 'what runs the worker threads could not be loaded', {
+    throw new StillpointError('IO_ERROR', 'the package for worker threads (piscina) could not be loaded', {
       cause,
       hint: 'If descriptors had run out (see `ulimit -n`), restart the process; else install the dependencies again.',
     });
   }
 }
 
-/** What a run from source needs in each thread. `--import tsx` alone does not reach what a thread imports later. */
+/** The loader for a run from source. `--import tsx` alone does not cover what a thread imports later. */
 function sourceLoader(): string {
   return `data:text/javascript,import{register}from'${import.meta.resolve('tsx/esm/api')}';register()`;
 }
 
-/** What a thread meets at its start when the system has no more to give: to make it, or to open its code. */
+/** Errors of a thread at its start when the system is out of threads, memory or descriptors. */
 const SCARCE: ReadonlySet<string> = new Set([
   'ERR_WORKER_INIT_FAILED',
   'EMFILE',
@@ -279,7 +277,7 @@ const SCARCE: ReadonlySet<string> = new Set([
   'EAGAIN',
 ]);
 
-/** A task came to no end of its own. Rejects once no thread can be at work on it any more. */
+/** A task failed without an error of its own. Rejects once no thread can be at work on it. */
 async function failed({ failure }: Started, error: unknown, control: RunControl): Promise<never> {
   await failure?.ended;
   control.checkCancelled();
@@ -294,7 +292,7 @@ async function failed({ failure }: Started, error: unknown, control: RunControl)
   throw new StillpointError('INTERNAL', 'a worker thread has failed', { cause });
 }
 
-/** Runs tasks where they are called: for tests with a file system of their own, and for `smallHere`. */
+/** Runs tasks in the calling thread: for tests with a file system of their own, and for `smallHere`. */
 export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerPool<T> {
   return {
     concurrency: 1,
@@ -304,12 +302,12 @@ export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerP
   };
 }
 
-/** For a process that has nothing else to do meanwhile: only what is worth a thread goes to one. */
+/** For a process that has nothing else to do: only tasks that are worth a thread go to one. */
 export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: WorkerPool<T>): WorkerPool<T> {
   return {
     concurrency: threads.concurrency,
     load() {},
-    prepare() {}, // perhaps all of it is small
+    prepare() {}, // all tasks may be small
     run: (name, args, control, costBytes = MANY_BYTES) =>
       (costBytes < MANY_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, costBytes),
   };

@@ -5,7 +5,7 @@ import { nodeFileSystem } from '../env/node-file-system.ts';
 import { threadPool, type WorkerPool } from '../env/worker-pool.ts';
 import type { Tasks } from './tasks/tasks.ts';
 
-/** The outside world as the snapshot code sees it; a test may put its own in the place of each. */
+/** The outside world as the snapshot code sees it. A test may replace each part. */
 export interface Environment {
   readonly fs: FileSystem;
   readonly clock: Clock;

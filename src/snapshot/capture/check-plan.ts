@@ -2,7 +2,7 @@ import type { CapturePlan, ImageItem } from '../../engine/engine.ts';
 import { StillpointError } from '../../errors.ts';
 import { pathProblem } from '../store/manifest.ts';
 
-/** Rejects a plan that names nothing, a place outside, or one place twice: a hook may have made it. */
+/** Rejects a plan that is empty, or names a path outside or twice: a hook may have made it. */
 export function checkPlan(plan: CapturePlan): void {
   if (plan.items.length === 0) throw new StillpointError('EMPTY_SOURCE', 'there is nothing to capture');
   const seen = new Set<string>();
@@ -20,8 +20,8 @@ export function checkPlan(plan: CapturePlan): void {
 }
 
 /**
- * Whether the image is its file, byte for byte and by its name, so that the two can be compared; and worth comparing: holes are read
- * quicker once than twice.
+ * Whether the image is its whole file, byte for byte, so that it can be compared with an earlier copy. Mostly holes is not worth
+ * comparing: those are faster to copy.
  */
 export const isWhole = ({
   sizeBytes,
@@ -36,7 +36,7 @@ export const isWhole = ({
   extents.every(({ offset, length }) => offset === 0 && length === sizeBytes) &&
   allocatedBytes * 2 >= sizeBytes;
 
-/** What has to be copied of it. */
+/** Bytes of the image that are copied. */
 export const imageBytes = (item: ImageItem): number =>
   item.extents.reduce((sum, { length }) => sum + length, 0) +
   item.patches.reduce((sum, { bytes }) => sum + bytes.byteLength, 0);

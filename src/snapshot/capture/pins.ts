@@ -7,7 +7,7 @@ import { StillpointError, systemCode } from '../../errors.ts';
 import type { ProvenFile } from '../ledger/proven-files.ts';
 import { placeOf } from '../store/layout.ts';
 
-/** A file that stays readable whatever the engine does with its name. */
+/** An immutable file that stays readable even when the engine deletes it. */
 export interface Pin {
   /** Our own hard link to it; undefined where links are impossible. */
   readonly link?: string;
@@ -16,12 +16,12 @@ export interface Pin {
   readonly stat: FileStat;
 }
 
-/** Errors that say "no link here", in contrast to "no such file". */
+/** Errors that mean that links are impossible here, and not that the file is gone. */
 const NO_LINKS = new Set(['EXDEV', 'EPERM', 'EACCES', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
 /**
- * The files of one capture that must not vanish before they are copied. A pin is a hard link in a folder of ours, next
- * to the copy; where the file system or its rules refuse links, an open descriptor does the same.
+ * Keeps the immutable files of one capture from vanishing before they are copied. A pin is a hard link in a folder of ours, next to
+ * the copy. Where the file system refuses links, it is an open descriptor.
  */
 export class Pins {
   readonly #fs: FileSystem;
@@ -77,7 +77,7 @@ export class Pins {
   async confirm(path: string): Promise<boolean> {
     const { stat, file } = this.of(path);
     const now = await this.#fs.inspect(placeOf(this.#dir, path));
-    // Clocks of file systems are coarse: what is being written may grow without another time.
+    // File system clocks are coarse: a file that is being written may grow without a new time.
     if (now && isSameIdentity(now, stat) && now.sizeBytes === stat.sizeBytes) return true;
     this.#pins.delete(path);
     await file?.close();
@@ -100,7 +100,7 @@ export class Pins {
 const notRegular = (path: string) =>
   new StillpointError('UNSUPPORTED_FILE', `${path} is not a regular file; it cannot be captured`, { path });
 
-/** An immutable file that became shorter or longer: the copy is none, and nobody knows of what state it would be. */
+/** An immutable file changed its size during the copy: nobody knows which state the copy has. */
 export function resized(dir: string, path: string): StillpointError {
   const place = placeOf(dir, path);
   return new StillpointError('SOURCE_CHANGING', `${place} changed its size while it was copied`, {
@@ -119,7 +119,7 @@ export function sizeFindings(items: readonly ImmutableItem[], pins: Pins): Findi
   });
 }
 
-/** What the manifest keeps of the file itself, to know it again. */
+/** How the manifest identifies the source file, so that the next snapshot recognizes it. */
 export const sourceOf = ({ stat }: Pin) => ({
   ino: stat.ino.toString(),
   mtime_ns: stat.mtimeNs.toString(),

@@ -35,7 +35,7 @@ export interface CopyRequest {
 export interface Copied {
   /** What reading the new files back showed, by path. */
   readonly checks: ReadonlyMap<string, FileCheck>;
-  /** Of copy-on-write clones. */
+  /** Bytes in copy-on-write clones. */
   readonly clonedBytes: number;
 }
 

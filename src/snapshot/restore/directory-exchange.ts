@@ -9,28 +9,28 @@ import { StillpointError } from '../../errors.ts';
 import type { Layout } from '../store/layout.ts';
 
 /**
- * The exchange of a data directory's files for others, journaled so that a crash at any instant ends in exactly the old
- * state or exactly the new one.
+ * Exchanges the files of a data directory for others. A journal makes a crash at any instant end in exactly the old state or
+ * exactly the new one.
  *
  *     staging ──▶ out ──▶ in ──▶ opening ──▶ (journal removed)
  *                                   │
  *                                   └──▶ back-in ──▶ back-out ──▶ (journal removed)
  *
- * - `staging`: the new files are being written; nothing of the database has been touched. A crash here: they go.
- * - `out`: everything in the data directory is moved to the undo folder. No new file has come in yet, so whatever stands
- *   there is old; moving on after a crash needs no list of names.
- * - `in`: everything old is out, so whatever stands in the data directory is new. A crash in `out` or `in`: go on.
- * - `opening`: the new state stands, whole and durable. A crash here: done.
- * - `back-in`, `back-out`: the same two moves the other way round, when the host could not open the new state.
+ * - `staging`: the new files are being written; nothing of the database has been touched. After a crash they are removed.
+ * - `out`: everything in the data directory is moved to the undo folder. No new file has come in yet, so all files there are old,
+ *   and going on after a crash needs no list of names.
+ * - `in`: everything old is out, so all files in the data directory are new. After a crash in `out` or `in`, recovery goes on.
+ * - `opening`: the new state is whole and durable. After a crash, recovery is done.
+ * - `back-in`, `back-out`: the same two moves in reverse, when the host could not open the new state.
  *
- * A phase is written down, durably, before its first move; the moves of a phase are durable before the next is written.
+ * A phase is durable in the journal before its first move. The moves of a phase are durable before the next one is written.
  */
 
 const JOURNAL_LIMIT_BYTES = 1024 * 1024;
 
 const PHASES = ['staging', 'out', 'in', 'opening', 'back-in', 'back-out'] as const;
 
-/** A journal is read after a crash and obeyed: whatever it says, nothing outside the lifecycle folder may be moved. */
+/** Recovery obeys the journal. Whatever it says, nothing outside the lifecycle folder may be moved. */
 const isInside = (path: string): boolean =>
   path.split(/[/\\]/).every((part) => part !== '' && part !== '.' && part !== '..');
 const innerPath = z.string().refine(isInside);
@@ -39,11 +39,11 @@ const innerName = innerPath.regex(/^[^/\\]+$/);
 const journalSchema = z.object({
   id: innerName,
   phase: z.enum(PHASES),
-  /** Where the new files wait, relative to the lifecycle folder. */
+  /** The folder of the new files, relative to the lifecycle folder. */
   from: innerPath,
-  /** Where the old ones go, relative to the lifecycle folder. */
+  /** The undo folder, relative to the lifecycle folder. */
   undo: innerPath,
-  /** At the root of the data directory and never moved: the lock file of the engine. */
+  /** Names at the root of the data directory that are never moved: the lock file of the engine. */
   keep: z.array(innerName),
 });
 
@@ -67,19 +67,19 @@ export class DirectoryExchange {
     options: { id: string; from: string; undo: string; keep: readonly string[] },
   ): Promise<DirectoryExchange> {
     const inside = (path: string) => relative(layout.lifecycle, path);
-    const swap = new DirectoryExchange(fs, layout, {
+    const exchange = new DirectoryExchange(fs, layout, {
       id: options.id,
       phase: 'staging',
       from: inside(options.from),
       undo: inside(options.undo),
       keep: [...options.keep],
     });
-    await makeFolders(fs, dirname(swap.#file));
-    await swap.#enter('staging');
-    return swap;
+    await makeFolders(fs, dirname(exchange.#file));
+    await exchange.#enter('staging');
+    return exchange;
   }
 
-  /** The swap that a crash cut off, if there is one. Damage of the journal is an error and never taken for "none". */
+  /** The exchange that a crash cut off, if there is one. A damaged journal is `IO_ERROR`, never taken for none. */
   static async findInterrupted(fs: FileSystem, layout: Layout): Promise<DirectoryExchange | undefined> {
     for (const { name } of await listIfPresent(fs, layout.restore)) {
       const path = join(layout.restore, name, RESTORE_JOURNAL);
@@ -110,7 +110,7 @@ export class DirectoryExchange {
     return this.#journal.phase;
   }
 
-  /** The lock files that stay where they are; whoever moves on holds them. */
+  /** The lock files that stay in place. Hold them while calling `forward` or `back`. */
   get keep(): readonly string[] {
     return this.#journal.keep;
   }
@@ -131,7 +131,7 @@ export class DirectoryExchange {
     return join(this.#folder, RESTORE_JOURNAL);
   }
 
-  /** Old files out, new files in. Afterwards the phase is `opening`. Going on after a crash is the same call. */
+  /** Moves the old files out and the new ones in. Afterwards the phase is `opening`. Recovery makes the same call. */
   async forward(): Promise<void> {
     if (this.phase === 'staging') await this.#enter('out');
     if (this.phase === 'out') {
@@ -144,23 +144,23 @@ export class DirectoryExchange {
     }
   }
 
-  /** The old files back, the new ones away. From any phase but `staging`. */
+  /** Moves the new files away and the old ones back. From any phase but `staging`. */
   async back(): Promise<void> {
-    // In `out` nothing new has come in: only the way out has to be undone.
+    // In `out` nothing new has come in: only the move out must be undone.
     if (this.phase === 'out') await this.#enter('back-out');
     if (this.phase === 'in' || this.phase === 'opening') await this.#enter('back-in');
     if (this.phase === 'back-in') {
       await this.#moveAll(this.#layout.dataDir, this.#from);
       await this.#enter('back-out');
     }
-    // Absent once it is emptied: then a crash came before the journal went.
+    // It is absent when a crash came between emptying it and removing the journal.
     if (this.phase === 'back-out' && (await this.#fs.inspect(this.undoFolder)) !== undefined) {
       await this.#moveAll(this.undoFolder, this.#layout.dataDir);
       await removeTree(this.#fs, this.undoFolder);
     }
   }
 
-  /** Ends it: the journal goes first, then what is left of the staged files, unless they were an undo folder. */
+  /** Ends the exchange: removes the journal first, then what is left of the staged files. A used undo folder goes when it is empty. */
   async finish(): Promise<void> {
     const wasUndo = !this.#from.startsWith(this.#folder);
     await removeIfPresent(this.#fs, this.#file);
@@ -170,7 +170,7 @@ export class DirectoryExchange {
     await removeTree(this.#fs, this.#folder);
   }
 
-  /** After a crash: to the end that the phase leads to, and says which. */
+  /** After a crash: completes the exchange in the direction of its phase. Resolves to the state that is in place. */
   async recover(): Promise<'old' | 'new'> {
     const phase = this.phase;
     const isNew = phase === 'out' || phase === 'in' || phase === 'opening';
@@ -188,12 +188,12 @@ export class DirectoryExchange {
 
   async #moveAll(from: string, to: string): Promise<void> {
     await makeFolders(this.#fs, to);
-    // What cannot be listed is not empty: taken for that, a state without files would count as restored.
+    // A folder that cannot be listed is an error: taken for empty, a state without files would count as restored.
     for (const { name } of await listFolder(this.#fs, from)) {
       if (from === this.#layout.dataDir && (name === LIFECYCLE || this.#journal.keep.includes(name)))
         continue;
       const place = join(to, name);
-      // A rename would silently replace a file of that name. None can be there unless somebody wrote in mid-swap.
+      // A rename would silently replace a file of that name. One is there only if somebody wrote during the exchange.
       if ((await this.#fs.inspect(place)) !== undefined) {
         throw new StillpointError('CONFLICT', `${place} is in the way of a restore`, {
           path: place,
@@ -207,7 +207,7 @@ export class DirectoryExchange {
   }
 }
 
-/** What is no text cannot be moved by its name, and the exchange must not find that out half way. */
+/** A name that is not UTF-8 cannot be renamed. `UNSUPPORTED_FILE` before the exchange, rather than half way. */
 export async function refuseUnnamable(fs: FileSystem, dataDir: string): Promise<void> {
   const bad = (await fs.list(dataDir)).find(({ name }) => name.includes('\ufffd'));
   if (bad === undefined) return;

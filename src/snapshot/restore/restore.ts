@@ -25,7 +25,7 @@ import { mismatch, type RestoreSource } from './restore-source.ts';
 export interface Restored {
   /** The proof of what was restored. */
   readonly report: Report;
-  /** Of copy-on-write clones of the snapshot's files. */
+  /** Bytes in copy-on-write clones of the snapshot's files. */
   readonly clonedBytes: number;
 }
 
@@ -85,7 +85,7 @@ async function checkSpace(
 }
 
 /**
- * Restores into a new folder. `into` must not exist or be empty (`TARGET_NOT_EMPTY`); it appears whole or not at all.
+ * Restores into a new folder. `into` must be absent or empty (`TARGET_NOT_EMPTY`). It appears whole and proven, or not at all.
  */
 export async function restoreInto(
   env: Environment,
@@ -126,7 +126,7 @@ export async function restoreInto(
     const restored = await stage(env, source, staged, level, clone, control);
     control.checkCancelled();
     try {
-      await fs.rename(staged, target); // takes the place of an empty folder
+      await fs.rename(staged, target); // replaces an empty folder
     } catch (cause) {
       const code = systemCode(cause);
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'EBUSY') throw cause;
@@ -141,13 +141,13 @@ export async function restoreInto(
   }
 }
 
-/** A new undo folder's place: `restore-backup/ts-<seconds>`, after all others by name even if the clock went back. */
+/** The place of a new undo folder: `restore-backup/ts-<seconds>`, after all others by name even if the clock was set back. */
 export async function newUndoFolder(env: Environment, layout: Layout): Promise<string> {
   const names = (await listIfPresent(env.fs, layout.undo)).map(({ name }) => name).filter(isSnapshotName);
   return join(layout.undo, nextName(env.clock.nowMs(), names));
 }
 
-/** The newest undo folder; an empty one, left by a crash or by a restore over nothing, brings nothing back. */
+/** The newest undo folder with files. An empty one was left by a crash or by a restore into an empty directory. */
 export async function newestUndoFolder(env: Environment, layout: Layout): Promise<string | undefined> {
   const names = await snapshotNames(env.fs, layout.undo);
   for (const name of names.sort(compareNames).reverse()) {

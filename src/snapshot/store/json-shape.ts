@@ -1,7 +1,6 @@
 /**
- * How much a JSON text of unknown origin will become, found out before it is parsed: a parser needs many times the
- * size of a text that is nothing but brackets, and a text may name the same thing twice and mean something else to
- * each reader.
+ * What a JSON text of unknown origin will become, measured before it is parsed. A parser needs many times the size of a text that
+ * is nothing but brackets, and a name that is twice in an object means something else to each reader.
  */
 export interface JsonShape {
   /** The deepest nesting of objects and arrays. */
@@ -10,13 +9,13 @@ export interface JsonShape {
   readonly containers: number;
   /** Names of members, over all objects. */
   readonly names: number;
-  /** Names in the object that has the most. */
+  /** Names in the object with the most names. */
   readonly members: number;
-  /** Members, items and containers, counted generously. */
+  /** Upper bound of members, items and containers. */
   readonly values: number;
 }
 
-/** Objects that lie deeper are counted by their names in all, and not one by one. */
+/** Deeper objects are not counted one by one; their names count for the whole text only. */
 const DEPTH_COUNTED = 64;
 
 const QUOTE = 0x22;
@@ -24,7 +23,7 @@ const COMMA = 0x2c;
 const COLON = 0x3a;
 const BACKSLASH = 0x5c;
 
-/** Of a text that is JSON; of any other, the numbers bound what a parser meets before it gives up. */
+/** For a text that is not JSON, the numbers bound what a parser sees before it gives up. */
 export function measureJson(bytes: Uint8Array): JsonShape {
   let depth = 0;
   let deepest = 0;
@@ -54,7 +53,7 @@ export function measureJson(bytes: Uint8Array): JsonShape {
   return { depth: deepest, containers, names, members, values: containers + commas };
 }
 
-/** The names in a parsed value: fewer than its text has, if one stands twice in the same object. */
+/** The names in a parsed value: fewer than in its text if an object has one twice. */
 export function countNames(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0;
   const items: unknown[] = Array.isArray(value) ? value : Object.values(value);

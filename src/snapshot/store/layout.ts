@@ -3,7 +3,7 @@ import { LIFECYCLE } from '../../engine/engine.ts';
 import { RESTORE_FOLDER } from '../../engine/unfinished-restore.ts';
 import { temporaryOf } from '../../env/io.ts';
 
-/** Names and places on disk, all below one data directory. `src/snapshot/README.md` draws the tree. */
+/** Names and places on disk, all below one data directory. */
 
 export const LATEST = 'latest';
 const RECORDS = 'records.jsonl';
@@ -38,17 +38,17 @@ export function layoutOf(dataDir: string): Layout {
   };
 }
 
-/** One file a snapshot, beside the snapshots in `parent`: the ledger of what was proven, and when. */
+/** The ledger beside the snapshots in `parent`: one file for each snapshot. */
 export const proofsFolder = (parent: string): string => join(parent, 'proofs');
 
 const PARTIAL = '.partial-';
-/** A snapshot on its way out: renamed first, so that nobody sees half of it. */
+/** A snapshot that is being removed: renamed first, so that nobody sees half of it. */
 const DELETED = '.deleted-';
 
 export const partialFolder = (parent: string, id: string): string => join(parent, `${PARTIAL}${id}`);
 export const deletedFolder = (parent: string, name: string): string => join(parent, `${DELETED}${name}`);
 const TEMPORARY: readonly string[] = [LATEST, RECORDS].map(temporaryOf);
-/** What only a run that died leaves beside the snapshots. */
+/** Whether a name beside the snapshots was left by a run that died. */
 export const isLeftOver = (name: string): boolean =>
   name.startsWith(PARTIAL) || name.startsWith(DELETED) || TEMPORARY.includes(name);
 
@@ -56,7 +56,7 @@ const SNAPSHOT_NAME = /^ts-\d{1,16}(-\d{1,9})?$/;
 
 export const isSnapshotName = (name: string): boolean => SNAPSHOT_NAME.test(name);
 
-/** `ts-<seconds>`, with `-2`, `-3`, … when that second is taken already. */
+/** `ts-<seconds>`, with `-2`, `-3`, … when that name is taken. */
 export function freeName(nowMs: number, taken: ReadonlySet<string>): string {
   const base = `ts-${Math.max(0, Math.floor(nowMs / 1000))}`;
   if (!taken.has(base)) return base;
@@ -72,7 +72,7 @@ export function compareNames(a: string, b: string): number {
   return secondsA - secondsB || countA - countB;
 }
 
-/** As `freeName`, but after all others in the order of names, whatever the clock says and whichever went meanwhile. */
+/** As `freeName`, but after all `names` in their order, even if the clock was set back. */
 export function nextName(nowMs: number, names: readonly string[]): string {
   const newest = [...names].sort(compareNames).at(-1);
   const candidate = freeName(nowMs, new Set());
@@ -81,19 +81,19 @@ export function nextName(nowMs: number, names: readonly string[]): string {
   return `ts-${seconds}-${Number(count) + 1}`;
 }
 
-/** The data directory whose lifecycle folder an absolute path is or leads through; undefined when there is none on it. */
+/** The data directory whose lifecycle folder is on an absolute path; undefined when none is. */
 export function ownerOf(path: string): string | undefined {
   const parts = path.split(sep);
   const at = parts.lastIndexOf(LIFECYCLE);
   return at < 1 ? undefined : parts.slice(0, at).join(sep) || sep;
 }
 
-/** Where an entry's path, which uses `/`, lies below `root`. */
+/** The place of an entry's path, which uses `/`, below `root`. */
 export const placeOf = (root: string, path: string): string => join(root, path.split('/').join(sep));
 
 export const nameOf = (location: string): string => basename(location);
 
-/** Whether only a snapshot can stand at `location`, going by its name and the folder that it lies in. */
+/** Whether `location` is the place of a snapshot, by its name and its folder. */
 export function isSnapshotPlace(location: string): boolean {
   const parent = dirname(location);
   const { backup, archive, export: exported } = layoutOf(dirname(dirname(parent)));

@@ -39,8 +39,7 @@ export async function snapshotNames(fs: FileSystem, parent: string): Promise<str
 }
 
 /**
- * Where the snapshots are: in the lifecycle folder of a data directory, or in `dir` itself. `NOT_FOUND` when there is none in
- * either.
+ * The folder with the snapshots: in the lifecycle folder of a data directory, or `dir` itself. `NOT_FOUND` when neither has any.
  */
 export async function snapshotsFolder(fs: FileSystem, dir: string): Promise<string> {
   for (const parent of [layoutOf(dir).backup, dir]) {
@@ -51,7 +50,7 @@ export async function snapshotsFolder(fs: FileSystem, dir: string): Promise<stri
 
 export async function summarize(env: Environment, location: string): Promise<SnapshotSummary> {
   const name = nameOf(location);
-  // A foreign manifest has no time of its own; the name has.
+  // The manifest of another tool has no time; the name has.
   const fromName = (isSnapshotName(name) ? Number(name.slice(3).split('-')[0]) : 0) * 1000;
   const unknown = {
     id: null,
@@ -85,8 +84,8 @@ export async function summarize(env: Environment, location: string): Promise<Sna
 const MARKER_LIMIT_BYTES = 64 * 1024;
 
 /**
- * The name in the latest marker, undefined when there is none. Another tool may have written a path, absolute or not:
- * it counts if its last component is a snapshot here, and leads nowhere else whatever it says.
+ * The name in the latest marker, undefined when there is none. Another tool may have written a path, absolute or relative: only its
+ * last component counts, and only if that is a snapshot in `parent`.
  */
 export async function latestName(fs: FileSystem, parent: string): Promise<string | undefined> {
   const bytes = await readMarker(fs, join(parent, LATEST));
@@ -95,7 +94,7 @@ export async function latestName(fs: FileSystem, parent: string): Promise<string
   return (await fs.inspect(join(parent, name)))?.kind === 'folder' ? name : undefined;
 }
 
-/** A link, folder, FIFO or giant in the marker's place names nothing; that it cannot be read is an error all the same. */
+/** A link, folder, FIFO or huge file in the marker's place names nothing. A system error is an error. */
 async function readMarker(fs: FileSystem, path: string): Promise<Buffer | undefined> {
   try {
     return await readSmallFile(fs, path, MARKER_LIMIT_BYTES);
@@ -142,7 +141,7 @@ export async function findSnapshot(
   return real;
 }
 
-/** The real path of a place in one of `roots`, else `PATH_OUTSIDE`: also for what is not there, so that nobody can ask what is. */
+/** The real path of a place in one of `roots`, else `PATH_OUTSIDE`: also for a missing place, so that a client cannot find out what exists. */
 async function placeWithin(fs: FileSystem, source: string, roots: readonly string[]): Promise<string> {
   const refuse = (cause?: unknown) =>
     new StillpointError('PATH_OUTSIDE', `${source} does not lie in a folder that snapshots may come from`, {
@@ -178,7 +177,7 @@ function notFound(source: string, cause?: unknown): StillpointError {
   return new StillpointError('NOT_FOUND', `there is no snapshot "${source}"`, { path: source, cause });
 }
 
-/** The data directory whose snapshot `location` is, going by its place; undefined when it stands elsewhere. */
+/** The data directory that a snapshot belongs to, by its place; undefined when it lies elsewhere. */
 export function dataDirOf(location: string): string | undefined {
   const backup = dirname(location);
   const lifecycle = dirname(backup);

@@ -13,7 +13,7 @@ import {
 
 /** Reads and writes the bytes of a manifest, on whichever thread calls it. */
 
-/** A manifest as it crosses to another thread. */
+/** A manifest in the form that is sent to another thread. */
 export interface InChunks<M extends Manifest> {
   readonly rest: Omit<M, 'entries'>;
   readonly entries: readonly string[];
@@ -29,7 +29,7 @@ export async function readManifestHere(fs: FileSystem, path: string): Promise<Pa
   return bytes === undefined ? undefined : decodeManifest(bytes, path);
 }
 
-/** The other thread's part of `readManifest`. */
+/** The worker thread's part of `readManifest`. */
 export async function readManifestInChunks(
   fs: FileSystem,
   path: string,
@@ -47,7 +47,7 @@ export async function writeManifestHere(fs: FileSystem, folder: string, manifest
   await fs.syncFolder(folder);
 }
 
-/** The other thread's part of `writeManifest`. */
+/** The worker thread's part of `writeManifest`. */
 export async function writeManifestInChunks(
   fs: FileSystem,
   { folder, manifest }: WriteManifestArgs,

@@ -8,8 +8,8 @@ import { MANIFEST_LIMIT_BYTES, type Manifest, type ManifestEntry, type ParsedMan
 import { readManifestHere, writeManifestHere } from './manifest-bytes.ts';
 
 /**
- * The manifest in a folder. One of many files is read and written in a worker thread: parsing, checking and sealing tens of
- * thousands of entries would keep the host's event loop for a good part of a second.
+ * The manifest in a folder. A large one is read and written in a worker thread: parsing, checking and sealing tens of thousands of
+ * entries would block the host's event loop for a good part of a second.
  */
 
 type Outside = Pick<Environment, 'fs' | 'pool'>;

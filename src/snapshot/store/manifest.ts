@@ -7,16 +7,16 @@ import type { Summed } from '../../format/sums.ts';
 import { countNames, measureJson } from './json-shape.ts';
 
 /**
- * `snapshot.manifest`: every file of a snapshot with size and CRC-32. The first server's readers still read it:
- * `version` stays 1 and `entries` carry `path`, `size` and `crc32`; what is ours is added. It is untrusted input.
+ * `snapshot.manifest`: every file of a snapshot with size and CRC-32. Readers of the first server can still read it: `version` stays 1
+ * and `entries` carry `path`, `size` and `crc32`; our fields are added. It is untrusted input.
  */
 
 /** About 400,000 files; more is refused before it is read. */
 export const MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024;
 const PATH_LIMIT_BYTES = 4096;
 /**
- * What fills a manifest of the largest size with the shortest entries there are, or with as many of our own as fit. Past
- * that, the parsed text would take many times its size in memory.
+ * Enough for a manifest of the largest size that is full of the shortest possible entries, or of our own. With more, the parsed text
+ * would take many times its size in memory.
  */
 const LIMITS = { depth: 16, containers: 2 ** 21, names: 2 ** 22, members: 1000, values: 2 ** 23 };
 
@@ -34,11 +34,11 @@ const entrySchema = z.object({
    */
   crc32c: u32.optional(),
   kind: z.enum(['immutable', 'image', 'bytes']).optional(),
-  /** Which file of the source it was: how the next snapshot knows that it has not changed. */
+  /** Identity of the source file: the next snapshot sees by it that the file has not changed. */
   source: z.object({ ino: decimalU64, mtime_ns: z.string().regex(/^-?\d{1,20}$/) }).optional(),
   /** Shares its blocks with the database's file: a copy-on-write clone. */
   cloned: z.literal(true).optional(),
-  /** Not read again for this snapshot: when the file, shared with an earlier snapshot, was proven. */
+  /** When the file was proven, if it is shared with an earlier snapshot and was not read again. */
   proven_at_ms: count.optional(),
 });
 
@@ -53,7 +53,7 @@ const snapshotSchema = z.object({
   total_bytes: count,
 });
 
-/** Entries are looked at one by one: a list of all that is wrong with a million of them helps nobody. */
+/** Entries are parsed one by one and the first bad one is reported: nobody needs a list of a million. */
 const manifestSchema = z.object({
   version: z.literal(1),
   entries: z.array(z.unknown()),
@@ -69,11 +69,10 @@ export interface Manifest {
   readonly snapshot?: SnapshotInfo | undefined;
 }
 export interface ParsedManifest extends Manifest {
-  /** Whether it carried a checksum of itself, and that held. False for one that another tool wrote. */
+  /** Whether it carries a checksum of itself that holds. False for a manifest of another tool. */
   readonly sealed: boolean;
   /**
-   * Sealed, and not byte for byte what was written: spaces or lines came, went or changed. It still says the same, and
-   * somebody had a hand in it.
+   * Sealed, but not byte for byte what was written: white space changed. It still says the same, and somebody has edited it.
    */
   readonly rewritten: boolean;
 }
@@ -129,11 +128,11 @@ export function decodeManifest(bytes: Uint8Array, path: string): ParsedManifest 
   checkPaths(entries, refuse);
   const manifest = { version: 1 as const, entries, ...(snapshot === undefined ? {} : { snapshot }) };
   if (seal === undefined) {
-    // Only we say what a snapshot is, and we never do without the seal.
+    // Only our manifests have the block `snapshot`, and ours are always sealed.
     if (snapshot !== undefined) throw refuse('has lost its checksum of itself (manifest_crc32)');
     return { ...manifest, sealed: false, rewritten: false };
   }
-  // Over what stands there, fields that we do not know included.
+  // The seal covers unknown fields, too.
   const { manifest_crc32: _, ...body } = json as Record<string, unknown>;
   if (sealOf(body) !== seal) throw refuse('does not match its own checksum (manifest_crc32)');
   if (entries.some((entry, i) => i > 0 && comparePaths(entries[i - 1]!.path, entry.path) >= 0))
@@ -149,7 +148,7 @@ export const comparePaths = (a: string, b: string): number => Buffer.compare(Buf
 /** Why `path` may not stand in a manifest, or undefined when it may. */
 export function pathProblem(path: string): string | undefined {
   if (Buffer.byteLength(path) > PATH_LIMIT_BYTES) return 'is too long';
-  // Half of a surrogate pair has no bytes of its own: two such names would be one on disk.
+  // A lone surrogate has no UTF-8 bytes: two such names would be one on disk.
   // biome-ignore lint/suspicious/noControlCharactersInRegex: a NUL is what must be found
   if (/[\\\u0000\ufffd\p{Surrogate}]/u.test(path)) return 'has a character that not every system can store';
   if (path.startsWith('/') || /^[A-Za-z]:/.test(path)) return 'is absolute';
@@ -169,7 +168,7 @@ export function checkPaths(
   for (const { path } of entries) {
     const problem = pathProblem(path);
     if (problem !== undefined) throw refuse(`the path ${JSON.stringify(path.slice(0, 200))} ${problem}`);
-    // With the slash below every other character, a file and what claims to lie in it are neighbours.
+    // With NUL for the slash, a file sorts next to whatever claims to lie in it.
     folded.push({ key: path.toLowerCase().split('/').join('\0'), path });
   }
   folded.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));

@@ -9,7 +9,7 @@ import { latestName, listSnapshotFolders, type SnapshotSummary } from './list.ts
 export interface PruneResult {
   readonly removed: readonly SnapshotSummary[];
   readonly kept: readonly SnapshotSummary[];
-  /** Would have gone and did not, because somebody is reading them. */
+  /** Not removed because somebody is reading them. */
   readonly busy: readonly SnapshotSummary[];
 }
 
@@ -24,7 +24,7 @@ export async function prune(
   dryRun: boolean,
 ): Promise<PruneResult> {
   const all = await listSnapshotFolders(env, layout);
-  // The order in which they were taken: a clock that was set back gives later ones smaller names.
+  // By sequence, the order in which they were taken: a clock that was set back gives later ones smaller names.
   all.sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1));
   const latest = await latestName(env.fs, layout.backup);
   const surplus = all.slice(0, Math.max(0, all.length - keep)).filter(({ name }) => name !== latest);
@@ -37,7 +37,7 @@ export async function prune(
   return { removed, busy, kept: all.filter((snapshot) => !gone.has(snapshot)) };
 }
 
-/** False when somebody is reading it. Goes the way of publishing backwards: first the name vanishes, then the content. */
+/** False when somebody is reading the snapshot. The reverse of publishing: first the name vanishes, then the content. */
 export async function removeSnapshot(
   env: Environment,
   layout: Layout,
@@ -63,7 +63,7 @@ export async function removeSnapshot(
   return true;
 }
 
-/** Removes what a run that died left behind. The caller holds the lifecycle lock, so nobody is at work on it. */
+/** Removes what a run that died left behind. The caller holds the lifecycle lock, so nobody is using it. */
 export async function sweep(env: Environment, layout: Layout): Promise<string[]> {
   const swept: string[] = [];
   for (const parent of [layout.backup, layout.archive, layout.export]) {

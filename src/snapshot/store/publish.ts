@@ -7,12 +7,12 @@ import { LATEST } from './layout.ts';
 /** Gives a proven folder its public name. */
 export async function publish(fs: FileSystem, partial: string, location: string): Promise<void> {
   if ((await fs.inspect(location)) !== undefined) {
-    throw new StillpointError('CONFLICT', `${location} came into being meanwhile`, { path: location });
+    throw new StillpointError('CONFLICT', `${location} appeared during the snapshot`, { path: location });
   }
   await fs.rename(partial, location);
   await fs.syncFolder(dirname(location));
 }
 
-/** Moves the latest marker. The very last step: what it names is whole, proven and durable. */
+/** Moves the latest marker, as the last step: the snapshot is whole, proven and durable. */
 export const mark = (fs: FileSystem, parent: string, name: string): Promise<void> =>
   replaceFile(fs, join(parent, LATEST), Buffer.from(`${name}\n`));

@@ -12,8 +12,8 @@ export interface CompareArgs {
 }
 
 /**
- * Tells of each path whether the two folders have the same bytes there; reads no further than to the first difference. What
- * cannot be read is not the same: whoever copies it then tells why, or need not.
+ * For each path, whether the two folders have the same bytes there. Reads up to the first difference. A file that cannot be read
+ * counts as different: copying it then reports the error.
  */
 export function compareFiles(
   fs: FileSystem,

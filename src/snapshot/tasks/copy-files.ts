@@ -8,11 +8,11 @@ import { Sums } from '../../format/sums.ts';
 import { ImageWriter } from './image-writer.ts';
 
 export interface CopyJob {
-  /** Where the bytes come from; with `fd`, from that descriptor of this process, and the path is for messages. */
+  /** The file to read. With `fd`, that open descriptor of this process is read, and the path is only for messages. */
   readonly source: { readonly path: string; readonly fd?: number };
-  /** The new file; nothing may have that name. */
+  /** The new file. Rejects when the name exists, except with `range`. */
   readonly target: string;
-  /** What to copy; undefined: the whole file to its end. */
+  /** What to copy. Default: the whole file. */
   readonly image?: {
     readonly sizeBytes: number;
     readonly extents: readonly Extent[];
@@ -20,7 +20,7 @@ export interface CopyJob {
   };
   /** Whether CRC-32C is wanted, too: see `Engine.sealsWithCrc32`. */
   readonly withCrc32c?: boolean;
-  /** Only the bytes from here on and, with `to`, before there: one of several pieces, the target stands already. */
+  /** Only the bytes from `from` up to `to`, or to the end: one of several ranges of a target that exists. */
   readonly range?: { readonly from: number; readonly to?: number };
 }
 
@@ -33,7 +33,7 @@ export interface CopyResult {
   readonly short: boolean;
 }
 
-/** Copies one file after another: each byte is read once and checksummed on the way. Bringing them to disk comes after. */
+/** Copies files one after another. Each byte is read once and summed on the way. Nothing is synced. */
 export function copyFiles(fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun): Promise<CopyResult[]> {
   return withBuffer(async (buffer) => {
     const results: CopyResult[] = [];
@@ -42,7 +42,7 @@ export function copyFiles(fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun
   });
 }
 
-/** What the copies of a file's ranges, in their order, amount to. */
+/** The result for a whole file, from the results of its ranges in order. */
 export function joinRanges(ranges: readonly CopyResult[]): CopyResult {
   const sums = new Sums(ranges.every(({ crc32c }) => crc32c !== undefined));
   for (const range of ranges) sums.append(range);
@@ -59,7 +59,7 @@ async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskR
       const { extents, patches } = job.image ?? { extents: [{ offset: 0, length: sizeBytes }], patches: [] };
       const { from = 0, to = sizeBytes } = job.range ?? {};
       const writer = new ImageWriter(target, from, job.withCrc32c === true, run);
-      let short = to > sizeBytes || from > sizeBytes; // it was longer when the ranges were chosen
+      let short = to > sizeBytes || from > sizeBytes; // the file was longer when the ranges were chosen
       for (const piece of clip(layOut(sizeBytes, extents, patches), from, to)) {
         if (piece.bytes === undefined) short ||= !(await copyExtent(source, piece, buffer, writer));
         else await writer.write(piece.offset, piece.bytes);
@@ -96,7 +96,7 @@ interface Piece extends Extent {
   readonly bytes?: Uint8Array;
 }
 
-/** Extents with patches laid over them, as pieces in rising order that do not overlap. */
+/** Extents with patches laid over them: pieces that rise by offset and do not overlap. */
 function layOut(sizeBytes: number, extents: readonly Extent[], patches: readonly Patch[]): Piece[] {
   const over: Piece[] = patches
     .map(({ offset, bytes }) => ({ offset, length: bytes.byteLength, bytes }))
@@ -126,7 +126,7 @@ function layOut(sizeBytes: number, extents: readonly Extent[], patches: readonly
   return pieces;
 }
 
-/** What of the pieces lies within a range. */
+/** The parts of the pieces that lie within a range. */
 function* clip(pieces: readonly Piece[], from: number, to: number): Generator<Piece> {
   for (const { offset, length, bytes } of pieces) {
     const begin = Math.max(offset, from);

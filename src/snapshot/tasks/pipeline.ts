@@ -6,15 +6,15 @@ import { placeOf } from '../store/layout.ts';
 import { type CheckRequest, checkBatch, costBytesOf, type SizedPath } from '../verify/check-files.ts';
 import { type CopyJob, type CopyResult, joinRanges } from './copy-files.ts';
 
-/** Files that are brought to disk at once: threads that wait for the disk and need no processor meanwhile. */
+/** Tasks that sync at once: their threads wait for the disk and need no processor. */
 const SYNCS_AT_ONCE = 2;
-/** A larger file is copied by several threads at once, and goes to disk while it still grows. */
+/** A larger file is copied in ranges by several threads, and synced while it still grows. */
 const RANGE_BYTES = 32 * 1024 * 1024;
 
 type FileJob = CopyJob & { readonly path: string };
 
-/** One range of a file that several threads copy; `ranges` collects what they return. */
-interface Share<J> {
+/** One range of a file, or the whole of a small one; `ranges` collects the results for the file. */
+interface FileRange<J> {
   readonly job: J;
   readonly bytes: number;
   readonly range?: NonNullable<CopyJob['range']>;
@@ -24,10 +24,10 @@ interface Share<J> {
 }
 
 /**
- * New files on their way: copied, brought to disk, read back. Copying goes first, so that whoever holds the source still may
- * let go early; the disk works behind it, and what has reached the disk is read back while the rest is on its way.
+ * Copies new files, syncs them and reads them back. Copying goes first, so that the hold on the source ends early. Syncing and
+ * reading back follow while the rest is still being copied.
  *
- * Whatever happens, await `settled` before touching the folder: until then threads may be writing in it.
+ * In every case await `settled` before touching the folder: until then threads may be writing in it.
  */
 export class Pipeline {
   readonly #env: Environment;
@@ -44,7 +44,7 @@ export class Pipeline {
     this.#workers = new Semaphore(env.pool.concurrency);
   }
 
-  /** Resolves when every byte is copied; syncing and reading back go on behind it, if they are wanted. */
+  /** Resolves when every byte is copied. With `isFinished`, syncing and reading back go on in the background. */
   async copy<J extends FileJob>(
     jobs: readonly J[],
     bytesOf: (job: J) => number,
@@ -52,10 +52,11 @@ export class Pipeline {
     { isFinished = true, withCrc32c = this.#request.engine.sealsWithCrc32 === true } = {},
   ): Promise<void> {
     const { pool } = this.#env;
-    const shares = jobs.flatMap((job) => sharesOf(job, bytesOf(job)));
-    for (const { job, index, count } of shares) if (count > 1 && index === 0) await this.#create(job.target);
+    const fileRanges = jobs.flatMap((job) => rangesOf(job, bytesOf(job)));
+    for (const { job, index, count } of fileRanges)
+      if (count > 1 && index === 0) await this.#create(job.target);
     await mapConcurrent(
-      inBatches(shares, ({ bytes }) => bytes),
+      inBatches(fileRanges, ({ bytes }) => bytes),
       pool.concurrency,
       async (batch) => {
         if (this.#failures.length > 0) throw this.#failures[0];
@@ -72,7 +73,7 @@ export class Pipeline {
         for (const [i, { job, index, ranges, count }] of batch.entries()) {
           ranges[index] = results[i]!;
           const isWhole = Object.keys(ranges).length === count;
-          if (!isWhole && isFinished) this.#behind(() => this.#sync([job.target], costBytes));
+          if (!isWhole && isFinished) this.#inBackground(() => this.#sync([job.target], costBytes));
           if (!isWhole) continue;
           const result = count === 1 ? results[i]! : joinRanges(ranges);
           done(job, result);
@@ -83,18 +84,18 @@ export class Pipeline {
     );
   }
 
-  /** Syncs files that stand already and reads them back, behind what is under way. */
+  /** Syncs files that exist already and reads them back, in the background. */
   finish(files: readonly SizedPath[]): void {
     for (const batch of inBatches(files, ({ sizeBytes }) => sizeBytes)) this.#finish(batch);
   }
 
-  /** The ranges of a file find it there. */
+  /** The ranges of a file are written into an existing one. */
   #create(target: string): Promise<void> {
     return withFile(this.#env.fs, target, 'create', async () => {});
   }
 
   #finish(batch: readonly SizedPath[]): void {
-    this.#behind(async () => {
+    this.#inBackground(async () => {
       await this.#sync(
         batch.map(({ path }) => placeOf(this.#request.root, path)),
         costBytesOf(batch),
@@ -105,7 +106,7 @@ export class Pipeline {
     });
   }
 
-  #behind(work: () => Promise<void>): void {
+  #inBackground(work: () => Promise<void>): void {
     this.#underWay.push(
       work().catch((error) => {
         this.#failures.push(error);
@@ -120,7 +121,7 @@ export class Pipeline {
     });
   }
 
-  /** What was read back, by path, once all is done. Rejects with the first failure. */
+  /** Waits for everything. Resolves to what was read back, by path; rejects with the first failure. */
   async result(): Promise<ReadonlyMap<string, FileCheck>> {
     await this.settled();
     if (this.#failures.length > 0) throw this.#failures[0];
@@ -133,7 +134,7 @@ export class Pipeline {
   }
 }
 
-function sharesOf<J extends FileJob>(job: J, bytes: number): Share<J>[] {
+function rangesOf<J extends FileJob>(job: J, bytes: number): FileRange<J>[] {
   const count = Math.max(1, Math.ceil(bytes / RANGE_BYTES));
   const ranges: CopyResult[] = [];
   if (count === 1) return [{ job, bytes, index: 0, ranges, count }];
@@ -142,7 +143,7 @@ function sharesOf<J extends FileJob>(job: J, bytes: number): Share<J>[] {
   return Array.from({ length: count }, (_, index) => ({
     job,
     bytes: bytes / count,
-    // The last one is open: whatever stands behind the size that was expected is copied, and noticed.
+    // The last range has no end: bytes beyond the expected size are copied too, and noticed.
     range: { from: index * length, ...(index < count - 1 && { to: (index + 1) * length }) },
     index,
     ranges,

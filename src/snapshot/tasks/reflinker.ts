@@ -1,17 +1,17 @@
 import type { FileSystem } from '../../env/file-system.ts';
 import { systemCode } from '../../errors.ts';
 
-/** Errors that say "no clone here", in contrast to a clone that failed. */
+/** Errors that mean that clones are impossible here, and not that one failed. */
 const NO_CLONES = new Set(['EOPNOTSUPP', 'ENOTSUP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS']);
 
 export const CLONE_CHOICES = ['auto', 'never'] as const;
 /**
- * `auto`: whole files become copy-on-write clones where the file system makes them. `never`: every byte is written anew, so
- * that a bad block is one file's and not both's.
+ * `auto`: whole files become copy-on-write clones where the file system supports it. `never`: every byte is written, so that a
+ * bad block damages one file and not both.
  */
 export type CloneChoice = (typeof CLONE_CHOICES)[number];
 
-/** Makes clones as long as the file system does: its first refusal counts for the rest of the run. */
+/** Makes copy-on-write clones until the file system first refuses; that counts for the rest of the run. */
 export class Reflinker {
   readonly #fs: FileSystem;
   #isPossible: boolean;
@@ -25,7 +25,7 @@ export class Reflinker {
     return this.#isPossible;
   }
 
-  /** False when it has to be copied. Its bytes are no more on disk than those of any new file: sync it. */
+  /** False when the file must be copied instead. A clone must be synced like any new file. */
   async clone(from: string, to: string): Promise<boolean> {
     if (!this.#isPossible) return false;
     try {

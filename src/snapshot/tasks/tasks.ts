@@ -22,7 +22,7 @@ async function checkFiles(fs: FileSystem, args: CheckFilesArgs, run: TaskRun): P
   const checks: FileCheck[] = [];
   for (const request of args.files) {
     const check = await withFile(fs, placeOf(args.root, request.path), 'read', async (file) => {
-      const { ino, mtimeNs } = await file.stat(); // before the first byte: whatever is written later is another file
+      const { ino, mtimeNs } = await file.stat(); // before the first byte: a later write makes it another file
       return { ...(await engine.checkFile(file, request, run)), identity: { ino, mtimeNs } };
     });
     checks.push(check);
@@ -37,10 +37,10 @@ async function syncFiles(fs: FileSystem, paths: readonly string[], run: TaskRun)
   }
 }
 
-/** Loaded at first use: few runs have so many files, and every thread would carry its schemas. */
+/** Loaded at first use: few runs have so many files, and every thread would load the schemas. */
 const manifestBytes = () => import('../store/manifest-bytes.ts');
 
-/** What runs in worker threads: all work that grows with the bytes, and with the number of files. */
+/** The work that runs in worker threads: everything that grows with the bytes or with the number of files. */
 export const TASKS = {
   copyFiles: (fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun) => copyFiles(fs, jobs, run),
   syncFiles,

@@ -20,14 +20,14 @@ export interface CheckRequest {
 export interface SizedPath {
   readonly path: string;
   readonly sizeBytes: number;
-  /** What of it is on disk, where that is known: the rest are holes. */
+  /** Bytes on disk, where known; the rest are holes. */
   readonly allocatedBytes?: number;
 }
 
-/** A larger file is worth more than one thread. */
+/** A larger file is divided into parts for several threads. */
 const PART_BYTES = 64 * 1024 * 1024;
 
-/** Reads files in worker threads, each once, and tells what the engine finds in them. */
+/** Reads files in worker threads, each once. Resolves to what the engine found, by path. */
 export async function checkInBatches(
   env: Environment,
   request: CheckRequest,
@@ -43,7 +43,7 @@ export async function checkInBatches(
   return checks;
 }
 
-/** One trip to a worker thread, or several at once for a large file; results in the order of the files. */
+/** Checks one batch in one task, or a large file in several tasks at once. Results are in the order of the files. */
 export async function checkBatch(
   env: Environment,
   request: CheckRequest,
@@ -72,9 +72,9 @@ export async function checkBatch(
   return [{ ...engine.joinParts!(parts, whole), identity: isOne ? first : undefined }];
 }
 
-/** To open a file takes as long as to read so much. */
+/** Opening a file costs as much as reading this many bytes. */
 const OPENING_BYTES = 128 * 1024;
-/** So many bytes of a hole take as long as one that has to be read. */
+/** This many bytes of a hole cost as much as one byte that is read. */
 const HOLE_BYTES = 128;
 
 /** See `WorkerPool.run`. */

@@ -4,8 +4,8 @@ import type { FileSystem } from '../../env/file-system.ts';
 import { placeOf } from '../store/layout.ts';
 
 /**
- * What of a live directory changed shows whether a proof of it saw one state: names, and the files that name others.
- * Logs are left out; they grow all the time and harm no proof.
+ * A fingerprint of a live directory. If it is the same before and after a proof, the proof saw one state. Of logs only the names
+ * count: they grow all the time, which disturbs no proof.
  */
 export async function stillnessOf(fs: FileSystem, engine: Engine, folder: string): Promise<string> {
   const lines: string[] = [];
@@ -19,7 +19,7 @@ export async function stillnessOf(fs: FileSystem, engine: Engine, folder: string
   return lines.sort().join('\n');
 }
 
-/** A report of a directory that did not stand still for it: what looks like damage may be nothing but change. */
+/** The report on a directory that kept changing: what looks like damage may be change. */
 export function downgradeToWarnings(report: Report): Report {
   const message = 'the directory changed all the while; take a snapshot, which is proven as one state';
   const changing: Finding = {

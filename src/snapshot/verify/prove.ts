@@ -27,11 +27,11 @@ export interface ProveOptions {
   readonly control?: RunControl;
   /** Instead of the one in the folder: a staged copy has none yet. */
   readonly manifest?: ParsedManifest;
-  /** Files that were read already for this very proof: link mode, or a proof that an earlier snapshot carries on. */
+  /** Checks of files that were read already for this proof, or that carry an earlier one. */
   readonly known?: ReadonlyMap<string, FileCheck>;
   /** What was found while the files were captured. */
   readonly findings?: readonly Finding[];
-  /** Files that are not read, and what is to be said of each; while nobody knows them, no whole can be judged. */
+  /** Files that are not read, with a finding for each that has one. While files are unknown, the files are not judged together. */
   readonly unread?: ReadonlyMap<string, Finding | undefined>;
   readonly onPhase?: (step: string) => void;
   /** Called once the files are known: how many, and how many bytes will be read. */
@@ -45,15 +45,15 @@ export interface Proof {
   readonly manifest: ParsedManifest | undefined;
 }
 
-/** Findings of one proof that are kept; beyond, only their number is told. */
+/** Findings that one report lists; the rest is only counted. */
 const FINDINGS_LIMIT = 10_000;
 
-/** Of a manifest whose seal holds and whose bytes are not those that were sealed. */
+/** For a manifest whose seal holds although its bytes are not those that were sealed. */
 export const REWRITTEN = 'the manifest still says what was sealed and is written differently: it was changed';
 
 /**
- * Reads a snapshot, or a data directory without a manifest, and tells all that is wrong with it. Read-only. Damage is a
- * finding; rejects only when nothing can be said: no such folder, no engine that knows it, an unreadable file.
+ * Reads a snapshot, or a data directory without a manifest, and reports everything that is wrong. Read-only. Damage is a finding.
+ * Rejects only when no report is possible: no such folder, no engine that knows it, a file that the system cannot read.
  */
 export async function prove(env: Environment, folder: string, options: ProveOptions = {}): Promise<Proof> {
   for (let attempt = 1; ; attempt++) {
@@ -67,14 +67,14 @@ export async function prove(env: Environment, folder: string, options: ProveOpti
   }
 }
 
-/** How often a live directory that changes meanwhile is read before the report says no more than that. */
+/** How often a live directory that keeps changing is read before its findings become warnings. */
 const LIVE_ATTEMPTS = 3;
 
 interface FoundFile extends SizedPath {
   readonly stat?: FileIdentity | undefined;
 }
 
-/** Holds a manifest against its folder, both ways; the files that are worth reading come back with their real sizes. */
+/** Compares a folder with its manifest, both ways. Resolves to the files that are worth reading, with their real sizes. */
 export async function compareTree(
   fs: FileSystem,
   folder: string,
@@ -153,7 +153,7 @@ class Proving {
       manifest === undefined ? this.#listDirectory(engine) : this.#compareTree(manifest.entries),
     );
     const { known, unread: left, findings = [] } = this.#options;
-    // What is known of a file counts as long as nobody wrote into it since.
+    // A known check counts only while the file has not been written to since.
     const isKnown = ({ path, stat }: FoundFile) => {
       const identity = known?.get(path)?.identity;
       return identity !== undefined && stat !== undefined && isSameIdentity(identity, stat);
@@ -206,7 +206,7 @@ class Proving {
     return manifest;
   }
 
-  /** There is nothing to hold the files against; they are read all the same, for what their content says. */
+  /** Without a manifest there is nothing to compare the files with. They are read all the same, for their content. */
   #distrust(code: string, message: string): undefined {
     this.#isDistrusted = true;
     this.#add(copyDamage(MANIFEST, null, code, message));
@@ -226,7 +226,7 @@ class Proving {
     if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
     const detected = await detectEngine(this.#env.fs, this.#folder);
     if (detected !== undefined) return detected;
-    // A manifest can be held against the files even if nobody knows what is in them; and a damaged one has to be told.
+    // The files can be compared with a manifest even when no engine knows them, and a damaged manifest must be reported.
     if (manifest !== undefined || this.#isDistrusted) return engineByName('files');
     const isEmpty = (await this.#env.fs.list(this.#folder)).every(({ name }) => name === LIFECYCLE);
     if (isEmpty)
@@ -256,7 +256,7 @@ class Proving {
     return files;
   }
 
-  /** Every regular file of a snapshot that has no manifest to go by. */
+  /** Every regular file of a snapshot without a usable manifest. */
   async #listAll(): Promise<SizedPath[]> {
     const files: SizedPath[] = [];
     for await (const { path, kind } of walk(this.#env.fs, this.#folder)) {
@@ -284,7 +284,7 @@ class Proving {
         this.#checks.set(path, check);
       return;
     }
-    // The owner of a live directory may delete a file meanwhile: then it is no longer part of the state.
+    // A live database may delete a file during the proof: then it is no longer part of the state.
     await mapConcurrent(files, this.#env.pool.concurrency, async (file) => {
       try {
         const [check] = (await checkInBatches(this.#env, request, [file])).values();
@@ -316,14 +316,14 @@ class Proving {
     }
   }
 
-  /** What the engine says of the content: damage of the source, unless the file is known to differ from it. */
+  /** Adds the engine's findings: damage of the source, unless the copy is known to differ from it. */
   #judgeContent(engine: Engine, live: boolean, counts: Counts): void {
     if (this.#level === 'files') return;
     const damagedCopies = new Set(
       this.#findings.filter(({ severity }) => severity === 'error').map(({ path }) => path),
     );
     const add = (finding: Finding) => {
-      // Without a manifest nobody can say that the copy equals what was read.
+      // Without a manifest nothing shows that the copy equals its source.
       const isCopy = this.#isDistrusted || damagedCopies.has(finding.path);
       const verdict = isCopy ? 'copy-damaged' : 'source-damaged';
       this.#add(finding.severity === 'error' ? { ...finding, verdict } : finding);

@@ -10,23 +10,23 @@ import { compareNames, nameOf, placeOf } from '../store/layout.ts';
 import { readManifest } from '../store/manifest-file.ts';
 import { copyDamage } from './prove.ts';
 
-/** A file on disk, whichever snapshots have it. */
+/** A file on disk, with all names that snapshots have for it. */
 export interface StoredFile {
   readonly path: string;
   readonly engine: Engine;
-  /** As it was before it is read. */
+  /** From before the file is read. */
   readonly stat: FileStat;
-  /** The newest snapshot that has it: the last one to be pruned. */
+  /** The newest snapshot that has the file: it is pruned last. */
   home: string;
-  /** Zero when it has no proof at the level that is wanted. */
+  /** Zero when the file has no proof at the wanted level. */
   provenAtMs: number;
   isSkipped: boolean;
   check?: FileCheck;
-  /** Why it could not be read. */
+  /** Why the file could not be read. */
   failure?: Finding;
 }
 
-/** What stands in a snapshot; or the problem, when its manifest does not tell. */
+/** The files of a snapshot, or the problem that keeps them unknown. */
 export type Survey = { readonly files: readonly StoredFile[] } | { readonly problem: Finding };
 
 /** The files of many snapshots, each once, with the time of its last proof. */
@@ -43,7 +43,7 @@ export class StoredFiles {
     this.#nowMs = nowMs;
   }
 
-  /** Adds the files of a snapshot: those that are on disk as in its manifest. Call it for the oldest snapshot first. */
+  /** Adds the files of a snapshot that exist with the size in its manifest. Call it for the oldest snapshot first. */
   async survey(folder: string, control: RunControl): Promise<Survey> {
     try {
       const manifest = await readManifest(this.#env, folder);
@@ -58,12 +58,12 @@ export class StoredFiles {
       for (const entry of manifest.entries) {
         control.checkCancelled();
         const stat = await this.#env.fs.inspect(placeOf(folder, entry.path));
-        if (stat?.kind !== 'file' || stat.sizeBytes !== entry.size) continue; // whoever judges the snapshot tells
+        if (stat?.kind !== 'file' || stat.sizeBytes !== entry.size) continue; // judging the snapshot reports it
         const file = this.#find(engine, entry.path, stat);
         file.home = nameOf(folder);
         const proof = proofs.get(entry.path);
         if (isProofOf(proof, entry) && isProofOfFile(proof, stat) && checkOf(proof, this.#level)) {
-          // A clock that was set back must not make a file look proven for ever.
+          // A proof from the future, of a clock that was set back, must not make the file look proven for ever.
           const provenAtMs = proof.proven_at_ms <= this.#nowMs ? proof.proven_at_ms : 0;
           file.provenAtMs = Math.max(file.provenAtMs, provenAtMs);
         }
@@ -76,7 +76,7 @@ export class StoredFiles {
   }
 
   #find(engine: Engine, path: string, stat: FileStat): StoredFile {
-    // Under another name a file is checked as something else.
+    // The path is part of the key: under another name the engine checks the file as something else.
     const key = [engine.name, path, stat.dev, stat.ino, stat.sizeBytes, stat.mtimeNs].join('\0');
     let file = this.#files.get(key);
     if (file === undefined) {
@@ -107,7 +107,7 @@ export class StoredFiles {
 export const bytesOf = (files: readonly StoredFile[]): number =>
   files.reduce((sum, { stat }) => sum + stat.sizeBytes, 0);
 
-/** Neighbours with the same home, so many bytes at a time. */
+/** Neighbours with the same home, in groups of about `limitBytes`. */
 export function groupsOf(files: readonly StoredFile[], limitBytes: number): StoredFile[][] {
   const groups: StoredFile[][] = [];
   let bytes = 0;
@@ -123,7 +123,7 @@ export function groupsOf(files: readonly StoredFile[], limitBytes: number): Stor
   return groups;
 }
 
-/** What an error says of a snapshot. Rethrows what says nothing of it: that somebody cancelled, or a defect of ours. */
+/** A finding from an error. Rethrows what says nothing about the snapshot: a cancel, or a defect of ours. */
 export function findingFrom(path: string, error: unknown): Finding {
   const { code, message, cause } = toStillpointError(error);
   if (code === 'CANCELLED' || code === 'INTERNAL') throw error;

@@ -14,16 +14,16 @@ import { checkInBatches } from './check-files.ts';
 import { prove } from './prove.ts';
 import { bytesOf, findingFrom, groupsOf, type StoredFile, StoredFiles, type Survey } from './stored-files.ts';
 
-/** The ledger is written once for so many bytes read: whoever is killed has not read in vain. */
+/** The ledger is written after this many bytes, so that a killed run has not read in vain. */
 const NOTE_BYTES = 4 * 1024 * 1024 * 1024;
 
 export interface VerifyAllRequest {
   /** The folder that holds the snapshots. */
   readonly parent: string;
   readonly level: Level;
-  /** Stop reading after about so many bytes. */
+  /** Stop reading after about this many bytes. */
   readonly maxBytes: number;
-  /** Files whose proof is younger are not read again. */
+  /** Files with a younger proof are not read again. */
   readonly olderThanMs: number;
   readonly control: RunControl;
   /** Called once it is known how many bytes will be read. */
@@ -33,49 +33,49 @@ export interface VerifyAllRequest {
 export interface SnapshotVerdict {
   readonly name: string;
   readonly location: string;
-  /** What is wrong with it, shared files included. Of files that were not read, their last proof counts. */
+  /** Everything that is wrong, shared files included. For files that were not read, their last proof counts. */
   readonly report: Report;
-  /** False when some of its files have never been proven at this level, and were not read this time either. */
+  /** False when some files have never been proven at this level, and were not read this time. */
   readonly complete: boolean;
 }
 
 export interface VerifyAllTotals {
   readonly snapshots: number;
   readonly damaged: number;
-  /** Of all snapshots, each counted as if it stood alone. */
+  /** Over all snapshots, shared files counted for each. */
   readonly files: number;
   readonly bytes: number;
-  /** On disk: a file that several snapshots share is one. */
+  /** Files on disk: a shared file counts once. */
   readonly distinctFiles: number;
   readonly distinctBytes: number;
   readonly readFiles: number;
   readonly readBytes: number;
   readonly skippedFiles: number;
   readonly skippedBytes: number;
-  /** Of those skipped, how many have never been proven at this level. */
+  /** Skipped files that have never been proven at this level. */
   readonly unprovenFiles: number;
-  /** Of those skipped that have a proof, when the oldest was made; null when there is none. */
+  /** The time of the oldest proof among the skipped files; null when none has one. */
   readonly oldestProofAtMs: number | null;
 }
 
 export interface VerifyAllResult {
-  /** No error in any snapshot, as far as they were read. */
+  /** No error was found in any snapshot. */
   readonly ok: boolean;
   readonly level: Level;
   readonly location: string;
   /** Oldest first. */
   readonly snapshots: readonly SnapshotVerdict[];
-  /** Names of snapshots that somebody removed meanwhile. */
+  /** Names of snapshots that were removed during the run. */
   readonly gone: readonly string[];
   readonly totals: VerifyAllTotals;
-  /** Not about any snapshot: that the ledger could not be written. */
+  /** Warnings that concern no snapshot: the ledger could not be written. */
   readonly warnings: readonly Finding[];
 }
 
 /**
- * Verifies all snapshots in a folder and reads each file on disk once, however many snapshots share it; the file with the
- * oldest proof first. What the ledger says decides only what is read first and, where the caller limits the reading, what
- * is left out. Changes nothing but the ledger. Damage is a finding of every snapshot that has the file.
+ * Verifies all snapshots in a folder. Reads each file on disk once, however many snapshots share it, the one with the oldest proof
+ * first. The ledger decides only the order and, where the caller limits the reading, what is left out. Changes nothing but
+ * the ledger. Damage of a file is a finding of every snapshot that has it.
  */
 export const verifySnapshots = (env: Environment, request: VerifyAllRequest): Promise<VerifyAllResult> =>
   new VerifyingAll(env, request).run();
@@ -99,17 +99,17 @@ class VerifyingAll {
     const names = (await snapshotNames(fs, parent)).sort(compareNames);
     const stored = new StoredFiles(this.#env, level, this.#sinceMs);
     for (const name of names) {
-      const survey = await this.#whileThere(name, (folder) => stored.survey(folder, control));
+      const survey = await this.#whileLocked(name, (folder) => stored.survey(folder, control));
       if (survey !== undefined) this.#surveys.set(name, survey);
     }
     const chosen = stored.choose(maxBytes, olderThanMs);
     onPlanned?.(bytesOf(chosen));
     for (const group of groupsOf(chosen, NOTE_BYTES)) {
-      await this.#whileThere(group[0]!.home, (folder) => this.#readGroup(folder, group));
+      await this.#whileLocked(group[0]!.home, (folder) => this.#readGroup(folder, group));
     }
     const snapshots: SnapshotVerdict[] = [];
     for (const [name, survey] of this.#surveys) {
-      const verdict = await this.#whileThere(name, (folder) => this.#judge(name, folder, survey));
+      const verdict = await this.#whileLocked(name, (folder) => this.#judge(name, folder, survey));
       if (verdict !== undefined) snapshots.push(verdict);
     }
     const judged = new Set(snapshots.map(({ name }) => name));
@@ -124,8 +124,8 @@ class VerifyingAll {
     };
   }
 
-  /** Nobody prunes a snapshot while it is worked on, and only then: it may be gone at the next step. */
-  async #whileThere<T>(name: string, work: (folder: string) => Promise<T>): Promise<T | undefined> {
+  /** Locks a snapshot against pruning for one step. Undefined when it is gone: it may be pruned between steps. */
+  async #whileLocked<T>(name: string, work: (folder: string) => Promise<T>): Promise<T | undefined> {
     const { fs } = this.#env;
     this.#request.control.checkCancelled();
     const folder = join(this.#request.parent, name);
@@ -144,13 +144,13 @@ class VerifyingAll {
     }
   }
 
-  /** Files with the same home, hence of the same engine. */
+  /** REQUIRES: the files have the same home, hence the same engine. */
   async #readGroup(home: string, group: readonly StoredFile[]): Promise<void> {
     try {
       await this.#read(home, group);
     } catch (error) {
       findingFrom('', error);
-      // Which of them cannot be read, and what of the others?
+      // Read them one by one, to find which cannot be read.
       for (const file of group) {
         await this.#read(home, [file]).catch((failure) => {
           file.failure = findingFrom(file.path, failure);
@@ -189,7 +189,7 @@ class VerifyingAll {
     }
   }
 
-  /** Of each file of a snapshot: what was read, or what its last proof said, or why neither is there. */
+  /** For each file of a snapshot: what was read, what its last proof says, or why neither is known. */
   async #knowledgeOf(location: string, files: readonly StoredFile[]) {
     const known = new Map<string, FileCheck>();
     const unread = new Map<string, Finding | undefined>();
@@ -199,12 +199,12 @@ class VerifyingAll {
       if (check !== undefined) known.set(path, check);
       else if (failure !== undefined) unread.set(path, failure);
       else if (isSkipped) {
-        // Not only if it is of the right bytes: what was found wrong the last time is wrong until it is read again.
+        // Also when the bytes differ from the manifest: what was found wrong stays wrong until it is read again.
         const proof = proofs.get(path);
         const carried = proof && isProofOfFile(proof, stat) && checkOf(proof, this.#request.level);
         if (carried) known.set(path, carried);
         else unread.set(path, undefined);
-      } // else its home went before it was read, and it is read with this snapshot
+      } // else its home was pruned before it was read: it is read with this snapshot
     }
     return { known, unread };
   }
@@ -220,7 +220,7 @@ class VerifyingAll {
       const reading = { level: this.#request.level, sinceMs: this.#sinceMs };
       await noteProofs(this.#env, location, read, reading, waitMs);
     } catch (error) {
-      if (!isFirst) return; // told already
+      if (!isFirst) return; // one warning is enough
       const message = `when files were proven cannot be put on record: ${toStillpointError(error).message}`;
       this.#warnings.push({
         path: '',
@@ -261,7 +261,7 @@ class VerifyingAll {
   }
 }
 
-/** Of a snapshot of which no more can be said. */
+/** The report on a snapshot that could not be judged any further. */
 const unjudged = (level: Level, finding: Finding): Report => ({
   ok: false,
   verdict: 'copy-damaged',
