@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -15,8 +15,19 @@ export function compileInto(folder: string): void {
     { stdio: ['ignore', 'inherit', 'inherit'] },
   );
   symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
-  const description = { name: 'stillpoint', type: 'module', exports: './src/index.js' };
+  const { exports } = JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8'));
+  const description = { name: 'stillpoint', type: 'module', exports: inBuild(exports) };
   writeFileSync(join(folder, 'package.json'), JSON.stringify(description));
+}
+
+/** The entries of the package, each in the file that it is compiled to here. */
+function inBuild(exports: Record<string, string | { default: string }>): Record<string, string> {
+  const file = (entry: string | { default: string }) => (typeof entry === 'string' ? entry : entry.default);
+  const entries = Object.entries(exports).map(([name, entry]) => [
+    name,
+    file(entry).replace('./dist/', './src/'),
+  ]);
+  return Object.fromEntries(entries);
 }
 
 let build = process.env.STILLPOINT_BUILD;
