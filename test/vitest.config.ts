@@ -39,6 +39,13 @@ const threadsFromBuild: Plugin = {
   },
 };
 
+/** Files that leave no trace in their process: several share one, and load the code under test once. */
+const PURE = [
+  'test/*.test.ts',
+  'test/{bench,format,options}/**/*.test.ts',
+  'test/engine/{checksums,scanner,leveldb-*,lsm-*}.test.ts',
+];
+
 export default defineConfig(({ mode }) => {
   const isLong = mode === 'long';
   if (isLong) process.env.STILLPOINT_LONG = '1';
@@ -47,7 +54,10 @@ export default defineConfig(({ mode }) => {
   return {
     plugins: [threadsFromBuild],
     test: {
-      include: ['test/**/*.test.ts'],
+      projects: [
+        { extends: true as const, test: { name: 'pure', include: PURE, isolate: false } },
+        { extends: true as const, test: { name: 'system', include: ['test/**/*.test.ts'], exclude: PURE } },
+      ],
       globalSetup: ['test/support/global-setup.ts'],
       testTimeout: timeoutMs,
       hookTimeout: timeoutMs,

@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import type { TestProject } from 'vitest/node';
 import { compileInto } from './build.ts';
 
@@ -9,7 +9,7 @@ export default function setup(project: TestProject): () => void {
     rmSync(build!, { recursive: true, force: true });
     compileInto(build!);
   };
-  compile();
+  if (!existsSync(build!)) compile(); // each project of the runner calls this
   project.onTestsRerun(compile);
   return () => rmSync(folder!, { recursive: true, force: true });
 }
