@@ -258,7 +258,7 @@ export interface PruneOptions extends OperationOptions {
 
 const PRUNE: Checks<PruneOptions> = { ...COMMON, keep: wholeNumber(1), dryRun: optional(aBoolean) };
 
-/** Removes all but the newest `keep` snapshots; never the one that `latest` names, nor one that is being read. */
+/** Removes all but the newest `keep` snapshots; never the one that `latest` names, nor one that is being read or is pinned. */
 export async function pruneSnapshots(dataDir: string, options: PruneOptions): Promise<PruneResult> {
   checkOptions('pruneSnapshots', options, PRUNE);
   const { keep, dryRun = false } = options;
@@ -268,7 +268,7 @@ export async function pruneSnapshots(dataDir: string, options: PruneOptions): Pr
   );
 }
 
-/** Removes one snapshot by name or id. `CONFLICT` for the one that `latest` names, and for one that is being read. */
+/** Removes one snapshot by name or id. `CONFLICT` for the one that `latest` names, and for one that is being read or is pinned. */
 export async function deleteSnapshot(
   dataDir: string,
   snapshot: string,
@@ -289,7 +289,9 @@ export async function deleteSnapshot(
       });
     }
     if (await removeSnapshot(env, layout, summary)) return summary;
-    throw new StillpointError('CONFLICT', `${summary.name} is being read`, { path: summary.location });
+    throw new StillpointError('CONFLICT', `${summary.name} is being read or is pinned`, {
+      path: summary.location,
+    });
   });
 }
 

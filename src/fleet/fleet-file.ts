@@ -1,8 +1,7 @@
 import { dirname, resolve } from 'node:path';
 import * as z from 'zod';
-import { problemsOf } from '../env/durable-json.ts';
+import { readJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
-import { readSmallFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import { idSchema } from './schemas.ts';
 import { IDENTITY_MODES } from './topology.ts';
@@ -50,16 +49,9 @@ export async function readFleetFile(fs: FileSystem, path: string): Promise<Fleet
   const real = await fs.realPath(path).catch((cause) => {
     throw new StillpointError('NOT_FOUND', `there is no fleet file ${path}`, { path, cause });
   });
-  const bytes = await readSmallFile(fs, real, LIMIT_BYTES);
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes?.toString('utf8') ?? '');
-  } catch (cause) {
-    throw refuse('is not JSON', cause);
-  }
-  const parsed = fleetFileSchema.safeParse(json);
-  if (!parsed.success) throw refuse(problemsOf(parsed.error));
-  const { fleet, nodes, units } = parsed.data;
+  const read = await readJson(fs, real, { schema: fleetFileSchema, limitBytes: LIMIT_BYTES, refuse });
+  if (read === undefined) throw refuse('is gone');
+  const { fleet, nodes, units } = read;
   const known = new Set<string>();
   for (const node of nodes) {
     if (known.has(node.id)) throw refuse(`the node ${node.id} stands there twice`);

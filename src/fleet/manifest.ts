@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { problemsOf } from '../env/durable-json.ts';
+import { readJson, writeJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
-import { readSmallFile, replaceFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import type { Execution } from './execution.ts';
 import { hashSchema, idSchema, timeSchema } from './schemas.ts';
@@ -128,22 +127,14 @@ export const manifestFileOf = (layout: string): string => join(layout, 'fleet-ma
 /** The manifest of a finished backup, undefined when there is none; `MANIFEST_INVALID` when it is not what was written. */
 export async function readFleetManifest(fs: FileSystem, layout: string): Promise<FleetManifest | undefined> {
   const path = manifestFileOf(layout);
-  const bytes = await readSmallFile(fs, path, LIMIT_BYTES);
-  if (bytes === undefined) return undefined;
-  const invalid = (why: string, cause?: unknown) =>
+  const refuse = (why: string, cause?: unknown) =>
     new StillpointError('MANIFEST_INVALID', `${path}: ${why}`, { path, cause });
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString('utf8'));
-  } catch (cause) {
-    throw invalid('is not JSON', cause);
-  }
-  const parsed = manifestSchema.safeParse(json);
-  if (!parsed.success) throw invalid(problemsOf(parsed.error));
-  const { manifest_sha256, ...body } = parsed.data;
-  if (digestOf(body) !== manifest_sha256) throw invalid('does not match its own digest (manifest_sha256)');
-  return parsed.data;
+  const manifest = await readJson(fs, path, { schema: manifestSchema, limitBytes: LIMIT_BYTES, refuse });
+  if (manifest === undefined) return undefined;
+  const { manifest_sha256, ...body } = manifest;
+  if (digestOf(body) !== manifest_sha256) throw refuse('does not match its own digest (manifest_sha256)');
+  return manifest;
 }
 
 export const writeFleetManifest = (fs: FileSystem, layout: string, manifest: FleetManifest): Promise<void> =>
-  replaceFile(fs, manifestFileOf(layout), Buffer.from(`${JSON.stringify(manifest)}\n`));
+  writeJson(fs, manifestFileOf(layout), manifest, 'lines');

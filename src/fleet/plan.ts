@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { problemsOf } from '../env/durable-json.ts';
+import { readJson, writeJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
-import { readSmallFile, replaceFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import { hashSchema, idSchema, timeSchema } from './schemas.ts';
 import { compareIds, IDENTITY_MODES, type TopologyNode, topologyHash } from './topology.ts';
@@ -272,23 +271,15 @@ export const planFileOf = (layout: string): string => join(layout, 'backup-plan.
 /** The plan of a layout folder, undefined when there is none. `PLAN_INVALID` when it is not what was written. */
 export async function readPlan(fs: FileSystem, layout: string): Promise<BackupPlan | undefined> {
   const path = planFileOf(layout);
-  const bytes = await readSmallFile(fs, path, LIMIT_BYTES);
-  if (bytes === undefined) return undefined;
   const invalid = (why: string, cause?: unknown) =>
     new StillpointError('PLAN_INVALID', `${path}: ${why}`, { path, cause });
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString('utf8'));
-  } catch (cause) {
-    throw invalid('is not JSON', cause);
-  }
-  const parsed = planSchema.safeParse(json);
-  if (!parsed.success) throw invalid(problemsOf(parsed.error));
-  const { plan_sha256, ...body } = parsed.data;
+  const plan = await readJson(fs, path, { schema: planSchema, limitBytes: LIMIT_BYTES, refuse: invalid });
+  if (plan === undefined) return undefined;
+  const { plan_sha256, ...body } = plan;
   if (digestOf(body) !== plan_sha256) throw invalid('does not match its own digest (plan_sha256)');
-  const why = planProblem(parsed.data);
+  const why = planProblem(plan);
   if (why !== undefined) throw invalid(why);
-  return parsed.data;
+  return plan;
 }
 
 /** What a digest cannot tell: whether the parts of a plan fit together. */
@@ -310,4 +301,4 @@ function planProblem(plan: BackupPlan): string | undefined {
 
 /** Writes a plan into an existing layout folder, durably. */
 export const writePlan = (fs: FileSystem, layout: string, plan: BackupPlan): Promise<void> =>
-  replaceFile(fs, planFileOf(layout), Buffer.from(`${JSON.stringify(plan)}\n`));
+  writeJson(fs, planFileOf(layout), plan, 'compact');

@@ -123,6 +123,10 @@ export const statusReplySchema = z.object({
   last_backup_at_ms: timeMs.nullable(),
   last_restore_at_ms: timeMs.nullable(),
   mode: z.enum(LIFECYCLE_MODES),
+  quiesced: z
+    .object({ run: z.string(), expires_at_ms: timeMs })
+    .nullable()
+    .describe('Who keeps writes away, and until when'),
   engine: z.string(),
 });
 

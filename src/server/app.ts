@@ -9,9 +9,11 @@ import { isoTime } from '../env/clock.ts';
 import { StillpointError } from '../errors.ts';
 import { backupRoutes } from './admin/backup-routes.ts';
 import { lifecycleRoutes } from './admin/lifecycle-routes.ts';
+import { nodeRoutes } from './admin/node-routes.ts';
 import { describeRoutes, openApiRoute } from './admin/openapi.ts';
 import { restoreRoutes } from './admin/restore-routes.ts';
 import { statusRoutes } from './admin/status-routes.ts';
+import { storedSnapshotRoutes } from './admin/stored-snapshot-routes.ts';
 import { admission } from './auth.ts';
 import type { ServerContext } from './context.ts';
 import { answerBrokenRequest, CORRELATION_HEADER, describeError, errorReply } from './envelope.ts';
@@ -73,6 +75,8 @@ export async function createApp(parts: ServerContext, tls: ReadTls | undefined):
     restoreRoutes(scope, parts);
     lifecycleRoutes(scope, parts);
     statusRoutes(scope, parts);
+    nodeRoutes(scope, parts);
+    storedSnapshotRoutes(scope, parts);
     openApiRoute(scope);
   });
   await app.register(async (scope: App) => {
@@ -141,6 +145,8 @@ function answerErrors({ options, environment, audit }: ServerContext) {
       const time = isoTime(environment.clock.nowMs());
       log({ time, level: 'error', correlation_id: request.id, code: described.code, message, stack });
     }
+    const waitMs = error instanceof StillpointError ? error.data?.retry_after_ms : undefined;
+    if (typeof waitMs === 'number') reply.header('retry-after', Math.max(1, Math.ceil(waitMs / 1000)));
     reply.code(described.status).send(errorReply(described, request.id));
   };
 }

@@ -13,6 +13,9 @@ export const AUDITED_ROUTES: Readonly<Record<string, string>> = {
   'POST /api/admin/lifecycle': 'lifecycle',
   'POST /api/admin/export': 'export',
   'POST /api/admin/compaction': 'compaction',
+  'POST /api/admin/quiesce': 'quiesce',
+  'POST /api/admin/resume': 'resume',
+  'POST /api/admin/backups/:name/pin': 'pin',
 };
 
 /**
@@ -25,7 +28,7 @@ export interface AuditNote {
   readonly action?: string;
   readonly outcome?: AuditOutcome;
   readonly code?: ErrorCode | undefined;
-  /** Of the run, or the name of the snapshot. */
+  /** Of the run, the name of the snapshot, or the run of a fleet's controller. */
   readonly id?: string;
 }
 

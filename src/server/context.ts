@@ -1,6 +1,7 @@
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import { RestoreCoordinator } from '../coordinator/restore.ts';
 import type { Hold } from '../engine/engine.ts';
+import { Semaphore } from '../env/concurrency.ts';
 import { makeFolders, realPlace } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import { type Lifecycle, refuseKept } from '../operation/lifecycle.ts';
@@ -13,6 +14,7 @@ import { DatabaseHandle } from './database-handle.ts';
 import { Metrics } from './metrics.ts';
 import type { ResolvedOptions } from './options.ts';
 import { RecoveryWatch } from './recovery.ts';
+import { WriteLease } from './write-lease.ts';
 
 /** What the routes work with. */
 export interface ServerContext {
@@ -20,6 +22,9 @@ export interface ServerContext {
   readonly environment: Environment;
   readonly lifecycle: Lifecycle;
   readonly gate: DatabaseHandle;
+  readonly lease: WriteLease;
+  /** One pin is written at a time. */
+  readonly pinning: Semaphore;
   readonly backups: BackupCoordinator;
   readonly restores: RestoreCoordinator;
   readonly lastRuns: LastRuns;
@@ -41,6 +46,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
   if (options.createDataDir && (await fs.inspect(place)) === undefined) await makeFolders(fs, place);
   await lifecycle.layout(); // not there, or no folder: told before anything is opened
   const recovery = new RecoveryWatch(clock);
+  const lease = new WriteLease(clock);
   let isFirst = true;
   const gate = new DatabaseHandle(
     () => {
@@ -49,6 +55,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
       return recovery.opening(() => backend.open(dataDir), prepare);
     },
     () => lifecycle.mode,
+    () => lease.refuseWrite(),
   );
   const { engine } = backend;
   const checkpoint = ({ signal }: { signal: AbortSignal }): Promise<Hold | undefined> =>
@@ -78,6 +85,8 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     environment,
     lifecycle,
     gate,
+    lease,
+    pinning: new Semaphore(1),
     backups,
     restores,
     lastRuns,

@@ -18,14 +18,21 @@ import type { Database } from './database.ts';
 export class DatabaseHandle {
   readonly #openDatabase: () => Promise<Database>;
   readonly #mode: () => LifecycleMode;
+  readonly #refuseWrite: () => void;
   #state: 'closed' | 'opening' | 'open' | 'draining' | 'closing' = 'closed';
   #database: Database | undefined;
-  #underWay = 0;
-  #onIdle: (() => void) | undefined;
+  readonly #all = new UnderWayCount();
+  readonly #writes = new UnderWayCount();
 
-  constructor(openDatabase: () => Promise<Database>, mode: () => LifecycleMode) {
+  /** @param refuseWrite Called before each write; it is refused when this throws. */
+  constructor(
+    openDatabase: () => Promise<Database>,
+    mode: () => LifecycleMode,
+    refuseWrite: () => void = () => {},
+  ) {
     this.#openDatabase = openDatabase;
     this.#mode = mode;
+    this.#refuseWrite = refuseWrite;
   }
 
   get isOpen(): boolean {
@@ -58,7 +65,7 @@ export class DatabaseHandle {
     this.#expect('open');
     this.#state = 'draining';
     try {
-      await this.#idle(signal);
+      await this.#all.idle(signal);
     } catch (error) {
       this.#state = 'open';
       throw error;
@@ -85,20 +92,20 @@ export class DatabaseHandle {
         `the database is ${this.#state === 'open' ? 'closed' : STATE_TEXT[this.#state]}`,
       );
     }
-    this.#underWay++;
-    try {
-      return await work(database);
-    } finally {
-      this.#underWay--;
-      if (this.#underWay === 0) this.#onIdle?.();
-    }
+    return this.#all.count(() => work(database));
   }
 
   /** As `read`, and `CONFLICT` while the mode blocks writes. */
   async write<T>(work: (database: Database) => Promise<T>): Promise<T> {
     const mode = this.#mode();
     if (mode !== 'normal') throw new StillpointError('CONFLICT', `writes are blocked in ${mode} mode`);
-    return this.read(work);
+    this.#refuseWrite();
+    return this.#writes.count(() => this.read(work));
+  }
+
+  /** Resolves when the writes that were under way have ended. Whoever calls it sees to it that no new ones are admitted. */
+  writesEnded(signal?: AbortSignal): Promise<void> {
+    return this.#writes.idle(signal);
   }
 
   #setClosed(): void {
@@ -106,26 +113,47 @@ export class DatabaseHandle {
     this.#state = 'closed';
   }
 
-  #idle(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(signal.reason);
-      if (this.#underWay === 0) return resolve();
-      const onAbort = () => {
-        this.#onIdle = undefined;
-        reject(signal?.reason);
-      };
-      signal?.addEventListener('abort', onAbort, { once: true });
-      this.#onIdle = () => {
-        this.#onIdle = undefined;
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      };
-    });
-  }
-
   #expect(state: 'closed' | 'open'): void {
     if (this.#state === state) return;
     throw new StillpointError('CONFLICT', `the database is ${STATE_TEXT[this.#state]}`);
+  }
+}
+
+/** How many pieces of work are under way, and when there are none. */
+class UnderWayCount {
+  #count = 0;
+  readonly #waiting = new Set<() => void>();
+
+  async count<T>(work: () => Promise<T>): Promise<T> {
+    this.#count++;
+    try {
+      return await work();
+    } finally {
+      this.#count--;
+      if (this.#count === 0) for (const resolve of this.#waiting) resolve();
+    }
+  }
+
+  /** Rejects with the signal's reason when that is aborted first. */
+  idle(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      if (this.#count === 0) return resolve();
+      const end = () => {
+        this.#waiting.delete(onIdle);
+        signal?.removeEventListener('abort', onAbort);
+      };
+      const onIdle = () => {
+        end();
+        resolve();
+      };
+      const onAbort = () => {
+        end();
+        reject(signal?.reason);
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#waiting.add(onIdle);
+    });
   }
 }
 

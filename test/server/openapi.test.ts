@@ -48,7 +48,7 @@ test('the document names every route that there is, and no other', async () => {
   const document = await documentOf(server);
   expect(document.openapi).toBe('3.1.0');
   expect(operationsOf(document)).toEqual(routesOf(server));
-  expect(operationsOf(document)).toHaveLength(23);
+  expect(operationsOf(document)).toHaveLength(29);
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, { summary }] of Object.entries(operations))
       expect(summary, `${method} ${path}`).toBeTruthy();
@@ -133,6 +133,16 @@ test('what the server answers is what the document says, route by route', async 
   await call('DELETE', '/api/admin/backup/{id}', { id: first.handle });
   await call('GET', '/api/admin/backup/{id}', { id: 'no handle' });
   await call('GET', '/api/admin/backups');
+  const name = first.location.split('/').at(-1);
+  await call('GET', '/api/admin/identity');
+  await call('GET', '/api/admin/backups/{name}/manifest', { name });
+  await call('GET', '/api/admin/backups/{name}/files/{path}', { name, path: 'checkpoint.meta' });
+  await call('GET', '/api/admin/backups/{name}/files/{path}', { name, path: 'none' });
+  await call('POST', '/api/admin/backups/{name}/pin', { name }, { run: 'r', ttl_ms: 0 });
+  const { epoch } = (await call('POST', '/api/admin/quiesce', {}, { run: 'r', ttl_ms: 60_000 })).json;
+  await call('PUT', '/kv/{key}', { key: 'a' }, 'value');
+  await call('POST', '/api/admin/resume', {}, { run: 'r', epoch });
+  await call('POST', '/api/admin/resume', {}, { run: 'r', epoch: '0'.repeat(32) });
   await restore('/api/admin/restore');
   await restore('/api/admin/restore/undo');
   await call('DELETE', '/api/admin/backups/{name}', { name: first.location.split('/').at(-1) });

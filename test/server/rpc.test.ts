@@ -366,6 +366,7 @@ test('status has every field, before and after', async () => {
     last_recovery_at_ms: fresh.recovery_state.finished_at_ms,
     last_backup_at_ms: null,
     last_restore_at_ms: null,
+    quiesced: null,
     mode: 'normal',
     engine: 'lsm',
   });

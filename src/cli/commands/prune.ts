@@ -12,7 +12,8 @@ interface Options {
   readonly dryRun?: boolean;
 }
 
-const NOTE = 'The snapshot that `latest` names always stays, and so does one that is being read.';
+const NOTE =
+  'The snapshot that `latest` names always stays, and so does one that is being read or is pinned.';
 
 export function define(command: Command, cli: Cli): void {
   command
@@ -37,7 +38,7 @@ function describe({ removed, kept, busy }: PruneResult, dryRun: boolean): string
     `${verb} ${snapshot.name}${snapshot.totalBytes === null ? '' : `  ${size(snapshot.totalBytes)}`}`;
   return [
     ...removed.map(line(dryRun ? 'would remove' : 'removed')),
-    ...busy.map(({ name }) => `${visible(name)} is being read and stays`),
+    ...busy.map(({ name }) => `${visible(name)} is being read or is pinned, and stays`),
     `${count(kept.length, 'snapshot')} ${dryRun ? 'would be ' : ''}kept`,
   ];
 }

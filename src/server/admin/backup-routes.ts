@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import type { StartBackupOptions } from '../../coordinator/backup.ts';
 import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator/snapshots.ts';
@@ -8,6 +8,7 @@ import { toJson } from '../../options/casing.ts';
 import { backupReplySchema, reportSchema, snapshotListSchema, snapshotSchema } from '../../rpc/replies.ts';
 import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, content, replies } from '../route-types.ts';
+import { whenGone } from '../when-gone.ts';
 import { streamRun } from './events.ts';
 import { settledState } from './last-runs.ts';
 import {
@@ -142,7 +143,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
     {
       schema: {
         summary: 'Delete a snapshot',
-        description: 'The newest proven one, and one that is being read, are refused.',
+        description: 'The newest proven one, and one that is being read or is pinned, are refused.',
         params: nameParamsSchema,
         response: replies(snapshotSchema),
       },
@@ -151,6 +152,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       const { name } = request.params;
       parts.audit.note(request, { id: name });
       refuseWhenClosing(parts);
+      parts.lease.refuseOthers(undefined);
       const { running } = parts.lifecycle;
       if (running !== undefined) throw new StillpointError('CONFLICT', `${running} already running`);
       return toJson(await deleteSnapshot(dataDir, name, { environment, lifecycle }));
@@ -166,6 +168,7 @@ export async function startSnapshot(
   options: { readonly [K in keyof StartBackupOptions]?: StartBackupOptions[K] | undefined } = {},
 ): Promise<{ id: string; location: string }> {
   refuseWhenClosing(parts);
+  parts.lease.refuseOthers(undefined);
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   const { id, location } = await parts.backups.startBackup({ ...given, kind });
   parts.underWay.add(request, kind, id, parts.backups);
@@ -178,13 +181,4 @@ const HANDLE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 export function requireHandle(kind: 'backup' | 'restore', id: string): string {
   if (HANDLE.test(id)) return id.toLowerCase();
   throw new StillpointError('INVALID_REQUEST', `invalid ${kind} handle`);
-}
-
-/** Aborted when the client leaves before it has its answer. */
-function whenGone(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController();
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) controller.abort();
-  });
-  return controller.signal;
 }

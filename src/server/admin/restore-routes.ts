@@ -17,6 +17,7 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
     start: () => Promise<{ id: string }>,
   ) => {
     refuseWhenClosing(parts);
+    parts.lease.refuseOthers(undefined);
     const { id } = await start();
     parts.lastRuns.restoreId = id;
     parts.underWay.add(request, action, id, restores);

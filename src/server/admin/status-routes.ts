@@ -14,6 +14,7 @@ import type { ServerContext } from '../context.ts';
 import { prometheusText } from '../metrics.ts';
 import type { RecoveryState } from '../recovery.ts';
 import { type App, replies } from '../route-types.ts';
+import type { Lease } from '../write-lease.ts';
 import { settledState } from './last-runs.ts';
 
 /** What the server is and does at this moment. Changes nothing. */
@@ -45,6 +46,7 @@ export function statusRoutes(app: App, parts: ServerContext): void {
         last_backup_at_ms: lastRuns.lastBackupAtMs,
         last_restore_at_ms: lastRuns.lastRestoreAtMs,
         mode,
+        quiesced: describeLease(parts.lease.current),
         engine: parts.options.backend.engine,
       };
     },
@@ -113,6 +115,10 @@ const ALLOWED: Readonly<Record<LifecycleMode, readonly (typeof ACTIONS)[number][
   read_only: ['read', 'archive', 'restore', 'backup', 'export'],
   maintenance: [],
 };
+
+/** Without the epoch: that is the secret of whoever has the lease. */
+const describeLease = (lease: Lease | undefined) =>
+  lease === undefined ? null : { run: lease.run, expires_at_ms: lease.expiresAtMs };
 
 function recoveryState(last: RecoveryState | null, mode: LifecycleMode): RecoveryState | null {
   if (last?.outcome !== 'success' || mode !== 'read_only') return last;

@@ -5,17 +5,18 @@ import type { Environment } from '../environment.ts';
 import { removeLedger } from '../ledger/ledger-file.ts';
 import { deletedFolder, isLeftOver, type Layout } from './layout.ts';
 import { latestName, listSnapshotFolders, type SnapshotSummary } from './list.ts';
+import { isPinned } from './snapshot-pins.ts';
 
 export interface PruneResult {
   readonly removed: readonly SnapshotSummary[];
   readonly kept: readonly SnapshotSummary[];
-  /** Not removed because somebody is reading them. */
+  /** Not removed because somebody is reading them or has pinned them. */
   readonly busy: readonly SnapshotSummary[];
 }
 
 /**
  * Removes all but the newest `keep` snapshots. The one that `latest` names always stays, and so does one that is being
- * read. The caller holds the lifecycle lock. With `dryRun` nothing is removed and the answer is the same.
+ * read or is pinned. The caller holds the lifecycle lock. With `dryRun` nothing is removed and the answer is the same.
  */
 export async function prune(
   env: Environment,
@@ -37,7 +38,10 @@ export async function prune(
   return { removed, busy, kept: all.filter((snapshot) => !gone.has(snapshot)) };
 }
 
-/** False when somebody is reading the snapshot. The reverse of publishing: first the name vanishes, then the content. */
+/**
+ * False when somebody is reading the snapshot or has pinned it. The reverse of publishing: first the name vanishes, then the
+ * content.
+ */
 export async function removeSnapshot(
   env: Environment,
   layout: Layout,
@@ -50,6 +54,8 @@ export async function removeSnapshot(
   const lock = hasManifest ? await locks.tryAcquire(fs, manifest, 'exclusive') : undefined;
   if (hasManifest && lock === undefined) return false;
   try {
+    // Under the lock: whoever pins it holds it shared.
+    if (await isPinned(env, layout, name)) return false;
     if (dryRun) return true;
     await removeLedger(fs, location);
     const doomed = deletedFolder(layout.backup, name);
