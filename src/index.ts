@@ -27,38 +27,11 @@ export {
   verifyAll,
   verifySnapshot,
 } from './coordinator/snapshots.ts';
-export type {
-  BytesItem,
-  CaptureItem,
-  CapturePlan,
-  ConsistencyCheck,
-  Engine,
-  EngineName,
-  Extent,
-  FileCheck,
-  FileCheckRequest,
-  Hold,
-  ImageItem,
-  ImmutableItem,
-  Part,
-  Patch,
-  PlanContext,
-  PlanRounds,
-} from './engine/engine.ts';
+export type * from './engine/api.ts';
 export { registerEngine } from './engine/index.ts';
 export { createLeveldbEngine, type LeveldbOptions } from './engine/leveldb/index.ts';
 export { type ClassicLevelProbe, openWithClassicLevel, type ProbeResult } from './engine/leveldb/probe.ts';
-export type { Counts, Finding, Level, Report, Verdict } from './engine/report.ts';
-export type {
-  FileIdentity,
-  FileKind,
-  FileStat,
-  FileSystem,
-  FolderEntry,
-  OpenFile,
-  OpenHow,
-} from './env/file-system.ts';
-export type { TaskRun } from './env/worker-pool.ts';
+export type { Report, Verdict } from './engine/report.ts';
 export { CATALOGUE, type ErrorCode, StillpointError } from './errors.ts';
 export { type Committed, LsmDatabase, openLsm } from './lsm-database/database.ts';
 export type { LsmOptions } from './lsm-database/options.ts';

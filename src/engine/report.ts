@@ -20,7 +20,7 @@ export interface Finding {
   readonly path: string;
   /** Byte offset in the file, where there is one. */
   readonly offset: number | null;
-  /** Upper case, stable; listed in `src/engine/README.md`. */
+  /** Upper case, stable; listed in the README of each engine and in `src/snapshot/README.md`. */
   readonly code: string;
   readonly severity: 'error' | 'warning';
   readonly message: string;

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Finding } from '../../src/engine/report.ts';
@@ -208,18 +208,6 @@ describe('logs and MANIFEST', () => {
       manifest('INCOMPLETE'),
     ]);
   });
-});
-
-test('every code has its line in the page of findings, and every line its code', async () => {
-  const sources = new URL('../../src/engine/leveldb/', import.meta.url);
-  const codes = new Set<string>();
-  for (const name of await readdir(sources)) {
-    const text = await readFile(new URL(name, sources), 'utf8');
-    for (const [code] of text.matchAll(/LEVELDB_[A-Z_]+/g)) codes.add(code);
-  }
-  const page = await readFile(new URL('../README.md', sources), 'utf8');
-  const listed = [...page.matchAll(/^\| `(LEVELDB_[A-Z_]+)`/gm)].map(([, code]) => code);
-  expect(listed.sort()).toEqual([...codes].sort());
 });
 
 /** A block sealed with a compression byte of the test's own. */

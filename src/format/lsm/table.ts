@@ -18,7 +18,6 @@ export type TableDamageCode =
   | 'TABLE_FOOTER'
   | 'TABLE_LAYOUT'
   | 'TABLE_CHECKSUM'
-  | 'TABLE_COMPRESSED'
   | 'TABLE_INDEX'
   | 'TABLE_BLOOM'
   | 'TABLE_BLOCK_CHECKSUM'
