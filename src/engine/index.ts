@@ -22,8 +22,6 @@ const registrations = new Map<string, Registration>(BUILT_IN.map((engine) => [en
 /** All engines of this process: the built-in ones and those of `registerEngine`. */
 export const engineNames = (): readonly string[] => [...registrations.keys()];
 
-export const isEngineName = (name: string): boolean => registrations.has(name);
-
 /**
  * Makes an engine of your own known to this process, by the URL of the module whose default export it is. Coordinators and
  * functions then take its name, find out its folders by themselves, and read its snapshots. Worker threads import the module
