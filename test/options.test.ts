@@ -118,6 +118,7 @@ const limits: Wrong<ServerLimits> = {
   connections: notCount,
   requests: notCount,
   adminRequests: notCount,
+  followers: notCount,
   headerTimeoutMs: notCount,
   requestTimeoutMs: notCount,
   replyTimeoutMs: notCount,

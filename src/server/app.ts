@@ -6,7 +6,7 @@ import fastify, {
 } from 'fastify';
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { isoTime } from '../env/clock.ts';
-import { StillpointError } from '../errors.ts';
+import { StillpointError, systemCode } from '../errors.ts';
 import { backupRoutes } from './admin/backup-routes.ts';
 import { lifecycleRoutes } from './admin/lifecycle-routes.ts';
 import { nodeRoutes } from './admin/node-routes.ts';
@@ -15,14 +15,21 @@ import { restoreRoutes } from './admin/restore-routes.ts';
 import { statusRoutes } from './admin/status-routes.ts';
 import { storedSnapshotRoutes } from './admin/stored-snapshot-routes.ts';
 import { admission } from './auth.ts';
+import { Connections } from './connections.ts';
 import type { ServerContext } from './context.ts';
-import { answerBrokenRequest, CORRELATION_HEADER, describeError, errorReply } from './envelope.ts';
+import {
+  answerBrokenRequest,
+  CORRELATION_HEADER,
+  describeAborted,
+  describeError,
+  errorReply,
+} from './envelope.ts';
 import { routeUrl } from './kv/keys.ts';
 import { keyRoutes, valueRoute } from './kv/routes.ts';
 import { splitQuery } from './kv/schemas.ts';
 import { lineWriter } from './line-writer.ts';
 import { watchMethods } from './methods.ts';
-import { requestLimits } from './request-limits.ts';
+import { RequestPlaces } from './request-limits.ts';
 import type { App } from './route-types.ts';
 import type { ReadTls } from './tls.ts';
 
@@ -54,7 +61,7 @@ export async function createApp(parts: ServerContext, tls: ReadTls | undefined):
       reply.header(CORRELATION_HEADER, request.id);
       answer(error, request, reply);
     },
-    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, environment.newId()),
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, environment),
   } satisfies FastifyServerOptions & { https?: object };
   const app: App = fastify(serverOptions as FastifyServerOptions).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
@@ -105,11 +112,13 @@ function correlationId(headers: Readonly<Record<string, string | string[] | unde
   return undefined;
 }
 
-function admitAndCount(app: App, { options, metrics, audit }: ServerContext): void {
+function admitAndCount(app: App, { options, environment, metrics, audit }: ServerContext): void {
   const { limits } = options;
   const admit = admission(options.apiKey);
-  const takeLoad = requestLimits(limits);
+  const places = new RequestPlaces(limits, environment.clock);
+  const connections = new Connections(app.server, limits.connections, environment.clock);
   app.addHook('onRequest', async (request, reply) => {
+    if (!connections.begin(request, reply, () => places.end(request))) return reply.hijack();
     reply.header(CORRELATION_HEADER, request.id);
     const refusal = admit(request.headers);
     if (refusal !== undefined) {
@@ -117,17 +126,18 @@ function admitAndCount(app: App, { options, metrics, audit }: ServerContext): vo
       reply.header('www-authenticate', 'Bearer');
       throw refusal;
     }
-    takeLoad(request, reply);
+    places.begin(request, reply);
     // A body is what its route takes, whatever the client calls it: the parsers know no types.
     delete request.headers['content-type'];
   });
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('preValidation', async (request, reply) => places.work(request, reply));
+  app.addHook('onSend', async (request, reply) => {
+    places.reply(request);
     metrics.record(reply.elapsedTime);
     // From now on it is the client's turn; what it leaves lying would stay in memory.
     reply.raw.setTimeout(limits.replyTimeoutMs, () => reply.raw.destroy());
   });
   app.addHook('onResponse', async (request, reply) => audit.answered(request, reply));
-  app.server.maxConnections = limits.connections;
   app.server.on('connection', (socket) => {
     metrics.connections++;
     socket.once('close', () => metrics.connections--);
@@ -137,7 +147,8 @@ function admitAndCount(app: App, { options, metrics, audit }: ServerContext): vo
 function answerErrors({ options, environment, audit }: ServerContext) {
   const log = lineWriter(options.log);
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
-    const described = describeError(error);
+    // Who broke off the upload reads no answer, and nobody has to look into it.
+    const described = isBrokenOff(error, request) ? describeAborted : describeError(error);
     audit.note(request, { code: described.code });
     if (described.status >= 500 && described.status !== 503) {
       const { message, stack } =
@@ -150,6 +161,9 @@ function answerErrors({ options, environment, audit }: ServerContext) {
     reply.code(described.status).send(errorReply(described, request.id));
   };
 }
+
+const isBrokenOff = (error: unknown, { raw }: FastifyRequest): boolean =>
+  systemCode(error) === 'ECONNRESET' && !raw.complete;
 
 function readBodiesAsJson(scope: App, bodyLimit: number): void {
   scope.removeAllContentTypeParsers();

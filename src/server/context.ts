@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import { RestoreCoordinator } from '../coordinator/restore.ts';
 import type { Hold } from '../engine/engine.ts';
@@ -80,6 +81,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
   });
   const audit = new Audit(options.audit, clock);
   const closing = new AbortController();
+  setMaxListeners(0, closing.signal); // each client that follows a run listens to it
   return {
     options,
     environment,

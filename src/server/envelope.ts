@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type * as z from 'zod';
 import { type ErrorCode, StillpointError, systemCode } from '../errors.ts';
 import type { errorSchema } from '../rpc/replies.ts';
+import type { Environment } from '../snapshot/environment.ts';
 
 export const CORRELATION_HEADER = 'x-correlation-id';
 
@@ -47,6 +48,13 @@ export function describeError(error: unknown): DescribedError {
   return { ...described(500, 'INTERNAL', 'unexpected error'), isUnexpected: true };
 }
 
+/** The client closed the connection before its request had arrived. */
+export const describeAborted: DescribedError = described(
+  400,
+  'INVALID_REQUEST',
+  'the request was broken off',
+);
+
 export const describeWrongMethod = (method: string): DescribedError =>
   described(405, 'INVALID_REQUEST', `there is no ${method} on this route`);
 
@@ -54,8 +62,11 @@ export function errorReply({ code, message }: DescribedError, correlationId: str
   return { error: { code, message, correlation_id: correlationId } };
 }
 
-/** Answers what never became a request: broken or too slow HTTP. */
-export function answerBrokenRequest(error: Error, socket: Socket, correlationId: string): void {
+/** Time for a client to take its answer, and to close, before the connection is cut. */
+const LINGER_MS = 1000;
+
+/** Answers what never became a request, broken or too slow HTTP, and cuts the connection. */
+export function answerBrokenRequest(error: Error, socket: Socket, { clock, newId }: Environment): void {
   if (!socket.writable || systemCode(error) === 'ECONNRESET') {
     socket.destroy();
     return;
@@ -65,7 +76,11 @@ export function answerBrokenRequest(error: Error, socket: Socket, correlationId:
     reason: 'Bad Request',
     message: 'this is not HTTP',
   };
+  const correlationId = newId();
   const body = JSON.stringify(errorReply(described(status, 'INVALID_REQUEST', message), correlationId));
+  // To end is not enough: a client that never closes its side would keep its place.
+  const forget = clock.every(LINGER_MS, () => socket.destroy());
+  socket.once('close', forget);
   socket.end(
     `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/json; charset=utf-8\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\n${CORRELATION_HEADER}: ${correlationId}\r\nconnection: close\r\n\r\n${body}`,

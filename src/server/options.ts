@@ -36,12 +36,17 @@ export interface ServerLimits {
   readonly adminBodyBytes: number;
   /** Of all headers and the URL of a request together. Default 16 * 1024. */
   readonly headerBytes: number;
-  /** Connections beyond are dropped. Default 1,000. */
+  /** For one more, the connection that has been idle for longest is cut off. Default 1,000. */
   readonly connections: number;
-  /** Requests under way at once; beyond, they are `UNAVAILABLE`. Times `bodyBytes`, what bodies may occupy. Default 128. */
+  /**
+   * Requests that the server works on at once; beyond, they are `UNAVAILABLE`. As many may be sending their bodies, and as many taking
+   * their replies; beyond, the slowest client is cut off. Times `bodyBytes`, what bodies may occupy. Default 128.
+   */
   readonly requests: number;
-  /** Of these, requests to the admin RPC, followed runs included. Default 32. */
+  /** Of these, requests to the admin RPC. Health, status and metrics, and to look after or cancel a run, count for neither. Default 32. */
   readonly adminRequests: number;
+  /** Clients that follow a run at once; beyond, they are `UNAVAILABLE`. Default 32. */
+  readonly followers: number;
   /** For URL and headers to arrive, and for the handshake of TLS. Default 10 seconds. */
   readonly headerTimeoutMs: number;
   /** For a request to arrive whole. Default one minute. */
@@ -100,6 +105,7 @@ const DEFAULT_LIMITS: ServerLimits = Object.freeze({
   connections: 1_000,
   requests: 128,
   adminRequests: 32,
+  followers: 32,
   headerTimeoutMs: 10 * 1000,
   requestTimeoutMs: 60 * 1000,
   replyTimeoutMs: 60 * 1000,

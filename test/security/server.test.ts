@@ -10,7 +10,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { type ServerLimits, startServer } from '../../src/server/index.ts';
 import { readTree, writeTree } from '../support/folders.ts';
 import { describeWith, hasProgram } from '../support/needs.ts';
-import { injected, listening, untilFinished } from '../support/server.ts';
+import { altered, barrier, injected, listening, smallLsm, untilFinished } from '../support/server.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // What strangers on the network, and clients without manners, can do to the server.
@@ -75,7 +75,7 @@ describe('limits', () => {
     }
   });
 
-  test('connections beyond the limit are dropped, and the others answered', async () => {
+  test('of connections beyond the limit the longest idle are cut off, and the newest answered', async () => {
     const { plain } = await served({ connections: 3 });
     let dropped = 0;
     const sockets: Socket[] = [];
@@ -96,26 +96,29 @@ describe('limits', () => {
     }
   });
 
-  test('requests beyond the limit are told to come again, before their bodies are read', async () => {
-    const { plain, server } = await served({ requests: 2, adminRequests: 1 });
-    const unfinished = (route: string) =>
-      plain(`${route} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nx`);
-    const status = async (path: string) => (await fetch(`${server.url}${path}`)).status;
-    const until = async (path: string, wanted: number) => {
-      while ((await status(path)) !== wanted);
-    };
-    const admin = unfinished('POST /api/admin/restore');
-    await until('/api/admin/health', 503);
-    expect(await status('/kv/none')).toBe(404);
-    const write = unfinished('PUT /kv/a');
-    await until('/kv/none', 503);
+  test('work beyond the limit is told to come again, before its body is read, and the operator is let in', async () => {
+    const writing = barrier();
+    const backend = altered(smallLsm(), (database) => {
+      const write = database.write.bind(database);
+      return {
+        async write(...args) {
+          await writing.wait();
+          return write(...args);
+        },
+      };
+    });
+    const { server } = await listening({ backend, limits: { requests: 1 } });
+    const first = fetch(`${server.url}/kv/a`, { method: 'PUT', body: 'x' });
+    await writing.reached;
     const refused = await fetch(`${server.url}/kv/none`, { method: 'PUT', body: 'x' });
+    expect(refused.status).toBe(503);
     expect(refused.headers.get('retry-after')).toBe('1');
     expect(await refused.json()).toMatchObject({ error: { code: 'UNAVAILABLE' } });
-    write.destroy();
-    await until('/kv/none', 404);
-    admin.destroy();
-    await until('/api/admin/health', 200);
+    for (const path of ['health', 'status', 'metrics', 'capabilities'])
+      expect((await fetch(`${server.url}/api/admin/${path}`)).status, path).toBe(200);
+    writing.open();
+    expect((await first).status).toBe(200);
+    expect((await fetch(`${server.url}/kv/a`)).status).toBe(200);
   });
 
   test('a client that does not take its reply is cut off', async () => {

@@ -51,9 +51,9 @@ export function barrier(): Barrier {
 }
 
 /** A backend whose next hold waits at the barrier: a snapshot that is under way for as long as the test likes. */
-export function withSlowHold(): { backend: Backend; atHold: Barrier } {
+export function withSlowHold(on = smallLsm()): { backend: Backend; atHold: Barrier } {
   const atHold = barrier();
-  const backend = altered(smallLsm(), (database) => {
+  const backend = altered(on, (database) => {
     const hold = database.hold!.bind(database);
     return {
       async hold() {

@@ -53,6 +53,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
   app.get(
     '/api/admin/backup/:id',
     {
+      config: { load: 'light' },
       schema: {
         summary: 'How far a snapshot is',
         params: handleParamsSchema,
@@ -65,6 +66,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
   app.delete(
     '/api/admin/backup/:id',
     {
+      config: { load: 'light' },
       schema: {
         summary: 'Cancel a snapshot',
         description: 'Answers when it has ended. One that had ended before stays as it is.',
@@ -89,6 +91,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
   app.get(
     '/api/admin/backup/:id/events',
     {
+      config: { load: 'follow' },
       schema: {
         summary: 'Follow a snapshot',
         description: 'Server-sent events `state` and `progress`; ends with the run.',

@@ -59,6 +59,7 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
   app.get(
     '/api/admin/restore/:id',
     {
+      config: { load: 'light' },
       schema: {
         summary: 'How far a restore is',
         params: handleParamsSchema,

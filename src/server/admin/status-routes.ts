@@ -23,7 +23,10 @@ export function statusRoutes(app: App, parts: ServerContext): void {
 
   app.get(
     '/api/admin/status',
-    { schema: { summary: 'Everything at a glance', response: replies(statusReplySchema) } },
+    {
+      config: { load: 'light' },
+      schema: { summary: 'Everything at a glance', response: replies(statusReplySchema) },
+    },
     async () => {
       const { mode } = lifecycle;
       const { backupId, restoreId } = lastRuns;
@@ -55,6 +58,7 @@ export function statusRoutes(app: App, parts: ServerContext): void {
   app.get(
     '/api/admin/health',
     {
+      config: { load: 'light' },
       schema: {
         summary: 'Whether requests are served',
         description: '503 while the database is closed.',
@@ -70,6 +74,7 @@ export function statusRoutes(app: App, parts: ServerContext): void {
   app.get(
     '/api/admin/metrics',
     {
+      config: { load: 'light' },
       schema: {
         summary: 'Load and memory',
         description: 'With `Accept: text/plain` in the text format of Prometheus.',
@@ -94,6 +99,7 @@ export function statusRoutes(app: App, parts: ServerContext): void {
   app.get(
     '/api/admin/capabilities',
     {
+      config: { load: 'light' },
       schema: {
         summary: 'What is possible in the present mode',
         response: replies(capabilitiesReplySchema),
