@@ -8,8 +8,9 @@ import type { SnapshotSource } from '../source/snapshot-source.ts';
 import type { Layout } from '../store/layout.ts';
 import { findSnapshot } from '../store/list.ts';
 import { checkPaths, type ParsedManifest } from '../store/manifest.ts';
+import { compareTree } from '../verify/compare-tree.ts';
 import { describeFindings } from '../verify/describe-findings.ts';
-import { compareTree, REWRITTEN } from '../verify/prove.ts';
+import { REWRITTEN } from '../verify/prove.ts';
 
 /** `latest`, a name, an id or a path; or a function that opens a snapshot which lies elsewhere. */
 export type SourceChoice = string | (() => Promise<SnapshotSource>);

@@ -1,24 +1,20 @@
-import { type Engine, type FileCheck, LIFECYCLE, MANIFEST } from '../../engine/engine.ts';
-import { detectEngine, engineByName } from '../../engine/index.ts';
-import {
-  type Counts,
-  type Finding,
-  type Level,
-  noCounts,
-  type Report,
-  type Step,
-} from '../../engine/report.ts';
+import { type Engine, type FileCheck, MANIFEST } from '../../engine/engine.ts';
+import { detectEngine } from '../../engine/index.ts';
+import type { Counts, Finding, Level, Report } from '../../engine/report.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
-import { type FileIdentity, type FileKind, type FileSystem, isSameIdentity } from '../../env/file-system.ts';
+import { isSameIdentity } from '../../env/file-system.ts';
 import { walk } from '../../env/folder-tree.ts';
 import { RunControl } from '../../env/worker-pool.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { isSnapshotPlace, placeOf } from '../store/layout.ts';
-import { comparePaths, type ManifestEntry, type ParsedManifest } from '../store/manifest.ts';
+import type { ManifestEntry, ParsedManifest } from '../store/manifest.ts';
 import { readManifest } from '../store/manifest-file.ts';
 import { checkInBatches, type SizedPath } from './check-files.ts';
+import { compareTree, copyDamage, type FoundFile, notAFile } from './compare-tree.ts';
 import { downgradeToWarnings, stillnessOf } from './live-directory.ts';
+import { proofEngine } from './proof-engine.ts';
+import { addUp, ReportBuilder } from './report-builder.ts';
 
 export interface ProveOptions {
   readonly level?: Level;
@@ -45,9 +41,6 @@ export interface Proof {
   readonly manifest: ParsedManifest | undefined;
 }
 
-/** Findings that one report lists; the rest is only counted. */
-const FINDINGS_LIMIT = 10_000;
-
 /** For a manifest whose seal holds although its bytes are not those that were sealed. */
 export const REWRITTEN = 'the manifest still says what was sealed and is written differently: it was changed';
 
@@ -70,69 +63,20 @@ export async function prove(env: Environment, folder: string, options: ProveOpti
 /** How often a live directory that keeps changing is read before its findings become warnings. */
 const LIVE_ATTEMPTS = 3;
 
-interface FoundFile extends SizedPath {
-  readonly stat?: FileIdentity | undefined;
-}
-
-/** Compares a folder with its manifest, both ways. Resolves to the files that are worth reading, with their real sizes. */
-export async function compareTree(
-  fs: FileSystem,
-  folder: string,
-  entries: readonly ManifestEntry[],
-  control: RunControl,
-): Promise<{ files: FoundFile[]; findings: Finding[] }> {
-  const missing = new Map(entries.map((entry) => [entry.path, entry]));
-  const files: FoundFile[] = [];
-  const findings: Finding[] = [];
-  for await (const { path, kind } of walk(fs, folder)) {
-    control.checkCancelled();
-    if (path === MANIFEST || kind === 'folder') continue;
-    const entry = missing.get(path);
-    missing.delete(path);
-    if (entry === undefined) {
-      findings.push(copyDamage(path, null, 'FILE_EXTRA', 'stands in the folder and not in the manifest'));
-      continue;
-    }
-    if (kind !== 'file') {
-      findings.push(notAFile(path, kind));
-      continue;
-    }
-    const stat = await fs.inspect(placeOf(folder, path));
-    const sizeBytes = stat?.sizeBytes ?? 0;
-    files.push({ path, sizeBytes, stat, ...(stat && { allocatedBytes: stat.allocatedBytes }) });
-    if (sizeBytes !== entry.size) {
-      const message = `has ${sizeBytes} bytes; the manifest says ${entry.size}`;
-      findings.push(copyDamage(path, Math.min(sizeBytes, entry.size), 'FILE_SIZE', message));
-    }
-  }
-  for (const path of missing.keys()) {
-    findings.push(copyDamage(path, null, 'FILE_MISSING', 'stands in the manifest and not in the folder'));
-  }
-  return { files, findings };
-}
-
-export function copyDamage(path: string, offset: number | null, code: string, message: string): Finding {
-  return { path, offset, code, severity: 'error', message, verdict: 'copy-damaged' };
-}
-
-const notAFile = (path: string, kind: FileKind): Finding =>
-  copyDamage(path, null, 'NOT_A_FILE', `is ${kind === 'link' ? 'a symbolic link' : 'a special file'}`);
-
 class Proving {
   readonly #env: Environment;
   readonly #folder: string;
   readonly #options: ProveOptions;
   readonly #level: Level;
   readonly #control: RunControl;
-  readonly #steps: Step[] = [];
-  readonly #findings: Finding[] = [];
+  readonly #report: ReportBuilder;
   readonly #checks = new Map<string, FileCheck>();
   #isDistrusted = false;
-  #dropped = 0;
 
   constructor(env: Environment, folder: string, options: ProveOptions) {
     this.#env = env;
     this.#folder = folder;
+    this.#report = new ReportBuilder(env.clock);
     this.#options = options;
     this.#level = options.level ?? 'full';
     this.#control = options.control ?? new RunControl();
@@ -140,10 +84,14 @@ class Proving {
 
   async run(): Promise<Proof> {
     const manifest = await this.#step('manifest', () => this.#readManifest());
-    const engine = await this.#engine(manifest);
+    const engine = await proofEngine(
+      this.#env.fs,
+      { folder: this.#folder, manifest, isDistrusted: this.#isDistrusted },
+      this.#options.engine,
+    );
     const live = manifest === undefined && !this.#isDistrusted;
     if (live && (this.#level === 'files' || engine.name === 'files')) {
-      this.#warn(
+      this.#report.warn(
         '',
         'NOTHING_TO_COMPARE',
         'without a manifest, reading the files shows that they can be read, and no more',
@@ -165,22 +113,20 @@ class Proving {
     );
     for (const [path, check] of known ?? []) this.#checks.set(path, check);
     await this.#step('read', () => this.#readFiles(engine, unread, live));
-    for (const finding of left?.values() ?? []) if (finding !== undefined) this.#add(finding);
-    const counts = this.#addUp();
+    for (const finding of left?.values() ?? []) if (finding !== undefined) this.#report.add(finding);
+    const counts = addUp(this.#checks.values());
     await this.#step('content', async () => {
       if (manifest !== undefined) this.#compareChecksums(manifest.entries);
       this.#judgeContent(engine, live, counts);
-      for (const finding of findings) this.#add(finding);
+      this.#report.addAll(findings);
     });
-    return { report: this.#report(engine, counts), checks: this.#checks, manifest };
+    const report = this.#report.build(engine.name, this.#level, counts);
+    return { report, checks: this.#checks, manifest };
   }
 
-  async #step<T>(name: string, work: () => Promise<T>): Promise<T> {
+  #step<T>(name: string, work: () => Promise<T>): Promise<T> {
     this.#options.onPhase?.(name);
-    const begin = this.#env.clock.monotonicMs();
-    const result = await work();
-    this.#steps.push({ name, durationMs: round(this.#env.clock.monotonicMs() - begin) });
-    return result;
+    return this.#report.step(name, work);
   }
 
   async #readManifest(): Promise<ParsedManifest | undefined> {
@@ -198,50 +144,18 @@ class Proving {
     }
     if (!manifest.sealed) {
       const message = 'the manifest carries no checksum of itself; another tool wrote it';
-      this.#warn(MANIFEST, 'MANIFEST_UNSEALED', message);
+      this.#report.warn(MANIFEST, 'MANIFEST_UNSEALED', message);
     }
-    if (manifest.rewritten) this.#add(copyDamage(MANIFEST, null, 'MANIFEST_REWRITTEN', REWRITTEN));
+    if (manifest.rewritten) this.#report.add(copyDamage(MANIFEST, null, 'MANIFEST_REWRITTEN', REWRITTEN));
     if (manifest.entries.length === 0)
-      this.#add(copyDamage(MANIFEST, null, 'MANIFEST_EMPTY', 'the manifest names no file'));
+      this.#report.add(copyDamage(MANIFEST, null, 'MANIFEST_EMPTY', 'the manifest names no file'));
     return manifest;
   }
 
   /** Without a manifest there is nothing to compare the files with. They are read all the same, for their content. */
   #distrust(code: string, message: string): undefined {
     this.#isDistrusted = true;
-    this.#add(copyDamage(MANIFEST, null, code, message));
-  }
-
-  async #engine(manifest: ParsedManifest | undefined): Promise<Engine> {
-    const { engine } = this.#options;
-    if (engine !== undefined) {
-      const isOther =
-        manifest === undefined &&
-        engine.name !== 'files' &&
-        !(await engine.detect(this.#env.fs, this.#folder));
-      if (!isOther || this.#isDistrusted) return engine;
-      const message = `${this.#folder} is not a data directory of ${engine.name}`;
-      throw new StillpointError('ENGINE_MISMATCH', message, { path: this.#folder });
-    }
-    if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
-    const detected = await detectEngine(this.#env.fs, this.#folder);
-    if (detected !== undefined) return detected;
-    // The files can be compared with a manifest even when no engine knows them, and a damaged manifest must be reported.
-    if (manifest !== undefined || this.#isDistrusted) return engineByName('files');
-    const isEmpty = (await this.#env.fs.list(this.#folder)).every(({ name }) => name === LIFECYCLE);
-    if (isEmpty)
-      throw new StillpointError('EMPTY_SOURCE', `${this.#folder} is empty`, {
-        path: this.#folder,
-        hint: 'There is nothing to verify here; check the path.',
-      });
-    throw new StillpointError(
-      'ENGINE_MISMATCH',
-      `${this.#folder} is not a data directory of any known engine`,
-      {
-        path: this.#folder,
-        hint: 'Check the path. For a folder of other files add `--engine files` (`engine: "files"`); it only tells that they can be read.',
-      },
-    );
+    this.#report.add(copyDamage(MANIFEST, null, code, message));
   }
 
   async #listDirectory(engine: Engine): Promise<FoundFile[]> {
@@ -251,7 +165,7 @@ class Proving {
       const stat = await this.#env.fs.inspect(placeOf(this.#folder, path));
       if (stat?.kind === 'file') files.push({ path, sizeBytes: stat.sizeBytes });
       else if (stat !== undefined)
-        this.#add(copyDamage(path, null, 'NOT_A_FILE', `is a ${stat.kind}, not a regular file`));
+        this.#report.add(copyDamage(path, null, 'NOT_A_FILE', `is a ${stat.kind}, not a regular file`));
     }
     return files;
   }
@@ -262,7 +176,7 @@ class Proving {
     for await (const { path, kind } of walk(this.#env.fs, this.#folder)) {
       this.#control.checkCancelled();
       if (path === MANIFEST || kind === 'folder') continue;
-      if (kind !== 'file') this.#add(notAFile(path, kind));
+      if (kind !== 'file') this.#report.add(notAFile(path, kind));
       else {
         const sizeBytes = (await this.#env.fs.inspect(placeOf(this.#folder, path)))?.sizeBytes ?? 0;
         files.push({ path, sizeBytes });
@@ -273,7 +187,7 @@ class Proving {
 
   async #compareTree(entries: readonly ManifestEntry[]): Promise<FoundFile[]> {
     const { files, findings } = await compareTree(this.#env.fs, this.#folder, entries, this.#control);
-    for (const finding of findings) this.#add(finding);
+    this.#report.addAll(findings);
     return files;
   }
 
@@ -297,18 +211,18 @@ class Proving {
   }
 
   #compareChecksums(entries: readonly ManifestEntry[]): void {
-    const named = new Set(this.#findings.filter(({ code }) => code === 'FILE_SIZE').map(({ path }) => path));
+    const named = this.#report.pathsOf(({ code }) => code === 'FILE_SIZE');
     for (const entry of entries) {
       const check = this.#checks.get(entry.path);
       if (check === undefined || named.has(entry.path)) continue;
       if (check.sizeBytes !== entry.size) {
         const message = `${check.sizeBytes} bytes were read; the manifest says ${entry.size}`;
-        this.#add(copyDamage(entry.path, Math.min(check.sizeBytes, entry.size), 'FILE_SIZE', message));
+        this.#report.add(copyDamage(entry.path, Math.min(check.sizeBytes, entry.size), 'FILE_SIZE', message));
         continue;
       }
       const differ = (kind: string, is: number, wanted: number) => {
         const message = `has ${kind} ${hex(is)}; the manifest says ${hex(wanted)}`;
-        this.#add(copyDamage(entry.path, null, 'FILE_CRC', message));
+        this.#report.add(copyDamage(entry.path, null, 'FILE_CRC', message));
       };
       if (check.crc32 !== entry.crc32) differ('CRC-32', check.crc32, entry.crc32);
       else if (entry.crc32c !== undefined && (check.crc32c ?? entry.crc32c) !== entry.crc32c)
@@ -319,14 +233,12 @@ class Proving {
   /** Adds the engine's findings: damage of the source, unless the copy is known to differ from it. */
   #judgeContent(engine: Engine, live: boolean, counts: Counts): void {
     if (this.#level === 'files') return;
-    const damagedCopies = new Set(
-      this.#findings.filter(({ severity }) => severity === 'error').map(({ path }) => path),
-    );
+    const damagedCopies = this.#report.pathsOf(({ severity }) => severity === 'error');
     const add = (finding: Finding) => {
       // Without a manifest nothing shows that the copy equals its source.
       const isCopy = this.#isDistrusted || damagedCopies.has(finding.path);
       const verdict = isCopy ? 'copy-damaged' : 'source-damaged';
-      this.#add(finding.severity === 'error' ? { ...finding, verdict } : finding);
+      this.#report.add(finding.severity === 'error' ? { ...finding, verdict } : finding);
     };
     for (const check of this.#checks.values()) for (const finding of check.findings) add(finding);
     if (this.#options.unread?.size) return;
@@ -334,50 +246,8 @@ class Proving {
     Object.assign(counts, together.counts);
     for (const finding of together.findings) add(finding);
   }
-
-  #addUp(): Counts {
-    const counts = noCounts();
-    for (const { counts: part, sizeBytes } of this.#checks.values()) {
-      counts.files++;
-      counts.bytes += sizeBytes;
-      counts.tables += part.tables ?? 0;
-      counts.blocks += part.blocks ?? 0;
-      counts.entries += part.entries ?? 0;
-      counts.walEntries += part.walEntries ?? 0;
-      counts.walLastLsn = part.walLastLsn ?? counts.walLastLsn;
-    }
-    return counts;
-  }
-
-  #report(engine: Engine, counts: Counts): Report {
-    if (this.#dropped > 0) {
-      const message = `${this.#dropped} further findings are not listed`;
-      this.#findings.push({ path: '', offset: null, code: 'FINDINGS_LIMIT', severity: 'warning', message });
-    }
-    const findings = this.#findings.sort(
-      (a, b) => comparePaths(a.path, b.path) || (a.offset ?? -1) - (b.offset ?? -1),
-    );
-    const verdicts = new Set(findings.map(({ verdict }) => verdict));
-    const verdict = verdicts.has('copy-damaged')
-      ? 'copy-damaged'
-      : verdicts.has('source-damaged')
-        ? 'source-damaged'
-        : 'faithful';
-    const ok = findings.every(({ severity }) => severity !== 'error');
-    return { ok, verdict, level: this.#level, engine: engine.name, steps: this.#steps, counts, findings };
-  }
-
-  #warn(path: string, code: string, message: string): void {
-    this.#add({ path, offset: null, code, severity: 'warning', message });
-  }
-
-  #add(finding: Finding): void {
-    if (this.#findings.length < FINDINGS_LIMIT) this.#findings.push(finding);
-    else this.#dropped++;
-  }
 }
 
 const isGone = (error: unknown): boolean =>
   systemCode((error as StillpointError).cause ?? error) === 'ENOENT';
 const hex = (value: number): string => value.toString(16).padStart(8, '0');
-const round = (ms: number): number => Math.round(ms * 100) / 100;

@@ -8,7 +8,7 @@ import type { Environment } from '../environment.ts';
 import { checkOf, isProofOf, isProofOfFile, readProofs } from '../ledger/proven-files.ts';
 import { compareNames, nameOf, placeOf } from '../store/layout.ts';
 import { readManifest } from '../store/manifest-file.ts';
-import { copyDamage } from './prove.ts';
+import { copyDamage } from './compare-tree.ts';
 
 /** A file on disk, with all names that snapshots have for it. */
 export interface StoredFile {
