@@ -3,15 +3,20 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Finding } from '../../src/engine/report.ts';
 import { crc32c, maskCrc } from '../../src/format/crc32c.ts';
-import { encodeBatch } from '../../src/format/leveldb/batch.ts';
-import { encodeBlock } from '../../src/format/leveldb/block.ts';
 import { encodeCurrent } from '../../src/format/leveldb/file-name.ts';
 import { BLOOM_POLICY } from '../../src/format/leveldb/filter.ts';
-import { BYTEWISE_COMPARATOR, encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
-import { encodeLog } from '../../src/format/leveldb/log.ts';
-import { encodeHandle, sealBlock } from '../../src/format/leveldb/table.ts';
-import { encodeVersionEdit, type VersionEdit } from '../../src/format/leveldb/version-edit.ts';
+import { BYTEWISE_COMPARATOR } from '../../src/format/leveldb/internal-key.ts';
+import { encodeHandle } from '../../src/format/leveldb/table.ts';
+import type { VersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import { prove } from '../support/leveldb.ts';
+import {
+  encodeBatch,
+  encodeBlock,
+  encodeInternalKey,
+  encodeLog,
+  encodeVersionEdit,
+  sealBlock,
+} from '../support/leveldb-encoders.ts';
 import { type Craft, craftTable, entry } from '../support/leveldb-table.ts';
 import { temporaryFolder } from '../support/temp.ts';
 

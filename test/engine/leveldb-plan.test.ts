@@ -16,10 +16,9 @@ import type { CapturePlan, Engine, PlanContext } from '../../src/engine/engine.t
 import { createLeveldbEngine, leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { encodeBatch } from '../../src/format/leveldb/batch.ts';
-import { encodeLog } from '../../src/format/leveldb/log.ts';
-import { emptyEdit, encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
+import { emptyEdit } from '../../src/format/leveldb/version-edit.ts';
 import { captureInto, planInto, prove, readAll } from '../support/leveldb.ts';
+import { encodeBatch, encodeLog, encodeVersionEdit } from '../support/leveldb-encoders.ts';
 import { fill, namesOf, writeFolder, writeMixedFolder } from '../support/leveldb-folders.ts';
 import { planContext } from '../support/plan-context.ts';
 import { temporaryFolder } from '../support/temp.ts';

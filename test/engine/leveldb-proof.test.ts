@@ -5,11 +5,9 @@ import type { LogFacts } from '../../src/engine/leveldb/facts.ts';
 import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { crc32 } from '../../src/format/crc32.ts';
-import { encodeBatch } from '../../src/format/leveldb/batch.ts';
-import { encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
-import { encodeLog } from '../../src/format/leveldb/log.ts';
-import { emptyEdit, encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
+import { emptyEdit } from '../../src/format/leveldb/version-edit.ts';
 import { checkOne, prove, readAll, Writer } from '../support/leveldb.ts';
+import { encodeBatch, encodeInternalKey, encodeLog, encodeVersionEdit } from '../support/leveldb-encoders.ts';
 import { fill, flipBit, namesOf, writeFolder, writeMixedFolder } from '../support/leveldb-folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 

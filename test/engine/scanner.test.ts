@@ -6,13 +6,17 @@ import { TableScanner as LeveldbScanner } from '../../src/engine/leveldb/table-s
 import { TableScanner as LsmScanner } from '../../src/engine/lsm/table-scanner.ts';
 import type { OpenFile } from '../../src/env/file-system.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
-import { BlockCursor, encodeBlock as encodeLevelBlock } from '../../src/format/leveldb/block.ts';
-import { encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
-import { SNAPPY, sealBlock, TRAILER_BYTES, unpackBlock } from '../../src/format/leveldb/table.ts';
+import { BlockCursor } from '../../src/format/leveldb/block.ts';
+import { SNAPPY, TRAILER_BYTES, unpackBlock } from '../../src/format/leveldb/table.ts';
 import { encodeBlock, type TableEntry, tableEntryBytes } from '../../src/format/lsm/table-block.ts';
 import { LOOK_CLOSER, Scanner } from '../../src/format/scan/scanner.ts';
 import { type Below, mutate } from '../fuzz/mutate.ts';
 import { fixLeveldbTable, fixLsmTable } from '../support/fix-checksums.ts';
+import {
+  encodeInternalKey,
+  encodeBlock as encodeLevelBlock,
+  sealBlock,
+} from '../support/leveldb-encoders.ts';
 import { type Craft, craftTable, entry as leveldbEntry } from '../support/leveldb-table.ts';
 import { buildTable, entry as lsmEntry } from '../support/lsm-table.ts';
 import { MemoryFile } from '../support/memory-file.ts';

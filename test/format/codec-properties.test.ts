@@ -1,34 +1,27 @@
 import fc, { type Arbitrary } from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { StillpointError } from '../../src/errors.ts';
-import {
-  type BatchOperation,
-  decodeBatchHeader,
-  encodeBatch,
-  scanBatch,
-} from '../../src/format/leveldb/batch.ts';
-import { BlockCursor, encodeBlock } from '../../src/format/leveldb/block.ts';
+import { type BatchOperation, decodeBatchHeader, scanBatch } from '../../src/format/leveldb/batch.ts';
+import { BlockCursor } from '../../src/format/leveldb/block.ts';
 import {
   encodeCurrent,
   logName,
-  manifestName,
   parseCurrent,
   parseFileName,
   tableNames,
 } from '../../src/format/leveldb/file-name.ts';
-import { encodeBloom, encodeFilterBlock, FilterBlock } from '../../src/format/leveldb/filter.ts';
-import { decodeInternalKey, encodeInternalKey, MAX_SEQUENCE } from '../../src/format/leveldb/internal-key.ts';
-import { BLOCK_BYTES, encodeLog, LogDecoder } from '../../src/format/leveldb/log.ts';
+import { FilterBlock } from '../../src/format/leveldb/filter.ts';
+import { decodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
+import { BLOCK_BYTES, LogDecoder } from '../../src/format/leveldb/log.ts';
 import {
   checkSeal,
   decodeFooter,
   decodeHandle,
   encodeFooter,
   encodeHandle,
-  sealBlock,
   unpackBlock,
 } from '../../src/format/leveldb/table.ts';
-import { decodeVersionEdit, encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
+import { decodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import {
   BloomBuilder,
   decodeBloom,
@@ -69,6 +62,18 @@ import {
   pathProblem,
 } from '../../src/snapshot/store/manifest.ts';
 import { execute } from '../fuzz/execute.ts';
+import {
+  encodeBatch,
+  encodeBlock,
+  encodeBloom,
+  encodeFilterBlock,
+  encodeInternalKey,
+  encodeLog,
+  encodeVersionEdit,
+  MAX_SEQUENCE,
+  manifestName,
+  sealBlock,
+} from '../support/leveldb-encoders.ts';
 import { perTier } from '../support/tier.ts';
 
 // What is encoded is decoded, for every pair; and of bytes that were changed, decoders make what they declare and nothing else.

@@ -2,30 +2,29 @@ import fc from 'fast-check';
 import { compressSync } from 'snappy';
 import { expect, test } from 'vitest';
 import { crc32cInScript } from '../../src/format/crc32c.ts';
-import {
-  type BatchOperation,
-  decodeBatchHeader,
-  encodeBatch,
-  scanBatch,
-} from '../../src/format/leveldb/batch.ts';
-import { BlockCursor, encodeBlock } from '../../src/format/leveldb/block.ts';
+import { type BatchOperation, decodeBatchHeader, scanBatch } from '../../src/format/leveldb/batch.ts';
+import { BlockCursor } from '../../src/format/leveldb/block.ts';
 import { parseCurrent, parseFileName } from '../../src/format/leveldb/file-name.ts';
-import { bloomHash, encodeBloom, encodeFilterBlock, FilterBlock } from '../../src/format/leveldb/filter.ts';
-import {
-  compareInternalKeys,
-  decodeInternalKey,
-  encodeInternalKey,
-} from '../../src/format/leveldb/internal-key.ts';
+import { bloomHash, FilterBlock } from '../../src/format/leveldb/filter.ts';
+import { compareInternalKeys, decodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
 import {
   checkSeal,
   decodeFooter,
   encodeFooter,
   FOOTER_BYTES,
-  sealBlock,
   unpackBlock,
 } from '../../src/format/leveldb/table.ts';
 import { Version } from '../../src/format/leveldb/version.ts';
-import { decodeVersionEdit, emptyEdit, encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
+import { decodeVersionEdit, emptyEdit } from '../../src/format/leveldb/version-edit.ts';
+import {
+  encodeBatch,
+  encodeBlock,
+  encodeBloom,
+  encodeFilterBlock,
+  encodeInternalKey,
+  encodeVersionEdit,
+  sealBlock,
+} from '../support/leveldb-encoders.ts';
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array));
 const operation: fc.Arbitrary<BatchOperation> = fc.oneof(

@@ -1,13 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { crc32c, crc32cInScript, maskCrc, unmaskCrc } from '../../src/format/crc32c.ts';
-import {
-  BLOCK_BYTES,
-  encodeLog,
-  HEADER_BYTES,
-  LogDecoder,
-  type LogEnd,
-} from '../../src/format/leveldb/log.ts';
+import { crc32c, crc32cInScript, maskCrc } from '../../src/format/crc32c.ts';
+import { BLOCK_BYTES, HEADER_BYTES, LogDecoder, type LogEnd } from '../../src/format/leveldb/log.ts';
+import { encodeLog } from '../support/leveldb-encoders.ts';
 
 interface Decoded {
   readonly payloads: string[];
@@ -36,6 +31,12 @@ function decode(log: Buffer, chunkBytes = log.length || 1, offset = 0): Decoded 
 
 const filled = (length: number, letter = 'x'): Buffer => Buffer.alloc(length, letter);
 const text = (payloads: readonly Buffer[]): string[] => payloads.map((bytes) => bytes.toString('latin1'));
+
+/** LevelDB's own inverse of the mask (`util/crc32c.h`). */
+function unmaskCrc(masked: number): number {
+  const rotated = (masked - 0xa282ead8) >>> 0;
+  return ((rotated >>> 17) | (rotated << 15)) >>> 0;
+}
 
 test('crc32c: known values, and native and script agree on every length and seed', () => {
   expect(crc32c(Buffer.from('123456789'))).toBe(0xe3069283);

@@ -7,11 +7,6 @@ import { inspectLsmFile } from '../../src/engine/lsm/inspect.ts';
 import { LEVELS } from '../../src/engine/report.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
-import { encodeBatch } from '../../src/format/leveldb/batch.ts';
-import { encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
-import { encodeLog } from '../../src/format/leveldb/log.ts';
-import { sealBlock } from '../../src/format/leveldb/table.ts';
-import { encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import { encodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
 import {
   encodeSectionHeader,
@@ -24,6 +19,13 @@ import {
 } from '../../src/format/lsm/wal.ts';
 import { encodeEntry } from '../../src/format/lsm/wal-entry.ts';
 import { fixFragments, fixLeveldbTable, fixLsmLog, fixLsmTable } from '../support/fix-checksums.ts';
+import {
+  encodeBatch,
+  encodeInternalKey,
+  encodeLog,
+  encodeVersionEdit,
+  sealBlock,
+} from '../support/leveldb-encoders.ts';
 import { craftTable, entry as leveldbEntry } from '../support/leveldb-table.ts';
 import { buildTable, entry } from '../support/lsm-table.ts';
 import { MemoryFile } from '../support/memory-file.ts';

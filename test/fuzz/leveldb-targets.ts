@@ -4,33 +4,40 @@ import {
   BATCH_HEADER_BYTES,
   type BatchOperation,
   decodeBatchHeader,
-  encodeBatch,
   scanBatch,
 } from '../../src/format/leveldb/batch.ts';
-import { BlockCursor, encodeBlock } from '../../src/format/leveldb/block.ts';
+import { BlockCursor } from '../../src/format/leveldb/block.ts';
 import {
   encodeCurrent,
   logName,
-  manifestName,
   parseCurrent,
   parseFileName,
   tableNames,
 } from '../../src/format/leveldb/file-name.ts';
-import { encodeBloom, encodeFilterBlock, FilterBlock } from '../../src/format/leveldb/filter.ts';
-import { encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
-import { BLOCK_BYTES, encodeLog, LogDecoder, type LogItem } from '../../src/format/leveldb/log.ts';
+import { FilterBlock } from '../../src/format/leveldb/filter.ts';
+import { BLOCK_BYTES, LogDecoder, type LogItem } from '../../src/format/leveldb/log.ts';
 import {
   checkSeal,
   decodeFooter,
   encodeFooter,
   FOOTER_BYTES,
-  sealBlock,
   TRAILER_BYTES,
   unpackBlock,
 } from '../../src/format/leveldb/table.ts';
 import { Version } from '../../src/format/leveldb/version.ts';
-import { decodeVersionEdit, encodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
+import { decodeVersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import { fixFragments } from '../support/fix-checksums.ts';
+import {
+  encodeBatch,
+  encodeBlock,
+  encodeBloom,
+  encodeFilterBlock,
+  encodeInternalKey,
+  encodeLog,
+  encodeVersionEdit,
+  manifestName,
+  sealBlock,
+} from '../support/leveldb-encoders.ts';
 import { claim, Draw, piecesOf, type Target } from './target.ts';
 
 const same = isDeepStrictEqual;

@@ -1,13 +1,17 @@
-import { encodeBlock } from '../../src/format/leveldb/block.ts';
-import { BLOOM_POLICY, encodeBloom, encodeFilterBlock } from '../../src/format/leveldb/filter.ts';
-import { encodeInternalKey } from '../../src/format/leveldb/internal-key.ts';
+import { BLOOM_POLICY } from '../../src/format/leveldb/filter.ts';
 import {
   type BlockHandle,
   encodeFooter,
   encodeHandle,
-  sealBlock,
   TRAILER_BYTES,
 } from '../../src/format/leveldb/table.ts';
+import {
+  encodeBlock,
+  encodeBloom,
+  encodeFilterBlock,
+  encodeInternalKey,
+  sealBlock,
+} from './leveldb-encoders.ts';
 
 export interface CraftedEntry {
   readonly key: Buffer;

@@ -1,5 +1,5 @@
-import { decodeVarint, encodeVarint } from '../varint.ts';
-import { encodeLengthPrefixed, TYPE_DELETION, TYPE_VALUE } from './internal-key.ts';
+import { decodeVarint } from '../varint.ts';
+import { TYPE_DELETION, TYPE_VALUE } from './internal-key.ts';
 
 /**
  * A record of the write-ahead log: all operations of one write, which take effect together.
@@ -63,16 +63,4 @@ export function scanBatch(payload: Buffer, visit?: (operation: BatchOperation) =
     else visit({ type: 'put', key, value: payload.subarray(valueAt.next, at) });
   }
   return found === header.count ? undefined : `${found} operations, and the header says ${header.count}`;
-}
-
-export function encodeBatch(sequence: bigint, operations: readonly BatchOperation[]): Buffer {
-  const header = Buffer.alloc(BATCH_HEADER_BYTES);
-  header.writeBigUInt64LE(sequence, AT_SEQUENCE);
-  header.writeUInt32LE(operations.length, AT_COUNT);
-  const body = operations.flatMap((operation) =>
-    operation.type === 'put'
-      ? [encodeVarint(TYPE_VALUE), encodeLengthPrefixed(operation.key), encodeLengthPrefixed(operation.value)]
-      : [encodeVarint(TYPE_DELETION), encodeLengthPrefixed(operation.key)],
-  );
-  return Buffer.concat([header, ...body]);
 }

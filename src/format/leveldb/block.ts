@@ -1,4 +1,4 @@
-import { decodeVarint, encodeVarint } from '../varint.ts';
+import { decodeVarint } from '../varint.ts';
 
 /**
  * The content of a table's block, uncompressed:
@@ -142,31 +142,4 @@ const SHORT = 48;
 function copy(source: Buffer, from: number, to: number, target: Buffer, at: number): void {
   if (to - from > SHORT) source.copy(target, at, from, to);
   else for (let i = from, j = at; i < to; i++, j++) target[j] = source[i]!;
-}
-
-/** Entries as LevelDB would lay them out, in the order given. */
-export function encodeBlock(
-  entries: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[],
-  restartInterval = 16,
-): Buffer {
-  const out: Uint8Array[] = [];
-  const restarts: number[] = entries.length === 0 ? [0] : [];
-  let at = 0;
-  let previous: Uint8Array = new Uint8Array();
-  entries.forEach(({ key, value }, index) => {
-    let shared = 0;
-    if (index % restartInterval === 0) restarts.push(at);
-    else while (shared < key.length && key[shared] === previous[shared]) shared++;
-    const lengths = [shared, key.length - shared, value.length].map(encodeVarint);
-    for (const part of [...lengths, key.subarray(shared), value]) {
-      out.push(part);
-      at += part.length;
-    }
-    previous = key;
-  });
-  const trailer = Buffer.alloc(4 * (restarts.length + 1));
-  [...restarts, restarts.length].forEach((word, index) => {
-    trailer.writeUInt32LE(word, 4 * index);
-  });
-  return Buffer.concat([...out, trailer]);
 }

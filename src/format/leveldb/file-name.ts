@@ -17,7 +17,6 @@ const MANIFEST = new RegExp(`^MANIFEST-${DIGITS}$`);
 
 const digits = (number: number): string => String(number).padStart(6, '0');
 
-export const manifestName = (number: number): string => `MANIFEST-${digits(number)}`;
 export const logName = (number: number): string => `${digits(number)}.log`;
 
 /** In the order in which LevelDB tries them: `.sst` is what versions before 1.14 wrote. */

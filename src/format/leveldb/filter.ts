@@ -101,37 +101,6 @@ export class FilterBlock {
   }
 }
 
-/** One filter over user keys, as LevelDB makes it. */
-export function encodeBloom(keys: readonly Buffer[], bitsPerKey = 10): Buffer {
-  const probes = Math.max(1, Math.min(MAX_PROBES, Math.floor(bitsPerKey * 0.69)));
-  const filter = Buffer.alloc(Math.max(8, Math.ceil((keys.length * bitsPerKey) / 8)) + 1);
-  const bits = (filter.length - 1) * 8;
-  filter[filter.length - 1] = probes;
-  for (const key of keys) {
-    let hash = bloomHash(key, key.length);
-    const delta = ((hash >>> 17) | (hash << 15)) >>> 0;
-    for (let probe = 0; probe < probes; probe++) {
-      const bit = hash % bits;
-      filter[bit >>> 3]! |= 1 << (bit & 7);
-      hash = (hash + delta) >>> 0;
-    }
-  }
-  return filter;
-}
-
-/** A filter block of these filters, one for every 2^base bytes of the file. */
-export function encodeFilterBlock(filters: readonly Buffer[], base = 11): Buffer {
-  const trailer = Buffer.alloc(4 * filters.length + TRAILER_BYTES);
-  let at = 0;
-  filters.forEach((filter, index) => {
-    trailer.writeUInt32LE(at, 4 * index);
-    at += filter.length;
-  });
-  trailer.writeUInt32LE(at, 4 * filters.length);
-  trailer[trailer.length - 1] = base;
-  return Buffer.concat([...filters, trailer]);
-}
-
 const SEED = 0xbc9f1d34;
 const MULTIPLIER = 0xc6a4a793;
 

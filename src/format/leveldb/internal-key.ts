@@ -1,12 +1,9 @@
-import { encodeVarint } from '../varint.ts';
-
 /**
  * Keys in tables and in the MANIFEST: user key | u64 (sequence << 8 | type). They sort by user key, and for the same
  * user key the newest comes first.
  */
 
 export const TAG_BYTES = 8;
-export const MAX_SEQUENCE = (1n << 56n) - 1n;
 
 export const TYPE_DELETION = 0;
 export const TYPE_VALUE = 1;
@@ -26,13 +23,6 @@ export function decodeInternalKey(key: Buffer): InternalKey | undefined {
   if (end < 0) return undefined;
   const tag = key.readBigUInt64LE(end);
   return { userKey: key.subarray(0, end), sequence: tag >> 8n, type: Number(tag & 0xffn) };
-}
-
-export function encodeInternalKey(userKey: Uint8Array, sequence: bigint, type: number): Buffer {
-  const key = Buffer.alloc(userKey.byteLength + TAG_BYTES);
-  key.set(userKey);
-  key.writeBigUInt64LE((sequence << 8n) | BigInt(type), userKey.byteLength);
-  return key;
 }
 
 /**
@@ -59,9 +49,4 @@ export function compareInternalKeys(
     if (difference !== 0) return difference;
   }
   return 0;
-}
-
-/** A byte string with its length in front, as keys and names are stored. */
-export function encodeLengthPrefixed(bytes: Uint8Array): Buffer {
-  return Buffer.concat([encodeVarint(bytes.byteLength), bytes]);
 }

@@ -197,42 +197,6 @@ export class LogDecoder {
   }
 }
 
-/** Splits payloads into records, as a writer would whose file has `offset` bytes already. */
-export function encodeLog(payloads: Iterable<Uint8Array>, offset = 0): Buffer {
-  const out: Buffer[] = [];
-  let at = offset;
-  const put = (bytes: Buffer): void => {
-    out.push(bytes);
-    at += bytes.length;
-  };
-  for (const payload of payloads) {
-    let rest = payload;
-    let isFirst = true;
-    do {
-      const room = BLOCK_BYTES - (at % BLOCK_BYTES);
-      if (room < HEADER_BYTES) {
-        put(Buffer.alloc(room));
-        continue;
-      }
-      const piece = rest.subarray(0, room - HEADER_BYTES);
-      rest = rest.subarray(piece.byteLength);
-      const isLast = rest.byteLength === 0;
-      put(encodeFragment(isFirst ? (isLast ? FULL : FIRST) : isLast ? LAST : MIDDLE, piece));
-      isFirst = false;
-    } while (isFirst || rest.byteLength > 0);
-  }
-  return Buffer.concat(out);
-}
-
-function encodeFragment(type: number, data: Uint8Array): Buffer {
-  const bytes = Buffer.alloc(HEADER_BYTES + data.byteLength);
-  bytes.writeUInt16LE(data.byteLength, AT_LENGTH);
-  bytes[AT_TYPE] = type;
-  bytes.set(data, HEADER_BYTES);
-  bytes.writeUInt32LE(maskCrc(crc32c(bytes.subarray(AT_TYPE))), AT_CRC);
-  return bytes;
-}
-
 /** The type of the fragment whose header stands at the begin of `header`. */
 export const fragmentType = (header: Uint8Array): number => header[AT_TYPE] ?? ZERO;
 

@@ -105,17 +105,7 @@ export function unpackBlock(sealed: Buffer): Unpacked {
   }
 }
 
-/** A block with its trailer, as it stands in the file. */
-export function sealBlock(content: Buffer, compression: 'none' | 'snappy' = 'none'): Buffer {
-  const packed = compression === 'none' ? content : snappy().compressSync(content);
-  const sealed = Buffer.alloc(packed.length + TRAILER_BYTES);
-  packed.copy(sealed);
-  sealed[packed.length] = compression === 'none' ? UNCOMPRESSED : SNAPPY;
-  sealed.writeUInt32LE(maskCrc(crc32c(sealed.subarray(0, packed.length + 1))), packed.length + 1);
-  return sealed;
-}
-
-type Snappy = Pick<typeof import('snappy'), 'compressSync' | 'uncompressSync'>;
+type Snappy = Pick<typeof import('snappy'), 'uncompressSync'>;
 
 let loaded: Snappy | undefined;
 

@@ -1,5 +1,5 @@
-import { decodeBigVarint, decodeVarint, encodeVarint } from '../varint.ts';
-import { encodeLengthPrefixed, TAG_BYTES } from './internal-key.ts';
+import { decodeBigVarint, decodeVarint } from '../varint.ts';
+import { TAG_BYTES } from './internal-key.ts';
 
 /** A record of the MANIFEST: fields, each behind its tag, that change which files make up the database. */
 
@@ -156,25 +156,4 @@ class Cursor {
     const key = this.bytes();
     return key !== undefined && key.length >= TAG_BYTES ? key : undefined;
   }
-}
-
-/** In the order of LevelDB's own encoder. */
-export function encodeVersionEdit(edit: Partial<VersionEdit>): Buffer {
-  const out: Buffer[] = [];
-  const put = (...fields: (number | bigint | Uint8Array)[]): void => {
-    for (const field of fields) {
-      out.push(field instanceof Uint8Array ? encodeLengthPrefixed(field) : encodeVarint(field));
-    }
-  };
-  if (edit.comparator !== undefined) put(COMPARATOR, Buffer.from(edit.comparator));
-  if (edit.logNumber !== undefined) put(LOG_NUMBER, edit.logNumber);
-  if (edit.prevLogNumber !== undefined) put(PREV_LOG_NUMBER, edit.prevLogNumber);
-  if (edit.nextFile !== undefined) put(NEXT_FILE, edit.nextFile);
-  if (edit.lastSequence !== undefined) put(LAST_SEQUENCE, edit.lastSequence);
-  for (const { level, key } of edit.compactPointers ?? []) put(COMPACT_POINTER, level, key);
-  for (const { level, number } of edit.deletedFiles ?? []) put(DELETED_FILE, level, number);
-  for (const { level, number, sizeBytes, smallest, largest } of edit.newFiles ?? []) {
-    put(NEW_FILE, level, number, sizeBytes, smallest, largest);
-  }
-  return Buffer.concat(out);
 }
