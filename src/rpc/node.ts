@@ -14,6 +14,19 @@ export const epochSchema = z
   .regex(/^[0-9a-f]{32}$/, 'must be 32 hexadecimal digits')
   .describe('Of the lease, as `quiesce` answered it');
 
+/** What a controller adds to the body that starts a backup. */
+export const backupFields = {
+  key: z
+    .string()
+    .min(1)
+    .max(500)
+    .optional()
+    .describe('The same key gives the same run, for 30 days; it never begins a second one'),
+  epoch: epochSchema
+    .optional()
+    .describe('Of a lease: refused unless it lives, now and after the last captured byte'),
+};
+
 export const quiesceBodySchema = z.strictObject({
   run,
   ttl_ms: z

@@ -11,6 +11,7 @@ import { LastRuns } from './admin/last-runs.ts';
 import { RunFeed } from './admin/run-feed.ts';
 import { UnderWay } from './admin/under-way.ts';
 import { Audit } from './audit.ts';
+import { BackupKeys } from './backup-keys.ts';
 import { DatabaseHandle } from './database-handle.ts';
 import { Metrics } from './metrics.ts';
 import type { ResolvedOptions } from './options.ts';
@@ -24,6 +25,7 @@ export interface ServerContext {
   readonly lifecycle: Lifecycle;
   readonly gate: DatabaseHandle;
   readonly lease: WriteLease;
+  readonly keys: BackupKeys;
   /** One pin is written at a time. */
   readonly pinning: Semaphore;
   readonly backups: BackupCoordinator;
@@ -62,7 +64,8 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
   const checkpoint = ({ signal }: { signal: AbortSignal }): Promise<Hold | undefined> =>
     gate.read(async (database) => {
       await database.checkpoint?.({ signal });
-      return database.hold?.();
+      const hold = await database.hold?.();
+      return lease.capturing === undefined ? hold : checkedAtRelease(hold, () => lease.requireForCapture());
     });
   const backups = new BackupCoordinator({ dataDir, engine, lifecycle, checkpoint, defaults: options.backup });
   const restores = new RestoreCoordinator({
@@ -88,6 +91,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     lifecycle,
     gate,
     lease,
+    keys: new BackupKeys(environment),
     pinning: new Semaphore(1),
     backups,
     restores,
@@ -100,6 +104,15 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     underWay: new UnderWay(audit, closing.signal),
   };
 }
+
+/** A hold is released after the last captured byte: whether what was captured counts is known then. */
+const checkedAtRelease = (hold: Hold | undefined, check: () => void): Hold => ({
+  ...(hold?.plan && { plan: hold.plan }),
+  async release() {
+    await hold?.release();
+    check();
+  },
+});
 
 /**
  * A restore that failed both ways leaves `read_only` and a closed database. One that succeeds after that ends the state that

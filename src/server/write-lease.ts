@@ -27,6 +27,8 @@ export class WriteLease {
   readonly #clock: Clock;
   #lease: (Lease & { readonly endMs: number }) | undefined;
   #released: string[] = [];
+  /** The epoch that the snapshot under way needs; undefined when it needs none. */
+  capturing: string | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -74,6 +76,11 @@ export class WriteLease {
     const { current } = this;
     if (current?.epoch === epoch && (run === undefined || current.run === run)) return;
     throw new StillpointError('LEASE_LOST', 'the lease of this epoch does not live any more');
+  }
+
+  /** `LEASE_LOST` when the snapshot under way needs a lease that does not live any more. */
+  requireForCapture(): void {
+    if (this.capturing !== undefined) this.require(this.capturing);
   }
 
   /** `CONFLICT` while a run other than `run` has a lease. */

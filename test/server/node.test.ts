@@ -351,3 +351,96 @@ test('a reader that leaves frees the snapshot', async () => {
     .poll(async () => (await call(url, { method: 'DELETE' })).status, { timeout: 10_000 })
     .toBe(200);
 });
+
+const backup = ({ rpc }: Injected, body: object) => rpc('POST', '/api/admin/backup', body);
+const outcome = ({ rpc }: Injected, handle: string) =>
+  untilFinished(async () => (await rpc('GET', `/api/admin/backup/${handle}`)).json);
+
+test('the same key gives the same run, also after it ended, after a restart, and with a lease that is gone', async () => {
+  const server = await injected();
+  await put(server);
+  const { epoch } = (await quiesce(server)).json;
+  const body = { key: 'run-1/snapshot-a/1/1', epoch, keep: 5 };
+  const first = (await backup(server, body)).json;
+  const second = (await backup(server, body)).json;
+  expect(second.handle).toBe(first.handle);
+  expect(await outcome(server, first.handle)).toMatchObject({ state: { status: 'completed' } });
+  await resume(server, epoch);
+  expect((await backup(server, body)).json).toMatchObject({
+    handle: first.handle,
+    state: { status: 'completed' },
+  });
+  await server.app.close();
+  const again = await injected({ dataDir: server.dataDir });
+  expect((await backup(again, body)).json).toMatchObject({ handle: first.handle, location: first.location });
+  expect((await again.rpc('GET', '/api/admin/backups')).json.snapshots).toHaveLength(1);
+});
+
+test('a key stands for one request, and one that was refused may be sent again', async () => {
+  const server = await injected();
+  await put(server);
+  const lease = (await quiesce(server)).json;
+  expect((await backup(server, { key: 'k' })).status).toBe(409); // quiesced, and no epoch
+  await resume(server, lease.epoch);
+  const { handle } = (await backup(server, { key: 'k' })).json;
+  expect(await backup(server, { key: 'k', keep: 1 })).toMatchObject({
+    status: 409,
+    json: { error: { code: 'KEY_REUSED' } },
+  });
+  await outcome(server, handle);
+});
+
+test('a key whose run is not known any more begins no second one', async () => {
+  const server = await withClock();
+  await put(server);
+  const { handle } = (await backup(server, { key: 'k' })).json;
+  await outcome(server, handle);
+  const gone = { status: 410, json: { error: { code: 'KEY_FORGOTTEN' } } };
+  server.clock.ms += 31 * 24 * 60 * 60 * 1000;
+  expect(await backup(server, { key: 'k' })).toMatchObject(gone);
+  // A server that died in the middle of beginning a run leaves this.
+  const file = join(server.dataDir, '.lifecycle/backup-keys.json');
+  const document = JSON.parse(readFileSync(file, 'utf8'));
+  document.keys.push({
+    key: 'cut',
+    digest: createHash('sha256').update('{"key":"cut"}').digest('hex'),
+    at_ms: server.clock.ms,
+    id: null,
+  });
+  writeFileSync(file, JSON.stringify(document));
+  expect(await backup(server, { key: 'cut' })).toMatchObject(gone);
+  expect((await server.rpc('GET', '/api/admin/backups')).json.snapshots).toHaveLength(1);
+});
+
+test('a snapshot counts only if the lease of its epoch lives at its start and after its last byte', async () => {
+  const atHold = barrier();
+  let isHeld = false;
+  const backend = altered(smallLsm(), (database) => {
+    const hold = database.hold!.bind(database);
+    return {
+      async hold() {
+        if (isHeld) await atHold.wait();
+        return hold();
+      },
+    };
+  });
+  const server = await injected({ backend });
+  await put(server);
+  expect(await backup(server, { epoch: NEVER })).toMatchObject({
+    status: 409,
+    json: { error: { code: 'LEASE_LOST' } },
+  });
+  isHeld = true;
+  const { epoch } = (await quiesce(server)).json;
+  const { handle } = (await backup(server, { epoch })).json;
+  await atHold.reached;
+  await resume(server, epoch); // writes are possible from here on
+  await put(server, 'later');
+  atHold.open();
+  const { state } = await outcome(server, handle);
+  expect(state).toMatchObject({ status: 'failed', reason: expect.stringContaining('lease') });
+  expect((await server.rpc('GET', '/api/admin/backups')).json.snapshots).toEqual([]);
+  isHeld = false;
+  const next = (await backup(server, {})).json; // needs no lease
+  expect((await outcome(server, next.handle)).state.status).toBe('completed');
+});

@@ -41,12 +41,23 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       },
     },
     async (request) => {
-      const { mode, level, reuse, reprove, keep, ...rest } = request.body ?? {};
+      const { key, epoch, mode, level, reuse, reprove, keep, ...rest } = request.body ?? {};
       const throttle = throttleOptionsOf(rest, options.backup.background);
       const chosen = { mode, level, reuse, reprove, keep, ...throttle };
-      const { id, location } = await startSnapshot(parts, request, 'backup', chosen);
-      parts.lastRuns.backupId = id;
-      return { handle: id, location, state: toJson(await backups.status(id)) };
+      const begin = async () => {
+        const { id } = await startSnapshot(parts, request, 'backup', chosen, epoch);
+        parts.lastRuns.backupId = id;
+        return id;
+      };
+      if (key === undefined) return describe(await begin());
+      const id = await parts.keys.run(await lifecycle.layout(), key, request.body, begin);
+      parts.audit.note(request, { id });
+      return describe(id).catch((error) => {
+        if (!(error instanceof StillpointError) || error.code !== 'NOT_FOUND') throw error;
+        throw new StillpointError('KEY_FORGOTTEN', 'the run of this key is not on record any more', {
+          cause: error,
+        });
+      });
     },
   );
 
@@ -163,15 +174,22 @@ export function backupRoutes(app: App, parts: ServerContext): void {
   );
 }
 
-/** Admits a snapshot of any kind; closing the server cancels it. */
+/**
+ * Admits a snapshot of any kind; closing the server cancels it. With an epoch it fails with `LEASE_LOST` unless that lease lives, and
+ * does not count unless it lives after the last captured byte.
+ */
 export async function startSnapshot(
   parts: ServerContext,
   request: FastifyRequest,
   kind: 'backup' | 'archive' | 'export',
   options: { readonly [K in keyof StartBackupOptions]?: StartBackupOptions[K] | undefined } = {},
+  epoch?: string,
 ): Promise<{ id: string; location: string }> {
   refuseWhenClosing(parts);
-  parts.lease.refuseOthers(undefined);
+  if (epoch === undefined) parts.lease.refuseOthers(undefined);
+  else parts.lease.require(epoch);
+  // While something runs the start is refused, and what runs keeps its epoch.
+  if (parts.lifecycle.running === undefined) parts.lease.capturing = epoch;
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   const { id, location } = await parts.backups.startBackup({ ...given, kind });
   parts.underWay.add(request, kind, id, parts.backups);

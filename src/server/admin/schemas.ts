@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { LEVELS } from '../../engine/report.ts';
 import { LEAST_BYTES_PER_SECOND, type ThrottleOptions } from '../../operation/throttle.ts';
+import { backupFields } from '../../rpc/node.ts';
 import { MODES } from '../../snapshot/capture/capture.ts';
 import { CLONE_CHOICES } from '../../snapshot/tasks/reflinker.ts';
 
@@ -59,6 +60,7 @@ export const backupBodySchema = z
       .optional()
       .describe('Afterwards remove all but so many snapshots. Default: keep all'),
     ...throttleFields,
+    ...backupFields,
   })
   .nullish();
 
