@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import { isIPv4 } from 'node:net';
 import { StillpointError } from '../errors.ts';
+import { isLoopbackName } from '../rpc/loopback.ts';
 
 /** Returns why a request is not admitted, undefined when it is. */
 export type Admit = (headers: IncomingHttpHeaders) => StillpointError | undefined;
@@ -42,11 +42,4 @@ const admitLocal: Admit = ({ host, origin }) => {
 
 function isLoopbackUrl(text: string): boolean {
   return URL.canParse(text) && isLoopbackName(new URL(text).hostname);
-}
-
-/** Whether a name or address can only be this machine. */
-export function isLoopbackName(name: string): boolean {
-  const bare = name.replace(/^\[(.*)\]$/, '$1').toLowerCase();
-  if (bare === 'localhost' || bare.endsWith('.localhost') || bare === '::1') return true;
-  return isIPv4(bare) && bare.startsWith('127.');
 }

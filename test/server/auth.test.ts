@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
-import { isLoopbackName } from '../../src/server/auth.ts';
+import { isLoopbackName } from '../../src/rpc/loopback.ts';
 import { type ServerOptions, startServer } from '../../src/server/index.ts';
 import { injected, listening, UUID } from '../support/server.ts';
 import { temporaryFolder } from '../support/temp.ts';
