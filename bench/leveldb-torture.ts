@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks';
 import { parseArgs, promisify } from 'node:util';
 import { ClassicLevel } from 'classic-level';
 import type { Engine, PlanRounds } from '../src/engine/engine.ts';
-import { createLeveldbEngine } from '../src/engine/leveldb/index.ts';
+import { createLeveldbEngine } from '../src/engine/leveldb/create-engine.ts';
 import { nodeFileSystem } from '../src/env/node-file-system.ts';
 import { BackupCoordinator } from '../src/index.ts';
 import { prove, readAll, Writer } from '../test/support/leveldb.ts';

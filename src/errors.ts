@@ -9,7 +9,7 @@ interface CatalogueEntry {
   readonly hint: string;
 }
 
-export const CATALOGUE = {
+export const ERROR_CODES = {
   INVALID_REQUEST: { http: 400, exit: 2, hint: 'Correct the argument that the message names.' },
   UNAUTHORIZED: { http: 401, exit: 1, hint: 'Send the key as `x-api-key` or `Authorization: Bearer`.' },
   NOT_FOUND: { http: 404, exit: 5, hint: 'Check the path, name or id; `stillpoint list` shows what exists.' },
@@ -116,7 +116,7 @@ export const CATALOGUE = {
   INTERNAL: { http: 500, exit: 1, hint: 'This is a defect of stillpoint; report it with the cause.' },
 } as const satisfies Record<string, CatalogueEntry>;
 
-export type ErrorCode = keyof typeof CATALOGUE;
+export type ErrorCode = keyof typeof ERROR_CODES;
 
 export interface ErrorDetail {
   /** The file or folder concerned. */
@@ -139,7 +139,7 @@ export class StillpointError extends Error {
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
     this.code = code;
-    this.hint = detail.hint ?? CATALOGUE[code].hint;
+    this.hint = detail.hint ?? ERROR_CODES[code].hint;
     this.path = detail.path;
     this.data = detail.data;
   }
@@ -151,16 +151,16 @@ export class StillpointError extends Error {
       value instanceof Error &&
       name === 'StillpointError' &&
       typeof code === 'string' &&
-      Object.hasOwn(CATALOGUE, code)
+      Object.hasOwn(ERROR_CODES, code)
     );
   }
 
   get httpStatus(): number {
-    return CATALOGUE[this.code].http;
+    return ERROR_CODES[this.code].http;
   }
 
   get exitCode(): number {
-    return CATALOGUE[this.code].exit;
+    return ERROR_CODES[this.code].exit;
   }
 }
 

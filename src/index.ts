@@ -4,9 +4,18 @@ export {
   type BackupEvents,
   type CheckpointHook,
   type SnapshotResult,
-  type StartBackupOptions,
 } from './coordinator/backup.ts';
-export { type LevelDatabase, type SnapshotLevelOptions, snapshotLevel } from './coordinator/level.ts';
+export { type ClassicLevelDatabase, snapshotClassicLevel } from './coordinator/classic-level.ts';
+export {
+  type GetSnapshotOptions,
+  getSnapshot,
+  type RestoreSnapshotOptions,
+  restoreSnapshot,
+  type VerifyAllSnapshotsOptions,
+  type VerifySnapshotOptions,
+  verifyAllSnapshots,
+  verifySnapshot,
+} from './coordinator/folders.ts';
 export {
   RestoreCoordinator,
   type RestoreCoordinatorOptions,
@@ -15,35 +24,30 @@ export {
   type RestoreResult,
   type StartRestoreOptions,
 } from './coordinator/restore.ts';
-export {
-  deleteSnapshot,
-  listSnapshots,
-  pruneSnapshots,
-  type RestoreIntoResult,
-  restoreSnapshot,
-  type SnapshotList,
-  showSnapshot,
-  type VerifyAllOptions,
-  verifyAll,
-  verifySnapshot,
-} from './coordinator/snapshots.ts';
+export type {
+  RestoreIntoOptions,
+  RestoreIntoResult,
+  VerifyAllOptions,
+  VerifyOptions,
+} from './coordinator/snapshot-work.ts';
+export { type SnapshotList, Snapshots, type SnapshotsOptions } from './coordinator/snapshots.ts';
 export type * from './engine/api.ts';
 export { registerEngine } from './engine/index.ts';
-export { createLeveldbEngine, type LeveldbOptions } from './engine/leveldb/index.ts';
-export { type ClassicLevelProbe, openWithClassicLevel, type ProbeResult } from './engine/leveldb/probe.ts';
+export { createLeveldbEngine, type LeveldbOptions } from './engine/leveldb/create-engine.ts';
+export { type ProbeOptions, type ProbeResult, probeWithClassicLevel } from './engine/leveldb/probe.ts';
 export type { Report, Verdict } from './engine/report.ts';
-export { CATALOGUE, type ErrorCode, StillpointError } from './errors.ts';
+export { ERROR_CODES, type ErrorCode, StillpointError } from './errors.ts';
 export { type Committed, LsmDatabase, openLsm } from './lsm-database/database.ts';
 export type { LsmOptions } from './lsm-database/options.ts';
-export {
-  Lifecycle,
-  type LifecycleMode,
-  type LifecycleOptions,
-  type Recovery,
-} from './operation/lifecycle.ts';
+export type { Recovery } from './operation/data-directory.ts';
+export { Lifecycle, type LifecycleMode, type LifecycleOptions } from './operation/lifecycle.ts';
 export type { OperationState } from './operation/operation-state.ts';
-export type { BackgroundOptions, ThrottleOptions } from './operation/throttle.ts';
-export type { Mode } from './snapshot/capture/capture.ts';
+export type { RunRecord } from './operation/records.ts';
+export type { CloneChoice, Level, Mode, SnapshotKind } from './options/choices.ts';
+export type { SnapshotClassicLevelOptions, StartBackupOptions } from './options/snapshot.ts';
+export type { BackgroundOptions, ThrottleOptions } from './options/throttle.ts';
+export type { PruneOptions } from './options/verify.ts';
 export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
 export type { SnapshotSummary } from './snapshot/store/list.ts';
+export type { PruneResult } from './snapshot/store/prune.ts';
 export type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from './snapshot/verify/verify-all.ts';

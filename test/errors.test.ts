@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { CATALOGUE, flattenError, reviveError, StillpointError, toStillpointError } from '../src/errors.ts';
+import { ERROR_CODES, flattenError, reviveError, StillpointError, toStillpointError } from '../src/errors.ts';
 import { VERSION } from '../src/snapshot/version.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -9,7 +9,7 @@ const page = readFileSync(resolve(root, 'src/errors.md'), 'utf8');
 
 test('src/errors.md lists every error with its status, exit code and hint, and no other', () => {
   const table = /<!-- errors: begin[^\n]*-->\n([\s\S]*?)<!-- errors: end -->/.exec(page)?.[1];
-  const rows = Object.entries(CATALOGUE).map(
+  const rows = Object.entries(ERROR_CODES).map(
     ([code, { http, exit, hint }]) => `| \`${code}\` | ${http} | ${exit} | ${hint} |`,
   );
   expect(table?.trim().split('\n')).toEqual([
@@ -20,7 +20,7 @@ test('src/errors.md lists every error with its status, exit code and hint, and n
 });
 
 test('src/errors.md lists every exit code of the catalogue', () => {
-  const exits = new Set(Object.values(CATALOGUE).map(({ exit }) => String(exit)));
+  const exits = new Set(Object.values(ERROR_CODES).map(({ exit }) => String(exit)));
   for (const exit of exits) expect(page).toContain(`| ${exit} | `);
 });
 

@@ -5,32 +5,35 @@ import { PassThrough } from 'node:stream';
 import { inspect } from 'node:util';
 import { ClassicLevel } from 'classic-level';
 import { beforeAll, describe, expect, test } from 'vitest';
-import type { OperationOptions, VerifyOptions } from '../src/coordinator/snapshots.ts';
 import { filesEngine } from '../src/engine/files/index.ts';
-import type { LsmOptions } from '../src/index.ts';
 import {
+  type BackgroundOptions,
   BackupCoordinator,
   type BackupCoordinatorOptions,
   createLeveldbEngine,
-  deleteSnapshot,
+  getSnapshot,
   Lifecycle,
   type LifecycleOptions,
-  listSnapshots,
+  type LsmOptions,
   openLsm,
-  openWithClassicLevel,
-  pruneSnapshots,
+  type PruneOptions,
+  probeWithClassicLevel,
   RestoreCoordinator,
   type RestoreCoordinatorOptions,
+  type RestoreIntoOptions,
   restoreSnapshot,
-  type SnapshotLevelOptions,
+  type SnapshotClassicLevelOptions,
+  Snapshots,
+  type SnapshotsOptions,
   type StartBackupOptions,
   type StartRestoreOptions,
-  showSnapshot,
-  snapshotLevel,
-  verifyAll,
+  snapshotClassicLevel,
+  type ThrottleOptions,
+  type VerifyAllOptions,
+  type VerifyOptions,
+  verifyAllSnapshots,
   verifySnapshot,
 } from '../src/index.ts';
-import type { BackgroundOptions, ThrottleOptions } from '../src/operation/throttle.ts';
 import { type ServerLimits, type ServerOptions, startServer } from '../src/server/index.ts';
 import { systemEnvironment } from '../src/snapshot/environment.ts';
 import { entriesBelow, plainDirectory, readTree, writeTree } from './support/folders.ts';
@@ -71,12 +74,8 @@ const throttle: Wrong<ThrottleOptions> = {
   background: ['yes', 1, null, [], ...nested(background), { maxDelay: 5 }],
   concurrency: notCount,
 };
-const common: Wrong<OperationOptions> = {
-  environment: notEnvironment,
-  lifecycle: notLifecycle,
-  signal: notSignal,
-  onProgress: notFunction,
-};
+const watch = { signal: notSignal, onProgress: notFunction };
+const environment = { environment: notEnvironment };
 const backup: Wrong<StartBackupOptions> = {
   ...throttle,
   mode: notOneOf,
@@ -89,16 +88,29 @@ const backup: Wrong<StartBackupOptions> = {
   probe: notFunction,
   signal: notSignal,
 };
-const { kind: _, ...level } = { ...backup, gate: notBoolean } satisfies Wrong<
-  SnapshotLevelOptions & StartBackupOptions
+const { kind: _, ...level } = { ...backup, pauseWrites: notBoolean } satisfies Wrong<
+  SnapshotClassicLevelOptions & StartBackupOptions
 >;
 const { signal: __, ...served } = { ...backup };
 const verify: Wrong<VerifyOptions> = {
-  ...common,
+  ...watch,
   ...throttle,
-  dataDir: notPath,
   level: notOneOf,
   engine: notOneOf,
+};
+const verifyAll: Wrong<VerifyAllOptions> = {
+  ...watch,
+  ...throttle,
+  level: notOneOf,
+  maxBytes: notCount,
+  olderThanMs: ['1', -1, Number.NaN, Number.POSITIVE_INFINITY, null],
+};
+const restoreInto: Wrong<RestoreIntoOptions> = {
+  ...watch,
+  ...throttle,
+  into: notPath,
+  level: notOneOf,
+  clone: notOneOf,
 };
 const lsm: Wrong<LsmOptions> = {
   createIfMissing: notBoolean,
@@ -173,6 +185,8 @@ let dir: string;
 let db: ClassicLevel;
 
 const untyped = (options: object) => options as never;
+const handle = () => new Snapshots({ dataDir: dir });
+const latest = () => join(dir, '.lifecycle/backup/latest');
 
 const SUBJECTS: Readonly<Record<string, Subject>> = {
   Lifecycle: {
@@ -207,50 +221,58 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     call: (options) => new RestoreCoordinator({ dataDir: dir, ...options }),
   },
   startRestore: {
-    wrong: { ...throttle, source: notText, clone: notOneOf } satisfies Wrong<StartRestoreOptions>,
+    wrong: {
+      ...throttle,
+      source: notText,
+      level: notOneOf,
+      clone: notOneOf,
+      signal: notSignal,
+    } satisfies Wrong<StartRestoreOptions>,
     call: (options) => new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore(untyped(options)),
   },
-  snapshotLevel: { wrong: level, call: (options) => snapshotLevel(db, untyped(options)) },
-  listSnapshots: { wrong: common, call: (options) => listSnapshots(dir, untyped(options)) },
-  showSnapshot: {
-    wrong: { ...common, dataDir: notPath },
-    call: (options) => showSnapshot('latest', { dataDir: dir, ...options }),
+  snapshotClassicLevel: { wrong: level, call: (options) => snapshotClassicLevel(db, untyped(options)) },
+  getSnapshot: {
+    wrong: environment,
+    call: (options) => getSnapshot(latest(), untyped(options)),
   },
   verifySnapshot: {
-    wrong: verify,
-    call: (options) => verifySnapshot('latest', { dataDir: dir, ...options }),
+    wrong: { ...verify, ...environment },
+    call: (options) => verifySnapshot(latest(), untyped(options)),
   },
-  verifyAll: {
-    wrong: {
-      ...common,
-      ...throttle,
-      level: notOneOf,
-      maxBytes: notCount,
-      olderThanMs: ['1', -1, Number.NaN, Number.POSITIVE_INFINITY, null],
-    },
-    call: (options) => verifyAll(dir, untyped(options)),
+  verifyAllSnapshots: {
+    wrong: { ...verifyAll, ...environment },
+    call: (options) => verifyAllSnapshots(dir, untyped(options)),
   },
   restoreSnapshot: {
-    wrong: { ...common, ...throttle, dataDir: notPath, into: notPath, level: notOneOf, clone: notOneOf },
-    call: (options) => restoreSnapshot('latest', { dataDir: dir, into: join(root, 'new'), ...options }),
+    wrong: { ...restoreInto, ...environment },
+    call: (options) => restoreSnapshot(latest(), { into: join(root, 'new'), ...options }),
   },
-  pruneSnapshots: {
-    wrong: { ...common, keep: notCount, dryRun: notBoolean },
-    call: (options) => pruneSnapshots(dir, { keep: 1, ...options }),
+  Snapshots: {
+    wrong: {
+      dataDir: notPath,
+      lifecycle: notLifecycle,
+      environment: notEnvironment,
+    } satisfies Wrong<SnapshotsOptions>,
+    call: (options) => new Snapshots({ dataDir: dir, ...options }),
   },
-  deleteSnapshot: {
-    wrong: common,
-    call: async (options) =>
-      deleteSnapshot(dir, (await listSnapshots(dir)).snapshots[0]!.name, untyped(options)),
+  'Snapshots.verify': { wrong: verify, call: (options) => handle().verify('latest', untyped(options)) },
+  'Snapshots.verifyAll': { wrong: verifyAll, call: (options) => handle().verifyAll(untyped(options)) },
+  'Snapshots.restore': {
+    wrong: restoreInto,
+    call: (options) => handle().restore('latest', { into: join(root, 'new'), ...options }),
+  },
+  'Snapshots.prune': {
+    wrong: { keep: notCount, dryRun: notBoolean } satisfies Wrong<PruneOptions>,
+    call: (options) => handle().prune({ keep: 1, ...options }),
   },
   openLsm: { wrong: lsm, call: (options) => openLsm(join(root, 'new'), untyped(options)) },
   createLeveldbEngine: {
     wrong: { database: [5, null, {}], windowRounds: ['1', -1, 1.5, null] },
     call: (options) => createLeveldbEngine(untyped(options)),
   },
-  openWithClassicLevel: {
+  probeWithClassicLevel: {
     wrong: { count: notBoolean, sample: ['1', -1, 1.5, null] },
-    call: (options) => openWithClassicLevel(untyped(options)),
+    call: (options) => probeWithClassicLevel(untyped(options)),
   },
   startServer: {
     wrong: server,
@@ -319,17 +341,19 @@ test('what is no object of options is refused', async () => {
     startBackup: (options) => coordinator.backup(options),
     RestoreCoordinator: (options) => new RestoreCoordinator(options),
     startRestore: (options) => restores.restore(options),
-    snapshotLevel: (options) => snapshotLevel(db, options),
-    listSnapshots: (options) => listSnapshots(dir, options),
-    showSnapshot: (options) => showSnapshot(dir, options),
+    snapshotClassicLevel: (options) => snapshotClassicLevel(db, options),
+    getSnapshot: (options) => getSnapshot(dir, options),
     verifySnapshot: (options) => verifySnapshot(dir, options),
-    verifyAll: (options) => verifyAll(dir, options),
+    verifyAllSnapshots: (options) => verifyAllSnapshots(dir, options),
     restoreSnapshot: (options) => restoreSnapshot(dir, options),
-    pruneSnapshots: (options) => pruneSnapshots(dir, options),
-    deleteSnapshot: (options) => deleteSnapshot(dir, 'latest', options),
+    Snapshots: (options) => new Snapshots(options),
+    'Snapshots.verify': (options) => handle().verify('latest', options),
+    'Snapshots.verifyAll': (options) => handle().verifyAll(options),
+    'Snapshots.restore': (options) => handle().restore('latest', options),
+    'Snapshots.prune': (options) => handle().prune(options),
     openLsm: (options) => openLsm(dir, options),
     createLeveldbEngine: (options) => createLeveldbEngine(options),
-    openWithClassicLevel: (options) => openWithClassicLevel(options),
+    probeWithClassicLevel: (options) => probeWithClassicLevel(options),
     startServer: (options) => startServer(options),
   };
   expect(Object.keys(calls)).toEqual(Object.keys(SUBJECTS));
@@ -343,15 +367,15 @@ test('what is no object of options is refused', async () => {
 
 test('nor is what is given beside the options taken for something else', async () => {
   const calls: readonly [string, (value: never) => unknown][] = [
-    ['snapshotLevel: database', (value) => snapshotLevel(value)],
-    ['listSnapshots: dataDir', (value) => listSnapshots(value)],
-    ['showSnapshot: snapshot', (value) => showSnapshot(value)],
+    ['snapshotClassicLevel: database', (value) => snapshotClassicLevel(value)],
+    ['getSnapshot: path', (value) => getSnapshot(value)],
     ['verifySnapshot: path', (value) => verifySnapshot(value)],
-    ['verifyAll: dir', (value) => verifyAll(value)],
-    ['restoreSnapshot: snapshot', (value) => restoreSnapshot(value, { into: join(root, 'new') })],
-    ['pruneSnapshots: dataDir', (value) => pruneSnapshots(value, { keep: 1 })],
-    ['deleteSnapshot: dataDir', (value) => deleteSnapshot(value, 'latest')],
-    ['deleteSnapshot: snapshot', (value) => deleteSnapshot(dir, value)],
+    ['verifyAllSnapshots: dir', (value) => verifyAllSnapshots(value)],
+    ['restoreSnapshot: path', (value) => restoreSnapshot(value, { into: join(root, 'new') })],
+    ['Snapshots.get: snapshot', (value) => handle().get(value)],
+    ['Snapshots.verify: snapshot', (value) => handle().verify(value)],
+    ['Snapshots.restore: snapshot', (value) => handle().restore(value, { into: join(root, 'new') })],
+    ['Snapshots.delete: snapshot', (value) => handle().delete(value)],
     ['openLsm: dir', (value) => openLsm(value)],
   ];
   for (const [name, call] of calls) {
@@ -379,12 +403,7 @@ describe('what is right is accepted:', () => {
     background: { maxEventLoopDelayMs: 1000, isBusy: () => false },
     concurrency: 1,
   };
-  const inCommon = (): Required<OperationOptions> => ({
-    environment: systemEnvironment,
-    lifecycle: new Lifecycle({ dataDir: dir }),
-    signal: new AbortController().signal,
-    onProgress: () => {},
-  });
+  const watching = () => ({ signal: new AbortController().signal, onProgress: () => {} });
   const snapshotOptions = (): Required<Omit<StartBackupOptions, 'kind'>> => ({
     ...heldBack,
     mode: 'copy',
@@ -419,28 +438,57 @@ describe('what is right is accepted:', () => {
       } satisfies Required<RestoreCoordinatorOptions>);
       const given: Required<StartBackupOptions> = { ...snapshotOptions(), kind: 'archive' };
       const { location: source } = await backups.backup(given);
-      const restore: Required<StartRestoreOptions> = { ...heldBack, source, clone: 'auto' };
+      const restore: Required<StartRestoreOptions> = {
+        ...heldBack,
+        source,
+        level: 'open',
+        clone: 'auto',
+        signal: new AbortController().signal,
+      };
       expect((await restores.restore(restore)).state.status).toBe('completed');
     }
   });
 
-  test('by the functions', async () => {
-    const common = inCommon();
-    const find = { ...common, dataDir: dir };
-    const gated: Required<SnapshotLevelOptions> = { ...snapshotOptions(), gate: false };
-    expect((await snapshotLevel(db, gated)).state.status).toBe('completed');
-    const { snapshots } = await listSnapshots(dir, common);
-    expect((await showSnapshot('latest', find)).name).toBe(snapshots.at(-1)!.name);
-    const verification: Required<VerifyOptions> = { ...find, ...heldBack, level: 'open', engine: 'files' };
-    expect((await verifySnapshot('latest', verification)).ok).toBe(true);
-    const all = { ...common, ...heldBack, level: 'files', maxBytes: 1, olderThanMs: 0.5 } as const;
-    expect((await verifyAll(dir, all)).ok).toBe(true);
-    const into = join(await temporaryFolder(), 'new');
-    await restoreSnapshot('latest', { ...find, ...heldBack, into, level: 'files', clone: 'auto' });
-    expect((await pruneSnapshots(dir, { ...common, keep: 1, dryRun: true })).removed).toHaveLength(
-      snapshots.length - 1,
-    );
-    expect((await deleteSnapshot(dir, snapshots[0]!.name, common)).name).toBe(snapshots[0]!.name);
+  test('by the functions and the handle', async () => {
+    const paused: Required<SnapshotClassicLevelOptions> = { ...snapshotOptions(), pauseWrites: false };
+    expect((await snapshotClassicLevel(db, paused)).state.status).toBe('completed');
+    const lifecycle = new Lifecycle({ dataDir: dir });
+    const environment = systemEnvironment;
+    const verification: Required<VerifyOptions> = {
+      ...watching(),
+      ...heldBack,
+      level: 'open',
+      engine: 'files',
+    };
+    const all: Required<VerifyAllOptions> = {
+      ...watching(),
+      ...heldBack,
+      level: 'files',
+      maxBytes: 1,
+      olderThanMs: 0.5,
+    };
+    const restoring = (into: string): Required<RestoreIntoOptions> => ({
+      ...watching(),
+      ...heldBack,
+      into,
+      level: 'files',
+      clone: 'auto',
+    });
+    const into = await temporaryFolder();
+    for (const options of [{ lifecycle }, { environment }] satisfies Partial<SnapshotsOptions>[]) {
+      const handle = new Snapshots({ dataDir: dir, ...options });
+      expect((await handle.verify('latest', verification)).ok).toBe(true);
+      expect((await handle.verifyAll(all)).ok).toBe(true);
+      await handle.restore('latest', restoring(join(into, Object.keys(options)[0]!)));
+      const { snapshots } = await handle.list();
+      const { removed } = await handle.prune({ keep: 1, dryRun: true });
+      expect(removed).toHaveLength(snapshots.length - 1);
+      expect((await handle.delete(snapshots[0]!.name)).name).toBe(snapshots[0]!.name);
+    }
+    expect((await verifySnapshot(latest(), { ...verification, environment })).ok).toBe(true);
+    expect((await verifyAllSnapshots(dir, { ...all, environment })).ok).toBe(true);
+    await restoreSnapshot(latest(), { ...restoring(join(into, 'path')), environment });
+    expect((await getSnapshot(latest(), { environment })).problem).toBeNull();
   });
 
   test('by openLsm', async () => {
@@ -502,10 +550,10 @@ test('what is told of one data directory is not done to another, whose lifecycle
   const lifecycle = new Lifecycle({ dataDir: dir });
   const other = await plainDirectory();
   const before = onDisk();
-  const name = (await listSnapshots(dir)).snapshots[0]!.name;
+  const name = (await new Snapshots({ dataDir: dir }).list()).snapshots[0]!.name;
   for (const call of [
-    () => pruneSnapshots(other, { keep: 1, lifecycle }),
-    () => deleteSnapshot(other, name, { lifecycle }),
+    () => new Snapshots({ dataDir: other, lifecycle }).prune({ keep: 1 }),
+    () => new Snapshots({ dataDir: other, lifecycle }).delete(name),
     () => startServer({ dataDir: other, lifecycle }),
   ])
     await expect(refusal(call)).resolves.toMatchObject({

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { setTimeout } from 'node:timers/promises';
 import { ClassicLevel } from 'classic-level';
-import { BackupCoordinator, openLsm, snapshotLevel } from '../../src/index.ts';
+import { BackupCoordinator, openLsm, snapshotClassicLevel } from '../../src/index.ts';
 
 /** A database open in this process, and what its owner notices while something else goes on. */
 export interface Host {
@@ -38,7 +38,7 @@ export async function levelHost(folder: string): Promise<Host> {
   return {
     name: 'leveldb',
     write: (key, value) => database.put(key, value, { sync: true }),
-    snapshot: () => snapshotLevel(database, FULL),
+    snapshot: () => snapshotClassicLevel(database, FULL),
     close: () => database.close(),
   };
 }

@@ -1,6 +1,6 @@
 import { basename, dirname, resolve } from 'node:path';
+import { getSnapshot } from '../coordinator/folders.ts';
 import { RestoreCoordinator, type RestoreResult, type StartRestoreOptions } from '../coordinator/restore.ts';
-import { showSnapshot } from '../coordinator/snapshots.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { Lifecycle } from '../operation/lifecycle.ts';
@@ -31,7 +31,7 @@ export async function restoreInPlace(
   }
   // `latest` by its path: the snapshot that the marker names.
   const isMarker = owner !== undefined && basename(path) === LATEST;
-  const location = isMarker ? (await showSnapshot(path)).location : path;
+  const location = isMarker ? (await getSnapshot(path)).location : path;
   const source = dataDir === undefined || isMarker ? location : snapshot;
   return exchange(
     cli,

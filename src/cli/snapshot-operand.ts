@@ -1,6 +1,13 @@
 import { sep } from 'node:path';
+import { getSnapshot } from '../coordinator/folders.ts';
+import { Snapshots } from '../coordinator/snapshots.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
+import type { SnapshotSummary } from '../snapshot/store/list.ts';
+
+/** The snapshot that an operand names: by its path, or with a data directory also by `latest`, a name or an id. */
+export const findOperand = (snapshot: string, dataDir: string | undefined): Promise<SnapshotSummary> =>
+  dataDir === undefined ? getSnapshot(snapshot) : new Snapshots({ dataDir }).get(snapshot);
 
 /**
  * Without `--data-dir` an operand is a path, and with it one without a separator is a name: who meant the other is told

@@ -1,10 +1,47 @@
+import * as z from 'zod/mini';
 import { type Engine, type EngineName, LIFECYCLE } from '../engine/engine.ts';
-import { detectEngine, engineByName } from '../engine/index.ts';
+import { detectEngine, engineByName, engineNames } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
-import type { Mode } from '../snapshot/capture/capture.ts';
+import type { Mode } from '../options/choices.ts';
+import { withDefault } from '../options/option.ts';
+import { hasMethods } from '../options/values.ts';
 
 export type EngineChoice = 'auto' | EngineName | Engine;
+
+/** Names may be registered at any time, so the list is made when it is needed. */
+const choices = (): string => ['auto', ...engineNames()].join(', ');
+
+const isKnown = (name: string): boolean => engineNames().includes(name);
+
+/** The name of an engine of this process. */
+export const engineName = () => {
+  const error = () => `must be one of ${engineNames().join(', ')}`;
+  return z.string({ error }).check(z.refine((name) => isKnown(name), { error }));
+};
+
+/** @param auto What `auto` goes by. */
+export const engineNameOption = (auto: string) => {
+  const error = () => `must be one of ${choices()}`;
+  const schema = z.string({ error }).check(z.refine((name) => name === 'auto' || isKnown(name), { error }));
+  const description = `The engine that wrote the files; \`auto\`: ${auto}.`;
+  return withDefault(schema, () => 'auto', { description });
+};
+
+/** The same, where the engine can be one of your own. */
+export const engineOption = (auto: string) =>
+  withDefault(
+    z.custom<EngineChoice>(isEngineChoice, { error: () => `must be one of ${choices()}, or an Engine` }),
+    () => 'auto',
+    { description: `The engine that wrote the files, by name or as an Engine; \`auto\`: ${auto}.` },
+  );
+
+const METHODS = ['detect', 'plan', 'listFiles', 'checkFile', 'checkConsistency'];
+
+function isEngineChoice(value: unknown): boolean {
+  if (typeof value === 'string') return value === 'auto' || isKnown(value);
+  return hasMethods(value, METHODS) && isKnown((value as Engine).name);
+}
 
 /**
  * The engine that captures a data directory. `EMPTY_SOURCE` or `ENGINE_MISMATCH` when there is nothing that it can capture,

@@ -15,6 +15,7 @@ export { listRegularFiles } from '../env/folder-tree.ts';
 export { readFully } from '../env/io.ts';
 export type { TaskRun } from '../env/worker-pool.ts';
 export { StillpointError } from '../errors.ts';
+export type { Level } from '../options/choices.ts';
 export {
   type BytesItem,
   type CaptureItem,
@@ -36,4 +37,4 @@ export {
   type PlanRounds,
 } from './engine.ts';
 export { checkRawFile, joinRawParts, streamFile } from './raw-file-check.ts';
-export type { Counts, Finding, Level } from './report.ts';
+export type { Counts, Finding } from './report.ts';

@@ -1,6 +1,7 @@
 import type { FileIdentity, FileSystem, OpenFile } from '../env/file-system.ts';
 import type { TaskRun } from '../env/worker-pool.ts';
-import type { Counts, Finding, Level } from './report.ts';
+import type { Level } from '../options/choices.ts';
+import type { Counts, Finding } from './report.ts';
 
 /** The folder in a data directory that is stillpoint's own; never part of the database. */
 export const LIFECYCLE = '.lifecycle';

@@ -1,12 +1,6 @@
-/** What reading a data directory, or a copy of one, showed. */
+import type { Level } from '../options/choices.ts';
 
-/**
- * - `files`: the manifest holds both ways: nothing missing, nothing extra, sizes, CRCs.
- * - `open`: and the log is replayed, the tables are opened (footer, index, checksum of the file).
- * - `full`: and every block and every entry is read.
- */
-export const LEVELS = ['files', 'open', 'full'] as const;
-export type Level = (typeof LEVELS)[number];
+/** What reading a data directory, or a copy of one, showed. */
 
 /**
  * - `faithful`: nothing is wrong.

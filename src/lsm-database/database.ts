@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { LOCK } from '../engine/lsm/names.ts';
-import { aFolder } from '../env/checks.ts';
 import { makeFolders, realPlace } from '../env/io.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { StillpointError, systemCode, toStillpointError } from '../errors.ts';
+import { checkArgument } from '../options/option.ts';
+import { folder } from '../options/values.ts';
 import { asBytes, type Bytes, type LsmOp, normalizeBatch } from './batch.ts';
 import { CommitQueue } from './commit-queue.ts';
 import { Compactor } from './compactor.ts';
@@ -290,7 +291,7 @@ export class LsmDatabase {
  * @param dir The data directory; made, with its parents, when absent.
  */
 export async function openLsm(dir: string, options?: LsmOptions): Promise<LsmDatabase> {
-  aFolder('openLsm: dir', dir);
+  checkArgument('openLsm: dir', folder(), dir);
   const resolved = resolveOptions(options);
   try {
     return await LsmDatabase.open(await realPlace(resolved.fs, dir), resolved);

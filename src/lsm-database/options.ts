@@ -1,82 +1,52 @@
-import {
-  aBoolean,
-  aClock,
-  aFileSystem,
-  type Checks,
-  checkOptions,
-  optional,
-  optionsOf,
-  theLocks,
-  wholeNumber,
-} from '../env/checks.ts';
-import { type Clock, systemClock } from '../env/clock.ts';
-import type { FileSystem } from '../env/file-system.ts';
-import { kernelLocks, type Locks } from '../env/lock.ts';
+import { systemClock } from '../env/clock.ts';
+import { kernelLocks } from '../env/lock.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
-import { DEFAULT_GEOMETRY, SEGMENT_HEADER_BYTES, type WalGeometry } from '../format/lsm/wal.ts';
+import { DEFAULT_GEOMETRY, SEGMENT_HEADER_BYTES } from '../format/lsm/wal.ts';
+import { OptionSet, type OptionsOf, type ResolvedOf, required, withDefault } from '../options/option.ts';
+import { nested, trueOrFalse, wholeNumber } from '../options/values.ts';
+import { clock, fileSystem, locks } from '../options/world.ts';
 
 const MiB = 1024 * 1024;
 
-export interface LsmOptions {
-  /** Whether a folder without a database gets one. Default true; with false it is `NOT_FOUND`. */
-  readonly createIfMissing?: boolean;
-  /**
-   * Size of the log of a new database; an existing one keeps its own. Default 8 segments of 64 MiB. No batch can be larger
-   * than the whole log. Let `segmentBytes` be a multiple of 512: else the header of a segment can span two sectors of the disk, and
-   * a power cut in the middle of writing it leaves a log that does not open.
-   */
-  readonly walGeometry?: WalGeometry;
-  /** Once so much waits in memory it is written to a table. Default 16 * 1024 * 1024. */
-  readonly memtableBytes?: number;
-  /** So many tables are merged into one in the background. Default 8, at least 2. */
-  readonly compactAtTables?: number;
-  /** Blocks of tables that reads keep in memory. Default 8 * 1024 * 1024; 0 keeps none. */
-  readonly blockCacheBytes?: number;
-  /**
-   * Whether opening reads every table to its end for its checksum. Default true. Without it, opening does not take longer with
-   * more data, and a changed byte in an index or a filter can go unseen; blocks are checked whenever they are read.
-   */
-  readonly verifyTablesOnOpen?: boolean;
-  readonly fs?: FileSystem;
-  readonly locks?: Locks;
-  readonly clock?: Clock;
-}
+export const geometryOptions = new OptionSet(() => ({
+  segmentBytes: required(wholeNumber(2 * SEGMENT_HEADER_BYTES, 2 ** 40), {
+    description:
+      'The size of one segment. Choose a multiple of 512: otherwise the header of a segment can span two sectors of the disk, and a power cut in the middle of writing it leaves a log that does not open.',
+    unit: 'bytes',
+  }),
+  segmentCount: required(wholeNumber(2, 4096), { description: 'The number of segments.' }),
+}));
 
-export type ResolvedOptions = Readonly<Required<LsmOptions>>;
+export const lsmOptions = new OptionSet(() => ({
+  createIfMissing: withDefault(trueOrFalse(), () => true, {
+    description: 'Makes a database in a folder without one. With false that is `NOT_FOUND`.',
+  }),
+  walGeometry: withDefault(nested(geometryOptions.fields), () => DEFAULT_GEOMETRY, {
+    description:
+      'The size of the log of a new database; an existing one keeps its own. No batch can be larger than the whole log.',
+  }),
+  memtableBytes: withDefault(wholeNumber(1), () => 16 * MiB, {
+    description: 'Writes a table once this much waits in memory.',
+    unit: 'bytes',
+  }),
+  compactAtTables: withDefault(wholeNumber(2), () => 8, {
+    description: 'Merges this many tables into one, in the background.',
+  }),
+  blockCacheBytes: withDefault(wholeNumber(0), () => 8 * MiB, {
+    description: 'Keeps this much of the blocks of tables in memory; 0 keeps none.',
+    unit: 'bytes',
+  }),
+  verifyTablesOnOpen: withDefault(trueOrFalse(), () => true, {
+    description:
+      'Reads every table to its end when the database is opened, and compares its checksum. With false opening takes the same time however much data there is, and a changed byte in an index or a filter can go unseen; blocks are checked whenever they are read.',
+  }),
+  fs: withDefault(fileSystem(), () => nodeFileSystem, { description: 'The file system. For tests.' }),
+  locks: withDefault(locks(), () => kernelLocks, { description: 'The locks. For tests.' }),
+  clock: withDefault(clock(), () => systemClock, { description: 'The clock. For tests.' }),
+}));
+export type LsmOptions = OptionsOf<typeof lsmOptions>;
+export type ResolvedOptions = ResolvedOf<typeof lsmOptions>;
 
 /** Fills in the defaults; a `TypeError` names the option that is wrong. */
-export function resolveOptions(options: LsmOptions = {}): ResolvedOptions {
-  checkOptions('openLsm', options, OPTIONS);
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  const resolved: Required<LsmOptions> = { ...DEFAULTS, ...Object.fromEntries(given) };
-  const { segmentBytes, segmentCount } = resolved.walGeometry;
-  return Object.freeze({ ...resolved, walGeometry: Object.freeze({ segmentBytes, segmentCount }) });
-}
-
-const DEFAULTS: Required<LsmOptions> = Object.freeze({
-  createIfMissing: true,
-  walGeometry: DEFAULT_GEOMETRY,
-  memtableBytes: 16 * MiB,
-  compactAtTables: 8,
-  blockCacheBytes: 8 * MiB,
-  verifyTablesOnOpen: true,
-  fs: nodeFileSystem,
-  locks: kernelLocks,
-  clock: systemClock,
-});
-
-const GEOMETRY: Checks<WalGeometry> = {
-  segmentBytes: wholeNumber(2 * SEGMENT_HEADER_BYTES, 2 ** 40),
-  segmentCount: wholeNumber(2, 4096),
-};
-const OPTIONS: Checks<LsmOptions> = {
-  createIfMissing: optional(aBoolean),
-  walGeometry: optional(optionsOf(GEOMETRY)),
-  memtableBytes: optional(wholeNumber(1)),
-  compactAtTables: optional(wholeNumber(2)),
-  blockCacheBytes: optional(wholeNumber(0)),
-  verifyTablesOnOpen: optional(aBoolean),
-  fs: optional(aFileSystem),
-  locks: optional(theLocks),
-  clock: optional(aClock),
-};
+export const resolveOptions = (options: LsmOptions = {}): ResolvedOptions =>
+  Object.freeze(lsmOptions.resolve('openLsm', options));

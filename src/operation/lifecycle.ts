@@ -1,17 +1,11 @@
-import { join } from 'node:path';
-import { LIFECYCLE } from '../engine/engine.ts';
-import { aFolder, type Checks, checkOptions, optional } from '../env/checks.ts';
-import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
-import type { HeldLock } from '../env/lock.ts';
+import { resolve } from 'node:path';
+import * as z from 'zod/mini';
 import { callSafely } from '../env/safe-calls.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
-import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
-import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
-import { type Layout, layoutOf, ownerOf } from '../snapshot/store/layout.ts';
-import { sweep } from '../snapshot/store/prune.ts';
-import { realFolder } from '../snapshot/store/real-folder.ts';
-import { anEnvironment } from './option-checks.ts';
-import { type RunKind, RunRecords } from './records.ts';
+import { OptionSet, type OptionsOf, optional, required } from '../options/option.ts';
+import { folder } from '../options/values.ts';
+import { environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { DataDirectory, type Recovery } from './data-directory.ts';
+import type { RunRecord } from './records.ts';
 
 /**
  * - `normal`: reads and writes.
@@ -21,49 +15,37 @@ import { type RunKind, RunRecords } from './records.ts';
 export const LIFECYCLE_MODES = ['normal', 'read_only', 'maintenance'] as const;
 export type LifecycleMode = (typeof LIFECYCLE_MODES)[number];
 
-export interface Recovery {
-  /** Set when an in-place restore had been cut off: which state stands now. */
-  readonly restore: 'old' | 'new' | null;
-  /** Ids of runs that had been cut off; they read as failed, `INTERRUPTED`, from now on. */
-  readonly interrupted: readonly string[];
-  /** Partial folders that were removed. */
-  readonly swept: readonly string[];
-}
+export const lifecycleOptions = new OptionSet(() => ({
+  dataDir: required(folder(), { description: 'The data directory.' }),
+  environment: environmentOption(),
+}));
+export type LifecycleOptions = OptionsOf<typeof lifecycleOptions>;
 
-export interface Admission {
-  readonly layout: Layout;
-  readonly records: RunRecords;
-  release(): Promise<void>;
-}
-
-export interface LifecycleOptions {
-  readonly dataDir: string;
-  readonly environment?: Environment;
-}
+let directoryIn: (lifecycle: Lifecycle) => DataDirectory;
 
 /**
- * What is at work on one data directory. Share one among the coordinators of a process; between processes the kernel's
- * lock on `.lifecycle/lock` keeps the order.
+ * What happens to one data directory: its mode, the run under way, recovery after a crash. Share one among the coordinators
+ * of a process.
  *
- * Call `recover()` before the database is opened: a restore that a crash cut off is brought to its end then.
+ * Call `recover()` before you open the database: it finishes a restore that a crash interrupted.
  */
 export class Lifecycle {
-  readonly environment: Environment;
-  readonly #dataDir: string;
+  readonly #directory: DataDirectory;
   readonly #listeners = new Set<(mode: LifecycleMode) => void>();
   #mode: LifecycleMode = 'normal';
-  #running: RunKind | 'recovery' | 'prune' | undefined;
+
+  static {
+    directoryIn = (lifecycle) => lifecycle.#directory;
+  }
 
   constructor(options: LifecycleOptions) {
-    checkOptions('Lifecycle', options, OPTIONS);
-    this.#dataDir = options.dataDir;
-    this.environment = options.environment ?? systemEnvironment;
-    this.environment.pool.load();
+    const { dataDir, environment } = lifecycleOptions.resolve('Lifecycle', options);
+    this.#directory = new DataDirectory(dataDir, environment ?? systemEnvironment);
   }
 
   /** As it was given. */
   get dataDir(): string {
-    return this.#dataDir;
+    return this.#directory.path;
   }
 
   get mode(): LifecycleMode {
@@ -77,168 +59,42 @@ export class Lifecycle {
     for (const listener of this.#listeners) callSafely(() => listener(mode));
   }
 
+  /** Calls `listener` after each change of the mode, until the returned function is called. */
   onMode(listener: (mode: LifecycleMode) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** What is under way in this process. */
+  /** What runs in this process: `backup`, `restore`, `prune`, …; undefined when nothing does. */
   get running(): string | undefined {
-    return this.#running;
+    return this.#directory.running;
+  }
+
+  /** The runs on record, oldest first, also of earlier processes. */
+  async runs(): Promise<RunRecord[]> {
+    return (await this.#directory.records()).read();
   }
 
   /**
-   * Of the real path; `NOT_FOUND` or `NOT_A_FOLDER` when there is no data directory, `INVALID_REQUEST` when it is a snapshot, or
-   * anything else inside a folder `.lifecycle`: to work on that would change it.
+   * Finishes what a crash interrupted: rolls a restore forward or back, records interrupted runs as failed, removes partial
+   * folders. `CONFLICT` when another process is in the middle of a restore. Without a data directory there is nothing to do.
    */
-  async layout(): Promise<Layout> {
-    const dataDir = await realFolder(this.environment.fs, this.#dataDir);
-    refuseKept(dataDir);
-    return layoutOf(dataDir);
-  }
-
-  /** Whether nothing was ever kept of this directory: nobody need make the folder to find that nothing is in it. */
-  async isUnused(): Promise<boolean> {
-    try {
-      const { lifecycle } = await this.layout();
-      return (await this.environment.fs.inspect(lifecycle)) === undefined;
-    } catch (error) {
-      throw toStillpointError(error);
-    }
-  }
-
-  async records(): Promise<RunRecords> {
-    return new RunRecords(this.environment.fs, await this.layout());
-  }
-
-  /**
-   * Takes the one place that there is for work on this directory, after what a crash may have left is swept. `CONFLICT`
-   * when it is taken, and when a restore was cut off: that needs `recover`, with the database closed.
-   */
-  async admit(kind: RunKind | 'recovery' | 'prune'): Promise<Admission> {
-    if (this.#running !== undefined) throw alreadyRunning(this.#running);
-    this.#running = kind;
-    try {
-      const layout = await this.layout();
-      const lock = await this.#lock(layout);
-      try {
-        const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);
-        // Once the new state stands whole, only clearing away is left; before that, files would move beneath the database.
-        if (swap?.phase === 'opening') await swap.finish();
-        else if (swap !== undefined) throw needsRecovery(layout);
-        await this.#putInOrder(layout);
-      } catch (error) {
-        await lock.release();
-        throw error;
-      }
-      const release = async () => {
-        this.#running = undefined;
-        await lock.release();
-      };
-      return { layout, records: new RunRecords(this.environment.fs, layout), release };
-    } catch (error) {
-      this.#running = undefined;
-      throw toStillpointError(error);
-    }
-  }
-
-  /**
-   * Brings to an end what a crash cut off: rolls an interrupted restore forward or back, records cut-off runs, removes
-   * partial folders. `CONFLICT` when another process is in the middle of a restore. Where there is no data directory yet, there
-   * is nothing to recover.
-   */
-  async recover(): Promise<Recovery> {
-    try {
-      return await this.#recover();
-    } catch (error) {
-      throw toStillpointError(error);
-    }
-  }
-
-  async #recover(): Promise<Recovery> {
-    const layout = await this.layout().catch((error) => {
-      if (error instanceof StillpointError && error.code === 'NOT_FOUND') return undefined;
-      throw error;
-    });
-    if (layout === undefined || (await this.environment.fs.inspect(layout.lifecycle)) === undefined)
-      return NOTHING;
-    let lock: HeldLock;
-    try {
-      lock = await this.#lock(layout);
-    } catch (error) {
-      // Somebody is at work, so nothing was cut off. A snapshot being taken does not disturb; a restore does.
-      const isRestoring =
-        (await DirectoryExchange.findInterrupted(this.environment.fs, layout)) !== undefined;
-      if (isRestoring || !(error instanceof StillpointError) || error.code !== 'CONFLICT') throw error;
-      return NOTHING;
-    }
-    try {
-      const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);
-      const restore = swap === undefined ? null : await this.#finishSwap(swap, layout);
-      return { restore, ...(await this.#putInOrder(layout)) };
-    } finally {
-      await lock.release();
-    }
-  }
-
-  async #lock(layout: Layout): Promise<HeldLock> {
-    const { fs, locks } = this.environment;
-    await makeFolders(fs, layout.lifecycle);
-    const lock = await locks.tryAcquire(fs, layout.lock, 'exclusive');
-    if (lock !== undefined) return lock;
-    throw new StillpointError(
-      'CONFLICT',
-      `backup already running: another process is at work on ${layout.dataDir}`,
-      {
-        path: layout.lock,
-      },
-    );
-  }
-
-  async #finishSwap(swap: DirectoryExchange, layout: Layout): Promise<'old' | 'new'> {
-    const { fs, locks } = this.environment;
-    const held: HeldLock[] = [];
-    try {
-      for (const name of swap.keep) {
-        const lock = await locks.tryAcquireEngineLock(fs, join(layout.dataDir, name));
-        if (lock === undefined) throw needsRecovery(layout);
-        held.push(lock);
-      }
-      return await swap.recover();
-    } finally {
-      for (const lock of held) await lock.release();
-    }
-  }
-
-  async #putInOrder(layout: Layout): Promise<Omit<Recovery, 'restore'>> {
-    const { fs, clock } = this.environment;
-    for (const { name } of await listIfPresent(fs, layout.restore))
-      await removeTree(fs, join(layout.restore, name));
-    const swept = await sweep(this.environment, layout);
-    const interrupted = await new RunRecords(fs, layout).closeInterrupted(clock.nowMs());
-    return { interrupted, swept };
+  recover(): Promise<Recovery> {
+    return this.#directory.recover();
   }
 }
 
-const OPTIONS: Checks<LifecycleOptions> = { dataDir: aFolder, environment: optional(anEnvironment) };
+/** What a lifecycle keeps to this package: the admission of runs. */
+export const directoryOf = (lifecycle: Lifecycle): DataDirectory => directoryIn(lifecycle);
 
-const NOTHING: Recovery = { restore: null, interrupted: [], swept: [] };
-
-/** @param path A real one, of what is to be a data directory. */
-export function refuseKept(path: string): void {
-  if (ownerOf(path) === undefined) return;
-  throw new StillpointError(
-    'INVALID_REQUEST',
-    `${path} lies in a folder ${LIFECYCLE}: it is a snapshot, or belongs to the keeping of one`,
-    { path, hint: 'Restore it into a folder first: `stillpoint restore PATH --into DIR`.' },
+export const lifecycleOption = () =>
+  optional(
+    z.custom<Lifecycle>((value) => value instanceof Lifecycle, 'must be a Lifecycle'),
+    { description: 'What the coordinators of one data directory share.', without: 'one of its own' },
   );
+
+/** Both name a folder. If they name two, neither can be meant. */
+export function requireSameFolder(what: string, dataDir: string, lifecycle: Lifecycle | undefined): void {
+  if (lifecycle === undefined || resolve(lifecycle.dataDir) === resolve(dataDir)) return;
+  throw new TypeError(`${what}: dataDir is ${dataDir}, and the lifecycle is that of ${lifecycle.dataDir}`);
 }
-
-const needsRecovery = (layout: Layout): StillpointError =>
-  new StillpointError('CONFLICT', `a restore of ${layout.dataDir} was cut off and is not finished yet`, {
-    path: layout.restore,
-    hint: 'Close the database, then run `stillpoint recover DIR`, or call `lifecycle.recover()` before opening it.',
-  });
-
-const alreadyRunning = (kind: string): StillpointError =>
-  new StillpointError('CONFLICT', `${kind === 'recovery' ? 'a recovery is' : kind} already running`);

@@ -1,7 +1,7 @@
 import type { Clock } from '../env/clock.ts';
 import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
-import type { OperationState } from './operation-state.ts';
+import { isFinished, type OperationState } from './operation-state.ts';
 import type { RunKind, RunRecord } from './records.ts';
 
 /**
@@ -22,6 +22,7 @@ export class Run {
   readonly #onChange: (run: Run) => void;
   readonly #durations: Record<string, number> = {};
   #phaseBegan: number;
+  #isPastRecall = false;
   #state: OperationState;
   #metadata: RunRecord['metadata'] = null;
 
@@ -75,9 +76,18 @@ export class Run {
     };
   }
 
-  cancel(): void {
+  /** False when it is too late: the run has ended, or is past recall. */
+  cancel(): boolean {
+    if (this.#isPastRecall || isFinished(this.#state)) return false;
     this.control.cancel();
     this.#abort.abort(new StillpointError('CANCELLED', 'cancelled on request'));
+    return true;
+  }
+
+  /** From now on it finishes. Throws `CANCELLED` when it was cancelled before. */
+  passRecall(): void {
+    this.control.checkCancelled();
+    this.#isPastRecall = true;
   }
 
   enter(phase: string): void {

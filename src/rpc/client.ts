@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import * as z from 'zod';
-import { CATALOGUE, type ErrorCode, StillpointError } from '../errors.ts';
+import { ERROR_CODES, type ErrorCode, StillpointError } from '../errors.ts';
 import { MANIFEST_LIMIT_BYTES } from '../snapshot/store/manifest.ts';
 import { HttpConnection, type HttpReply, type HttpRequest } from './http.ts';
 import {
@@ -154,7 +154,7 @@ export class AdminClient {
     const code = envelope.success ? envelope.data.error.code : undefined;
     const seconds = Number(headers['retry-after']);
     const data = { status, ...(Number.isSafeInteger(seconds) && { retryAfterMs: 1000 * seconds }) };
-    if (envelope.success && code !== undefined && Object.hasOwn(CATALOGUE, code)) {
+    if (envelope.success && code !== undefined && Object.hasOwn(ERROR_CODES, code)) {
       const message = `${this.#connection.name}: ${envelope.data.error.message.slice(0, 500)}`;
       return new StillpointError(code as ErrorCode, message, { data });
     }

@@ -1,19 +1,20 @@
 import * as z from 'zod';
-import { LEVELS, type Report } from '../engine/report.ts';
-import { CATALOGUE, type ErrorCode } from '../errors.ts';
+import type { Report } from '../engine/report.ts';
+import { ERROR_CODES, type ErrorCode } from '../errors.ts';
 import { LIFECYCLE_MODES } from '../operation/lifecycle.ts';
 import { operationStateSchema } from '../operation/operation-state.ts';
 import type { SnakeCased } from '../options/casing.ts';
+import { LEVELS } from '../options/choices.ts';
 import type { SnapshotSummary } from '../snapshot/store/list.ts';
 
 /** Replies of the admin RPC: what the server promises and the client holds it to. The OpenAPI document is made from these. */
 
-const ERROR_CODES = Object.keys(CATALOGUE) as [ErrorCode, ...ErrorCode[]];
+const CODES = Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]];
 
 export const errorSchema = z
   .object({
     error: z.object({
-      code: z.enum(ERROR_CODES),
+      code: z.enum(CODES),
       message: z.string(),
       correlation_id: z.string(),
     }),

@@ -5,7 +5,8 @@ import type { Hold } from '../engine/engine.ts';
 import { Semaphore } from '../env/concurrency.ts';
 import { makeFolders, realPlace } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
-import { type Lifecycle, refuseKept } from '../operation/lifecycle.ts';
+import { refuseKept } from '../operation/data-directory.ts';
+import { directoryOf, type Lifecycle } from '../operation/lifecycle.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { LastRuns } from './admin/last-runs.ts';
 import { RunFeed } from './admin/run-feed.ts';
@@ -47,7 +48,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
   const place = await realPlace(fs, dataDir);
   refuseKept(place); // before a folder is made there
   if (options.createDataDir && (await fs.inspect(place)) === undefined) await makeFolders(fs, place);
-  await lifecycle.layout(); // not there, or no folder: told before anything is opened
+  await directoryOf(lifecycle).layout(); // no such folder, or no folder: an error before anything is opened
   const recovery = new RecoveryWatch(clock);
   const lease = new WriteLease(clock);
   let isFirst = true;

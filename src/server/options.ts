@@ -1,171 +1,134 @@
 import type { Writable } from 'node:stream';
-import { SNAPSHOT, type StartBackupOptions } from '../coordinator/backup.ts';
-import {
-  aBoolean,
-  aFolder,
-  aFunction,
-  aListOfPaths,
-  aPath,
-  aText,
-  type Checks,
-  checkOptions,
-  must,
-  optional,
-  optionsOf,
-  wholeNumber,
-  withMembers,
-} from '../env/checks.ts';
+import * as z from 'zod/mini';
+import { engineName } from '../coordinator/choose-engine.ts';
+import { allowedSources } from '../coordinator/restore.ts';
 import { standardError } from '../env/runtime.ts';
 import { StillpointError } from '../errors.ts';
-import { Lifecycle } from '../operation/lifecycle.ts';
-import { aLifecycle, anEngineName, anEnvironment, sameFolder } from '../operation/option-checks.ts';
+import { directoryOf, Lifecycle, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
+import {
+  OptionSet,
+  type OptionsOf,
+  optional,
+  type ResolvedOf,
+  required,
+  withDefault,
+  withoutDefaults,
+} from '../options/option.ts';
+import { hostSnapshotOptions } from '../options/snapshot.ts';
+import { callback, folder, nested, text, trueOrFalse, wholeNumber, withMembers } from '../options/values.ts';
 import { isLoopbackName } from '../rpc/loopback.ts';
-import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { lsmBackend } from './backends/lsm.ts';
 import type { Backend } from './database.ts';
 import type { LineTarget } from './line-writer.ts';
-import type { TlsFiles } from './tls.ts';
+import { tlsOptions } from './tls.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
-export interface ServerLimits {
-  /** Of a value, and of a batch. Default 16 * 1024 * 1024. */
-  readonly bodyBytes: number;
-  /** Of a request to the admin RPC. Default 64 * 1024. */
-  readonly adminBodyBytes: number;
-  /** Of all headers and the URL of a request together. Default 16 * 1024. */
-  readonly headerBytes: number;
-  /** For one more, the connection that has been idle for longest is cut off. Default 1,000. */
-  readonly connections: number;
-  /**
-   * Requests that the server works on at once; beyond, they are `UNAVAILABLE`. As many may be sending their bodies, and as many taking
-   * their replies; beyond, the slowest client is cut off. Times `bodyBytes`, what bodies may occupy. Default 128.
-   */
-  readonly requests: number;
-  /** Of these, requests to the admin RPC. Health, status and metrics, and to look after or cancel a run, count for neither. Default 32. */
-  readonly adminRequests: number;
-  /** Clients that follow a run at once; beyond, they are `UNAVAILABLE`. Default 32. */
-  readonly followers: number;
-  /** For URL and headers to arrive, and for the handshake of TLS. Default 10 seconds. */
-  readonly headerTimeoutMs: number;
-  /** For a request to arrive whole. Default one minute. */
-  readonly requestTimeoutMs: number;
-  /** For a client to take anything of its reply; it is cut off then. Default one minute. */
-  readonly replyTimeoutMs: number;
-  /** For a connection to stay open without a request. Default one minute. */
-  readonly idleTimeoutMs: number;
-  /** For requests under way to end when the server is closed. Default 10 seconds. */
-  readonly shutdownMs: number;
-}
+const bytes = (fallback: number, description: string) =>
+  withDefault(wholeNumber(1), () => fallback, { description, unit: 'bytes' });
+const time = (fallback: number, description: string) =>
+  withDefault(wholeNumber(1), () => fallback, { description, unit: 'milliseconds' });
+const count = (fallback: number, description: string) =>
+  withDefault(wholeNumber(1), () => fallback, { description });
 
-export interface ServerOptions {
-  /** The folder that the database keeps its files in. */
-  readonly dataDir: string;
-  /** What opens the database. Default `lsmBackend()`. */
-  readonly backend?: Backend;
-  /** Default `127.0.0.1`. Any address that is not loopback needs an `apiKey`, and `tls` or `plainHttp`. */
-  readonly host?: string;
-  /** Default 0: any free one. */
-  readonly port?: number;
-  /** What clients must show. Without it everybody who reaches the loopback address is admitted. */
-  readonly apiKey?: string;
-  /** HTTPS, TLS 1.2 or later. The files are read once, at the start. Default: HTTP. */
-  readonly tls?: TlsFiles;
-  /** Allows HTTP beyond loopback: for a proxy in front that ends TLS, on a network that is trusted. Not with `tls`. Default false. */
-  readonly plainHttp?: boolean;
-  /** Whether a missing data directory is made. Default true; with false it is `NOT_FOUND`. */
-  readonly createDataDir?: boolean;
-  /** Folders, besides the lifecycle folder, that a restore source given as a path may lie in. Default: none. */
-  readonly allowedSources?: readonly string[];
-  /** Defaults for every snapshot that the admin RPC starts. */
-  readonly backup?: Omit<StartBackupOptions, 'kind' | 'signal'>;
-  /** One JSON line for each admin action that changes something or is refused. Default: standard error. */
-  readonly audit?: LineTarget;
-  /** One JSON line for each error that nobody expected. Default: standard error. */
-  readonly log?: LineTarget;
-  readonly limits?: Partial<ServerLimits>;
-  /** Share it to watch or set the mode. Default: one of its own. */
-  readonly lifecycle?: Lifecycle;
-  readonly environment?: Environment;
-}
+export const serverLimits = new OptionSet(() => ({
+  bodyBytes: bytes(16 * MiB, 'The size of a value, and of a batch.'),
+  adminBodyBytes: bytes(64 * KiB, 'The size of a request to the admin RPC.'),
+  headerBytes: bytes(16 * KiB, 'The size of all headers and the URL of a request together.'),
+  connections: count(
+    1_000,
+    'Open connections. For one more, the connection that has been idle for longest is cut off.',
+  ),
+  requests: count(
+    128,
+    'Requests that the server works on at once. Further ones are `UNAVAILABLE`. As many may be sending their bodies, and as many taking their replies; beyond that the slowest client is cut off. Times `bodyBytes`, this is the memory that bodies can take.',
+  ),
+  adminRequests: count(
+    32,
+    'Of these, requests to the admin RPC. Health, status and metrics do not count, nor does a request that looks after a run or cancels it.',
+  ),
+  followers: count(32, 'Clients that follow a run at once. Further ones are `UNAVAILABLE`.'),
+  headerTimeoutMs: time(10_000, 'The time for URL and headers to arrive, and for the handshake of TLS.'),
+  requestTimeoutMs: time(60_000, 'The time for a request to arrive whole.'),
+  replyTimeoutMs: time(60_000, 'The time for a client to take anything of its reply. It is cut off then.'),
+  idleTimeoutMs: time(60_000, 'How long a connection stays open without a request.'),
+  shutdownMs: time(10_000, 'How long requests under way may take to end when the server is closed.'),
+}));
+export type ServerLimits = ResolvedOf<typeof serverLimits>;
 
-export type ResolvedOptions = Readonly<
-  Required<Omit<ServerOptions, 'apiKey' | 'tls' | 'limits'>> & {
-    apiKey: string | undefined;
-    tls: TlsFiles | undefined;
-    limits: ServerLimits;
-  }
->;
-
-const DEFAULT_LIMITS: ServerLimits = Object.freeze({
-  bodyBytes: 16 * MiB,
-  adminBodyBytes: 64 * KiB,
-  headerBytes: 16 * KiB,
-  connections: 1_000,
-  requests: 128,
-  adminRequests: 32,
-  followers: 32,
-  headerTimeoutMs: 10 * 1000,
-  requestTimeoutMs: 60 * 1000,
-  replyTimeoutMs: 60 * 1000,
-  idleTimeoutMs: 60 * 1000,
-  shutdownMs: 10 * 1000,
-});
-
-const LIMITS = Object.fromEntries(
-  Object.keys(DEFAULT_LIMITS).map((name) => [name, optional(wholeNumber(1))]),
-);
-const TLS: Checks<TlsFiles> = { keyFile: aPath, certFile: aPath };
-const aSink = optional(
-  must('a stream that can be written to, or a function', (value) => {
+const lineTarget = () =>
+  z.custom<LineTarget>((value) => {
     const { write, writable } = (value ?? {}) as Partial<Writable>;
     return typeof value === 'function' || (typeof write === 'function' && typeof writable === 'boolean');
+  }, 'must be a stream that can be written to, or a function');
+
+export const serverOptions = new OptionSet(() => ({
+  dataDir: required(folder(), { description: 'The folder that the database keeps its files in.' }),
+  backend: withDefault(
+    withMembers<Backend>('a Backend', { engine: engineName(), open: callback() }),
+    () => lsmBackend(),
+    { description: 'What opens the database: `lsmBackend()` unless given.' },
+  ),
+  host: withDefault(text(), () => '127.0.0.1', {
+    description:
+      'The address to listen on. Any address that is not loopback needs an `apiKey`, and `tls` or `plainHttp`.',
   }),
-);
-const OPTIONS: Checks<ServerOptions> = {
-  dataDir: aFolder,
-  backend: optional(withMembers('a Backend', { engine: anEngineName, open: aFunction })),
-  host: optional(aText),
-  port: optional(wholeNumber(0, 65_535)),
-  apiKey: optional(aText),
-  tls: optional(optionsOf(TLS)),
-  plainHttp: optional(aBoolean),
-  createDataDir: optional(aBoolean),
-  allowedSources: optional(aListOfPaths),
-  backup: optional(optionsOf(SNAPSHOT)),
-  audit: aSink,
-  log: aSink,
-  limits: optional(optionsOf(LIMITS)),
-  lifecycle: optional(aLifecycle),
-  environment: optional(anEnvironment),
+  port: withDefault(wholeNumber(0, 65_535), () => 0, {
+    description: 'The port to listen on; 0 takes any free one.',
+  }),
+  apiKey: optional(text(), {
+    description: 'The key that clients must send; needed on any address but loopback.',
+    without: 'everybody who reaches the loopback address is admitted',
+  }),
+  tls: optional(nested(tlsOptions.fields), {
+    description: 'Serves HTTPS, TLS 1.2 or later. The files are read once, at the start.',
+    without: 'HTTP',
+  }),
+  plainHttp: withDefault(trueOrFalse(), () => false, {
+    description:
+      'Allows HTTP beyond loopback, for a proxy in front that ends TLS on a trusted network. Excludes `tls`.',
+  }),
+  createDataDir: withDefault(trueOrFalse(), () => true, {
+    description: 'Makes a missing data directory. With false that is `NOT_FOUND`.',
+  }),
+  allowedSources: allowedSources(),
+  backup: withDefault(nested(withoutDefaults(hostSnapshotOptions.fields)), () => ({}), {
+    description: 'Defaults for every snapshot that the admin RPC starts.',
+  }),
+  audit: withDefault(lineTarget(), () => standardError, {
+    description: 'Gets one JSON line for each admin action that changes something or is refused.',
+  }),
+  log: withDefault(lineTarget(), () => standardError, {
+    description: 'Gets one JSON line for each unexpected error.',
+  }),
+  limits: withDefault(nested(serverLimits.fields), () => serverLimits.resolve('startServer', {}), {
+    description: 'What clients may take.',
+  }),
+  lifecycle: lifecycleOption(),
+  environment: environmentOption(),
+}));
+export type ServerOptions = OptionsOf<typeof serverOptions>;
+
+export type ResolvedOptions = ResolvedOf<typeof serverOptions> & {
+  readonly lifecycle: Lifecycle;
+  readonly environment: Environment;
 };
 
 /** Fills in the defaults; a `TypeError` names the option that is wrong. */
 export function resolveOptions(options: ServerOptions): ResolvedOptions {
-  checkOptions('startServer', options, OPTIONS);
-  sameFolder('startServer', options.dataDir, options.lifecycle);
-  if (options.tls !== undefined && options.plainHttp)
+  const resolved = serverOptions.resolve('startServer', options);
+  const { dataDir, lifecycle, tls, plainHttp } = resolved;
+  requireSameFolder('startServer', dataDir, lifecycle);
+  if (tls !== undefined && plainHttp)
     throw new TypeError('startServer: tls and plainHttp exclude each other');
-  const { dataDir, apiKey, tls } = options;
-  const environment = options.environment ?? options.lifecycle?.environment ?? systemEnvironment;
-  const given = Object.entries(options.limits ?? {}).filter(([, value]) => value !== undefined);
+  const environment =
+    resolved.environment ?? (lifecycle && directoryOf(lifecycle).environment) ?? systemEnvironment;
   return Object.freeze({
-    dataDir,
-    apiKey,
-    tls,
-    plainHttp: options.plainHttp ?? false,
+    ...resolved,
     environment,
-    backend: options.backend ?? lsmBackend(),
-    host: options.host ?? '127.0.0.1',
-    port: options.port ?? 0,
-    createDataDir: options.createDataDir ?? true,
-    allowedSources: options.allowedSources ?? [],
-    backup: options.backup ?? {},
-    audit: options.audit ?? standardError,
-    log: options.log ?? standardError,
-    lifecycle: options.lifecycle ?? new Lifecycle({ dataDir, environment }),
-    limits: Object.freeze({ ...DEFAULT_LIMITS, ...Object.fromEntries(given) }),
+    lifecycle: lifecycle ?? new Lifecycle({ dataDir, environment }),
   });
 }
 

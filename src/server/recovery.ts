@@ -1,5 +1,5 @@
 import type { Clock } from '../env/clock.ts';
-import type { Recovery } from '../operation/lifecycle.ts';
+import type { Recovery } from '../operation/data-directory.ts';
 import type { Database } from './database.ts';
 
 export interface RecoveryState {

@@ -1,13 +1,22 @@
 import { createSecureContext } from 'node:tls';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
+import { OptionSet, type OptionsOf, required } from '../options/option.ts';
+import { path } from '../options/values.ts';
 import { readNamedFile } from './named-file.ts';
 
-/** Files in PEM: the private key, and the certificate with those that lead to a known authority behind it. */
-export interface TlsFiles {
-  readonly keyFile: string;
-  readonly certFile: string;
-}
+/** Files in PEM. */
+export const tlsOptions = new OptionSet(() => ({
+  keyFile: required(path(), {
+    description: 'PEM file of the private key: serves HTTPS.',
+    flag: { name: 'tls-key', value: 'file' },
+  }),
+  certFile: required(path(), {
+    description: 'PEM file of its certificate, followed by those that lead to a known authority.',
+    flag: { name: 'tls-cert', value: 'file' },
+  }),
+}));
+export type TlsFiles = OptionsOf<typeof tlsOptions>;
 
 /** What is in them, as `https.createServer` takes it. */
 export type ReadTls = Awaited<ReturnType<typeof readTls>>;

@@ -3,6 +3,9 @@ import type { FileSystem } from '../env/file-system.ts';
 import { kernelLocks, type Locks } from '../env/lock.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { threadPool, type WorkerPool } from '../env/worker-pool.ts';
+import { optional } from '../options/option.ts';
+import { callback, withMembers, withMethods } from '../options/values.ts';
+import { clock, fileSystem, locks } from '../options/world.ts';
 import type { Tasks } from './tasks/tasks.ts';
 
 /** The outside world as the snapshot code sees it. A test may replace each part. */
@@ -26,3 +29,18 @@ export const systemEnvironment: Environment = {
   pool: threadPool<Tasks>(entry),
   newId,
 };
+
+export const environmentOption = () =>
+  optional(
+    withMembers<Environment>('an environment', {
+      fs: fileSystem(),
+      clock: clock(),
+      locks: locks(),
+      pool: withMethods('a pool', 'run', 'load', 'prepare'),
+      newId: callback(),
+    }),
+    {
+      description: 'The outside world: file system, clock, locks, threads. For tests.',
+      without: 'the system',
+    },
+  );

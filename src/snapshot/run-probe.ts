@@ -1,8 +1,8 @@
 import type { Engine } from '../engine/engine.ts';
-import type { Level } from '../engine/report.ts';
 import { removeTree } from '../env/io.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
+import type { Level } from '../options/choices.ts';
 import type { Environment } from './environment.ts';
 import { copySnapshot } from './restore/copy-snapshot.ts';
 import { folderSource } from './source/folder-source.ts';

@@ -1,10 +1,11 @@
 import type { CapturePlan, Engine } from '../engine/engine.ts';
-import type { Level, Report } from '../engine/report.ts';
+import type { Report } from '../engine/report.ts';
 import { makeFolders, removeTree } from '../env/io.ts';
 import { warn } from '../env/safe-calls.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { type ErrorCode, StillpointError } from '../errors.ts';
-import { type Capture, capture, type Mode } from './capture/capture.ts';
+import type { CloneChoice, Level, Mode } from '../options/choices.ts';
+import { type Capture, capture } from './capture/capture.ts';
 import { findPrevious, type PreviousSnapshot } from './capture/previous-snapshot.ts';
 import type { Environment } from './environment.ts';
 import { noteDamage, noteSnapshot } from './ledger/note.ts';
@@ -13,7 +14,6 @@ import { type Layout, nameOf, partialFolder } from './store/layout.ts';
 import type { Manifest } from './store/manifest.ts';
 import { writeManifest } from './store/manifest-file.ts';
 import { mark, publish } from './store/publish.ts';
-import type { CloneChoice } from './tasks/reflinker.ts';
 import { describeFindings } from './verify/describe-findings.ts';
 import { prove } from './verify/prove.ts';
 

@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Engine, FileCheck } from '../engine/engine.ts';
-import type { Finding, Level } from '../engine/report.ts';
+import type { Finding } from '../engine/report.ts';
 import { newId } from '../env/clock.ts';
 import type { OpenFile } from '../env/file-system.ts';
 import { walk } from '../env/folder-tree.ts';
 import { createFile, makeFolders, readExactly, removeTree, withFile, writeFully } from '../env/io.ts';
 import { nodeFileSystem as fs } from '../env/node-file-system.ts';
 import { RunControl, type TaskRun } from '../env/worker-pool.ts';
+import type { Level } from '../options/choices.ts';
 
 /** Hands over a fresh folder and removes it in every case. */
 export async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {

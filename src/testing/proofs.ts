@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { BackupCoordinator } from '../coordinator/backup.ts';
-import { listSnapshots, restoreSnapshot, verifySnapshot } from '../coordinator/snapshots.ts';
+import { restoreSnapshot, verifySnapshot } from '../coordinator/folders.ts';
+import { Snapshots } from '../coordinator/snapshots.ts';
 import type { Engine, FileCheck } from '../engine/engine.ts';
-import { type Finding, LEVELS } from '../engine/report.ts';
+import type { Finding } from '../engine/report.ts';
 import { nodeFileSystem as fs } from '../env/node-file-system.ts';
 import { RunControl, type TaskRun } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
+import { LEVELS } from '../options/choices.ts';
 import { isRelative, withDatabase, writeMany } from './captures.ts';
 import { checkAll, checkOne, findingsOf, fingerprint, readBytes, writeBytes } from './folders.ts';
 import { failingFile } from './read-only.ts';
@@ -166,7 +168,7 @@ export function testProofs(subject: Subject): void {
         checkFindings(data!.findings as readonly Finding[], paths);
         return true;
       });
-      assert.deepEqual((await listSnapshots(dir)).snapshots, []);
+      assert.deepEqual((await new Snapshots({ dataDir: dir }).list()).snapshots, []);
       assert.deepEqual(await fingerprint(dir), before);
     }));
 

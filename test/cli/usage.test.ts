@@ -62,13 +62,13 @@ describe('the command line', () => {
       { args: ['show', ''], message: /argument 'snapshot'. It must not be empty/ },
       { args: ['show', 'x', '--data-dir', ''], message: /'--data-dir <dir>' argument '' is invalid/ },
       { args: ['restore', 'x', '--into', ''], message: /'--into <dir>' argument '' is invalid/ },
-      { args: ['prune', 'x', '--keep', '1.5'], message: /must be a whole number above 0/ },
-      { args: ['snapshot', 'x', '--concurrency', '0'], message: /must be a whole number above 0/ },
+      { args: ['prune', 'x', '--keep', '1.5'], message: /must be a whole number, 1 or more/ },
+      { args: ['snapshot', 'x', '--concurrency', '0'], message: /must be a whole number, 1 or more/ },
       {
         args: ['verify', 'x', '--max-bytes-per-second', 'fast'],
         message: /must be a number of bytes above 0/,
       },
-      { args: ['verify', 'x', '--max-bytes-per-second', '63K'], message: /must be at least 64 KiB a second/ },
+      { args: ['verify', 'x', '--max-bytes-per-second', '63K'], message: /must be at least 64 KiB/ },
     ];
     for (const { args, message, hint = /./ } of cases) {
       const { code, json, stderr } = await stillpoint([...args, '--json']);

@@ -1,7 +1,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { byteCount, period } from '../../src/cli/options.ts';
+import { byteCount, period } from '../../src/cli/quantities.ts';
 import { BackupCoordinator } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
 import { plainDirectory } from '../support/folders.ts';

@@ -8,11 +8,12 @@ import {
   BackupCoordinator,
   type BackupCoordinatorOptions,
   Lifecycle,
-  listSnapshots,
   RestoreCoordinator,
   restoreSnapshot,
+  Snapshots,
   verifySnapshot,
 } from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -153,7 +154,7 @@ describe('sharing between snapshots', () => {
     rmSync(join(backupFolder(dir), 'latest'));
     const fourth = await backup.backup({ keep: 2 });
     expect(fourth.pruned).toEqual([first.name, second.name]);
-    const { snapshots } = await listSnapshots(dir);
+    const { snapshots } = await new Snapshots({ dataDir: dir }).list();
     expect(snapshots.map(({ name, sequence }) => [name, sequence])).toEqual([
       [third.name, 3],
       [fourth.name, 4],
@@ -184,7 +185,7 @@ test('a file that somebody writes in the middle of an exchange is never overwrit
   await filesOf(dir).backup();
   writeFileSync(join(dir, 'a.txt'), 'changed');
   const before = readTree(dir);
-  const env = new Lifecycle({ dataDir: dir }).environment;
+  const env = systemEnvironment;
   const clock = { ...env.clock, nowMs: () => 5_000_000 };
   const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...env, clock } });
   const inTheWay = join(dir, '.lifecycle/restore-backup/ts-5000/a.txt');

@@ -24,7 +24,7 @@ import {
   BackupCoordinator,
   type BackupCoordinatorOptions,
   Lifecycle,
-  listSnapshots,
+  Snapshots,
   type StillpointError,
   verifySnapshot,
 } from '../../src/index.ts';
@@ -81,7 +81,7 @@ describe('a snapshot of plain files', () => {
     const dir = await plainDirectory();
     writeFileSync(join(dir, 'sparse'), 'begin');
     truncateSync(join(dir, 'sparse'), 300 * 2 ** 20);
-    const env = new Lifecycle({ dataDir: dir }).environment;
+    const env = systemEnvironment;
     const fs = { ...env.fs, freeBytes: async () => 200 * 2 ** 20 };
     const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...env, fs } });
     const { location } = await filesOf(dir, { lifecycle }).backup({ level: 'files' });
@@ -97,7 +97,7 @@ describe('a snapshot of plain files', () => {
     expect(second.name).not.toBe(first.name);
     const { snapshot } = JSON.parse(readFileSync(join(second.location, 'snapshot.manifest'), 'utf8'));
     expect(snapshot).toMatchObject({ id: second.id, sequence: 2, parent: first.name, engine: 'files' });
-    expect((await listSnapshots(dir)).latest).toBe(second.name);
+    expect((await new Snapshots({ dataDir: dir }).list()).latest).toBe(second.name);
   });
 
   test('a file that changes in every round is named, and nothing is published', async () => {
@@ -110,7 +110,7 @@ describe('a snapshot of plain files', () => {
       message: expect.stringContaining('a.txt'),
     });
     expect(leftOvers(dir)).toEqual([]);
-    expect((await listSnapshots(dir)).snapshots).toEqual([]);
+    expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toEqual([]);
   });
 
   test('a file that changes once is captured as it is afterwards', async () => {
@@ -129,7 +129,7 @@ describe('a snapshot of plain files', () => {
     const { location } = await filesOf(dir).backup({ kind: 'archive' });
     expect(location).toContain('/.lifecycle/archive/ts-');
     expect(readFileSync(join(dir, '.lifecycle/archive/latest'), 'utf8')).toMatch(/^ts-\d+\n$/);
-    expect((await listSnapshots(dir)).snapshots).toEqual([]);
+    expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toEqual([]);
   });
 });
 
@@ -367,7 +367,7 @@ describe('cancelling', () => {
       expect(backup.cancel(id)).toBe(false);
       expect(leftOvers(dir)).toEqual([]);
       expect(latestOf(dir)).toBe(`${name}\n`);
-      expect((await listSnapshots(dir)).snapshots).toHaveLength(1);
+      expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toHaveLength(1);
     },
   );
 
@@ -390,7 +390,7 @@ describe('cancelling', () => {
     await expect(backup.finished(id)).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(probed).toHaveLength(1);
     expect(leftOvers(dir)).toEqual([]);
-    expect(await listSnapshots(dir)).toEqual({ latest: null, snapshots: [] });
+    expect(await new Snapshots({ dataDir: dir }).list()).toEqual({ latest: null, snapshots: [] });
   });
 
   test('a hook that hangs is no obstacle', async () => {
@@ -482,13 +482,13 @@ describe('a probe', () => {
       message: expect.stringContaining('no users'),
     });
     expect(leftOvers(dir)).toEqual([]);
-    expect((await listSnapshots(dir)).latest).toBeNull();
+    expect((await new Snapshots({ dataDir: dir }).list()).latest).toBeNull();
   });
 });
 
 test('a disk that stores other bytes than it was given is found out (invariant 1)', async () => {
   const dir = await plainDirectory();
-  const env = new Lifecycle({ dataDir: dir }).environment;
+  const env = systemEnvironment;
   const lying: FileSystem = {
     ...blockingFileSystem,
     async open(path, how) {
@@ -512,7 +512,7 @@ test('a disk that stores other bytes than it was given is found out (invariant 1
   expect(failure).toMatchObject({ code: 'COPY_DAMAGED', path: 'deep/er/b.bin' });
   expect(failure.data).toMatchObject({ verdict: 'copy-damaged', findings: [{ code: 'FILE_CRC' }] });
   expect(leftOvers(dir)).toEqual([]);
-  expect((await listSnapshots(dir)).latest).toBeNull();
+  expect((await new Snapshots({ dataDir: dir }).list()).latest).toBeNull();
 });
 
 test('a proof of what it cannot prove says so', async () => {
@@ -532,11 +532,11 @@ test('what other tools leave in the latest marker is understood, and leads nowhe
   const marker = join(backupFolder(dir), 'latest');
   for (const text of [location, `./some/where/${name}`, `  ${name}  \n`, `C:\\data\\${name}`]) {
     writeFileSync(marker, text);
-    expect((await listSnapshots(dir)).latest, text).toBe(name);
+    expect((await new Snapshots({ dataDir: dir }).list()).latest, text).toBe(name);
   }
   for (const text of ['', '..', '../../..', '/etc', 'ts-1', '\0', 'x'.repeat(9_999)]) {
     writeFileSync(marker, text);
-    expect((await listSnapshots(dir)).latest, JSON.stringify(text)).toBeNull();
+    expect((await new Snapshots({ dataDir: dir }).list()).latest, JSON.stringify(text)).toBeNull();
   }
 });
 
@@ -544,12 +544,12 @@ test('a clock that was set back does not make an older snapshot the latest', asy
   const dir = await plainDirectory();
   const backup = filesOf(dir);
   const first = await backup.backup();
-  const env = backup.lifecycle.environment;
+  const env = systemEnvironment;
   const clock = { ...env.clock, nowMs: () => 1_000_000 };
   const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...env, clock } });
   const second = await filesOf(dir, { lifecycle }).backup();
   expect(second.name).toBe('ts-1000');
-  const { latest, snapshots } = await listSnapshots(dir);
+  const { latest, snapshots } = await new Snapshots({ dataDir: dir }).list();
   expect(latest).toBe('ts-1000');
   expect(snapshots.find(({ name }) => name === first.name)?.sequence).toBe(1);
   const kept = await filesOf(dir, { lifecycle }).backup({ keep: 1 });

@@ -3,14 +3,12 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import {
   BackupCoordinator,
-  deleteSnapshot,
   Lifecycle,
-  listSnapshots,
   openLsm,
-  pruneSnapshots,
   RestoreCoordinator,
   restoreSnapshot,
-  snapshotLevel,
+  Snapshots,
+  snapshotClassicLevel,
   verifySnapshot,
 } from '../../src/index.ts';
 import { buildServer, leveldbBackend } from '../../src/server/index.ts';
@@ -49,14 +47,14 @@ test('no command works on a snapshot as if it were a data directory (invariant 3
     const ways: Record<string, () => Promise<unknown>> = {
       snapshot: () => new BackupCoordinator({ dataDir: place }).backup(),
       files: () => new BackupCoordinator({ dataDir: place, engine: 'files' }).backup(),
-      snapshotLevel: () => snapshotLevel(level, { gate: false }),
+      snapshotClassicLevel: () => snapshotClassicLevel(level, { pauseWrites: false }),
       restore: () =>
         new RestoreCoordinator({ dataDir: place, allowedSources: [backup] }).restore({ source: location }),
       undo: () => new RestoreCoordinator({ dataDir: place }).undo(),
       recover: () => new Lifecycle({ dataDir: place }).recover(),
-      prune: () => pruneSnapshots(place, { keep: 1 }),
-      'dry run': () => pruneSnapshots(place, { keep: 1, dryRun: true }),
-      delete: () => deleteSnapshot(place, other),
+      prune: () => new Snapshots({ dataDir: place }).prune({ keep: 1 }),
+      'dry run': () => new Snapshots({ dataDir: place }).prune({ keep: 1, dryRun: true }),
+      delete: () => new Snapshots({ dataDir: place }).delete(other),
       serve: () => buildServer({ dataDir: place, backend: smallLsm() }),
       'serve leveldb': () => buildServer({ dataDir: place, backend: leveldbBackend() }),
       'serve a new one': () => buildServer({ dataDir: join(place, 'new/one'), backend: smallLsm() }),
@@ -86,7 +84,7 @@ test('no command works on a snapshot as if it were a data directory (invariant 3
   expect(await verifySnapshot(location)).toMatchObject({ verdict: 'faithful', findings: [] });
   await restoreSnapshot(location, { into: join(root, 'elsewhere') });
   expect((await new BackupCoordinator({ dataDir: join(root, 'elsewhere') }).backup()).engine).toBe('lsm');
-  expect((await deleteSnapshot(dataDir, name)).name).toBe(name);
+  expect((await new Snapshots({ dataDir }).delete(name)).name).toBe(name);
 });
 
 test('where nothing was kept, nothing is made to find that out', async () => {
@@ -94,8 +92,12 @@ test('where nothing was kept, nothing is made to find that out', async () => {
   const before = everything(dataDir);
   const undo = () => new RestoreCoordinator({ dataDir }).undo();
   for (const dryRun of [true, false])
-    expect(await pruneSnapshots(dataDir, { keep: 1, dryRun })).toEqual({ removed: [], kept: [], busy: [] });
-  await expect(deleteSnapshot(dataDir, 'ts-1')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    expect(await new Snapshots({ dataDir }).prune({ keep: 1, dryRun })).toEqual({
+      removed: [],
+      kept: [],
+      busy: [],
+    });
+  await expect(new Snapshots({ dataDir }).delete('ts-1')).rejects.toMatchObject({ code: 'NOT_FOUND' });
   await expect(undo()).rejects.toMatchObject({
     code: 'NOT_FOUND',
     hint: expect.stringMatching(/^Nothing was restored/),
@@ -118,7 +120,7 @@ test('where nothing was kept, nothing is made to find that out', async () => {
   });
   for (const dir of [join(empty, 'absent'), join(dataDir, 'a.txt')]) {
     const code = dir.endsWith('absent') ? 'NOT_FOUND' : 'NOT_A_FOLDER';
-    await expect(pruneSnapshots(dir, { keep: 1 })).rejects.toMatchObject({ code });
+    await expect(new Snapshots({ dataDir: dir }).prune({ keep: 1 })).rejects.toMatchObject({ code });
     await expect(new BackupCoordinator({ dataDir: dir }).backup()).rejects.toMatchObject({ code });
   }
   expect(existsSync(join(empty, '.lifecycle'))).toBe(false);
@@ -130,5 +132,5 @@ test('a snapshot that somebody copied elsewhere is a data directory', async () =
   cpSync(location, copy, { recursive: true });
   await (await openLsm(copy)).close();
   expect((await new BackupCoordinator({ dataDir: copy }).backup()).report.verdict).toBe('faithful');
-  expect((await listSnapshots(copy)).snapshots).toHaveLength(1);
+  expect((await new Snapshots({ dataDir: copy }).list()).snapshots).toHaveLength(1);
 });

@@ -4,10 +4,10 @@ import { expect, test } from 'vitest';
 import {
   BackupCoordinator,
   openLsm,
-  openWithClassicLevel,
+  probeWithClassicLevel,
   RestoreCoordinator,
   restoreSnapshot,
-  snapshotLevel,
+  snapshotClassicLevel,
   verifySnapshot,
 } from '../../src/index.ts';
 import { startScript } from '../support/process.ts';
@@ -42,7 +42,7 @@ test.each(['copy', 'link'] as const)(
     const db = new ClassicLevel(join(root, 'data'), SMALL);
     await fill(db, 0, 3_000);
     const before = await db.iterator().all();
-    const snapshot = await snapshotLevel(db, { mode, probe: openWithClassicLevel({ count: true }) });
+    const snapshot = await snapshotClassicLevel(db, { mode, probe: probeWithClassicLevel({ count: true }) });
     expect(snapshot).toMatchObject({ engine: 'leveldb', report: { verdict: 'faithful' } });
     expect(snapshot.report.counts.tables).toBeGreaterThan(0);
     await fill(db, 3_000, 4_000);
@@ -62,8 +62,8 @@ test('tables that stand in the last snapshot are shared with it, and carry its p
   const db = new ClassicLevel(join(root, 'data'), SMALL);
   await fill(db, 0, 3_000);
   await db.compactRange('', '~'); // afterwards nothing goes on by itself
-  const first = await snapshotLevel(db);
-  const second = await snapshotLevel(db);
+  const first = await snapshotClassicLevel(db);
+  const second = await snapshotClassicLevel(db);
   expect(second.reusedBytes).toBeGreaterThan(10_000);
   expect(second.copiedBytes + second.reusedBytes).toBe(first.copiedBytes);
   expect(second.report.counts).toEqual(first.report.counts);
@@ -75,7 +75,7 @@ test('restored in place, and undone', async () => {
   const dir = join(await temporaryFolder(), 'data');
   let db = new ClassicLevel(dir, SMALL);
   await fill(db, 0, 1_000);
-  const { name } = await snapshotLevel(db);
+  const { name } = await snapshotClassicLevel(db);
   await fill(db, 1_000, 1_500);
   const restore = new RestoreCoordinator({
     dataDir: dir,
@@ -96,7 +96,7 @@ test('a restore into the folder of an open database is refused from another proc
   const dir = join(await temporaryFolder(), 'data');
   const db = new ClassicLevel(dir, SMALL);
   await fill(db, 0, 100);
-  await snapshotLevel(db);
+  await snapshotClassicLevel(db);
   const child = startScript(
     `import { RestoreCoordinator } from 'stillpoint';
      const outcome = await new RestoreCoordinator({ dataDir: process.argv[2] }).restore().catch((error) => error);
@@ -119,20 +119,20 @@ test('a folder with the files of two engines is refused until one is chosen', as
   await expect(new BackupCoordinator({ dataDir: dir }).backup()).rejects.toMatchObject({
     code: 'ENGINE_MISMATCH',
   });
-  expect((await snapshotLevel(db)).engine).toBe('leveldb');
+  expect((await snapshotClassicLevel(db)).engine).toBe('leveldb');
   await db.close();
 });
 
 test('a database that is still opening is waited for', async () => {
   const db = new ClassicLevel(join(await temporaryFolder(), 'data'));
-  expect((await snapshotLevel(db)).report.verdict).toBe('faithful');
+  expect((await snapshotClassicLevel(db)).report.verdict).toBe('faithful');
   await db.close();
 });
 
 test('what is no open LevelDB is a TypeError', async () => {
-  await expect(snapshotLevel({} as never)).rejects.toThrow(TypeError);
+  await expect(snapshotClassicLevel({} as never)).rejects.toThrow(TypeError);
   const db = new ClassicLevel(join(await temporaryFolder(), 'data'));
   await db.close();
-  await expect(snapshotLevel(db)).rejects.toThrow(/open/);
+  await expect(snapshotClassicLevel(db)).rejects.toThrow(/open/);
   expect(() => new BackupCoordinator({ dataDir: '' })).toThrow(TypeError);
 });

@@ -8,7 +8,7 @@ import {
   RestoreCoordinator,
   restoreSnapshot,
   type ThrottleOptions,
-  verifyAll,
+  verifyAllSnapshots,
   verifySnapshot,
 } from '../../src/index.ts';
 import type { Environment } from '../../src/snapshot/environment.ts';
@@ -46,7 +46,7 @@ test('a limit holds for all that is copied and read back, in a snapshot, its rea
   expect(await tookMs(() => backups.backup(throttle))).toBeGreaterThan((1000 * (4 - 0.5)) / 5);
   const latest = (await backups.latestLocation())!;
   expect(await tookMs(() => verifySnapshot(latest, throttle))).toBeGreaterThan((1000 * (2 - 0.5)) / 5);
-  expect(await tookMs(() => verifyAll(dir, throttle))).toBeGreaterThan((1000 * (2 - 0.5)) / 5);
+  expect(await tookMs(() => verifyAllSnapshots(dir, throttle))).toBeGreaterThan((1000 * (2 - 0.5)) / 5);
   expect(await tookMs(() => restores.restore(throttle))).toBeGreaterThan((1000 * (4 - 0.5)) / 5);
   const into = join(await temporaryFolder(), 'restored');
   expect(await tookMs(() => restoreSnapshot(latest, { into, ...throttle }))).toBeGreaterThan(700);
@@ -163,7 +163,7 @@ test('a wrong throttle option is named, and nothing begins', async () => {
       () => backups.startBackup(throttle),
       () => restores.startRestore(throttle),
       () => verifySnapshot(dir, throttle),
-      () => verifyAll(dir, throttle),
+      () => verifyAllSnapshots(dir, throttle),
       () => restoreSnapshot(dir, { into, ...throttle }),
     ];
     for (const call of calls) {

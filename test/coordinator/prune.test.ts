@@ -3,13 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { kernelLocks } from '../../src/env/lock.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import {
-  BackupCoordinator,
-  deleteSnapshot,
-  listSnapshots,
-  pruneSnapshots,
-  verifySnapshot,
-} from '../../src/index.ts';
+import { BackupCoordinator, Snapshots, verifySnapshot } from '../../src/index.ts';
 import { plainDirectory } from '../support/folders.ts';
 
 async function directoryWith(count: number) {
@@ -24,10 +18,10 @@ const namesOf = (snapshots: readonly { name: string }[]) => snapshots.map(({ nam
 
 test('keeps the newest, and a dry run says the same and does nothing', async () => {
   const { dir, names, backup } = await directoryWith(4);
-  const planned = await pruneSnapshots(dir, { keep: 2, dryRun: true });
+  const planned = await new Snapshots({ dataDir: dir }).prune({ keep: 2, dryRun: true });
   expect(namesOf(planned.removed)).toEqual(names.slice(0, 2));
-  expect(namesOf((await listSnapshots(dir)).snapshots)).toEqual(names);
-  const done = await pruneSnapshots(dir, { keep: 2 });
+  expect(namesOf((await new Snapshots({ dataDir: dir }).list()).snapshots)).toEqual(names);
+  const done = await new Snapshots({ dataDir: dir }).prune({ keep: 2 });
   expect([namesOf(done.removed), namesOf(done.kept)]).toEqual([names.slice(0, 2), names.slice(2)]);
   expect(
     readdirSync(backup)
@@ -42,9 +36,9 @@ test('keeps the newest, and a dry run says the same and does nothing', async () 
 test('what latest names stays, wherever it stands in the order (invariant 11)', async () => {
   const { dir, names, backup } = await directoryWith(3);
   writeFileSync(join(backup, 'latest'), names[0]!);
-  const { removed } = await pruneSnapshots(dir, { keep: 1 });
+  const { removed } = await new Snapshots({ dataDir: dir }).prune({ keep: 1 });
   expect(namesOf(removed)).toEqual([names[1]]);
-  await expect(deleteSnapshot(dir, names[0]!)).rejects.toMatchObject({ code: 'CONFLICT' });
+  await expect(new Snapshots({ dataDir: dir }).delete(names[0]!)).rejects.toMatchObject({ code: 'CONFLICT' });
   expect(existsSync(join(backup, names[0]!))).toBe(true);
 });
 
@@ -52,20 +46,22 @@ test('what is being read stays until it no longer is', async () => {
   const { dir, names, backup } = await directoryWith(2);
   const manifest = join(backup, names[0]!, 'snapshot.manifest');
   const reader = await kernelLocks.tryAcquire(nodeFileSystem, manifest, 'shared');
-  const { removed, busy } = await pruneSnapshots(dir, { keep: 1 });
+  const { removed, busy } = await new Snapshots({ dataDir: dir }).prune({ keep: 1 });
   expect([namesOf(removed), namesOf(busy)]).toEqual([[], [names[0]]]);
-  await expect(deleteSnapshot(dir, names[0]!)).rejects.toMatchObject({ code: 'CONFLICT' });
+  await expect(new Snapshots({ dataDir: dir }).delete(names[0]!)).rejects.toMatchObject({ code: 'CONFLICT' });
   await reader?.release();
-  expect((await deleteSnapshot(dir, names[0]!)).name).toBe(names[0]);
-  expect(namesOf((await listSnapshots(dir)).snapshots)).toEqual([names[1]]);
+  expect((await new Snapshots({ dataDir: dir }).delete(names[0]!)).name).toBe(names[0]);
+  expect(namesOf((await new Snapshots({ dataDir: dir }).list()).snapshots)).toEqual([names[1]]);
 });
 
 test('only a snapshot can be deleted', async () => {
   const { dir } = await directoryWith(1);
   for (const name of ['ts-1', '..', '../..', dir, 'latest/../..']) {
-    await expect(deleteSnapshot(dir, name), name).rejects.toMatchObject({ name: 'StillpointError' });
+    await expect(new Snapshots({ dataDir: dir }).delete(name), name).rejects.toMatchObject({
+      name: 'StillpointError',
+    });
   }
-  await expect(pruneSnapshots(dir, { keep: 0 })).rejects.toThrow(TypeError);
-  expect((await listSnapshots(dir)).snapshots).toHaveLength(1);
+  await expect(new Snapshots({ dataDir: dir }).prune({ keep: 0 })).rejects.toThrow(TypeError);
+  expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toHaveLength(1);
   expect(existsSync(join(dir, 'a.txt'))).toBe(true);
 });

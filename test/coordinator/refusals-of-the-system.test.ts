@@ -3,7 +3,7 @@ import { chmodSync, readdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, type TestContext, test } from 'vitest';
-import { BackupCoordinator, Lifecycle, listSnapshots, restoreSnapshot } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, restoreSnapshot, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { mountInMemory } from '../support/file-systems.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
@@ -38,7 +38,7 @@ testAsRoot(
     expect((await blind.status(id)).code).toBe('NO_SPACE');
     expect(readTree(dir)).toEqual(before);
     expect(readdirSync(join(dir, '.lifecycle/backup')).filter((name) => name.startsWith('.'))).toEqual([]);
-    expect((await listSnapshots(dir)).snapshots).toEqual([]);
+    expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toEqual([]);
     expect(statfsSync(disk).bavail * statfsSync(disk).bsize).toBeGreaterThan(5 << 20);
   },
 );
@@ -59,10 +59,10 @@ test('a file that this process may not read is named', async (context) => {
   // Root reads every file unless it gives that capability away.
   if (isRoot) needsPrograms(context, 'setpriv');
   const child = startScript(
-    `import { BackupCoordinator, listSnapshots } from 'stillpoint';
+    `import { BackupCoordinator, Snapshots } from 'stillpoint';
      const dataDir = process.argv[2];
      const outcome = await new BackupCoordinator({ dataDir, engine: 'files' }).backup().catch((error) => error);
-     const { snapshots } = await listSnapshots(dataDir);
+     const { snapshots } = await new Snapshots({ dataDir }).list();
      process.stdout.write(JSON.stringify({ code: outcome.code, path: outcome.path, snapshots }));`,
     [dir],
     isRoot ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all'] : [],

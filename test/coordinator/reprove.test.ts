@@ -5,7 +5,7 @@ import {
   BackupCoordinator,
   openLsm,
   type StartBackupOptions,
-  verifyAll,
+  verifyAllSnapshots,
   verifySnapshot,
 } from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
@@ -80,7 +80,7 @@ test('what is found damaged in one snapshot is so in all that share it', async (
   const second = await backup.backup();
   rot(join(first.location, TABLE), 4711);
   expect((await verifySnapshot(first.location)).verdict).toBe('copy-damaged');
-  const { ok, totals, snapshots } = await verifyAll(dir, { olderThanMs: 86_400_000 });
+  const { ok, totals, snapshots } = await verifyAllSnapshots(dir, { olderThanMs: 86_400_000 });
   expect([ok, totals.readFiles, snapshots.map(({ report }) => report.ok)]).toEqual([
     false,
     1,

@@ -17,6 +17,7 @@ import {
   RestoreCoordinator,
   type RestoreCoordinatorOptions,
   restoreSnapshot,
+  Snapshots,
   verifySnapshot,
 } from '../../src/index.ts';
 import { PLAIN_FILES, plainDirectory, readTree, writeTree } from '../support/folders.ts';
@@ -52,7 +53,9 @@ describe('into a new folder', () => {
       const { dir, name, id, location, snapshot } = await changedDirectory();
       const into = join(await temporaryFolder(), 'not/yet/there');
       const source = { latest: 'latest', name, id, path: location }[by];
-      const result = await restoreSnapshot(source, { into, ...(by === 'path' ? {} : { dataDir: dir }) });
+      const result = await (by === 'path'
+        ? restoreSnapshot(source, { into })
+        : new Snapshots({ dataDir: dir }).restore(source, { into }));
       expect(result).toMatchObject({
         from: location,
         into,
@@ -101,7 +104,7 @@ describe('into a new folder', () => {
     await expect(restoreSnapshot(join(root, 'absent'), { into })).rejects.toMatchObject({
       code: 'NOT_FOUND',
     });
-    await expect(restoreSnapshot('latest', { into, dataDir: root })).rejects.toMatchObject({
+    await expect(new Snapshots({ dataDir: root }).restore('latest', { into })).rejects.toMatchObject({
       code: 'NOT_FOUND',
     });
     expect(existsSync(into)).toBe(false);

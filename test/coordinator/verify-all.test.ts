@@ -7,7 +7,13 @@ import type { FileSystem } from '../../src/env/file-system.ts';
 import { kernelLocks } from '../../src/env/lock.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
-import { BackupCoordinator, deleteSnapshot, openLsm, verifyAll, verifySnapshot } from '../../src/index.ts';
+import {
+  BackupCoordinator,
+  openLsm,
+  Snapshots,
+  verifyAllSnapshots,
+  verifySnapshot,
+} from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
 import { noteProofs } from '../../src/snapshot/ledger/note.ts';
 import { readProofs } from '../../src/snapshot/ledger/proven-files.ts';
@@ -75,7 +81,7 @@ function backdate(location: string, provenAtMs: number): void {
   writeLedger(location, ledger);
 }
 
-const errorsOf = ({ snapshots }: Awaited<ReturnType<typeof verifyAll>>) =>
+const errorsOf = ({ snapshots }: Awaited<ReturnType<typeof verifyAllSnapshots>>) =>
   snapshots.map(({ report }) => report.findings.map(({ path, code }) => `${path} ${code}`));
 
 describe('verifying all snapshots', () => {
@@ -83,7 +89,7 @@ describe('verifying all snapshots', () => {
     const { dir, locations, folder } = await growing();
     const before = readTree(folder, ['proofs']);
     const { opened, environment } = reading();
-    const result = await verifyAll(dir, { environment });
+    const result = await verifyAllSnapshots(dir, { environment });
     expect(opened.length).toBe(3);
     expect(result).toMatchObject({ ok: true, level: 'full', location: folder, gone: [], warnings: [] });
     expect(result.snapshots.map(({ location }) => location)).toEqual(locations);
@@ -110,7 +116,7 @@ describe('verifying all snapshots', () => {
   test('tells each snapshot of a damaged file that it shares', async () => {
     const { dir, locations } = await growing();
     rot(join(locations[1]!, '2.sst'), 17);
-    const { ok, totals, ...result } = await verifyAll(dir);
+    const { ok, totals, ...result } = await verifyAllSnapshots(dir);
     expect([ok, totals.damaged]).toEqual([false, 2]);
     expect(errorsOf({ ok, totals, ...result })).toEqual([[], ['2.sst FILE_CRC'], ['2.sst FILE_CRC']]);
     for (const [i, location] of locations.entries()) {
@@ -128,7 +134,7 @@ describe('verifying all snapshots', () => {
     rmSync(join(locations[1]!, 'snapshot.manifest'));
     rmSync(join(locations[2]!, '1.sst'));
     writeFileSync(join(locations[3]!, 'odd'), 'odd');
-    expect(errorsOf(await verifyAll(dir))).toEqual([
+    expect(errorsOf(await verifyAllSnapshots(dir))).toEqual([
       ['snapshot.manifest MANIFEST_INVALID'],
       ['snapshot.manifest MANIFEST_MISSING'],
       ['1.sst FILE_MISSING'],
@@ -145,7 +151,7 @@ describe('verifying all snapshots', () => {
         throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', path });
       },
     });
-    const result = await verifyAll(dir, { environment });
+    const result = await verifyAllSnapshots(dir, { environment });
     expect(errorsOf(result)).toEqual([[], ['2.sst FILE_UNREADABLE'], ['2.sst FILE_UNREADABLE']]);
     expect(result.totals).toMatchObject({ readFiles: 2, damaged: 2 });
     expect(result.snapshots.map(({ complete }) => complete)).toEqual([true, false, false]);
@@ -161,7 +167,7 @@ describe('verifying all snapshots', () => {
     await database.put('c', 'd');
     const second = await backup.backup();
     await database.close();
-    const { snapshots } = await verifyAll(dir);
+    const { snapshots } = await verifyAllSnapshots(dir);
     for (const [i, { location }] of [first, second].entries()) {
       const { steps: _, ...alone } = await verifySnapshot(location);
       expect(snapshots[i]).toMatchObject({ location, report: alone });
@@ -172,11 +178,11 @@ describe('verifying all snapshots', () => {
     const { dir, folder } = await growing();
     const elsewhere = join(await temporaryFolder(), 'moved');
     renameSync(folder, elsewhere);
-    expect((await verifyAll(elsewhere)).totals).toMatchObject({ snapshots: 3, distinctFiles: 3 });
-    await expect(verifyAll(dir)).rejects.toMatchObject({ code: 'NOT_FOUND' });
-    await expect(verifyAll(join(dir, 'nowhere'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
-    await expect(verifyAll(dir, { maxBytes: 0 })).rejects.toThrow(TypeError);
-    await expect(verifyAll(dir, { olderThanMs: -1 })).rejects.toThrow(TypeError);
+    expect((await verifyAllSnapshots(elsewhere)).totals).toMatchObject({ snapshots: 3, distinctFiles: 3 });
+    await expect(verifyAllSnapshots(dir)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(verifyAllSnapshots(join(dir, 'nowhere'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(verifyAllSnapshots(dir, { maxBytes: 0 })).rejects.toThrow(TypeError);
+    await expect(verifyAllSnapshots(dir, { olderThanMs: -1 })).rejects.toThrow(TypeError);
   });
 
   test('a snapshot that is removed meanwhile is gone, and what others share with it is read all the same', async () => {
@@ -192,14 +198,14 @@ describe('verifying all snapshots', () => {
           if (++surveyed === 5) {
             const { name } = last;
             writeFileSync(join(folder, 'latest'), 'ts-1');
-            await deleteSnapshot(dir, name);
+            await new Snapshots({ dataDir: dir }).delete(name);
             expect(existsSync(join(folder, name))).toBe(false);
           }
           return locks.tryAcquire(...args);
         },
       },
     };
-    const result = await verifyAll(dir, { environment });
+    const result = await verifyAllSnapshots(dir, { environment });
     expect(result.gone).toEqual([last.name]);
     expect(result.ok).toBe(true);
     expect(result.snapshots.map(({ complete, report }) => [complete, report.counts.files])).toEqual([
@@ -211,7 +217,7 @@ describe('verifying all snapshots', () => {
 
   test('is cancelled', async () => {
     const { dir } = await growing(1);
-    await expect(verifyAll(dir, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+    await expect(verifyAllSnapshots(dir, { signal: AbortSignal.abort() })).rejects.toMatchObject({
       code: 'CANCELLED',
     });
   });
@@ -221,9 +227,9 @@ describe('the ledger of proofs', () => {
   test('lets files with a young proof be skipped, tells how many, and carries what they said', async () => {
     const { dir, locations } = await growing();
     const begin = Date.now();
-    await verifyAll(dir);
+    await verifyAllSnapshots(dir);
     const { opened, environment } = reading();
-    const skipped = await verifyAll(dir, { olderThanMs: HOUR_MS, environment });
+    const skipped = await verifyAllSnapshots(dir, { olderThanMs: HOUR_MS, environment });
     expect(opened).toEqual([]);
     expect(skipped.totals).toMatchObject({
       readFiles: 0,
@@ -238,23 +244,23 @@ describe('the ledger of proofs', () => {
       [true, 3],
     ]);
     for (const location of locations) backdate(location, begin - 2 * HOUR_MS);
-    expect((await verifyAll(dir, { olderThanMs: HOUR_MS })).totals.readFiles).toBe(3);
+    expect((await verifyAllSnapshots(dir, { olderThanMs: HOUR_MS })).totals.readFiles).toBe(3);
   });
 
   test('never makes a damaged file pass, and forgets the proof of one', async () => {
     const { dir, locations, backup } = await growing();
     rot(join(locations[2]!, '1.sst'), 3);
     const young = { olderThanMs: HOUR_MS };
-    expect((await verifyAll(dir, young)).ok).toBe(true); // what the caller asked for
+    expect((await verifyAllSnapshots(dir, young)).ok).toBe(true); // what the caller asked for
     const damaged = [['1.sst FILE_CRC'], ['1.sst FILE_CRC'], ['1.sst FILE_CRC']];
-    expect(errorsOf(await verifyAll(dir))).toEqual(damaged);
-    const again = await verifyAll(dir, young);
+    expect(errorsOf(await verifyAllSnapshots(dir))).toEqual(damaged);
+    const again = await verifyAllSnapshots(dir, young);
     expect(errorsOf(again)).toEqual(damaged);
     expect(again.totals).toMatchObject({ readFiles: 1, skippedFiles: 2 });
     // Where there is no time for it, what was found the last time stands.
     const { opened, environment } = reading();
     backdate(locations[2]!, 1);
-    expect(errorsOf(await verifyAll(dir, { maxBytes: 1, environment }))).toEqual(damaged);
+    expect(errorsOf(await verifyAllSnapshots(dir, { maxBytes: 1, environment }))).toEqual(damaged);
     expect(opened.length).toBe(1);
     // And no later snapshot shares it.
     const next = await backup.backup();
@@ -274,14 +280,14 @@ describe('the ledger of proofs', () => {
     const { opened, environment } = reading();
     const oldest: (number | null)[] = [];
     for (let night = 0; night < 3; night++) {
-      const { totals, ok } = await verifyAll(dir, { maxBytes: 1, environment });
+      const { totals, ok } = await verifyAllSnapshots(dir, { maxBytes: 1, environment });
       expect([ok, totals.readFiles, totals.skippedFiles]).toEqual([true, 1, 2]);
       oldest.push(totals.oldestProofAtMs);
     }
     expect(opened.map((path) => path.slice(-5))).toEqual(['3.sst', '2.sst', '1.sst']);
     expect(oldest).toEqual([2000, 3000, expect.any(Number)]);
     expect(oldest[2]).toBeGreaterThan(3000);
-    expect((await verifyAll(dir, { maxBytes: 4000 })).totals.readBytes).toBeGreaterThanOrEqual(4000);
+    expect((await verifyAllSnapshots(dir, { maxBytes: 4000 })).totals.readBytes).toBeGreaterThanOrEqual(4000);
   });
 
   test('a lost or unreadable one costs a reading, and one from the future too', async () => {
@@ -290,11 +296,11 @@ describe('the ledger of proofs', () => {
     rmSync(ledgerOf(locations[0]!));
     writeFileSync(ledgerOf(locations[1]!), 'not JSON');
     backdate(locations[2]!, Date.now() + HOUR_MS);
-    const all = await verifyAll(dir, young);
+    const all = await verifyAllSnapshots(dir, young);
     expect([all.ok, all.totals.readFiles]).toEqual([true, 3]);
-    expect((await verifyAll(dir, young)).totals.skippedFiles).toBe(3);
+    expect((await verifyAllSnapshots(dir, young)).totals.skippedFiles).toBe(3);
     rmSync(join(locations[0]!, '../proofs'), { recursive: true });
-    const limited = await verifyAll(dir, { ...young, maxBytes: 1 });
+    const limited = await verifyAllSnapshots(dir, { ...young, maxBytes: 1 });
     expect(limited.totals).toMatchObject({ readFiles: 1, unprovenFiles: 2, oldestProofAtMs: null });
     // Only the first one was read, and nothing is known of the others.
     expect(limited.snapshots.map(({ complete }) => complete).includes(false)).toBe(true);
@@ -304,7 +310,7 @@ describe('the ledger of proofs', () => {
     const { dir, locations } = await growing();
     for (const location of locations) backdate(location, 1000);
     const begin = Date.now();
-    await verifyAll(dir, { level: 'files' });
+    await verifyAllSnapshots(dir, { level: 'files' });
     const { files } = JSON.parse(readFileSync(ledgerOf(locations[2]!), 'utf8'));
     for (const path of TABLES)
       expect([files[path].level, files[path].proven_at_ms >= begin]).toEqual(['full', true]);
@@ -315,12 +321,12 @@ describe('the ledger of proofs', () => {
     const proofs = join(locations[0]!, '../proofs');
     rmSync(proofs, { recursive: true });
     writeFileSync(proofs, 'in the way');
-    const { ok, warnings, totals } = await verifyAll(dir);
+    const { ok, warnings, totals } = await verifyAllSnapshots(dir);
     expect([ok, totals.readFiles]).toEqual([true, 3]);
     expect(warnings).toEqual([expect.objectContaining({ code: 'LEDGER_NOT_WRITTEN', severity: 'warning' })]);
     rmSync(proofs);
     mkdirSync(proofs);
-    expect((await verifyAll(dir)).warnings).toEqual([]);
+    expect((await verifyAllSnapshots(dir)).warnings).toEqual([]);
   });
 
   test('of one snapshot that cannot be written keeps no other from being written', async () => {
@@ -334,7 +340,7 @@ describe('the ledger of proofs', () => {
         throw Object.assign(new Error('EIO: i/o error, rename'), { code: 'EIO', path: from });
       },
     });
-    const { warnings } = await verifyAll(dir, { environment });
+    const { warnings } = await verifyAllSnapshots(dir, { environment });
     expect(warnings.map(({ code }) => code)).toEqual(['LEDGER_NOT_WRITTEN']);
     const times = locations.map((location) => {
       const { files } = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
@@ -367,11 +373,11 @@ describe('the ledger of proofs', () => {
     const lock = await kernelLocks.tryAcquire(blockingFileSystem, join(folder, 'proofs/lock'), 'exclusive');
     let ms = 0;
     const clock = { ...systemClock, monotonicMs: () => (ms += 4000) };
-    const { ok, warnings } = await verifyAll(dir, { environment: { ...inlineEnvironment, clock } });
+    const { ok, warnings } = await verifyAllSnapshots(dir, { environment: { ...inlineEnvironment, clock } });
     expect([ok, warnings.map(({ code }) => code)]).toEqual([true, ['LEDGER_NOT_WRITTEN']]);
     expect(warnings[0]!.message).toContain(join(folder, 'proofs/lock'));
     await lock!.release();
-    expect((await verifyAll(dir)).warnings).toEqual([]);
+    expect((await verifyAllSnapshots(dir)).warnings).toEqual([]);
   });
 
   test('is not given a proof again that somebody else took away while this reading was under way', async () => {
@@ -387,15 +393,15 @@ describe('the ledger of proofs', () => {
           if (damaged.length === 0 && args[1].endsWith('proofs/lock')) {
             damaged.push(0);
             rot(join(locations[2]!, '1.sst'));
-            damaged.push((await verifyAll(dir)).totals.damaged);
+            damaged.push((await verifyAllSnapshots(dir)).totals.damaged);
           }
           return locks.tryAcquire(...args);
         },
       },
     };
-    expect((await verifyAll(dir, { environment })).ok).toBe(true);
+    expect((await verifyAllSnapshots(dir, { environment })).ok).toBe(true);
     expect(damaged).toEqual([0, 3]);
-    expect((await verifyAll(dir, { olderThanMs: HOUR_MS })).totals.damaged).toBe(3);
+    expect((await verifyAllSnapshots(dir, { olderThanMs: HOUR_MS })).totals.damaged).toBe(3);
     expect(await backup.backup()).toMatchObject({ copiedBytes: 1000, reusedBytes: 5000 });
   });
 
@@ -427,7 +433,7 @@ describe('the ledger of proofs', () => {
     const { dir, locations } = await growing();
     const location = locations[2]!;
     rot(join(location, '2.sst'));
-    await verifyAll(dir);
+    await verifyAllSnapshots(dir);
     await noteProofs(inlineEnvironment, location, [{ path: '1.sst', check: undefined }], {
       level: 'full',
       sinceMs: 0,
@@ -448,7 +454,7 @@ describe('the ledger of proofs', () => {
   test('does not speak of a file that was written to since', async () => {
     const { dir, locations } = await growing(2);
     for (const path of ['1.sst', '2.sst']) utimesSync(join(locations[1]!, path), new Date(0), new Date(0));
-    const { snapshots, totals } = await verifyAll(dir, { maxBytes: 1 });
+    const { snapshots, totals } = await verifyAllSnapshots(dir, { maxBytes: 1 });
     expect([snapshots[1]!.complete, totals.readFiles, totals.unprovenFiles]).toEqual([false, 1, 1]);
   });
 
@@ -460,7 +466,7 @@ describe('the ledger of proofs', () => {
         throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', path });
       },
     });
-    await verifyAll(dir, { environment });
+    await verifyAllSnapshots(dir, { environment });
     const { files } = JSON.parse(readFileSync(ledgerOf(locations[2]!), 'utf8'));
     expect(Object.keys(files)).toEqual(['1.sst', '3.sst']);
   });

@@ -1,7 +1,8 @@
 import { ClassicLevel } from 'classic-level';
 import { test } from 'vitest';
 import { filesEngine } from '../../src/engine/files/index.ts';
-import { createLeveldbEngine, leveldbEngine } from '../../src/engine/leveldb/index.ts';
+import { createLeveldbEngine } from '../../src/engine/leveldb/create-engine.ts';
+import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { openLsm } from '../../src/lsm-database/database.ts';
 import { testEngine } from '../../src/testing/index.ts';

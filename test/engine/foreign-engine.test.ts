@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { BackupCoordinator } from '../../src/coordinator/backup.ts';
-import { listSnapshots, verifySnapshot } from '../../src/coordinator/snapshots.ts';
+import { verifySnapshot } from '../../src/coordinator/folders.ts';
+import { Snapshots } from '../../src/coordinator/snapshots.ts';
 import type { CapturePlan, Engine } from '../../src/engine/engine.ts';
 import { filesEngine } from '../../src/engine/files/index.ts';
 import { guardEngine } from '../../src/engine/foreign-engine.ts';
@@ -78,7 +79,7 @@ test('a snapshot of an engine that nobody registered is refused with a hint', as
   const { location } = await snapshotOf(await marked('gone-later'), 'gone-later');
   const { resetModules } = (await import('vitest')).vi;
   resetModules();
-  const anew = await import('../../src/coordinator/snapshots.ts');
+  const anew = await import('../../src/coordinator/folders.ts');
   await expect(anew.verifySnapshot(location)).rejects.toMatchObject({
     code: 'ENGINE_MISMATCH',
     message: expect.stringContaining('"gone-later"'),
@@ -145,7 +146,7 @@ describe('an engine that breaks its contract publishes nothing', () => {
     await registerEngine(await moduleOf(name, changes));
     const dir = await marked(name);
     await expect(snapshotOf(dir, name)).rejects.toMatchObject({ code });
-    expect((await listSnapshots(dir)).snapshots).toEqual([]);
+    expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toEqual([]);
   });
 
   test('a module that is gone when a thread needs it', async () => {
@@ -163,7 +164,7 @@ describe('an engine that breaks its contract publishes nothing', () => {
     await registerEngine(module);
     const dir = await marked('vanishes');
     await expect(snapshotOf(dir, 'vanishes')).rejects.toMatchObject({ code: 'ENGINE_MISSING' });
-    expect((await listSnapshots(dir)).snapshots).toEqual([]);
+    expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toEqual([]);
   });
 });
 
@@ -188,7 +189,7 @@ test('a file of another size than the engine has on record is damage of the sour
       ],
     },
   });
-  expect((await listSnapshots(dir)).snapshots).toEqual([]);
+  expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toEqual([]);
   writeFileSync(join(dir, 'a.txt'), 'firsts');
   mkdirSync(join(dir, 'new'));
   expect(await snapshotOf(dir, 'sized')).toMatchObject({ report: { ok: true } });

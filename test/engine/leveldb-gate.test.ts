@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, onTestFinished, test } from 'vitest';
-import { createLeveldbEngine } from '../../src/engine/leveldb/index.ts';
+import { createLeveldbEngine } from '../../src/engine/leveldb/create-engine.ts';
 import { attachWriteBarrier } from '../../src/engine/leveldb/write-barrier.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { captureInto, prove, readAll } from '../support/leveldb.ts';

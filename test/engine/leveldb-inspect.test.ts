@@ -2,7 +2,7 @@ import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { inspectLeveldbFile } from '../../src/engine/leveldb/inspect.ts';
-import { openWithClassicLevel } from '../../src/engine/leveldb/probe.ts';
+import { probeWithClassicLevel } from '../../src/engine/leveldb/probe.ts';
 import { nodeFileSystem as fs } from '../../src/env/node-file-system.ts';
 import { fill, flipBit, namesOf, writeFolder, writeMixedFolder } from '../support/leveldb-folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -85,11 +85,11 @@ test('probe: opens a clone and counts or samples its keys', async () => {
     await cp(dir, `${dir}-${name}`, { recursive: true });
     return `${dir}-${name}`;
   };
-  expect(await openWithClassicLevel()(await clone('a'))).toEqual({ keys: 321 });
-  expect(await openWithClassicLevel({ count: false, sample: 10 })(await clone('b'))).toEqual({ keys: 10 });
-  await expect(openWithClassicLevel()(await temporaryFolder())).rejects.toMatchObject({
+  expect(await probeWithClassicLevel()(await clone('a'))).toEqual({ keys: 321 });
+  expect(await probeWithClassicLevel({ count: false, sample: 10 })(await clone('b'))).toEqual({ keys: 10 });
+  await expect(probeWithClassicLevel()(await temporaryFolder())).rejects.toMatchObject({
     code: 'COPY_DAMAGED',
     message: expect.stringContaining('does not exist'),
   });
-  expect(() => openWithClassicLevel({ sample: -1 })).toThrow(TypeError);
+  expect(() => probeWithClassicLevel({ sample: -1 })).toThrow(TypeError);
 });

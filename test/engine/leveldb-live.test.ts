@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { createLeveldbEngine, leveldbEngine } from '../../src/engine/leveldb/index.ts';
+import { createLeveldbEngine } from '../../src/engine/leveldb/create-engine.ts';
+import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import { captureInto, prove, readAll, Writer } from '../support/leveldb.ts';
 import { COUNTER, WorkloadModel } from '../support/leveldb-workload.ts';
 import { temporaryFolder } from '../support/temp.ts';

@@ -4,7 +4,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { FileCheck } from '../../src/engine/engine.ts';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
-import type { Level } from '../../src/engine/report.ts';
 import { withFile } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
@@ -21,6 +20,7 @@ import {
   type WalGeometry,
 } from '../../src/format/lsm/wal.ts';
 import { WalReplay } from '../../src/format/lsm/wal-replay.ts';
+import type { Level } from '../../src/options/choices.ts';
 import { copyFixture, describeWithFixtures, fixturesRoot } from '../support/fixtures.ts';
 import { resealTable } from '../support/lsm-table.ts';
 import { MemoryFile } from '../support/memory-file.ts';

@@ -4,7 +4,6 @@ import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import { inspectLeveldbFile } from '../../src/engine/leveldb/inspect.ts';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { inspectLsmFile } from '../../src/engine/lsm/inspect.ts';
-import { LEVELS } from '../../src/engine/report.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { encodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
@@ -18,6 +17,7 @@ import {
   walFileBytes,
 } from '../../src/format/lsm/wal.ts';
 import { encodeEntry } from '../../src/format/lsm/wal-entry.ts';
+import { LEVELS } from '../../src/options/choices.ts';
 import { fixFragments, fixLeveldbTable, fixLsmLog, fixLsmTable } from '../support/fix-checksums.ts';
 import {
   encodeBatch,

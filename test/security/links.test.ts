@@ -22,10 +22,9 @@ import {
   BackupCoordinator,
   Lifecycle,
   openLsm,
-  pruneSnapshots,
   RestoreCoordinator,
   restoreSnapshot,
-  verifySnapshot,
+  Snapshots,
 } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
@@ -235,13 +234,12 @@ const FLOWS: Readonly<Record<string, (dir: string, root: string, lifecycle: Life
   {
     snapshot: (dir, _, lifecycle) =>
       new BackupCoordinator({ dataDir: dir, engine: 'files', lifecycle }).backup(),
-    'restore into a folder': (dir, root, { environment }) =>
-      restoreSnapshot('latest', { dataDir: dir, into: join(root, 'target/new'), environment }),
+    'restore into a folder': (dir, root, lifecycle) =>
+      new Snapshots({ dataDir: dir, lifecycle }).restore('latest', { into: join(root, 'target/new') }),
     'restore in place': (dir, _, lifecycle) =>
       new RestoreCoordinator({ dataDir: dir, engine: 'files', lifecycle }).restore(),
-    prune: (dir, _, lifecycle) =>
-      pruneSnapshots(dir, { keep: 1, lifecycle, environment: lifecycle.environment }),
-    verify: (dir, _, { environment }) => verifySnapshot('latest', { dataDir: dir, environment }),
+    prune: (dir, _, lifecycle) => new Snapshots({ dataDir: dir, lifecycle }).prune({ keep: 1 }),
+    verify: (dir, _, lifecycle) => new Snapshots({ dataDir: dir, lifecycle }).verify('latest'),
   };
 
 const PLACES: Readonly<Record<string, readonly string[]>> = {
@@ -366,8 +364,10 @@ testOnLinux(
     };
     for (let i = 0; i < 25; i++) {
       await attempt(() => backup.backup({ reuse: false }));
-      await attempt(() => restoreSnapshot('latest', { dataDir: dir, into: join(root, `restored-${i}`) }));
-      await attempt(() => pruneSnapshots(dir, { keep: 1 }));
+      await attempt(() =>
+        new Snapshots({ dataDir: dir }).restore('latest', { into: join(root, `restored-${i}`) }),
+      );
+      await attempt(() => new Snapshots({ dataDir: dir }).prune({ keep: 1 }));
     }
     child.kill('SIGKILL');
     expect(attempts.refused).toBeGreaterThan(0); // else nothing was swapped at the right moment

@@ -26,7 +26,7 @@ const linked = await backup.backup({ mode: 'link' });
 console.log('linked', linked.linkedBytes > 0);
 const restore = new RestoreCoordinator({ dataDir: dir, lifecycle, close: () => db.close(), open: async () => { db = await openLsm(dir); } });
 await restore.restore();
-await restoreSnapshot('latest', { dataDir: dir, into });
+await new Snapshots({ dataDir: dir }).restore('latest', { into });
 await db.close();
 `;
 

@@ -3,18 +3,18 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { LEVELS } from '../../src/engine/report.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import {
   BackupCoordinator,
   Lifecycle,
-  listSnapshots,
   RestoreCoordinator,
   restoreSnapshot,
+  Snapshots,
   type StillpointError,
   verifySnapshot,
 } from '../../src/index.ts';
 import { openLsm } from '../../src/lsm-database/database.ts';
+import { LEVELS } from '../../src/options/choices.ts';
 import { chanceFrom } from '../support/chance.ts';
 import {
   anywhere,
@@ -333,7 +333,7 @@ describe('damage of the live database', () => {
     expect(failure!.data!.findings).toContainEqual(
       expect.objectContaining({ code: 'LSM_TABLE_BLOCK_CHECKSUM', offset: 32, verdict: 'source-damaged' }),
     );
-    expect((await listSnapshots(dir)).latest).toBe(name);
+    expect((await new Snapshots({ dataDir: dir }).list()).latest).toBe(name);
     expect(database.stats().holds).toBe(0);
     await database.close();
   });

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { filesEngine } from '../../src/engine/files/index.ts';
-import { BackupCoordinator, type CapturePlan, pruneSnapshots, verifySnapshot } from '../../src/index.ts';
+import { BackupCoordinator, type CapturePlan, Snapshots, verifySnapshot } from '../../src/index.ts';
 import { rot } from '../support/rot.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -44,7 +44,7 @@ test('what is the same is shared with the snapshot before, and stands when that 
   expect([second.copiedBytes, second.reusedBytes]).toEqual([0, BYTES]);
   expect(inodes(second.location)).toEqual(inodes(first.location));
   expect(statSync(join(dir, 'large')).nlink).toBe(1); // with the snapshot, never with the source
-  await pruneSnapshots(dir, { keep: 1 });
+  await new Snapshots({ dataDir: dir }).prune({ keep: 1 });
   expect(await verifySnapshot(second.location)).toMatchObject({ ok: true, counts: { bytes: BYTES } });
 });
 

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { LEVELS } from '../../src/engine/report.ts';
 import { BackupCoordinator, Lifecycle, verifySnapshot } from '../../src/index.ts';
 import { openLsm } from '../../src/lsm-database/database.ts';
+import { LEVELS } from '../../src/options/choices.ts';
 import { chanceFrom } from '../support/chance.ts';
 import { copyFixture, describeWithFixtures } from '../support/fixtures.ts';
 import { inlineEnvironment as environment } from '../support/inline.ts';

@@ -12,14 +12,7 @@ import {
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { crc32 } from '../../src/format/crc32.ts';
-import {
-  Lifecycle,
-  listSnapshots,
-  RestoreCoordinator,
-  restoreSnapshot,
-  showSnapshot,
-  verifySnapshot,
-} from '../../src/index.ts';
+import { Lifecycle, RestoreCoordinator, Snapshots, verifySnapshot } from '../../src/index.ts';
 import { openLsm } from '../../src/lsm-database/database.ts';
 import { readTree, writeTree } from '../support/folders.ts';
 import { EVIL, environment, inTime, SECRET, stage } from '../support/hostile-stage.ts';
@@ -47,9 +40,9 @@ describe('a hostile marker', () => {
       rmSync(marker, { recursive: true, force: true });
       put();
       const calls = {
-        show: () => showSnapshot('latest', { dataDir: dir, environment }),
-        verify: () => verifySnapshot('latest', { dataDir: dir, environment }),
-        restore: () => restoreSnapshot('latest', { dataDir: dir, into, environment }),
+        show: () => new Snapshots({ dataDir: dir, environment }).get('latest'),
+        verify: () => new Snapshots({ dataDir: dir, environment }).verify('latest'),
+        restore: () => new Snapshots({ dataDir: dir, environment }).restore('latest', { into }),
         'restore in place': () =>
           new RestoreCoordinator({
             dataDir: dir,
@@ -65,11 +58,11 @@ describe('a hostile marker', () => {
         expect(failure, `${call}, ${what}`).toMatchObject({ name: 'StillpointError', code: 'NOT_FOUND' });
         expect(JSON.stringify(failure), `${call}, ${what}`).not.toContain(SECRET);
       }
-      const listed = await inTime(`list, ${what}`, listSnapshots(dir, { environment }));
+      const listed = await inTime(`list, ${what}`, new Snapshots({ dataDir: dir, environment }).list());
       expect(listed.latest, what).toBeNull();
       expect(JSON.stringify(listed), what).not.toContain(SECRET);
       // By its name the snapshot is reached all the same.
-      expect((await showSnapshot(at.good.name, { dataDir: dir, environment })).problem).toBeNull();
+      expect((await new Snapshots({ dataDir: dir, environment }).get(at.good.name)).problem).toBeNull();
       expect(seen(), what).toEqual(before);
       expect(existsSync(into), what).toBe(false);
     }
@@ -89,8 +82,8 @@ describe('a hostile marker', () => {
       '\0'.repeat(60_000),
     ]) {
       writeFileSync(join(at.backup, 'latest'), text);
-      expect((await listSnapshots(at.dir, { environment })).latest, text).toBeNull();
-      const restored = restoreSnapshot('latest', { dataDir: at.dir, into: at.into, environment });
+      expect((await new Snapshots({ dataDir: at.dir, environment }).list()).latest, text).toBeNull();
+      const restored = new Snapshots({ dataDir: at.dir, environment }).restore('latest', { into: at.into });
       await expect(restored, text).rejects.toMatchObject({ code: 'NOT_FOUND' });
     }
     expect(at.seen()).toEqual(before);
@@ -144,7 +137,7 @@ test('a snapshot that the original server took is accepted, said to be unsealed,
   writeTree(location, { ...contents, [MANIFEST]: JSON.stringify({ version: 1, entries }, undefined, 2) });
   writeFileSync(join(dir, '.lifecycle/backup/latest'), location);
 
-  const { latest, snapshots } = await listSnapshots(dir, { environment });
+  const { latest, snapshots } = await new Snapshots({ dataDir: dir, environment }).list();
   expect(latest).toBe('ts-1763625600');
   expect(snapshots).toMatchObject([
     {
@@ -156,7 +149,7 @@ test('a snapshot that the original server took is accepted, said to be unsealed,
       problem: null,
     },
   ]);
-  const report = await verifySnapshot('latest', { dataDir: dir, environment });
+  const report = await new Snapshots({ dataDir: dir, environment }).verify('latest');
   expect(report).toMatchObject({
     ok: true,
     verdict: 'faithful',
@@ -166,7 +159,7 @@ test('a snapshot that the original server took is accepted, said to be unsealed,
   });
 
   const into = join(await temporaryFolder(), 'new');
-  await restoreSnapshot('latest', { dataDir: dir, into, environment });
+  await new Snapshots({ dataDir: dir, environment }).restore('latest', { into });
   expect(readTree(into)).toEqual(readTree(location, [MANIFEST]));
   const again = await openLsm(dir);
   await again.put('later', 'value');

@@ -13,10 +13,9 @@ import { describe, expect, test } from 'vitest';
 import { crc32 } from '../../src/format/crc32.ts';
 import {
   Lifecycle,
-  listSnapshots,
   RestoreCoordinator,
   restoreSnapshot,
-  showSnapshot,
+  Snapshots,
   verifySnapshot,
 } from '../../src/index.ts';
 import { EVIL, environment, inTime, SECRET, type Stage, stage } from '../support/hostile-stage.ts';
@@ -27,7 +26,10 @@ import { MANIFEST, sealed, textOf } from '../support/manifest-edits.ts';
 /** What every face of the library has to say to a snapshot whose manifest is hostile. */
 async function expectRefused(at: Stage, what: string, reason: RegExp): Promise<void> {
   const { dir, evil, good, into, seen, before } = at;
-  const { snapshots, latest } = await inTime(`list, ${what}`, listSnapshots(dir, { environment }));
+  const { snapshots, latest } = await inTime(
+    `list, ${what}`,
+    new Snapshots({ dataDir: dir, environment }).list(),
+  );
   expect(latest, what).toBe(EVIL);
   expect(
     snapshots.map(({ name, problem }) => [name, problem === null]),
@@ -37,7 +39,7 @@ async function expectRefused(at: Stage, what: string, reason: RegExp): Promise<v
     [EVIL, false],
   ]);
   expect(snapshots[1]!.problem, what).toMatch(reason);
-  const shown = await inTime(`show, ${what}`, showSnapshot('latest', { dataDir: dir, environment }));
+  const shown = await inTime(`show, ${what}`, new Snapshots({ dataDir: dir, environment }).get('latest'));
   expect(shown.problem, what).toMatch(reason);
 
   const report = await inTime(`verify, ${what}`, verifySnapshot(evil, { environment }));
@@ -47,7 +49,7 @@ async function expectRefused(at: Stage, what: string, reason: RegExp): Promise<v
   ]);
 
   const refusal = { name: 'StillpointError', code: 'RESTORE_INTEGRITY_MISMATCH' };
-  const restored = restoreSnapshot('latest', { into, dataDir: dir, environment });
+  const restored = new Snapshots({ dataDir: dir, environment }).restore('latest', { into });
   await expect(inTime(`restore, ${what}`, restored), what).rejects.toMatchObject(refusal);
   const lifecycle = new Lifecycle({ dataDir: dir, environment });
   const inPlace = new RestoreCoordinator({ dataDir: dir, engine: 'files', lifecycle }).restore();

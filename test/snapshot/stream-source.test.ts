@@ -4,7 +4,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
 import { RunControl } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
-import { BackupCoordinator, openLsm, pruneSnapshots, RestoreCoordinator } from '../../src/index.ts';
+import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { restoreInto } from '../../src/snapshot/restore/restore.ts';
 import { checkSource, openSnapshotFolder } from '../../src/snapshot/restore/restore-source.ts';
@@ -252,7 +252,7 @@ test('nobody prunes a snapshot while it is open as a source', async () => {
   const { dir, location } = await snapshotOfFiles();
   await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup({ reuse: false });
   const opened = await openSnapshotFolder(systemEnvironment, location);
-  expect((await pruneSnapshots(dir, { keep: 1 })).busy).toHaveLength(1);
+  expect((await new Snapshots({ dataDir: dir }).prune({ keep: 1 })).busy).toHaveLength(1);
   await opened.release();
-  expect((await pruneSnapshots(dir, { keep: 1 })).removed).toHaveLength(1);
+  expect((await new Snapshots({ dataDir: dir }).prune({ keep: 1 })).removed).toHaveLength(1);
 });

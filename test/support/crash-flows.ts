@@ -2,12 +2,9 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import {
   BackupCoordinator,
-  deleteSnapshot,
   Lifecycle,
-  listSnapshots,
-  pruneSnapshots,
   RestoreCoordinator,
-  restoreSnapshot,
+  Snapshots,
   type StartBackupOptions,
   verifySnapshot,
 } from '../../src/index.ts';
@@ -178,7 +175,7 @@ export function restoreIntoFlow(stage: Stage): Flow {
     before: stage.disk,
     recover,
     async run({ environment }, reached) {
-      await restoreSnapshot(name, { dataDir: DATA, into: INTO, environment });
+      await new Snapshots({ dataDir: DATA, environment }).restore(name, { into: INTO });
       reached('restored');
     },
     async check(world, promise) {
@@ -198,7 +195,7 @@ export function pruneFlow(stage: Stage): Flow {
     before: stage.disk,
     recover,
     async run({ environment }, reached) {
-      const { removed } = await pruneSnapshots(DATA, { keep: 1, environment });
+      const { removed } = await new Snapshots({ dataDir: DATA, environment }).prune({ keep: 1 });
       reached(removed.map(({ name }) => name).join(' '));
     },
     check: (world, promise) => checkRemoval(world, stage, gone, promise),
@@ -212,7 +209,7 @@ export function deleteFlow(stage: Stage): Flow {
     before: stage.disk,
     recover,
     async run({ environment }, reached) {
-      await deleteSnapshot(DATA, name, { environment });
+      await new Snapshots({ dataDir: DATA, environment }).delete(name);
       reached(name);
     },
     check: (world, promise) => checkRemoval(world, stage, [name], promise),
@@ -245,7 +242,7 @@ async function checkFolder(
 ): Promise<string | null> {
   const { fs, environment } = world;
   assert.deepEqual(leftOvers(fs), [], 'left over');
-  const list = await listSnapshots(DATA, { environment });
+  const list = await new Snapshots({ dataDir: DATA, environment }).list();
   const names = list.snapshots.map(({ name }) => name);
   for (const { name, location, tree } of snapshots) {
     if (gone.includes(name) && !names.includes(name)) continue;
@@ -286,7 +283,7 @@ async function checkNextRun(world: World, { subject }: Stage): Promise<void> {
     lifecycle: lifecycleOf(world),
   });
   const { name } = await coordinator.backup();
-  assert.equal((await listSnapshots(DATA, { environment })).latest, name);
+  assert.equal((await new Snapshots({ dataDir: DATA, environment }).list()).latest, name);
   const live = await subject.read(worldOn(fs.after('none'), 7), DATA);
   assert.equal(await restoredState(world, subject, name), live, 'the next snapshot holds another state');
   assert.deepEqual(leftOvers(fs), []);

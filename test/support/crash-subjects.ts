@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Hold, LIFECYCLE } from '../../src/engine/engine.ts';
-import { BackupCoordinator, Lifecycle, openLsm, restoreSnapshot } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, openLsm, Snapshots } from '../../src/index.ts';
 import { CrashFileSystem } from './crash-file-system.ts';
 import { putTree, readRealTree, treeOf, type World, worldOn } from './crash-world.ts';
 import { fill, writeFolder } from './leveldb-folders.ts';
@@ -135,6 +135,6 @@ export async function stageOf(subject: Subject, count = 2): Promise<Stage> {
 export async function restoredState(world: World, subject: Subject, snapshot: string): Promise<string> {
   const aside = worldOn(world.fs.after('none'), 9);
   const into = '/disk/restored';
-  await restoreSnapshot(snapshot, { dataDir: DATA, into, environment: aside.environment });
+  await new Snapshots({ dataDir: DATA, environment: aside.environment }).restore(snapshot, { into });
   return subject.read(aside, into);
 }

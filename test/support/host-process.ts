@@ -10,14 +10,10 @@ import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { toStillpointError } from '../../src/errors.ts';
 import {
   BackupCoordinator,
-  deleteSnapshot,
   Lifecycle,
-  listSnapshots,
-  pruneSnapshots,
   RestoreCoordinator,
-  restoreSnapshot,
+  Snapshots,
   type StartBackupOptions,
-  verifySnapshot,
 } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import type { Command, Death } from './host.ts';
@@ -187,24 +183,27 @@ const COMMANDS: Record<Command['do'], (command: Command) => Promise<unknown>> = 
     return { from, undo };
   },
   async into({ source, target }) {
-    await restoreSnapshot(source ?? 'latest', { dataDir: dir, into: target!, environment });
+    await new Snapshots({ dataDir: dir, environment }).restore(source ?? 'latest', { into: target! });
   },
   async verify({ source }) {
-    const { ok, findings } = await verifySnapshot(source ?? 'latest', { dataDir: dir, environment });
+    const { ok, findings } = await new Snapshots({ dataDir: dir, environment }).verify(source ?? 'latest');
     return { ok, findings };
   },
   async prune({ keep }) {
-    const { removed, busy } = await pruneSnapshots(dir, { keep: keep ?? 2, environment, lifecycle });
+    const { removed, busy } = await new Snapshots({ dataDir: dir, environment, lifecycle }).prune({
+      keep: keep ?? 2,
+    });
     return { removed: removed.map(({ name }) => name), busy: busy.map(({ name }) => name) };
   },
   async delete({ source }) {
-    return (await deleteSnapshot(dir, source ?? (await oldest()), { environment, lifecycle })).name;
+    return (await new Snapshots({ dataDir: dir, environment, lifecycle }).delete(source ?? (await oldest())))
+      .name;
   },
 };
 
 /** Of those that may be deleted. */
 async function oldest(): Promise<string> {
-  const { latest, snapshots } = await listSnapshots(dir);
+  const { latest, snapshots } = await new Snapshots({ dataDir: dir }).list();
   return snapshots.find(({ name }) => name !== latest)!.name;
 }
 

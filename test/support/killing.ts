@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { Lifecycle, listSnapshots, RestoreCoordinator, verifySnapshot } from '../../src/index.ts';
+import { Lifecycle, RestoreCoordinator, Snapshots, verifySnapshot } from '../../src/index.ts';
 import { compareNames } from '../../src/snapshot/store/layout.ts';
 import { type Death, type Flow, Host } from './host.ts';
 import { type EngineUnderTest, type Heads, headsIn, headsOf, openDatabase } from './host-database.ts';
@@ -156,7 +156,7 @@ class Killing {
     const wanted = { prune: 4, delete: 2, snapshot: 0 }[flow as string] ?? 1;
     // A death between publishing and marking leaves a snapshot that is whole, and that `latest` does not name.
     for (;;) {
-      const { latest, snapshots } = await listSnapshots(this.#dir);
+      const { latest, snapshots } = await new Snapshots({ dataDir: this.#dir }).list();
       if (snapshots.length >= wanted && (wanted === 0 || latest !== null)) break;
       await host.do({ do: 'snapshot' });
     }
@@ -178,7 +178,7 @@ class Killing {
 
   async #look(host: Host): Promise<Before> {
     for (const folder of this.#heads.keys()) if (!existsSync(folder)) this.#heads.delete(folder);
-    const { latest, snapshots } = await listSnapshots(this.#dir);
+    const { latest, snapshots } = await new Snapshots({ dataDir: this.#dir }).list();
     const undo = this.#undoFolders();
     for (const { location } of snapshots) await this.#headsOfFolder(location);
     for (const folder of undo) await this.#headsOfFolder(folder);
@@ -193,7 +193,7 @@ class Killing {
     const database = await openDatabase(this.#engine, this.#dir);
     const present = headsOf(await database.entries());
     await database.close();
-    const records = await (await lifecycle.records()).read();
+    const records = await lifecycle.runs();
     for (const { kind, state } of records) {
       if (state.status === 'completed' || state.code === 'INTERRUPTED') continue;
       throw new Error(`a ${kind} reads as ${state.status} (${state.code}: ${state.reason})`);
@@ -235,7 +235,7 @@ class Killing {
   }
 
   async #checkSnapshots(host: Host, flow: Flow, before: Before, value: unknown): Promise<void> {
-    const { latest, snapshots } = await listSnapshots(this.#dir);
+    const { latest, snapshots } = await new Snapshots({ dataDir: this.#dir }).list();
     const isNew = (name: string) => !before.names.includes(name);
     for (const { name, location, problem } of snapshots) {
       if (problem !== null) throw new Error(`${name}: ${problem}`);
@@ -282,7 +282,7 @@ class Killing {
 
   async #checkTarget(target: string, isDone: boolean): Promise<void> {
     if (existsSync(target)) {
-      const { latest } = await listSnapshots(this.#dir);
+      const { latest } = await new Snapshots({ dataDir: this.#dir }).list();
       const wanted = await this.#headsOfFolder(join(this.#dir, '.lifecycle/backup', latest!));
       const found = await headsIn(this.#engine, target, join(this.#options.root, 'read'));
       if (String(found) !== String(wanted)) throw new Error(`restored is ${found}, not ${wanted}`);

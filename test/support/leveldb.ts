@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import type { CapturePlan, Engine, FileCheck } from '../../src/engine/engine.ts';
 import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
-import type { Finding, Level } from '../../src/engine/report.ts';
+import type { Finding } from '../../src/engine/report.ts';
 import { createFile, readExactly, withFile, writeFully } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { RunControl } from '../../src/env/worker-pool.ts';
+import type { Level } from '../../src/options/choices.ts';
 import { compiled } from './build.ts';
 import type { WriterState } from './leveldb-writer.ts';
 

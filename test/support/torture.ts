@@ -4,7 +4,7 @@ import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
-import { listSnapshots, verifySnapshot } from '../../src/index.ts';
+import { Snapshots } from '../../src/index.ts';
 import { openLsm } from '../../src/lsm-database/database.ts';
 import { seeded } from './seeded.ts';
 
@@ -176,8 +176,8 @@ class Torture {
     const staged = join(this.#dir, '.lifecycle/restore');
     if (existsSync(staged)) partial.push(...readdirSync(staged));
     if (partial.length > 0) throw new Error(`left over after a restart: ${partial}`);
-    if ((await listSnapshots(this.#dir)).latest === null) return;
-    const report = await verifySnapshot('latest', { dataDir: this.#dir });
+    if ((await new Snapshots({ dataDir: this.#dir }).list()).latest === null) return;
+    const report = await new Snapshots({ dataDir: this.#dir }).verify('latest');
     if (!report.ok) throw new Error(`latest does not pass its proof: ${JSON.stringify(report.findings)}`);
   }
 

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { BackupCoordinator, Lifecycle, listSnapshots, verifySnapshot } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, Snapshots, verifySnapshot } from '../../src/index.ts';
 import { type Flow, Host, type Reply } from '../support/host.ts';
 import { headsIn, openDatabase } from '../support/host-database.ts';
 import { inlineEnvironment } from '../support/inline.ts';
@@ -41,11 +41,11 @@ test(`two processes that work on one data directory, in all ${PAIRS.length} pair
       lifecycle: new Lifecycle({ dataDir: dir, environment: inlineEnvironment }),
     });
     do await backup.backup();
-    while ((await listSnapshots(dir)).snapshots.length < 4);
+    while ((await new Snapshots({ dataDir: dir }).list()).snapshots.length < 4);
     if (pair.includes('undo') && !existsSync(join(dir, '.lifecycle/restore-backup')))
       await one.do({ do: 'restore' });
 
-    const oldest = (await listSnapshots(dir)).snapshots[0]!.name;
+    const oldest = (await new Snapshots({ dataDir: dir }).list()).snapshots[0]!.name;
     const ask = (host: Host, flow: Flow, target: string): Promise<Reply | undefined> => {
       // Half of the readers take the snapshot that is the first to go.
       const source = ['verify', 'into', 'restore'].includes(flow) && random() < 0.5 ? { source: oldest } : {};
@@ -96,7 +96,7 @@ async function expectOrder(dir: string, what: string): Promise<void> {
   ).toEqual([]);
   const staged = join(dir, '.lifecycle/restore');
   expect(existsSync(staged) ? readdirSync(staged) : [], what).toEqual([]);
-  const { latest, snapshots } = await listSnapshots(dir);
+  const { latest, snapshots } = await new Snapshots({ dataDir: dir }).list();
   expect(
     snapshots.map(({ name }) => name),
     what,
@@ -134,7 +134,7 @@ test('what one process holds is refused to another until its death', async () =>
     await other.do({ do: 'open' });
     await other.do({ do: 'snapshot' });
     await other.do({ do: 'restore' });
-    expect((await listSnapshots(folder)).snapshots).toHaveLength(2);
+    expect((await new Snapshots({ dataDir: folder }).list()).snapshots).toHaveLength(2);
   }
 });
 

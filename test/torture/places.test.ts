@@ -6,9 +6,8 @@ import { systemClock } from '../../src/env/clock.ts';
 import {
   BackupCoordinator,
   Lifecycle,
-  listSnapshots,
   RestoreCoordinator,
-  restoreSnapshot,
+  Snapshots,
   verifySnapshot,
 } from '../../src/index.ts';
 import type { Environment } from '../../src/snapshot/environment.ts';
@@ -41,7 +40,7 @@ test('a clock that is set back between snapshots and in the midst of one', async
     return name;
   };
   const newest = async () => {
-    const { latest, snapshots } = await listSnapshots(dir);
+    const { latest, snapshots } = await new Snapshots({ dataDir: dir }).list();
     return [latest, Math.max(...snapshots.map(({ sequence }) => sequence!))];
   };
   await take('first');
@@ -58,10 +57,14 @@ test('a clock that is set back between snapshots and in the midst of one', async
   await take('the same second', 3);
 
   // What is kept are those that were taken last, and not those whose names are the highest.
-  expect((await listSnapshots(dir)).snapshots.map(({ name }) => name).sort()).toEqual(taken.slice(2).sort());
+  expect((await new Snapshots({ dataDir: dir }).list()).snapshots.map(({ name }) => name).sort()).toEqual(
+    taken.slice(2).sort(),
+  );
   expect(await newest()).toEqual([taken[4], 5]);
   for (const name of taken.slice(2)) {
-    expect((await verifySnapshot(name, { dataDir: dir, environment: inlineEnvironment })).ok).toBe(true);
+    expect((await new Snapshots({ dataDir: dir, environment: inlineEnvironment }).verify(name)).ok).toBe(
+      true,
+    );
   }
   // Undo finds the last restore, whatever the clock said when.
   writeFileSync(join(dir, 'a.txt'), 'now');
@@ -73,7 +76,7 @@ test('a clock that is set back between snapshots and in the midst of one', async
   expect(readFileSync(join(dir, 'a.txt'), 'utf8')).toBe('an hour earlier than when it began');
   const { pruned } = await backup.backup({ keep: 1 });
   expect(pruned).toHaveLength(3);
-  for (const { state } of await (await lifecycle.records()).read()) {
+  for (const { state } of await lifecycle.runs()) {
     expect(state.status).toBe('completed');
   }
 });
@@ -116,7 +119,7 @@ test.each(['lsm', 'leveldb'] as const)(
 
     for (const dir of [moved, copied, unpacked]) {
       const { backup, restore } = coordinators(dir, inlineEnvironment);
-      const { latest, snapshots } = await listSnapshots(dir);
+      const { latest, snapshots } = await new Snapshots({ dataDir: dir }).list();
       expect(snapshots.map(({ name, problem }) => [name === latest, problem])).toEqual([
         [false, null],
         [false, null],
@@ -139,7 +142,9 @@ test.each(['lsm', 'leveldb'] as const)(
       expect(await heads(dir)).toEqual([5, 5, 5, 5]);
       await restore.undo();
       expect(await heads(dir)).toEqual([9, 9, 9, 9]);
-      await restoreSnapshot('latest', { dataDir: dir, into: `${dir}-into`, environment: inlineEnvironment });
+      await new Snapshots({ dataDir: dir, environment: inlineEnvironment }).restore('latest', {
+        into: `${dir}-into`,
+      });
       expect(await heads(`${dir}-into`)).toEqual([9, 9, 9, 9]);
       await fill(dir, 10, 11);
       await backup.backup();

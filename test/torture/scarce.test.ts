@@ -3,7 +3,7 @@ import { appendFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
-import { listSnapshots, verifySnapshot } from '../../src/index.ts';
+import { Snapshots, verifySnapshot } from '../../src/index.ts';
 import { mountInMemory } from '../support/file-systems.ts';
 import { Host } from '../support/host.ts';
 import type { EngineUnderTest } from '../support/host-database.ts';
@@ -42,7 +42,7 @@ function ballast(dir: string): () => void {
 async function expectOrder(dir: string, count: number): Promise<void> {
   const backup = join(dir, '.lifecycle/backup');
   expect(readdirSync(backup).filter((name) => name.startsWith('.p') || name.startsWith('.d'))).toEqual([]);
-  const { latest, snapshots } = await listSnapshots(dir);
+  const { latest, snapshots } = await new Snapshots({ dataDir: dir }).list();
   expect(snapshots.map(({ problem }) => problem)).toEqual(Array(count).fill(null));
   expect(latest).toBe(snapshots.at(-1)!.name);
   for (const { location } of snapshots) {

@@ -3,13 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
-import {
-  BackupCoordinator,
-  Lifecycle,
-  listSnapshots,
-  pruneSnapshots,
-  verifySnapshot,
-} from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, Snapshots } from '../../src/index.ts';
 import type { Environment } from '../../src/snapshot/environment.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
@@ -50,17 +44,17 @@ async function costs(count: number): Promise<{ list: number; take: number; prune
     for (const name of readdirSync(first.location)) linkSync(join(first.location, name), join(copy, name));
   }
   calls();
-  const { latest, snapshots } = await listSnapshots(dir, { environment });
+  const { latest, snapshots } = await new Snapshots({ dataDir: dir, environment }).list();
   expect([latest, snapshots.length]).toEqual([first.name, count]);
   const list = calls();
   const { name } = await backup.backup();
   const take = calls();
-  const { removed, kept } = await pruneSnapshots(dir, { keep: 10, environment });
+  const { removed, kept } = await new Snapshots({ dataDir: dir, environment }).prune({ keep: 10 });
   const prune = calls();
   expect([removed.length, kept.length]).toEqual([count - 9, 10]);
   expect(kept.map((snapshot) => snapshot.name)).toContain(name);
   expect(readdirSync(folder).filter((entry) => entry.startsWith('ts-'))).toHaveLength(10);
-  expect((await verifySnapshot('latest', { dataDir: dir, environment })).ok).toBe(true);
+  expect((await new Snapshots({ dataDir: dir, environment }).verify('latest')).ok).toBe(true);
   return { list, take, prune };
 }
 

@@ -1,22 +1,27 @@
 import { basename, join, resolve, sep } from 'node:path';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { MANIFEST } from '../../engine/engine.ts';
 import { inspectLeveldbFile } from '../../engine/leveldb/inspect.ts';
 import { inspectLsmFile } from '../../engine/lsm/inspect.ts';
 import { readSmallFile } from '../../env/io.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
+import { OptionSet, optional } from '../../options/option.ts';
+import { trueOrFalse, wholeNumber } from '../../options/values.ts';
 import { LATEST } from '../../snapshot/store/layout.ts';
 import { latestName } from '../../snapshot/store/list.ts';
 import type { Cli } from '../cli.ts';
 import { documentLines } from '../document-text.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
-import { positiveInteger } from '../options.ts';
 
-interface Options {
-  readonly limit?: number;
-  readonly keys?: boolean;
-}
+const inspectOptions = new OptionSet(() => ({
+  limit: optional(wholeNumber(1), {
+    description: 'Lists at most this many entries, blocks, ….',
+    without: '1000',
+  }),
+  keys: optional(trueOrFalse(), { description: 'Lists the entries of a table, and not only its blocks.' }),
+}));
 
 const MANIFEST_FILES = 1000;
 
@@ -24,18 +29,15 @@ const NOTE =
   'Values are given as lengths. Damage is told, and what can be read is shown all the same; `verify` judges.';
 
 export function define(command: Command, cli: Cli): void {
+  const flags = new Flags(inspectOptions.fields, ['limit', 'keys']);
+  flags.addTo(command);
   command
-    .addOption(
-      new Option('--limit <n>', 'list at most so many entries, blocks, … (default: 1000)').argParser(
-        positiveInteger,
-      ),
-    )
-    .option('--keys', 'list the entries of a table, and not only its blocks')
     .addHelpText(
       'after',
       `${paragraph(NOTE)}\n${examples('inspect ./data/lsm.wal --limit 20', 'inspect ./data/sst/1.sst --keys --json', 'inspect ./snapshot/snapshot.manifest')}`,
     )
-    .action(async (file: string, { limit, keys = false }: Options) => {
+    .action(async (file: string, given: Given) => {
+      const { limit, keys = false } = flags.read(given);
       const described = await inspect(file, { entries: keys, ...(limit !== undefined && { limit }) });
       cli.output.result(described, (style) => documentLines(described, style));
     });

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { listSnapshots, type SnapshotList } from '../../coordinator/snapshots.ts';
+import { type SnapshotList, Snapshots } from '../../coordinator/snapshots.ts';
 import { ownerOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { examples } from '../help-text.ts';
@@ -9,7 +9,7 @@ import { number, size, table, time, visible } from '../text.ts';
 
 export function define(command: Command, cli: Cli): void {
   command.addHelpText('after', examples('list ./data', 'list ./data --json')).action(async (dir: string) => {
-    const list = await listSnapshots(dir);
+    const list = await new Snapshots({ dataDir: dir }).list();
     cli.output.result(list, (style) => describe(list, dir, style));
   });
 }

@@ -1,34 +1,28 @@
-import { type Command, Option } from 'commander';
-import { pruneSnapshots } from '../../coordinator/snapshots.ts';
+import type { Command } from 'commander';
+import { Snapshots } from '../../coordinator/snapshots.ts';
+import { type PruneOptions, pruneOptions } from '../../options/verify.ts';
 import type { SnapshotSummary } from '../../snapshot/store/list.ts';
 import type { PruneResult } from '../../snapshot/store/prune.ts';
 import type { Cli } from '../cli.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
-import { positiveInteger } from '../options.ts';
 import { count, size, visible } from '../text.ts';
-
-interface Options {
-  readonly keep: number;
-  readonly dryRun?: boolean;
-}
 
 const NOTE =
   'The snapshot that `latest` names always stays, and so does one that is being read or is pinned.';
 
 export function define(command: Command, cli: Cli): void {
+  const flags = new Flags(pruneOptions.fields, ['keep', 'dryRun']);
+  flags.addTo(command, '', { keep: (option) => option.makeOptionMandatory() });
   command
-    .addOption(
-      new Option('--keep <n>', 'how many of the newest stay')
-        .argParser(positiveInteger)
-        .makeOptionMandatory(),
-    )
-    .option('--dry-run', 'tell what would go and remove nothing')
     .addHelpText(
       'after',
       `${paragraph(NOTE)}\n${examples('prune ./data --keep 7', 'prune ./data --keep 7 --dry-run --json')}`,
     )
-    .action(async (dir: string, { keep, dryRun = false }: Options) => {
-      const result = await pruneSnapshots(dir, { keep, dryRun });
+    .action(async (dir: string, given: Given) => {
+      const options = flags.read(given);
+      const { dryRun = false } = options;
+      const result = await new Snapshots({ dataDir: dir }).prune(options as PruneOptions);
       cli.output.result({ dryRun, ...result }, () => describe(result, dryRun));
     });
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { Lifecycle, type Recovery } from '../../operation/lifecycle.ts';
+import type { Recovery } from '../../operation/data-directory.ts';
+import { directoryOf, Lifecycle } from '../../operation/lifecycle.ts';
 import type { Cli } from '../cli.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { visible } from '../text.ts';
@@ -13,7 +14,7 @@ export function define(command: Command, cli: Cli): void {
     .addHelpText('after', `${paragraph(NOTE)}\n${examples('recover ./data', 'recover ./data --json')}`)
     .action(async (dir: string) => {
       const lifecycle = new Lifecycle({ dataDir: dir });
-      await lifecycle.layout(); // a directory that is not there is a slip of the hand
+      await directoryOf(lifecycle).layout(); // a missing directory is a typing error
       const recovery = await lifecycle.recover();
       cli.output.result(recovery, () => describe(recovery));
     });

@@ -1,59 +1,39 @@
-import { type Command, Option } from 'commander';
-import { restoreSnapshot } from '../../coordinator/snapshots.ts';
-import { LEVELS, type Level } from '../../engine/report.ts';
+import type { Command } from 'commander';
+import { restoreSnapshot } from '../../coordinator/folders.ts';
+import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
+import { restoreIntoOptions } from '../../options/restore.ts';
 import { nameOf } from '../../snapshot/store/layout.ts';
-import type { CloneChoice } from '../../snapshot/tasks/reflinker.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
-import { nonEmpty } from '../non-empty.ts';
-import {
-  addThrottleOptions,
-  cloneOption,
-  dataDirOption,
-  type ThrottleFlags,
-  throttleOptionsOf,
-} from '../options.ts';
+import { addDataDirFlag, noteConcurrency } from '../options.ts';
 import { proofText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
 import { count, size, visible } from '../text.ts';
 
-interface Options extends ThrottleFlags {
-  readonly into?: string;
+const { fields } = restoreIntoOptions;
+const intoFlag = new Flags(fields, ['into']);
+const flags = new Flags(fields, ['level', 'clone', 'maxBytesPerSecond', 'concurrency']);
+type How = ReturnType<typeof flags.read>;
+
+interface Options extends Given {
   readonly inPlace?: true;
   readonly dataDir?: string;
-  readonly level?: Level;
-  readonly clone: CloneChoice;
 }
-
-type How = ThrottleFlags & { readonly clone: CloneChoice };
 
 const NOTE = `
 A restore in place needs the database closed; it is refused while the database has its lock. The data
-directory is --data-dir, or the one that the snapshot's path lies in. In place, what is restored is always
-proven in full before anything is replaced; --level is for --into.`;
+directory is --data-dir, or the one that the snapshot's path lies in. Nothing is replaced before the
+restored files have passed their proof.`;
 
 export function define(command: Command, cli: Cli): void {
-  command
-    .addOption(
-      new Option('--into <dir>', 'a new folder; must not exist or be empty')
-        .argParser(nonEmpty)
-        .conflicts('inPlace'),
-    )
-    .option('--in-place', 'replace the files of the data directory; they are kept for `stillpoint undo`')
-    .addOption(dataDirOption())
-    .addOption(
-      new Option(
-        '--level <level>',
-        'with --into: how thoroughly the restored files are proven (default: "full")',
-      )
-        .choices(LEVELS)
-        .conflicts('inPlace'),
-    )
-    .addOption(cloneOption("the snapshot's files"));
-  addThrottleOptions(command, 'copy and read back')
+  intoFlag.addTo(command, '', { into: (option) => option.conflicts('inPlace') });
+  command.option('--in-place', 'replace the files of the data directory; `stillpoint undo` brings them back');
+  flags.addTo(command);
+  addDataDirFlag(command)
     .addHelpText(
       'after',
       `${paragraph(NOTE)}\n${examples(
@@ -63,10 +43,12 @@ export function define(command: Command, cli: Cli): void {
       )}`,
     )
     .action((snapshot: string, options: Options) => {
-      const { into, inPlace, dataDir, level = 'full', clone } = options;
-      const how = { clone, ...throttleOptionsOf(cli, options) };
+      const { inPlace, dataDir } = options;
+      const { into } = intoFlag.read(options);
+      const how = flags.read(options);
+      noteConcurrency(cli, how.concurrency);
       return explainNotFound(snapshot, dataDir, () => {
-        if (into !== undefined) return restoreInto(cli, snapshot, { into, level, dataDir, ...how });
+        if (into !== undefined) return restoreInto(cli, snapshot, dataDir, into, how);
         if (inPlace) return restoreHere(cli, snapshot, dataDir, how);
         throw new StillpointError('INVALID_REQUEST', 'where to is missing: --into <dir> or --in-place', {
           hint: 'Run `stillpoint restore --help`.',
@@ -78,19 +60,18 @@ export function define(command: Command, cli: Cli): void {
 async function restoreInto(
   cli: Cli,
   snapshot: string,
-  { dataDir, ...options }: { into: string; level: Level; dataDir: string | undefined } & How,
+  dataDir: string | undefined,
+  target: string,
+  how: How,
 ): Promise<void> {
-  const { from, into, files, bytes, clonedBytes, undo, report } = await cli.watched(
-    (signal, progress) =>
-      restoreSnapshot(snapshot, {
-        ...options,
-        environment: commandEnvironment,
-        signal,
-        onProgress: (done, total) => progress.show('restore', done, total),
-        ...(dataDir !== undefined && { dataDir }),
-      }),
-    options.maxBytesPerSecond,
-  );
+  const environment = commandEnvironment;
+  const { from, into, files, bytes, clonedBytes, undo, report } = await cli.watched((signal, progress) => {
+    const onProgress = (done: number, total: number) => progress.show('restore', done, total);
+    const options = { ...how, into: target, signal, onProgress };
+    return dataDir === undefined
+      ? restoreSnapshot(snapshot, { ...options, environment })
+      : new Snapshots({ dataDir, environment }).restore(snapshot, options);
+  }, how.maxBytesPerSecond);
   cli.output.result({ from, into, files, bytes, clonedBytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored into ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}; ${style.green('proven')}: ${proofText(report)}`,

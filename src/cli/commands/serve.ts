@@ -1,13 +1,16 @@
 import { once } from 'node:events';
 import { resolve } from 'node:path';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { detectEngine } from '../../engine/index.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
-import { Lifecycle } from '../../operation/lifecycle.ts';
+import { directoryOf, Lifecycle } from '../../operation/lifecycle.ts';
 import { leveldbBackend, lsmBackend, type RunningServer, startServer } from '../../server/index.ts';
 import { readNamedFile } from '../../server/named-file.ts';
+import { serverOptions } from '../../server/options.ts';
+import { tlsOptions } from '../../server/tls.ts';
 import type { Cli } from '../cli.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { nonEmpty } from '../non-empty.ts';
 import { recoverFirst } from '../recover-first.ts';
@@ -18,16 +21,12 @@ type BackendName = keyof typeof BACKENDS;
 const DEFAULT_PORT = 4780;
 const INTERRUPTED = 130;
 
-interface Options {
-  readonly port: number;
-  readonly host: string;
+const flags = new Flags(serverOptions.fields, ['port', 'host', 'apiKey', 'plainHttp', 'allowedSources']);
+const tlsFlags = new Flags(tlsOptions.fields, ['keyFile', 'certFile']);
+
+interface Options extends Given {
   readonly engine: 'auto' | BackendName;
-  readonly apiKey?: string;
   readonly apiKeyFile?: string;
-  readonly tlsKey?: string;
-  readonly tlsCert?: string;
-  readonly plainHttp?: boolean;
-  readonly allowSource?: readonly string[];
 }
 
 const NOTE = `
@@ -38,11 +37,13 @@ key on the command line stays in the history of the shell, and other users can r
 the environment (STILLPOINT_API_KEY) or a file.`;
 
 export function define(command: Command, cli: Cli): void {
+  flags.addTo(command, '', {
+    port: (option) => option.default(DEFAULT_PORT),
+    apiKey: (option) => option.env('STILLPOINT_API_KEY'),
+    plainHttp: (option) => option.conflicts(['tlsKey', 'tlsCert']),
+  });
+  tlsFlags.addTo(command);
   command
-    .addOption(new Option('--port <n>', '0 takes any free one').argParser(portNumber).default(DEFAULT_PORT))
-    .addOption(
-      new Option('--host <host>', 'the address to listen on').argParser(nonEmpty).default('127.0.0.1'),
-    )
     .addOption(
       new Option(
         '--engine <engine>',
@@ -52,30 +53,9 @@ export function define(command: Command, cli: Cli): void {
         .default('auto'),
     )
     .addOption(
-      new Option('--api-key <key>', 'what clients must show; needed on any address but loopback')
-        .env('STILLPOINT_API_KEY')
-        .argParser(nonEmpty),
-    )
-    .addOption(
       new Option('--api-key-file <file>', 'a file whose only line is that key')
         .argParser(nonEmpty)
         .conflicts('apiKey'),
-    )
-    .addOption(
-      new Option('--tls-key <file>', 'PEM file of the private key: serves HTTPS').argParser(nonEmpty),
-    )
-    .addOption(new Option('--tls-cert <file>', 'PEM file of its certificate').argParser(nonEmpty))
-    .addOption(
-      new Option('--plain-http', 'HTTP beyond loopback too: for a proxy in front that ends TLS').conflicts([
-        'tlsKey',
-        'tlsCert',
-      ]),
-    )
-    .addOption(
-      new Option(
-        '--allow-source <dir>',
-        'a folder that a restore may come from, given as a path; repeatable',
-      ).argParser((dir: string, previous: readonly string[] = []) => [...previous, resolve(nonEmpty(dir))]),
     )
     .addHelpText(
       'after',
@@ -93,11 +73,10 @@ export function define(command: Command, cli: Cli): void {
 }
 
 function serve(cli: Cli, dataDir: string, options: Options): Promise<void> {
-  const { host } = options;
   return cli.interruptible(async (signal) => {
     const engine = options.engine === 'auto' ? await findEngine(cli, dataDir) : options.engine;
     const server = await start(dataDir, engine, options).catch((error) => {
-      throw explainListening(error, host);
+      throw explainListening(error, String(options.host));
     });
     const document = {
       url: server.url,
@@ -119,7 +98,8 @@ function serve(cli: Cli, dataDir: string, options: Options): Promise<void> {
 /** What wrote the database, once a restore that was cut off in the middle of the files is brought to its end. */
 async function findEngine(cli: Cli, dataDir: string): Promise<BackendName> {
   const lifecycle = new Lifecycle({ dataDir });
-  const find = async () => (await detectEngine(nodeFileSystem, (await lifecycle.layout()).dataDir))?.name;
+  const find = async () =>
+    (await detectEngine(nodeFileSystem, (await directoryOf(lifecycle).layout()).dataDir))?.name;
   try {
     let name = await find();
     if (name === undefined) {
@@ -133,23 +113,22 @@ async function findEngine(cli: Cli, dataDir: string): Promise<BackendName> {
   }
 }
 
-async function start(dataDir: string, engine: BackendName, options: Options): Promise<RunningServer> {
-  const { host, port, plainHttp, allowSource, tlsKey, tlsCert } = options;
-  if ((tlsKey === undefined) !== (tlsCert === undefined)) {
+async function start(dataDir: string, engine: BackendName, given: Options): Promise<RunningServer> {
+  const { allowedSources, ...options } = flags.read(given);
+  const { keyFile, certFile } = tlsFlags.read(given);
+  if ((keyFile === undefined) !== (certFile === undefined)) {
     throw new StillpointError('INVALID_REQUEST', '`--tls-key` and `--tls-cert` go together', {
       hint: 'Give both, or none.',
     });
   }
-  const apiKey = options.apiKeyFile === undefined ? options.apiKey : await readKey(options.apiKeyFile);
+  const apiKey = given.apiKeyFile === undefined ? options.apiKey : await readKey(given.apiKeyFile);
   return startServer({
+    ...options,
     dataDir,
-    host,
-    port,
+    apiKey,
     backend: BACKENDS[engine](),
-    ...(apiKey !== undefined && { apiKey }),
-    ...(plainHttp !== undefined && { plainHttp }),
-    ...(tlsKey !== undefined && tlsCert !== undefined && { tls: { keyFile: tlsKey, certFile: tlsCert } }),
-    ...(allowSource !== undefined && { allowedSources: allowSource }),
+    allowedSources: allowedSources?.map((dir) => resolve(dir)),
+    ...(keyFile !== undefined && certFile !== undefined && { tls: { keyFile, certFile } }),
   });
 }
 
@@ -171,10 +150,4 @@ function explainListening(error: unknown, host: string): unknown {
   if (code !== 'EADDRNOTAVAIL' && code !== 'ENOTFOUND') return error;
   const hint = 'Name an address of this machine with `--host`.';
   return new StillpointError('INVALID_REQUEST', `nothing can listen on ${host}`, { cause: error, hint });
-}
-
-function portNumber(text: string): number {
-  const port = Number(text);
-  if (/^\d+$/.test(text) && port <= 65_535) return port;
-  throw new InvalidArgumentError('It must be a whole number from 0 to 65535.');
 }

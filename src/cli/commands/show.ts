@@ -1,19 +1,17 @@
 import type { Command } from 'commander';
-import { showSnapshot } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
 import { systemEnvironment } from '../../snapshot/environment.ts';
 import { readManifest } from '../../snapshot/store/manifest-file.ts';
 import type { Cli } from '../cli.ts';
 import { examples } from '../help-text.ts';
-import { dataDirOption } from '../options.ts';
-import { explainNotFound } from '../snapshot-operand.ts';
+import { addDataDirFlag } from '../options.ts';
+import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import { count, number, size, table, time, visible } from '../text.ts';
 
 const FILES_SHOWN = 50;
 
 export function define(command: Command, cli: Cli): void {
-  command
-    .addOption(dataDirOption())
+  addDataDirFlag(command)
     .addHelpText(
       'after',
       examples('show latest --data-dir ./data', 'show ./data/.lifecycle/backup/ts-1763625600 --json'),
@@ -26,7 +24,7 @@ export function define(command: Command, cli: Cli): void {
 
 /** The summary as in `list`, with what the manifest says of itself and of each file. */
 async function read(snapshot: string, dataDir: string | undefined) {
-  const summary = await showSnapshot(snapshot, dataDir === undefined ? {} : { dataDir });
+  const summary = await findOperand(snapshot, dataDir);
   const { location } = summary;
   const manifest = await readManifest(systemEnvironment, location);
   if (manifest === undefined) {

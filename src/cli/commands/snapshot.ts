@@ -1,56 +1,26 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { BackupCoordinator, type SnapshotResult } from '../../coordinator/backup.ts';
-import type { EngineName } from '../../engine/engine.ts';
-import type { Level } from '../../engine/report.ts';
 import { Lifecycle } from '../../operation/lifecycle.ts';
-import { MODES, type Mode } from '../../snapshot/capture/capture.ts';
-import type { CloneChoice } from '../../snapshot/tasks/reflinker.ts';
+import { snapshotOptions } from '../../options/snapshot.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
-import {
-  addThrottleOptions,
-  cloneOption,
-  engineOption,
-  levelOption,
-  positiveInteger,
-  type ThrottleFlags,
-  throttleOptionsOf,
-} from '../options.ts';
+import { engineFlag, noteConcurrency } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { findingLine, proofText } from '../report-text.ts';
 import type { Style } from '../style.ts';
 import { count, duration, size, visible } from '../text.ts';
 
-interface Options extends ThrottleFlags {
-  readonly engine: 'auto' | EngineName;
-  readonly mode: Mode;
-  readonly clone: CloneChoice;
-  readonly full?: true;
-  readonly reprove?: true;
-  readonly level: Level;
-  readonly keep?: number;
-}
+const flags = new Flags(snapshotOptions.fields, [
+  ...(['mode', 'clone', 'reuse', 'reprove', 'level', 'keep'] as const),
+  ...(['maxBytesPerSecond', 'concurrency'] as const),
+]);
 
 export function define(command: Command, cli: Cli): void {
+  engineFlag.addTo(command);
+  flags.addTo(command);
   command
-    .addOption(engineOption())
-    .addOption(
-      new Option(
-        '--mode <mode>',
-        'copy (shares nothing with the database) or link (hard links, same file system)',
-      )
-        .choices(MODES)
-        .default('copy'),
-    )
-    .addOption(cloneOption('unchanging files'))
-    .option('--full', 'copy every file anew, also those that the last snapshot holds unchanged')
-    .option('--reprove', 'read again also what is shared with the last snapshot and was proven then')
-    .addOption(levelOption())
-    .addOption(
-      new Option('--keep <n>', 'afterwards remove all but the newest n snapshots').argParser(positiveInteger),
-    );
-  addThrottleOptions(command, 'copy and read back')
     .addHelpText(
       'after',
       examples(
@@ -61,26 +31,17 @@ export function define(command: Command, cli: Cli): void {
         'snapshot ./data --max-bytes-per-second 20M --concurrency 1',
       ),
     )
-    .action((dir: string, options: Options) => takeSnapshot(cli, dir, options));
+    .action((dir: string, given: Given) => takeSnapshot(cli, dir, given));
 }
 
-async function takeSnapshot(cli: Cli, dataDir: string, options: Options): Promise<void> {
-  const { engine, mode, clone, level, keep } = options;
+async function takeSnapshot(cli: Cli, dataDir: string, given: Given): Promise<void> {
+  const options = flags.read(given);
+  noteConcurrency(cli, options.concurrency);
   const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
   await recoverFirst(cli, lifecycle);
-  const coordinator = new BackupCoordinator({ dataDir, engine, lifecycle });
+  const coordinator = new BackupCoordinator({ dataDir, lifecycle, ...engineFlag.read(given) });
   const result = await cli.watched(async (signal, progress) => {
-    const { full = false, reprove = false } = options;
-    const { id } = await coordinator.startBackup({
-      mode,
-      clone,
-      level,
-      reuse: !full,
-      reprove,
-      signal,
-      ...throttleOptionsOf(cli, options),
-      ...(keep !== undefined && { keep }),
-    });
+    const { id } = await coordinator.startBackup({ ...options, signal });
     progress.follow(async () => {
       const state = await coordinator.status(id);
       const { bytesProcessed, bytesTotal } = state.progress ?? {};

@@ -1,63 +1,41 @@
 import { type Command, Option } from 'commander';
-import { showSnapshot, verifyAll, verifySnapshot } from '../../coordinator/snapshots.ts';
-import type { EngineName } from '../../engine/engine.ts';
-import type { Level, Report } from '../../engine/report.ts';
+import { verifyAllSnapshots, verifySnapshot } from '../../coordinator/folders.ts';
+import { verifyAllOptions, verifyOptions } from '../../coordinator/snapshot-work.ts';
+import type { Report } from '../../engine/report.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import { isSnapshotName, LATEST, nameOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
-import {
-  addThrottleOptions,
-  byteCount,
-  dataDirOption,
-  engineOption,
-  levelOption,
-  period,
-  type ThrottleFlags,
-  throttleOptionsOf,
-} from '../options.ts';
+import { addDataDirFlag, engineFlag, noteConcurrency } from '../options.ts';
 import { findingLine, proofText, verdictText } from '../report-text.ts';
-import { explainNotFound } from '../snapshot-operand.ts';
+import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import type { Style } from '../style.ts';
 import { count, duration, size, visible } from '../text.ts';
 import { verifyAllText } from '../verify-all-text.ts';
 
-interface Options extends ThrottleFlags {
-  readonly level: Level;
-  readonly engine: 'auto' | EngineName;
+const verifyFlags = new Flags(verifyOptions.fields, ['level', 'maxBytesPerSecond', 'concurrency']);
+const nightlyFlags = new Flags(verifyAllOptions.fields, ['maxBytes', 'olderThanMs']);
+
+interface Options extends Given {
   readonly dataDir?: string;
   readonly all?: true;
-  readonly maxBytes?: number;
-  readonly olderThan?: number;
 }
 
 const DAMAGED = 3;
 
 export function define(command: Command, cli: Cli): void {
-  command
-    .addOption(levelOption())
-    .addOption(engineOption())
-    .addOption(dataDirOption())
+  verifyFlags.addTo(command);
+  engineFlag.addTo(command);
+  nightlyFlags.addTo(command, 'with --all: ');
+  addDataDirFlag(command)
     .addOption(
       new Option(
         '--all',
         'all snapshots of a data directory, or in a folder; a file that several share is read once',
       ).conflicts(['dataDir', 'engine']),
     )
-    .addOption(
-      new Option(
-        '--max-bytes <size>',
-        'with --all: stop after about so much (4096, 500M, 2G), oldest proof first',
-      ).argParser(byteCount),
-    )
-    .addOption(
-      new Option(
-        '--older-than <time>',
-        'with --all: skip files that were proven since (30m, 12h, 7d)',
-      ).argParser(period),
-    );
-  addThrottleOptions(command, 'read')
     .addHelpText(
       'after',
       examples(
@@ -70,21 +48,21 @@ export function define(command: Command, cli: Cli): void {
     .action(async (path: string, options: Options) => {
       if (options.all) return verifyEvery(cli, path, options);
       refuseWithoutAll(options);
-      const { level, engine, dataDir } = options;
+      const { dataDir } = options;
+      const chosen = { ...verifyFlags.read(options), ...engineFlag.read(options) };
+      noteConcurrency(cli, chosen.concurrency);
       const folder = await explainNotFound(path, dataDir, () => folderOf(path, dataDir));
       const report = await cli.watched(
         (signal, progress) =>
           explainNotFound(path, dataDir, () =>
             verifySnapshot(folder, {
+              ...chosen,
               environment: commandEnvironment,
-              level,
-              engine,
               signal,
-              ...throttleOptionsOf(cli, options),
               onProgress: (done, total) => progress.show('verify', done, total),
             }),
           ),
-        options.maxBytesPerSecond,
+        chosen.maxBytesPerSecond,
       );
       const judged = nameOf(folder) === nameOf(path) ? path : `${path} (${nameOf(folder)})`;
       cli.output.result(report, (style) => describe(report, judged, style));
@@ -93,21 +71,19 @@ export function define(command: Command, cli: Cli): void {
 }
 
 async function verifyEvery(cli: Cli, dir: string, options: Options): Promise<void> {
-  const { level, maxBytes, olderThan } = options;
+  const chosen = { ...verifyFlags.read(options), ...nightlyFlags.read(options) };
+  noteConcurrency(cli, chosen.concurrency);
   const result = await cli.watched(
     (signal, progress) =>
       explainSingle(dir, () =>
-        verifyAll(dir, {
+        verifyAllSnapshots(dir, {
+          ...chosen,
           environment: commandEnvironment,
-          level,
           signal,
-          ...throttleOptionsOf(cli, options),
-          ...(maxBytes !== undefined && { maxBytes }),
-          ...(olderThan !== undefined && { olderThanMs: olderThan }),
           onProgress: (done, total) => progress.show('verify', done, total),
         }),
       ),
-    options.maxBytesPerSecond,
+    chosen.maxBytesPerSecond,
   );
   cli.output.result(result, (style) => verifyAllText(result, style));
   if (!result.ok) cli.exitCode = DAMAGED;
@@ -132,8 +108,9 @@ async function explainSingle<T>(dir: string, work: () => Promise<T>): Promise<T>
   }
 }
 
-function refuseWithoutAll({ maxBytes, olderThan }: Options): void {
-  if (maxBytes === undefined && olderThan === undefined) return;
+function refuseWithoutAll(options: Options): void {
+  const { maxBytes, olderThanMs } = nightlyFlags.read(options);
+  if (maxBytes === undefined && olderThanMs === undefined) return;
   const option = maxBytes === undefined ? '--older-than' : '--max-bytes';
   throw new StillpointError('INVALID_REQUEST', `${option} goes with --all`, {
     hint: 'Add --all, or leave it out: a single snapshot is always read whole.',
@@ -143,7 +120,7 @@ function refuseWithoutAll({ maxBytes, olderThan }: Options): void {
 /** What is to be read. `latest` is looked up once, so that what is judged is what is named. */
 async function folderOf(path: string, dataDir: string | undefined): Promise<string> {
   if (dataDir === undefined && nameOf(path) !== LATEST) return path;
-  return (await showSnapshot(path, dataDir === undefined ? {} : { dataDir })).location;
+  return (await findOperand(path, dataDir)).location;
 }
 
 function describe(report: Report, judged: string, style: Style): string[] {

@@ -1,14 +1,16 @@
-import { aBoolean, type Checks, checkOptions, optional, wholeNumber } from '../../env/checks.ts';
 import { StillpointError } from '../../errors.ts';
+import { OptionSet, type OptionsOf, withDefault } from '../../options/option.ts';
+import { trueOrFalse, wholeNumber } from '../../options/values.ts';
 
-export interface ClassicLevelProbe {
-  /** Count every key. Default true; false counts at most `sample`. */
-  readonly count?: boolean;
-  /** Read this many entries with their values, the first ones in order. Default 0. */
-  readonly sample?: number;
-}
-
-const OPTIONS: Checks<ClassicLevelProbe> = { count: optional(aBoolean), sample: optional(wholeNumber(0)) };
+export const probeOptions = new OptionSet(() => ({
+  count: withDefault(trueOrFalse(), () => true, {
+    description: 'Counts every key. With false at most `sample` are counted.',
+  }),
+  sample: withDefault(wholeNumber(0), () => 0, {
+    description: 'Reads this many entries with their values, the first ones in order.',
+  }),
+}));
+export type ProbeOptions = OptionsOf<typeof probeOptions>;
 
 export interface ProbeResult {
   /** Keys that were seen. */
@@ -23,9 +25,8 @@ export interface ProbeResult {
  * cannot open or read the folder. That it can says little: it skips damaged records of a log without a word. **Only for
  * what has passed its proof**: on some damage LevelDB does not report an error but ends the whole process.
  */
-export function openWithClassicLevel(options: ClassicLevelProbe = {}): (dir: string) => Promise<ProbeResult> {
-  checkOptions('openWithClassicLevel', options, OPTIONS);
-  const { count = true, sample = 0 } = options;
+export function probeWithClassicLevel(options: ProbeOptions = {}): (dir: string) => Promise<ProbeResult> {
+  const { count, sample } = probeOptions.resolve('probeWithClassicLevel', options);
   return async (dir) => {
     const { ClassicLevel } = await importClassicLevel();
     const db = new ClassicLevel<Buffer, Buffer>(dir, {

@@ -1,4 +1,3 @@
-import { withMethods } from '../../env/checks.ts';
 import { StillpointError } from '../../errors.ts';
 
 /** Holds back the writes of an open database for moments, without losing or reordering any. */
@@ -23,8 +22,8 @@ type Methods = Record<string, unknown>;
 
 const gates = new WeakMap<object, AttachedBarrier>();
 
-/** What a gate can be put in front of. */
-export const aGateable = withMethods('an abstract-level database such as a ClassicLevel', ...WRITES, CHAINED);
+/** The methods of a database whose writes can be held back. */
+export const WRITE_METHODS: readonly string[] = [...WRITES, CHAINED];
 
 /**
  * Puts a gate in front of the write methods of an `abstract-level` database (`classic-level` is one). Writes that began

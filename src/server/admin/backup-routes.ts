@@ -1,10 +1,13 @@
 import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
-import type { StartBackupOptions } from '../../coordinator/backup.ts';
-import { deleteSnapshot, listSnapshots, verifySnapshot } from '../../coordinator/snapshots.ts';
+import { verifySnapshot } from '../../coordinator/folders.ts';
+import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
+import { directoryOf } from '../../operation/lifecycle.ts';
 import { isFinished, type OperationState } from '../../operation/operation-state.ts';
 import { toJson } from '../../options/casing.ts';
+import type { SnapshotKind } from '../../options/choices.ts';
+import type { StartBackupOptions } from '../../options/snapshot.ts';
 import { backupReplySchema, reportSchema, snapshotListSchema, snapshotSchema } from '../../rpc/replies.ts';
 import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, content, replies } from '../route-types.ts';
@@ -15,14 +18,14 @@ import {
   backupBodySchema,
   handleParamsSchema,
   nameParamsSchema,
-  throttleOptionsOf,
+  optionsIn,
   verifyBodySchema,
 } from './schemas.ts';
 
 /** Snapshots: take, watch, cancel, verify, list, delete. */
 export function backupRoutes(app: App, parts: ServerContext): void {
   const { backups, options, environment, lifecycle } = parts;
-  const { dataDir } = options;
+  const snapshots = new Snapshots({ dataDir: options.dataDir, lifecycle });
 
   const describe = async (id: string) => ({
     handle: id,
@@ -41,16 +44,15 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       },
     },
     async (request) => {
-      const { key, epoch, mode, level, reuse, reprove, keep, ...rest } = request.body ?? {};
-      const throttle = throttleOptionsOf(rest, options.backup.background);
-      const chosen = { mode, level, reuse, reprove, keep, ...throttle };
+      const { key, epoch, ...body } = request.body ?? {};
+      const chosen = optionsIn(body, options.backup.background);
       const begin = async () => {
         const { id } = await startSnapshot(parts, request, 'backup', chosen, epoch);
         parts.lastRuns.backupId = id;
         return id;
       };
       if (key === undefined) return describe(await begin());
-      const id = await parts.keys.run(await lifecycle.layout(), key, request.body, begin);
+      const id = await parts.keys.run(await directoryOf(lifecycle).layout(), key, request.body, begin);
       parts.audit.note(request, { id });
       return describe(id).catch((error) => {
         if (!(error instanceof StillpointError) || error.code !== 'NOT_FOUND') throw error;
@@ -138,18 +140,16 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       if (status !== 'completed')
         throw new StillpointError('CONFLICT', `there is nothing to verify: the backup is ${status}`);
       const location = await backups.location(id);
-      const { level, ...rest } = request.body ?? {};
-      const throttle = throttleOptionsOf(rest, options.backup.background);
+      const chosen = optionsIn(request.body, options.backup.background);
       const signal = AbortSignal.any([parts.closing.signal, whenGone(reply)]);
-      const given = { environment, signal, ...throttle, ...(level && { level }) };
-      return toJson(await verifySnapshot(location, given));
+      return toJson(await verifySnapshot(location, { ...chosen, environment, signal }));
     },
   );
 
   app.get(
     '/api/admin/backups',
     { schema: { summary: 'The snapshots, oldest first', response: replies(snapshotListSchema) } },
-    async () => toJson(await listSnapshots(dataDir, { environment })),
+    async () => toJson(await snapshots.list()),
   );
 
   app.delete(
@@ -169,7 +169,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       parts.lease.refuseOthers(undefined);
       const { running } = parts.lifecycle;
       if (running !== undefined) throw new StillpointError('CONFLICT', `${running} already running`);
-      return toJson(await deleteSnapshot(dataDir, name, { environment, lifecycle }));
+      return toJson(await snapshots.delete(name));
     },
   );
 }
@@ -181,8 +181,8 @@ export function backupRoutes(app: App, parts: ServerContext): void {
 export async function startSnapshot(
   parts: ServerContext,
   request: FastifyRequest,
-  kind: 'backup' | 'archive' | 'export',
-  options: { readonly [K in keyof StartBackupOptions]?: StartBackupOptions[K] | undefined } = {},
+  kind: SnapshotKind,
+  options: Omit<StartBackupOptions, 'kind' | 'signal'> = {},
   epoch?: string,
 ): Promise<{ id: string; location: string }> {
   refuseWhenClosing(parts);
@@ -190,8 +190,7 @@ export async function startSnapshot(
   else parts.lease.require(epoch);
   // While something runs the start is refused, and what runs keeps its epoch.
   if (parts.lifecycle.running === undefined) parts.lease.capturing = epoch;
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const { id, location } = await parts.backups.startBackup({ ...given, kind });
+  const { id, location } = await parts.backups.startBackup({ ...options, kind });
   parts.underWay.add(request, kind, id, parts.backups);
   return { id, location };
 }

@@ -16,7 +16,7 @@ export class LastRuns {
     restores: RestoreCoordinator,
   ): Promise<LastRuns> {
     const runs = new LastRuns();
-    for (const { id, kind, state } of await (await lifecycle.records()).read()) {
+    for (const { id, kind, state } of await lifecycle.runs()) {
       const finishedMs = state.status === 'completed' ? state.finishedAtMs : null;
       if (kind === 'backup') {
         runs.backupId = id;

@@ -1,4 +1,5 @@
 import { StillpointError } from '../../errors.ts';
+import { directoryOf } from '../../operation/lifecycle.ts';
 import {
   identityReplySchema,
   pinBodySchema,
@@ -27,7 +28,7 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
     '/api/admin/identity',
     { schema: { summary: 'Which database this is', response: replies(identityReplySchema) } },
     async () => {
-      const { store_id } = await ensureStoreFile(environment, await lifecycle.layout());
+      const { store_id } = await ensureStoreFile(environment, await directoryOf(lifecycle).layout());
       return { store_id, engine: options.backend.engine, version: VERSION };
     },
   );
@@ -116,7 +117,7 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
         const lock = await lockForReading(environment, location);
         try {
           const expires_at_ms = environment.clock.nowMs() + ttl_ms;
-          await setPin(environment, await lifecycle.layout(), { name, run, expires_at_ms });
+          await setPin(environment, await directoryOf(lifecycle).layout(), { name, run, expires_at_ms });
           return { name, expires_at_ms: ttl_ms === 0 ? null : expires_at_ms };
         } finally {
           await lock?.release();

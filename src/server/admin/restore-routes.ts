@@ -5,7 +5,7 @@ import { refuseWhenClosing, type ServerContext } from '../context.ts';
 import { type App, replies } from '../route-types.ts';
 import { requireHandle } from './backup-routes.ts';
 import { settledState } from './last-runs.ts';
-import { emptyBodySchema, handleParamsSchema, restoreBodySchema, throttleOptionsOf } from './schemas.ts';
+import { emptyBodySchema, handleParamsSchema, optionsIn, restoreBodySchema } from './schemas.ts';
 
 /** Restoring in place, around the open database, and undoing it. */
 export function restoreRoutes(app: App, parts: ServerContext): void {
@@ -36,10 +36,9 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
       },
     },
     async (request) => {
-      const { source, clone, ...rest } = request.body ?? {};
-      const throttle = throttleOptionsOf(rest, parts.options.backup.background);
+      const { source, ...chosen } = optionsIn(request.body, parts.options.backup.background);
       return begin(request, 'restore', () =>
-        restores.startRestore({ ...throttle, ...(source && { source }), ...(clone && { clone }) }),
+        restores.startRestore({ ...chosen, source: source ?? undefined }),
       );
     },
   );

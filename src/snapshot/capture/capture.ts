@@ -7,7 +7,6 @@ import type { CaptureRequest } from './request.ts';
 import { Transfer } from './transfer.ts';
 
 export type { Capture } from './captured-files.ts';
-export { MODES, type Mode } from './request.ts';
 
 /**
  * Captures one state of a data directory into a folder. Each source byte is read once, and each copy is read back for its

@@ -1,12 +1,7 @@
 import type { CapturePlan, Engine } from '../../engine/engine.ts';
-import type { Level } from '../../engine/report.ts';
 import type { RunControl } from '../../env/worker-pool.ts';
+import type { CloneChoice, Level, Mode } from '../../options/choices.ts';
 import type { ReusableSnapshot } from '../ledger/proven-files.ts';
-import type { CloneChoice } from '../tasks/reflinker.ts';
-
-export const MODES = ['copy', 'link'] as const;
-/** `copy`: the snapshot shares no block with the database. `link`: immutable files are hard links to the database's. */
-export type Mode = (typeof MODES)[number];
 
 export interface CaptureRequest {
   readonly engine: Engine;

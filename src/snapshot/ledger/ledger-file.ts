@@ -1,12 +1,12 @@
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
-import { LEVELS } from '../../engine/report.ts';
 import { type JsonDocument, readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, makeFolders, removeIfPresent } from '../../env/io.ts';
 import { acquireWithin } from '../../env/lock.ts';
 import { StillpointError } from '../../errors.ts';
 import { crc32 } from '../../format/crc32.ts';
+import { LEVELS } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { nameOf, proofsFolder } from '../store/layout.ts';
 

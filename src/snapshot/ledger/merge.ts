@@ -1,6 +1,6 @@
 import type { FileCheck } from '../../engine/engine.ts';
-import { LEVELS, type Level } from '../../engine/report.ts';
 import { toJson } from '../../options/casing.ts';
+import { LEVELS, type Level } from '../../options/choices.ts';
 import type { FileProof, Ledger } from './ledger-file.ts';
 
 /** A file that was read. */

@@ -1,7 +1,7 @@
 import type { FileCheck } from '../../engine/engine.ts';
-import type { Level } from '../../engine/report.ts';
 import type { FileIdentity, FileSystem } from '../../env/file-system.ts';
 import { fromJson } from '../../options/casing.ts';
+import type { Level } from '../../options/choices.ts';
 import { nameOf } from '../store/layout.ts';
 import type { Manifest, ManifestEntry } from '../store/manifest.ts';
 import { type FileProof, readLedger } from './ledger-file.ts';

@@ -1,18 +1,18 @@
 import { join } from 'node:path';
 import type { Engine, FileCheck } from '../../engine/engine.ts';
-import type { Level } from '../../engine/report.ts';
 import { foldersOf } from '../../env/folder-tree.ts';
 import { makeFolders } from '../../env/io.ts';
 import type { RunControl } from '../../env/worker-pool.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Summed } from '../../format/sums.ts';
+import type { CloneChoice, Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import type { SnapshotSource } from '../source/snapshot-source.ts';
 import { placeOf } from '../store/layout.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
 import type { CopyJob } from '../tasks/copy-files.ts';
 import { Pipeline } from '../tasks/pipeline.ts';
-import { type CloneChoice, Reflinker } from '../tasks/reflinker.ts';
+import { Reflinker } from '../tasks/reflinker.ts';
 import type { SizedPath } from '../verify/check-files.ts';
 import { copyStreams } from './copy-streams.ts';
 

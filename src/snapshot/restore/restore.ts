@@ -1,9 +1,10 @@
 import { basename, dirname, join, sep } from 'node:path';
 import { LIFECYCLE } from '../../engine/engine.ts';
-import type { Level, Report } from '../../engine/report.ts';
+import type { Report } from '../../engine/report.ts';
 import { listIfPresent, makeFolders, realPlace, removeTree } from '../../env/io.ts';
 import type { RunControl } from '../../env/worker-pool.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
+import type { CloneChoice, Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import type { SnapshotSource } from '../source/snapshot-source.ts';
 import {
@@ -16,7 +17,6 @@ import {
 } from '../store/layout.ts';
 import { dataDirOf, snapshotNames } from '../store/list.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
-import type { CloneChoice } from '../tasks/reflinker.ts';
 import { describeFindings } from '../verify/describe-findings.ts';
 import { prove } from '../verify/prove.ts';
 import { copySnapshot } from './copy-snapshot.ts';

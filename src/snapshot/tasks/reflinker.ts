@@ -1,15 +1,9 @@
 import type { FileSystem } from '../../env/file-system.ts';
 import { systemCode } from '../../errors.ts';
+import type { CloneChoice } from '../../options/choices.ts';
 
 /** Errors that mean that clones are impossible here, and not that one failed. */
 const NO_CLONES = new Set(['EOPNOTSUPP', 'ENOTSUP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS']);
-
-export const CLONE_CHOICES = ['auto', 'never'] as const;
-/**
- * `auto`: whole files become copy-on-write clones where the file system supports it. `never`: every byte is written, so that a
- * bad block damages one file and not both.
- */
-export type CloneChoice = (typeof CLONE_CHOICES)[number];
 
 /** Makes copy-on-write clones until the file system first refuses; that counts for the rest of the run. */
 export class Reflinker {

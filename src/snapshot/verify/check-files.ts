@@ -1,10 +1,10 @@
 import type { Engine, FileCheck, FileCheckRequest } from '../../engine/engine.ts';
 import { filesEngine } from '../../engine/files/index.ts';
 import { engineModule } from '../../engine/index.ts';
-import type { Level } from '../../engine/report.ts';
 import { inBatches, mapConcurrent, Semaphore } from '../../env/concurrency.ts';
 import { isSameIdentity } from '../../env/file-system.ts';
 import type { RunControl } from '../../env/worker-pool.ts';
+import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 
 export interface CheckRequest {

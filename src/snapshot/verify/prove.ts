@@ -1,11 +1,12 @@
 import { type Engine, type FileCheck, MANIFEST } from '../../engine/engine.ts';
 import { detectEngine } from '../../engine/index.ts';
-import type { Counts, Finding, Level, Report } from '../../engine/report.ts';
+import type { Counts, Finding, Report } from '../../engine/report.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import { isSameIdentity } from '../../env/file-system.ts';
 import { walk } from '../../env/folder-tree.ts';
 import { RunControl } from '../../env/worker-pool.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
+import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { isSnapshotPlace, placeOf } from '../store/layout.ts';
 import type { ManifestEntry, ParsedManifest } from '../store/manifest.ts';

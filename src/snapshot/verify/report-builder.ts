@@ -1,13 +1,7 @@
 import type { FileCheck } from '../../engine/engine.ts';
-import {
-  type Counts,
-  type Finding,
-  type Level,
-  noCounts,
-  type Report,
-  type Step,
-} from '../../engine/report.ts';
+import { type Counts, type Finding, noCounts, type Report, type Step } from '../../engine/report.ts';
 import type { Clock } from '../../env/clock.ts';
+import type { Level } from '../../options/choices.ts';
 import { comparePaths } from '../store/manifest.ts';
 
 /** Findings that one report lists; the rest is only counted. */

@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import type { FileCheck } from '../../engine/engine.ts';
-import { type Finding, type Level, noCounts, type Report } from '../../engine/report.ts';
+import { type Finding, noCounts, type Report } from '../../engine/report.ts';
 import type { RunControl } from '../../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
+import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import type { FileProof } from '../ledger/ledger-file.ts';
 import { LEDGER_WAIT_MS, noteProofs } from '../ledger/note.ts';

@@ -2,13 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  BackupCoordinator,
-  listSnapshots,
-  registerEngine,
-  restoreSnapshot,
-  verifySnapshot,
-} from 'stillpoint';
+import { BackupCoordinator, registerEngine, restoreSnapshot, Snapshots, verifySnapshot } from 'stillpoint';
 import { AppendLog, readNumbers } from './database.js';
 
 // A user's program: an engine of one's own, a snapshot, damage, a restore.
@@ -47,7 +41,7 @@ try {
   await damage(join(dataDir, '000003.seg'));
   const again = await backups.startBackup();
   await assert.rejects(backups.finished(again.id), { code: 'SOURCE_DAMAGED' });
-  assert.equal((await listSnapshots(dataDir)).snapshots.length, 1);
+  assert.equal((await new Snapshots({ dataDir }).list()).snapshots.length, 1);
   await log.close();
 } finally {
   await rm(folder, { recursive: true });

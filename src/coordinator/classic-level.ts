@@ -1,0 +1,39 @@
+import { createLeveldbEngine } from '../engine/leveldb/create-engine.ts';
+import { type SnapshotClassicLevelOptions, snapshotClassicLevelOptions } from '../options/snapshot.ts';
+import { BackupCoordinator, type SnapshotResult } from './backup.ts';
+
+/** What `snapshotClassicLevel` needs of an open database. `ClassicLevel` of `classic-level` is one. */
+export interface ClassicLevelDatabase {
+  /** The folder that it was opened on. */
+  readonly location: string;
+  readonly status: string;
+  open(): Promise<void>;
+}
+
+/**
+ * Takes a proven snapshot of an open LevelDB database, below `.lifecycle` in its own folder, while it is read and written.
+ * Makes no call into the engine. Rejects like `BackupCoordinator.backup`; a `TypeError` when `database` is no open LevelDB.
+ *
+ * ```ts
+ * const { location } = await snapshotClassicLevel(db, { keep: 7 });
+ * ```
+ */
+export async function snapshotClassicLevel(
+  database: ClassicLevelDatabase,
+  options: SnapshotClassicLevelOptions = {},
+): Promise<SnapshotResult> {
+  const { pauseWrites, ...start } = snapshotClassicLevelOptions.resolve('snapshotClassicLevel', options);
+  if (typeof database?.location !== 'string' || database.location === '') {
+    throw new TypeError('snapshotClassicLevel: database must be an open ClassicLevel (it has no location)');
+  }
+  if (database.status === 'opening') await database.open(); // it opens itself when it is made
+  if (database.status !== 'open') {
+    throw new TypeError(`snapshotClassicLevel: database must be open; its status is ${database.status}`);
+  }
+  const engine = createLeveldbEngine(pauseWrites ? { database } : {});
+  try {
+    return await new BackupCoordinator({ dataDir: database.location, engine }).backup(start);
+  } finally {
+    engine.detach();
+  }
+}

@@ -1,0 +1,111 @@
+import { resolve } from 'node:path';
+import { engineByName } from '../engine/index.ts';
+import type { Report } from '../engine/report.ts';
+import { OptionSet, type OptionsOf, type ResolvedOf } from '../options/option.ts';
+import { restoreIntoOptions } from '../options/restore.ts';
+import { level } from '../options/snapshot.ts';
+import { hostThrottleOptions } from '../options/throttle.ts';
+import { verifyAllOptions as verifyAllFields } from '../options/verify.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { noteSnapshot } from '../snapshot/ledger/note.ts';
+import { restoreInto } from '../snapshot/restore/restore.ts';
+import { checkSource, openSnapshotFolder } from '../snapshot/restore/restore-source.ts';
+import { lockForReading } from '../snapshot/source/folder-source.ts';
+import { isSnapshotPlace } from '../snapshot/store/layout.ts';
+import { snapshotsFolder } from '../snapshot/store/list.ts';
+import { realFolder } from '../snapshot/store/real-folder.ts';
+import { prove } from '../snapshot/verify/prove.ts';
+import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify/verify-all.ts';
+import { engineNameOption } from './choose-engine.ts';
+import { watched, watchFields } from './watched.ts';
+
+/** What is done with a folder, however it was named. */
+
+/** Finds the folder once the work has begun. */
+type Locate = (env: Environment) => Promise<string>;
+
+export const verifyOptions = new OptionSet(() => ({
+  level: level(),
+  engine: engineNameOption('what the manifest says, otherwise what the files look like'),
+  ...hostThrottleOptions.fields,
+  ...watchFields(),
+}));
+export type VerifyOptions = OptionsOf<typeof verifyOptions>;
+
+export function verifyFolder(
+  system: Environment,
+  locate: Locate,
+  options: ResolvedOf<typeof verifyOptions>,
+): Promise<Report> {
+  const engine = options.engine === 'auto' ? undefined : engineByName(options.engine);
+  return watched(system, options, async (env, control, watch) => {
+    const folder = await locate(env);
+    const lock = await lockForReading(env, folder);
+    const sinceMs = env.clock.nowMs();
+    try {
+      const proof = await prove(env, folder, {
+        control,
+        level: options.level,
+        ...(engine && { engine }),
+        onPlanned: (_files, bytesTotal) => watch(bytesTotal),
+      });
+      const { report, manifest } = proof;
+      if (manifest !== undefined && isSnapshotPlace(folder)) {
+        const read = manifest.entries.map((entry) => ({ path: entry.path }));
+        const note = noteSnapshot(env, folder, read, proof, { level: report.level, sinceMs });
+        await note.catch(() => undefined); // the report was asked for, not the note
+      }
+      return report;
+    } finally {
+      await lock?.release();
+    }
+  });
+}
+
+export const verifyAllOptions = new OptionSet(() => ({ ...verifyAllFields.fields, ...watchFields() }));
+export type VerifyAllOptions = OptionsOf<typeof verifyAllOptions>;
+
+export function verifyFolders(
+  system: Environment,
+  dir: string,
+  options: ResolvedOf<typeof verifyAllOptions>,
+): Promise<VerifyAllResult> {
+  const { level, olderThanMs, maxBytes = Number.POSITIVE_INFINITY } = options;
+  return watched(system, options, async (env, control, onPlanned) => {
+    const parent = await snapshotsFolder(env.fs, await realFolder(env.fs, dir));
+    return verifySnapshots(env, { parent, level, maxBytes, olderThanMs, control, onPlanned });
+  });
+}
+
+export const restoreOptions = new OptionSet(() => ({ ...restoreIntoOptions.fields, ...watchFields() }));
+export type RestoreIntoOptions = OptionsOf<typeof restoreOptions>;
+
+export interface RestoreIntoResult {
+  readonly from: string;
+  readonly into: string;
+  readonly files: number;
+  readonly bytes: number;
+  readonly clonedBytes: number;
+  readonly undo: null;
+  readonly report: Report;
+}
+
+export function restoreFolder(
+  system: Environment,
+  locate: Locate,
+  options: ResolvedOf<typeof restoreOptions>,
+): Promise<RestoreIntoResult> {
+  const { into, level, clone } = options;
+  return watched(system, options, async (env, control, watch) => {
+    const source = await checkSource(env, await openSnapshotFolder(env, await locate(env)), control);
+    try {
+      watch(2 * source.bytes); // read once for the copy and once for its proof
+      const { report, clonedBytes } = await restoreInto(env, source, into, level, clone, control);
+      const { location: from, manifest, bytes } = source;
+      const files = manifest.entries.length;
+      return { from, into: resolve(into), files, bytes, clonedBytes, undo: null, report };
+    } finally {
+      await source.release();
+    }
+  });
+}

@@ -1,0 +1,205 @@
+import { join } from 'node:path';
+import { LIFECYCLE } from '../engine/engine.ts';
+import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
+import type { HeldLock } from '../env/lock.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
+import { type Layout, layoutOf, ownerOf } from '../snapshot/store/layout.ts';
+import { sweep } from '../snapshot/store/prune.ts';
+import { realFolder } from '../snapshot/store/real-folder.ts';
+import { type RunKind, RunRecords } from './records.ts';
+
+/** What an interrupted restore or snapshot left, and what was done about it. */
+export interface Recovery {
+  /** Set when a restore in place was interrupted: the state that stands now. */
+  readonly restore: 'old' | 'new' | null;
+  /** Ids of runs that were interrupted. From now on they are on record as failed, `INTERRUPTED`. */
+  readonly interrupted: readonly string[];
+  /** Partial folders that were removed. */
+  readonly swept: readonly string[];
+}
+
+/** The right to work on a data directory, until `release`. */
+export interface Admission {
+  readonly layout: Layout;
+  readonly records: RunRecords;
+  release(): Promise<void>;
+}
+
+/** What can occupy a data directory. */
+export type Work = RunKind | 'recovery' | 'prune';
+
+/**
+ * One data directory as a place of work: at most one run at a time, in this process and, by a kernel lock on
+ * `.lifecycle/lock`, across processes.
+ */
+export class DataDirectory {
+  readonly environment: Environment;
+  /** As the caller gave it. */
+  readonly path: string;
+  #running: Work | undefined;
+
+  constructor(path: string, environment: Environment) {
+    this.path = path;
+    this.environment = environment;
+    environment.pool.load();
+  }
+
+  /** What runs in this process. */
+  get running(): Work | undefined {
+    return this.#running;
+  }
+
+  /**
+   * Of the real path; `NOT_FOUND` or `NOT_A_FOLDER` when there is no data directory, `INVALID_REQUEST` when it is a snapshot, or
+   * anything else inside a folder `.lifecycle`: to work on that would change it.
+   */
+  async layout(): Promise<Layout> {
+    const dataDir = await realFolder(this.environment.fs, this.path);
+    refuseKept(dataDir);
+    return layoutOf(dataDir);
+  }
+
+  /** Whether there is no lifecycle folder yet. Ask before a check that would make it. */
+  async isUnused(): Promise<boolean> {
+    try {
+      const { lifecycle } = await this.layout();
+      return (await this.environment.fs.inspect(lifecycle)) === undefined;
+    } catch (error) {
+      throw toStillpointError(error);
+    }
+  }
+
+  async records(): Promise<RunRecords> {
+    return new RunRecords(this.environment.fs, await this.layout());
+  }
+
+  /**
+   * Admits one run, then sweeps what a crash may have left. `CONFLICT` while another run is admitted, and when a restore was
+   * interrupted: that needs `recover`, with the database closed.
+   */
+  async admit(kind: Work): Promise<Admission> {
+    if (this.#running !== undefined) throw alreadyRunning(this.#running);
+    this.#running = kind;
+    try {
+      const layout = await this.layout();
+      const lock = await this.#lock(layout);
+      try {
+        const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);
+        // The new state is complete: only cleaning up is left. Before that point files would move under an open database.
+        if (swap?.phase === 'opening') await swap.finish();
+        else if (swap !== undefined) throw needsRecovery(layout);
+        await this.#putInOrder(layout);
+      } catch (error) {
+        await lock.release();
+        throw error;
+      }
+      const release = async () => {
+        this.#running = undefined;
+        await lock.release();
+      };
+      return { layout, records: new RunRecords(this.environment.fs, layout), release };
+    } catch (error) {
+      this.#running = undefined;
+      throw toStillpointError(error);
+    }
+  }
+
+  /**
+   * Finishes what a crash interrupted: rolls a restore forward or back, records interrupted runs as failed, removes partial
+   * folders. `CONFLICT` when another process is in the middle of a restore. Without a data directory there is nothing to do.
+   */
+  async recover(): Promise<Recovery> {
+    try {
+      return await this.#recover();
+    } catch (error) {
+      throw toStillpointError(error);
+    }
+  }
+
+  async #recover(): Promise<Recovery> {
+    const layout = await this.layout().catch((error) => {
+      if (error instanceof StillpointError && error.code === 'NOT_FOUND') return undefined;
+      throw error;
+    });
+    if (layout === undefined || (await this.environment.fs.inspect(layout.lifecycle)) === undefined)
+      return NOTHING;
+    let lock: HeldLock;
+    try {
+      lock = await this.#lock(layout);
+    } catch (error) {
+      // Another process is at work, so nothing was interrupted. A snapshot does not disturb opening; a restore does.
+      const isRestoring =
+        (await DirectoryExchange.findInterrupted(this.environment.fs, layout)) !== undefined;
+      if (isRestoring || !(error instanceof StillpointError) || error.code !== 'CONFLICT') throw error;
+      return NOTHING;
+    }
+    try {
+      const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);
+      const restore = swap === undefined ? null : await this.#finishSwap(swap, layout);
+      return { restore, ...(await this.#putInOrder(layout)) };
+    } finally {
+      await lock.release();
+    }
+  }
+
+  async #lock(layout: Layout): Promise<HeldLock> {
+    const { fs, locks } = this.environment;
+    await makeFolders(fs, layout.lifecycle);
+    const lock = await locks.tryAcquire(fs, layout.lock, 'exclusive');
+    if (lock !== undefined) return lock;
+    throw new StillpointError(
+      'CONFLICT',
+      `backup already running: another process is at work on ${layout.dataDir}`,
+      {
+        path: layout.lock,
+      },
+    );
+  }
+
+  async #finishSwap(swap: DirectoryExchange, layout: Layout): Promise<'old' | 'new'> {
+    const { fs, locks } = this.environment;
+    const held: HeldLock[] = [];
+    try {
+      for (const name of swap.keep) {
+        const lock = await locks.tryAcquireEngineLock(fs, join(layout.dataDir, name));
+        if (lock === undefined) throw needsRecovery(layout);
+        held.push(lock);
+      }
+      return await swap.recover();
+    } finally {
+      for (const lock of held) await lock.release();
+    }
+  }
+
+  async #putInOrder(layout: Layout): Promise<Omit<Recovery, 'restore'>> {
+    const { fs, clock } = this.environment;
+    for (const { name } of await listIfPresent(fs, layout.restore))
+      await removeTree(fs, join(layout.restore, name));
+    const swept = await sweep(this.environment, layout);
+    const interrupted = await new RunRecords(fs, layout).closeInterrupted(clock.nowMs());
+    return { interrupted, swept };
+  }
+}
+
+const NOTHING: Recovery = { restore: null, interrupted: [], swept: [] };
+
+/** @param path A real one, of what is to be a data directory. */
+export function refuseKept(path: string): void {
+  if (ownerOf(path) === undefined) return;
+  throw new StillpointError(
+    'INVALID_REQUEST',
+    `${path} lies in a folder ${LIFECYCLE}: it is a snapshot, or belongs to the keeping of one`,
+    { path, hint: 'Restore it into a folder first: `stillpoint restore PATH --into DIR`.' },
+  );
+}
+
+const needsRecovery = (layout: Layout): StillpointError =>
+  new StillpointError('CONFLICT', `a restore of ${layout.dataDir} was interrupted and is not finished yet`, {
+    path: layout.restore,
+    hint: 'Close the database, then run `stillpoint recover DIR`, or call `lifecycle.recover()` before opening it.',
+  });
+
+const alreadyRunning = (kind: string): StillpointError =>
+  new StillpointError('CONFLICT', `${kind === 'recovery' ? 'a recovery is' : kind} already running`);

@@ -1,0 +1,34 @@
+import { CLONE_CHOICES } from './choices.ts';
+import { OptionSet, type OptionsOf, required, withDefault } from './option.ts';
+import { level } from './snapshot.ts';
+import { hostThrottleOptions, throttleOptions } from './throttle.ts';
+import { folder, oneOf, text } from './values.ts';
+
+const clone = () =>
+  withDefault(oneOf(CLONE_CHOICES), () => 'never', {
+    description:
+      "`auto` makes copy-on-write clones of the snapshot's files where the file system can. That takes no time and no space; a bad block then damages both.",
+  });
+
+/** A restore in place, wherever it is started from. */
+export const restoreOptions = new OptionSet(() => ({
+  source: withDefault(text(), () => 'latest', {
+    description: '`latest`, a name, an id, or a path inside a folder that is allowed.',
+  }),
+  level: level(),
+  clone: clone(),
+  ...throttleOptions.fields,
+}));
+
+/** A restore into a new folder. */
+export const restoreIntoOptions = new OptionSet(() => ({
+  into: required(folder(), {
+    description: 'A new folder: it must not exist or be empty.',
+    flag: { value: 'dir' },
+  }),
+  level: level(),
+  clone: clone(),
+  ...hostThrottleOptions.fields,
+}));
+
+export type RestoreIntoOptions = OptionsOf<typeof restoreIntoOptions>;

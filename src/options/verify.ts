@@ -1,0 +1,34 @@
+import { OptionSet, type OptionsOf, optional, required, withDefault } from './option.ts';
+import { level } from './snapshot.ts';
+import { hostThrottleOptions, throttleOptions } from './throttle.ts';
+import { milliseconds, trueOrFalse, wholeNumber } from './values.ts';
+
+/** Verifying one folder over HTTP. */
+export const verifyOptions = new OptionSet(() => ({ level: level(), ...throttleOptions.fields }));
+
+/** Verifying every snapshot. */
+export const verifyAllOptions = new OptionSet(() => ({
+  level: level(),
+  maxBytes: optional(wholeNumber(1), {
+    description: 'Stops after about this many bytes. Files with the oldest proof are read first.',
+    without: 'read everything',
+    unit: 'bytes',
+  }),
+  olderThanMs: withDefault(milliseconds(), () => 0, {
+    description: 'Skips files whose last proof is younger than this.',
+    unit: 'milliseconds',
+    flag: { name: 'older-than' },
+  }),
+  ...hostThrottleOptions.fields,
+}));
+
+/** Removing old snapshots. */
+export const pruneOptions = new OptionSet(() => ({
+  keep: required(wholeNumber(1), { description: 'How many of the newest snapshots stay.' }),
+  dryRun: withDefault(trueOrFalse(), () => false, {
+    description: 'Says what would be removed, and removes nothing.',
+  }),
+}));
+
+export type VerifyAllOptions = OptionsOf<typeof verifyAllOptions>;
+export type PruneOptions = OptionsOf<typeof pruneOptions>;
