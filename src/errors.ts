@@ -111,6 +111,73 @@ export const ERROR_CODES = {
     exit: 1,
     hint: 'The identity of this database cannot be read; bring back `.lifecycle/store.json` from a copy.',
   },
+  DESTINATION_NOT_FOUND: {
+    http: 404,
+    exit: 5,
+    hint: 'Check the destination, and that its disk is mounted; `stillpoint repo init DEST` makes a repository.',
+  },
+  DESTINATION_PERMISSION_DENIED: {
+    http: 403,
+    exit: 1,
+    hint: 'Give these credentials, or this user, access to the destination.',
+  },
+  DESTINATION_CONFIG_INVALID: {
+    http: 422,
+    exit: 2,
+    hint: 'Correct what the message names in the destination.',
+  },
+  DESTINATION_NO_SPACE: { http: 507, exit: 1, hint: 'Make room at the destination, then try again.' },
+  DESTINATION_UNREACHABLE: {
+    http: 502,
+    exit: 1,
+    hint: 'Check the network and the server of the destination, then try again.',
+  },
+  DESTINATION_PATH_CONFLICT: {
+    http: 422,
+    exit: 4,
+    hint: 'Something else stands at that place of the destination; name another one.',
+  },
+  REPOSITORY_EXISTS: { http: 409, exit: 4, hint: 'Use the repository that is there, or name another place.' },
+  REPOSITORY_INVALID: {
+    http: 409,
+    exit: 3,
+    hint: 'What the message names cannot be trusted; bring that object back from a copy of the repository.',
+  },
+  BACKUP_DAMAGED: {
+    http: 409,
+    exit: 3,
+    hint: 'Use another backup; `stillpoint backup verify` tells what is damaged.',
+  },
+  SOURCE_UNAVAILABLE: {
+    http: 503,
+    exit: 1,
+    hint: 'The snapshot to back up is not there or not usable; take another one.',
+  },
+  BACKUP_ALREADY_RUNNING: {
+    http: 409,
+    exit: 4,
+    hint: 'Wait for the job that the message names; `stillpoint jobs show` tells how far it is.',
+  },
+  RESTORE_PRECONDITION_FAILED: {
+    http: 409,
+    exit: 4,
+    hint: 'Make sure that this is the right backup; `--allow-other-store` restores it all the same.',
+  },
+  STORE_DIVERGED: {
+    http: 409,
+    exit: 4,
+    hint: 'Somebody else has backed up under this store id: a clone of this directory, perhaps. Let one go on with `--claim`, and the other begin with `--new-store`.',
+  },
+  PUBLICATION_UNKNOWN: {
+    http: 502,
+    exit: 1,
+    hint: 'The backup may stand or not; the next run looks, and adopts it if it does.',
+  },
+  BACKUP_NOT_RECORDED: {
+    http: 500,
+    exit: 1,
+    hint: 'The backup stands and can be restored; the next run records it.',
+  },
   INTERRUPTED: { http: 500, exit: 1, hint: 'The process ended in the middle of it; start it again.' },
   CANCELLED: { http: 409, exit: 130, hint: 'Nothing was changed; start it again whenever you like.' },
   INTERNAL: { http: 500, exit: 1, hint: 'This is a defect of stillpoint; report it with the cause.' },

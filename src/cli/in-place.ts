@@ -4,6 +4,7 @@ import { RestoreCoordinator, type RestoreResult, type StartRestoreOptions } from
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { Lifecycle } from '../operation/lifecycle.ts';
+import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { LATEST, ownerOf } from '../snapshot/store/layout.ts';
 import type { Cli } from './cli.ts';
 import { commandEnvironment } from './environment.ts';
@@ -40,6 +41,15 @@ export async function restoreInPlace(
     (coordinator) => coordinator.startRestore({ source, ...how }),
     how.maxBytesPerSecond,
   );
+}
+
+/** Restores what lies elsewhere in place: a backup in a repository. */
+export function restoreFrom(
+  cli: Cli,
+  dataDir: string,
+  source: () => Promise<SnapshotSource>,
+): Promise<RestoreResult> {
+  return exchange(cli, dataDir, {}, (coordinator) => coordinator.startRestore({ source }));
 }
 
 export function undoInPlace(cli: Cli, dataDir: string): Promise<RestoreResult> {

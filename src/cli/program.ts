@@ -78,6 +78,24 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/inspect.ts'),
   },
   {
+    name: 'repo',
+    summary: 'make or show a repository, which keeps backups off the machine',
+    operands: {},
+    load: () => import('./commands/repo.ts'),
+  },
+  {
+    name: 'backup',
+    summary: 'back up into a repository; list, verify and restore backups',
+    operands: {},
+    load: () => import('./commands/backup.ts'),
+  },
+  {
+    name: 'jobs',
+    summary: 'list the attempts to back up a data directory',
+    operands: {},
+    load: () => import('./commands/jobs.ts'),
+  },
+  {
     name: 'serve',
     summary: 'serve a database over HTTP, with snapshots and restores by RPC',
     operands: DATA_DIR,

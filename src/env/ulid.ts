@@ -15,3 +15,17 @@ export function newUlid(nowMs: number): string {
   for (let shift = 125n; shift >= 0n; shift -= 5n) text += ALPHABET[Number((bits >> shift) & 31n)];
   return text;
 }
+
+export const isUlid = (text: string): boolean => ULID.test(text);
+
+/** A new ULID that sorts after another one, even if the clock was set back since. */
+export function newUlidAfter(nowMs: number, other: string | undefined): string {
+  return newUlid(other === undefined ? nowMs : Math.max(nowMs, ulidTimeMs(other) + 1));
+}
+
+/** The moment that a ULID was made for, in milliseconds since 1970. */
+export function ulidTimeMs(id: string): number {
+  let time = 0;
+  for (const digit of id.slice(0, 10)) time = time * 32 + ALPHABET.indexOf(digit);
+  return time;
+}

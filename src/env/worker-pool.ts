@@ -264,7 +264,7 @@ async function loadPiscina() {
 }
 
 /** The loader for a run from source. `--import tsx` alone does not cover what a thread imports later. */
-function sourceLoader(): string {
+export function sourceLoader(): string {
   return `data:text/javascript,import{register}from'${import.meta.resolve('tsx/esm/api')}';register()`;
 }
 

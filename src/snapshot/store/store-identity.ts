@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
-import { readJson } from '../../env/durable-json.ts';
+import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { createFile, makeFolders, removeIfPresent } from '../../env/io.ts';
 import { newUlid, ULID } from '../../env/ulid.ts';
@@ -61,4 +61,16 @@ export async function ensureStoreFile(
     await fs.syncFolder(layout.lifecycle);
   }
   return (await readStoreFile(fs, layout)) ?? made;
+}
+
+/** Gives a store another identity: for a copy that is to be a database of its own. */
+export async function renewStoreFile(
+  env: Pick<Environment, 'fs' | 'clock' | 'newId'>,
+  layout: Layout,
+): Promise<StoreFile> {
+  const nowMs = env.clock.nowMs();
+  const before = await ensureStoreFile(env, layout);
+  const renewed: StoreFile = { ...before, store_id: newUlid(nowMs), created_at_ms: nowMs };
+  await writeJson(env.fs, storeFileOf(layout), renewed, 'compact');
+  return renewed;
 }

@@ -7,6 +7,7 @@ import { placeOf } from '../store/layout.ts';
 import type { WriteManifestArgs } from '../store/manifest-bytes.ts';
 import { type CompareArgs, compareFiles } from './compare-files.ts';
 import { type CopyJob, copyFiles } from './copy-files.ts';
+import { type DigestJob, digestFiles } from './digest-files.ts';
 
 export interface CheckFilesArgs {
   /** The folder that the paths are relative to. */
@@ -46,6 +47,7 @@ export const TASKS = {
   syncFiles,
   checkFiles,
   compareFiles: (fs: FileSystem, args: CompareArgs, run: TaskRun) => compareFiles(fs, args, run),
+  digestFiles: (fs: FileSystem, jobs: readonly DigestJob[], run: TaskRun) => digestFiles(fs, jobs, run),
   readManifest: async (fs: FileSystem, path: string) =>
     (await manifestBytes()).readManifestInChunks(fs, path),
   writeManifest: async (fs: FileSystem, args: WriteManifestArgs) =>

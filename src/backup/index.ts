@@ -1,0 +1,58 @@
+/** What the library exports of backups off the machine. */
+export {
+  type Body,
+  type Capabilities,
+  checkKey,
+  checkPrefix,
+  type Destination,
+  type GetOptions,
+  type ListedObject,
+  type ListOptions,
+  type ObjectInfo,
+  type PutOptions,
+} from '../destination/destination.ts';
+export { type FolderOptions, openFolder } from '../destination/folder.ts';
+export { openDestination } from '../destination/open.ts';
+export { keepsIfAbsent } from '../destination/probe.ts';
+export { BACKUP_LEVELS, type BackupLevel } from '../repository/verify.ts';
+export { type BackUpOptions, type BackUpResult, backUp } from './back-up.ts';
+export type {
+  BackupRecord,
+  ExecutorJobs,
+  Job,
+  JobChange,
+  JobFilter,
+  JobKind,
+  JobStatus,
+  JobStore,
+  RecordState,
+} from './jobs/job-store.ts';
+export {
+  type BackupList,
+  type BackupSummary,
+  type FromOptions,
+  listBackups,
+  showBackup,
+} from './list-backups.ts';
+export { type ListJobsOptions, listJobs, showJob } from './list-jobs.ts';
+export type { BackupOptions, BackupProgress, DestinationChoice } from './options.ts';
+export { initRepository, type RepositorySummary, type StoreSummary, showRepository } from './repositories.ts';
+export {
+  type OpenBackupOptions,
+  type OpenedBackup,
+  openBackup,
+  type RestoreBackupOptions,
+  type RestoreBackupResult,
+  restoreBackup,
+} from './restore-backup.ts';
+export {
+  type BackupDestination,
+  type BackupOutcome,
+  type BackupRun,
+  type BackupSource,
+  type OpenSource,
+  type RunBackupOptions,
+  runBackup,
+  type StoredBackup,
+} from './run-backup.ts';
+export { type BackupReport, type VerifyBackupOptions, verifyBackup } from './verify-backup.ts';

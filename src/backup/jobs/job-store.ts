@@ -1,0 +1,82 @@
+/** What is remembered of attempts, and of the backups that came of them. */
+
+export const JOB_KINDS = ['backup', 'restore', 'verify', 'drill', 'prune'] as const;
+export type JobKind = (typeof JOB_KINDS)[number];
+
+export const JOB_STATUSES = ['pending', 'running', 'succeeded', 'failed', 'interrupted'] as const;
+export type JobStatus = (typeof JOB_STATUSES)[number];
+
+/** One attempt. */
+export interface Job {
+  readonly id: string;
+  readonly kind: JobKind;
+  readonly storeId: string;
+  readonly repositoryId: string;
+  /** The backup that it makes, or reads. */
+  readonly backupId: string | null;
+  /** Set once the record of the backup stands. */
+  readonly backupRecordId: string | null;
+  readonly status: JobStatus;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number | null;
+  /** 0 to 100. */
+  readonly progress: number;
+  readonly error: string | null;
+  readonly errorCode: string | null;
+}
+
+/**
+ * - `present`: can be restored.
+ * - `deleting`: is being removed; the removal is brought to its end.
+ * - `lost`: its manifest was not there when somebody looked.
+ */
+export const RECORD_STATES = ['present', 'deleting', 'lost'] as const;
+export type RecordState = (typeof RECORD_STATES)[number];
+
+/** Says: this backup can be restored. There is none for an attempt that failed. */
+export interface BackupRecord {
+  readonly id: string;
+  readonly repositoryId: string;
+  readonly storeId: string;
+  readonly createdAtMs: number;
+  readonly sizeBytes: number;
+  readonly state: RecordState;
+  /** Key of the backup's manifest. */
+  readonly manifestPath: string;
+  /** Of the manifest. */
+  readonly sha256: string;
+}
+
+/** A change of a job that is running. One that is over never changes again. */
+export type JobChange = Partial<
+  Pick<Job, 'status' | 'finishedAtMs' | 'progress' | 'error' | 'errorCode' | 'backupRecordId'>
+>;
+
+/** All that the executor needs. */
+export interface ExecutorJobs {
+  /** `BACKUP_ALREADY_RUNNING` when one that excludes it is under way; the message names that job. */
+  createBackupJob(job: Job): Promise<void>;
+  /** `CONFLICT` when the job is not running any more: somebody took it for dead. */
+  updateBackupJob(id: string, change: JobChange): Promise<void>;
+  updateBackupJobProgress(id: string, percent: number): Promise<void>;
+  createBackupRecord(record: BackupRecord): Promise<void>;
+}
+
+export interface JobFilter {
+  readonly kind?: JobKind;
+  readonly status?: JobStatus;
+  readonly repositoryId?: string;
+  /** Newest first; default 100. */
+  readonly limit?: number;
+}
+
+/** What those need who look on. */
+export interface JobStore extends ExecutorJobs {
+  /** Newest first. Jobs whose process died read as `interrupted`. */
+  listJobs(filter?: JobFilter): Promise<Job[]>;
+  getJob(id: string): Promise<Job | undefined>;
+  /** Newest first. */
+  listRecords(repositoryId: string): Promise<BackupRecord[]>;
+  getRecord(id: string): Promise<BackupRecord | undefined>;
+  close(): Promise<void>;
+}

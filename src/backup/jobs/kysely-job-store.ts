@@ -1,0 +1,206 @@
+import type { Kysely, Transaction } from 'kysely';
+import type { Clock } from '../../env/clock.ts';
+import { StillpointError } from '../../errors.ts';
+import { fromJson, type SnakeCased, toJson } from '../../options/casing.ts';
+import type { BackupRecord, Job, JobChange, JobFilter, JobKind, JobStore } from './job-store.ts';
+
+export interface Tables {
+  readonly jobs: SnakeCased<Job> & { readonly guard: string | null };
+  readonly records: SnakeCased<BackupRecord>;
+}
+
+/** Says which process works on a job, such that others can tell whether it lives. */
+export interface Owners {
+  /** From now on this process is known to work on the job. */
+  claim(jobId: string): Promise<void>;
+  /** It does not any more. */
+  release(jobId: string): Promise<void>;
+  /** Whether nobody works on the job any more. */
+  isDead(jobId: string): Promise<boolean>;
+}
+
+const KEEP_JOBS = 1_000;
+const LIST_LIMIT = 100;
+
+/** These exclude each other in one store: they add backups, take them away or replace the data. */
+const GUARDED: ReadonlySet<JobKind> = new Set<JobKind>(['backup', 'restore', 'prune']);
+
+/** Jobs and records in a SQL database. */
+export class KyselyJobStore implements JobStore {
+  readonly #db: Kysely<Tables>;
+  readonly #owners: Owners;
+  readonly #clock: Clock;
+
+  constructor(db: Kysely<Tables>, owners: Owners, clock: Clock) {
+    this.#db = db;
+    this.#owners = owners;
+    this.#clock = clock;
+  }
+
+  async createBackupJob(job: Job): Promise<void> {
+    await this.#owners.claim(job.id);
+    try {
+      await this.#db.transaction().execute(async (transaction) => {
+        await this.#reap(transaction);
+        await this.#prune(transaction);
+        const guard = GUARDED.has(job.kind) ? 'exclusive' : null;
+        await this.#refuseSecond(transaction, job, guard);
+        await transaction
+          .insertInto('jobs')
+          .values({ ...toJson(job), guard })
+          .execute();
+      });
+    } catch (error) {
+      await this.#owners.release(job.id);
+      throw error;
+    }
+  }
+
+  async updateBackupJob(id: string, change: JobChange): Promise<void> {
+    const result = await this.#db
+      .updateTable('jobs')
+      .set(toJson(change))
+      .where('id', '=', id)
+      .where('status', '=', 'running')
+      .executeTakeFirst();
+    if (result.numUpdatedRows !== 1n) {
+      await this.#owners.release(id);
+      throw new StillpointError('CONFLICT', `job ${id} is not running any more`, {
+        hint: 'Another process took it for dead.',
+      });
+    }
+    if (change.status !== undefined && change.status !== 'running') await this.#owners.release(id);
+  }
+
+  async updateBackupJobProgress(id: string, percent: number): Promise<void> {
+    await this.#db
+      .updateTable('jobs')
+      .set({ progress: percent })
+      .where('id', '=', id)
+      .where('status', '=', 'running')
+      .execute();
+  }
+
+  async createBackupRecord(record: BackupRecord): Promise<void> {
+    // Whoever asks again after a lost answer has written it already.
+    await this.#db
+      .insertInto('records')
+      .values(toJson(record))
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .execute();
+  }
+
+  async listJobs({ kind, status, repositoryId, limit = LIST_LIMIT }: JobFilter = {}): Promise<Job[]> {
+    await this.#db.transaction().execute((transaction) => this.#reap(transaction));
+    let query = this.#db.selectFrom('jobs').selectAll().orderBy('id', 'desc').limit(limit);
+    if (kind !== undefined) query = query.where('kind', '=', kind);
+    if (status !== undefined) query = query.where('status', '=', status);
+    if (repositoryId !== undefined) query = query.where('repository_id', '=', repositoryId);
+    return (await query.execute()).map(toJob);
+  }
+
+  async getJob(id: string): Promise<Job | undefined> {
+    await this.#db.transaction().execute((transaction) => this.#reap(transaction));
+    const row = await this.#db.selectFrom('jobs').selectAll().where('id', '=', id).executeTakeFirst();
+    return row && toJob(row);
+  }
+
+  async listRecords(repositoryId: string): Promise<BackupRecord[]> {
+    const rows = await this.#db
+      .selectFrom('records')
+      .selectAll()
+      .where('repository_id', '=', repositoryId)
+      .orderBy('id', 'desc')
+      .execute();
+    return rows.map(toRecord);
+  }
+
+  async getRecord(id: string): Promise<BackupRecord | undefined> {
+    const row = await this.#db.selectFrom('records').selectAll().where('id', '=', id).executeTakeFirst();
+    return row && toRecord(row);
+  }
+
+  close(): Promise<void> {
+    return this.#db.destroy();
+  }
+
+  /** Ends the jobs whose process died: with a record the backup succeeded, without one nobody knows yet. */
+  async #reap(transaction: Transaction<Tables>): Promise<void> {
+    const running = await transaction
+      .selectFrom('jobs')
+      .selectAll()
+      .where('status', '=', 'running')
+      .execute();
+    for (const { id, backup_id } of running) {
+      if (!(await this.#owners.isDead(id))) continue;
+      const record =
+        backup_id === null
+          ? undefined
+          : await transaction
+              .selectFrom('records')
+              .select('id')
+              .where('id', '=', backup_id)
+              .executeTakeFirst();
+      const end: JobChange =
+        record === undefined
+          ? {
+              status: 'interrupted',
+              error: 'the process ended in the middle of it',
+              errorCode: 'INTERRUPTED',
+            }
+          : { status: 'succeeded', progress: 100, backupRecordId: record.id };
+      await transaction
+        .updateTable('jobs')
+        .set({ ...toJson(end), finished_at_ms: this.#clock.nowMs() })
+        .where('id', '=', id)
+        .where('status', '=', 'running')
+        .execute();
+    }
+  }
+
+  async #prune(transaction: Transaction<Tables>): Promise<void> {
+    const kept = transaction.selectFrom('jobs').select('id').orderBy('id', 'desc').limit(KEEP_JOBS);
+    await transaction
+      .deleteFrom('jobs')
+      .where('status', '!=', 'running')
+      .where('id', 'not in', kept)
+      .execute();
+  }
+
+  /** The unique index would refuse it, too; but it does not tell which job is in the way. */
+  async #refuseSecond(
+    transaction: Transaction<Tables>,
+    { storeId }: Job,
+    guard: string | null,
+  ): Promise<void> {
+    if (guard === null) return;
+    const other = await transaction
+      .selectFrom('jobs')
+      .selectAll()
+      .where('store_id', '=', storeId)
+      .where('guard', '=', guard)
+      .where('status', '=', 'running')
+      .executeTakeFirst();
+    if (other === undefined) return;
+    throw new StillpointError(
+      'BACKUP_ALREADY_RUNNING',
+      `a ${other.kind} of this store is running already: job ${other.id}`,
+      { data: { jobId: other.id } },
+    );
+  }
+}
+
+/** PostgreSQL answers a bigint as text. */
+const count = (value: number | null): number | null => (value === null ? null : Number(value));
+
+function toJob({ guard: _, ...row }: Tables['jobs']): Job {
+  const times = { started_at_ms: Number(row.started_at_ms), finished_at_ms: count(row.finished_at_ms) };
+  return fromJson({ ...row, ...times }) as Job;
+}
+
+const toRecord = (row: Tables['records']): BackupRecord =>
+  fromJson({
+    ...row,
+    created_at_ms: Number(row.created_at_ms),
+    size_bytes: Number(row.size_bytes),
+  }) as BackupRecord;

@@ -1,0 +1,70 @@
+import { join } from 'node:path';
+import { Kysely } from 'kysely';
+import { makeFolders, removeIfPresent, withFile } from '../../env/io.ts';
+import { acquireWithin, type HeldLock } from '../../env/lock.ts';
+import { openSqlite } from '../../env/sqlite.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Environment } from '../../snapshot/environment.ts';
+import type { Layout } from '../../snapshot/store/layout.ts';
+import type { JobStore } from './job-store.ts';
+import { KyselyJobStore, type Owners, type Tables } from './kysely-job-store.ts';
+import { migrate } from './migrations.ts';
+import { sqliteDialect } from './sqlite-dialect.ts';
+
+/** How long to wait while another process brings the tables up to date. */
+const MIGRATION_WAIT_MS = 30_000;
+
+const ownersFolder = (layout: Layout): string => join(layout.lifecycle, 'jobs');
+
+/**
+ * The job store of one data directory, in `.lifecycle/jobs.sqlite`. Whether the process of a job lives is told by the kernel's
+ * lock on a file in `.lifecycle/jobs`, which dies with it, and not by any clock.
+ */
+export async function openSqliteJobStore(env: Environment, layout: Layout): Promise<JobStore> {
+  const folder = ownersFolder(layout);
+  await makeFolders(env.fs, folder);
+  const file = join(layout.lifecycle, 'jobs.sqlite');
+  // SQLite would make it readable to others, and follow a link that stands there.
+  await withFile(env.fs, file, 'open-or-create', async () => {});
+  await env.fs.syncFolder(layout.lifecycle);
+  const db = new Kysely<Tables>({
+    dialect: sqliteDialect(await openSqlite(file)),
+  });
+  try {
+    const path = join(folder, 'migration');
+    const lock = await acquireWithin(env, path, MIGRATION_WAIT_MS);
+    if (lock === undefined) throw new StillpointError('CONFLICT', `another process holds ${path}`, { path });
+    await migrate(db).finally(() => lock.release());
+    return new KyselyJobStore(db, lockedOwners(env, folder), env.clock);
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+}
+
+function lockedOwners({ fs, locks }: Environment, folder: string): Owners {
+  const held = new Map<string, HeldLock>();
+  const pathOf = (jobId: string): string => join(folder, jobId);
+  return {
+    async claim(jobId) {
+      const lock = await locks.tryAcquire(fs, pathOf(jobId), 'exclusive');
+      if (lock === undefined) throw new StillpointError('CONFLICT', `job ${jobId} has another owner`);
+      held.set(jobId, lock);
+    },
+    async release(jobId) {
+      const lock = held.get(jobId);
+      held.delete(jobId);
+      await removeIfPresent(fs, pathOf(jobId));
+      await lock?.release();
+    },
+    async isDead(jobId) {
+      if (held.has(jobId)) return false;
+      if ((await fs.inspect(pathOf(jobId))) === undefined) return true;
+      const lock = await locks.tryAcquire(fs, pathOf(jobId), 'exclusive');
+      if (lock === undefined) return false;
+      await removeIfPresent(fs, pathOf(jobId));
+      await lock.release();
+      return true;
+    },
+  };
+}

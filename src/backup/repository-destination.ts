@@ -1,0 +1,63 @@
+import { warn } from '../env/safe-calls.ts';
+import type { KnownDigests } from '../repository/digests.ts';
+import type { StoreBackups } from '../repository/store-backups.ts';
+import { type Uploaded, type UploadPhase, upload } from '../repository/upload.ts';
+import type { Lineage } from './lineage.ts';
+import type { BackupRun, StoredBackup } from './run-backup.ts';
+import type { LockedSnapshot } from './snapshot-source.ts';
+
+export interface RepositoryBackup extends StoredBackup {
+  readonly uploaded: Uploaded;
+  readonly source: Pick<LockedSnapshot, 'report'>;
+}
+
+export interface RepositoryDestinationRequest {
+  readonly store: StoreBackups;
+  readonly lineage: Lineage;
+  readonly digests: KnownDigests;
+  readonly name: string;
+  /** Called when the lineage has been checked, before anything is stored. */
+  readonly beforeStoring: () => Promise<void>;
+  readonly onPhase: (phase: UploadPhase) => void;
+  /** Called when it is known up to which number of bytes the run's control will count. */
+  readonly onPlanned: (bytes: number) => void;
+}
+
+/** A store in a repository as the destination of backups. */
+export function repositoryDestination(request: RepositoryDestinationRequest) {
+  const { store, lineage, digests, name, beforeStoring, onPhase, onPlanned } = request;
+  const { repositoryId } = store;
+  return {
+    async store({ folder, report }: LockedSnapshot, run: BackupRun): Promise<RepositoryBackup> {
+      const { backupId, control } = run;
+      const previousId = await lineage.check(store);
+      await beforeStoring();
+      let stop = () => {};
+      try {
+        const uploaded = await upload(store, {
+          folder,
+          backupId,
+          previousId,
+          name,
+          known: digests,
+          control,
+          onPhase,
+          onPlanned: (total) => {
+            onPlanned(total);
+            stop = store.environment.clock.every(TICK_MS, () =>
+              run.onStored(control.bytes / Math.max(1, total)),
+            );
+          },
+          beforePublishing: () => lineage.expect(repositoryId, backupId),
+        });
+        await lineage.published(repositoryId, backupId).catch(warn); // it is expected, which is as good
+        const { manifest, manifestKey: manifestPath, manifestSha256: sha256 } = uploaded;
+        return { sizeBytes: manifest.storedBytes, manifestPath, sha256, uploaded, source: { report } };
+      } finally {
+        stop();
+      }
+    },
+  };
+}
+
+const TICK_MS = 200;

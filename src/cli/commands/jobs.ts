@@ -1,0 +1,58 @@
+import { type Command, Option } from 'commander';
+import type { Job } from '../../backup/jobs/job-store.ts';
+import { listJobs, showJob } from '../../backup/list-jobs.ts';
+import type { Cli } from '../cli.ts';
+import { commandEnvironment } from '../environment.ts';
+import { examples } from '../help-text.ts';
+import { positiveInteger } from '../options.ts';
+import type { Style } from '../style.ts';
+import { subcommand } from '../subcommand.ts';
+import { duration, table, time, visible } from '../text.ts';
+
+const DATA_DIR = { '<dir>': "the database's data directory" };
+
+export function define(command: Command, cli: Cli): void {
+  subcommand(command, 'list', 'list the attempts to back up a data directory, newest first', DATA_DIR)
+    .addOption(new Option('--limit <n>', 'no more than so many (default: 100)').argParser(positiveInteger))
+    .addHelpText('after', examples('jobs list ./data', 'jobs list ./data --limit 10 --json'))
+    .action(async (dir: string, { limit }: { readonly limit?: number }) => {
+      const list = await listJobs(dir, {
+        environment: commandEnvironment,
+        ...(limit !== undefined && { limit }),
+      });
+      cli.output.result(list, (style) => describeList(list.jobs, style));
+    });
+  subcommand(command, 'show', 'show one attempt', { ...DATA_DIR, '<job>': 'the id of the job' })
+    .addHelpText('after', examples('jobs show ./data 01KXXXXXXXXXXXXXXXXXXXXXXX'))
+    .action(async (dir: string, id: string) => {
+      const job = await showJob(dir, id, { environment: commandEnvironment });
+      cli.output.result(job, (style) => describe(job, style));
+    });
+}
+
+function describeList(jobs: readonly Job[], style: Style): string[] {
+  if (jobs.length === 0) return ['no jobs yet'];
+  const rows = jobs.map((job) => [
+    job.id,
+    job.kind,
+    job.status,
+    time(job.startedAtMs),
+    job.finishedAtMs === null ? `${job.progress}%` : duration(job.finishedAtMs - job.startedAtMs),
+    visible(job.error ?? ''),
+  ]);
+  const [head = '', ...lines] = table([['JOB', 'KIND', 'STATUS', 'STARTED', 'TOOK', ''], ...rows], [4]);
+  return [
+    style.dim(head),
+    ...lines.map((line, i) => (jobs[i]!.status === 'failed' ? style.red(line) : line)),
+  ];
+}
+
+function describe(job: Job, style: Style): string[] {
+  const { id, kind, status, startedAtMs, finishedAtMs, backupId, repositoryId, error, errorCode } = job;
+  return [
+    `${style.bold(id)}  ${kind}: ${status}, ${job.progress}%`,
+    `  started ${time(startedAtMs)}${finishedAtMs === null ? '' : `, took ${duration(finishedAtMs - startedAtMs)}`}`,
+    `  backup ${backupId ?? '-'} in repository ${repositoryId}`,
+    ...(error === null ? [] : [`  ${style.red(errorCode ?? '')} ${visible(error)}`]),
+  ];
+}

@@ -1,0 +1,43 @@
+import { isAbsolute } from 'node:path';
+import { StillpointError } from '../errors.ts';
+import type { Destination } from './destination.ts';
+
+const SCHEME = /^([a-z][a-z0-9+.-]*):(.*)$/s;
+
+export interface OpenDestinationOptions {
+  /** Makes the folder if it is missing. Default false: an unmounted disk is not to be mistaken for an empty one. */
+  readonly create?: boolean;
+}
+
+/**
+ * Opens what a user names: `folder:/path` or a plain path. The driver is loaded here, at first use.
+ * `DESTINATION_CONFIG_INVALID` when nobody knows the scheme.
+ */
+export async function openDestination(
+  url: string,
+  options: OpenDestinationOptions = {},
+): Promise<Destination> {
+  const [, scheme, rest = ''] = SCHEME.exec(url) ?? [];
+  if (scheme === undefined || isAbsolute(url)) return folder(url, options);
+  if (scheme === 'folder') return folder(rest.replace(/^\/\/(?=\/)/, ''), options);
+  throw new StillpointError(
+    'DESTINATION_CONFIG_INVALID',
+    `there is no destination of the kind "${scheme}:"`,
+    {
+      hint: 'Name a folder: `folder:/path`, or a path alone.',
+    },
+  );
+}
+
+async function folder(path: string, { create = false }: OpenDestinationOptions): Promise<Destination> {
+  if (path === '') {
+    throw new StillpointError('DESTINATION_CONFIG_INVALID', 'the path of the destination is empty');
+  }
+  const { openFolder } = await import('./folder.ts');
+  if (create) {
+    const { makeFolders, realPlace } = await import('../env/io.ts');
+    const { nodeFileSystem } = await import('../env/node-file-system.ts');
+    await makeFolders(nodeFileSystem, await realPlace(nodeFileSystem, path));
+  }
+  return openFolder(path);
+}

@@ -1,0 +1,89 @@
+import { Worker } from 'node:worker_threads';
+import { StillpointError } from '../errors.ts';
+import { sourceLoader } from './worker-pool.ts';
+
+export interface Sqlite {
+  /** Runs one statement; `changes` counts rows of a statement that returns none. */
+  query(sql: string, parameters: readonly unknown[]): Promise<QueryAnswer>;
+  close(): Promise<void>;
+}
+
+export interface QueryAnswer {
+  readonly rows: Record<string, unknown>[];
+  readonly changes: number;
+}
+
+type Reply = {
+  readonly id: number;
+  readonly error?: { message: string; code: string };
+} & Partial<QueryAnswer>;
+
+/** Relative to a folder of `dist`, wherever a bundler puts this code. */
+const WORKER = import.meta.url.endsWith('.ts') ? './sqlite-worker.ts' : '../env/sqlite-worker.js';
+
+/**
+ * Opens, or creates, a SQLite database in a thread of its own: its calls wait for the disk, and the event loop of the host must
+ * not. `ENGINE_MISSING` when there is no SQLite, `IO_ERROR` when the file cannot be opened.
+ */
+export async function openSqlite(path: string): Promise<Sqlite> {
+  const entry = new URL(WORKER, import.meta.url);
+  const worker = new Worker(entry, {
+    workerData: { path },
+    execArgv: entry.pathname.endsWith('.ts') ? ['--import', sourceLoader()] : [],
+  });
+  const waiting = new Map<number, { resolve: (reply: Reply) => void; reject: (error: unknown) => void }>();
+  let nextId = 0;
+  const ask = (send: (id: number) => void): Promise<Reply> => {
+    const id = nextId++;
+    return new Promise<Reply>((resolve, reject) => {
+      waiting.set(id, { resolve, reject });
+      send(id);
+    });
+  };
+  let failure: unknown;
+  const endAll = (cause: unknown): void => {
+    failure ??= new StillpointError('IO_ERROR', `the thread of ${path} has ended`, { path, cause });
+    for (const { reject } of waiting.values()) reject(failure);
+    waiting.clear();
+  };
+  const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+  worker.on('message', (reply: Reply) => {
+    waiting.get(reply.id)?.resolve(reply);
+    waiting.delete(reply.id);
+  });
+  worker.on('error', endAll);
+  void ended.then(() => endAll(undefined));
+  const checked = (reply: Reply): Reply => {
+    if (reply.error !== undefined) throw sqliteError(path, reply.error);
+    return reply;
+  };
+  checked(await ask(() => undefined)); // the thread tells when it is ready
+  return {
+    async query(sql, parameters) {
+      if (failure !== undefined) throw failure;
+      const reply = checked(await ask((id) => worker.postMessage({ id, sql, parameters })));
+      return { rows: reply.rows ?? [], changes: reply.changes ?? 0 };
+    },
+    async close() {
+      worker.postMessage('close');
+      await ended;
+    },
+  };
+}
+
+const CONSTRAINT = 19;
+
+/** Of a unique index, for instance: `data.constraint` is set. */
+function sqliteError(path: string, { message, code }: { message: string; code: string }): StillpointError {
+  if (code === 'NO_SQLITE') {
+    return new StillpointError('ENGINE_MISSING', 'jobs are kept in SQLite, and there is none', {
+      hint: 'Use Node.js 22.13 or later, or install the package `@photostructure/sqlite` (1.x).',
+    });
+  }
+  const number = Number(/^SQLITE_(\d+)$/.exec(code)?.[1]);
+  const isConstraint = (number & 0xff) === CONSTRAINT || /constraint failed/i.test(message);
+  return new StillpointError('IO_ERROR', `${path}: ${message}`, {
+    path,
+    ...(isConstraint && { data: { constraint: true } }),
+  });
+}

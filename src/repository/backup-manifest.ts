@@ -1,0 +1,229 @@
+import { createHash } from 'node:crypto';
+import * as z from 'zod';
+import { decodeJson } from '../env/durable-json.ts';
+import { isUlid } from '../env/ulid.ts';
+import { StillpointError } from '../errors.ts';
+import { crc32 } from '../format/crc32.ts';
+import { decodeManifest, type ParsedManifest } from '../snapshot/store/manifest.ts';
+import { isObjectKey, isPackKey, manifestKey } from './layout.ts';
+
+/**
+ * The manifest of a backup: two lines of JSON. The first is a small header (ids, time, checksums of both lines), the second says
+ * where each file of the snapshot lies. It carries the snapshot's own manifest byte for byte. It is untrusted input.
+ */
+
+/** When written and when read alike. */
+export const BACKUP_MANIFEST_LIMIT_BYTES = 256 * 1024 * 1024;
+
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const ulid = z.string().refine(isUlid, 'is no ULID');
+
+const headerSchema = z.object({
+  format: z.literal('stillpoint-backup'),
+  version: z.literal(1),
+  repository_id: ulid,
+  store_id: ulid,
+  backup_id: ulid,
+  created_at_ms: count,
+  payload_bytes: count,
+  payload_sha256: sha256,
+  /** Of the compact JSON of all else in the header. */
+  crc32: count,
+});
+
+const fileSchema = z.object({
+  path: z.string().min(1),
+  /** Of the stored bytes: the file without its holes. */
+  sha256,
+  /** Absent where the file holds no data at all. */
+  stored: z.object({ key: z.string(), offset: count, bytes: count }).optional(),
+  /** Where the stored bytes belong in the file, in order: [offset, length]. Absent: they are the whole file. */
+  ranges: z.array(z.tuple([count, count])).optional(),
+});
+
+const payloadSchema = z.object({
+  engine: z.string().min(1).max(50),
+  tool: z.string().max(100),
+  /** The backup of the same store before this one. */
+  previous: ulid.optional(),
+  /** What is stored of this backup, shared objects included. */
+  stored_bytes: count,
+  /** `snapshot.manifest`, byte for byte. */
+  snapshot_manifest: z.string(),
+  files: z.array(fileSchema),
+  /** Sizes of the packs that `files` name. */
+  packs: z.record(z.string(), count),
+});
+
+export type StoredFile = z.infer<typeof fileSchema>;
+
+export interface BackupManifest {
+  readonly repositoryId: string;
+  readonly storeId: string;
+  readonly backupId: string;
+  readonly createdAtMs: number;
+  readonly engine: string;
+  readonly tool: string;
+  readonly previous?: string | undefined;
+  readonly storedBytes: number;
+  /** As it is on disk in a snapshot, and parsed. */
+  readonly snapshotText: string;
+  readonly snapshot: ParsedManifest;
+  readonly files: readonly StoredFile[];
+  readonly packs: Readonly<Record<string, number>>;
+}
+
+export function encodeBackupManifest(manifest: BackupManifest): Buffer {
+  const { engine, tool, previous, storedBytes, snapshotText, files, packs } = manifest;
+  const payload = Buffer.from(
+    JSON.stringify({
+      engine,
+      tool,
+      ...(previous !== undefined && { previous }),
+      stored_bytes: storedBytes,
+      snapshot_manifest: snapshotText,
+      files,
+      packs,
+    }),
+  );
+  const header: Omit<z.infer<typeof headerSchema>, 'crc32'> = {
+    format: 'stillpoint-backup',
+    version: 1,
+    repository_id: manifest.repositoryId,
+    store_id: manifest.storeId,
+    backup_id: manifest.backupId,
+    created_at_ms: manifest.createdAtMs,
+    payload_bytes: payload.byteLength,
+    payload_sha256: sha256Of(payload),
+  };
+  const line = JSON.stringify({ ...header, crc32: crc32(Buffer.from(JSON.stringify(header))) });
+  const bytes = Buffer.concat([Buffer.from(`${line}\n`), payload, Buffer.from('\n')]);
+  if (bytes.byteLength > BACKUP_MANIFEST_LIMIT_BYTES) {
+    throw new StillpointError('UNSUPPORTED_FILE', `${files.length} files are more than one backup can hold`);
+  }
+  return bytes;
+}
+
+const HEADER_LIMIT_BYTES = 4096;
+
+/**
+ * Reads a manifest and checks all that can be checked without the objects; `BACKUP_DAMAGED` says what is wrong.
+ * @param wanted Where it was found: a manifest that was moved is refused.
+ */
+export function decodeBackupManifest(
+  bytes: Buffer,
+  wanted: { readonly repositoryId: string; readonly storeId: string; readonly backupId: string },
+): BackupManifest {
+  const key = manifestKey(wanted.storeId, wanted.backupId);
+  const refuse = (message: string, cause?: unknown) =>
+    new StillpointError('BACKUP_DAMAGED', `${key}: ${message}`, { path: key, cause });
+  const end = bytes.subarray(0, HEADER_LIMIT_BYTES).indexOf('\n');
+  if (end < 0) throw refuse('has no header');
+  const header = parse(headerSchema, bytes.subarray(0, end), refuse);
+  const { crc32: sum, ...body } = header;
+  if (crc32(Buffer.from(JSON.stringify(body))) !== sum)
+    throw refuse('its header does not match its checksum');
+  for (const [what, is, should] of [
+    ['repository', header.repository_id, wanted.repositoryId],
+    ['store', header.store_id, wanted.storeId],
+    ['backup', header.backup_id, wanted.backupId],
+  ]) {
+    if (is !== should) throw refuse(`belongs to ${what} ${is}`);
+  }
+  const payload = bytes.subarray(end + 1, -1);
+  if (payload.byteLength !== header.payload_bytes || bytes.at(-1) !== 0x0a)
+    throw refuse('is not as long as its header says');
+  if (sha256Of(payload) !== header.payload_sha256) throw refuse('does not match its SHA-256');
+  const { engine, tool, previous, stored_bytes, snapshot_manifest, files, packs } = parse(
+    payloadSchema,
+    payload,
+    refuse,
+  );
+  let snapshot: ParsedManifest;
+  try {
+    snapshot = decodeManifest(Buffer.from(snapshot_manifest), 'snapshot.manifest');
+  } catch (cause) {
+    throw refuse('the manifest of its snapshot is damaged', cause);
+  }
+  checkFiles(wanted.storeId, snapshot, files, packs, (message) => refuse(message));
+  return {
+    ...wanted,
+    createdAtMs: header.created_at_ms,
+    engine,
+    tool,
+    previous,
+    storedBytes: stored_bytes,
+    snapshotText: snapshot_manifest,
+    snapshot,
+    files,
+    packs,
+  };
+}
+
+/** Strict about the text: bytes that are no UTF-8 would else be replaced without a word. */
+function parse<T>(
+  schema: z.ZodType<T>,
+  bytes: Uint8Array,
+  refuse: (message: string, cause?: unknown) => Error,
+): T {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw refuse('is not text', cause);
+  }
+  return decodeJson(text, schema, refuse);
+}
+
+/** Every file of the snapshot once, in its order, with as many bytes as it has; nothing outside of this store. */
+function checkFiles(
+  storeId: string,
+  snapshot: ParsedManifest,
+  files: readonly StoredFile[],
+  packs: Readonly<Record<string, number>>,
+  refuse: (message: string) => Error,
+): void {
+  if (files.length !== snapshot.entries.length)
+    throw refuse(`names ${files.length} files, and its snapshot has ${snapshot.entries.length}`);
+  for (const [key, bytes] of Object.entries(packs)) {
+    if (!isPackKey(storeId, key) || bytes === 0)
+      throw refuse(`names a pack ${JSON.stringify(key.slice(0, 200))}`);
+  }
+  const sizes = new Map<string, number>();
+  for (const [i, { path, stored, ranges }] of files.entries()) {
+    const entry = snapshot.entries[i]!;
+    const about = JSON.stringify(path.slice(0, 200));
+    if (path !== entry.path) throw refuse(`names ${about} where its snapshot has another file`);
+    let end = 0;
+    let bytes = ranges === undefined ? entry.size : 0;
+    for (const [offset, length] of ranges ?? []) {
+      if (offset < end || length === 0 || offset + length > entry.size)
+        throw refuse(`the ranges of ${about} overlap or leave the file`);
+      end = offset + length;
+      bytes += length;
+    }
+    if ((stored?.bytes ?? 0) !== bytes || (stored !== undefined && bytes === 0))
+      throw refuse(`stores ${stored?.bytes ?? 0} bytes of ${about}, and it has ${bytes}`);
+    if (stored === undefined) continue;
+    const pack = Object.hasOwn(packs, stored.key) ? packs[stored.key]! : undefined;
+    if (pack === undefined && !isObjectKey(storeId, stored.key))
+      throw refuse(`${about} lies in ${JSON.stringify(stored.key.slice(0, 200))}`);
+    const size = pack ?? sizes.get(stored.key) ?? stored.bytes;
+    sizes.set(stored.key, size);
+    const isWithin = stored.offset + stored.bytes <= size && (pack !== undefined || stored.bytes === size);
+    if (!isWithin || (pack === undefined && stored.offset !== 0))
+      throw refuse(`${about} does not lie within ${stored.key}`);
+  }
+}
+
+const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** Every object that the backup needs, with its size. */
+export function objectsOf({ files, packs }: Pick<BackupManifest, 'files' | 'packs'>): Map<string, number> {
+  const objects = new Map(Object.entries(packs));
+  for (const { stored } of files) {
+    if (stored !== undefined && !objects.has(stored.key)) objects.set(stored.key, stored.bytes);
+  }
+  return objects;
+}

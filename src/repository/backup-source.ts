@@ -1,0 +1,145 @@
+import { createHash } from 'node:crypto';
+import { StillpointError } from '../errors.ts';
+import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
+import type { BackupManifest, StoredFile } from './backup-manifest.ts';
+import type { StoreBackups } from './store-backups.ts';
+
+/** A hole is yielded in chunks of this size. */
+const ZEROS = new Uint8Array(256 * 1024);
+
+/** A backup as the source of a restore. Each file is held against the SHA-256 that was taken when it was uploaded. */
+export function backupSource(store: StoreBackups, manifest: BackupManifest): SnapshotSource {
+  const files = new Map(manifest.files.map((file) => [file.path, file]));
+  const sizes = new Map(manifest.snapshot.entries.map(({ path, size }) => [path, size]));
+  const packs = new PackCache(store);
+  return {
+    location: `backup ${manifest.backupId} in ${store.destination.url}`,
+    engine: manifest.engine,
+    manifest: async () => manifest.snapshot,
+    read(path, signal) {
+      const file = files.get(path)!;
+      const size = manifest.packs[file.stored?.key ?? ''];
+      const open = () =>
+        size === undefined ? objectOf(store, file, signal) : packs.read(file, size, signal);
+      return withHoles(file, sizes.get(path)!, checked(file, open));
+    },
+    release: async () => packs.clear(),
+  };
+}
+
+/** The data of a file, to its last byte only if it is what was uploaded. */
+async function* checked(
+  { path, sha256, stored }: StoredFile,
+  open: () => Promise<AsyncIterable<Uint8Array> | Iterable<Uint8Array>>,
+): AsyncGenerator<Uint8Array> {
+  if (stored === undefined) return;
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of await open()) {
+    bytes += chunk.byteLength;
+    if (bytes > stored.bytes) break;
+    hash.update(chunk);
+    yield chunk;
+  }
+  if (bytes === stored.bytes && hash.digest('hex') === sha256) return;
+  throw new StillpointError('BACKUP_DAMAGED', `${stored.key} does not hold what was uploaded of ${path}`, {
+    path: stored.key,
+  });
+}
+
+async function objectOf(
+  { destination }: StoreBackups,
+  { stored }: StoredFile,
+  signal: AbortSignal,
+): Promise<AsyncIterable<Uint8Array>> {
+  const { key } = stored!;
+  const chunks = await destination.get(key, { signal });
+  if (chunks === undefined) throw missing(key);
+  return chunks;
+}
+
+/** Data that goes by in order, with zeros where the file has holes. */
+async function* withHoles(
+  { ranges }: StoredFile,
+  sizeBytes: number,
+  data: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  if (ranges === undefined) {
+    yield* data;
+    return;
+  }
+  let position = 0;
+  let at = 0;
+  for await (const chunk of data) {
+    for (let from = 0; from < chunk.byteLength; ) {
+      const [offset, length] = ranges[at]!;
+      if (position < offset) {
+        yield* zeros(offset - position);
+        position = offset;
+      }
+      const part = chunk.subarray(from, from + offset + length - position);
+      yield part;
+      from += part.byteLength;
+      position += part.byteLength;
+      if (position === offset + length) at++;
+    }
+  }
+  yield* zeros(sizeBytes - position);
+}
+
+function* zeros(count: number): Generator<Uint8Array> {
+  for (let left = count; left > 0; left -= ZEROS.byteLength) yield ZEROS.subarray(0, left);
+}
+
+const PACKS = 4;
+
+/**
+ * The last packs that were asked for, whole, in memory. Files are packed in the order of their size and restored in it, so that each
+ * pack is fetched about once.
+ */
+class PackCache {
+  readonly #store: StoreBackups;
+  readonly #packs = new Map<string, Promise<Buffer>>();
+
+  constructor(store: StoreBackups) {
+    this.#store = store;
+  }
+
+  async read({ stored }: StoredFile, sizeBytes: number, signal: AbortSignal): Promise<Iterable<Uint8Array>> {
+    const { key, offset, bytes } = stored!;
+    const known = this.#packs.get(key);
+    const pack = known ?? this.#fetch(key, sizeBytes, signal);
+    this.#packs.delete(key);
+    this.#packs.set(key, pack); // the newest
+    for (const oldest of this.#packs.keys()) {
+      if (this.#packs.size <= PACKS) break;
+      this.#packs.delete(oldest);
+    }
+    try {
+      return [(await pack).subarray(offset, offset + bytes)];
+    } catch (error) {
+      this.#packs.delete(key);
+      throw error;
+    }
+  }
+
+  clear(): void {
+    this.#packs.clear();
+  }
+
+  async #fetch(key: string, sizeBytes: number, signal: AbortSignal): Promise<Buffer> {
+    const chunks = await this.#store.destination.get(key, { signal });
+    if (chunks === undefined) throw missing(key);
+    const pack = Buffer.allocUnsafe(sizeBytes);
+    let position = 0;
+    for await (const chunk of chunks) {
+      if (position + chunk.byteLength > sizeBytes) break;
+      pack.set(chunk, position);
+      position += chunk.byteLength;
+    }
+    return pack.subarray(0, position);
+  }
+}
+
+const missing = (key: string): StillpointError =>
+  new StillpointError('BACKUP_DAMAGED', `${key} is missing`, { path: key });

@@ -1,0 +1,170 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { MANIFEST } from '../engine/engine.ts';
+import { mapConcurrent } from '../env/concurrency.ts';
+import { readSmallFile } from '../env/io.ts';
+import { warn } from '../env/safe-calls.ts';
+import type { RunControl } from '../env/worker-pool.ts';
+import { StillpointError } from '../errors.ts';
+import { placeOf } from '../snapshot/store/layout.ts';
+import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../snapshot/store/manifest.ts';
+import { TOOL } from '../snapshot/version.ts';
+import { type BackupManifest, objectsOf } from './backup-manifest.ts';
+import { digestSnapshot, type KnownDigests } from './digests.ts';
+import { bodyOfFiles } from './file-body.ts';
+import { planObjects, type UploadPlan } from './plan-objects.ts';
+import type { StoreBackups } from './store-backups.ts';
+
+export const UPLOAD_PHASES = ['digest', 'upload', 'confirm', 'publish'] as const;
+export type UploadPhase = (typeof UPLOAD_PHASES)[number];
+
+export interface UploadRequest {
+  /** A proven snapshot, which the caller keeps from being deleted. */
+  readonly folder: string;
+  readonly backupId: string;
+  /** The newest backup of the store: what it has is not uploaded again. */
+  readonly previousId: string | undefined;
+  /** What people call the store. */
+  readonly name: string;
+  readonly known: KnownDigests;
+  readonly control: RunControl;
+  readonly onPhase: (phase: UploadPhase) => void;
+  /** Called once it is known how many bytes are to be read and sent. */
+  readonly onPlanned: (bytes: number) => void;
+  /** Called with all that is to be kept before the backup can come into existence; may reject. */
+  readonly beforePublishing: (manifest: BackupManifest) => Promise<void>;
+}
+
+export interface Uploaded {
+  readonly manifest: BackupManifest;
+  readonly manifestKey: string;
+  readonly manifestSha256: string;
+  readonly uploadedBytes: number;
+  readonly reusedBytes: number;
+  readonly objectsUploaded: number;
+  readonly objectsReused: number;
+}
+
+/** Objects sent, or asked for, at once. */
+const UPLOADS_AT_ONCE = 4;
+const QUESTIONS_AT_ONCE = 16;
+
+/**
+ * Makes a backup of a snapshot: what the repository does not have yet is uploaded, all of it is confirmed, and the manifest comes
+ * last. Whatever goes wrong before, there is no backup; objects that were uploaded stay and do no harm.
+ */
+export async function upload(store: StoreBackups, request: UploadRequest): Promise<Uploaded> {
+  const { environment: env, storeId, repositoryId } = store;
+  const { folder, backupId, control } = request;
+  request.onPhase('digest');
+  const { text: snapshotText, manifest: snapshot } = await readSnapshot(store, folder);
+  const engine = snapshot.snapshot!.engine;
+  await store.introduce(engine, request.name);
+  const { previousId } = request;
+  const previous = previousId === undefined ? undefined : await readPrevious(store, previousId);
+  const digested = await digestSnapshot(env, folder, snapshot.entries, request.known, control);
+  await request.known.keep(digested);
+  const plan = planObjects({ storeId, backupId, digested, previous });
+  request.onPlanned(control.bytes + plan.uploadBytes);
+  request.onPhase('upload');
+  await sendObjects(store, folder, plan, control);
+  request.onPhase('confirm');
+  const { files, packs } = plan;
+  const objects = objectsOf({ files, packs });
+  await confirm(store, objects, control);
+  const manifest: BackupManifest = {
+    repositoryId,
+    storeId,
+    backupId,
+    createdAtMs: env.clock.nowMs(),
+    engine,
+    tool: TOOL,
+    previous: previousId,
+    storedBytes: [...objects.values()].reduce((sum, bytes) => sum + bytes, 0),
+    snapshotText,
+    snapshot,
+    files,
+    packs,
+  };
+  await request.beforePublishing(manifest);
+  control.checkCancelled(); // the last moment: what is sent cannot be taken back
+  request.onPhase('publish');
+  const { key, bytes } = await store.publish(manifest);
+  return {
+    manifest,
+    manifestKey: key,
+    manifestSha256: createHash('sha256').update(bytes).digest('hex'),
+    uploadedBytes: plan.uploadBytes,
+    reusedBytes: manifest.storedBytes - plan.uploadBytes,
+    objectsUploaded: plan.uploads.length,
+    objectsReused: objects.size - plan.uploads.length,
+  };
+}
+
+async function readSnapshot(
+  { environment: { fs } }: StoreBackups,
+  folder: string,
+): Promise<{ text: string; manifest: ParsedManifest }> {
+  const path = join(folder, MANIFEST);
+  const bytes = await readSmallFile(fs, path, MANIFEST_LIMIT_BYTES);
+  const manifest = bytes && decodeManifest(bytes, path);
+  if (bytes === undefined || manifest?.snapshot === undefined || manifest.rewritten) {
+    throw new StillpointError('SOURCE_UNAVAILABLE', `${folder} is no snapshot that was proven here`, {
+      path: folder,
+    });
+  }
+  return { text: bytes.toString(), manifest };
+}
+
+/** A backup that cannot be read is no reason to make none: everything is uploaded then. */
+async function readPrevious(store: StoreBackups, id: string): Promise<BackupManifest | undefined> {
+  try {
+    return await store.read(id);
+  } catch (error) {
+    if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
+    warn(error);
+    return undefined;
+  }
+}
+
+async function sendObjects(
+  { destination, environment: { fs } }: StoreBackups,
+  folder: string,
+  plan: UploadPlan,
+  control: RunControl,
+): Promise<void> {
+  const abort = new AbortController();
+  const forget = control.onCancel(() => abort.abort());
+  try {
+    // The largest first, so that all end at about the same time.
+    const uploads = [...plan.uploads].sort((a, b) => b.bytes - a.bytes);
+    await mapConcurrent(uploads, UPLOADS_AT_ONCE, async ({ key, files }) => {
+      control.checkCancelled();
+      const toSend = files.map(({ entry, digest }) => ({ path: placeOf(folder, entry.path), digest }));
+      const body = bodyOfFiles(fs, toSend, (count) => control.addBytes(count));
+      const answer = await destination.put(key, body, { ifAbsent: true, signal: abort.signal });
+      if (answer === 'exists') {
+        throw new StillpointError('CONFLICT', `${key} exists already, and its name was made at random`, {
+          path: key,
+        });
+      }
+    });
+  } finally {
+    forget();
+  }
+}
+
+/** Asks for every object; one that is missing or of another size is `BACKUP_DAMAGED`. */
+export async function confirm(
+  { destination }: StoreBackups,
+  objects: ReadonlyMap<string, number>,
+  control: RunControl,
+): Promise<void> {
+  await mapConcurrent([...objects], QUESTIONS_AT_ONCE, async ([key, bytes]) => {
+    control.checkCancelled();
+    const info = await destination.head(key);
+    if (info?.sizeBytes === bytes) return;
+    const what = info === undefined ? 'is missing' : `has ${info.sizeBytes} bytes, and not ${bytes}`;
+    throw new StillpointError('BACKUP_DAMAGED', `${key} ${what}`, { path: key });
+  });
+}

@@ -1,0 +1,138 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { stillpoint } from '../support/command.ts';
+import { plainDirectory, readTree } from '../support/folders.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+test('from the first backup to a restore on a new machine', async () => {
+  const dest = join(await temporaryFolder(), 'backups');
+  const dataDir = await plainDirectory();
+  const before = readTree(dataDir);
+  const made = await stillpoint(['repo', 'init', dest, '--json']);
+  expect(made.json).toMatchObject({
+    repository_id: expect.any(String),
+    destination: `folder:${dest}`,
+    stores: [],
+  });
+  const run = await stillpoint(['backup', 'run', dataDir, '--to', dest, '--engine', 'files', '--json']);
+  expect(run.code, run.stderr).toBe(0);
+  expect(run.json).toMatchObject({
+    job_id: expect.any(String),
+    backup_id: expect.any(String),
+    store_id: expect.any(String),
+    state: 'succeeded',
+    total_bytes: 1_300_016,
+    uploaded_bytes: expect.any(Number),
+    reused_bytes: 0,
+    objects_uploaded: expect.any(Number),
+    objects_reused: 0,
+    report: { ok: true },
+    durations_ms: { upload: expect.any(Number) },
+  });
+  const { backup_id, store_id, job_id } = run.json;
+  expect((await stillpoint(['backup', 'list', '--from', dest, '--json'])).json).toMatchObject({
+    store_id,
+    backups: [
+      { backup_id, engine: 'files', total_bytes: 1_300_016, tool: expect.stringContaining('stillpoint/') },
+    ],
+  });
+  expect((await stillpoint(['repo', 'show', dest, '--json'])).json).toMatchObject({
+    stores: [{ store_id, name: 'data', engine: 'files', backups: 1, latest: backup_id }],
+  });
+  for (const level of ['manifest', 'data', 'full']) {
+    const report = await stillpoint([
+      'backup',
+      'verify',
+      'latest',
+      '--from',
+      dest,
+      '--level',
+      level,
+      '--json',
+    ]);
+    expect(report.json).toMatchObject({ backup_id, ok: true, verdict: 'faithful', level, findings: [] });
+  }
+  expect((await stillpoint(['jobs', 'list', dataDir, '--json'])).json).toMatchObject({
+    jobs: [{ id: job_id, kind: 'backup', status: 'succeeded', progress: 100, backup_id, error: null }],
+  });
+  expect((await stillpoint(['jobs', 'show', dataDir, job_id, '--json'])).json).toMatchObject({ id: job_id });
+  rmSync(dataDir, { recursive: true });
+  const restored = await stillpoint([
+    'backup',
+    'restore',
+    'latest',
+    '--from',
+    dest,
+    '--into',
+    dataDir,
+    '--json',
+  ]);
+  expect(restored.json).toMatchObject({ backup_id, into: dataDir, files: 5, bytes: 1_300_016, undo: null });
+  expect(readTree(dataDir)).toEqual(before);
+});
+
+test('people read the same in words', async () => {
+  const dest = await temporaryFolder();
+  const dataDir = await plainDirectory();
+  const run = async (...args: string[]) => (await stillpoint(args)).stdout;
+  expect(await run('repo', 'init', dest)).toContain('stillpoint backup run DIR --to');
+  expect(await run('backup', 'run', dataDir, '--to', dest, '--engine', 'files')).toMatch(
+    /uploaded.*\n.*proven/,
+  );
+  expect(await run('backup', 'list', '--from', dest)).toMatch(/BACKUP +CREATED +ENGINE +FILES +SIZE/);
+  expect(await run('backup', 'show', 'latest', '--from', dest)).toContain('5 files');
+  expect(await run('backup', 'verify', 'latest', '--from', dest)).toMatch(/faithful .*level data/);
+  expect(await run('jobs', 'list', dataDir)).toMatch(/backup +succeeded/);
+  const inPlace = await run('backup', 'restore', 'latest', '--from', dest, '--in-place', dataDir);
+  expect(inPlace).toContain('back with: stillpoint undo');
+  expect(await run('jobs', 'list', await plainDirectory())).toBe('no jobs yet\n');
+});
+
+test('damage exits with 3, and names what is damaged', async () => {
+  const dest = await temporaryFolder();
+  const dataDir = await plainDirectory();
+  await stillpoint(['repo', 'init', dest]);
+  const { json } = await stillpoint(['backup', 'run', dataDir, '--to', dest, '--engine', 'files', '--json']);
+  const objects = join(dest, 'stores', json.store_id, 'objects');
+  rmSync(join(objects, readdirSync(objects)[0]!), { recursive: true });
+  const verified = await stillpoint(['backup', 'verify', json.backup_id, '--from', dest, '--json']);
+  expect(verified.code).toBe(3);
+  expect(verified.json).toMatchObject({
+    ok: false,
+    findings: [{ path: 'deep/er/b.bin', code: 'OBJECT_MISSING' }],
+  });
+  const into = join(await temporaryFolder(), 'out');
+  const restored = await stillpoint([
+    'backup',
+    'restore',
+    'latest',
+    '--from',
+    dest,
+    '--into',
+    into,
+    '--json',
+  ]);
+  expect(restored.code).toBe(3);
+  expect(restored.json.error.code).toBe('BACKUP_DAMAGED');
+});
+
+test.each([
+  [['backup', 'run', 'DATA', '--to', '/no/such/place'], 5, 'DESTINATION_NOT_FOUND'],
+  [['backup', 'run', 'DATA'], 2, 'INVALID_REQUEST'],
+  [['backup', 'run', '/no/such/data', '--to', 'DEST'], 5, 'NOT_FOUND'],
+  [['backup', 'restore', 'latest', '--from', 'DEST'], 2, 'INVALID_REQUEST'],
+  [['backup', 'list', '--from', 'gopher://x'], 2, 'DESTINATION_CONFIG_INVALID'],
+  [['backup', 'list', '--from', 'DEST'], 5, 'NOT_FOUND'],
+  [['backup', 'frobnicate'], 2, 'INVALID_REQUEST'],
+  [['jobs', 'show', 'DATA', 'nothing'], 5, 'NOT_FOUND'],
+  [['repo', 'init', 'DEST'], 4, 'REPOSITORY_EXISTS'],
+])('%j exits with %i and says %s', async (args, code, error) => {
+  const dest = await temporaryFolder();
+  const dataDir = await plainDirectory();
+  await stillpoint(['repo', 'init', dest]);
+  const given = args.map((arg) => arg.replace('DATA', dataDir).replace('DEST', dest));
+  const outcome = await stillpoint([...given, '--json']);
+  expect(outcome.code).toBe(code);
+  expect(outcome.json.error.code).toBe(error);
+});
