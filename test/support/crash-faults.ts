@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { expect } from 'vitest';
 import { StillpointError } from '../../src/errors.ts';
 import { type CrashFileSystem, type Operation, systemError } from './crash-file-system.ts';
 import { type Flow, fingerprint } from './crash-matrix.ts';
@@ -29,7 +30,7 @@ const ANSWERS: Readonly<Record<string, readonly string[]>> = {
 /** All answers to each operation, and not one of them in turn; and each read, not only the first of several of one file. */
 const isThorough = isLong;
 
-export interface Failures {
+interface Failures {
   /** Operations of the flow, those that only read among them. */
   operations: number;
   /** Runs with one failure, or with all changes failing from one on. */
@@ -47,7 +48,7 @@ export interface Failures {
  * `StillpointError` what is wrong; it leaves no lock and no open file; and the invariants hold in the next process, which meets no
  * failure, be it that the first one just ended or that the power was cut after it.
  */
-export async function everyFailure(flow: Flow): Promise<Failures> {
+async function everyFailure(flow: Flow): Promise<Failures> {
   const failures: Failures = { operations: 0, runs: 0, completed: 0, broken: [], codes: {} };
   const checked = new Set<string>();
   const names = await operationsOf(flow);
@@ -129,8 +130,16 @@ async function checkNext(
   checked.add(key);
 }
 
-/** For the output of a test: what was covered, in one line. */
-export function describeFailures(flow: string, { operations, runs, completed, codes }: Failures): string {
+/** Fails unless a flow breaks no promise, whichever operation fails. Prints what was covered, in one line. */
+export async function expectNoPromiseBroken(flow: Flow): Promise<void> {
+  const failures = await everyFailure(flow);
+  console.log(summaryOf(flow.name, failures));
+  expect(failures.broken).toEqual([]);
+  expect(failures.operations).toBeGreaterThan(20);
+  expect(Object.keys(failures.codes).length).toBeGreaterThan(2);
+}
+
+function summaryOf(flow: string, { operations, runs, completed, codes }: Failures): string {
   const ends = Object.entries(codes).map(([code, count]) => `${count} ${code}`);
   return `${flow}: ${operations} operations, ${runs} failures: ${[`${completed} completed`, ...ends].join(', ')}`;
 }
