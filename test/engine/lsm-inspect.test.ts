@@ -1,7 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { type InspectOptions, inspectLsmFile } from '../../src/engine/lsm/inspect.ts';
+import type { InspectOptions } from '../../src/engine/describe.ts';
+import { inspectLsmFile } from '../../src/engine/lsm/inspect.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { describeWithFixtures, fixturesRoot } from '../support/fixtures.ts';
 import { temporaryFolder } from '../support/temp.ts';

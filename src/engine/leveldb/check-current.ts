@@ -4,7 +4,7 @@ import { parseCurrent } from '../../format/leveldb/file-name.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { streamFile } from '../raw-file-check.ts';
 import type { CurrentFacts } from './facts.ts';
-import { Findings } from './findings.ts';
+import { findingsOf } from './findings.ts';
 
 const LONGEST_BYTES = 64;
 
@@ -13,7 +13,7 @@ export async function checkCurrent(
   request: FileCheckRequest,
   run: TaskRun,
 ): Promise<FileCheck> {
-  const findings = new Findings(request.path);
+  const findings = findingsOf(request.path);
   let content = Buffer.alloc(0);
   const read = await streamFile(file, request, run, (piece) => {
     content = Buffer.concat([content, piece.subarray(0, LONGEST_BYTES - content.length)]);

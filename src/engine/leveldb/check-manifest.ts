@@ -1,14 +1,14 @@
 import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/worker-pool.ts';
 import { BYTEWISE_COMPARATOR, compareInternalKeys } from '../../format/leveldb/internal-key.ts';
-import { LogDecoder, type LogItem } from '../../format/leveldb/log.ts';
+import type { LogItem } from '../../format/leveldb/log.ts';
 import { Version } from '../../format/leveldb/version.ts';
 import { decodeVersionEdit, LEVELS, type TableEntry } from '../../format/leveldb/version-edit.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
-import { streamFile } from '../raw-file-check.ts';
-import { finishLog } from './check-log.ts';
+import type { Findings } from '../findings.ts';
 import { keyIdentity, type ManifestFacts } from './facts.ts';
-import { Findings } from './findings.ts';
+import { findingsOf } from './findings.ts';
+import { readLog } from './log-records.ts';
 
 /** A MANIFEST: every record's checksum, every edit to its last byte, and that the tables they add up to fit together. */
 export async function checkManifest(
@@ -16,8 +16,7 @@ export async function checkManifest(
   request: FileCheckRequest,
   run: TaskRun,
 ): Promise<FileCheck> {
-  const findings = new Findings(request.path);
-  const decoder = new LogDecoder();
+  const findings = findingsOf(request.path);
   const version = new Version();
 
   const take = (item: LogItem): void => {
@@ -35,16 +34,13 @@ export async function checkManifest(
     }
   };
 
-  const read = await streamFile(file, request, run, (piece) => {
-    for (const item of decoder.push(piece)) take(item);
-  });
-  const { tornAt } = finishLog(decoder, take, findings);
+  const { sums, tornAt } = await readLog(file, request, run, findings, take);
   if (tornAt !== undefined) {
     const report = request.live ? 'warning' : 'error';
     findings[report]('LEVELDB_MANIFEST_TORN', tornAt, 'the last record is not complete');
   }
   const facts = checkVersion(version, findings);
-  return { ...read, findings: findings.list, counts: {}, ...(facts === undefined ? {} : { facts }) };
+  return { ...sums, findings: findings.list, counts: {}, ...(facts === undefined ? {} : { facts }) };
 }
 
 function checkVersion(version: Version, findings: Findings): ManifestFacts | undefined {

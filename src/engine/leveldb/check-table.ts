@@ -5,11 +5,12 @@ import { compareInternalKeys, TAG_BYTES, TYPE_VALUE } from '../../format/leveldb
 import { CRC_BYTES, checkSeal } from '../../format/leveldb/table.ts';
 import { runningCrc32c } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import type { Findings } from '../findings.ts';
 import { streamFile, streamInto } from '../raw-file-check.ts';
 import { withoutScanner, withScanner } from '../scanner.ts';
 import { BlockCutter } from './block-cutter.ts';
 import { keyIdentity, type TableFacts } from './facts.ts';
-import { Findings } from './findings.ts';
+import { findingsOf } from './findings.ts';
 import { contentOf, readTableFrame, type TableFrame } from './table-frame.ts';
 import { layoutOf, type Region } from './table-layout.ts';
 import { TableScanner } from './table-scanner.ts';
@@ -23,8 +24,8 @@ export async function checkTable(
   request: FileCheckRequest,
   run: TaskRun,
 ): Promise<FileCheck> {
-  const findings = new Findings(request.path);
-  const order = new Findings(request.path);
+  const findings = findingsOf(request.path);
+  const order = findingsOf(request.path);
   const { sizeBytes } = await file.stat();
   const frame = await readTableFrame(file, sizeBytes, findings);
   if (frame === undefined) {

@@ -11,7 +11,7 @@ import {
   TRAILER_BYTES,
   unpackBlock,
 } from '../../format/leveldb/table.ts';
-import type { Findings } from './findings.ts';
+import type { Findings } from '../findings.ts';
 
 /** What must be known of a table before its data blocks are read: the blocks behind them and the footer. */
 export interface TableFrame {

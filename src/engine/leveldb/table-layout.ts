@@ -1,7 +1,7 @@
 import { BlockCursor } from '../../format/leveldb/block.ts';
 import { compareInternalKeys, TAG_BYTES } from '../../format/leveldb/internal-key.ts';
 import { decodeHandle, FOOTER_BYTES, TRAILER_BYTES } from '../../format/leveldb/table.ts';
-import type { Findings } from './findings.ts';
+import type { Findings } from '../findings.ts';
 import type { TableFrame } from './table-frame.ts';
 
 /** A block with its trailer as a piece of the file; a data block has the index keys around it. */

@@ -2,8 +2,8 @@ import { type BloomFilter, mayContain } from '../../format/lsm/bloom.ts';
 import type { TableHeader } from '../../format/lsm/table.ts';
 import { blockDamage, EntryCursor } from '../../format/lsm/table-block.ts';
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
+import type { Findings } from '../findings.ts';
 import { decompressBlock } from './block-payload.ts';
-import type { FindingList } from './findings.ts';
 import type { Halves, Position } from './scan-position.ts';
 import type { TableScanner } from './table-scanner.ts';
 
@@ -24,7 +24,7 @@ export interface Totals {
  * whether the filter admits each key.
  */
 export class BlockScan {
-  readonly #findings: FindingList;
+  readonly #findings: Findings;
   readonly #compression: TableHeader['compression'];
   readonly #filter: BloomFilter | undefined;
   readonly #cursor = new EntryCursor();
@@ -54,7 +54,7 @@ export class BlockScan {
   #fast: TableScanner | undefined;
 
   constructor(
-    findings: FindingList,
+    findings: Findings,
     compression: TableHeader['compression'],
     filter: BloomFilter | undefined,
     fast?: TableScanner,
@@ -155,7 +155,7 @@ export class BlockScan {
     } else if (block === undefined && !this.#isUnknownReported) {
       this.#isUnknownReported = true;
       const message = `this version of Node cannot read ${this.#compression}; only the checksums of blocks were read`;
-      this.#findings.warn('LSM_TABLE_UNREAD', null, message);
+      this.#findings.warning('LSM_TABLE_UNREAD', null, message);
     }
     return block;
   }

@@ -4,7 +4,7 @@ import { CHECKPOINT_BYTES, decodeCheckpoint } from '../../format/lsm/checkpoint.
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkRawFile } from '../raw-file-check.ts';
 import type { CheckpointFacts } from './facts.ts';
-import { FindingList } from './findings.ts';
+import { findingsOf } from './findings.ts';
 import { readUpTo } from './read.ts';
 
 /**
@@ -22,8 +22,8 @@ export async function checkCheckpoint(
     const facts: CheckpointFacts = { kind: 'checkpoint', lsn: String(checkpoint.lsn) };
     return { ...plain, facts };
   }
-  const findings = new FindingList(request.path);
+  const findings = findingsOf(request.path);
   const message = `reads as no checkpoint: ${problem}`;
   findings.add(request.live ? 'warning' : 'error', 'LSM_CHECKPOINT', 0, message);
-  return { ...plain, findings: findings.list() };
+  return { ...plain, findings: findings.list };
 }

@@ -1,6 +1,6 @@
 import type { ConsistencyCheck, FileCheck } from '../engine.ts';
 import { readFacts } from './facts.ts';
-import { FindingList } from './findings.ts';
+import { findingsOf } from './findings.ts';
 import { LOG, TABLES } from './names.ts';
 
 /**
@@ -10,14 +10,14 @@ import { LOG, TABLES } from './names.ts';
  * themselves are all right.
  */
 export function checkLsmTogether(checks: ReadonlyMap<string, FileCheck>): ConsistencyCheck {
-  const findings = new FindingList(LOG);
+  const findings = findingsOf(LOG);
   if (!checks.has(LOG)) {
     findings.error(
       'LSM_LOG_MISSING',
       null,
       'is missing; without it the engine does not see the tables either',
     );
-    return { findings: findings.list() };
+    return { findings: findings.list };
   }
   let known = 0n;
   let newest = 0n;
@@ -38,9 +38,9 @@ export function checkLsmTogether(checks: ReadonlyMap<string, FileCheck>): Consis
   // Facts are there for a log that could be read at all; at the level `files` for no file.
   if (readFacts(checks.get(LOG)?.facts) !== undefined && newest > known) {
     const message = `${newestTable} holds commits up to ${newest}; log and checkpoint know none above ${known}`;
-    findings.warn('LSM_TABLES_AHEAD', null, message);
+    findings.warning('LSM_TABLES_AHEAD', null, message);
   }
-  return { findings: findings.list() };
+  return { findings: findings.list };
 }
 
 const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);

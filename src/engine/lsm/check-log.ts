@@ -20,10 +20,11 @@ import {
 } from '../../format/lsm/wal.ts';
 import type { ReplayResult } from '../../format/lsm/wal-replay.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import type { Findings } from '../findings.ts';
 import { checkRawFile } from '../raw-file-check.ts';
 import { inferLogGeometry } from './directory.ts';
 import type { LogFacts } from './facts.ts';
-import { FindingList } from './findings.ts';
+import { findingsOf } from './findings.ts';
 import { readUpTo } from './read.ts';
 import { type Log, replayFile } from './replay-file.ts';
 import { judgeTail, type LogBytes } from './tail-search.ts';
@@ -31,12 +32,12 @@ import { judgeTail, type LogBytes } from './tail-search.ts';
 /** A log: its headers, and every live entry up to where the replay ends. */
 export async function checkLog(file: OpenFile, request: FileCheckRequest, run: TaskRun): Promise<FileCheck> {
   const { sizeBytes } = await file.stat();
-  const findings = new FindingList(request.path);
+  const findings = findingsOf(request.path);
   const geometry = await inferLogGeometry(file, sizeBytes);
   if (geometry === undefined) {
     const message = 'no segment header holds, so that the size of the segments is unknown';
     findings.error('LSM_LOG_GEOMETRY', Math.min(SECTION_HEADER_BYTES, sizeBytes), message);
-    return { ...(await checkRawFile(file, request, run)), findings: findings.list() };
+    return { ...(await checkRawFile(file, request, run)), findings: findings.list };
   }
   await checkSegmentHeaders(file, geometry, findings);
   await checkSize(file, sizeBytes, geometry, findings);
@@ -45,7 +46,7 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   const problem = sectionProblem(geometry, header);
   if (problem !== undefined) {
     findings.error('LSM_LOG_SECTION', 0, `the header of the log is wrong: ${problem}`);
-    return { ...(await checkRawFile(file, request, run)), findings: findings.list() };
+    return { ...(await checkRawFile(file, request, run)), findings: findings.list };
   }
   const log = { file, sizeBytes, geometry, header, withCrc32c: !request.live };
   const { result, ...sums } = await replayFile(log, run);
@@ -59,24 +60,26 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
     isWhole: result.stop === undefined,
   };
   const counts = { walEntries: result.entries, walLastLsn: lastLsn };
-  return { ...sums, findings: findings.list(), counts, facts };
+  return { ...sums, findings: findings.list, counts, facts };
 }
 
-async function checkSegmentHeaders(
-  file: OpenFile,
-  geometry: WalGeometry,
-  findings: FindingList,
-): Promise<void> {
-  for (let index = 0; index < geometry.segmentCount; index++) {
-    const offset = segmentHeaderOffset(geometry, index);
-    const header = await readUpTo(file, offset, SEGMENT_HEADER_BYTES);
-    const problem = segmentProblem(header, index);
+async function checkSegmentHeaders(file: OpenFile, geometry: WalGeometry, findings: Findings): Promise<void> {
+  for await (const { index, offset, header, problem } of segmentHeaders(file, geometry)) {
     if (problem !== undefined) {
       findings.error('LSM_LOG_SEGMENT', offset, `the header of segment ${index} is damaged: ${problem}`);
     } else if (decodeSegmentHeader(header).reserved !== 0) {
       const message = `the reserved field in the header of segment ${index} is not 0`;
-      findings.warn('LSM_LOG_RESERVED', offset, message);
+      findings.warning('LSM_LOG_RESERVED', offset, message);
     }
+  }
+}
+
+/** The header of each segment, and why it does not hold. */
+export async function* segmentHeaders(file: OpenFile, geometry: WalGeometry) {
+  for (let index = 0; index < geometry.segmentCount; index++) {
+    const offset = segmentHeaderOffset(geometry, index);
+    const header = await readUpTo(file, offset, SEGMENT_HEADER_BYTES);
+    yield { index, offset, header, problem: segmentProblem(header, index) };
   }
 }
 
@@ -85,13 +88,14 @@ async function checkSize(
   file: OpenFile,
   sizeBytes: number,
   geometry: WalGeometry,
-  findings: FindingList,
+  findings: Findings,
 ): Promise<void> {
   const expected = walFileBytes(geometry);
   if (sizeBytes === expected) return;
   if (hasWalMagic(await readUpTo(file, expected, WAL_MAGIC.length)))
     findings.error('LSM_LOG_CUT', sizeBytes, 'the file ends inside of a segment');
-  else findings.warn('LSM_LOG_SIZE', expected, `${sizeBytes - expected} bytes stand behind the last segment`);
+  else
+    findings.warning('LSM_LOG_SIZE', expected, `${sizeBytes - expected} bytes stand behind the last segment`);
 }
 
 /** Every crash leaves a torn end, which the database cuts off; where it would refuse to, so must this. */
@@ -119,7 +123,7 @@ function reportStop(
   { stop, entries }: ReplayResult,
   geometry: WalGeometry,
   { live }: FileCheckRequest,
-  findings: FindingList,
+  findings: Findings,
   damage: string | undefined,
 ): void {
   if (stop === undefined) return;

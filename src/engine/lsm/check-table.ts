@@ -10,11 +10,12 @@ import { BLOCK_OVERHEAD_BYTES } from '../../format/lsm/table-block.ts';
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
 import { Sums } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
+import type { Findings } from '../findings.ts';
 import { checkRawFile } from '../raw-file-check.ts';
 import { withoutScanner, withScanner } from '../scanner.ts';
 import { BlockScan, type Totals } from './block-scan.ts';
 import type { TableFacts } from './facts.ts';
-import { FindingList } from './findings.ts';
+import { findingsOf } from './findings.ts';
 import { TABLES, tableId } from './names.ts';
 import { SequentialReader } from './sequential-reader.ts';
 import { MAX_PIECE_BYTES, readFrame } from './table-frame.ts';
@@ -31,13 +32,13 @@ export async function checkTable(
   request: FileCheckRequest,
   run: TaskRun,
 ): Promise<FileCheck> {
-  const findings = new FindingList(request.path);
+  const findings = findingsOf(request.path);
   const { sizeBytes } = await file.stat();
   const frame = await readFrame(file, sizeBytes, findings);
   if (frame === undefined) {
     return {
       ...(await checkRawFile(file, request, run)),
-      findings: findings.list(),
+      findings: findings.list,
       counts: { tables: 1 },
     };
   }
@@ -69,7 +70,7 @@ export async function checkTable(
     };
     return {
       ...reader.sums(),
-      findings: findings.list(),
+      findings: findings.list,
       counts: {
         tables: 1,
         blocks: isScanned ? scan.totals.blocks : header.blockCount,
@@ -89,7 +90,7 @@ async function scanBlocks(
   scan: BlockScan,
   index: readonly IndexEntry[],
   blocksEnd: number,
-  findings: FindingList,
+  findings: Findings,
 ): Promise<void> {
   await reader.skipTo(TABLE_HEADER_BYTES);
   for (const entry of index) {
@@ -121,7 +122,7 @@ function compareTotals(
   header: TableHeader,
   footer: TableFooter,
   sizeBytes: number,
-  findings: FindingList,
+  findings: Findings,
 ): void {
   if (!totals.isComplete) return;
   const footerAt = sizeBytes - TABLE_FOOTER_BYTES;

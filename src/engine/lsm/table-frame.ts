@@ -13,7 +13,7 @@ import {
   type TableHeader,
 } from '../../format/lsm/table.ts';
 import { decodeIndex, type IndexEntry, indexDamage, MAX_INDEX_BYTES } from '../../format/lsm/table-index.ts';
-import type { FindingList } from './findings.ts';
+import type { Findings } from '../findings.ts';
 import { readUpTo } from './read.ts';
 
 /**
@@ -38,7 +38,7 @@ export interface TableFrame {
 export async function readFrame(
   file: OpenFile,
   sizeBytes: number,
-  findings: FindingList,
+  findings: Findings,
 ): Promise<TableFrame | undefined> {
   const report = (damage: Damage) => findings.error(`LSM_${damage.code}`, damage.offset, damage.message);
   if (sizeBytes < MIN_TABLE_BYTES) {
@@ -91,12 +91,12 @@ export async function readFrame(
 const FLAGS_AT = 6;
 const RESERVED_AT = 28;
 
-function reportHeader(header: TableHeader, findings: FindingList): void {
+function reportHeader(header: TableHeader, findings: Findings): void {
   if (header.unknownFlags !== 0) {
     const flags = header.unknownFlags.toString(16);
     findings.error('LSM_TABLE_FLAGS', FLAGS_AT, `the header has unknown flags: 0x${flags}`);
   }
   if (header.reserved !== 0) {
-    findings.warn('LSM_TABLE_RESERVED', RESERVED_AT, 'the reserved field of the header is not 0');
+    findings.warning('LSM_TABLE_RESERVED', RESERVED_AT, 'the reserved field of the header is not 0');
   }
 }
