@@ -241,7 +241,7 @@ test('of a damaged file all findings are told, up to a hundred', async () => {
   await writeFile(path, bytes);
   const many = (await checkOne(dir, table!)).findings;
   expect(many).toHaveLength(101);
-  expect(many.at(-1)).toMatchObject({ code: 'LEVELDB_MORE', message: expect.stringMatching(/^\d+ more/) });
+  expect(many.at(-1)).toMatchObject({ code: 'LEVELDB_MORE', message: expect.stringMatching(/^\d+ further/) });
   // Level `open` leaves the data blocks alone.
   expect((await checkOne(dir, table!, 'open')).findings).toEqual([]);
 });
