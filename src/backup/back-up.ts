@@ -1,37 +1,36 @@
 import { basename } from 'node:path';
-import { BackupCoordinator, SNAPSHOT, type StartBackupOptions } from '../coordinator/backup.ts';
+import { BackupCoordinator } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
-import {
-  aBoolean,
-  aFolder,
-  aFunction,
-  aText,
-  type Checks,
-  checkOptions,
-  optional,
-  optionsOf,
-  withMethods,
-} from '../env/checks.ts';
 import { warn } from '../env/safe-calls.ts';
 import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
-import { Lifecycle } from '../operation/lifecycle.ts';
-import { sameFolder } from '../operation/option-checks.ts';
+import { directoryOf, Lifecycle, requireSameFolder } from '../operation/lifecycle.ts';
+import {
+  checkArgument,
+  OptionSet,
+  type OptionsOf,
+  optional,
+  type ResolvedOf,
+  required,
+  withDefault,
+  withoutDefaults,
+} from '../options/option.ts';
+import { hostSnapshotOptions } from '../options/snapshot.ts';
+import { callback, folder, nested, text, trueOrFalse, withMethods } from '../options/values.ts';
 import { objectsOf } from '../repository/backup-manifest.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { confirm } from '../repository/upload.ts';
+import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { ensureStoreFile, renewStoreFile } from '../snapshot/store/store-identity.ts';
 import { readDigestLedger } from './digest-ledger.ts';
 import type { Job, JobStatus, JobStore } from './jobs/job-store.ts';
 import { Lineage } from './lineage.ts';
 import {
-  aDestination,
-  type BackupOptions,
   type BackupProgress,
-  COMMON,
-  type DestinationChoice,
+  backupFields,
+  destinationChoice,
   environmentOf,
   followed,
   repositoryOf,
@@ -41,22 +40,36 @@ import { repositoryDestination } from './repository-destination.ts';
 import { runBackup } from './run-backup.ts';
 import { snapshotSource } from './snapshot-source.ts';
 
-export interface BackUpOptions extends BackupOptions {
-  /** The repository: a folder's path, `folder:/path`, or a destination of your own. */
-  readonly to: DestinationChoice;
-  /** Takes the snapshot. Share the one that your database has, with its checkpoint hook. Default: one from outside. */
-  readonly coordinator?: BackupCoordinator;
-  /** `latest`, a name or an id of a snapshot that stands. Default: a new one is taken. */
-  readonly snapshot?: string;
-  /** For the new snapshot. */
-  readonly snapshotOptions?: Omit<StartBackupOptions, 'kind' | 'signal'>;
-  /** Default false. Goes on with the store's newest backup although it did not come from this directory. */
-  readonly claim?: boolean;
-  /** Default false. Gives this directory a new identity: it is a store of its own from now on. */
-  readonly newStore?: boolean;
-  /** Called once the job is on record, before the repository is touched. */
-  readonly onJobCreated?: (job: Job) => void;
-}
+const hostOptions = new OptionSet(() => withoutDefaults(hostSnapshotOptions.fields));
+
+export const backUpOptions = new OptionSet(() => ({
+  ...backupFields(),
+  to: required(destinationChoice(), {
+    description: "The repository: a folder's path, `folder:/path`, or a destination of your own.",
+    flag: { value: 'dest' },
+  }),
+  coordinator: optional(
+    withMethods<BackupCoordinator>('a BackupCoordinator', 'startBackup', 'finished', 'status'),
+    {
+      description: 'Takes the snapshot. Share the one that your database has, with its checkpoint hook.',
+      without: 'the files are captured from outside',
+    },
+  ),
+  snapshot: optional(text(), {
+    description: 'Backs up this snapshot instead of a new one: `latest`, a name or an id.',
+  }),
+  snapshotOptions: optional(nested(hostOptions.fields), { description: 'For the new snapshot.' }),
+  claim: withDefault(trueOrFalse(), () => false, {
+    description: "Goes on with the store's newest backup although it did not come from this directory.",
+  }),
+  newStore: withDefault(trueOrFalse(), () => false, {
+    description: 'Gives this directory a new identity: it is a store of its own from now on.',
+  }),
+  onJobCreated: optional(callback<(job: Job) => void>(), {
+    description: 'Called once the job is on record, before the repository is touched.',
+  }),
+}));
+export type BackUpOptions = OptionsOf<typeof backUpOptions>;
 
 /** What a finished backup is; in JSON the names are in snake_case. */
 export interface BackUpResult {
@@ -77,17 +90,6 @@ export interface BackUpResult {
   readonly durationsMs: Readonly<Record<string, number>>;
 }
 
-const OPTIONS: Checks<BackUpOptions> = {
-  ...COMMON,
-  to: aDestination,
-  coordinator: optional(withMethods('a BackupCoordinator', 'startBackup', 'finished', 'status')),
-  snapshot: optional(aText),
-  snapshotOptions: optional(optionsOf(SNAPSHOT)),
-  claim: optional(aBoolean),
-  newStore: optional(aBoolean),
-  onJobCreated: optional(aFunction),
-};
-
 /**
  * Takes a snapshot of a data directory and makes a backup of it in a repository; what the repository has is not sent again. The
  * attempt is on record in the job store of the data directory. Rejects with `DESTINATION_NOT_FOUND` when there is no
@@ -95,20 +97,24 @@ const OPTIONS: Checks<BackUpOptions> = {
  * kept the snapshot or the upload from its end. There is no backup then, but for `PUBLICATION_UNKNOWN` and `BACKUP_NOT_RECORDED`.
  */
 export async function backUp(dataDir: string, options: BackUpOptions): Promise<BackUpResult> {
-  aFolder('backUp: dataDir', dataDir);
-  checkOptions('backUp', options, OPTIONS);
-  sameFolder('backUp', dataDir, options.coordinator?.lifecycle);
+  checkArgument('backUp: dataDir', folder(), dataDir);
+  const resolved = backUpOptions.resolve('backUp', options);
+  requireSameFolder('backUp', dataDir, resolved.coordinator?.lifecycle);
   return translated(async () => {
-    const env = environmentOf(options);
-    const lifecycle = options.coordinator?.lifecycle ?? new Lifecycle({ dataDir, environment: env });
-    const layout = await lifecycle.layout();
-    const repository = await repositoryOf(env, options.to);
-    const identity = await (options.newStore ? renewStoreFile : ensureStoreFile)(env, layout);
+    const { coordinator, to, newStore } = resolved;
+    const lifecycle =
+      coordinator?.lifecycle ?? new Lifecycle({ dataDir, environment: environmentOf(resolved) });
+    const directory = directoryOf(lifecycle);
+    const env = directory.environment;
+    const layout = await directory.layout();
+    const repository = await repositoryOf(env, to);
+    const identity = await (newStore ? renewStoreFile : ensureStoreFile)(env, layout);
     const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
     const jobs = await openSqliteJobStore(env, layout);
     try {
-      return await attempt(options, {
+      return await attempt(resolved, {
         lifecycle,
+        env,
         layout,
         repository,
         jobs,
@@ -122,14 +128,17 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
 
 interface Parts {
   readonly lifecycle: Lifecycle;
+  readonly env: Environment;
   readonly layout: Layout;
   readonly repository: Repository;
   readonly jobs: JobStore;
   readonly store: StoreBackups;
 }
 
-async function attempt(options: BackUpOptions, { lifecycle, layout, repository, jobs, store }: Parts) {
-  const env = lifecycle.environment;
+async function attempt(
+  options: ResolvedOf<typeof backUpOptions>,
+  { lifecycle, env, layout, repository, jobs, store }: Parts,
+): Promise<BackUpResult> {
   const coordinator = options.coordinator ?? new BackupCoordinator({ dataDir: lifecycle.dataDir, lifecycle });
   const lineage = new Lineage(env, layout, store.storeId);
   if (options.claim) await lineage.claim(store);

@@ -1,25 +1,24 @@
-import { aText, type Checks, checkOptions, optional } from '../env/checks.ts';
 import { ulidTimeMs } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
+import { checkArgument, OptionSet, type OptionsOf, optional, required } from '../options/option.ts';
+import { text } from '../options/values.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
-import {
-  aDestination,
-  type BackupOptions,
-  COMMON,
-  type DestinationChoice,
-  environmentOf,
-  repositoryOf,
-  translated,
-} from './options.ts';
+import { backupFields, destinationChoice, environmentOf, repositoryOf, translated } from './options.ts';
 
-export interface FromOptions extends BackupOptions {
-  /** The repository: a folder's path, `folder:/path`, or a destination of your own. */
-  readonly from: DestinationChoice;
-  /** The store's id. Needed only where the repository has several. */
-  readonly store?: string;
-}
-
-export const FROM: Checks<FromOptions> = { ...COMMON, from: aDestination, store: optional(aText) };
+/** What every call that reads a repository takes. */
+export const fromFields = () => ({
+  ...backupFields(),
+  from: required(destinationChoice(), {
+    description: "The repository: a folder's path, `folder:/path`, or a destination of your own.",
+    flag: { value: 'dest' },
+  }),
+  store: optional(text(), {
+    description: 'The id of the store. Needed only where the repository has several.',
+    flag: { value: 'id' },
+  }),
+});
+export const fromOptions = new OptionSet(fromFields);
+export type FromOptions = OptionsOf<typeof fromOptions>;
 
 export interface BackupSummary {
   readonly backupId: string;
@@ -49,7 +48,7 @@ export async function storeOf(options: FromOptions): Promise<StoreBackups> {
 
 /** The backups of a store, oldest first. Needs nothing but the repository. */
 export async function listBackups(options: FromOptions): Promise<BackupList> {
-  checkOptions('listBackups', options, FROM);
+  fromOptions.check('listBackups', options);
   return translated(async () => {
     const store = await storeOf(options);
     const backups: BackupSummary[] = [];
@@ -66,8 +65,8 @@ export async function showBackup(
   backup: string,
   options: FromOptions,
 ): Promise<BackupSummary & { readonly storeId: string }> {
-  aText('showBackup: backup', backup);
-  checkOptions('showBackup', options, FROM);
+  checkArgument('showBackup: backup', text(), backup);
+  fromOptions.check('showBackup', options);
   return translated(async () => {
     const store = await storeOf(options);
     const { backupId } = await store.find(backup);

@@ -1,48 +1,44 @@
 import { join } from 'node:path';
-import { aFolder, aText, type Checks, checkOptions, oneOf, optional, wholeNumber } from '../env/checks.ts';
 import { StillpointError } from '../errors.ts';
-import { Lifecycle } from '../operation/lifecycle.ts';
-import { JOB_KINDS, JOB_STATUSES, type Job, type JobFilter, type JobStore } from './jobs/job-store.ts';
-import { type BackupOptions, COMMON, environmentOf, translated } from './options.ts';
+import { DataDirectory } from '../operation/data-directory.ts';
+import { checkArgument, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
+import { folder, oneOf, text, wholeNumber } from '../options/values.ts';
+import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { JOB_KINDS, JOB_STATUSES, type Job, type JobStore } from './jobs/job-store.ts';
+import { translated } from './options.ts';
 
-export interface ListJobsOptions extends BackupOptions, JobFilter {}
+export const listJobsOptions = new OptionSet(() => ({
+  environment: environmentOption(),
+  kind: optional(oneOf(JOB_KINDS), { description: 'Only jobs of this kind.', without: 'all' }),
+  status: optional(oneOf(JOB_STATUSES), { description: 'Only jobs with this status.', without: 'all' }),
+  repositoryId: optional(text(), { description: 'Only jobs with this repository.', without: 'all' }),
+  limit: withDefault(wholeNumber(1), () => 100, { description: 'Lists at most so many.' }),
+}));
+export type ListJobsOptions = OptionsOf<typeof listJobsOptions>;
 
-const OPTIONS: Checks<ListJobsOptions> = {
-  ...COMMON,
-  kind: optional(oneOf(JOB_KINDS)),
-  status: optional(oneOf(JOB_STATUSES)),
-  repositoryId: optional(aText),
-  limit: optional(wholeNumber(1)),
-};
+export const showJobOptions = new OptionSet(() => ({ environment: environmentOption() }));
+export type ShowJobOptions = OptionsOf<typeof showJobOptions>;
 
 /** The attempts to back up a data directory, newest first. Those whose process died read as `interrupted`. */
 export async function listJobs(
   dataDir: string,
   options: ListJobsOptions = {},
 ): Promise<{ readonly jobs: readonly Job[] }> {
-  aFolder('listJobs: dataDir', dataDir);
-  checkOptions('listJobs', options, OPTIONS);
-  const { kind, status, repositoryId, limit } = options;
+  checkArgument('listJobs: dataDir', folder(), dataDir);
+  const { environment, ...filter } = listJobsOptions.resolve('listJobs', options);
   return translated(async () => {
-    const jobs = await withJobs(dataDir, options, (store) =>
-      store.listJobs({
-        ...(kind && { kind }),
-        ...(status && { status }),
-        ...(repositoryId && { repositoryId }),
-        ...(limit && { limit }),
-      }),
-    );
+    const jobs = await withJobs(dataDir, environment, (store) => store.listJobs(filter));
     return { jobs: jobs ?? [] };
   });
 }
 
 /** One attempt; `NOT_FOUND`. */
-export async function showJob(dataDir: string, id: string, options: BackupOptions = {}): Promise<Job> {
-  aFolder('showJob: dataDir', dataDir);
-  aText('showJob: id', id);
-  checkOptions('showJob', options, COMMON);
+export async function showJob(dataDir: string, id: string, options: ShowJobOptions = {}): Promise<Job> {
+  checkArgument('showJob: dataDir', folder(), dataDir);
+  checkArgument('showJob: id', text(), id);
+  const { environment } = showJobOptions.resolve('showJob', options);
   return translated(async () => {
-    const job = await withJobs(dataDir, options, (store) => store.getJob(id));
+    const job = await withJobs(dataDir, environment, (store) => store.getJob(id));
     if (job !== undefined) return job;
     throw new StillpointError('NOT_FOUND', `there is no job ${JSON.stringify(id)} of ${dataDir}`, {
       hint: '`stillpoint jobs list DIR` shows what exists.',
@@ -53,14 +49,14 @@ export async function showJob(dataDir: string, id: string, options: BackupOption
 /** Undefined where no job was ever kept: asking makes no file. */
 async function withJobs<T>(
   dataDir: string,
-  options: BackupOptions,
+  environment: Environment | undefined,
   work: (store: JobStore) => Promise<T>,
 ): Promise<T | undefined> {
-  const environment = environmentOf(options);
-  const layout = await new Lifecycle({ dataDir, environment }).layout();
-  if ((await environment.fs.inspect(join(layout.lifecycle, 'jobs'))) === undefined) return undefined;
+  const env = environment ?? systemEnvironment;
+  const layout = await new DataDirectory(dataDir, env).layout();
+  if ((await env.fs.inspect(join(layout.lifecycle, 'jobs'))) === undefined) return undefined;
   const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
-  const store = await openSqliteJobStore(environment, layout);
+  const store = await openSqliteJobStore(env, layout);
   try {
     return await work(store);
   } finally {

@@ -1,20 +1,13 @@
+import * as z from 'zod/mini';
 import type { Destination } from '../destination/destination.ts';
 import { openDestination } from '../destination/open.ts';
-import {
-  aFunction,
-  aSignal,
-  aText,
-  type Checks,
-  isPath,
-  must,
-  optional,
-  withMethods,
-} from '../env/checks.ts';
 import { RunControl } from '../env/worker-pool.ts';
 import { toStillpointError } from '../errors.ts';
-import { anEnvironment } from '../operation/option-checks.ts';
+import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
+import { signal } from '../options/snapshot.ts';
+import { callback, hasMethods } from '../options/values.ts';
 import { Repository } from '../repository/repository.ts';
-import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 
 /** How far work is. */
 export interface BackupProgress {
@@ -24,47 +17,41 @@ export interface BackupProgress {
   readonly bytesTotal: number;
 }
 
-export interface BackupOptions {
-  readonly environment?: Environment;
-  /** Cancels the work; it then rejects with `CANCELLED`. */
-  readonly signal?: AbortSignal;
-  /** Called now and then. */
-  readonly onProgress?: (progress: BackupProgress) => void;
-}
+/** What every call that works with a repository takes. */
+export const backupFields = () => ({
+  environment: environmentOption(),
+  signal: signal(),
+  onProgress: optional(callback<(progress: BackupProgress) => void>(), {
+    description: 'Called about ten times a second with the phase and the bytes done so far and in all.',
+  }),
+});
 
-export const COMMON: Checks<BackupOptions> = {
-  environment: optional(anEnvironment),
-  signal: optional(aSignal),
-  onProgress: optional(aFunction),
-};
+export const backupOptions = new OptionSet(backupFields);
+export type BackupOptions = OptionsOf<typeof backupOptions>;
 
 /** A folder's path, `folder:/path`, or an opened destination. */
 export type DestinationChoice = string | Destination;
 
 const VERBS = ['put', 'get', 'head', 'list', 'delete', 'abortStale', 'probe'] as const;
-const aDestinationObject = withMethods(
-  'a destination: a path, a URL, or an object with the seven verbs',
-  ...VERBS,
-);
 
-export const aDestination = (name: string, value: unknown): void => {
-  if (typeof value === 'string') must('a path or a URL', isPath)(name, value);
-  else aDestinationObject(name, value);
-};
-
-export const aBackup = aText;
+export const destinationChoice = () =>
+  z.custom<DestinationChoice>(
+    (value) => (typeof value === 'string' ? value !== '' && !value.includes('\0') : hasMethods(value, VERBS)),
+    'must be a path, a URL, or a destination with its seven verbs',
+  );
 
 export async function destinationOf(choice: DestinationChoice): Promise<Destination> {
   return typeof choice === 'string' ? openDestination(choice) : choice;
 }
 
-export const environmentOf = (options: BackupOptions): Environment =>
-  options.environment ?? systemEnvironment;
+export const environmentOf = ({ environment }: BackupOptions): Environment =>
+  environment ?? systemEnvironment;
 
 export async function repositoryOf(env: Environment, choice: DestinationChoice): Promise<Repository> {
   return Repository.open(env, await destinationOf(choice));
 }
 
+/** Every error as a `StillpointError`. */
 export async function translated<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -78,7 +65,7 @@ const TICK_MS = 100;
 /** Lets the caller cancel the work and see how far it is. `look` is asked about ten times a second. */
 export async function followed<T>(
   env: Environment,
-  { signal, onProgress }: BackupOptions,
+  { signal, onProgress }: Pick<BackupOptions, 'signal' | 'onProgress'>,
   look: (control: RunControl) => BackupProgress | Promise<BackupProgress>,
   work: (control: RunControl) => Promise<T>,
 ): Promise<T> {
@@ -89,7 +76,7 @@ export async function followed<T>(
   let stop = () => {};
   if (onProgress !== undefined) {
     stop = env.clock.every(TICK_MS, () => {
-      // A look that fails is no reason to fail: the work itself tells what is wrong.
+      // Ignore a look that fails: the work itself reports the error.
       void Promise.resolve(look(control)).then(onProgress, () => undefined);
     });
   }

@@ -1,15 +1,17 @@
 import { openDestination } from '../destination/open.ts';
-import { checkOptions } from '../env/checks.ts';
+import { checkArgument, OptionSet, type OptionsOf } from '../options/option.ts';
 import { Repository } from '../repository/repository.ts';
+import { environmentOption } from '../snapshot/environment.ts';
 import {
-  aDestination,
-  type BackupOptions,
-  COMMON,
   type DestinationChoice,
+  destinationChoice,
   environmentOf,
   repositoryOf,
   translated,
 } from './options.ts';
+
+export const repositoryOptions = new OptionSet(() => ({ environment: environmentOption() }));
+export type RepositoryOptions = OptionsOf<typeof repositoryOptions>;
 
 export interface RepositorySummary {
   readonly repositoryId: string;
@@ -34,10 +36,10 @@ export interface StoreSummary {
  */
 export async function initRepository(
   destination: DestinationChoice,
-  options: BackupOptions = {},
+  options: RepositoryOptions = {},
 ): Promise<RepositorySummary & { readonly warnings: readonly string[] }> {
-  aDestination('initRepository: destination', destination);
-  checkOptions('initRepository', options, COMMON);
+  checkArgument('initRepository: destination', destinationChoice(), destination);
+  repositoryOptions.check('initRepository', options);
   return translated(async () => {
     const opened =
       typeof destination === 'string' ? await openDestination(destination, { create: true }) : destination;
@@ -49,10 +51,10 @@ export async function initRepository(
 /** What is in a repository. `DESTINATION_NOT_FOUND` when there is none. */
 export async function showRepository(
   destination: DestinationChoice,
-  options: BackupOptions = {},
+  options: RepositoryOptions = {},
 ): Promise<RepositorySummary> {
-  aDestination('showRepository: destination', destination);
-  checkOptions('showRepository', options, COMMON);
+  checkArgument('showRepository: destination', destinationChoice(), destination);
+  repositoryOptions.check('showRepository', options);
   return translated(async () => summarize(await repositoryOf(environmentOf(options), destination)));
 }
 

@@ -1,10 +1,12 @@
 import { join, resolve } from 'node:path';
-import { LEVELS, type Level, type Report } from '../engine/report.ts';
-import { aFolder, aText, type Checks, checkOptions, oneOf, optional } from '../env/checks.ts';
+import type { Report } from '../engine/report.ts';
 import { removeTree } from '../env/io.ts';
 import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
-import { Lifecycle } from '../operation/lifecycle.ts';
+import { DataDirectory } from '../operation/data-directory.ts';
+import { checkArgument, OptionSet, type OptionsOf, optional, required } from '../options/option.ts';
+import { level } from '../options/snapshot.ts';
+import { folder, text } from '../options/values.ts';
 import type { BackupManifest } from '../repository/backup-manifest.ts';
 import { backupSource } from '../repository/backup-source.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
@@ -12,15 +14,18 @@ import { restoreInto, stage } from '../snapshot/restore/restore.ts';
 import { checkSource } from '../snapshot/restore/restore-source.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
-import { FROM, type FromOptions, storeOf } from './list-backups.ts';
+import { fromFields, storeOf } from './list-backups.ts';
 import { followed, translated } from './options.ts';
 
-export interface RestoreBackupOptions extends FromOptions {
-  /** The new folder; must not exist or be empty. */
-  readonly into: string;
-  /** How thoroughly the restored files are proven. Default `full`. */
-  readonly level?: Level;
-}
+export const restoreBackupOptions = new OptionSet(() => ({
+  ...fromFields(),
+  into: required(folder(), {
+    description: 'A new folder: it must not exist or be empty.',
+    flag: { value: 'dir' },
+  }),
+  level: level(),
+}));
+export type RestoreBackupOptions = OptionsOf<typeof restoreBackupOptions>;
 
 export interface RestoreBackupResult {
   readonly backupId: string;
@@ -32,8 +37,6 @@ export interface RestoreBackupResult {
   readonly report: Report;
 }
 
-const OPTIONS: Checks<RestoreBackupOptions> = { ...FROM, into: aFolder, level: optional(oneOf(LEVELS)) };
-
 /**
  * Restores a backup, named by its id or `latest`, into a new folder, which appears whole and proven or not at all. Needs nothing but
  * the repository. `BACKUP_DAMAGED` or `RESTORE_INTEGRITY_MISMATCH` when it is damaged, `TARGET_NOT_EMPTY`, `NO_SPACE`.
@@ -42,16 +45,15 @@ export async function restoreBackup(
   backup: string,
   options: RestoreBackupOptions,
 ): Promise<RestoreBackupResult> {
-  aText('restoreBackup: backup', backup);
-  checkOptions('restoreBackup', options, OPTIONS);
+  checkArgument('restoreBackup: backup', text(), backup);
+  const { into, level, ...from } = restoreBackupOptions.resolve('restoreBackup', options);
   return translated(async () => {
-    const store = await storeOf(options);
+    const store = await storeOf(from);
     const env = store.environment;
     const manifest = await store.find(backup);
-    const { level = 'full', into } = options;
     let bytesTotal = 0;
     const look = (control: RunControl) => ({ phase: 'restore', bytesProcessed: control.bytes, bytesTotal });
-    return followed(env, options, look, async (control) => {
+    return followed(env, from, look, async (control) => {
       const source = await checkSource(env, backupSource(store, manifest), control);
       try {
         bytesTotal = 2 * source.bytes; // once for the download and once for its proof
@@ -72,12 +74,14 @@ export async function restoreBackup(
   });
 }
 
-export interface OpenBackupOptions extends FromOptions {
-  /** The backup must be one of this directory's own store. Default: any store will do. */
-  readonly dataDir?: string;
-}
-
-const OPEN: Checks<OpenBackupOptions> = { ...FROM, dataDir: optional(aFolder) };
+export const openBackupOptions = new OptionSet(() => ({
+  ...fromFields(),
+  dataDir: optional(folder(), {
+    description: "The backup must be one of this directory's own store.",
+    without: 'any store will do',
+  }),
+}));
+export type OpenBackupOptions = OptionsOf<typeof openBackupOptions>;
 
 export interface OpenedBackup {
   readonly backupId: string;
@@ -91,15 +95,15 @@ export interface OpenedBackup {
  * `BACKUP_DAMAGED`.
  */
 export async function openBackup(backup: string, options: OpenBackupOptions): Promise<OpenedBackup> {
-  aText('openBackup: backup', backup);
-  checkOptions('openBackup', options, OPEN);
+  checkArgument('openBackup: backup', text(), backup);
+  openBackupOptions.check('openBackup', options);
   return translated(async () => {
     const store = await storeOf(options);
     const { environment: env, storeId } = store;
     const manifest = await store.find(backup);
     if (options.dataDir !== undefined) {
-      const lifecycle = new Lifecycle({ dataDir: options.dataDir, environment: env });
-      const own = (await readStoreFile(env.fs, await lifecycle.layout()))?.store_id;
+      const layout = await new DataDirectory(options.dataDir, env).layout();
+      const own = (await readStoreFile(env.fs, layout))?.store_id;
       if (own !== storeId) {
         throw new StillpointError(
           'RESTORE_PRECONDITION_FAILED',

@@ -1,17 +1,11 @@
-import {
-  aFunction,
-  aSignal,
-  aText,
-  type Checks,
-  checkOptions,
-  optional,
-  withMethods,
-} from '../env/checks.ts';
 import { type Clock, pause } from '../env/clock.ts';
 import { callSafely, warn } from '../env/safe-calls.ts';
 import { newUlid, newUlidAfter } from '../env/ulid.ts';
 import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
+import { OptionSet, optional, required } from '../options/option.ts';
+import { abortSignal, callback, text, withMethods } from '../options/values.ts';
+import { clock } from '../options/world.ts';
 import type { BackupRecord, ExecutorJobs, Job, JobChange } from './jobs/job-store.ts';
 
 /**
@@ -93,7 +87,7 @@ const STEP = 5;
 export async function runBackup<S extends OpenSource, B extends StoredBackup>(
   options: RunBackupOptions<S> & { readonly destination: { store(source: S, run: BackupRun): Promise<B> } },
 ): Promise<BackupOutcome<B>> {
-  checkOptions('runBackup', options, OPTIONS);
+  runBackupOptions.check('runBackup', options);
   const attempt = new Attempt(options);
   await options.jobs.createBackupJob(attempt.job);
   return attempt.run() as Promise<BackupOutcome<B>>;
@@ -262,22 +256,26 @@ async function retried(write: () => Promise<void>): Promise<void> {
   }
 }
 
-const OPTIONS: Checks<RunBackupOptions<OpenSource>> = {
-  source: withMethods('a source of a backup', 'open'),
-  destination: withMethods('a destination of a backup', 'store'),
-  jobs: withMethods(
-    'a job store',
-    'createBackupJob',
-    'updateBackupJob',
-    'updateBackupJobProgress',
-    'createBackupRecord',
-  ),
-  clock: withMethods('a clock', 'nowMs', 'monotonicMs'),
-  repositoryId: aText,
-  storeId: aText,
-  afterBackupId: optional(aText),
-  onJobCreated: optional(aFunction),
-  onWarning: optional(aFunction),
-  control: optional(withMethods('a RunControl', 'cancel', 'checkCancelled')),
-  signal: optional(aSignal),
-};
+const runBackupOptions = new OptionSet(() => {
+  const given = { description: 'As in `RunBackupOptions`.' };
+  return {
+    source: required(withMethods('a source of backups', 'open'), given),
+    destination: required(withMethods('a destination of backups', 'store'), given),
+    jobs: required(withMethods('a job store', ...JOB_CALLS), given),
+    clock: required(clock(), given),
+    repositoryId: required(text(), given),
+    storeId: required(text(), given),
+    afterBackupId: optional(text(), given),
+    onJobCreated: optional(callback(), given),
+    onWarning: optional(callback(), given),
+    control: optional(withMethods('a RunControl', 'cancel', 'checkCancelled'), given),
+    signal: optional(abortSignal(), given),
+  };
+});
+
+const JOB_CALLS = [
+  'createBackupJob',
+  'updateBackupJob',
+  'updateBackupJobProgress',
+  'createBackupRecord',
+] as const;

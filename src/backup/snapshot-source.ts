@@ -1,6 +1,8 @@
-import type { BackupCoordinator, SnapshotResult, StartBackupOptions } from '../coordinator/backup.ts';
+import type { BackupCoordinator, SnapshotResult } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
 import { StillpointError } from '../errors.ts';
+import { directoryOf } from '../operation/lifecycle.ts';
+import type { StartBackupOptions } from '../options/snapshot.ts';
 import { lockForReading } from '../snapshot/source/folder-source.ts';
 import { findSnapshot } from '../snapshot/store/list.ts';
 import type { BackupSource, OpenSource } from './run-backup.ts';
@@ -25,7 +27,8 @@ export interface SnapshotSourceRequest {
 /** The snapshots of one data directory as the source of backups. */
 export function snapshotSource(request: SnapshotSourceRequest): BackupSource<LockedSnapshot> {
   const { coordinator, snapshot, options = {}, onSnapshot } = request;
-  const { environment } = coordinator.lifecycle;
+  const directory = directoryOf(coordinator.lifecycle);
+  const { environment } = directory;
   return {
     async open({ signal }) {
       let taken: SnapshotResult | undefined;
@@ -34,7 +37,7 @@ export function snapshotSource(request: SnapshotSourceRequest): BackupSource<Loc
         onSnapshot?.(id);
         taken = await coordinator.finished(id);
       }
-      const layout = await coordinator.lifecycle.layout();
+      const layout = await directory.layout();
       const folder = await findSnapshot(environment, layout, taken?.name ?? snapshot!, [layout.lifecycle]);
       const lock = await lockForReading(environment, folder);
       if (lock === undefined) {

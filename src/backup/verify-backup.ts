@@ -1,22 +1,24 @@
 import { noCounts, type Report } from '../engine/report.ts';
-import { aFolder, aText, type Checks, checkOptions, oneOf, optional } from '../env/checks.ts';
 import { temporaryFolder } from '../env/temporary-folder.ts';
+import { checkArgument, OptionSet, type OptionsOf, withDefault } from '../options/option.ts';
+import { folder, oneOf, text } from '../options/values.ts';
 import { BACKUP_LEVELS, type BackupLevel, checkObjects } from '../repository/verify.ts';
-import { FROM, type FromOptions, storeOf } from './list-backups.ts';
+import { fromFields, storeOf } from './list-backups.ts';
 import { followed, translated } from './options.ts';
 import { proveInScratch } from './restore-backup.ts';
 
-export interface VerifyBackupOptions extends FromOptions {
-  /**
-   * How thoroughly. Default `data`.
-   * - `manifest`: every object is there, with its size.
-   * - `data`: and each was read and holds what was uploaded.
-   * - `full`: and the whole was restored into a scratch folder, where the engine's proof passed.
-   */
-  readonly level?: BackupLevel;
-  /** For `full`: an existing folder with room for the whole. Default: the system's folder for temporary files. */
-  readonly scratch?: string;
-}
+export const verifyBackupOptions = new OptionSet(() => ({
+  ...fromFields(),
+  level: withDefault(oneOf(BACKUP_LEVELS), () => 'data', {
+    description:
+      'How much is verified: `manifest` (objects are there, with their sizes), `data` (also read, and they hold what was uploaded), `full` (also restored into a scratch folder and proven).',
+  }),
+  scratch: withDefault(folder(), temporaryFolder, {
+    description: 'For level `full`: an existing folder with room for the whole backup.',
+    flag: { value: 'dir' },
+  }),
+}));
+export type VerifyBackupOptions = OptionsOf<typeof verifyBackupOptions>;
 
 export interface BackupReport extends Omit<Report, 'level'> {
   readonly backupId: string;
@@ -24,29 +26,22 @@ export interface BackupReport extends Omit<Report, 'level'> {
   readonly level: BackupLevel;
 }
 
-const OPTIONS: Checks<VerifyBackupOptions> = {
-  ...FROM,
-  level: optional(oneOf(BACKUP_LEVELS)),
-  scratch: optional(aFolder),
-};
-
 /**
  * Reads a backup and reports all that is wrong with it. Changes nothing. Resolves also when it is damaged: look at `ok`. Rejects
  * when nothing can be said: `NOT_FOUND`, `BACKUP_DAMAGED` when its manifest cannot be trusted, `DESTINATION_UNREACHABLE`, ….
  */
 export async function verifyBackup(backup: string, options: VerifyBackupOptions): Promise<BackupReport> {
-  aText('verifyBackup: backup', backup);
-  checkOptions('verifyBackup', options, OPTIONS);
+  checkArgument('verifyBackup: backup', text(), backup);
+  const { level, scratch, ...from } = verifyBackupOptions.resolve('verifyBackup', options);
   return translated(async () => {
-    const store = await storeOf(options);
+    const store = await storeOf(from);
     const manifest = await store.find(backup);
-    const { level = 'data', scratch = temporaryFolder() } = options;
     const stored = manifest.files.reduce((sum, file) => sum + (file.stored?.bytes ?? 0), 0);
     const total = manifest.snapshot.entries.reduce((sum, { size }) => sum + size, 0);
     const bytesTotal = { manifest: 0, data: stored, full: stored + 2 * total }[level];
     return followed(
       store.environment,
-      options,
+      from,
       (control) => ({ phase: 'verify', bytesProcessed: control.bytes, bytesTotal }),
       async (control): Promise<BackupReport> => {
         const { findings, steps } = await checkObjects(

@@ -9,14 +9,7 @@ import { openBackup, restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
 import type { Destination } from '../../src/destination/destination.ts';
 import { openFolder } from '../../src/destination/folder.ts';
-import {
-  BackupCoordinator,
-  Lifecycle,
-  listSnapshots,
-  openLsm,
-  pruneSnapshots,
-  RestoreCoordinator,
-} from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { counting } from '../support/counting-destination.ts';
@@ -174,7 +167,7 @@ describe('a backup', () => {
     writeFileSync(join(dataDir, 'a.txt'), 'changed since');
     const { report, backupId } = await backUpFiles(dataDir, repository, { snapshot: name });
     expect(report).toBeNull();
-    expect((await listSnapshots(dataDir)).snapshots).toHaveLength(1);
+    expect((await new Snapshots({ dataDir }).list()).snapshots).toHaveLength(1);
     const into = join(await temporaryFolder(), 'out');
     await restoreBackup(backupId, { from: repository, into });
     expect(readTree(into)).toEqual(before);
@@ -191,7 +184,7 @@ describe('a backup', () => {
     const slow: Destination = {
       ...bound(inner),
       async put(key, body, options) {
-        if (busy.length === 0) ({ busy } = await pruneSnapshots(dataDir, { keep: 1 }));
+        if (busy.length === 0) ({ busy } = await new Snapshots({ dataDir }).prune({ keep: 1 }));
         return inner.put(key, body, options);
       },
     };

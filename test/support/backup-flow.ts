@@ -8,6 +8,7 @@ import { runBackup } from '../../src/backup/run-backup.ts';
 import { snapshotSource } from '../../src/backup/snapshot-source.ts';
 import { openFolder } from '../../src/destination/folder.ts';
 import { BackupCoordinator, Lifecycle } from '../../src/index.ts';
+import { directoryOf } from '../../src/operation/lifecycle.ts';
 import { Repository } from '../../src/repository/repository.ts';
 import { ensureStoreFile } from '../../src/snapshot/store/store-identity.ts';
 import type { Flow } from './crash-matrix.ts';
@@ -28,7 +29,7 @@ const destinationIn = ({ fs, environment: { clock } }: World) => openFolder(REPO
 async function backUpLatest(world: World): Promise<string> {
   const { environment } = world;
   const lifecycle = new Lifecycle({ dataDir: DATA, environment });
-  const layout = await lifecycle.layout();
+  const layout = await directoryOf(lifecycle).layout();
   const repository = await Repository.open(environment, await destinationIn(world));
   const { store_id: storeId } = await ensureStoreFile(environment, layout);
   const lineage = new Lineage(environment, layout, storeId);

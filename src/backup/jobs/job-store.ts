@@ -63,11 +63,11 @@ export interface ExecutorJobs {
 }
 
 export interface JobFilter {
-  readonly kind?: JobKind;
-  readonly status?: JobStatus;
-  readonly repositoryId?: string;
+  readonly kind?: JobKind | undefined;
+  readonly status?: JobStatus | undefined;
+  readonly repositoryId?: string | undefined;
   /** Newest first; default 100. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
 }
 
 /** What those need who look on. */

@@ -1,21 +1,31 @@
 import { type Command, Option } from 'commander';
-import { type BackUpResult, backUp } from '../../backup/back-up.ts';
-import { type BackupList, type BackupSummary, listBackups, showBackup } from '../../backup/list-backups.ts';
+import { type BackUpResult, backUp, backUpOptions } from '../../backup/back-up.ts';
+import {
+  type BackupList,
+  type BackupSummary,
+  fromOptions,
+  listBackups,
+  showBackup,
+} from '../../backup/list-backups.ts';
 import type { BackupProgress } from '../../backup/options.ts';
-import { openBackup, restoreBackup } from '../../backup/restore-backup.ts';
-import { verifyBackup } from '../../backup/verify-backup.ts';
+import {
+  openBackup,
+  type RestoreBackupOptions,
+  restoreBackup,
+  restoreBackupOptions,
+} from '../../backup/restore-backup.ts';
+import { verifyBackup, verifyBackupOptions } from '../../backup/verify-backup.ts';
 import { BackupCoordinator } from '../../coordinator/backup.ts';
-import type { EngineName } from '../../engine/engine.ts';
-import { LEVELS, type Level } from '../../engine/report.ts';
 import { StillpointError } from '../../errors.ts';
 import { Lifecycle } from '../../operation/lifecycle.ts';
-import { BACKUP_LEVELS, type BackupLevel } from '../../repository/verify.ts';
+import { snapshotOptions } from '../../options/snapshot.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreFrom } from '../in-place.ts';
 import { nonEmpty } from '../non-empty.ts';
-import { engineOption, levelOption, positiveInteger } from '../options.ts';
+import { engineFlag } from '../options.ts';
 import type { Progress } from '../progress.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { findingLine, proofText, verdictText } from '../report-text.ts';
@@ -33,43 +43,25 @@ export function define(command: Command, cli: Cli): void {
   defineVerify(command, cli);
 }
 
-interface RunOptions {
-  readonly to: string;
-  readonly snapshot?: string;
-  readonly engine: 'auto' | EngineName;
-  readonly level: Level;
-  readonly keep?: number;
-  readonly claim?: true;
-  readonly newStore?: true;
-}
+const runFlags = new Flags(backUpOptions.fields, ['to', 'snapshot', 'claim', 'newStore']);
+const snapshotFlags = new Flags(snapshotOptions.fields, ['level', 'keep']);
 
 const RUN_NOTE = `
 What the repository has already is not sent again. Every run is on record: see \`stillpoint jobs list\`. A
-directory that was cloned keeps the identity of its original; the one whose backups are to go on in the
-repository takes --claim, the other --new-store.`;
+directory that was cloned keeps the identity of its original. Let one of them go on with --claim, and the
+other begin with --new-store.`;
 
 function defineRun(command: Command, cli: Cli): void {
-  subcommand(command, 'run', 'take a snapshot and keep a backup of it in a repository', {
+  const run = subcommand(command, 'run', 'take a snapshot and keep a backup of it in a repository', {
     '<dir>': "the database's data directory",
-  })
-    .addOption(
-      new Option('--to <dest>', 'the repository: a folder').argParser(nonEmpty).makeOptionMandatory(),
-    )
-    .addOption(
-      new Option('--snapshot <snapshot>', 'back up this one instead: "latest", a name or an id').argParser(
-        nonEmpty,
-      ),
-    )
-    .addOption(engineOption())
-    .addOption(levelOption())
-    .addOption(
-      new Option(
-        '--keep <n>',
-        'afterwards remove all but the newest n snapshots beside the database',
-      ).argParser(positiveInteger),
-    )
-    .option('--claim', "go on with the store's newest backup although it came from elsewhere")
-    .addOption(new Option('--new-store', 'give this directory an identity of its own').conflicts('claim'))
+  });
+  runFlags.addTo(run, '', {
+    to: (option) => option.makeOptionMandatory(),
+    newStore: (option) => option.conflicts('claim'),
+  });
+  engineFlag.addTo(run);
+  snapshotFlags.addTo(run);
+  run
     .addHelpText(
       'after',
       `${paragraph(RUN_NOTE)}\n${examples(
@@ -77,24 +69,22 @@ function defineRun(command: Command, cli: Cli): void {
         'backup run ./data --to /mnt/backups --snapshot latest --json',
       )}`,
     )
-    .action(async (dir: string, options: RunOptions) => {
-      const { to, snapshot, engine, level, keep, claim = false, newStore = false } = options;
+    .action(async (dir: string, given: Given) => {
+      const { to, ...options } = runFlags.read(given);
       const lifecycle = new Lifecycle({ dataDir: dir, environment: commandEnvironment });
       await recoverFirst(cli, lifecycle);
       const result = await cli.watched((signal, progress) =>
         backUp(dir, {
+          ...options,
+          to: to!,
           environment: commandEnvironment,
-          coordinator: new BackupCoordinator({ dataDir: dir, engine, lifecycle }),
-          to,
-          snapshotOptions: { level, ...(keep !== undefined && { keep }) },
-          claim,
-          newStore,
+          coordinator: new BackupCoordinator({ dataDir: dir, lifecycle, ...engineFlag.read(given) }),
+          snapshotOptions: snapshotFlags.read(given),
           signal,
           onProgress: shown(progress),
-          ...(snapshot !== undefined && { snapshot }),
         }),
       );
-      cli.output.result(result, (style) => describeRun(result, to, style));
+      cli.output.result(result, (style) => describeRun(result, String(to), style));
     });
 }
 
@@ -114,35 +104,29 @@ function describeRun(result: BackUpResult, to: string, style: Style): string[] {
   ];
 }
 
-interface FromFlags {
-  readonly from: string;
-  readonly store?: string;
+const fromFlags = new Flags(fromOptions.fields, ['from', 'store']);
+
+function addFrom(command: Command): Command {
+  fromFlags.addTo(command, '', { from: (option) => option.makeOptionMandatory() });
+  return command;
 }
 
-const withFrom = (command: Command): Command =>
-  command
-    .addOption(
-      new Option('--from <dest>', 'the repository: a folder').argParser(nonEmpty).makeOptionMandatory(),
-    )
-    .addOption(new Option('--store <id>', 'the store, where the repository has several').argParser(nonEmpty));
-
-const fromOf = ({ from, store }: FromFlags) => ({
-  environment: commandEnvironment,
-  from,
-  ...(store !== undefined && { store }),
-});
+function fromOf(given: Given) {
+  const { from, ...store } = fromFlags.read(given);
+  return { environment: commandEnvironment, from: from!, ...store };
+}
 
 function defineLists(command: Command, cli: Cli): void {
-  withFrom(subcommand(command, 'list', 'list the backups in a repository', {}))
+  addFrom(subcommand(command, 'list', 'list the backups in a repository', {}))
     .addHelpText('after', examples('backup list --from /mnt/backups'))
-    .action(async (options: FromFlags) => {
-      const list = await listBackups(fromOf(options));
+    .action(async (given: Given) => {
+      const list = await listBackups(fromOf(given));
       cli.output.result(list, (style) => describeList(list, style));
     });
-  withFrom(subcommand(command, 'show', 'show what a backup is', BACKUP))
+  addFrom(subcommand(command, 'show', 'show what a backup is', BACKUP))
     .addHelpText('after', examples('backup show latest --from /mnt/backups'))
-    .action(async (backup: string, options: FromFlags) => {
-      const summary = await showBackup(backup, fromOf(options));
+    .action(async (backup: string, given: Given) => {
+      const summary = await showBackup(backup, fromOf(given));
       cli.output.result(summary, (style) => describeBackup(summary, style));
     });
 }
@@ -176,10 +160,10 @@ function describeBackup(summary: BackupSummary & { readonly storeId: string }, s
   ];
 }
 
-interface RestoreOptions extends FromFlags {
-  readonly into?: string;
+const restoreFlags = new Flags(restoreBackupOptions.fields, ['into', 'level']);
+
+interface RestoreOptions extends Given {
   readonly inPlace?: string;
-  readonly level?: Level;
   readonly allowOtherStore?: true;
 }
 
@@ -188,22 +172,17 @@ A new machine needs nothing but the repository. A restore in place needs the dat
 replaces is kept for \`stillpoint undo\`.`;
 
 function defineRestore(command: Command, cli: Cli): void {
-  withFrom(subcommand(command, 'restore', 'restore a backup into a new folder, or in place', BACKUP))
-    .addOption(
-      new Option('--into <dir>', 'a new folder; must not exist or be empty')
-        .argParser(nonEmpty)
-        .conflicts('inPlace'),
-    )
+  const restore = addFrom(
+    subcommand(command, 'restore', 'restore a backup into a new folder, or in place', BACKUP),
+  );
+  restoreFlags.addTo(restore, '', {
+    into: (option) => option.conflicts('inPlace'),
+    // What is restored in place is always proven in full.
+    level: (option) => option.conflicts('inPlace').default(undefined, 'full'),
+  });
+  restore
     .addOption(new Option('--in-place <dir>', 'replace the files of this data directory').argParser(nonEmpty))
     .option('--allow-other-store', 'with --in-place: the backup may be one of another store')
-    .addOption(
-      new Option(
-        '--level <level>',
-        'with --into: how thoroughly the restored files are proven (default: "full")',
-      )
-        .choices(LEVELS)
-        .conflicts('inPlace'),
-    )
     .addHelpText(
       'after',
       `${paragraph(RESTORE_NOTE)}\n${examples(
@@ -212,7 +191,8 @@ function defineRestore(command: Command, cli: Cli): void {
       )}`,
     )
     .action(async (backup: string, options: RestoreOptions) => {
-      if (options.into !== undefined) return restoreInto(cli, backup, options.into, options);
+      const { into, ...how } = restoreFlags.read(options);
+      if (into !== undefined) return restoreInto(cli, backup, { ...fromOf(options), ...how, into });
       if (options.inPlace !== undefined) return restoreInPlace(cli, backup, options.inPlace, options);
       throw new StillpointError('INVALID_REQUEST', 'where to is missing: --into <dir> or --in-place <dir>', {
         hint: 'Run `stillpoint backup restore --help`.',
@@ -220,16 +200,9 @@ function defineRestore(command: Command, cli: Cli): void {
     });
 }
 
-async function restoreInto(cli: Cli, backup: string, into: string, options: RestoreOptions): Promise<void> {
-  const { level } = options;
+async function restoreInto(cli: Cli, backup: string, options: RestoreBackupOptions): Promise<void> {
   const { report, ...restored } = await cli.watched((signal, progress) =>
-    restoreBackup(backup, {
-      ...fromOf(options),
-      into,
-      signal,
-      onProgress: shown(progress),
-      ...(level !== undefined && { level }),
-    }),
+    restoreBackup(backup, { ...options, signal, onProgress: shown(progress) }),
   );
   cli.output.result(restored, (style) => [
     `${style.bold(restored.backupId)} restored into ${visible(restored.into)}`,
@@ -251,24 +224,14 @@ async function restoreInPlace(cli: Cli, backup: string, dir: string, options: Re
   ]);
 }
 
-interface VerifyOptions extends FromFlags {
-  readonly level: BackupLevel;
-  readonly scratch?: string;
-}
+const verifyFlags = new Flags(verifyBackupOptions.fields, ['level', 'scratch']);
 
 function defineVerify(command: Command, cli: Cli): void {
-  withFrom(subcommand(command, 'verify', 'read a backup and report all that is wrong with it', BACKUP))
-    .addOption(
-      new Option(
-        '--level <level>',
-        'how thoroughly: manifest (objects are there), data (and were read), full (and restored into a scratch folder and proven)',
-      )
-        .choices(BACKUP_LEVELS)
-        .default('data'),
-    )
-    .addOption(
-      new Option('--scratch <dir>', 'for --level full: a folder with room for the whole').argParser(nonEmpty),
-    )
+  const verify = addFrom(
+    subcommand(command, 'verify', 'read a backup and report all that is wrong with it', BACKUP),
+  );
+  verifyFlags.addTo(verify);
+  verify
     .addHelpText(
       'after',
       examples(
@@ -276,20 +239,18 @@ function defineVerify(command: Command, cli: Cli): void {
         'backup verify latest --from /mnt/backups --level full --scratch /var/tmp',
       ),
     )
-    .action(async (backup: string, options: VerifyOptions) => {
-      const { level, scratch } = options;
+    .action(async (backup: string, given: Given) => {
       const report = await cli.watched((signal, progress) =>
         verifyBackup(backup, {
-          ...fromOf(options),
-          level,
+          ...fromOf(given),
+          ...verifyFlags.read(given),
           signal,
           onProgress: shown(progress),
-          ...(scratch !== undefined && { scratch }),
         }),
       );
       cli.output.result(report, (style) => [
         ...report.findings.map((finding) => findingLine(finding, style)),
-        `${report.backupId}: ${verdictText({ ...report, level: 'full' }, style)}  ${style.dim(`(${report.engine}, level ${level})`)}`,
+        `${report.backupId}: ${verdictText({ ...report, level: 'full' }, style)}  ${style.dim(`(${report.engine}, level ${report.level})`)}`,
         `  ${count(report.counts.files, 'file')}, ${size(report.counts.bytes)} in ${duration(msOf(report.steps))}`,
       ]);
       if (!report.ok) cli.exitCode = DAMAGED;

@@ -1,26 +1,31 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import type { Job } from '../../backup/jobs/job-store.ts';
-import { listJobs, showJob } from '../../backup/list-jobs.ts';
+import { listJobs, listJobsOptions, showJob } from '../../backup/list-jobs.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
-import { positiveInteger } from '../options.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { duration, table, time, visible } from '../text.ts';
 
 const DATA_DIR = { '<dir>': "the database's data directory" };
 
+const flags = new Flags(listJobsOptions.fields, ['kind', 'status', 'limit']);
+
 export function define(command: Command, cli: Cli): void {
-  subcommand(command, 'list', 'list the attempts to back up a data directory, newest first', DATA_DIR)
-    .addOption(new Option('--limit <n>', 'no more than so many (default: 100)').argParser(positiveInteger))
-    .addHelpText('after', examples('jobs list ./data', 'jobs list ./data --limit 10 --json'))
-    .action(async (dir: string, { limit }: { readonly limit?: number }) => {
-      const list = await listJobs(dir, {
-        environment: commandEnvironment,
-        ...(limit !== undefined && { limit }),
-      });
-      cli.output.result(list, (style) => describeList(list.jobs, style));
+  const list = subcommand(
+    command,
+    'list',
+    'list the attempts to back up a data directory, newest first',
+    DATA_DIR,
+  );
+  flags.addTo(list);
+  list
+    .addHelpText('after', examples('jobs list ./data', 'jobs list ./data --status failed --limit 10 --json'))
+    .action(async (dir: string, given: Given) => {
+      const jobs = await listJobs(dir, { environment: commandEnvironment, ...flags.read(given) });
+      cli.output.result(jobs, (style) => describeList(jobs.jobs, style));
     });
   subcommand(command, 'show', 'show one attempt', { ...DATA_DIR, '<job>': 'the id of the job' })
     .addHelpText('after', examples('jobs show ./data 01KXXXXXXXXXXXXXXXXXXXXXXX'))
