@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
+import { RunControl } from '../env/run-control.ts';
 import { warn } from '../env/safe-calls.ts';
-import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import { directoryOf, Lifecycle, requireSameFolder } from '../operation/lifecycle.ts';
 import {

@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import type { Destination } from '../destination/destination.ts';
 import { openDestination } from '../destination/open.ts';
-import { RunControl } from '../env/worker-pool.ts';
+import { RunControl } from '../env/run-control.ts';
 import { toStillpointError } from '../errors.ts';
 import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
 import { signal } from '../options/snapshot.ts';

@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import type { Report } from '../engine/report.ts';
 import { removeTree } from '../env/io.ts';
-import type { RunControl } from '../env/worker-pool.ts';
+import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, required } from '../options/option.ts';

@@ -1,7 +1,7 @@
 import { type Clock, pause } from '../env/clock.ts';
+import { RunControl } from '../env/run-control.ts';
 import { callSafely, warn } from '../env/safe-calls.ts';
 import { newUlid, newUlidAfter } from '../env/ulid.ts';
-import { RunControl } from '../env/worker-pool.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { OptionSet, optional, required } from '../options/option.ts';
 import { abortSignal, callback, text, withMethods } from '../options/values.ts';

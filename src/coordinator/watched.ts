@@ -1,4 +1,4 @@
-import { RunControl } from '../env/worker-pool.ts';
+import { RunControl } from '../env/run-control.ts';
 import { toStillpointError } from '../errors.ts';
 import { withThrottle } from '../operation/throttle.ts';
 import { optional } from '../options/option.ts';

@@ -13,7 +13,7 @@ export type {
 } from '../env/file-system.ts';
 export { listRegularFiles } from '../env/folder-tree.ts';
 export { readFully } from '../env/io.ts';
-export type { TaskRun } from '../env/worker-pool.ts';
+export type { TaskRun } from '../env/run-control.ts';
 export { StillpointError } from '../errors.ts';
 export type { Level } from '../options/choices.ts';
 export {

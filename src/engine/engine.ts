@@ -1,5 +1,5 @@
 import type { FileIdentity, FileSystem, OpenFile } from '../env/file-system.ts';
-import type { TaskRun } from '../env/worker-pool.ts';
+import type { TaskRun } from '../env/run-control.ts';
 import type { Level } from '../options/choices.ts';
 import type { Counts, Finding } from './report.ts';
 

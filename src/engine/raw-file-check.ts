@@ -1,7 +1,7 @@
 import { BUFFER_BYTES, withBuffer } from '../env/buffers.ts';
 import type { OpenFile } from '../env/file-system.ts';
 import { readFully } from '../env/io.ts';
-import type { TaskRun } from '../env/worker-pool.ts';
+import type { TaskRun } from '../env/run-control.ts';
 import { type Summed, Sums } from '../format/sums.ts';
 import type { FileCheck, FileCheckRequest, Part } from './engine.ts';
 

@@ -20,7 +20,7 @@ export interface HostWatch {
  * goes on suffering, and half as long once it does not. Returns the function that stops this.
  */
 export function adaptiveThrottle(
-  pace: Pick<RateLimiter, 'pause'>,
+  rateLimiter: Pick<RateLimiter, 'pause'>,
   host: HostWatch,
   clock: Clock,
 ): () => void {
@@ -40,7 +40,7 @@ export function adaptiveThrottle(
     if (pauseMs === 0) return;
     isWorking = false;
     worksAgainAt = clock.monotonicMs() + pauseMs;
-    pace.pause(pauseMs);
+    rateLimiter.pause(pauseMs);
   });
   return () => {
     end();

@@ -4,7 +4,7 @@ import type { EventEmitter } from 'node:events';
  * Emits an event. A listener that throws stops neither the work that emits nor, by an uncaught exception, the host: what it threw
  * becomes a warning of the process.
  */
-export function tell<T extends Record<keyof T, unknown[]>, K extends keyof T & string>(
+export function emitSafely<T extends Record<keyof T, unknown[]>, K extends keyof T & string>(
   emitter: EventEmitter<T>,
   event: K,
   ...args: T[K]

@@ -2,21 +2,11 @@ import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
 import { type FlatError, flattenError, reviveError, StillpointError, systemCode } from '../errors.ts';
 import type { FileSystem } from './file-system.ts';
-import { RateLimiter } from './rate-limiter.ts';
+import { RunControl, type TaskRun } from './run-control.ts';
 
 /** Work that runs beside the host's event loop. Arguments and results cross a thread: plain data only. */
 // biome-ignore lint/suspicious/noExplicitAny: a map of tasks with arguments of any shape
 export type TaskMap = Record<string, (fs: FileSystem, args: any, run: TaskRun) => Promise<any>>;
-
-/** The run that a task belongs to, as the task sees it. */
-export interface TaskRun {
-  /** Throws `CANCELLED` once the run is cancelled. Call it at least once a buffer. */
-  checkCancelled(): void;
-  /** Counts bytes that were copied or read back; call it after each buffer. In a worker thread it blocks to keep the rate limit. */
-  addBytes(count: number): void;
-  /** Counts bytes that were planned and need not be read: progress, without the rate limit. */
-  skipBytes(count: number): void;
-}
 
 export interface WorkerPool<T extends TaskMap> {
   /** How many tasks that compute may run at once. */
@@ -32,68 +22,6 @@ export interface WorkerPool<T extends TaskMap> {
     control: RunControl,
     costBytes?: number,
   ): Promise<Awaited<ReturnType<T[N]>>>;
-}
-
-const PACE_AT = 16;
-
-/** The state of one run, shared by all threads: cancelled or not, bytes done, rate limit. */
-export class RunControl implements TaskRun {
-  readonly shared: SharedArrayBuffer;
-  readonly pace: RateLimiter;
-  readonly #cancelled: Int32Array;
-  readonly #bytes: BigInt64Array;
-  readonly #onCancel = new Set<() => void>();
-
-  constructor(shared = new SharedArrayBuffer(PACE_AT + RateLimiter.SIZE_BYTES)) {
-    this.shared = shared;
-    this.#cancelled = new Int32Array(shared, 0, 1);
-    this.#bytes = new BigInt64Array(shared, 8, 1);
-    this.pace = new RateLimiter(shared, PACE_AT);
-  }
-
-  cancel(): void {
-    Atomics.store(this.#cancelled, 0, 1);
-    Atomics.notify(this.#cancelled, 0);
-    for (const tell of this.#onCancel) tell();
-  }
-
-  /** Calls `tell` when the run is cancelled, in this thread, until the returned function is called. */
-  onCancel(tell: () => void): () => void {
-    this.#onCancel.add(tell);
-    return () => this.#onCancel.delete(tell);
-  }
-
-  get isCancelled(): boolean {
-    return Atomics.load(this.#cancelled, 0) === 1;
-  }
-
-  checkCancelled(): void {
-    if (this.isCancelled) throw new StillpointError('CANCELLED', 'cancelled on request');
-  }
-
-  addBytes(count: number): void {
-    Atomics.add(this.#bytes, 0, BigInt(count));
-  }
-
-  skipBytes(count: number): void {
-    this.addBytes(count);
-  }
-
-  get bytes(): number {
-    return Number(Atomics.load(this.#bytes, 0));
-  }
-
-  /** For a task in a worker thread: blocks to keep the rate limit. The main thread must never block. */
-  get inThread(): TaskRun {
-    return {
-      checkCancelled: () => this.checkCancelled(),
-      addBytes: (count) => {
-        this.addBytes(count);
-        this.pace.hold(count, this.#cancelled);
-      },
-      skipBytes: (count) => this.skipBytes(count),
-    };
-  }
 }
 
 export interface Message {
@@ -150,9 +78,9 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
     },
     async run(name, args, control, costBytes = MANY_BYTES) {
       control.checkCancelled();
-      const { shared, pace } = control;
+      const { shared, rateLimiter } = control;
       const message = { name, args, shared };
-      const reply = await (pace.isOn
+      const reply = await (rateLimiter.isOn
         ? dedicatedPool.run(message, control)
         : sharedPool.run(message, control, costBytes));
       if ('error' in reply) throw reviveError(reply.error);
@@ -309,6 +237,11 @@ export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: Worke
     load() {},
     prepare() {}, // all tasks may be small
     run: (name, args, control, costBytes = MANY_BYTES) =>
-      (costBytes < MANY_BYTES && !control.pace.isOn ? here : threads).run(name, args, control, costBytes),
+      (costBytes < MANY_BYTES && !control.rateLimiter.isOn ? here : threads).run(
+        name,
+        args,
+        control,
+        costBytes,
+      ),
   };
 }

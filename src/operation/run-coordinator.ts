@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { tell, warn } from '../env/safe-calls.ts';
+import { emitSafely, warn } from '../env/safe-calls.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Admission, DataDirectory } from './data-directory.ts';
@@ -114,12 +114,12 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
       run.complete(done.metadata);
       await records.append(run.record).catch(warn); // the work is done: a missing line does not undo it
       const result = done.result();
-      tell(this as EventEmitter<RunEvents<Result>>, 'completed', result);
+      emitSafely(this as EventEmitter<RunEvents<Result>>, 'completed', result);
       return result;
     } catch (error) {
       const reason = run.fail(error);
       await records.append(run.record).catch(() => undefined); // the next start records it as interrupted
-      tell(this as EventEmitter<RunEvents<Result>>, 'failed', run.id, reason);
+      emitSafely(this as EventEmitter<RunEvents<Result>>, 'failed', run.id, reason);
       throw reason;
     } finally {
       signal?.removeEventListener('abort', cancel);
@@ -129,7 +129,8 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
 
   #newRun(kind: RunKind, location: string): Run {
     const { clock, newId }: Environment = this.#directory.environment;
-    const onChange = (run: Run) => tell(this as EventEmitter<RunEvents<Result>>, 'state', run.id, run.state);
+    const onChange = (run: Run) =>
+      emitSafely(this as EventEmitter<RunEvents<Result>>, 'state', run.id, run.state);
     return new Run(clock, newId(), kind, location, onChange);
   }
 

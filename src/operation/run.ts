@@ -1,5 +1,5 @@
 import type { Clock } from '../env/clock.ts';
-import { RunControl } from '../env/worker-pool.ts';
+import { RunControl } from '../env/run-control.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { isFinished, type OperationState } from './operation-state.ts';
 import type { RunKind, RunRecord } from './records.ts';

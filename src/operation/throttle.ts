@@ -1,6 +1,6 @@
 import { adaptiveThrottle, watchHost } from '../env/adaptive-throttle.ts';
+import type { RunControl } from '../env/run-control.ts';
 import { warn } from '../env/safe-calls.ts';
-import type { RunControl } from '../env/worker-pool.ts';
 import { StillpointError } from '../errors.ts';
 import { backgroundOptions, type ThrottleOptions } from '../options/throttle.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -22,12 +22,16 @@ export async function withThrottle<T>(
     ...env,
     pool: { ...pool, concurrency: most },
   };
-  if (maxBytesPerSecond !== undefined || background !== false) control.pace.start(maxBytesPerSecond);
-  if (!control.pace.isOn) pool.prepare(); // a thread is ready once the work is planned
+  if (maxBytesPerSecond !== undefined || background !== false) control.rateLimiter.start(maxBytesPerSecond);
+  if (!control.rateLimiter.isOn) pool.prepare(); // a thread is ready once the work is planned
   if (background === false) return work(throttled);
   const given = background === true ? {} : background;
   const { maxEventLoopDelayMs, isBusy } = backgroundOptions.resolve('background', given);
-  const end = adaptiveThrottle(control.pace, watchHost(maxEventLoopDelayMs, safely(isBusy)), env.clock);
+  const end = adaptiveThrottle(
+    control.rateLimiter,
+    watchHost(maxEventLoopDelayMs, safely(isBusy)),
+    env.clock,
+  );
   try {
     return await work(throttled);
   } finally {

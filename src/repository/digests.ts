@@ -1,6 +1,6 @@
 import { inBatches, mapConcurrent } from '../env/concurrency.ts';
 import type { FileIdentity } from '../env/file-system.ts';
-import type { RunControl } from '../env/worker-pool.ts';
+import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { placeOf } from '../snapshot/store/layout.ts';

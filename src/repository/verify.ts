@@ -1,6 +1,6 @@
 import type { Finding, Step } from '../engine/report.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
-import type { RunControl } from '../env/worker-pool.ts';
+import type { RunControl } from '../env/run-control.ts';
 import { type BackupManifest, objectsOf } from './backup-manifest.ts';
 import { type ObjectDamage, readObjects, type SegmentSink } from './read-objects.ts';
 import type { StoreBackups } from './store-backups.ts';

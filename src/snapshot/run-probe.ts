@@ -1,6 +1,6 @@
 import type { Engine } from '../engine/engine.ts';
 import { removeTree } from '../env/io.ts';
-import type { RunControl } from '../env/worker-pool.ts';
+import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import type { Level } from '../options/choices.ts';
 import type { Environment } from './environment.ts';

@@ -1,8 +1,8 @@
 import type { CapturePlan, Engine } from '../engine/engine.ts';
 import type { Report } from '../engine/report.ts';
 import { makeFolders, removeTree } from '../env/io.ts';
+import type { RunControl } from '../env/run-control.ts';
 import { warn } from '../env/safe-calls.ts';
-import type { RunControl } from '../env/worker-pool.ts';
 import { type ErrorCode, StillpointError } from '../errors.ts';
 import type { CloneChoice, Level, Mode } from '../options/choices.ts';
 import { type Capture, capture } from './capture/capture.ts';

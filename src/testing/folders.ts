@@ -8,7 +8,7 @@ import type { OpenFile } from '../env/file-system.ts';
 import { walk } from '../env/folder-tree.ts';
 import { createFile, makeFolders, readExactly, removeTree, withFile, writeFully } from '../env/io.ts';
 import { nodeFileSystem as fs } from '../env/node-file-system.ts';
-import { RunControl, type TaskRun } from '../env/worker-pool.ts';
+import { RunControl, type TaskRun } from '../env/run-control.ts';
 import type { Level } from '../options/choices.ts';
 
 /** Hands over a fresh folder and removes it in every case. */

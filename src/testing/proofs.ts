@@ -6,7 +6,7 @@ import { Snapshots } from '../coordinator/snapshots.ts';
 import type { Engine, FileCheck } from '../engine/engine.ts';
 import type { Finding } from '../engine/report.ts';
 import { nodeFileSystem as fs } from '../env/node-file-system.ts';
-import { RunControl, type TaskRun } from '../env/worker-pool.ts';
+import { RunControl, type TaskRun } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
 import { LEVELS } from '../options/choices.ts';

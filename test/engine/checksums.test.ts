@@ -2,7 +2,7 @@ import { randomFillSync } from 'node:crypto';
 import { expect, test } from 'vitest';
 import type { EngineName } from '../../src/engine/engine.ts';
 import { engineByName } from '../../src/engine/index.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { crc32InScript } from '../../src/format/crc32.ts';
 import { crc32cInScript } from '../../src/format/crc32c.ts';
 import { type Craft, craftTable, entry } from '../support/leveldb-table.ts';

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { Engine, FileCheck } from '../../src/engine/engine.ts';
 import { filesEngine } from '../../src/engine/files/index.ts';
 import { withFile } from '../../src/env/io.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { type EngineSupports, testEngine } from '../../src/testing/index.ts';
 import { openCountedFiles, readCountedFiles } from '../support/counted-files.ts';
 

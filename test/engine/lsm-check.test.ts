@@ -6,7 +6,7 @@ import type { FileCheck } from '../../src/engine/engine.ts';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { withFile } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { encodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
 import { decodeTableFooter } from '../../src/format/lsm/table.ts';

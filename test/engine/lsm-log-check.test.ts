@@ -5,7 +5,7 @@ import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { blockUse } from '../../src/env/block-use.ts';
 import { withFile } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { crc32, crc32OfZerosAfter } from '../../src/format/crc32.ts';
 import {
   DEFAULT_GEOMETRY,

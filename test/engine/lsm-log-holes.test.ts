@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { segmentHeaderOffset, DEFAULT_GEOMETRY as USUAL } from '../../src/format/lsm/wal.ts';
 import { BackupCoordinator, openLsm } from '../../src/index.ts';
 import { mountedImage } from '../support/file-systems.ts';

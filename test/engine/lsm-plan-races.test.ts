@@ -7,7 +7,7 @@ import { planFromOutside } from '../../src/engine/lsm/plan.ts';
 import type { FileSystem, OpenFile } from '../../src/env/file-system.ts';
 import { withFile } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { decodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
 import { SEGMENT_HEADER_BYTES } from '../../src/format/lsm/wal.ts';
 import type { Pins } from '../../src/snapshot/capture/pins.ts';

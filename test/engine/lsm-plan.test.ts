@@ -7,7 +7,7 @@ import { planFromOutside, planFromState } from '../../src/engine/lsm/plan.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { withFile } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import {
   encodeSectionHeader,
   encodeSegmentHeader,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import type { TableEntry } from '../../src/format/lsm/table-block.ts';
 import { buildTable, entry, resealBlock, resealTable } from '../support/lsm-table.ts';

@@ -5,7 +5,7 @@ import { engineByName } from '../../src/engine/index.ts';
 import { TableScanner as LeveldbScanner } from '../../src/engine/leveldb/table-scanner.ts';
 import { TableScanner as LsmScanner } from '../../src/engine/lsm/table-scanner.ts';
 import type { OpenFile } from '../../src/env/file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { BlockCursor } from '../../src/format/leveldb/block.ts';
 import { SNAPPY, TRAILER_BYTES, unpackBlock } from '../../src/format/leveldb/table.ts';
 import { encodeBlock, type TableEntry, tableEntryBytes } from '../../src/format/lsm/table-block.ts';

@@ -5,7 +5,8 @@ import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { RateLimiter } from '../../src/env/rate-limiter.ts';
-import { RunControl, threadPool } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
+import { threadPool } from '../../src/env/worker-pool.ts';
 import type { Tasks } from '../../src/snapshot/tasks/tasks.ts';
 import { compiled } from '../support/build.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -25,12 +26,12 @@ it('allows no more than the rate and a tenth of a second of it, from whichever m
   );
   fc.assert(
     fc.property(steps, fc.integer({ min: 1, max: 2 ** 30 }), (calls, rate) => {
-      const pace = new RateLimiter(new SharedArrayBuffer(RateLimiter.SIZE_BYTES), 0);
-      pace.start(rate);
+      const rateLimiter = new RateLimiter(new SharedArrayBuffer(RateLimiter.SIZE_BYTES), 0);
+      rateLimiter.start(rate);
       let now = process.hrtime.bigint();
       const charged = calls.map(({ bytes, waitMs, isPatient }) => {
         now += BigInt(waitMs) * 1_000_000n;
-        const until = pace.charge(bytes, now);
+        const until = rateLimiter.charge(bytes, now);
         const call = { bytes: BigInt(bytes), at: now, until };
         if (isPatient && until > now) now = until; // one thread waits; another one may come meanwhile
         return call;
@@ -48,19 +49,19 @@ it('allows no more than the rate and a tenth of a second of it, from whichever m
 });
 
 it('lets pass at once what comes slower than the rate', () => {
-  const pace = new RateLimiter(new SharedArrayBuffer(RateLimiter.SIZE_BYTES), 0);
-  pace.start(MiB);
+  const rateLimiter = new RateLimiter(new SharedArrayBuffer(RateLimiter.SIZE_BYTES), 0);
+  rateLimiter.start(MiB);
   const begin = process.hrtime.bigint();
   for (let second = 1n; second < 100n; second++) {
     const now = begin + second * NS;
-    expect(pace.charge(MiB, now)).toBeLessThanOrEqual(now + (NS * 9n) / 10n);
+    expect(rateLimiter.charge(MiB, now)).toBeLessThanOrEqual(now + (NS * 9n) / 10n);
   }
 });
 
 it('never blocks the main thread', () => {
   const control = new RunControl();
-  control.pace.start(1);
-  control.pace.pause(10 * 60 * 1000);
+  control.rateLimiter.start(1);
+  control.rateLimiter.pause(10 * 60 * 1000);
   control.addBytes(2 ** 40);
   expect(control.bytes).toBe(2 ** 40);
 });
@@ -78,7 +79,7 @@ it('holds the rate over all threads together', async () => {
   const read = await inThreads(MiB);
   const control = new RunControl();
   const begin = process.hrtime.bigint();
-  control.pace.start(8 * MiB);
+  control.rateLimiter.start(8 * MiB);
   await Promise.all([read(control), read(control), read(control), read(control)]);
   expect(control.bytes).toBe(4 * MiB);
   expect(elapsedMs(begin)).toBeGreaterThan(400 - 1); // half a second, less the tenth that may be caught up on
@@ -87,9 +88,9 @@ it('holds the rate over all threads together', async () => {
 it('pauses, and goes on by itself', async () => {
   const read = await inThreads(1000);
   const control = new RunControl();
-  control.pace.start();
+  control.rateLimiter.start();
   const begin = process.hrtime.bigint();
-  control.pace.pause(1500);
+  control.rateLimiter.pause(1500);
   await read(control);
   expect(elapsedMs(begin)).toBeGreaterThan(1500 - 1);
 });
@@ -97,7 +98,7 @@ it('pauses, and goes on by itself', async () => {
 it('ends the wait when the run is cancelled', async () => {
   const read = await inThreads(3 * MiB);
   const control = new RunControl();
-  control.pace.start(1);
+  control.rateLimiter.start(1);
   const reading = read(control);
   while (control.bytes === 0) await setTimeout(5);
   control.cancel();
@@ -107,7 +108,7 @@ it('ends the wait when the run is cancelled', async () => {
 it('keeps no other run waiting behind those that are held back', async () => {
   const read = await inThreads(3 * MiB);
   const heldBack = new RunControl();
-  heldBack.pace.start(1);
+  heldBack.rateLimiter.start(1);
   const waiting = Array.from({ length: 20 }, () => read(heldBack));
   while (heldBack.bytes < 3 * MiB) await setTimeout(5); // every thread of that kind has had its piece
   const free = new RunControl();

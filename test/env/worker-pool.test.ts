@@ -6,7 +6,8 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import type { Worker } from 'node:worker_threads';
 import { expect, it, vi } from 'vitest';
-import { RunControl, type TaskMap, threadPool } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
+import { type TaskMap, threadPool } from '../../src/env/worker-pool.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 /** A worker that cannot start before a file called `ready` stands beside it; its tasks answer with their arguments. */
@@ -170,7 +171,7 @@ it('lets no run wait behind others that are held back', async () => {
   const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 1);
   const heldBack = () => {
     const control = new RunControl();
-    control.pace.start();
+    control.rateLimiter.start();
     return control;
   };
   const waiting = Array.from({ length: 5 }, (_, n) => pool.run('wait', n, heldBack()));

@@ -4,7 +4,7 @@ import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import { inspectLeveldbFile } from '../../src/engine/leveldb/inspect.ts';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { inspectLsmFile } from '../../src/engine/lsm/inspect.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { encodeCheckpoint } from '../../src/format/lsm/checkpoint.ts';
 import {

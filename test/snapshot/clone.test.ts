@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { engineByName } from '../../src/engine/index.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator } from '../../src/index.ts';
 import { copySnapshot } from '../../src/snapshot/restore/copy-snapshot.ts';

@@ -3,7 +3,7 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { type CopyJob, copyFiles, joinRanges } from '../../src/snapshot/tasks/copy-files.ts';
 import { temporaryFolder } from '../support/temp.ts';

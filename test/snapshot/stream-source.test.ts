@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
@@ -175,10 +175,17 @@ test.each([
   expect(source.signals.get(LARGEST)?.aborted).toBe(true);
 });
 
+test('a run that was cancelled before it began does not wait for a source', async () => {
+  const { location } = await snapshotOfFiles();
+  const control = new RunControl();
+  control.cancel();
+  expect(await refusal(streamsOf(location, silent), control)).toMatchObject({ code: 'CANCELLED' });
+});
+
 test('streams obey the rate limit, and a cancel does not wait for it', async () => {
   const { location } = await snapshotOfFiles();
   const control = new RunControl();
-  control.pace.start(1024);
+  control.rateLimiter.start(1024);
   const source = streamsOf(location);
   const refused = refusal(source, control);
   await vi.waitUntil(() => control.bytes > 0, { timeout: 60_000 });

@@ -9,7 +9,7 @@ import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import type { Finding } from '../../src/engine/report.ts';
 import { createFile, readExactly, withFile, writeFully } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import type { Level } from '../../src/options/choices.ts';
 import { compiled } from './build.ts';
 import type { WriterState } from './leveldb-writer.ts';

@@ -5,7 +5,7 @@ import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import type { Finding } from '../../src/engine/report.ts';
 import { createFile, readExactly, withFile, writeFully } from '../../src/env/io.ts';
 import { nodeFileSystem as fs } from '../../src/env/node-file-system.ts';
-import { RunControl } from '../../src/env/worker-pool.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import type { LsmDatabase } from '../../src/lsm-database/database.ts';
 
 /** All pairs, as hex. */

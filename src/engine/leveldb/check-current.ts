@@ -1,5 +1,5 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { parseCurrent } from '../../format/leveldb/file-name.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { streamFile } from '../raw-file-check.ts';

@@ -1,5 +1,5 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { decodeBatchHeader, scanBatch } from '../../format/leveldb/batch.ts';
 import type { LogItem } from '../../format/leveldb/log.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';

@@ -1,5 +1,5 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { BYTEWISE_COMPARATOR, compareInternalKeys } from '../../format/leveldb/internal-key.ts';
 import type { LogItem } from '../../format/leveldb/log.ts';
 import { Version } from '../../format/leveldb/version.ts';

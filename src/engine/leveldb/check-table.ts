@@ -1,5 +1,5 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { BlockCursor } from '../../format/leveldb/block.ts';
 import { compareInternalKeys, TAG_BYTES, TYPE_VALUE } from '../../format/leveldb/internal-key.ts';
 import { CRC_BYTES, checkSeal } from '../../format/leveldb/table.ts';

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { FileSystem, OpenFile } from '../../env/file-system.ts';
 import { readExactly, readSmallFile, withFile } from '../../env/io.ts';
-import { RunControl } from '../../env/worker-pool.ts';
+import { RunControl } from '../../env/run-control.ts';
 import { decodeBatchHeader, scanBatch } from '../../format/leveldb/batch.ts';
 import { BlockCursor } from '../../format/leveldb/block.ts';
 import { CURRENT, parseCurrent, parseFileName } from '../../format/leveldb/file-name.ts';

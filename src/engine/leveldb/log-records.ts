@@ -1,5 +1,5 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { LogDecoder, type LogItem } from '../../format/leveldb/log.ts';
 import type { Summed } from '../../format/sums.ts';
 import type { FileCheckRequest } from '../engine.ts';

@@ -1,6 +1,6 @@
 import type { OpenFile } from '../../env/file-system.ts';
 import { readFully } from '../../env/io.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import {
   decodeSectionHeader,
   decodeSegmentHeader,

@@ -1,5 +1,5 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import {
   TABLE_FOOTER_BYTES,
   TABLE_HEADER_BYTES,

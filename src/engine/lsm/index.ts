@@ -1,6 +1,6 @@
 import { pause } from '../../env/clock.ts';
 import type { OpenFile } from '../../env/file-system.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { SECTION_HEADER_BYTES } from '../../format/lsm/wal.ts';
 import type { Engine, FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkRawFile } from '../raw-file-check.ts';

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { FileSystem, OpenFile } from '../../env/file-system.ts';
 import { readFully, withFile } from '../../env/io.ts';
-import { RunControl } from '../../env/worker-pool.ts';
+import { RunControl } from '../../env/run-control.ts';
 import { CHECKPOINT_BYTES, decodeCheckpoint } from '../../format/lsm/checkpoint.ts';
 import type { TableHeader } from '../../format/lsm/table.ts';
 import {

@@ -2,7 +2,7 @@ import type { BlockUse } from '../../env/block-use.ts';
 import { withBuffer } from '../../env/buffers.ts';
 import type { OpenFile } from '../../env/file-system.ts';
 import { readFully } from '../../env/io.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import {
   liveBytes,
   ringBytes,

@@ -1,6 +1,6 @@
 import type { OpenFile } from '../../env/file-system.ts';
 import { readFully } from '../../env/io.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import type { Summed, Sums } from '../../format/sums.ts';
 
 /** Reads a file once from its beginning on, in pieces of any size out of large reads, and sums up what it hands out. */

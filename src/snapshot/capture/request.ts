@@ -1,5 +1,5 @@
 import type { CapturePlan, Engine } from '../../engine/engine.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import type { CloneChoice, Level, Mode } from '../../options/choices.ts';
 import type { ReusableSnapshot } from '../ledger/proven-files.ts';
 

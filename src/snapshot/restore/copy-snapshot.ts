@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Engine, FileCheck } from '../../engine/engine.ts';
 import { foldersOf } from '../../env/folder-tree.ts';
 import { makeFolders } from '../../env/io.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Summed } from '../../format/sums.ts';
 import type { CloneChoice, Level } from '../../options/choices.ts';

@@ -1,7 +1,7 @@
 import { pause } from '../../env/clock.ts';
 import { mapConcurrent, orAborted } from '../../env/concurrency.ts';
 import { withFile } from '../../env/io.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Summed } from '../../format/sums.ts';
 import type { Environment } from '../environment.ts';
@@ -29,6 +29,7 @@ export async function copyStreams(
   const abort = new AbortController();
   const stop = control.onCancel(() => abort.abort(new StillpointError('CANCELLED', 'cancelled on request')));
   try {
+    control.checkCancelled(); // a cancel from before `onCancel`
     const bySize = [...entries].sort((a, b) => b.size - a.size);
     await mapConcurrent(bySize, STREAMS_AT_ONCE, async (entry) => {
       try {
@@ -37,7 +38,7 @@ export async function copyStreams(
           const writer = new ImageWriter(file, 0, false, control);
           for await (const { offset, bytes } of chunksOf(source, entry, abort.signal)) {
             await writer.write(offset, bytes);
-            await control.pace.wait(bytes.byteLength, abort.signal);
+            await control.rateLimiter.wait(bytes.byteLength, abort.signal);
           }
           const sums = writer.finish(entry.size);
           await file.truncate(entry.size); // it may end with a hole

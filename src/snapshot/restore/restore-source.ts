@@ -1,6 +1,6 @@
 import type { Engine } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import { type ErrorDetail, StillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { openFolderSource } from '../source/folder-source.ts';

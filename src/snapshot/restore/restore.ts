@@ -2,7 +2,7 @@ import { basename, dirname, join, sep } from 'node:path';
 import { LIFECYCLE } from '../../engine/engine.ts';
 import type { Report } from '../../engine/report.ts';
 import { listIfPresent, makeFolders, realPlace, removeTree } from '../../env/io.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { CloneChoice, Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { MANIFEST } from '../../engine/engine.ts';
 import { fromChunks, toChunks } from '../../env/json-chunks.ts';
-import { RunControl } from '../../env/worker-pool.ts';
+import { RunControl } from '../../env/run-control.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { MANIFEST_LIMIT_BYTES, type Manifest, type ManifestEntry, type ParsedManifest } from './manifest.ts';

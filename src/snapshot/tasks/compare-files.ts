@@ -1,7 +1,7 @@
 import { withBuffer } from '../../env/buffers.ts';
 import type { FileSystem, OpenFile } from '../../env/file-system.ts';
 import { readFully, withFile } from '../../env/io.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { placeOf } from '../store/layout.ts';
 
 export interface CompareArgs {

@@ -2,7 +2,7 @@ import type { Extent, Patch } from '../../engine/engine.ts';
 import { withBuffer } from '../../env/buffers.ts';
 import type { FileSystem, OpenFile } from '../../env/file-system.ts';
 import { readFully } from '../../env/io.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { StillpointError } from '../../errors.ts';
 import { Sums } from '../../format/sums.ts';
 import { ImageWriter } from './image-writer.ts';

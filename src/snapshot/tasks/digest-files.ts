@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { withBuffer } from '../../env/buffers.ts';
 import type { FileSystem, OpenFile } from '../../env/file-system.ts';
 import { readFully, withFile } from '../../env/io.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { type Summed, Sums } from '../../format/sums.ts';
 
 export interface DigestJob {

@@ -1,6 +1,6 @@
 import type { OpenFile } from '../../env/file-system.ts';
 import { writeFully } from '../../env/io.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { Sums } from '../../format/sums.ts';
 
 /** Shorter runs of zeros are written: smaller holes would only scatter the file. */

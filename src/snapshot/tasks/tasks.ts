@@ -2,7 +2,7 @@ import type { FileCheck, FileCheckRequest } from '../../engine/engine.ts';
 import { engineInThread } from '../../engine/index.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { withFile } from '../../env/io.ts';
-import type { TaskRun } from '../../env/worker-pool.ts';
+import type { TaskRun } from '../../env/run-control.ts';
 import { placeOf } from '../store/layout.ts';
 import type { WriteManifestArgs } from '../store/manifest-bytes.ts';
 import { type CompareArgs, compareFiles } from './compare-files.ts';

@@ -3,7 +3,7 @@ import { filesEngine } from '../../engine/files/index.ts';
 import { engineModule } from '../../engine/index.ts';
 import { inBatches, mapConcurrent, Semaphore } from '../../env/concurrency.ts';
 import { isSameIdentity } from '../../env/file-system.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 

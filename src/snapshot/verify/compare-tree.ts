@@ -2,7 +2,7 @@ import { MANIFEST } from '../../engine/engine.ts';
 import type { Finding } from '../../engine/report.ts';
 import type { FileIdentity, FileKind, FileSystem } from '../../env/file-system.ts';
 import { walk } from '../../env/folder-tree.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import { placeOf } from '../store/layout.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
 import type { SizedPath } from './check-files.ts';

@@ -4,7 +4,7 @@ import type { Counts, Finding, Report } from '../../engine/report.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import { isSameIdentity } from '../../env/file-system.ts';
 import { walk } from '../../env/folder-tree.ts';
-import { RunControl } from '../../env/worker-pool.ts';
+import { RunControl } from '../../env/run-control.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';

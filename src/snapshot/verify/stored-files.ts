@@ -2,7 +2,7 @@ import { type Engine, type FileCheck, MANIFEST } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
 import type { Finding } from '../../engine/report.ts';
 import type { FileStat } from '../../env/file-system.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import { systemCode, toStillpointError } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { FileCheck } from '../../engine/engine.ts';
 import { type Finding, noCounts, type Report } from '../../engine/report.ts';
-import type { RunControl } from '../../env/worker-pool.ts';
+import type { RunControl } from '../../env/run-control.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';

@@ -1,0 +1,74 @@
+import { StillpointError } from '../errors.ts';
+import { RateLimiter } from './rate-limiter.ts';
+
+/** The run that a task belongs to, as the task sees it. */
+export interface TaskRun {
+  /** Throws `CANCELLED` once the run is cancelled. Call it at least once a buffer. */
+  checkCancelled(): void;
+  /** Counts bytes that were copied or read back; call it after each buffer. In a worker thread it blocks to keep the rate limit. */
+  addBytes(count: number): void;
+  /** Counts bytes that were planned and need not be read: progress, without the rate limit. */
+  skipBytes(count: number): void;
+}
+
+const LIMITER_AT = 16;
+
+/** The state of one run, shared by all threads: cancelled or not, bytes done, rate limit. */
+export class RunControl implements TaskRun {
+  readonly shared: SharedArrayBuffer;
+  readonly rateLimiter: RateLimiter;
+  readonly #cancelled: Int32Array;
+  readonly #bytes: BigInt64Array;
+  readonly #onCancel = new Set<() => void>();
+
+  constructor(shared = new SharedArrayBuffer(LIMITER_AT + RateLimiter.SIZE_BYTES)) {
+    this.shared = shared;
+    this.#cancelled = new Int32Array(shared, 0, 1);
+    this.#bytes = new BigInt64Array(shared, 8, 1);
+    this.rateLimiter = new RateLimiter(shared, LIMITER_AT);
+  }
+
+  cancel(): void {
+    Atomics.store(this.#cancelled, 0, 1);
+    Atomics.notify(this.#cancelled, 0);
+    for (const listener of this.#onCancel) listener();
+  }
+
+  /** Calls `listener` when the run is cancelled, in this thread, until the returned function is called. */
+  onCancel(listener: () => void): () => void {
+    this.#onCancel.add(listener);
+    return () => this.#onCancel.delete(listener);
+  }
+
+  get isCancelled(): boolean {
+    return Atomics.load(this.#cancelled, 0) === 1;
+  }
+
+  checkCancelled(): void {
+    if (this.isCancelled) throw new StillpointError('CANCELLED', 'cancelled on request');
+  }
+
+  addBytes(count: number): void {
+    Atomics.add(this.#bytes, 0, BigInt(count));
+  }
+
+  skipBytes(count: number): void {
+    this.addBytes(count);
+  }
+
+  get bytes(): number {
+    return Number(Atomics.load(this.#bytes, 0));
+  }
+
+  /** For a task in a worker thread: blocks to keep the rate limit. The main thread must never block. */
+  get inThread(): TaskRun {
+    return {
+      checkCancelled: () => this.checkCancelled(),
+      addBytes: (count) => {
+        this.addBytes(count);
+        this.rateLimiter.hold(count, this.#cancelled);
+      },
+      skipBytes: (count) => this.skipBytes(count),
+    };
+  }
+}
