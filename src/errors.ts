@@ -39,6 +39,11 @@ export const ERROR_CODES = {
     exit: 3,
     hint: 'The live database itself is damaged. Keep the older snapshots; run `stillpoint verify` on it.',
   },
+  UNREAD: {
+    http: 409,
+    exit: 7,
+    hint: 'Nothing damaged was found. To keep it all the same, allow it: `--allow-unread`, `allowUnread: true`.',
+  },
   RESTORE_INTEGRITY_MISMATCH: {
     http: 409,
     exit: 3,

@@ -114,6 +114,7 @@ Exit codes:
   3    damage found
   4    conflict: locked, already running, target not empty
   5    not found
+  7    not looked at: nothing damaged was found, and not all could be read
   130  interrupted`;
 
 /** Runs one command line (without the program's name); resolves to the exit code. Never rejects. */

@@ -23,12 +23,14 @@ export function proofText({ level, engine, counts }: Report): string {
 }
 
 /** The verdict in one word, coloured, with the numbers of findings. */
-export function verdictText({ ok, verdict, findings }: Report, style: Style): string {
+export function verdictText({ verdict, findings }: Report, style: Style): string {
   const errors = findings.filter(({ severity }) => severity === 'error').length;
   const counted = [
     ...(errors > 0 ? [count(errors, 'error')] : []),
     ...(findings.length > errors ? [count(findings.length - errors, 'warning')] : []),
   ];
-  const word = ok ? style.green(style.bold(verdict)) : style.red(style.bold(verdict));
+  const bold = style.bold(verdict);
+  const word =
+    verdict === 'faithful' ? style.green(bold) : verdict === 'unread' ? style.yellow(bold) : style.red(bold);
   return counted.length === 0 ? word : `${word}: ${counted.join(', ')}`;
 }

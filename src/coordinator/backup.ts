@@ -176,6 +176,7 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
           clone: options.clone,
           reuse: options.reuse,
           reprove: options.reprove,
+          allowUnread: options.allowUnread,
           tool: TOOL,
           control: run.control,
           plan: hold?.plan,

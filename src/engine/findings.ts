@@ -8,7 +8,9 @@ export class Findings {
   readonly #path: string;
   readonly #moreCode: string;
   readonly #kept: Finding[] = [];
-  #dropped = 0;
+  /** Of what is not listed, one of each kind. */
+  readonly #dropped: Finding[] = [];
+  #count = 0;
 
   /** @param moreCode The code of the finding that tells of what is not listed. */
   constructor(path: string, moreCode: string) {
@@ -28,21 +30,39 @@ export class Findings {
     this.add('warning', code, offset, message);
   }
 
+  /** What could not be read, and so may be anything. */
+  unread(code: string, offset: number | null, message: string): void {
+    this.#keep({ path: this.#path, offset, code, severity: 'warning', message, verdict: 'unread' });
+  }
+
   add(severity: Finding['severity'], code: string, offset: number | null, message: string): void {
-    if (this.#kept.length < LIMIT) this.#kept.push({ path: this.#path, offset, code, severity, message });
-    else this.#dropped++;
+    this.#keep({ path: this.#path, offset, code, severity, message });
   }
 
   get list(): readonly Finding[] {
-    if (this.#dropped === 0) return this.#kept;
-    const message = `${this.#dropped} further findings in this file are not listed`;
-    const more = {
+    if (this.#dropped.length === 0) return this.#kept;
+    const isError = this.#dropped.some(({ severity }) => severity === 'error');
+    const isUnread = this.#dropped.some(({ verdict }) => verdict === 'unread');
+    const more: Finding = {
       path: this.#path,
       offset: null,
       code: this.#moreCode,
-      severity: 'error',
-      message,
-    } as const;
+      severity: isError ? 'error' : 'warning',
+      message: `${this.#count} further findings in this file are not listed`,
+      ...(isUnread && !isError && { verdict: 'unread' }),
+    };
     return [...this.#kept, more];
+  }
+
+  #keep(finding: Finding): void {
+    if (this.#kept.length < LIMIT) this.#kept.push(finding);
+    else {
+      this.#count++;
+      // One of each kind is enough to say how bad they are.
+      const isNew = !this.#dropped.some(
+        ({ severity, verdict }) => severity === finding.severity && verdict === finding.verdict,
+      );
+      if (isNew) this.#dropped.push(finding);
+    }
   }
 }

@@ -6,8 +6,13 @@ import type { Level } from '../options/choices.ts';
  * - `faithful`: nothing is wrong.
  * - `copy-damaged`: bytes differ from what was read from the source.
  * - `source-damaged`: the copy equals the source and its content does not hold: the database itself is damaged.
+ * - `unread`: nothing is wrong as far as it was read, and not all could be read: nobody knows.
  */
-export type Verdict = 'faithful' | 'copy-damaged' | 'source-damaged';
+export type Verdict = 'faithful' | 'copy-damaged' | 'source-damaged' | 'unread';
+
+/** Whether something is known to be wrong. */
+export const isDamaged = ({ verdict }: Pick<Report, 'verdict'>): boolean =>
+  verdict === 'copy-damaged' || verdict === 'source-damaged';
 
 export interface Finding {
   /** Relative to the folder that was read, with `/`. */
@@ -18,7 +23,7 @@ export interface Finding {
   readonly code: string;
   readonly severity: 'error' | 'warning';
   readonly message: string;
-  /** For an error, which side is damaged; the proof as a whole sets it. */
+  /** For an error, which side is damaged; the proof as a whole sets it. `unread` for what could not be read. */
   readonly verdict?: Verdict;
 }
 
@@ -41,6 +46,7 @@ export interface Step {
 }
 
 export interface Report {
+  /** Everything was read, as far as `level` asks, and is faithful. */
   readonly ok: boolean;
   readonly verdict: Verdict;
   readonly level: Level;

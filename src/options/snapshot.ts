@@ -31,6 +31,10 @@ export const snapshotOptions = new OptionSet(() => ({
   reprove: withDefault(trueOrFalse(), () => false, {
     description: 'Reads shared files again. Otherwise an earlier proof of the same file counts.',
   }),
+  allowUnread: withDefault(trueOrFalse(), () => false, {
+    description:
+      'Publishes the snapshot also where part of it cannot be read here, such as blocks in an unknown compression. Nobody knows then whether that part is good.',
+  }),
   level: level(),
   keep: optional(wholeNumber(1), {
     description: 'Afterwards removes all but the newest n snapshots.',

@@ -68,7 +68,7 @@ export const snapshotListSchema = z.object({
   snapshots: z.array(snapshotSchema).readonly(),
 });
 
-const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged']);
+const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged', 'unread']);
 
 export const reportSchema = z.object({
   ok: z.boolean(),

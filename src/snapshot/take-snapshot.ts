@@ -1,5 +1,5 @@
 import type { CapturePlan, Engine } from '../engine/engine.ts';
-import type { Report } from '../engine/report.ts';
+import { isDamaged, type Report } from '../engine/report.ts';
 import { makeFolders, removeTree } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { warn } from '../env/safe-calls.ts';
@@ -42,6 +42,8 @@ export interface TakeRequest {
   readonly reuse: boolean;
   /** Reads shared files again, too. */
   readonly reprove: boolean;
+  /** Publish it also where not all of it could be read. */
+  readonly allowUnread: boolean;
   readonly tool: string;
   readonly control: RunControl;
   /** What the checkpoint hook holds; undefined: plan from outside. */
@@ -89,8 +91,9 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     request.onPhase('prove');
     const { known, findings } = captured;
     const proof = await prove(env, partial, { engine, level, control, known, findings });
-    if (!proof.report.ok) await noteDamage(env, layout.backup, proof).catch(warn);
+    if (isDamaged(proof.report)) await noteDamage(env, layout.backup, proof).catch(warn);
     refuseDamage(proof.report, captured.reusedBytes > 0);
+    if (!request.allowUnread) refuseUnread(proof.report);
     if (request.probe !== undefined) {
       const disposable = partialFolder(parent, `probe-${request.id}`);
       await runProbe(env, partial, disposable, { engine, level, control, probe: request.probe });
@@ -164,7 +167,7 @@ const SHARED_DAMAGE =
   'If the file is shared with the last snapshot, it is damaged there too, and the next one copies it anew: take it again (`--full`, `reuse: false`, copies all).';
 
 function refuseDamage(report: Report, isShared: boolean): void {
-  if (report.ok) return;
+  if (!isDamaged(report)) return;
   const errors = report.findings.filter(({ severity }) => severity === 'error');
   const code: ErrorCode = report.verdict === 'source-damaged' ? 'SOURCE_DAMAGED' : 'COPY_DAMAGED';
   const what = code === 'SOURCE_DAMAGED' ? 'the database itself is damaged' : 'the copy is not what was read';
@@ -172,5 +175,15 @@ function refuseDamage(report: Report, isShared: boolean): void {
     ...(errors[0] && { path: errors[0].path }),
     ...(code === 'COPY_DAMAGED' && isShared && { hint: SHARED_DAMAGE }),
     data: { findings: errors, verdict: report.verdict },
+  });
+}
+
+/** What nobody has read may be damaged. It is published only where the caller knows that and wants it all the same. */
+function refuseUnread(report: Report): void {
+  if (report.verdict !== 'unread') return;
+  const unread = report.findings.filter(({ verdict }) => verdict === 'unread');
+  throw new StillpointError('UNREAD', `not all of the copy could be read: ${describeFindings(unread)}`, {
+    ...(unread[0] && { path: unread[0].path }),
+    data: { findings: unread, verdict: report.verdict },
   });
 }

@@ -133,7 +133,7 @@ describe('the command line', () => {
       text,
     ]);
     const lines = [...stdout.matchAll(/^ {2}(\d+) +(.*)$/gm)].map(([, code, text]) => [code, text]);
-    expect(rows).toHaveLength(7);
+    expect(rows).toHaveLength(8);
     expect(lines).toEqual(rows);
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name);
     const listed = [...commandLine.matchAll(/^npx stillpoint ([a-z]+) /gm)].map(([, name]) => name);

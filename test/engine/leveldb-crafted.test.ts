@@ -1,11 +1,6 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Finding } from '../../src/engine/report.ts';
-import { crc32c, maskCrc } from '../../src/format/crc32c.ts';
-import { encodeCurrent } from '../../src/format/leveldb/file-name.ts';
 import { BLOOM_POLICY } from '../../src/format/leveldb/filter.ts';
-import { BYTEWISE_COMPARATOR } from '../../src/format/leveldb/internal-key.ts';
 import { encodeHandle } from '../../src/format/leveldb/table.ts';
 import type { VersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import { prove } from '../support/leveldb.ts';
@@ -14,10 +9,9 @@ import {
   encodeBlock,
   encodeInternalKey,
   encodeLog,
-  encodeVersionEdit,
   sealBlock,
 } from '../support/leveldb-encoders.ts';
-import { type Craft, craftTable, entry } from '../support/leveldb-table.ts';
+import { type Craft, craftTable, entry, resealAs, writeCraftedFolder } from '../support/leveldb-table.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // What no checksum can tell: each file here is whole, and says something that LevelDB would never have written.
@@ -35,30 +29,9 @@ const HONEST: Craft = {
   ],
 };
 
-async function findingsOf({ table = HONEST, edit = {}, log }: Folder): Promise<readonly Finding[]> {
+async function findingsOf({ table = HONEST, ...rest }: Folder): Promise<readonly Finding[]> {
   const dir = await temporaryFolder();
-  const bytes = craftTable(table);
-  const entries = table.blocks.flat();
-  const manifest = encodeVersionEdit({
-    comparator: BYTEWISE_COMPARATOR,
-    logNumber: 3,
-    nextFile: 10,
-    lastSequence: 5n,
-    newFiles: [
-      {
-        level: 1,
-        number: 4,
-        sizeBytes: bytes.length,
-        smallest: entries[0]!.key,
-        largest: entries.at(-1)!.key,
-      },
-    ],
-    ...edit,
-  });
-  await writeFile(join(dir, '000004.ldb'), bytes);
-  await writeFile(join(dir, '000003.log'), log ?? encodeLog([encodeBatch(6n, [])]));
-  await writeFile(join(dir, 'MANIFEST-000002'), encodeLog([manifest]));
-  await writeFile(join(dir, 'CURRENT'), encodeCurrent('MANIFEST-000002'));
+  await writeCraftedFolder(dir, { table, ...rest });
   return (await prove(dir)).findings;
 }
 
@@ -139,7 +112,7 @@ describe('tables', () => {
       {
         seal: (content, index) => (index === 1 ? resealAs(content, 7) : sealBlock(content)),
       },
-      ['BLOCK_COMPRESSION'],
+      ['BLOCK_UNREAD'],
     ],
     'a filter that denies keys': [{ filterKeys: [Buffer.from('zzz')] }, Array(5).fill('FILTER_DENIES')],
     'a filter that is none': [{ filterBlock: Buffer.from([9, 9, 9, 9, 11]) }, ['TABLE_FILTER']],
@@ -214,11 +187,3 @@ describe('logs and MANIFEST', () => {
     ]);
   });
 });
-
-/** A block sealed with a compression byte of the test's own. */
-function resealAs(content: Buffer, compression: number): Buffer {
-  const sealed = Buffer.from(sealBlock(content));
-  sealed[content.length] = compression;
-  sealed.writeUInt32LE(maskCrc(crc32c(sealed.subarray(0, content.length + 1))), content.length + 1);
-  return sealed;
-}

@@ -226,7 +226,10 @@ test('table: a compressed block cannot claim gigabytes, and an unknown compressi
   expect(unpackBlock(bomb)).toEqual({ problem: expect.stringContaining('impossible length') });
   const cut = compressSync(Buffer.alloc(1000, 'ab')).subarray(0, -3);
   expect(unpackBlock(Buffer.concat([cut, Buffer.from([1, 0, 0, 0, 0])]))).toHaveProperty('problem');
-  expect(unpackBlock(Buffer.from([9, 9, 2, 0, 0, 0, 0]))).toEqual({ unknownCompression: 2 });
+  expect(unpackBlock(Buffer.from([9, 9, 2, 0, 0, 0, 0]))).toHaveProperty('problem');
+  expect(unpackBlock(Buffer.from([9, 9, 3, 0, 0, 0, 0]))).toEqual({
+    unread: 'compression 3 is not known here',
+  });
   // The best that the format can do must not be taken for a lie.
   const content = Buffer.alloc(1_000_000);
   const unpacked = unpackBlock(sealBlock(content, 'snappy'));

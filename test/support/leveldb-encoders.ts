@@ -1,3 +1,4 @@
+import { deflateRawSync, deflateSync } from 'node:zlib';
 import { compressSync } from 'snappy';
 import { crc32c, maskCrc } from '../../src/format/crc32c.ts';
 import { BATCH_HEADER_BYTES, type BatchOperation } from '../../src/format/leveldb/batch.ts';
@@ -155,12 +156,21 @@ export function encodeFilterBlock(filters: readonly Buffer[], base = 11): Buffer
   return Buffer.concat([...filters, trailer]);
 }
 
+/** The number in the trailer, and what it stands for: zlib and raw deflate are Mojang's. */
+const COMPRESSIONS = {
+  none: { type: UNCOMPRESSED, compress: (content: Buffer): Buffer => content },
+  snappy: { type: SNAPPY, compress: (content: Buffer): Buffer => compressSync(content) },
+  zlib: { type: 2, compress: (content: Buffer): Buffer => deflateSync(content) },
+  deflate: { type: 4, compress: (content: Buffer): Buffer => deflateRawSync(content) },
+};
+
 /** A block with its trailer, as it stands in the file. */
-export function sealBlock(content: Buffer, compression: 'none' | 'snappy' = 'none'): Buffer {
-  const packed = compression === 'none' ? content : compressSync(content);
+export function sealBlock(content: Buffer, compression: keyof typeof COMPRESSIONS = 'none'): Buffer {
+  const { type, compress } = COMPRESSIONS[compression];
+  const packed = compress(content);
   const sealed = Buffer.alloc(packed.length + TRAILER_BYTES);
   packed.copy(sealed);
-  sealed[packed.length] = compression === 'none' ? UNCOMPRESSED : SNAPPY;
+  sealed[packed.length] = type;
   sealed.writeUInt32LE(maskCrc(crc32c(sealed.subarray(0, packed.length + 1))), packed.length + 1);
   return sealed;
 }

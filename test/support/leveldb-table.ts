@@ -1,15 +1,24 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32c, maskCrc } from '../../src/format/crc32c.ts';
+import { encodeCurrent } from '../../src/format/leveldb/file-name.ts';
 import { BLOOM_POLICY } from '../../src/format/leveldb/filter.ts';
+import { BYTEWISE_COMPARATOR } from '../../src/format/leveldb/internal-key.ts';
 import {
   type BlockHandle,
   encodeFooter,
   encodeHandle,
   TRAILER_BYTES,
 } from '../../src/format/leveldb/table.ts';
+import type { VersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import {
+  encodeBatch,
   encodeBlock,
   encodeBloom,
   encodeFilterBlock,
   encodeInternalKey,
+  encodeLog,
+  encodeVersionEdit,
   sealBlock,
 } from './leveldb-encoders.ts';
 
@@ -24,6 +33,10 @@ export interface Craft {
   readonly blocks: readonly (readonly CraftedEntry[])[];
   /** Bytes on disk of a data block, with trailer. */
   readonly seal?: (content: Buffer, index: number) => Buffer;
+  /** The same of all other blocks; default: not compressed. */
+  readonly sealOther?: (content: Buffer) => Buffer;
+  /** Content of the metaindex block; default: what `meta` and the filter say. */
+  readonly metaindex?: Buffer;
   /** Key of each block's index entry; default: the block's last key. */
   readonly indexKey?: (index: number) => Buffer;
   readonly indexHandle?: (handle: BlockHandle, index: number) => BlockHandle;
@@ -52,6 +65,7 @@ export function craftTable(craft: Craft): Buffer {
     at += sealed.length;
     return handle;
   };
+  const sealOther = craft.sealOther ?? ((content: Buffer) => sealBlock(content));
   const { seal = (content: Buffer) => sealBlock(content), indexHandle = (handle: BlockHandle) => handle } =
     craft;
   const index = craft.blocks.map((entries, number) => {
@@ -67,15 +81,58 @@ export function craftTable(craft: Craft): Buffer {
   if (craft.filterKeys !== null) {
     const keys = craft.filterKeys ?? craft.blocks.flat().map(({ key }) => key.subarray(0, -8));
     const content = craft.filterBlock ?? encodeFilterBlock([encodeBloom(keys)]);
-    const handle = put(sealBlock(content));
+    const handle = put(sealOther(content));
     meta.push({
       key: Buffer.from(`filter.${craft.filterName ?? BLOOM_POLICY}`),
       value: encodeHandle(handle),
     });
   }
   const footer = {
-    metaindex: put(sealBlock(encodeBlock(meta))),
-    index: put(sealBlock(encodeBlock(index, 1))),
+    metaindex: put(sealOther(craft.metaindex ?? encodeBlock(meta))),
+    index: put(sealOther(encodeBlock(index, 1))),
   };
   return Buffer.concat([...parts, encodeFooter(footer)]);
+}
+
+/** A block sealed with a compression byte of the test's own. */
+export function resealAs(content: Buffer, compression: number): Buffer {
+  const sealed = Buffer.from(sealBlock(content));
+  sealed[content.length] = compression;
+  sealed.writeUInt32LE(maskCrc(crc32c(sealed.subarray(0, content.length + 1))), content.length + 1);
+  return sealed;
+}
+
+export interface CraftedFolder {
+  readonly table: Craft;
+  readonly edit?: Partial<VersionEdit>;
+  readonly log?: Buffer;
+}
+
+/** A database of one table, `000004.ldb`, and a log. */
+export async function writeCraftedFolder(
+  dir: string,
+  { table, edit = {}, log }: CraftedFolder,
+): Promise<void> {
+  const bytes = craftTable(table);
+  const entries = table.blocks.flat();
+  const manifest = encodeVersionEdit({
+    comparator: BYTEWISE_COMPARATOR,
+    logNumber: 3,
+    nextFile: 10,
+    lastSequence: 5n,
+    newFiles: [
+      {
+        level: 1,
+        number: 4,
+        sizeBytes: bytes.length,
+        smallest: entries[0]!.key,
+        largest: entries.at(-1)!.key,
+      },
+    ],
+    ...edit,
+  });
+  await writeFile(join(dir, '000004.ldb'), bytes);
+  await writeFile(join(dir, '000003.log'), log ?? encodeLog([encodeBatch(6n, [])]));
+  await writeFile(join(dir, 'MANIFEST-000002'), encodeLog([manifest]));
+  await writeFile(join(dir, 'CURRENT'), encodeCurrent('MANIFEST-000002'));
 }

@@ -13,7 +13,7 @@ import type { Style } from '../style.ts';
 import { count, duration, size, visible } from '../text.ts';
 
 const flags = new Flags(snapshotOptions.fields, [
-  ...(['mode', 'clone', 'reuse', 'reprove', 'level', 'keep'] as const),
+  ...(['mode', 'clone', 'reuse', 'reprove', 'allowUnread', 'level', 'keep'] as const),
   ...(['maxBytesPerSecond', 'concurrency'] as const),
 ]);
 

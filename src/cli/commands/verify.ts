@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { verifyAllSnapshots, verifySnapshot } from '../../coordinator/folders.ts';
 import { verifyAllOptions, verifyOptions } from '../../coordinator/snapshot-work.ts';
-import type { Report } from '../../engine/report.ts';
+import { isDamaged, type Report } from '../../engine/report.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import { isSnapshotName, LATEST, nameOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
@@ -24,6 +24,7 @@ interface Options extends Given {
 }
 
 const DAMAGED = 3;
+const UNREAD = 7;
 
 export function define(command: Command, cli: Cli): void {
   verifyFlags.addTo(command);
@@ -66,7 +67,7 @@ export function define(command: Command, cli: Cli): void {
       );
       const judged = nameOf(folder) === nameOf(path) ? path : `${path} (${nameOf(folder)})`;
       cli.output.result(report, (style) => describe(report, judged, style));
-      if (!report.ok) cli.exitCode = DAMAGED;
+      if (!report.ok) cli.exitCode = isDamaged(report) ? DAMAGED : UNREAD;
     });
 }
 
@@ -86,7 +87,8 @@ async function verifyEvery(cli: Cli, dir: string, options: Options): Promise<voi
     chosen.maxBytesPerSecond,
   );
   cli.output.result(result, (style) => verifyAllText(result, style));
-  if (!result.ok) cli.exitCode = DAMAGED;
+  if (result.totals.damaged > 0) cli.exitCode = DAMAGED;
+  else if (!result.ok) cli.exitCode = UNREAD;
 }
 
 /** Where there are no snapshots, a single one may have been meant. */

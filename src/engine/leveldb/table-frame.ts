@@ -101,8 +101,7 @@ export function contentOf(
   if ('problem' in unpacked) {
     findings.error('LEVELDB_BLOCK_CONTENT', offset, `${name} block: ${unpacked.problem}`);
   } else {
-    const message = `${name} block: compression ${unpacked.unknownCompression} is not known here; only the checksum was checked`;
-    findings.warning('LEVELDB_BLOCK_COMPRESSION', offset, message);
+    findings.unread('LEVELDB_BLOCK_UNREAD', offset, `${name} block: ${unpacked.unread}`);
   }
   return undefined;
 }

@@ -155,7 +155,7 @@ export class BlockScan {
     } else if (block === undefined && !this.#isUnknownReported) {
       this.#isUnknownReported = true;
       const message = `this version of Node cannot read ${this.#compression}; only the checksums of blocks were read`;
-      this.#findings.warning('LSM_TABLE_UNREAD', null, message);
+      this.#findings.unread('LSM_TABLE_UNREAD', null, message);
     }
     return block;
   }

@@ -6,7 +6,11 @@ import { decodeVarint } from '../varint.ts';
  *     entries: varint shared | varint unshared | varint value length | key suffix | value
  *     u32 × n  offsets of the entries that share nothing with the one before (restarts)
  *     u32      n
+ *
+ * A block of four zero bytes, no entry and no restart, is an empty one: so the Java engine iq80 writes an empty metaindex.
  */
+
+const EMPTY_BLOCK_BYTES = 4;
 
 // A few bytes can stand for a long key again and again. No honest block makes more of itself than this, and one that was
 // made to keep a reader busy for hours is refused.
@@ -53,7 +57,8 @@ export class BlockCursor {
     this.#rebuilt = 0;
     this.#restarts = content.length < 4 ? 0 : content.readUInt32LE(content.length - 4);
     this.#entriesEnd = content.length - 4 - 4 * this.#restarts;
-    if (this.#restarts === 0 || this.#entriesEnd < 0) {
+    const isEmpty = this.#restarts === 0 && content.length === EMPTY_BLOCK_BYTES;
+    if (!isEmpty && (this.#restarts === 0 || this.#entriesEnd < 0)) {
       this.problem = `${this.#restarts} restarts in ${content.length} bytes`;
     }
   }

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import * as zlib from 'node:zlib';
 import { StillpointError } from '../../errors.ts';
 import { crc32c, maskCrc } from '../crc32c.ts';
 import { decodeVarint, writeVarint } from '../varint.ts';
@@ -23,6 +24,16 @@ const MAX_HANDLE_BYTES = 20;
 /** What the trailer's first byte says. */
 export const UNCOMPRESSED = 0;
 export const SNAPPY = 1;
+/** With a zlib header, as Mojang writes it; Google's LevelDB gives the same number to zstd. The magic number tells them apart. */
+const ZLIB_OR_ZSTD = 2;
+/** Without a header: Mojang. */
+const RAW_DEFLATE = 4;
+
+const ZSTD_MAGIC = 0xfd2fb528;
+/** What a byte of deflate can at most become. */
+const DEFLATE_MAX_RATIO = 1032;
+/** More is not decompressed here, whatever it claims to be. A block is larger than 4 KiB only where one entry is. */
+const INFLATED_MAX_BYTES = 256 * 1024 * 1024;
 
 /** Where a block stands; `sizeBytes` counts its content without the trailer. */
 export interface BlockHandle {
@@ -83,14 +94,18 @@ export function checkSeal(sealed: Buffer): { readonly crc: number; readonly brok
 export type Unpacked =
   | { readonly content: Buffer }
   | { readonly problem: string }
-  | { readonly unknownCompression: number };
+  /** Why the content cannot be read here, which says nothing about it. */
+  | { readonly unread: string };
 
 /** The content of a block with its trailer. Look at `checkSeal` first; the content may share memory with `sealed`. */
 export function unpackBlock(sealed: Buffer): Unpacked {
   const packed = sealed.subarray(0, sealed.length - TRAILER_BYTES);
   const compression = sealed[packed.length]!;
   if (compression === UNCOMPRESSED) return { content: packed };
-  if (compression !== SNAPPY) return { unknownCompression: compression };
+  if (compression === ZLIB_OR_ZSTD)
+    return isZstd(packed) ? unpackZstd(packed) : inflate(packed, zlib.inflateSync);
+  if (compression === RAW_DEFLATE) return inflate(packed, zlib.inflateRawSync);
+  if (compression !== SNAPPY) return { unread: `compression ${compression} is not known here` };
   // A copy of 64 bytes takes three: no honest block grows by more, and the claim decides how much is allocated.
   const claim = decodeVarint(packed, 0);
   if (claim === undefined || claim.value > packed.length * 22) {
@@ -101,6 +116,35 @@ export function unpackBlock(sealed: Buffer): Unpacked {
     return { content: snappy().uncompressSync(packed, { copyOutputData: true }) as Buffer };
   } catch (error) {
     if (error instanceof StillpointError) throw error;
+    return { problem: 'the compressed content does not decompress' };
+  }
+}
+
+const isZstd = (packed: Buffer): boolean => packed.length >= 4 && packed.readUInt32LE(0) === ZSTD_MAGIC;
+
+function inflate(packed: Buffer, decompress: typeof zlib.inflateSync): Unpacked {
+  const maxOutputLength = Math.min(INFLATED_MAX_BYTES, DEFLATE_MAX_RATIO * (packed.length + 1));
+  return decompressed(() => decompress(packed, { maxOutputLength }), maxOutputLength === INFLATED_MAX_BYTES);
+}
+
+/** Node has it from 22.15 on. */
+const { zstdDecompressSync } = zlib as {
+  zstdDecompressSync?: (bytes: Uint8Array, options: object) => Buffer;
+};
+
+function unpackZstd(packed: Buffer): Unpacked {
+  if (zstdDecompressSync === undefined) return { unread: 'this version of Node cannot read zstd' };
+  return decompressed(() => zstdDecompressSync(packed, { maxOutputLength: INFLATED_MAX_BYTES }), true);
+}
+
+function decompressed(decompress: () => Buffer, isOurLimit: boolean): Unpacked {
+  try {
+    return { content: decompress() };
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    const isTooLarge = code === 'ERR_BUFFER_TOO_LARGE' && isOurLimit;
+    if (isTooLarge || /MEM/i.test(code))
+      return { unread: 'the content is too large to be decompressed here' };
     return { problem: 'the compressed content does not decompress' };
   }
 }

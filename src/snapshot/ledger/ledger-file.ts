@@ -23,6 +23,7 @@ const findingSchema = z.object({
   offset: z.number().nullable(),
   code: z.string(),
   severity: z.literal('warning'),
+  verdict: z.literal('unread').exactOptional(),
   message: z.string(),
 });
 

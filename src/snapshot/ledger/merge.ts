@@ -57,9 +57,9 @@ function proofFrom(
 ): FileProof | undefined {
   if (identity === undefined) return undefined; // changed while it was read
   const warnings: FileProof['warnings'] = [];
-  for (const { path, offset, code, severity, message } of findings) {
+  for (const { path, offset, code, severity, message, verdict } of findings) {
     if (severity === 'error') return undefined;
-    warnings.push({ path, offset, code, severity, message });
+    warnings.push({ path, offset, code, severity, message, ...(verdict === 'unread' && { verdict }) });
   }
   return {
     ino: identity.ino.toString(),

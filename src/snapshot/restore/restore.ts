@@ -1,6 +1,6 @@
 import { basename, dirname, join, sep } from 'node:path';
 import { LIFECYCLE } from '../../engine/engine.ts';
-import type { Report } from '../../engine/report.ts';
+import { isDamaged, type Report } from '../../engine/report.ts';
 import { listIfPresent, makeFolders, realPlace, removeTree } from '../../env/io.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
@@ -56,7 +56,7 @@ export async function stage(
     beforeCopying: (entries) => checkSpace(env, files, entries, folder),
   });
   const { report } = await prove(env, folder, { manifest, engine, level, control, known: checks });
-  if (!report.ok) {
+  if (isDamaged(report)) {
     const errors = report.findings.filter(({ severity }) => severity === 'error');
     throw mismatch(source.location, describeFindings(errors), {
       data: { findings: errors, verdict: report.verdict },

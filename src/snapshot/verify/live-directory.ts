@@ -30,7 +30,13 @@ export function downgradeToWarnings(report: Report): Report {
     message,
   };
   const findings = report.findings.map(
-    ({ verdict: _, ...finding }): Finding => ({ ...finding, severity: 'warning' }),
+    ({ verdict, ...finding }): Finding => ({
+      ...finding,
+      severity: 'warning',
+      ...(verdict === 'unread' && { verdict }),
+    }),
   );
-  return { ...report, ok: true, verdict: 'faithful', findings: [changing, ...findings] };
+  const hasUnread = findings.some(({ verdict }) => verdict === 'unread');
+  const verdict = hasUnread ? 'unread' : 'faithful';
+  return { ...report, ok: !hasUnread, verdict, findings: [changing, ...findings] };
 }

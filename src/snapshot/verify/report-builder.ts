@@ -1,5 +1,12 @@
 import type { FileCheck } from '../../engine/engine.ts';
-import { type Counts, type Finding, noCounts, type Report, type Step } from '../../engine/report.ts';
+import {
+  type Counts,
+  type Finding,
+  noCounts,
+  type Report,
+  type Step,
+  type Verdict,
+} from '../../engine/report.ts';
 import type { Clock } from '../../env/clock.ts';
 import type { Level } from '../../options/choices.ts';
 import { comparePaths } from '../store/manifest.ts';
@@ -7,11 +14,14 @@ import { comparePaths } from '../store/manifest.ts';
 /** Findings that one report lists; the rest is only counted. */
 const FINDINGS_LIMIT = 10_000;
 
+const WORST_FIRST: readonly Verdict[] = ['copy-damaged', 'source-damaged', 'unread'];
+
 /** Collects the steps and findings of one proof. */
 export class ReportBuilder {
   readonly #clock: Clock;
   readonly #steps: Step[] = [];
   readonly #findings: Finding[] = [];
+  readonly #verdicts = new Set<Verdict>();
   #dropped = 0;
 
   constructor(clock: Clock) {
@@ -26,6 +36,7 @@ export class ReportBuilder {
   }
 
   add(finding: Finding): void {
+    if (finding.verdict !== undefined) this.#verdicts.add(finding.verdict); // also of what is not listed
     if (this.#findings.length < FINDINGS_LIMIT) this.#findings.push(finding);
     else this.#dropped++;
   }
@@ -51,14 +62,8 @@ export class ReportBuilder {
     const findings = this.#findings.sort(
       (a, b) => comparePaths(a.path, b.path) || (a.offset ?? -1) - (b.offset ?? -1),
     );
-    const verdicts = new Set(findings.map(({ verdict }) => verdict));
-    const verdict = verdicts.has('copy-damaged')
-      ? 'copy-damaged'
-      : verdicts.has('source-damaged')
-        ? 'source-damaged'
-        : 'faithful';
-    const ok = findings.every(({ severity }) => severity !== 'error');
-    return { ok, verdict, level, engine, steps: this.#steps, counts, findings };
+    const verdict = WORST_FIRST.find((one) => this.#verdicts.has(one)) ?? 'faithful';
+    return { ok: verdict === 'faithful', verdict, level, engine, steps: this.#steps, counts, findings };
   }
 }
 

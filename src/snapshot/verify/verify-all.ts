@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { FileCheck } from '../../engine/engine.ts';
-import { type Finding, noCounts, type Report } from '../../engine/report.ts';
+import { type Finding, isDamaged, noCounts, type Report } from '../../engine/report.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
@@ -60,7 +60,7 @@ export interface VerifyAllTotals {
 }
 
 export interface VerifyAllResult {
-  /** No error was found in any snapshot. */
+  /** Every snapshot is faithful, as far as it was read. */
   readonly ok: boolean;
   readonly level: Level;
   readonly location: string;
@@ -244,7 +244,7 @@ class VerifyingAll {
     const proven = skipped.filter(({ provenAtMs }) => provenAtMs > 0);
     return {
       snapshots: snapshots.length,
-      damaged: snapshots.filter(({ report }) => !report.ok).length,
+      damaged: snapshots.filter(({ report }) => isDamaged(report)).length,
       files: all.length,
       bytes: bytesOf(all),
       distinctFiles: distinct.length,
