@@ -107,6 +107,14 @@ test('a restore from streams ends in the same files and the same proof as one fr
   }
 });
 
+test('a stream that ends with zeros is restored to its full size', async () => {
+  const dir = await plainDirectory({
+    'zeros at the end': Buffer.concat([Buffer.alloc(65_536, 'x'), Buffer.alloc(4 * 65_536)]),
+  });
+  const { location } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  expect(readTree((await restoreFrom(streamsOf(location))).into)).toEqual(readTree(dir));
+});
+
 test('a folder can be read as streams, too', async () => {
   const { location } = await snapshotOfFiles();
   const { folder: _, ...streams } = folderSource(systemEnvironment, location);
