@@ -7,7 +7,7 @@ import { type EffectContext, effectKey, type FleetExecutor, type ReceiptFacts } 
 import type { Journal } from './journal.ts';
 import { buildManifest, readFleetManifest, writeFleetManifest } from './manifest.ts';
 import type { FleetEnvironment } from './open-run.ts';
-import type { BackupPlan, PlanTarget } from './plan.ts';
+import type { BackupPlan, PlanTarget, PlanUnit } from './plan.ts';
 import { checkPreflight, PREFLIGHT_VALID_MS, type Receipt } from './receipts.ts';
 
 /** What an operation leaves: the facts of its receipt, and the new row of the target's artifact. */
@@ -74,12 +74,9 @@ export class Operations {
 
   /**
    * Runs one operation. When it fails, its receipt says why, and the failure is thrown.
-   * @param effect Instead of the usual effect: for a runner that does part of it elsewhere.
+   * @param watch What the runner wants to know of the effect.
    */
-  async run(
-    row: OperationRow,
-    effect = (context: EffectContext) => this.#effect(row, context),
-  ): Promise<void> {
+  async run(row: OperationRow, watch: Pick<EffectContext, 'onCaptured' | 'onProgress'> = {}): Promise<void> {
     const { journal, env, plan, signal } = this.#options;
     const { operation } = row;
     signal.throwIfAborted();
@@ -113,9 +110,10 @@ export class Operations {
       window,
       signal,
       stopped: this.#stopped(operation.target_id),
+      ...watch,
     };
     try {
-      const { facts, artifact } = await effect(context);
+      const { facts, artifact } = await this.#effect(row, context);
       await journal.commit({
         type: 'ended',
         receipt: { ...receipt('completed'), ...facts },
@@ -139,12 +137,26 @@ export class Operations {
     const isLost = error instanceof StillpointError && error.code === 'LEASE_LOST';
     if (!isLost || operation.kind !== 'create-snapshot' || this.#reopened >= MOST_REOPENED) return false;
     this.#reopened++;
-    const { journal, env } = this.#options;
-    const { unit_id } = journal.execution.unitOf(operation.target_id!);
-    const window = journal.execution.window(operation.target_id) + 1;
-    const at_ms = env.clock.nowMs();
-    await journal.commit({ type: 'window', unit_id, window, reason: error.message, at_ms });
+    await this.openWindow(this.#options.journal.execution.unitOf(operation.target_id!), error.message);
     return true;
+  }
+
+  /** Takes a unit back to its beginning: all its snapshots are taken anew. */
+  async openWindow({ unit_id, targets }: PlanUnit, reason: string): Promise<void> {
+    const { journal, env } = this.#options;
+    const window = journal.execution.window(targets[0]!) + 1;
+    await journal.commit({ type: 'window', unit_id, window, reason, at_ms: env.clock.nowMs() });
+  }
+
+  /** Starts a node without a word in the journal: where that cannot be written, nobody is to stay down. */
+  async startUnrecorded({ operation }: OperationRow): Promise<void> {
+    const { journal, plan, executor, signal } = this.#options;
+    const { operation_id, target_id } = operation;
+    const window = journal.execution.window(target_id);
+    const key = effectKey(plan.run_id, operation_id, window, 0);
+    const stopped = this.#stopped(target_id);
+    const context = { key, runId: plan.run_id, attempt: 0, window, signal, stopped };
+    await executor.start(this.#targets.get(target_id!)!, context);
   }
 
   /** The node's own words about how it was stopped in this window. */
@@ -229,7 +241,7 @@ export class Operations {
   }
 }
 
-export function created({ target_id }: PlanTarget, { snapshotId }: { readonly snapshotId: string }): Effect {
+function created({ target_id }: PlanTarget, { snapshotId }: { readonly snapshotId: string }): Effect {
   return {
     facts: { snapshot_id: snapshotId },
     artifact: { target_id, state: 'Created', snapshot_id: snapshotId },

@@ -1,9 +1,9 @@
 import { createSecureContext } from 'node:tls';
 import type { FileSystem } from '../env/file-system.ts';
+import { readNamedFile } from '../env/named-file.ts';
 import { StillpointError } from '../errors.ts';
 import { OptionSet, type OptionsOf, required } from '../options/option.ts';
 import { path } from '../options/values.ts';
-import { readNamedFile } from './named-file.ts';
 
 /** Files in PEM. */
 export const tlsOptions = new OptionSet(() => ({

@@ -48,7 +48,7 @@ test('all that a controller asks of a node works over a real server', async () =
   expect(done.state.status).toBe('completed');
   await client.resume({ run: 'r', epoch: epoch! });
   const name = done.location.split('/').at(-1)!;
-  await client.pin(name, { run: 'r', ttl_ms: 1000 });
+  await client.pin(name, { run: 'r', ttl_ms: 600_000 });
   const manifest = JSON.parse((await client.manifest(name)).toString());
   for (const { path, size } of manifest.entries) {
     const whole = await client.file(name, path, { from: 0, etag: undefined });

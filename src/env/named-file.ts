@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
-import type { FileSystem } from '../env/file-system.ts';
-import { readSmallFile } from '../env/io.ts';
 import { StillpointError, systemCode } from '../errors.ts';
+import type { FileSystem } from './file-system.ts';
+import { readSmallFile } from './io.ts';
 
 /**
  * A small file that the operator named. Links are followed: secrets are mounted as links, and certificates renewed by turning

@@ -1,0 +1,350 @@
+import { basename, resolve } from 'node:path';
+import { verifySnapshot } from '../../coordinator/folders.ts';
+import { pause } from '../../env/clock.ts';
+import { mapConcurrent } from '../../env/concurrency.ts';
+import { readNamedFile } from '../../env/named-file.ts';
+import { environmentVariable } from '../../env/runtime.ts';
+import { ERROR_CODES, type ErrorCode, StillpointError, toStillpointError } from '../../errors.ts';
+import { AdminClient, type BackupReply } from '../../rpc/client.ts';
+import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
+import { isSnapshotName } from '../../snapshot/store/layout.ts';
+import type { EffectContext, FleetExecutor, PreflightRequest } from '../executor.ts';
+import type { FleetFile, FleetNode } from '../fleet-file.ts';
+import type { BackupPlan, PlanTarget } from '../plan.ts';
+import type { PreflightReceipts, ReceiptDetail } from '../receipts.ts';
+import type { TopologyNode } from '../topology.ts';
+import { downloadFromNode } from './download.ts';
+
+export interface HttpExecutorOptions {
+  /** How long a node refuses writes without hearing from the controller again. Default 60 * 1000; at most 10 minutes. */
+  readonly leaseMs?: number;
+  /** For a reply of a node. Default 30 * 1000. */
+  readonly timeoutMs?: number;
+  readonly environment?: Environment;
+}
+
+const DEFAULT_LEASE_MS = 60 * 1000;
+const NODES_AT_ONCE = 64;
+const POLL_FIRST_MS = 20;
+const POLL_LAST_MS = 500;
+const RETRY_MS = 250;
+/** How long a node keeps a snapshot for its run; every attempt to fetch it begins anew. */
+const PIN_MS = 24 * 60 * 60 * 1000;
+
+/** Executes a plan on real servers through their admin RPC. */
+export class HttpExecutor implements FleetExecutor {
+  readonly resumesDownloads = true;
+  readonly #nodes: ReadonlyMap<string, FleetNode>;
+  readonly #file: FleetFile;
+  readonly #environment: Environment;
+  readonly #leaseMs: number;
+  readonly #timeoutMs: number | undefined;
+  readonly #clients = new Map<string, Promise<AdminClient>>();
+  /** The leases that this process got and did not give back: their epochs, and how to end their renewal. */
+  readonly #held = new Map<string, { readonly epoch: string; readonly stopRenewing: () => void }>();
+
+  constructor(file: FleetFile, options: HttpExecutorOptions = {}) {
+    const { leaseMs = DEFAULT_LEASE_MS, timeoutMs, environment = systemEnvironment } = options;
+    this.#file = file;
+    this.#nodes = new Map(file.nodes.map((node) => [node.id, node]));
+    this.#environment = environment;
+    this.#leaseMs = leaseMs;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Ends connections and the renewal of leases. What is quiesced then takes writes again when its lease runs out. */
+  async close(): Promise<void> {
+    for (const { stopRenewing } of this.#held.values()) stopRenewing();
+    for (const client of this.#clients.values()) (await client.catch(() => undefined))?.close();
+  }
+
+  /** What the nodes say of themselves. All failures are told at once: `PREFLIGHT_REFUSED`. */
+  async discover(ids?: readonly string[], signal?: AbortSignal): Promise<TopologyNode[]> {
+    const nodes = ids === undefined ? this.#file.nodes : ids.map((id) => this.#node(id));
+    return this.#ofAll(nodes, async ({ id, role, parent, identity }) => {
+      const { store_id: storeId, engine } = await (await this.#client(id)).identity(signal);
+      return { targetId: id, role, parent, identity, storeId, engine };
+    });
+  }
+
+  async preflight({ plan, preflightId, signal }: PreflightRequest): Promise<PreflightReceipts> {
+    const nodes = await this.discover(
+      plan.targets.map(({ target_id }) => target_id),
+      signal,
+    );
+    if (plan.policy === 'quiesced') await this.#refuseUnready(plan, signal);
+    const of = { plan_id: plan.plan_id, preflight_id: preflightId };
+    const each = (proven_by: string) =>
+      plan.targets.map(({ target_id }) => ({ ...of, target_id, proven_by }));
+    const quiesced = plan.policy === 'quiesced' ? 'a dry quiesce' : 'the policy: nothing is quiesced';
+    return {
+      topology: {
+        ...of,
+        nodes: nodes.map(({ targetId, storeId, ...rest }) => ({
+          target_id: targetId,
+          role: rest.role,
+          parent: rest.parent,
+          identity: rest.identity,
+          store_id: storeId,
+          engine: rest.engine,
+        })),
+      },
+      control_authority: each(quiesced),
+      snapshot_read_authority: each('a signed-in request for the identity'),
+      quiescence: each(quiesced),
+    };
+  }
+
+  async stop(target: PlanTarget, context: EffectContext): Promise<ReceiptDetail> {
+    const client = await this.#client(target.target_id);
+    const body = { run: context.runId, ttl_ms: this.#leaseMs };
+    this.#forgetLease(target.target_id);
+    // The slot may be taken for a moment, by a backup of the node's own.
+    const { epoch, expires_at_ms } = await this.#retried(context, ['CONFLICT', 'UNAVAILABLE'], () =>
+      client.quiesce(body, context.signal),
+    );
+    if (epoch === null) throw new StillpointError('NODE_REPLY_INVALID', `${target.target_id} gave no epoch`);
+    this.#renew(target.target_id, client, { ...body, epoch });
+    return { epoch, expires_at_ms };
+  }
+
+  async createSnapshot(target: PlanTarget, context: EffectContext): Promise<{ snapshotId: string }> {
+    const client = await this.#client(target.target_id);
+    const epoch = epochOf(context);
+    const body = { key: context.key, ...(epoch !== undefined && { epoch }) };
+    const started = await this.#retried(context, ['UNAVAILABLE'], () =>
+      client.startBackup(body, context.signal),
+    );
+    const done = await this.#finished(client, started, context);
+    if (done.state.status !== 'completed') {
+      await this.#requireLease(target, client, context, epoch);
+      const { code, reason, status } = done.state;
+      const known = code !== null && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'INTERNAL';
+      throw new StillpointError(
+        known,
+        `the backup of ${target.target_id} ${status}: ${reason ?? 'no reason'}`,
+      );
+    }
+    await client.pin(nameOf(done), { run: context.runId, ttl_ms: PIN_MS }, context.signal);
+    return { snapshotId: done.handle };
+  }
+
+  async start(target: PlanTarget, context: EffectContext): Promise<void> {
+    // The journal does not know it when the disk was full.
+    const epoch = epochOf(context) ?? this.#held.get(target.target_id)?.epoch;
+    this.#forgetLease(target.target_id);
+    if (epoch === undefined) return;
+    const client = await this.#client(target.target_id);
+    try {
+      await this.#retried(context, ['UNAVAILABLE'], () =>
+        client.resume({ run: context.runId, epoch }, context.signal),
+      );
+    } catch (error) {
+      // A lease that is gone needs no end: the node takes writes already.
+      if (!isCode(error, 'LEASE_LOST')) throw error;
+    }
+  }
+
+  async downloadSnapshot(
+    target: PlanTarget,
+    { snapshotId, into }: { readonly snapshotId: string; readonly into: string },
+    context: EffectContext,
+  ): Promise<void> {
+    const { fs } = this.#environment;
+    const { signal } = context;
+    const client = await this.#client(target.target_id);
+    const name = nameOf(await client.backup(snapshotId, signal));
+    await client.pin(name, { run: context.runId, ttl_ms: PIN_MS }, signal);
+    await downloadFromNode({ fs, client, name, snapshotId, into, signal, onProgress: context.onProgress });
+  }
+
+  async verifyArtifact(
+    target: PlanTarget,
+    { dir }: { readonly dir: string },
+    { signal }: EffectContext,
+  ): Promise<void> {
+    const report = await verifySnapshot(dir, { environment: this.#environment, signal });
+    if (report.ok) return;
+    const [first] = report.findings.filter(({ severity }) => severity === 'error');
+    const code = report.verdict === 'source-damaged' ? 'SOURCE_DAMAGED' : 'COPY_DAMAGED';
+    const message = `the copy of ${target.target_id} failed its proof: ${first?.path ?? ''} ${first?.message ?? ''}`;
+    throw new StillpointError(code, message, { path: dir, data: { findings: report.findings } });
+  }
+
+  /** Removes a run's snapshot from its node, unless it is the newest there. Best effort: a pin ends by itself. */
+  async forget(target: PlanTarget, runId: string, snapshotId: string): Promise<void> {
+    const client = await this.#client(target.target_id);
+    const name = nameOf(await client.backup(snapshotId));
+    await client.pin(name, { run: runId, ttl_ms: 0 });
+    await client.deleteSnapshot(name).catch((error) => {
+      if (!isCode(error, 'CONFLICT')) throw error;
+    });
+  }
+
+  #node(id: string): FleetNode {
+    const node = this.#nodes.get(id);
+    if (node !== undefined) return node;
+    throw new StillpointError('TOPOLOGY_CHANGED', `the fleet file has no node ${id} any more`);
+  }
+
+  #client(id: string): Promise<AdminClient> {
+    const known = this.#clients.get(id);
+    if (known !== undefined) return known;
+    const made = this.#connect(this.#node(id));
+    this.#clients.set(id, made);
+    made.catch(() => this.#clients.delete(id));
+    return made;
+  }
+
+  async #connect({ id, url, key, ca }: FleetNode): Promise<AdminClient> {
+    const { fs } = this.#environment;
+    const place = (path: string) => resolve(this.#file.folder, path);
+    const authority =
+      ca === undefined
+        ? undefined
+        : await readNamedFile(fs, `certificate of ${id}`, place(ca), PEM_LIMIT_BYTES);
+    let secret: string | undefined;
+    if (key?.startsWith('env:')) {
+      secret = environmentVariable(key.slice(4));
+      if (secret === undefined || secret === '')
+        throw new StillpointError(
+          'INVALID_REQUEST',
+          `the environment has no ${key.slice(4)}, which is the key of ${id}`,
+        );
+    } else if (key !== undefined) {
+      const bytes = await readNamedFile(
+        fs,
+        `key of ${id}`,
+        place(key.slice('file:'.length)),
+        KEY_LIMIT_BYTES,
+      );
+      secret = bytes.toString('utf8').trim();
+    }
+    const timeoutMs = this.#timeoutMs;
+    return new AdminClient({
+      url,
+      key: secret,
+      ca: authority,
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    });
+  }
+
+  /** The same of many nodes; when some fail, all of those are named. */
+  async #ofAll<T>(nodes: readonly FleetNode[], ask: (node: FleetNode) => Promise<T>): Promise<T[]> {
+    const failures: { node: string; code: string; message: string }[] = [];
+    const answers = await mapConcurrent(nodes, NODES_AT_ONCE, async (node) => {
+      try {
+        return await ask(node);
+      } catch (error) {
+        const { code, message } = toStillpointError(error);
+        failures.push({ node: node.id, code, message });
+        return undefined;
+      }
+    });
+    if (failures.length === 0) return answers as T[];
+    const shown = failures.slice(0, 3).map(({ node, message }) => `${node}: ${message}`);
+    const message = `${failures.length} of ${nodes.length} nodes cannot take part: ${shown.join('; ')}`;
+    throw new StillpointError('PREFLIGHT_REFUSED', message, { data: { failures } });
+  }
+
+  async #refuseUnready({ targets, run_id: run }: BackupPlan, signal: AbortSignal): Promise<void> {
+    const nodes = targets.map(({ target_id }) => this.#node(target_id));
+    await this.#ofAll(nodes, async ({ id }) =>
+      (await this.#client(id)).quiesce({ run, ttl_ms: this.#leaseMs, dry: true }, signal),
+    );
+  }
+
+  /** Keeps a lease alive while this process is. A renewal that fails is not the end of it: the snapshot tells. */
+  #renew(id: string, client: AdminClient, body: { run: string; ttl_ms: number; epoch: string }): void {
+    let isBusy = false;
+    const stopRenewing = this.#environment.clock.every(Math.ceil(this.#leaseMs / 3), () => {
+      if (isBusy) return;
+      isBusy = true;
+      client
+        .quiesce(body)
+        .catch((error) => isCode(error, 'LEASE_LOST') && this.#forgetLease(id))
+        .finally(() => {
+          isBusy = false;
+        });
+    });
+    this.#held.set(id, { epoch: body.epoch, stopRenewing });
+  }
+
+  #forgetLease(id: string): void {
+    this.#held.get(id)?.stopRenewing();
+    this.#held.delete(id);
+  }
+
+  /** `LEASE_LOST` when the node took writes: then that is why its snapshot does not count. */
+  async #requireLease(
+    { target_id }: PlanTarget,
+    client: AdminClient,
+    { runId: run, signal }: EffectContext,
+    epoch: string | undefined,
+  ): Promise<void> {
+    if (epoch === undefined) return;
+    try {
+      await client.quiesce({ run, ttl_ms: this.#leaseMs, epoch }, signal);
+    } catch (error) {
+      if (isCode(error, 'LEASE_LOST'))
+        throw new StillpointError('LEASE_LOST', `${target_id} took writes before its snapshot was captured`, {
+          cause: error,
+        });
+      throw error;
+    }
+  }
+
+  /** Asks until the run has ended, and tells once that everything is captured. */
+  async #finished(client: AdminClient, started: BackupReply, context: EffectContext): Promise<BackupReply> {
+    let reply = started;
+    for (let waitMs = POLL_FIRST_MS; ; waitMs = Math.min(POLL_LAST_MS, waitMs * 1.5)) {
+      const { status, phase, progress } = reply.state;
+      if (phase !== null && AFTER_CAPTURE.has(phase)) context.onCaptured?.();
+      if (progress !== null) context.onProgress?.(progress.bytes_processed ?? 0, progress.bytes_total ?? 0);
+      if (status !== 'queued' && status !== 'running') return reply;
+      await pause(waitMs, context.signal);
+      reply = await this.#retried(context, ['UNAVAILABLE'], () =>
+        client.backup(started.handle, context.signal),
+      );
+    }
+  }
+
+  /** Tries again, for half a lease, what may be sent twice: every request here has a key, an epoch, or changes nothing. */
+  async #retried<T>(
+    { signal }: EffectContext,
+    codes: readonly ErrorCode[],
+    send: () => Promise<T>,
+  ): Promise<T> {
+    const { clock } = this.#environment;
+    const endMs = clock.monotonicMs() + this.#leaseMs / 2;
+    for (;;) {
+      try {
+        return await send();
+      } catch (error) {
+        const isPassing = isCode(error, 'NODE_UNREACHABLE') || codes.some((code) => isCode(error, code));
+        if (!isPassing || signal.aborted || clock.monotonicMs() >= endMs) throw error;
+        await pause(RETRY_MS, signal);
+      }
+    }
+  }
+}
+
+const PEM_LIMIT_BYTES = 1024 * 1024;
+const KEY_LIMIT_BYTES = 4096;
+const AFTER_CAPTURE: ReadonlySet<string> = new Set(['seal', 'prove', 'publish', 'mark']);
+
+const isCode = (error: unknown, code: ErrorCode): boolean =>
+  error instanceof StillpointError && error.code === code;
+
+const epochOf = ({ stopped }: EffectContext): string | undefined =>
+  typeof stopped?.epoch === 'string' ? stopped.epoch : undefined;
+
+/** The last part of the place that a node names, which must be that of a snapshot. */
+function nameOf({ location }: BackupReply): string {
+  const name = basename(location.replaceAll('\\', '/'));
+  if (isSnapshotName(name)) return name;
+  throw new StillpointError(
+    'NODE_REPLY_INVALID',
+    `${JSON.stringify(location.slice(0, 200))} is no place of a snapshot`,
+  );
+}

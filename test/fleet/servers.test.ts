@@ -1,0 +1,140 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
+import { runFleetBackup } from '../../src/fleet/run.ts';
+import { executeBackupPlan } from '../../src/fleet/runner.ts';
+import { openLsm } from '../../src/index.ts';
+import { leveldbBackend } from '../../src/server/index.ts';
+import { type FleetServer, fleetOf, fleetServers, planned } from '../support/fleet-servers.ts';
+import { smallLsm } from '../support/server.ts';
+
+// The same plan over real servers.
+
+const put = async ({ url }: FleetServer, key: string, value: string): Promise<number> =>
+  (await fetch(`${url}/kv/${key}`, { method: 'PUT', body: value })).status;
+
+/** What a copy says under a key. */
+async function valueIn(layoutDir: string, id: string, key: string): Promise<string | undefined> {
+  const database = await openLsm(join(layoutDir, 'artifacts', id), { createIfMissing: false });
+  try {
+    return (await database.get(Buffer.from(key)))?.toString();
+  } finally {
+    await database.close();
+  }
+}
+
+test('the runner of the contract backs up real servers, and each copy opens', async () => {
+  const servers = await fleetServers(['a', 'b', 'c']);
+  for (const server of servers) await put(server, 'who', server.id);
+  const { layoutDir, executor } = await planned(fleetOf(servers));
+  const response = await executeBackupPlan({ layoutDir }, executor);
+  expect(response).toMatchObject({ complete: true, executedOperationCount: 16 });
+  expect(await verifyFleetBackup(layoutDir)).toMatchObject({ ok: true, verified: 3 });
+  for (const server of servers) {
+    expect(await valueIn(layoutDir, server.id, 'who')).toBe(server.id);
+    expect(await put(server, 'after', '1')).toBe(200);
+  }
+});
+
+test('a run over nodes of both engines and three units finishes, and every node takes writes again', async () => {
+  const ids = ['a', 'b', 'c', 'd', 'e', 'f'];
+  const servers = await fleetServers(ids, (id) => ({
+    backend: 'ace'.includes(id) ? smallLsm() : leveldbBackend(),
+  }));
+  for (const server of servers) await put(server, 'who', server.id);
+  const file = fleetOf(servers, [['a', 'b'], ['c', 'd'], ['e']]);
+  const { layoutDir, executor } = await planned(file);
+  const phases = new Set<string>();
+  const result = await runFleetBackup(
+    { layoutDir, onProgress: ({ targetId, phase }) => phases.add(`${targetId} ${phase}`) },
+    executor,
+  );
+  expect(result).toMatchObject({ complete: true, execution: { completed: 35, total: 35 } });
+  expect(result.units.map(({ state, window }) => [state, window])).toEqual(Array(4).fill(['complete', 1]));
+  expect(result.nodes.map(({ state }) => state)).toEqual(Array(6).fill('Durable'));
+  for (const id of ids)
+    for (const phase of ['stop', 'snapshot', 'start', 'download', 'verify', 'done'])
+      expect(phases).toContain(`${id} ${phase}`);
+  expect(await verifyFleetBackup(layoutDir)).toMatchObject({ ok: true, verified: 6 });
+  for (const server of servers) expect(await put(server, 'after', '1'), server.id).toBe(200);
+});
+
+test('every unit holds what a writer kept true over its nodes, however busily it writes', async () => {
+  const servers = await fleetServers(['a', 'b', 'c', 'd']);
+  const pairs = [servers.slice(0, 2), servers.slice(2)] as [FleetServer, FleetServer][];
+  const { layoutDir, executor } = await planned(
+    fleetOf(servers, [
+      ['a', 'b'],
+      ['c', 'd'],
+    ]),
+  );
+  let isOver = false;
+  let isCutTwice = 0;
+  // The first node of a pair is always at least as far as the second, and one step at the most.
+  const writers = pairs.map(async ([first, second]) => {
+    let refused = 0;
+    for (let count = 1; !isOver; count++) {
+      while ((await put(first, 'count', String(count))) !== 200) refused++;
+      while ((await put(second, 'count', String(count))) !== 200) refused++;
+    }
+    return refused;
+  });
+  const result = await runFleetBackup({ layoutDir }, executor);
+  isOver = true;
+  for (const refused of await Promise.all(writers)) if (refused > 0) isCutTwice++;
+  expect(result.complete).toBe(true);
+  expect(isCutTwice).toBe(2); // so writes did meet a window
+  for (const [first, second] of pairs) {
+    const [ahead, behind] = [
+      await valueIn(layoutDir, first.id, 'count'),
+      await valueIn(layoutDir, second.id, 'count'),
+    ];
+    expect(Number(ahead) - Number(behind ?? 0), `${first.id} ${ahead}, ${second.id} ${behind}`).toBeOneOf([
+      0, 1,
+    ]);
+  }
+});
+
+test('a node that is away when its snapshot is due fails its unit alone, nobody stays down, and a rerun finishes', async () => {
+  let isBroken = true;
+  const servers = await fleetServers(['a', 'b', 'c'], (id) => ({
+    backend: {
+      engine: 'lsm',
+      async open(dir) {
+        const database = await smallLsm().open(dir);
+        const hold = database.hold!.bind(database);
+        return Object.assign(database, {
+          hold: () => (id === 'b' && isBroken ? Promise.reject(new RangeError('of the test')) : hold()),
+        });
+      },
+    },
+  }));
+  for (const server of servers) await put(server, 'who', server.id);
+  const { layoutDir, executor } = await planned(fleetOf(servers, [['a', 'b'], ['c']]));
+  const result = await runFleetBackup({ layoutDir }, executor);
+  expect(result).toMatchObject({
+    complete: false,
+    units: [
+      { unitId: 'unit-0', state: 'failed', error: { code: 'HOOK_FAILED' } },
+      { unitId: 'unit-1', state: 'complete' },
+    ],
+  });
+  for (const server of servers) expect(await put(server, 'after', '1'), server.id).toBe(200);
+  isBroken = false;
+  const again = await runFleetBackup({ layoutDir }, executor);
+  expect(again).toMatchObject({ complete: true, units: [{ state: 'complete', window: 2 }, { window: 1 }] });
+  expect(await verifyFleetBackup(layoutDir)).toMatchObject({ ok: true, verified: 3 });
+  expect(await valueIn(layoutDir, 'b', 'after')).toBe('1'); // of the second window
+});
+
+test('nodes that cannot take part are all named before anything is changed', async () => {
+  const servers = await fleetServers(['a', 'b', 'c']);
+  const { layoutDir, executor } = await planned(fleetOf(servers));
+  await servers[0]!.close();
+  await fetch(`${servers[1]!.url}/api/admin/quiesce`, {
+    method: 'POST',
+    body: JSON.stringify({ run: 'another', ttl_ms: 60_000 }),
+  });
+  await expect(runFleetBackup({ layoutDir }, executor)).rejects.toMatchObject({ code: 'PREFLIGHT_REFUSED' });
+  expect(await put(servers[2]!, 'x', '1')).toBe(200);
+});
