@@ -160,7 +160,7 @@ test('only env touches disk, clock, chance and process', () => {
   expect(problems).toEqual([]);
 });
 
-test('no file holds two things', () => {
+test('no file is longer than 400 lines', () => {
   const problems = offenders(({ text }) => {
     const lines = text.split('\n').length - 1;
     return [lines > MAX_LINES ? `has ${lines} lines` : undefined];
@@ -168,7 +168,7 @@ test('no file holds two things', () => {
   expect(problems).toEqual([]);
 });
 
-test('no module is called by a word that says nothing', () => {
+test('no module has a name such as manager, helper or util', () => {
   const vague = /(^|[/-])(manager|helpers?|utils?|service|handler|common|misc)s?(\.ts$|\/|-)/;
   expect(sources.map(({ path }) => path).filter((path) => vague.test(path))).toEqual([]);
 });

@@ -322,7 +322,7 @@ describe.each(Object.entries(SUBJECTS))('%s', (what, { wrong, call }) => {
     expect(onDisk()).toEqual(before);
   });
 
-  test('an option that there is not is refused, and nothing is done', async () => {
+  test('an unknown option is refused, and nothing is done', async () => {
     const before = onDisk();
     for (const name of ['dryrun', 'toString', 'constructor']) {
       const error = await refusal(() => call({ [name]: true }));
@@ -333,7 +333,7 @@ describe.each(Object.entries(SUBJECTS))('%s', (what, { wrong, call }) => {
   });
 });
 
-test('what is no object of options is refused', async () => {
+test('options that are no object are refused', async () => {
   const coordinator = new BackupCoordinator({ dataDir: dir, engine: 'files' });
   const restores = new RestoreCoordinator({ dataDir: dir, engine: 'files' });
   const calls: Readonly<Record<string, (options: never) => unknown>> = {
@@ -366,7 +366,7 @@ test('what is no object of options is refused', async () => {
   }
 });
 
-test('nor is what is given beside the options taken for something else', async () => {
+test('an argument that is no option is refused', async () => {
   const calls: readonly [string, (value: never) => unknown][] = [
     ['snapshotClassicLevel: database', (value) => snapshotClassicLevel(value)],
     ['getSnapshot: path', (value) => getSnapshot(value)],
@@ -548,7 +548,7 @@ test('a source that is not allowed stays outside, however the allowed ones are w
   expect((await restore([shelf, elsewhere])).from).toBe(source);
 });
 
-test('what is told of one data directory is not done to another, whose lifecycle it came with', async () => {
+test('a lifecycle of another data directory is refused', async () => {
   const lifecycle = new Lifecycle({ dataDir: dir });
   const other = await plainDirectory();
   const before = onDisk();

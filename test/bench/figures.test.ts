@@ -48,7 +48,7 @@ describe('a comparison', () => {
   }
   const common = { measure: 1, what: 'it', ours: 'ours', limit: 'none' };
 
-  test('goes by the byte, and says whether the target is met', () => {
+  test('is computed per byte, and says whether the target is met', () => {
     expect(compare(times, { ...common, theirs: 'theirs', most: 0.6 })).toMatchObject({
       ratio: { median: 0.5, min: 0.5, max: 0.5 },
       isMet: true,
@@ -56,12 +56,12 @@ describe('a comparison', () => {
     expect(compare(times, { ...common, theirs: 'theirs', most: 0.4 }).isMet).toBe(false);
   });
 
-  test('of speeds asks how many times as fast', () => {
+  test('of speeds says how many times as fast', () => {
     const row = compare(times, { ...common, theirs: 'theirs', most: 1 / 2, isSpeed: true });
     expect(row).toMatchObject({ ratio: { median: 2 }, isMet: true, target: '≥ 2 × as fast' });
   });
 
-  test('with a peer that is not installed is neither met nor missed', () => {
+  test('with a peer that is not installed has no verdict', () => {
     const row = compare(times, { ...common, theirs: 'nobody', most: 1 });
     expect(row).toMatchObject({ ratio: null, isMet: null });
     expect(row.measured).toContain('not installed: nobody');
@@ -95,7 +95,7 @@ describe('on a disk', () => {
   });
   afterEach(() => rmSync(root, { recursive: true }));
 
-  test('each way finds nothing of the others, and the first round does not count', async () => {
+  test('each candidate starts on a clean disk, and the first round does not count', async () => {
     const target = join(root, 'target');
     let calls = 0;
     const make = (name: string): Way => ({

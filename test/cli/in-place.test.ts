@@ -66,7 +66,7 @@ describeWithFixtures('lsm', 'restoring in place from the command line', () => {
     expect(restored).toMatchObject({ code: 0, json: { from: elsewhere, into: data, files: 5 } });
   });
 
-  it('finishes first what a crash cut off', async () => {
+  it('finishes a restore that a crash interrupted before it begins', async () => {
     const data = await copyFixture('lsm/wrapped');
     const { location } = (await stillpoint(['snapshot', data, '--json'])).json;
     const cutOff = async () => {
@@ -104,7 +104,7 @@ describeWithFixtures('lsm', 'restoring in place from the command line', () => {
     expect(taken.stderr).toBe('a restore that had been cut off was finished: the restored state stands\n');
   });
 
-  it('and everything else that works on a directory is refused while another process does', async () => {
+  it('every other command on a directory is refused while another process works on it', async () => {
     const data = await copyFixture('lsm/wrapped');
     await mkdir(join(data, '.lifecycle'));
     const [taken, pruned] = await whileLocked(join(data, '.lifecycle/lock'), () =>

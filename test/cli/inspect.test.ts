@@ -46,7 +46,7 @@ describe('inspect', () => {
     expect(shown.stdout).not.toContain('\u001b');
   });
 
-  it('goes through `latest` to what it names, and says plainly what is not there', async () => {
+  it('follows `latest` to the snapshot that it names, and names what is missing', async () => {
     const data = await plainDirectory();
     const { name, location } = await new BackupCoordinator({ dataDir: data, engine: 'files' }).backup();
     const backup = dirname(location);

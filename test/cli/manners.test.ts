@@ -29,7 +29,7 @@ it('every command that moves bytes keeps to the limit', async () => {
   }
 });
 
-it('tells that more tasks at once than processors are of no use, and what a shared file was proven by', async () => {
+it('warns that more tasks than processors are of no use, and says which proof a shared file carries', async () => {
   const data = join(await temporaryFolder(), 'data');
   const database = await openLsm(data, BUSY);
   await database.put('a', 'b');

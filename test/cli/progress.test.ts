@@ -15,12 +15,12 @@ async function shown(done: number, total: number, maxBytesPerSecond?: number): P
   return stripVTControlCharacters(first).replace('\u001b7', ''); // where the cursor is, saved
 }
 
-test('tells nothing of bytes before it knows how many there are', async () => {
+test('shows no bytes before the total is known', async () => {
   expect(await shown(0, 0)).toMatch(/^capture {2}\[-{30}\]$/);
   expect(await shown(0, 0, MIB)).toMatch(/^capture {2}\[-{18}\]$/);
 });
 
-test('tells the time that is left in whole seconds, and none when there is none', async () => {
+test('shows the time left in whole seconds, and nothing when none is left', async () => {
   expect(await shown(0, 10 * MIB)).toMatch(/\] 0% of 10 MiB$/);
   expect(await shown(0, 10 * MIB, 10 * MIB)).toMatch(/\] 0% of 10 MiB, 1 s left at 10 MiB\/s$/);
   expect(await shown(0, 610 * MIB, 5 * MIB)).toMatch(/, 2 min 2 s left at 5\.0 MiB\/s$/);

@@ -64,7 +64,7 @@ describe('serve', () => {
     expect(restored).toMatchObject({ code: 0, json: { into: data } });
   });
 
-  it('opens a LevelDB as what it is, and makes nothing among files of somebody else', async () => {
+  it('recognizes a LevelDB, and creates nothing in a folder with foreign files', async () => {
     const root = await temporaryFolder();
     const [data, letters] = [join(root, 'data'), join(root, 'letters')];
     await (await leveldbBackend().open(data)).close();

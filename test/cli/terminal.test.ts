@@ -25,7 +25,7 @@ const freeBytes = () => nodeFileSystem.freeBytes(process.env.STILLPOINT_DISK!);
 const LARGE = 256 * 1024 ** 3;
 
 describe('an interrupted command', () => {
-  it('cleans up, tells so, and ends with 130', async () => {
+  it('cleans up, says so, and exits with 130', async () => {
     const data = await folderThatTakesLong(Math.min(LARGE, (await freeBytes()) / 2));
     const backup = join(data, '.lifecycle/backup');
     const child = startProcess(['snapshot', data, '--engine', 'files', '--json']);
@@ -46,7 +46,7 @@ describe('an interrupted command', () => {
     expect(JSON.parse(lines.at(-1)!)).toMatchObject({ state: { status: 'cancelled' } });
   });
 
-  it('is killed by the second signal, for the first one is all that it listens to', async () => {
+  it('is killed by the second signal', async () => {
     const listeners = () => ['SIGINT', 'SIGTERM', 'SIGHUP'].map((name) => process.listenerCount(name));
     const before = listeners();
     const heard: string[] = [];

@@ -35,7 +35,7 @@ describe('text for people', () => {
     expect([count(1, 'file'), count(3003, 'entry', 'entries')]).toEqual(['1 file', '3,003 entries']);
   });
 
-  it('spells out what could move the cursor or deceive the eye', () => {
+  it('escapes characters that could move the cursor or mislead the reader', () => {
     expect(visible('a\u001b[31mb\n\u009b2J\u202ec\u{e0041}')).toBe(
       'a\\u001b[31mb\\u000a\\u009b2J\\u202ec\\u{e0041}',
     );

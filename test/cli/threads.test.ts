@@ -27,13 +27,13 @@ test('the command starts no thread for an empty database, though its log is a fi
   expect(await verify(dir, 'lsm')).toEqual({ verdict: 'faithful', tasksInThreads: 0 });
 });
 
-test('the command has threads read what takes longer than starting one', async () => {
+test('the command uses threads only for work that takes longer than starting one', async () => {
   const dir = await temporaryFolder();
   writeFileSync(join(dir, 'file'), randomBytes(16 * 1024 * 1024));
   expect(await verify(dir, 'files')).toEqual({ verdict: 'faithful', tasksInThreads: 1 });
 });
 
-test('a hole is not worth much, and not nothing', () => {
+test('a hole costs little, but not nothing', () => {
   const GiB = 1024 ** 3;
   const costBytes = (sizeBytes: number, allocatedBytes?: number) =>
     costBytesOf([{ path: 'file', sizeBytes, ...(allocatedBytes !== undefined && { allocatedBytes }) }]);

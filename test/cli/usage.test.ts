@@ -5,7 +5,7 @@ import { type Outcome, stillpoint, stillpointProcess } from '../support/command.
 import { temporaryFolder } from '../support/temp.ts';
 
 describe('the command line', () => {
-  it('ends with the code of the catalogue where nothing can be done', async () => {
+  it('exits with the code of the catalogue when it fails', async () => {
     const root = await temporaryFolder();
     await mkdir(join(root, 'empty'));
     await mkdir(join(root, 'other'));
@@ -44,7 +44,7 @@ describe('the command line', () => {
     expectFailure(outcome);
   });
 
-  it('explains mistakes in its use, ends with 2, and suggests what may have been meant', async () => {
+  it('explains a wrong call, exits with 2, and suggests what may have been meant', async () => {
     const cases = [
       { args: ['snapshto', 'x'], message: "unknown command 'snapshto'", hint: 'Did you mean snapshot?' },
       {
@@ -149,7 +149,7 @@ describe('the command line', () => {
     expect(stdout).toMatch(/^ {2}help \[command\] +\S/m);
   });
 
-  it('tells what it can do', async () => {
+  it('prints its help and its version', async () => {
     const [help, none, version, restore, bare] = await Promise.all([
       stillpoint(['--help']),
       stillpointProcess([]),

@@ -52,7 +52,7 @@ it('verifies all snapshots, for people and for programs', async () => {
   expect(skipped.stdout).toMatch(/ {2}1 file, 293 KiB skipped, their oldest proof is of \d{4}-.*Z\n$/);
 });
 
-it('ends with 3 when any snapshot is damaged, and names each one', async () => {
+it('exits with 3 when any snapshot is damaged, and names each one', async () => {
   const { dir, names, first } = await twoSnapshots();
   rot(join(first.location, TABLE), 99);
   const { code, stdout } = await stillpoint(['verify', dir, '--all']);
@@ -65,7 +65,7 @@ it('ends with 3 when any snapshot is damaged, and names each one', async () => {
   expect(stdout).toContain('2 snapshots, 2 of them damaged');
 });
 
-it('says of what was neither read nor proven that it was not, and that the ledger cannot be written', async () => {
+it('reports what was neither read nor proven, and a ledger that cannot be written', async () => {
   const { dir, names } = await twoSnapshots();
   const proofs = join(dir, '.lifecycle/backup/proofs');
   rmSync(proofs, { recursive: true });
@@ -81,7 +81,7 @@ it('says of what was neither read nor proven that it was not, and that the ledge
   expect(stdout).toContain(names[0]);
 });
 
-it('explains mistakes in its use', async () => {
+it('explains a wrong call', async () => {
   const { dir } = await twoSnapshots();
   for (const [args, message] of [
     [['--max-bytes', '1G'], '--max-bytes goes with --all'],

@@ -64,7 +64,7 @@ describe('hosts that misbehave', () => {
     expect([opened, lifecycle.mode]).toEqual([['first'], 'normal']);
   });
 
-  test('a hold that comes late and whose release throws ends nobody', async () => {
+  test('a hold that comes late and whose release throws does not end the process', async () => {
     const dir = await plainDirectory();
     const checkpoint = ({ signal }: { signal: AbortSignal }) =>
       new Promise<{ release(): void }>((resolve) => {
@@ -144,7 +144,7 @@ describe('sharing between snapshots', () => {
     expect(inode(copied.location)).not.toBe(inode(dir));
   });
 
-  test('a marker that another tool moved or lost does not make new snapshots old', async () => {
+  test('a marker that another tool moved or lost does not change the order of snapshots', async () => {
     const dir = await plainDirectory();
     const backup = filesOf(dir);
     const first = await backup.backup();
@@ -201,7 +201,7 @@ test('a file that somebody writes in the middle of an exchange is never overwrit
   expect(readTree(dir)).toEqual(before);
 });
 
-test('a name that is no text is refused before anything is moved', async () => {
+test('a name that is not valid UTF-8 is refused before anything is moved', async () => {
   const dir = await plainDirectory();
   await filesOf(dir).backup();
   writeFileSync(Buffer.concat([Buffer.from(`${dir}/`), Buffer.from([0x66, 0xff])]), 'latin');

@@ -89,7 +89,7 @@ describe('a snapshot of plain files', () => {
     expect(statSync(join(location, 'sparse')).blocks * 512).toBeLessThan(100_000);
   });
 
-  test('two in one second have names of their own, and sequence and parent tell their order', async () => {
+  test('two snapshots in one second get different names, and sequence and parent tell their order', async () => {
     const dir = await plainDirectory();
     const backup = filesOf(dir);
     const first = await backup.backup();
@@ -113,7 +113,7 @@ describe('a snapshot of plain files', () => {
     expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toEqual([]);
   });
 
-  test('a file that changes once is captured as it is afterwards', async () => {
+  test('a file that changes once is captured in its later state', async () => {
     const dir = await plainDirectory();
     const backup = filesOf(dir);
     let rounds = 0;
@@ -209,7 +209,7 @@ describe('the checkpoint hook', () => {
     });
   });
 
-  test('that hangs is given up; a hold that comes late is released', async () => {
+  test('that hangs is abandoned; a hold that comes late is released', async () => {
     let signal: AbortSignal | undefined;
     let release = () => {};
     const released = new Promise<void>((resolve) => {
@@ -231,7 +231,7 @@ describe('the checkpoint hook', () => {
     });
   });
 
-  test('that returns nonsense is told so', async () => {
+  test('that returns an invalid hold fails the run with a clear error', async () => {
     await fails(() => 'done', 'HOOK_INVALID');
     await fails(() => ({ plan: { items: [] } }), 'HOOK_INVALID');
     await fails(() => ({ release() {}, plan: { items: [{ kind: 'whole', path: 'a' }] } }), 'HOOK_INVALID');
@@ -371,7 +371,7 @@ describe('cancelling', () => {
     },
   );
 
-  test('after the proof and the probe, right before publishing, still does', async () => {
+  test('works until right before publishing', async () => {
     const dir = await plainDirectory();
     let cancel = () => {};
     // The clone that the probe was given is the last thing to go.
@@ -393,7 +393,7 @@ describe('cancelling', () => {
     expect(await new Snapshots({ dataDir: dir }).list()).toEqual({ latest: null, snapshots: [] });
   });
 
-  test('a hook that hangs is no obstacle', async () => {
+  test('works while a hook hangs', async () => {
     const backup = filesOf(await plainDirectory(), { checkpoint: () => new Promise(() => {}) });
     const { id } = await backup.startBackup();
     expect(backup.cancel(id)).toBe(true);
@@ -437,7 +437,7 @@ describe('records and events', () => {
     await expect(later.status('0000')).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
-  test('a listener that throws harms nobody', async () => {
+  test('a listener that throws does not affect the run', async () => {
     const backup = filesOf(await plainDirectory());
     const warned = once(process, 'warning');
     for (const event of ['state', 'completed'] as const) {
@@ -449,7 +449,7 @@ describe('records and events', () => {
     expect(await warned).toMatchObject([{ message: 'listener' }]);
   });
 
-  test('a torn last line of the records costs nothing', async () => {
+  test('a torn last line of the records is ignored', async () => {
     const dir = await plainDirectory();
     const { id } = await filesOf(dir).backup();
     appendFileSync(join(backupFolder(dir), 'records.jsonl'), '\n{"id":"cut');
@@ -515,7 +515,7 @@ test('a disk that stores other bytes than it was given is found out (invariant 1
   expect((await new Snapshots({ dataDir: dir }).list()).latest).toBeNull();
 });
 
-test('a proof of what it cannot prove says so', async () => {
+test('a data directory without anything to compare its files with is reported as such', async () => {
   const dir = await plainDirectory();
   await expect(verifySnapshot(dir, { engine: 'lsm' })).rejects.toMatchObject({ code: 'ENGINE_MISMATCH' });
   expect((await verifySnapshot(dir, { engine: 'files' })).findings).toMatchObject([
@@ -526,7 +526,7 @@ test('a proof of what it cannot prove says so', async () => {
   });
 });
 
-test('what other tools leave in the latest marker is understood, and leads nowhere else', async () => {
+test('a latest marker of another tool is understood, and leads to no other folder', async () => {
   const dir = await plainDirectory();
   const { name, location } = await filesOf(dir).backup();
   const marker = join(backupFolder(dir), 'latest');

@@ -87,7 +87,7 @@ test('no command works on a snapshot as if it were a data directory (invariant 3
   expect((await new Snapshots({ dataDir }).delete(name)).name).toBe(name);
 });
 
-test('where nothing was kept, nothing is made to find that out', async () => {
+test('prune, delete and undo create nothing in a folder without snapshots', async () => {
   const dataDir = await plainDirectory();
   const before = everything(dataDir);
   const undo = () => new RestoreCoordinator({ dataDir }).undo();

@@ -71,7 +71,7 @@ test('tables that stand in the last snapshot are shared with it, and carry its p
   await db.close();
 });
 
-test('restored in place, and undone', async () => {
+test('a LevelDB is restored in place, and the restore is undone', async () => {
   const dir = join(await temporaryFolder(), 'data');
   let db = new ClassicLevel(dir, SMALL);
   await fill(db, 0, 1_000);
@@ -129,7 +129,7 @@ test('a database that is still opening is waited for', async () => {
   await db.close();
 });
 
-test('what is no open LevelDB is a TypeError', async () => {
+test('an argument that is no open LevelDB is a TypeError', async () => {
   await expect(snapshotClassicLevel({} as never)).rejects.toThrow(TypeError);
   const db = new ClassicLevel(join(await temporaryFolder(), 'data'));
   await db.close();

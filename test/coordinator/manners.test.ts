@@ -38,7 +38,7 @@ async function tookMs(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - begin;
 }
 
-test('a limit holds for all that is copied and read back, in a snapshot, its reading and its restore', async () => {
+test('a rate limit holds for a snapshot, its verification and its restore', async () => {
   const dir = await twoMegabytes();
   const { backups, restores } = coordinators(dir);
   const throttle = { maxBytesPerSecond: 5 * MiB };
@@ -53,7 +53,7 @@ test('a limit holds for all that is copied and read back, in a snapshot, its rea
   expect(readTree(into)).toEqual(readTree(dir));
 });
 
-test('a run that is held back is cancelled at once and leaves nothing behind', async () => {
+test('a throttled run is cancelled at once and leaves nothing behind', async () => {
   const { backups } = coordinators(await twoMegabytes());
   const { id } = await backups.startBackup(NEVER_DONE);
   while ((await backups.status(id)).progress?.bytesProcessed === 0) await setTimeout(20);
@@ -62,7 +62,7 @@ test('a run that is held back is cancelled at once and leaves nothing behind', a
   expect(await backups.latestLocation()).toBeUndefined();
 });
 
-test('a run in the background asks the host whether it is busy, and comes to its end even if it always is', async () => {
+test('a background run asks the host whether it is busy, and finishes even if it always is', async () => {
   const dir = await twoMegabytes();
   const { backups } = coordinators(dir);
   let asked = 0;
@@ -81,7 +81,7 @@ test('a run in the background asks the host whether it is busy, and comes to its
   expect(asked).toBeGreaterThanOrEqual(askedInAll);
 });
 
-test('a host that fails when it is asked is warned and not asked again', async () => {
+test('an isBusy that throws causes a warning and is not called again', async () => {
   const { backups } = coordinators(await twoMegabytes());
   let asked = 0;
   const warning = once(process, 'warning');

@@ -42,7 +42,7 @@ test('what latest names stays, wherever it stands in the order (invariant 11)', 
   expect(existsSync(join(backup, names[0]!))).toBe(true);
 });
 
-test('what is being read stays until it no longer is', async () => {
+test('a snapshot that is being read is not removed', async () => {
   const { dir, names, backup } = await directoryWith(2);
   const manifest = join(backup, names[0]!, 'snapshot.manifest');
   const reader = await kernelLocks.tryAcquire(nodeFileSystem, manifest, 'shared');

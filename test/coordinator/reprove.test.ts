@@ -48,7 +48,7 @@ test('with reprove a shared file is read again, and is proven now', async () => 
   expect(reproven.report).toMatchObject({ ok: true, counts: { files: 1, bytes: 300_000 } });
 });
 
-test('what rotted since it was proven passes unseen without reprove, and is refused with it', async () => {
+test('damage since the last proof is found with reprove, and only with it', async () => {
   const { backup, first } = await sharing();
   rot(join(first.location, TABLE), 4711);
   const blind = await backup.backup();
@@ -65,7 +65,7 @@ test('what rotted since it was proven passes unseen without reprove, and is refu
   expect((await verifySnapshot(whole.location)).ok).toBe(true);
 });
 
-test('what verify found damaged is not shared any more', async () => {
+test('a file that verify found damaged is not shared any more', async () => {
   const { backup, first } = await sharing();
   rot(join(first.location, TABLE), 4711);
   expect((await verifySnapshot(first.location)).verdict).toBe('copy-damaged');
@@ -75,7 +75,7 @@ test('what verify found damaged is not shared any more', async () => {
   expect((await backup.backup()).reusedBytes).toBe(300_000);
 });
 
-test('what is found damaged in one snapshot is so in all that share it', async () => {
+test('a damaged file counts as damaged in all snapshots that share it', async () => {
   const { dir, backup, first } = await sharing();
   const second = await backup.backup();
   rot(join(first.location, TABLE), 4711);
@@ -92,7 +92,7 @@ test('what is found damaged in one snapshot is so in all that share it', async (
   expect((await verifySnapshot(third.location)).ok).toBe(true);
 });
 
-test('what is written into a shared file while a snapshot is taken is read, or has no proof', async () => {
+test('a shared file that is written to while a snapshot is taken is read again, or has no proof', async () => {
   const { dir, first } = await sharing();
   const file = join(first.location, TABLE);
   const plan = { items: [{ kind: 'immutable' as const, path: TABLE }] };
@@ -117,7 +117,7 @@ test('what is written into a shared file while a snapshot is taken is read, or h
   expect((await verifySnapshot(next.location)).ok).toBe(true);
 });
 
-test('what somebody wrote while a snapshot was verified has no proof', async () => {
+test('a file that is written to while it is verified gets no proof', async () => {
   const { backup, first } = await sharing();
   const file = join(first.location, TABLE);
   const { pool } = inlineEnvironment;

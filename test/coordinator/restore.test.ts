@@ -66,7 +66,7 @@ describe('into a new folder', () => {
     },
   );
 
-  test('an empty folder will do; anything else in the way is left alone', async () => {
+  test('an empty folder is accepted; any other target is refused and left alone', async () => {
     const { location, snapshot } = await changedDirectory();
     const root = await temporaryFolder();
     mkdirSync(join(root, 'empty'));
@@ -112,7 +112,7 @@ describe('into a new folder', () => {
 });
 
 describe('in place', () => {
-  test('closes, exchanges, opens; the undo folder holds what was there, and undo brings it back', async () => {
+  test('closes, exchanges and opens; the undo folder holds the old state, and undo brings it back', async () => {
     const { dir, name, location, snapshot, present } = await changedDirectory();
     const calls: string[] = [];
     const lifecycle = new Lifecycle({ dataDir: dir });
@@ -144,7 +144,7 @@ describe('in place', () => {
     expect(readTree(dir)).toEqual(snapshot);
   });
 
-  test('nothing to undo, nothing to restore', async () => {
+  test('without an undo folder undo is refused, without a snapshot restore is', async () => {
     const dir = await plainDirectory();
     await expect(restoreOf(dir).undo()).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(restoreOf(dir).restore()).rejects.toMatchObject({ code: 'NOT_FOUND' });
@@ -278,7 +278,7 @@ describe('a crash in the middle of a restore (invariant 7)', () => {
     await backup.backup();
   });
 
-  test('cut off in its moves, nothing else begins until it is recovered; once the new state stands, all goes on', async () => {
+  test('nothing else begins before an interrupted exchange is recovered', async () => {
     const { dir, present } = await changedDirectory();
     const journal = (phase: string) =>
       JSON.stringify({ id: 'x', phase, from: 'restore/x/data', undo: 'restore-backup/ts-1', keep: [] });

@@ -157,7 +157,7 @@ describe('verifying all snapshots', () => {
     expect(result.snapshots.map(({ complete }) => complete)).toEqual([true, false, false]);
   });
 
-  test('is told of what holds between the files of a snapshot', async () => {
+  test('reports what is wrong between the files of a snapshot', async () => {
     const dir = join(await temporaryFolder(), 'data');
     const database = await openLsm(dir, BUSY);
     await database.put('a', 'b');
@@ -290,7 +290,7 @@ describe('the ledger of proofs', () => {
     expect((await verifyAllSnapshots(dir, { maxBytes: 4000 })).totals.readBytes).toBeGreaterThanOrEqual(4000);
   });
 
-  test('a lost or unreadable one costs a reading, and one from the future too', async () => {
+  test('a proof that is lost, unreadable or from the future is not used: the file is read again', async () => {
     const { dir, locations } = await growing();
     const young = { olderThanMs: HOUR_MS };
     rmSync(ledgerOf(locations[0]!));
@@ -306,7 +306,7 @@ describe('the ledger of proofs', () => {
     expect(limited.snapshots.map(({ complete }) => complete).includes(false)).toBe(true);
   });
 
-  test('a reading that looks less closely keeps the deeper proof and renews its time', async () => {
+  test('a reading at a lower level keeps the deeper proof and renews its time', async () => {
     const { dir, locations } = await growing();
     for (const location of locations) backdate(location, 1000);
     const begin = Date.now();
@@ -451,7 +451,7 @@ describe('the ledger of proofs', () => {
     }
   });
 
-  test('does not speak of a file that was written to since', async () => {
+  test('does not count for a file that was written to since', async () => {
     const { dir, locations } = await growing(2);
     for (const path of ['1.sst', '2.sst']) utimesSync(join(locations[1]!, path), new Date(0), new Date(0));
     const { snapshots, totals } = await verifyAllSnapshots(dir, { maxBytes: 1 });

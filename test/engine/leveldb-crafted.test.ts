@@ -43,7 +43,7 @@ const tableCodes = async (craft: Partial<Craft>): Promise<string[]> => {
   return codes.map((line) => line.replace('000004.ldb LEVELDB_', ''));
 };
 
-test('an honest folder, so that what follows means something', async () => {
+test('a healthy folder has no finding', async () => {
   expect(await codesOf({})).toEqual([]);
   expect(await tableCodes({ filterKeys: null })).toEqual([]);
   expect(await tableCodes({ seal: (content) => sealBlock(content, 'snappy') })).toEqual([]);
@@ -104,18 +104,18 @@ describe('tables', () => {
       { blocks: [HONEST.blocks[0]!, []], indexKey: (index) => entry('c', 2 - index).key },
       ['BLOCK_CONTENT'],
     ],
-    'a block that is none': [
+    'a block that cannot be decoded': [
       { seal: (content, index) => sealBlock(index === 1 ? Buffer.alloc(3) : content) },
       ['BLOCK_CONTENT'],
     ],
-    'a compression that nobody knows': [
+    'an unknown compression': [
       {
         seal: (content, index) => (index === 1 ? resealAs(content, 7) : sealBlock(content)),
       },
       ['BLOCK_UNREAD'],
     ],
     'a filter that denies keys': [{ filterKeys: [Buffer.from('zzz')] }, Array(5).fill('FILTER_DENIES')],
-    'a filter that is none': [{ filterBlock: Buffer.from([9, 9, 9, 9, 11]) }, ['TABLE_FILTER']],
+    'a filter that cannot be decoded': [{ filterBlock: Buffer.from([9, 9, 9, 9, 11]) }, ['TABLE_FILTER']],
     'a filter of another policy': [{ filterName: 'other' }, ['TABLE_META']],
     'a metaindex that names something twice': [
       {

@@ -157,7 +157,7 @@ test('a write that waited for a database that was closed meanwhile is refused', 
   gate.detach();
 });
 
-test('detaching gives the methods back; a failing plan opens the gate', async () => {
+test('detaching restores the methods; a plan that fails opens the gate', async () => {
   const { db, dir } = await openDatabase();
   const methods = ['_put', '_del', '_batch', '_clear', '_chainedBatch'];
   const before = methods.map((name) => Reflect.get(db, name));

@@ -114,7 +114,7 @@ test('damage in a log is captured as it is, so that the proof sees it', async ()
   expect((await prove(`${dir}-copy`)).findings).toMatchObject([{ path: log, code: 'LEVELDB_LOG_RECORD' }]);
 });
 
-test('one look at the folder that misses a log loses nothing', async () => {
+test('a log that one listing of the folder misses is not lost', async () => {
   const dir = await writeFolder(await newFolder(), (db) => fill(db, 1000));
   const [log] = await namesOf(dir, /\.log$/);
   const newer = '900000.log';
@@ -193,7 +193,7 @@ test('another database that is put in the place of this one within the window is
   }
 });
 
-test('where edits come faster than windows, the logs are taken first', async () => {
+test('when edits come faster than windows, the plan falls back to logs-first order', async () => {
   const dir = await writeFolder(await newFolder(), (db) => fill(db, 1000));
   const [manifest] = await namesOf(dir, /^MANIFEST/);
   const noise = encodeVersionEdit({ ...emptyEdit(), nextFile: 1000 });
@@ -210,7 +210,7 @@ test('where edits come faster than windows, the logs are taken first', async () 
   expect(new Set(plan.rounds!.reasons)).toEqual(new Set([`${manifest} got another edit`]));
 });
 
-test('logs first: a log that began afterwards is planned as empty', async () => {
+test('in logs-first order a log that began afterwards is planned as empty', async () => {
   const dir = await newFolder();
   const db = new ClassicLevel<string, string>(dir, { writeBufferSize: 64 * 1024 });
   onTestFinished(() => db.close());
@@ -247,7 +247,7 @@ test('logs first: a log that began afterwards is planned as empty', async () => 
   expect(await readAll(copy)).toEqual(before);
 });
 
-test('real damage ends the search at once and is called by its name', async () => {
+test('damage ends planning at once and is reported as damage', async () => {
   const dir = await writeMixedFolder(await newFolder());
   const [table] = await namesOf(dir, /\.ldb$/);
   const [manifest] = await namesOf(dir, /^MANIFEST/);
@@ -274,7 +274,7 @@ test('real damage ends the search at once and is called by its name', async () =
   });
 });
 
-test('a log that is missing does not keep the rest from being captured; the proof tells', async () => {
+test('a missing log does not stop the capture; the proof reports it', async () => {
   const dir = await writeMixedFolder(await newFolder());
   const [log] = await namesOf(dir, /\.log$/);
   await rm(join(dir, log!));
@@ -336,7 +336,7 @@ test('the source is not touched: no byte, no name, no time', async () => {
   expect(await look()).toEqual(before);
 });
 
-test('options that make no sense are refused', () => {
+test('invalid options are refused', () => {
   expect(() => createLeveldbEngine({ windowRounds: -1 })).toThrow(TypeError);
   expect(() => createLeveldbEngine({ windowRounds: 1.5 })).toThrow(TypeError);
   expect(() => createLeveldbEngine({ database: {} })).toThrow(/abstract-level/);

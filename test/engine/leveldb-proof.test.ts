@@ -187,7 +187,7 @@ describe('damage between files is found, each with the file named', () => {
     expect(await codes(dir)).toEqual([`error ${log} LEVELDB_LOG_GAP`]);
   });
 
-  test("a comparator that is not known here is said, and order is then nobody's to judge", async () => {
+  test('an unknown comparator is reported, and the order of keys is not checked', async () => {
     const { dir, manifest } = await mixed();
     const edit = encodeVersionEdit({ ...emptyEdit(), comparator: 'idb_cmp1' });
     const content = await readFile(join(dir, manifest));
@@ -219,7 +219,7 @@ describe('damage between files is found, each with the file named', () => {
   });
 });
 
-test('of a damaged file all findings are told, up to a hundred', async () => {
+test('all findings of a damaged file are reported, up to a hundred', async () => {
   const dir = await writeFolder(
     join(await temporaryFolder(), 'db'),
     async (db) => {

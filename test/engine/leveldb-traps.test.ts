@@ -96,7 +96,7 @@ test('trap 2: opening a captured folder as a copy leaves the source as it was (i
   expect((await prove(dir, 'full', true)).findings).toEqual([]);
 });
 
-test('trap 3: what LevelDB opens without a word is found', async () => {
+test('trap 3: damage that LevelDB opens without an error is found', async () => {
   const dir = join(await temporaryFolder(), 'db');
   await writeFolder(dir, (db) => fill(db, 500, 100), { compression: false });
   await writeFolder(dir, (db) => db.put('last', 'entry'), { compression: false });

@@ -26,7 +26,7 @@ import { seeded } from '../support/seeded.ts';
 
 const ASSEMBLY = 'src/format/scan/assembly';
 
-test('what is compiled is what stands in `assembly/`', async () => {
+test('the compiled scanner matches the sources in `assembly/`', async () => {
   const files: Record<string, Uint8Array | string> = {};
   const { error, stderr } = await compile(
     ['lsm-block', 'leveldb-block', 'snappy']
@@ -175,7 +175,7 @@ const TABLES = {
   },
 } as const;
 
-test('what is good is found so without script', () => {
+test('valid tables are accepted by the scanner alone', () => {
   const scanner = Scanner.create(1024 * 1024)!;
   const [first, last] = [lsmEntry('a', 5), lsmEntry('b', 3, undefined)];
   const block = encodeBlock([first, last], tableEntryBytes(first) + tableEntryBytes(last));
@@ -243,7 +243,7 @@ test('Snappy is what the module of that name makes of it, damaged or not', () =>
   expect(good).toBeGreaterThan(100);
 });
 
-test('what is kept may grow, and what is too large is left to script', () => {
+test('buffers may grow, and what is too large is left to JavaScript', () => {
   const scanner = Scanner.create(1024)!;
   const part = Buffer.alloc(300_000, 7);
   const [at] = scanner.keep([part]) as [number];
@@ -253,7 +253,7 @@ test('what is kept may grow, and what is too large is left to script', () => {
   expect(scanner.place(Buffer.alloc(257 * 1024), 0)).toBeUndefined();
 });
 
-test('a key of almost a buffer is left to script, and what stands behind it stays as it was', async () => {
+test('a key of nearly a buffer is left to JavaScript, and the memory behind it is unchanged', async () => {
   const [a, b] = ['x'.repeat(950_000), 'y'.repeat(20_000)];
   const tables = {
     lsm: buildTable([[lsmEntry('a', 1)], [lsmEntry(a, 2)], [lsmEntry(b, 3)]]),
@@ -268,7 +268,7 @@ test('a key of almost a buffer is left to script, and what stands behind it stay
   }
 });
 
-test('script goes on from where it was left: with the order of versions to all 64 bits, and with both index keys', async () => {
+test('JavaScript continues where the scanner stopped, with 64-bit versions and both index keys', async () => {
   const byScript = await scriptCheck();
   const expectSame = async (engine: EngineName, path: string, bytes: Buffer, codes: string[]) => {
     const found = await check(engine, path, bytes);
@@ -298,7 +298,7 @@ test('script goes on from where it was left: with the order of versions to all 6
   }
 });
 
-test('many at once in one thread: each has a scanner of its own, or none', async () => {
+test('each of several checks in one thread has its own scanner, or none', async () => {
   const random = seeded(3);
   const below: Below = (limit) => Math.floor(random() * limit);
   const tables = Array.from({ length: 40 }, (_, i) => {
@@ -328,7 +328,7 @@ test('many at once in one thread: each has a scanner of its own, or none', async
   made.mockRestore();
 });
 
-test('where none can be made it is tried once, since each try may take long', async () => {
+test('a scanner that cannot be made is tried once', async () => {
   vi.resetModules();
   const { engineByName: engineAnew } = await import('../../src/engine/index.ts');
   const tries = vi.fn(function Memory() {
@@ -353,38 +353,41 @@ const scanners = { lsm: LsmScanner, leveldb: LeveldbScanner };
 const ROUNDS = 150;
 const NUMBERS = ['00', '01', 'ff', '7f', '80', '04000000', 'ffffffff'].map((hex) => Buffer.from(hex, 'hex'));
 
-test.each(['lsm', 'leveldb'] as const)('it and script say the same of every table of %s', async (engine) => {
-  const byScript = await scriptCheck();
-  const { path, make, fix } = TABLES[engine];
-  const random = seeded(20261121);
-  const below = (limit: number): number => Math.floor(random() * limit);
-  let bad = 0;
-  for (let round = 0; round < ROUNDS; round++) {
-    const table = make(below, true);
-    const looks = vi.spyOn(scanners[engine].prototype, 'entriesOf');
-    const honest = await check(engine, path, table);
-    expect(honest.findings, `round ${round}`).toEqual([]);
-    expect(
-      looks.mock.results.every((look) => look.value > 0),
-      `round ${round}: nothing that is good is looked at twice`,
-    ).toBe(true);
-    expect(looks.mock.results.length).toBe(honest.counts.blocks);
-    looks.mockRestore();
-    expect(honest).toEqual(await byScript(engine, path, table));
-    for (let craft = 0; craft < 8; craft++) {
-      const dishonest = make(below, false);
-      const found = await check(engine, path, dishonest);
-      expect(found, `round ${round}, craft ${craft}`).toEqual(await byScript(engine, path, dishonest));
-      if (found.findings.length > 0) bad++;
+test.each(['lsm', 'leveldb'] as const)(
+  'scanner and JavaScript agree on every table of %s',
+  async (engine) => {
+    const byScript = await scriptCheck();
+    const { path, make, fix } = TABLES[engine];
+    const random = seeded(20261121);
+    const below = (limit: number): number => Math.floor(random() * limit);
+    let bad = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      const table = make(below, true);
+      const looks = vi.spyOn(scanners[engine].prototype, 'entriesOf');
+      const honest = await check(engine, path, table);
+      expect(honest.findings, `round ${round}`).toEqual([]);
+      expect(
+        looks.mock.results.every((look) => look.value > 0),
+        `round ${round}: nothing that is good is looked at twice`,
+      ).toBe(true);
+      expect(looks.mock.results.length).toBe(honest.counts.blocks);
+      looks.mockRestore();
+      expect(honest).toEqual(await byScript(engine, path, table));
+      for (let craft = 0; craft < 8; craft++) {
+        const dishonest = make(below, false);
+        const found = await check(engine, path, dishonest);
+        expect(found, `round ${round}, craft ${craft}`).toEqual(await byScript(engine, path, dishonest));
+        if (found.findings.length > 0) bad++;
+      }
+      const other = make(below, true);
+      for (let change = 0; change < 12; change++) {
+        const damaged = mutate(table, below, { words: NUMBERS, other, maxBytes: 200_000 });
+        fix(damaged); // or the checksums alone would tell
+        const found = await check(engine, path, damaged);
+        expect(found, `round ${round}, change ${change}`).toEqual(await byScript(engine, path, damaged));
+        if (found.findings.length > 0) bad++;
+      }
     }
-    const other = make(below, true);
-    for (let change = 0; change < 12; change++) {
-      const damaged = mutate(table, below, { words: NUMBERS, other, maxBytes: 200_000 });
-      fix(damaged); // or the checksums alone would tell
-      const found = await check(engine, path, damaged);
-      expect(found, `round ${round}, change ${change}`).toEqual(await byScript(engine, path, damaged));
-      if (found.findings.length > 0) bad++;
-    }
-  }
-  expect(bad).toBeGreaterThan(8 * ROUNDS);
-});
+    expect(bad).toBeGreaterThan(8 * ROUNDS);
+  },
+);

@@ -86,7 +86,7 @@ it('notices that the event loop is late', async () => {
   watch.stop();
 });
 
-it('believes the host', () => {
+it('trusts what the host reports', () => {
   let isBusy = false;
   const watch = watchHost(60_000, () => isBusy);
   expect(watch.isSuffering()).toBe(false);

@@ -13,7 +13,7 @@ import { TARGETS } from './targets.ts';
 const CORPUS_MAX_BYTES = 300 * 1024;
 
 test.each(TARGETS.map((target) => [target.name, target] as const))(
-  'no input that was ever kept shows a defect of %s',
+  'no kept input shows a defect of %s',
   async (name, target) => {
     const seeds = (await target.seeds()).map((input, i) => ({
       name: `seed ${i}`,
@@ -30,7 +30,7 @@ test.each(TARGETS.map((target) => [target.name, target] as const))(
 );
 
 test.each(TARGETS.map((target) => [target.name, target] as const))(
-  '%s takes what is honest',
+  '%s accepts valid input',
   async (_, target) => {
     const verdicts: unknown[] = [];
     for (const seed of await target.seeds()) verdicts.push(await target.run(Buffer.from(seed)));
@@ -38,7 +38,7 @@ test.each(TARGETS.map((target) => [target.name, target] as const))(
   },
 );
 
-test('the corpus is of these decoders, and small', () => {
+test('the corpus belongs to known decoders, and is small', () => {
   const folders = existsSync(CORPUS) ? readdirSync(CORPUS) : [];
   expect(folders.filter((name) => !TARGETS.some((target) => target.name === name))).toEqual([]);
   const bytes = folders
@@ -56,7 +56,7 @@ const PLANTED = [
 ] as const;
 
 test.each(PLANTED)(
-  'a decoder that %s is found out, through five steps that only coverage shows',
+  'the search finds a decoder that %s, behind five steps that only coverage shows',
   async (name, message) => {
     const { defects } = await fuzzTarget({
       module: pathToFileURL(compiled('test/support/planted-decoders.ts')).href,
@@ -73,7 +73,7 @@ test.each(PLANTED)(
   },
 );
 
-test('what showed a defect stays when the corpus is written anew', async () => {
+test('an input that showed a defect stays when the corpus is rewritten', async () => {
   const root = await temporaryFolder();
   writeCorpus('one', [Buffer.from('old'), Buffer.from('older')], root);
   const defect = keepDefect('one', Buffer.from('bad'), root);

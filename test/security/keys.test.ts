@@ -15,7 +15,7 @@ const KEY = 'marked-key-of-the-test';
 const WRONG = 'marked-and-wrong';
 const MARK = 'marked-';
 
-test.each(['argument', 'file', 'environment'])('a key given by %s stays where it is', async (way) => {
+test.each(['argument', 'file', 'environment'])('a key given by %s shows up nowhere else', async (way) => {
   const root = await temporaryFolder();
   const data = join(root, 'data');
   writeFileSync(join(root, 'key'), `${KEY}\n`, { mode: 0o600 });

@@ -53,7 +53,7 @@ describe.each([
     return { root, inside: join(root, 'inside'), before: readTree(join(root, 'outside')) };
   };
 
-  test('in the last component', async () => {
+  test('in the last component of a path', async () => {
     const { root, inside, before } = await scene();
     const link = join(inside, 'file-link');
     for (const how of ['read', 'update', 'open-or-create'] as const)
@@ -68,7 +68,7 @@ describe.each([
     expect(readTree(join(root, 'outside'))).toEqual(before);
   });
 
-  testOnLinux('before the last component', async () => {
+  testOnLinux('before the last component of a path', async () => {
     const { root, inside, before } = await scene();
     const link = join(inside, 'link');
     const own = join(inside, 'own');
@@ -95,7 +95,7 @@ describe.each([
     expect(readdirSync(inside).sort()).toEqual(['file-link', 'link', 'own']);
   });
 
-  test('and tells people the path that they gave', async () => {
+  test('and names the path that the caller gave in its errors', async () => {
     const { inside } = await scene();
     const [missing, other] = [join(inside, 'none/of/it'), join(inside, 'missing')];
     const calls = [
@@ -131,7 +131,7 @@ describe.each([
   });
 });
 
-testOnLinux('a folder that the kernel calls by another name is entered step by step', async () => {
+testOnLinux('a folder with another name in the kernel is entered step by step', async () => {
   const root = await temporaryFolder();
   writeTree(root, { 'one/two/file': 'x' });
   const { openSync } = await import('node:fs');

@@ -121,7 +121,7 @@ describe('limits', () => {
     expect((await fetch(`${server.url}/kv/a`)).status).toBe(200);
   });
 
-  test('a client that does not take its reply is cut off', async () => {
+  test('a client that does not read its reply is cut off', async () => {
     const { plain, server } = await served({ replyTimeoutMs: 300, idleTimeoutMs: 300 });
     await fetch(`${server.url}/kv/large`, {
       method: 'PUT',

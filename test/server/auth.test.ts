@@ -149,7 +149,7 @@ test('correlation ids are echoed, or made, on every reply', async () => {
 });
 
 test.each([
-  ['what is no HTTP', 'hello\r\n\r\n', 400],
+  ['malformed HTTP', 'hello\r\n\r\n', 400],
   ['headers without end', `GET / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, 431],
 ])('%s is answered with the envelope', async (_, bytes, status) => {
   const { server } = await listening();

@@ -19,7 +19,7 @@ const a = Buffer.from('a');
 const put = (gate: DatabaseHandle) => gate.write((db) => db.write([{ type: 'put', key: a, value: a }]));
 const unavailable = { code: 'UNAVAILABLE' };
 
-test('closing waits for what is under way and refuses what comes', async () => {
+test('closing waits for operations under way and refuses new ones', async () => {
   const gate = await gateOver();
   const work = barrier();
   let hasEnded = false;
@@ -79,7 +79,7 @@ test('a close that is given up while the database closes ends with an open one',
   await gate.close();
 });
 
-test('work that fails counts as ended', async () => {
+test('an operation that fails counts as ended', async () => {
   const gate = await gateOver();
   await expect(gate.read(() => Promise.reject(new RangeError('of the work')))).rejects.toThrow('of the work');
   await gate.close();

@@ -64,7 +64,7 @@ test('a backup and a restore can start as soon as the one before reads as comple
   }
 });
 
-test('a second backup, restore, archive or deletion while one runs is refused in these very words', async () => {
+test('a second backup, restore, archive or deletion while one runs is refused with the documented message', async () => {
   const { backend, atHold } = withSlowHold();
   const server = await injected({ backend });
   const { rpc } = server;
@@ -117,7 +117,7 @@ test('cancelling ends the backup, and the next one starts at once', async () => 
   expect(cancels()).toEqual(['completed', 'ended']);
 });
 
-test('what is no handle is 400, and one that nobody gave is 404', async () => {
+test('a malformed handle is 400, and an unknown one is 404', async () => {
   const { rpc } = await injected();
   for (const [method, url, kind] of [
     ['GET', '/api/admin/backup/HANDLE', 'backup'],
@@ -162,7 +162,7 @@ test('a route that has other methods names them; what is no route at all is 404'
   }
 });
 
-test('options of a backup count, and wrong ones are refused', async () => {
+test('the options of a backup take effect, and wrong ones are refused', async () => {
   const server = await injected();
   for (let i = 0; i < 3; i++) {
     await server.rpc('PUT', '/kv/a', String(i));
@@ -453,7 +453,7 @@ test('health, metrics and compaction answer as the first server did', async () =
   });
 });
 
-test('what nobody expected is told in full to the log and to nobody else', async () => {
+test('an unexpected error is logged in full and shown to no client', async () => {
   const backend = altered(smallLsm(), () => ({
     get: () => Promise.reject(new RangeError('the inside of the server')),
   }));
