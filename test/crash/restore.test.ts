@@ -1,10 +1,22 @@
 import { describe, expect, test } from 'vitest';
-import { refusedRestoreFlow, restoreFlow, restoreIntoFlow, undoFlow } from '../support/crash-flows.ts';
+import {
+  refusedRestoreFlow,
+  restoreFlow,
+  restoreIntoFlow,
+  restoreStreamsFlow,
+  undoFlow,
+} from '../support/crash-flows.ts';
 import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
 import { files, leveldb, lsm, stageOf } from '../support/crash-subjects.ts';
 
 const SUBJECTS = { files: async () => files, lsm: async () => lsm, leveldb };
-const FLOWS = { restore: restoreFlow, refused: refusedRestoreFlow, undo: undoFlow, into: restoreIntoFlow };
+const FLOWS = {
+  restore: restoreFlow,
+  refused: refusedRestoreFlow,
+  undo: undoFlow,
+  into: restoreIntoFlow,
+  streams: restoreStreamsFlow,
+};
 
 describe('a crash in the middle of a restore ends in the old state or the new one (invariant 7)', () => {
   test.each([
@@ -12,6 +24,7 @@ describe('a crash in the middle of a restore ends in the old state or the new on
     ['files', 'refused'],
     ['files', 'undo'],
     ['files', 'into'],
+    ['files', 'streams'],
     ['lsm', 'restore'],
     ['lsm', 'undo'],
     ['lsm', 'into'],

@@ -5,6 +5,7 @@ import {
   pruneFlow,
   restoreFlow,
   restoreIntoFlow,
+  restoreStreamsFlow,
   snapshotFlow,
   undoFlow,
 } from '../support/crash-flows.ts';
@@ -19,6 +20,7 @@ const FLOWS = {
   'snapshot-first-of-files': () => stageOf(files, 0).then((stage) => snapshotFlow(stage, {})),
   'restore-in-place': () => stageOf(files).then(restoreFlow),
   'restore-into': () => stageOf(files).then(restoreIntoFlow),
+  'restore-streams': () => stageOf(files).then(restoreStreamsFlow),
   undo: () => stageOf(files).then(undoFlow),
   prune: () => stageOf(lsm, 3).then(pruneFlow),
   delete: () => stageOf(lsm).then(deleteFlow),

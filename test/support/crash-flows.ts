@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
+import { RunControl } from '../../src/env/run-control.ts';
 import {
   BackupCoordinator,
   Lifecycle,
@@ -9,6 +10,9 @@ import {
   verifySnapshot,
 } from '../../src/index.ts';
 import { RunRecords } from '../../src/operation/records.ts';
+import { restoreInto } from '../../src/snapshot/restore/restore.ts';
+import { checkSource } from '../../src/snapshot/restore/restore-source.ts';
+import { folderSource } from '../../src/snapshot/source/folder-source.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import type { Flow } from './crash-matrix.ts';
 import { DATA, restoredState, type Stage } from './crash-subjects.ts';
@@ -168,14 +172,32 @@ async function checkExchange(
 }
 
 export function restoreIntoFlow(stage: Stage): Flow {
+  const { name } = stage.snapshots[0]!;
+  return newFolderFlow(stage, 'restore into a folder', ({ environment }) =>
+    new Snapshots({ dataDir: DATA, environment }).restore(name, { into: INTO }),
+  );
+}
+
+/** From a source that has no folder here: a repository, another node. */
+export function restoreStreamsFlow(stage: Stage): Flow {
+  const { location } = stage.snapshots[0]!;
+  return newFolderFlow(stage, 'restore from streams', async ({ environment }) => {
+    const { folder: _, ...streams } = folderSource(environment, location);
+    const control = new RunControl();
+    const source = await checkSource(environment, streams, control);
+    await restoreInto(environment, source, INTO, 'full', 'never', control);
+  });
+}
+
+function newFolderFlow(stage: Stage, what: string, restore: (world: World) => Promise<unknown>): Flow {
   const { subject, live } = stage;
-  const { name, state } = stage.snapshots[0]!;
+  const { state } = stage.snapshots[0]!;
   return {
-    name: `${subject.engine}: restore into a folder`,
+    name: `${subject.engine}: ${what}`,
     before: stage.disk,
     recover,
-    async run({ environment }, reached) {
-      await new Snapshots({ dataDir: DATA, environment }).restore(name, { into: INTO });
+    async run(world, reached) {
+      await restore(world);
       reached('restored');
     },
     async check(world, promise) {
