@@ -21,12 +21,14 @@ function folderOfThisRun(): string {
   return mkdtempSync(join(tmpdir(), 'stillpoint-run-'));
 }
 
-// Workers and their child processes inherit these.
-process.env.STILLPOINT_RUN = folderOfThisRun();
-process.env.STILLPOINT_BUILD = join(process.env.STILLPOINT_RUN, 'build');
-process.env.STILLPOINT_DISK = tmpdir();
-process.env.TMPDIR = join(process.env.STILLPOINT_RUN, 'tmp');
-mkdirSync(process.env.TMPDIR);
+// Workers and their child processes inherit these. The runner reads this file once for each of its projects.
+if (process.env.STILLPOINT_RUN === undefined) {
+  process.env.STILLPOINT_RUN = folderOfThisRun();
+  process.env.STILLPOINT_BUILD = join(process.env.STILLPOINT_RUN, 'build');
+  process.env.STILLPOINT_DISK = tmpdir();
+  process.env.TMPDIR = join(process.env.STILLPOINT_RUN, 'tmp');
+  mkdirSync(process.env.TMPDIR);
+}
 
 /** The product finds the code of its threads from `import.meta.url`; there is JavaScript in the build, which needs no loader. */
 const threadsFromBuild: Plugin = {

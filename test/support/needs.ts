@@ -54,6 +54,8 @@ export function withRights(context: TestContext, program: string, ...args: strin
   try {
     execFileSync(program, args, { stdio: 'pipe' });
   } catch (error) {
-    context.skip(`not allowed here: ${program} ${args.join(' ')}: ${(error as Error).message}`);
+    context.skip(
+      `not allowed here: ${program} ${args.join(' ')}: ${(error as Error).message.replaceAll('\n', ' ').trim()}`,
+    );
   }
 }
