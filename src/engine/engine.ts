@@ -49,9 +49,9 @@ export interface Engine {
   readonly sealsWithCrc32?: boolean;
   /** Set where a large file of this path may be checked in parts by several threads at once. */
   readonly isDivisible?: (path: string) => boolean;
-  /** What the checks of all parts of a file, in their order, amount to. Only for what is divisible. */
+  /** Joins the checks of all parts of a file, in their order. Needed with `isDivisible`. */
   readonly joinParts?: (parts: readonly FileCheck[], request: FileCheckRequest) => FileCheck;
-  /** What holds between the files: nothing missing, sequences without gaps, tables as the engine's own list says. */
+  /** Checks what holds between the files: nothing missing, sequences without gaps, tables as in the engine's own list. */
   checkConsistency(
     checks: ReadonlyMap<string, FileCheck>,
     request: Omit<FileCheckRequest, 'path'>,
@@ -71,8 +71,8 @@ export interface PlanContext {
    */
   pin(path: string): Promise<boolean>;
   /**
-   * Whether the file that is pinned still stands at its path, as it was then. If not, the pin is let go, and the next one
-   * takes what stands there.
+   * Whether the pinned file is still at its path and unchanged. If not, the pin is dropped; the next `pin` takes the file that
+   * is there then.
    */
   confirmPin(path: string): Promise<boolean>;
   /** Throws once the run is cancelled; call it every round. */
@@ -82,14 +82,14 @@ export interface PlanContext {
 /** An ordered list; the order is part of its meaning. Paths are relative to the data directory, with `/`. */
 export interface CapturePlan {
   readonly items: readonly CaptureItem[];
-  /** Up to where the state reaches, as a decimal u64. */
+  /** The last write of the state, as a decimal u64. */
   readonly checkpoint?: { readonly lsn: string };
   /**
-   * Asked once all immutable files are pinned and all images are copied: is what was planned still one state? Resolves
-   * to the reason if not; then everything is planned again.
+   * Called when all immutable files are pinned and all images are copied. Resolves to undefined if the plan is one state, else to
+   * the reason; then everything is planned again.
    */
   confirm?(): Promise<string | undefined>;
-  /** How a plan from outside came about, for reports and benchmarks. */
+  /** How the plan was made, for reports and benchmarks. */
   readonly rounds?: PlanRounds;
   /** Closes what the plan keeps open. Called exactly once, when the last byte is captured or the capture has failed. */
   dispose?(): Promise<void>;
@@ -98,11 +98,11 @@ export interface CapturePlan {
 export interface PlanRounds {
   /** Attempts, the successful one included. */
   readonly count: number;
-  /** How long nothing was allowed to change in the attempt that succeeded. */
+  /** How long nothing must have changed in the successful attempt. */
   readonly windowMs: number;
-  /** Why each of the others came to nothing. */
+  /** Why each of the other attempts failed. */
   readonly reasons: readonly string[];
-  /** Which way it was done: `window`, or `logs-first` where edits came faster than windows. */
+  /** `window`, or `logs-first` where edits came faster than windows. */
   readonly way: 'window' | 'logs-first';
 }
 
@@ -121,7 +121,7 @@ export interface ImageItem {
   readonly kind: 'image';
   readonly path: string;
   readonly sizeBytes: number;
-  /** What the source occupies on disk, where that is known and less than its extents: it has holes. */
+  /** Bytes that the source occupies on disk, if known. Less than its extents: it has holes. */
   readonly allocatedBytes?: number;
   readonly extents: readonly Extent[];
   readonly patches: readonly Patch[];
@@ -129,7 +129,7 @@ export interface ImageItem {
   readonly source?: OpenFile;
 }
 
-/** Content that the plan itself has. */
+/** Content that the plan provides. */
 export interface BytesItem {
   readonly kind: 'bytes';
   readonly path: string;
@@ -171,18 +171,18 @@ export interface Part {
 export interface FileCheck {
   readonly sizeBytes: number;
   readonly crc32: number;
-  /** Unless the folder is live: that has no manifest which a second checksum could be held against. */
+  /** Absent in a live folder, which has no manifest to compare it with. */
   readonly crc32c?: number | undefined;
   readonly findings: readonly Finding[];
   readonly counts: Partial<Counts>;
   /** What `checkConsistency` needs to know of this file; plain JSON, bounded in size. */
   readonly facts?: unknown;
-  /** Which file it was before it was read, where that is one answer; the engine need not tell. */
+  /** Identity of the file before it was read, if all parts agree. Engines need not set it. */
   readonly identity?: FileIdentity | undefined;
 }
 
 export interface ConsistencyCheck {
   readonly findings: readonly Finding[];
-  /** Counts that only the whole can tell; they replace sums. */
+  /** Counts of the whole database; they replace the sums of the files' counts. */
   readonly counts?: Partial<Counts>;
 }

@@ -5,28 +5,28 @@ import { Scanner } from '../format/scan/scanner.ts';
 export interface ScanBuffer {
   readonly buffer: Buffer;
   readonly scanner: Scanner | undefined;
-  /** Where the scanner keeps each of the parts. */
+  /** Offsets of the kept parts in the scanner's memory, in their order. */
   readonly kept: readonly number[];
 }
 
 const unused: Scanner[] = [];
 let made = 0;
-/** Where address space is scarce each try takes long before it fails: a thread that had one tries no more. */
+/** Where address space is scarce, a failing attempt is slow. So a thread stops after the first failure. */
 let isScarce = false;
 
-/** Of one thread, which rarely reads more than one table at a time; each takes much of the address space, though little memory. */
+/** Scanners of one thread. A thread rarely reads more than one table at a time, and each scanner takes much address space. */
 const MOST = 4;
 
-/** One that grew beyond this for a large table is not used again. */
+/** A scanner that keeps more than this is not used again. */
 const KEEP_BYTES = 4 * 1024 * 1024;
 
 /**
- * Lends a scanner that keeps `parts`. Where there is none, because so many are lent already, no more can be made, or the parts are too
- * large, script does its work.
+ * Runs `use` with a scanner that keeps `parts`. Without a scanner the JavaScript code does the work: when too many are in use,
+ * when none can be made, or when the parts are too large.
  */
 export async function withScanner<T>(
   parts: readonly Uint8Array[],
-  use: (lent: ScanBuffer) => Promise<T>,
+  use: (scan: ScanBuffer) => Promise<T>,
 ): Promise<T> {
   const scanner = unused.pop() ?? another();
   const kept = scanner?.keep(parts);
@@ -38,8 +38,8 @@ export async function withScanner<T>(
   }
 }
 
-/** The same where no entry will be looked at. */
-export const withoutScanner = <T>(use: (lent: ScanBuffer) => Promise<T>): Promise<T> =>
+/** For a check that looks at no entry. */
+export const withoutScanner = <T>(use: (scan: ScanBuffer) => Promise<T>): Promise<T> =>
   withBuffer((buffer) => use({ buffer, scanner: undefined, kept: [] }));
 
 function another(): Scanner | undefined {

@@ -55,7 +55,7 @@ export class Sums implements Summed {
   readonly #crc32 = runningCrc32();
   readonly #crc32c: RunningCrc | undefined;
 
-  /** @param isDouble Whether CRC-32C is wanted, too. */
+  /** @param withCrc32c Whether CRC-32C is wanted, too. */
   constructor(withCrc32c = true) {
     this.#crc32c = withCrc32c ? runningCrc32c() : undefined;
   }

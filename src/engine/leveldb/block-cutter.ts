@@ -1,6 +1,6 @@
 import type { Region } from './table-layout.ts';
 
-/** Cuts a stream of bytes into the regions that it is made of, each handed over whole, and what lies between. */
+/** Cuts a stream of bytes into regions and the gaps between them. Each region is handed over whole. */
 export class BlockCutter {
   readonly #regions: Iterator<Region, void>;
   readonly #take: (region: Region, sealed: Buffer) => void;

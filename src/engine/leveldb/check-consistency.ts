@@ -17,10 +17,10 @@ export function checkConsistency(
   request: Omit<FileCheckRequest, 'path'>,
 ): ConsistencyCheck {
   if (request.level === 'files') return { findings: [] };
-  return new Together(checks, request.live).run();
+  return new Consistency(checks, request.live).run();
 }
 
-class Together {
+class Consistency {
   readonly #checks: ReadonlyMap<string, FileCheck>;
   readonly #live: boolean;
   readonly #findings: Finding[] = [];
@@ -46,7 +46,7 @@ class Together {
     return { findings: this.#findings, counts: { walLastLsn: last === undefined ? null : String(last) } };
   }
 
-  /** Nothing says which files count, so that all of them do. */
+  /** Without a MANIFEST nothing says which files are in use, so all of them count. */
   #withoutState(kinds: readonly ContentFacts['kind'][]): ConsistencyCheck {
     for (const kind of kinds) {
       for (const path of this.#paths(kind)) this.#findings.push(...(this.#factsOf(path)?.deferred ?? []));
@@ -124,7 +124,7 @@ class Together {
     return last;
   }
 
-  /** Tells what is wrong in the files that belong, and which do not. In a folder that is in use, left-overs of a crash or of work that is going on are nothing to worry about. */
+  /** Findings of the files in use, and files that are not in use. In a live directory the latter are normal: left over from a crash, or being written. */
   #checkMembers(kind: ContentFacts['kind'], belongs: (path: string) => boolean, code: string): void {
     for (const path of this.#paths(kind)) {
       if (belongs(path)) {

@@ -32,9 +32,9 @@ export async function checkTable(
     const read = await streamFile(file, request, run);
     return { ...read, findings: findings.list, counts: { tables: 1 } };
   }
-  const lend: typeof withoutScanner = (use) =>
+  const withScan: typeof withoutScanner = (use) =>
     request.level === 'full' ? withScanner([frame.filter?.bytes ?? NONE], use) : withoutScanner(use);
-  return lend(async ({ buffer, scanner, kept }) => {
+  return withScan(async ({ buffer, scanner, kept }) => {
     const fast = scanner && new TableScanner(scanner, kept[0]!, frame.filter);
     const blocks = new BlockChecks(frame, request.level === 'full', { findings, order, fast });
     const layout = layoutOf(frame, sizeBytes, findings, order);
@@ -43,7 +43,7 @@ export async function checkTable(
       (region, sealed) => blocks.check(region, sealed),
       (between) => blocks.pass(between),
     );
-    // The blocks' own checksums add up to the second one of the file: no byte is summed up twice for it.
+    // The CRC-32C of the file is combined from those of its blocks, so that no byte is summed twice.
     const read = await streamInto(buffer, file, { live: true }, run, (piece) => cutter.push(piece));
     return {
       ...read,
@@ -65,10 +65,10 @@ class BlockChecks {
   readonly #findings: Findings;
   readonly #order: Findings;
   #smallest: Buffer | undefined;
-  /** Absent where the fast way has it. */
+  /** Absent while the compiled scanner has the last key. */
   #largest: Buffer | undefined;
   #isWhole: boolean;
-  // The largest sequence in two parts of 24 and 32 bits: a bigint for every entry would be the slowest part of all.
+  // The largest sequence as two numbers of 24 and 32 bits: one bigint for each entry would take most of the time.
   #maxHigh = 0;
   #maxLow = 0;
   readonly #sum = runningCrc32c();
@@ -76,7 +76,7 @@ class BlockChecks {
 
   readonly #fast: TableScanner | undefined;
 
-  /** `order` takes what holds only for bytewise order; `fast` looks first at each block. */
+  /** `order` gets findings that count only for bytewise order. `fast` checks each block first. */
   constructor(
     frame: TableFrame,
     withEntries: boolean,
@@ -90,7 +90,7 @@ class BlockChecks {
     this.#isWhole = withEntries && frame.index !== undefined;
   }
 
-  /** CRC-32C of all that has come by. */
+  /** CRC-32C of all bytes so far. */
   get crc32c(): number {
     return this.#sum.value;
   }

@@ -6,7 +6,7 @@ import { CURRENT, type NumberedFile, parseCurrent, parseFileName } from '../../f
 
 const CURRENT_LIMIT_BYTES = 1024;
 
-// RocksDB keeps the same names and another content.
+// RocksDB uses the same names with other content.
 const ROCKSDB = /^(IDENTITY|OPTIONS-\d+)$/;
 
 /** Whether names in `dir` are those of a LevelDB database. */
@@ -16,7 +16,7 @@ export async function detect(fs: FileSystem, dir: string): Promise<boolean> {
   return hasManifest && names.includes(CURRENT) && !names.some((name) => ROCKSDB.test(name));
 }
 
-/** The names of all files that are part of the state or were: never `LOCK`, `LOG` or what is temporary. */
+/** The names of all files that are or were part of the state: not `LOCK`, `LOG` or temporary files. */
 export async function listFiles(fs: FileSystem, dir: string): Promise<string[]> {
   const files: string[] = [];
   for (const { name, kind } of await fs.list(dir)) {
@@ -27,7 +27,7 @@ export async function listFiles(fs: FileSystem, dir: string): Promise<string[]> 
   return files.sort();
 }
 
-/** The numbers of the logs that one look at the folder shows. A look can miss a file that exists all the while. */
+/** The numbers of the logs in one listing of the folder. A listing can miss a file that exists all the time. */
 export async function listLogs(fs: FileSystem, dir: string): Promise<number[]> {
   const numbers: number[] = [];
   for (const { name, kind } of await fs.list(dir)) {

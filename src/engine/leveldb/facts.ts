@@ -1,13 +1,13 @@
 import { crc32c } from '../../format/crc32c.ts';
 import type { Finding } from '../report.ts';
 
-/** What one file tells of itself for the checks between files. Plain JSON: it crosses threads and may be stored. */
+/** What the checks between files need to know of one file. Plain JSON: it crosses threads and may be stored. */
 export interface LeveldbFacts {
   /** Null where too much of the file is unreadable. */
   readonly content: ContentFacts | null;
   /**
-   * Findings that count only if the file is part of the state. In a folder that is in use, or that was left by a crash,
-   * half-written files lie about that nobody will ever read.
+   * Findings that count only if the file is part of the state. A live folder, or one after a crash, may hold half-written files
+   * that nobody will ever read.
    */
   readonly deferred: readonly Finding[];
 }

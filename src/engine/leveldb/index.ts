@@ -18,8 +18,8 @@ export interface LeveldbEngine extends Engine {
   detach(): void;
 }
 
-/** @param gate Holds back the writes of a database in this process. */
-export function leveldbEngineWith(gate: WriteBarrier | undefined, windowRounds: number): LeveldbEngine {
+/** @param barrier Holds back the writes of a database in this process. */
+export function leveldbEngineWith(barrier: WriteBarrier | undefined, windowRounds: number): LeveldbEngine {
   return {
     name: 'leveldb',
     // Only ever opened from another process: closing any descriptor on it would release the lock of the one that has it.
@@ -28,14 +28,14 @@ export function leveldbEngineWith(gate: WriteBarrier | undefined, windowRounds: 
     requiresStableDirectory: true,
     detect,
     listFiles,
-    plan: (context) => planFromOutside(context, { gate, windowRounds }),
+    plan: (context) => planFromOutside(context, { barrier, windowRounds }),
     checkFile,
     checkConsistency,
-    detach: () => gate?.detach(),
+    detach: () => barrier?.detach(),
   };
 }
 
-/** How often to look for a moment without change before the logs are taken first. */
+/** How many moments without change to look for before the logs are captured first. */
 export const WINDOW_ROUNDS = 24;
 
 export const leveldbEngine: Engine = leveldbEngineWith(undefined, WINDOW_ROUNDS);

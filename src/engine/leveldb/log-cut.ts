@@ -17,8 +17,8 @@ export interface LogCut {
 }
 
 /**
- * Where the first `sizeBytes` bytes of a log hold only complete records. Looks at the end alone: from the last block that
- * begins with a record. Where bytes are damaged nothing is cut, so that the proof of the copy sees the damage.
+ * How many of the first `sizeBytes` bytes of a log are complete records. Reads only the end, from the last block that begins
+ * with a record. Damaged bytes are not cut off, so that the proof of the copy reports them.
  */
 export async function cutLog(file: OpenFile, sizeBytes: number): Promise<LogCut> {
   for (let block = Math.floor(Math.max(0, sizeBytes - 1) / BLOCK_BYTES); block >= 0; block--) {

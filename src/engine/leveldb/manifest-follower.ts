@@ -6,7 +6,7 @@ import { LogDecoder, type LogItem } from '../../format/leveldb/log.ts';
 import { Version } from '../../format/leveldb/version.ts';
 import { decodeVersionEdit } from '../../format/leveldb/version-edit.ts';
 
-// Small, since this runs in the host's main thread and decoding a piece is not interrupted.
+// Small: this runs in the host's main thread, and decoding one piece blocks it.
 const PIECE_BYTES = 128 * 1024;
 
 /** Reads a MANIFEST that is being appended to, from where it stopped the last time. */
@@ -14,7 +14,7 @@ export class ManifestFollower {
   readonly name: string;
   readonly file: OpenFile;
   readonly version = new Version();
-  /** Offset behind the last record that `version` knows. */
+  /** Offset after the last record that was applied to `version`. */
   end = 0;
 
   private constructor(name: string, file: OpenFile) {
@@ -32,7 +32,7 @@ export class ManifestFollower {
     }
   }
 
-  /** Applies every complete record that is there by now; returns what is damaged, if anything. */
+  /** Applies every record that is complete now. Returns the damage, if there is any. */
   async readOn(): Promise<string | undefined> {
     for await (const item of this.#newItems()) {
       if (item.kind === 'damage') return `${this.name} is damaged at offset ${item.offset}: ${item.message}`;

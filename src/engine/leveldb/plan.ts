@@ -11,37 +11,37 @@ import { OpenLogs } from './open-logs.ts';
 import type { WriteBarrier } from './write-barrier.ts';
 
 export interface PlanOptions {
-  readonly gate?: WriteBarrier | undefined;
-  /** How often an instant without change is looked for before the way that always ends is taken. */
+  readonly barrier?: WriteBarrier | undefined;
+  /** How many moments without change to look for before the logs are captured first, which always ends. */
   readonly windowRounds: number;
 }
 
 const FALLBACK_ROUNDS = 256;
-/** A problem that shows this often in a row without anything changing is no race but damage. */
+/** The same problem this many times in a row, with nothing changing, is damage and not a race. */
 const LASTING = 4;
 const PINS_AT_ONCE = 16;
 
-/** Why a round came to nothing. */
+/** Why a round failed. */
 interface Setback {
   readonly reason: string;
-  /** Not explained by writing that goes on, if it stays. */
+  /** Damage, if it stays: concurrent writes do not explain it. */
   readonly isSuspicious?: boolean;
 }
 
 /**
- * One state of a database that somebody may be writing to, found without its help.
+ * Finds one state of a database that may be written to, without its help.
  *
- * Looks for an instant in which no edit was made: all files that the MANIFEST names are pinned, the logs are open and
- * their sizes taken, from the newest to the oldest, and after that CURRENT and the MANIFEST are what they were. Then no
- * needed log was deleted and no table set changed meanwhile, so the files are those of one instant. Where edits come faster
- * than that, the logs are taken first and the tables after them: the tables then hold what the logs held, or more.
+ * First way, `window`: pin all files that the MANIFEST names, open the logs and take their sizes, newest first, then look at
+ * CURRENT and the MANIFEST again. If neither changed, no needed log was deleted and the set of tables is the same, so the files
+ * belong to one moment. Second way, `logs-first`, where edits come faster than that: capture the logs, then the tables. The
+ * tables then hold what the logs held, or more.
  */
 export async function planFromOutside(context: PlanContext, options: PlanOptions): Promise<CapturePlan> {
   const { fs, dir } = context;
   if (!(await detect(fs, dir))) {
     throw new StillpointError('ENGINE_MISMATCH', `${dir} holds no LevelDB database`, { path: dir });
   }
-  await checkGate(context, options.gate);
+  await checkBarrier(context, options.barrier);
   const planning = new Planning(context, options);
   try {
     return await planning.run();
@@ -51,9 +51,9 @@ export async function planFromOutside(context: PlanContext, options: PlanOptions
   }
 }
 
-async function checkGate({ fs, dir }: PlanContext, gate: WriteBarrier | undefined): Promise<void> {
-  if (gate?.location === undefined || (await fs.realPath(gate.location)) === dir) return;
-  throw new StillpointError('INVALID_REQUEST', `the database is in ${gate.location} and not in ${dir}`, {
+async function checkBarrier({ fs, dir }: PlanContext, barrier: WriteBarrier | undefined): Promise<void> {
+  if (barrier?.location === undefined || (await fs.realPath(barrier.location)) === dir) return;
+  throw new StillpointError('INVALID_REQUEST', `the database is in ${barrier.location} and not in ${dir}`, {
     path: dir,
   });
 }
@@ -79,7 +79,7 @@ class Planning {
     for (let round = 0; round < this.#options.windowRounds; round++) {
       if (this.#isSettled(await this.#tryWindow())) return this.#makePlan('window');
     }
-    const open = await this.#options.gate?.close();
+    const open = await this.#options.barrier?.close();
     try {
       for (let round = 0; round < FALLBACK_ROUNDS; round++) {
         if (this.#isSettled(await this.#tryLogsFirst())) return await this.#makePlan('logs-first');
@@ -114,9 +114,9 @@ class Planning {
   async #tryWindow(): Promise<Setback | undefined> {
     let setback = await this.#readAndPin();
     if (setback !== undefined) return setback;
-    const open = await this.#options.gate?.close();
+    const open = await this.#options.barrier?.close();
     try {
-      // What was under way when the gate closed may have made edits.
+      // Writes that were running when the barrier closed may have caused edits.
       if (open !== undefined) setback = await this.#readAndPin();
       if (setback !== undefined) return setback;
       const manifest = this.#manifest!;
@@ -136,7 +136,7 @@ class Planning {
     }
   }
 
-  /** Brings what is known of the MANIFEST up to date and pins the tables that it names. */
+  /** Reads what was appended to the MANIFEST and pins the tables that it names. */
   async #readAndPin(): Promise<Setback | undefined> {
     const setback = await this.#readManifest();
     if (setback !== undefined) return setback;
@@ -169,7 +169,7 @@ class Planning {
       await this.#manifest?.close();
       this.#manifest = await ManifestFollower.open(fs, dir, name);
       if (this.#manifest === undefined) return { reason: `${name} is gone`, isSuspicious: true };
-      // Numbers begin anew where another database was put in the place of this one.
+      // The numbers start again when another database has replaced this one.
       for (const [number, table] of this.#pinned) {
         if (!(await this.#context.confirmPin(table))) this.#pinned.delete(number);
       }
@@ -215,7 +215,7 @@ class Planning {
     }
     const log = version.logNumber!;
     if (way === 'logs-first' && log > this.#logs.newest) {
-      // The log begins after the moment whose writes the tables hold: none of it belongs to this state.
+      // The log is newer than the tables: none of it belongs to this state.
       items.push({ kind: 'bytes', path: logName(log), bytes: new Uint8Array() });
     }
     items.push(prefix(manifest.name, manifest.end, manifest.file));

@@ -13,12 +13,12 @@ import {
 } from '../../format/leveldb/table.ts';
 import type { Findings } from '../findings.ts';
 
-/** What must be known of a table before its data blocks are read: the blocks behind them and the footer. */
+/** What is read before the data blocks: the footer and the blocks before it. */
 export interface TableFrame {
   /** Content of the index block; undefined when it could not be read. */
   readonly index: Buffer | undefined;
   readonly filter: FilterBlock | undefined;
-  /** Whether every block is known: where the index or the metaindex is unreadable, gaps say nothing. */
+  /** False when the index or the metaindex is unreadable: then a gap in the layout is no damage of its own. */
   readonly isComplete: boolean;
   /** All blocks that are no data blocks, in file order. */
   readonly others: readonly NamedBlock[];
@@ -84,12 +84,12 @@ async function readBlock(
     return undefined;
   }
   const sealed = await readExactly(file, offset, sizeBytes + TRAILER_BYTES);
-  // The same bytes come by again in the pass over the whole file, and that pass reports a checksum that does not hold.
+  // The pass over the whole file reads these bytes again and reports a wrong checksum.
   if (checkSeal(sealed).broken !== undefined) return undefined;
   return contentOf(sealed, offset, name, findings);
 }
 
-/** The content of a block whose checksum holds, reporting why there is none. */
+/** The content of a block whose checksum holds. Reports why there is none. */
 export function contentOf(
   sealed: Buffer,
   offset: number,

@@ -21,8 +21,8 @@ export interface Bounds {
 }
 
 /**
- * The blocks of a table in file order. They must cover the file from its first byte to the footer, without gap or
- * overlap; what breaks that is reported and passed over. `order` takes what holds only for bytewise order.
+ * The blocks of a table in file order. They must cover the file from its first byte to the footer. A gap or an overlap is
+ * reported and skipped. `order` gets findings that count only for bytewise order.
  */
 export function* layoutOf(
   frame: TableFrame,

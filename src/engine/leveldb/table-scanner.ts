@@ -5,13 +5,13 @@ import type { Region } from './table-layout.ts';
 
 const NO_FILTER: FilterPlace = { from: 0, bits: 0, probes: 255 };
 
-/** The fast way over the data blocks of one table: compiled, for those that are good. */
+/** Checks the data blocks of one table in compiled code. A block with any damage is left to the JavaScript code, which names it. */
 export class TableScanner {
   readonly #scanner: Scanner;
   readonly #filterAt: number;
   readonly #filter: FilterBlock | undefined;
   #hasKeys = false;
-  /** The index key that was placed last, which is the one before for the next block, and where. */
+  /** The last index key that was placed, and where: it is the lower bound of the next block. */
   #placedKey: Buffer | undefined;
   #placedAt = 0;
   #spare: 1 | 2 = 1;
@@ -24,7 +24,7 @@ export class TableScanner {
     scanner.scan.leveldbBegin();
   }
 
-  /** How many entries a data block has whose checksum holds, given with its trailer; undefined unless all are good. */
+  /** The number of entries of a data block, given with its trailer, whose checksum holds. Undefined unless all of them are good. */
   entriesOf(sealed: Buffer, { offset, bounds }: Region): number | undefined {
     const { after, upTo } = bounds!;
     const scanner = this.#scanner;
@@ -60,7 +60,7 @@ export class TableScanner {
     return at;
   }
 
-  /** Of the last good block: good until its bytes are overwritten. */
+  /** The last key of the last good block; valid until that block's bytes are overwritten. */
   firstKey(): Buffer {
     const { leveldbFirstKeyAt: at, leveldbFirstKeyBytes: bytes } = this.#scanner.scan;
     return this.#scanner.copyOf(at.value, bytes.value);
@@ -77,7 +77,7 @@ export class TableScanner {
   }
 }
 
-/** Where the content of a block stands whose trailer names a compression that is known; uncompressed, if need be. */
+/** Where the uncompressed content of a block is; undefined for a compression that is not known here. */
 function contentIn(scanner: Scanner, at: number, sealed: Buffer): { at: number; end: number } | undefined {
   const end = at + sealed.byteLength - TRAILER_BYTES;
   const compression = sealed[sealed.byteLength - TRAILER_BYTES];

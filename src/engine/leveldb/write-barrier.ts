@@ -1,40 +1,40 @@
 import { StillpointError } from '../../errors.ts';
 
-/** Holds back the writes of an open database for moments, without losing or reordering any. */
+/** Delays the writes of an open database for a moment, without losing or reordering any. */
 export interface WriteBarrier {
   /** The database's folder, if it says so. */
   readonly location: string | undefined;
   /**
-   * From now on new writes wait. Resolves once those under way have ended, to the function that lets all go on; call it
-   * in every case. Several may hold the gate at once: it opens when the last one lets go.
+   * From now on new writes wait. Resolves, when running writes have ended, to the function that opens the barrier again;
+   * call it in every case. With several holders it opens when the last one has called it.
    */
   close(): Promise<() => void>;
   /** Gives the database its own methods back. */
   detach(): void;
 }
 
-/** What `abstract-level` asks its implementations to provide: every public write, sublevels included, ends in these. */
+/** The private methods of `abstract-level` in which every public write ends, those of sublevels included. */
 const WRITES = ['_put', '_del', '_batch', '_clear'] as const;
 const CHAINED = '_chainedBatch';
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;
 type Methods = Record<string, unknown>;
 
-const gates = new WeakMap<object, AttachedBarrier>();
+const barriers = new WeakMap<object, AttachedBarrier>();
 
 /** The methods of a database whose writes can be held back. */
 export const WRITE_METHODS: readonly string[] = [...WRITES, CHAINED];
 
 /**
- * Puts a gate in front of the write methods of an `abstract-level` database (`classic-level` is one). Writes that began
- * before are not known to it.
+ * Puts a barrier in front of the write methods of an `abstract-level` database, such as `classic-level`. It does not wait
+ * for writes that began before.
  */
 export function attachWriteBarrier(database: object): WriteBarrier {
-  const attached = gates.get(database);
+  const attached = barriers.get(database);
   if (attached !== undefined) return attached.share();
-  const gate = new AttachedBarrier(database as Methods);
-  gates.set(database, gate);
-  return gate;
+  const barrier = new AttachedBarrier(database as Methods);
+  barriers.set(database, barrier);
+  return barrier;
 }
 
 class AttachedBarrier implements WriteBarrier {
@@ -48,12 +48,12 @@ class AttachedBarrier implements WriteBarrier {
 
   constructor(database: Methods) {
     this.#database = database;
-    for (const name of WRITES) this.#wrap(database, name, (write) => this.#gated(write));
+    for (const name of WRITES) this.#wrap(database, name, (write) => this.#held(write));
     this.#wrap(database, CHAINED, (open) => {
-      const gate = this;
+      const barrier = this;
       return function (...args) {
         const chained = open.apply(this, args) as Methods;
-        chained._write = gate.#gated(chained._write as Method);
+        chained._write = barrier.#held(chained._write as Method);
         return chained;
       };
     });
@@ -83,7 +83,7 @@ class AttachedBarrier implements WriteBarrier {
   detach(): void {
     if (--this.#users > 0) return;
     for (const restore of this.#restore) restore();
-    gates.delete(this.#database);
+    barriers.delete(this.#database);
   }
 
   #wrap(target: Methods, name: string, around: (original: Method) => Method): void {
@@ -98,13 +98,13 @@ class AttachedBarrier implements WriteBarrier {
     });
   }
 
-  #gated(write: Method): Method {
-    const gate = this;
+  #held(write: Method): Method {
+    const barrier = this;
     return function (...args) {
-      if (gate.#closers === 0) return gate.#track(() => write.apply(this, args));
+      if (barrier.#closers === 0) return barrier.#track(() => write.apply(this, args));
       return new Promise((resolve, reject) => {
-        gate.#waiting.push(() => {
-          gate.#track(() => gate.#stillOpen(write, this, args)).then(resolve, reject);
+        barrier.#waiting.push(() => {
+          barrier.#track(() => barrier.#stillOpen(write, this, args)).then(resolve, reject);
         });
       });
     };
@@ -119,7 +119,7 @@ class AttachedBarrier implements WriteBarrier {
     }
   }
 
-  // The engine itself does not look again, and a write to a closed database would bring the process down.
+  // LevelDB does not check again: a write to a closed database would crash the process.
   #stillOpen(write: Method, database: unknown, args: unknown[]): unknown {
     if (this.#database.status !== 'open') {
       throw new StillpointError('DATABASE_CLOSED', 'the database was closed while this write waited');
@@ -127,7 +127,7 @@ class AttachedBarrier implements WriteBarrier {
     return write.apply(database, args);
   }
 
-  // All at once and in the order of their calls: a write made meanwhile must not overtake an older one.
+  // All in one go and in call order: a newer write must not overtake an older one.
   #admitWaiting(): void {
     for (const admit of this.#waiting.splice(0)) admit();
   }

@@ -7,12 +7,12 @@ import { decodeLz4Block } from '../../format/lz4.ts';
 const PAYLOAD_BYTES_AT = 4;
 const CRC_BYTES = 4;
 const LZ4_SIZE_BYTES = 4;
-/** What a byte of LZ4 can at most become. */
+/** One byte of LZ4 becomes at most this many. */
 const LZ4_MAX_RATIO = 255;
-/** Zstd has no such bound. No entry is larger than the log that it went through; this is above any of those. */
+/** Zstd has no such bound. No entry is larger than its log, and no log is larger than this. */
 const ZSTD_MAX_BYTES = 1024 * 1024 * 1024;
 
-/** Node has it from 22.15 on. */
+/** In Node.js from 22.15 on. */
 const zstd = (zlib as { zstdDecompressSync?: (bytes: Uint8Array, o: object) => Buffer }).zstdDecompressSync;
 
 /**

@@ -7,11 +7,11 @@ import { decompressBlock } from './block-payload.ts';
 import type { Halves, Position } from './scan-position.ts';
 import type { TableScanner } from './table-scanner.ts';
 
-/** What the entries of a table add up to. */
+/** Totals of a table's entries. */
 export interface Totals {
   readonly blocks: number;
   readonly entries: number;
-  /** Whether each block could be read: only then do the totals say anything against header and footer. */
+  /** Whether every block could be read. Only then can the totals be compared with header and footer. */
   readonly isComplete: boolean;
   readonly minTimestamp: bigint;
   readonly maxTimestamp: bigint;
@@ -43,14 +43,14 @@ export class BlockScan {
   #entries = 0;
   #isFirst = true;
   #isComplete = true;
-  // Timestamps are in halves: a bigint for every entry would be the slowest part of all.
+  // Timestamps as two halves: one bigint for each entry would take most of the time.
   readonly #lowest = { high: 0, low: 0 };
   readonly #highest = { high: 0, low: 0 };
   #minKeyBytes = 0;
   #maxKeyBytes = 0;
   #isUnknownReported = false;
 
-  /** Looks at the blocks for as long as they are good. */
+  /** Checks blocks until one is not good. */
   #fast: TableScanner | undefined;
 
   constructor(
@@ -78,7 +78,7 @@ export class BlockScan {
     };
   }
 
-  /** A block that cannot be read at all; why is said by the index's own findings. */
+  /** A block that cannot be read. The findings of the index say why. */
   skip(): void {
     this.#isComplete = false;
   }
@@ -118,7 +118,7 @@ export class BlockScan {
     this.#keepLastKey();
   }
 
-  /** From here on it is all done here, from where the fast way left off. */
+  /** Goes on in JavaScript from where the compiled scanner stopped. */
   #lookCloser(): void {
     const state = this.#fast?.state();
     this.#fast = undefined;
@@ -131,7 +131,7 @@ export class BlockScan {
     this.#isFirst = false;
   }
 
-  /** The block's bytes are a buffer that is filled again. */
+  /** Copies the key: the buffer of the block is used again. */
   #keepLastKey(): void {
     const { bytes, keyAt, valueAt } = this.#last;
     const length = valueAt - keyAt;

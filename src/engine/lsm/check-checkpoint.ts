@@ -8,8 +8,8 @@ import { findingsOf } from './findings.ts';
 import { readUpTo } from './read.ts';
 
 /**
- * The engine takes an unusable `checkpoint.meta` for none and replays the whole log, which loses nothing: so in a live
- * directory it is a warning. In a snapshot it is an error, since nothing that is captured may be damaged.
+ * The engine ignores an unusable `checkpoint.meta` and replays the whole log, which loses nothing. So it is a warning in a live
+ * directory. In a snapshot it is an error: nothing that is captured may be damaged.
  */
 export async function checkCheckpoint(
   file: OpenFile,
@@ -17,13 +17,13 @@ export async function checkCheckpoint(
   run: TaskRun,
 ): Promise<FileCheck> {
   const { checkpoint, problem } = decodeCheckpoint(await readUpTo(file, 0, CHECKPOINT_BYTES));
-  const plain = await checkRawFile(file, request, run);
+  const raw = await checkRawFile(file, request, run);
   if (checkpoint !== undefined) {
     const facts: CheckpointFacts = { kind: 'checkpoint', lsn: String(checkpoint.lsn) };
-    return { ...plain, facts };
+    return { ...raw, facts };
   }
   const findings = findingsOf(request.path);
   const message = `reads as no checkpoint: ${problem}`;
   findings.add(request.live ? 'warning' : 'error', 'LSM_CHECKPOINT', 0, message);
-  return { ...plain, findings: findings.list };
+  return { ...raw, findings: findings.list };
 }

@@ -4,12 +4,11 @@ import { findingsOf } from './findings.ts';
 import { LOG, TABLES } from './names.ts';
 
 /**
- * What holds between the files. The engine keeps no list of its tables and numbers both commits and tables with gaps, so
- * there is little to hold them against: the log must be there, and no table may be newer than all that the log and the
- * checkpoint know of. The latter is a warning: it shows a log or a checkpoint of an earlier time, and the entries
- * themselves are all right.
+ * What holds between the files. The engine keeps no list of its tables, and the numbers of commits and tables have gaps. So
+ * only two things can be checked: the log exists, and no table is newer than log and checkpoint. The second is a warning: log
+ * or checkpoint are of an earlier time, and the entries themselves are good.
  */
-export function checkLsmTogether(checks: ReadonlyMap<string, FileCheck>): ConsistencyCheck {
+export function checkConsistency(checks: ReadonlyMap<string, FileCheck>): ConsistencyCheck {
   const findings = findingsOf(LOG);
   if (!checks.has(LOG)) {
     findings.error(
@@ -35,7 +34,7 @@ export function checkLsmTogether(checks: ReadonlyMap<string, FileCheck>): Consis
       known = max(known, BigInt(facts.lsn));
     }
   }
-  // Facts are there for a log that could be read at all; at the level `files` for no file.
+  // Only a log that could be read has facts, and at the level `files` no file has.
   if (readFacts(checks.get(LOG)?.facts) !== undefined && newest > known) {
     const message = `${newestTable} holds commits up to ${newest}; log and checkpoint know none above ${known}`;
     findings.warning('LSM_TABLES_AHEAD', null, message);

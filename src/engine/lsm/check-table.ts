@@ -43,9 +43,9 @@ export async function checkTable(
     };
   }
   const { header, footer, index, indexBytes, filter } = frame;
-  const lend: typeof withoutScanner = (use) =>
+  const withScan: typeof withoutScanner = (use) =>
     request.level === 'full' ? withScanner([indexBytes, filter?.bits ?? NONE], use) : withoutScanner(use);
-  return lend(async ({ buffer, scanner, kept }) => {
+  return withScan(async ({ buffer, scanner, kept }) => {
     const reader = new SequentialReader(file, run, buffer, new Sums(!request.live));
     const fast = scanner && new TableScanner(scanner, { indexAt: kept[0]!, filterAt: kept[1]! }, frame);
     const scan = new BlockScan(findings, header.compression, filter, fast);
@@ -82,8 +82,8 @@ export async function checkTable(
 }
 
 /**
- * Reads each block that lies in the blocks' part of the file and behind the one before. One that does not is named in
- * the findings on the index, and reading it could make a hostile index cost far more than the file's size.
+ * Reads each block that lies between the header and the index and after the block before it. The check of the index names
+ * other blocks. They are not read: a hostile index could make that cost far more than the size of the file.
  */
 async function scanBlocks(
   reader: SequentialReader,
@@ -105,7 +105,7 @@ async function scanBlocks(
       continue;
     }
     if (offset > reader.position) await reader.skipTo(offset);
-    // Waiting for what is in memory already would cost more than many a block.
+    // Awaiting what is in memory already would take longer than checking a small block.
     scan.add(reader.takeBuffered(sizeBytes) ?? (await reader.take(sizeBytes)), entry);
   }
 }

@@ -46,7 +46,7 @@ export async function listTables(fs: FileSystem, dir: string): Promise<bigint[]>
   return ids.sort((a, b) => (a < b ? -1 : 1));
 }
 
-/** The database's files: the checkpoint and the log where they are there, and all tables. */
+/** The files of the database: checkpoint and log if they exist, and all tables. */
 export async function listLsmFiles(fs: FileSystem, dir: string): Promise<string[]> {
   const files: string[] = [];
   for (const name of [CHECKPOINT, LOG]) {
@@ -60,7 +60,7 @@ export interface CheckpointFile {
   readonly stat: FileStat;
 }
 
-/** `checkpoint.meta` with the very inode that its bytes came from; undefined when it is not there. */
+/** `checkpoint.meta` with the inode that its bytes came from. Undefined when it does not exist. */
 export async function readCheckpointFile(fs: FileSystem, dir: string): Promise<CheckpointFile | undefined> {
   const path = join(dir, CHECKPOINT);
   if ((await inspectRegular(fs, path)) === undefined) return undefined;

@@ -5,7 +5,7 @@ import { SECTION_HEADER_BYTES } from '../../format/lsm/wal.ts';
 import type { Engine, FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkRawFile } from '../raw-file-check.ts';
 import { checkCheckpoint } from './check-checkpoint.ts';
-import { checkLsmTogether } from './check-consistency.ts';
+import { checkConsistency } from './check-consistency.ts';
 import { checkLog } from './check-log.ts';
 import { checkTable } from './check-table.ts';
 import { detectLsm, listLsmFiles } from './directory.ts';
@@ -23,7 +23,7 @@ export const lsmEngine: Engine = {
   plan: planFromOutside,
   listFiles: listLsmFiles,
   checkFile,
-  checkConsistency: checkLsmTogether,
+  checkConsistency,
 };
 
 type Check = (file: OpenFile, request: FileCheckRequest, run: TaskRun) => Promise<FileCheck>;
@@ -60,7 +60,7 @@ async function checkSettled(
   }
 }
 
-/** Size, time and the first bytes: in a log those tell what is live. */
+/** Size, time and the first bytes; those of a log say what is live. */
 async function stateOf(file: OpenFile): Promise<string> {
   const { sizeBytes, mtimeNs } = await file.stat();
   const head = await readUpTo(file, 0, SECTION_HEADER_BYTES);

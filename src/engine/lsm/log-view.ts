@@ -18,11 +18,11 @@ import { inferLogGeometry, inspectRegular } from './directory.ts';
 import { LOG } from './names.ts';
 import { readUpTo } from './read.ts';
 
-/** What a look at the log showed, while somebody may be writing to it. */
+/** One view of a log that may be written to. */
 export interface LogView {
   readonly stat: FileStat;
   readonly sectionHeader: Buffer;
-  /** Absent when the log cannot be understood: no geometry, or a section header that lies outside of it. */
+  /** Absent without a geometry, or with a section header that points outside of it. */
   readonly ring?: RingView;
 }
 
@@ -42,8 +42,8 @@ export interface RingView extends Extent {
 const MAX_READS = 8;
 
 /**
- * Undefined when there is no log; a string tells why no whole view of it could be had. With an earlier view its
- * geometry is not looked for again while all its segments hold: that takes hundreds of reads, and a writer does not wait for them.
+ * Undefined when there is no log. A string is the reason why there is no consistent view. With an earlier view, its geometry
+ * is used again while all segment headers hold: finding it takes hundreds of reads, and a writer does not wait.
  */
 export async function viewLog(
   fs: FileSystem,
@@ -73,8 +73,8 @@ async function viewOpenLog(file: OpenFile, earlier: LogView | undefined): Promis
   if (geometry === undefined || sectionProblem(geometry, decodeSectionHeader(first)) !== undefined)
     return { stat, sectionHeader: first };
 
-  // Header and first entry, and both once more: with one entry before and after it, the second header is not that of a log
-  // which was emptied and begun anew in between, and may reach further by now than it did before.
+  // Read header and first entry twice. If the first entry is the same before and after the second header, the log was not
+  // emptied and started again in between.
   const before = extentOf(geometry, first);
   const entry = await readFirstEntry(file, before);
   const sectionHeader = await readSectionHeader(file);
@@ -91,8 +91,8 @@ async function viewOpenLog(file: OpenFile, earlier: LogView | undefined): Promis
 }
 
 /**
- * Why a log that was seen as `before` and is now seen as `now` may have lost what was live then; undefined when all of it
- * still stands. A writer may have appended in between.
+ * Why a log may have lost entries between the views `before` and `now`. Undefined when all entries of `before` are still live;
+ * a writer may have appended others.
  */
 export function changeOfLog(before: LogView, now: LogView | string | undefined): string | undefined {
   if (now === undefined) return 'the log is gone';
@@ -106,7 +106,7 @@ export function changeOfLog(before: LogView, now: LogView | string | undefined):
   const change = changeOfHeader(before.ring, now.sectionHeader);
   if (change !== undefined) return change;
   if (now.ring === undefined) return UNREADABLE;
-  // An empty log begins again at 0, so the same start may belong to another log; its first entry cannot be the same.
+  // An emptied log starts again at 0, so the same start may belong to new entries. The first entry then differs.
   const { firstEntry } = before.ring;
   return now.ring.firstEntry.subarray(0, firstEntry.byteLength).equals(firstEntry) ? undefined : ANEW;
 }
@@ -130,7 +130,7 @@ function extentOf(geometry: WalGeometry, sectionHeader: Buffer): Extent {
   return { geometry, start: header.start, liveBytes: liveBytes(geometry, header) };
 }
 
-/** 16 bytes (fewer in a shorter file) that two reads in a row agree on: one alone may see half of a write. */
+/** 16 bytes, fewer in a shorter file, that are the same in two reads in a row: one read may see half of a write. */
 async function readSectionHeader(file: OpenFile): Promise<Buffer | undefined> {
   let last = await readUpTo(file, 0, SECTION_HEADER_BYTES);
   for (let i = 1; i < MAX_READS; i++) {
@@ -149,7 +149,7 @@ async function readSegmentHeaders(file: OpenFile, geometry: WalGeometry): Promis
   return headers;
 }
 
-/** A header that stays wrong is returned as it is: it is damaged, and saying so is the proof's part. */
+/** A header that stays wrong is returned as it is. It is damaged, and the proof reports that. */
 async function readSegmentHeader(file: OpenFile, geometry: WalGeometry, index: number): Promise<Buffer> {
   const offset = segmentHeaderOffset(geometry, index);
   let bytes = await readUpTo(file, offset, SEGMENT_HEADER_BYTES);

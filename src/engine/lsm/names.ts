@@ -2,7 +2,7 @@
 export const LOG = 'lsm.wal';
 export const CHECKPOINT = 'checkpoint.meta';
 export const TABLES = 'sst';
-/** The engine's own habit is that `*.alopex.lock` is a lock file and no part of the state; ours is called this. */
+/** Our lock file. The engine itself treats `*.alopex.lock` as lock files, which are no part of the state. */
 export const LOCK = 'lsm.alopex.lock';
 
 /** The first four bytes of a table, and the last four. */
@@ -12,7 +12,7 @@ export const TABLE_END_MAGIC = 'TSSA';
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 const TABLE_NAME = /^(0|[1-9][0-9]{0,19})\.sst$/;
 
-/** The id in the name of a table (without its folder), or undefined: leading zeros and more than u64 are no ids. */
+/** The id in the name of a table, without its folder. Undefined for leading zeros and for more than a u64. */
 export function tableId(name: string): bigint | undefined {
   const digits = TABLE_NAME.exec(name)?.[1];
   if (digits === undefined) return undefined;

@@ -23,7 +23,7 @@ export interface Log {
   readonly sizeBytes: number;
   readonly geometry: WalGeometry;
   readonly header: SectionHeader;
-  /** Whether CRC-32C is wanted, too. */
+  /** Whether to compute CRC-32C too. */
   readonly withCrc32c: boolean;
 }
 
@@ -32,15 +32,15 @@ export interface Log {
  * to there, so that the live range goes through the replay as it comes. The checksums of the whole file are put together from
  * the two halves.
  *
- * A log is almost all hole, and reading half a gigabyte of zeros would take longer than most snapshots. So only what is live
- * and the headers are read where the file system's own count of blocks proves that nothing else is there.
+ * A log is mostly hole, and reading half a gigabyte of zeros would take longer than most snapshots. So only the live range and
+ * the headers are read where the file system's block count proves that the rest is empty.
  */
 export async function replayFile(log: Log, run: TaskRun): Promise<ReplayedFile> {
   const use = log.withCrc32c ? await settledUse(log.file) : undefined;
   if (use !== undefined) {
     const known = knownStretches(log, use.blockBytes);
     const blocks = known.reduce((sum, { length }) => sum + length, 0) / use.blockBytes;
-    // More blocks than could be known: no need to read in order to find out.
+    // More blocks than the known stretches have: all of the file has to be read.
     if (use.atMost(known.length) <= blocks + 1) {
       const reading = new Reading(log, run, use.blockBytes);
       const replayed = await reading.read(known);
@@ -54,7 +54,7 @@ export async function replayFile(log: Log, run: TaskRun): Promise<ReplayedFile> 
 }
 
 /**
- * Brought to disk first: before that, blocks are counted that will only describe where others are, or they are not counted yet.
+ * The block count after a sync. Before a sync it may include blocks of metadata, or lack blocks that are not allocated yet.
  * Undefined where the count proves nothing.
  */
 async function settledUse(file: OpenFile): Promise<BlockUse | undefined> {

@@ -3,7 +3,7 @@ import { readFully } from '../../env/io.ts';
 import type { TaskRun } from '../../env/run-control.ts';
 import type { Summed, Sums } from '../../format/sums.ts';
 
-/** Reads a file once from its beginning on, in pieces of any size out of large reads, and sums up what it hands out. */
+/** Reads a file once from its start, in large reads. Hands out pieces of any size and sums them up. */
 export class SequentialReader {
   readonly #file: OpenFile;
   readonly #run: TaskRun;
@@ -15,7 +15,7 @@ export class SequentialReader {
   #position = 0;
   #summedTo = 0; // in the buffer
 
-  /** @param buffer Lent for as long as this reads. */
+  /** @param buffer Used until the last read. */
   constructor(file: OpenFile, run: TaskRun, buffer: Buffer, sums: Sums) {
     this.#file = file;
     this.#run = run;
@@ -28,19 +28,19 @@ export class SequentialReader {
     return this.#position;
   }
 
-  /** Of all before `position`. */
+  /** Size and checksums of all bytes before `position`. */
   sums(): Summed {
     this.#sum();
     return this.#sums.result();
   }
 
-  /** The next `length` bytes, fewer only at the end of the file; good until the next call. */
+  /** The next `length` bytes, fewer only at the end of the file. Valid until the next call. */
   async take(length: number): Promise<Buffer> {
     if (this.#to - this.#from < length) await this.#fill(length);
     return this.#take(Math.min(length, this.#to - this.#from));
   }
 
-  /** The same, if these bytes are there without a read. */
+  /** The next `length` bytes if they are in memory; else undefined. */
   takeBuffered(length: number): Buffer | undefined {
     return this.#to - this.#from < length ? undefined : this.#take(length);
   }
@@ -82,7 +82,7 @@ export class SequentialReader {
     this.#to = rest.byteLength + count;
   }
 
-  /** In as few pieces as may be: each call has its price. */
+  /** In few large pieces: each call has a fixed cost. */
   #sum(): void {
     if (this.#from > this.#summedTo) this.#sums.add(this.#buffer.subarray(this.#summedTo, this.#from));
     this.#summedTo = this.#from;

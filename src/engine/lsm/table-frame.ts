@@ -17,8 +17,8 @@ import type { Findings } from '../findings.ts';
 import { readUpTo } from './read.ts';
 
 /**
- * Larger blocks, indexes and filters are not read into memory. No entry is larger than the log that it went through, whose
- * default is half of this.
+ * Larger blocks, indexes and filters are not read into memory. No entry is larger than its log, and the default size of a log
+ * is half of this.
  */
 export const MAX_PIECE_BYTES = 1024 * 1024 * 1024;
 
@@ -34,7 +34,7 @@ export interface TableFrame {
   readonly filter: BloomFilter | undefined;
 }
 
-/** All around the blocks; undefined when header or footer do not say where that is. */
+/** Header, footer, index and filter. Undefined when header or footer cannot be read. */
 export async function readFrame(
   file: OpenFile,
   sizeBytes: number,

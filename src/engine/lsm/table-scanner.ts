@@ -3,7 +3,7 @@ import { LOOK_CLOSER, type Scanner } from '../../format/scan/scanner.ts';
 import type { Halves, Position } from './scan-position.ts';
 import type { TableFrame } from './table-frame.ts';
 
-/** What the entries so far come to. */
+/** Totals of the entries so far. */
 export interface ScanState {
   readonly last: Position;
   readonly lowest: Halves;
@@ -12,7 +12,7 @@ export interface ScanState {
   readonly maxKeyBytes: number;
 }
 
-/** The fast way over the blocks of one table, in the order of the file: compiled, for those that are good. */
+/** Checks the blocks of one table in compiled code, in file order. A block with any damage is left to the JavaScript code, which names it. */
 export class TableScanner {
   readonly #scanner: Scanner;
   readonly #keyShift: number;
@@ -28,7 +28,7 @@ export class TableScanner {
     scanner.scan.lsmBegin(kept.filterAt, 8 * (filter?.bits.byteLength ?? 0), filter?.hashCount ?? 0);
   }
 
-  /** How many entries an uncompressed block has whose checksum holds; undefined unless all of them are good. */
+  /** The number of entries of an uncompressed block whose checksum holds. Undefined unless all of them are good. */
   entriesOf(block: Buffer, { firstKey, lastKey }: IndexEntry): number | undefined {
     const at = this.#scanner.place(block, 0);
     if (at === undefined) return undefined;
