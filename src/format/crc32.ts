@@ -2,27 +2,27 @@ import * as zlib from 'node:zlib';
 import crcInScript from 'crc-32';
 import { type Checksum, nativeCrc32 } from './native-crc32.ts';
 
-/** The same by the module in script alone: the oracle of the tests, and the last resort. */
+/** The same in JavaScript: the reference of the tests, and the fallback without native code. */
 export const crc32InScript: Checksum = (bytes, seed = 0) => crcInScript.buf(bytes, seed) >>> 0;
 
 // Node has its own from 20.15, at a fifth of the native module's speed on large pieces. Imported as a namespace, so that
 // an older one, or another runtime, does not fail to load.
 const ofLarge: Checksum = nativeCrc32?.crc32 ?? zlib.crc32 ?? crc32InScript;
 
-// Below this many bytes a call out of the script costs more than the table in it.
+// For fewer bytes a call into native code takes longer than JavaScript.
 const SMALL = 64;
 
 /** CRC-32 (IEEE, as in zlib) of `bytes`, continuing from `seed`, the CRC of what stands before them. */
 export const crc32: Checksum = (bytes, seed = 0) =>
   bytes.byteLength < SMALL ? crc32InScript(bytes, seed) : ofLarge(bytes, seed);
 
-/** What a byte makes of an empty register, taken from the checksums of single bytes. */
+/** The table of CRC-32, derived from the checksums of single bytes. */
 const TABLE = Int32Array.from(
   { length: 256 },
   (_, byte) => ~crc32InScript(Uint8Array.of(byte ^ 0xff)) ^ 0x00ff_ffff,
 );
 
-/** The same of `bytes[from, to)`, without an object for what is most often a short key. */
+/** CRC-32 of `bytes[from, to)`. Allocates no view: most calls are for short keys. */
 export function crc32OfPart(bytes: Uint8Array, from: number, to: number): number {
   if (to - from >= SMALL) return ofLarge(bytes.subarray(from, to));
   let crc = -1;
@@ -30,14 +30,14 @@ export function crc32OfPart(bytes: Uint8Array, from: number, to: number): number
   return ~crc >>> 0;
 }
 
-/** What `crc` becomes by one byte more. */
+/** `crc` continued by one byte. */
 export function crc32AndByte(crc: number, byte: number): number {
   const before = ~crc;
   return ~(TABLE[(before ^ byte) & 0xff]! ^ (before >>> 8)) >>> 0;
 }
 
 /**
- * What can be said of a CRC of 32 bits without the bytes that it was taken over.
+ * What can be computed from 32-bit CRCs without the bytes.
  *
  * Appending n zero bytes to A multiplies its CRC, read as a polynomial over GF(2), by x^(8n); the rest is a sum.
  * Method: Mark Adler, zlib `crc32_combine`.
@@ -53,7 +53,7 @@ const ONE = 0x80000000;
 
 /** The polynomial is reflected: bit 31 is x^0. */
 function algebraOf(polynomial: number): CrcAlgebra {
-  // Without branches, which nothing could predict: it runs once for every block of a table.
+  // Without branches, which would be unpredictable: it runs once for each block of a table.
   const multiply = (a: number, b: number): number => {
     let product = 0;
     let bits = a;

@@ -53,7 +53,7 @@ function readLength(
   return { value, next: at };
 }
 
-/** Source and target may overlap: with a distance shorter than the length, what was just written repeats. */
+/** Source and target may overlap: with a distance shorter than the length, the bytes just written are repeated. */
 function copyMatch(target: Uint8Array, to: number, distance: number, length: number): void {
   if (distance >= length) target.copyWithin(to, to - distance, to - distance + length);
   else for (let i = to; i < to + length; i++) target[i] = target[i - distance]!;

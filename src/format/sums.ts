@@ -2,15 +2,15 @@ import { combineCrc32, combineCrc32c, crc32, crc32cOfZerosAfter, crc32OfZerosAft
 import { crc32c } from './crc32c.ts';
 import type { Checksum } from './native-crc32.ts';
 
-/** What a manifest says of a file's bytes. */
+/** Size and checksums of a file, as in a manifest. */
 export interface Summed {
   readonly sizeBytes: number;
   readonly crc32: number;
-  /** Absent where nobody asked for a second checksum. */
+  /** Absent unless it was asked for. */
   readonly crc32c?: number | undefined;
 }
 
-/** One checksum of bytes that go by in order. Zeros, and what was summed up elsewhere, are added without being read. */
+/** One running checksum. Zeros, and bytes with a known checksum, are added without reading them. */
 class RunningCrc {
   readonly #checksum: Checksum;
   readonly #combine: typeof combineCrc32;
@@ -49,13 +49,13 @@ export const runningCrc32c = (): RunningCrc => new RunningCrc(crc32c, combineCrc
 
 const ZEROS = Buffer.alloc(1024 * 1024);
 
-/** Size and checksums of bytes that go by in order, quick where they are zeros: a ring log is almost all hole. */
+/** Running size and checksums, fast for zeros: a ring log is mostly hole. */
 export class Sums implements Summed {
   sizeBytes = 0;
   readonly #crc32 = runningCrc32();
   readonly #crc32c: RunningCrc | undefined;
 
-  /** @param withCrc32c Whether CRC-32C is wanted, too. */
+  /** @param withCrc32c Whether to compute CRC-32C too. */
   constructor(withCrc32c = true) {
     this.#crc32c = withCrc32c ? runningCrc32c() : undefined;
   }
@@ -84,19 +84,19 @@ export class Sums implements Summed {
     this.#crc32c?.addZeros(count);
   }
 
-  /** What was summed up elsewhere and stands right behind this. */
+  /** Adds the sums of the bytes that follow. */
   append(next: Summed): void {
     this.sizeBytes += next.sizeBytes;
     this.#crc32.append(next.crc32, next.sizeBytes);
     this.#crc32c?.append(next.crc32c!, next.sizeBytes);
   }
 
-  /** As plain data, which can cross a thread. */
+  /** The sums as plain data, which can cross a thread. */
   result(): Summed {
     return { sizeBytes: this.sizeBytes, crc32: this.crc32, crc32c: this.crc32c };
   }
 }
 
-/** Of more than `ZEROS` holds, always false: no buffer of ours is larger. */
+/** Always false for more bytes than `ZEROS` has: no buffer of ours is larger. */
 const isZeros = (bytes: Uint8Array): boolean =>
   bytes[0] === 0 && ZEROS.subarray(0, bytes.byteLength).equals(bytes);

@@ -1,6 +1,6 @@
 /**
- * Unsigned LEB128: seven bits a byte, lowest first, the high bit says that another byte follows. At most ten bytes, which
- * is a u64; what a tenth byte would carry beyond 64 bits is lost, as in the engines that write these files.
+ * Unsigned LEB128: seven bits a byte, lowest first; the high bit says that another byte follows. At most ten bytes, a u64. Bits
+ * of the tenth byte beyond 64 are dropped, as in the engines that write these files.
  */
 
 export const MAX_VARINT_BYTES = 10;

@@ -32,7 +32,7 @@ export interface LsmStats {
   readonly tableBytes: number;
   /** Tables that were merged into another one and are not deleted yet. */
   readonly obsoleteTables: number;
-  /** Of the memtable that takes commits, and how many others wait for their table. */
+  /** The current memtable, and how many frozen ones wait to be written. */
   readonly memtableBytes: number;
   readonly frozenMemtables: number;
   readonly logUsedBytes: number;
@@ -40,7 +40,7 @@ export interface LsmStats {
   readonly holds: number;
   /** Syncs of the log by commits since opening: fewer than commits where several shared one. */
   readonly commitGroups: number;
-  /** Commits that opening took from the log. */
+  /** Commits that opening replayed from the log. */
   readonly replayedEntries: number;
   /** Why the last compaction failed, if it did. It is tried again after the next flush. */
   readonly compactionFailure: StillpointError | undefined;
@@ -127,7 +127,7 @@ export class LsmDatabase {
       let newest: Awaited<ReturnType<(typeof view.tables)[0]['get']>>;
       for (const table of view.tables) {
         const entry = await table.get(bytes, this.#store.cache);
-        // No table is skipped for its footer's timestamps, which are under no checksum.
+        // The timestamps in a footer have no checksum, so no table is skipped because of them.
         if (entry !== undefined && (newest === undefined || entry.timestamp >= newest.timestamp))
           newest = entry;
       }
@@ -143,7 +143,7 @@ export class LsmDatabase {
     return this.batch([{ type: 'put', key, value }]);
   }
 
-  /** Deleting a key that is not there is a commit all the same. */
+  /** Deleting an absent key is a commit too. */
   delete(key: Bytes): Promise<Committed> {
     return this.batch([{ type: 'delete', key }]);
   }

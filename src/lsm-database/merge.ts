@@ -2,9 +2,9 @@ import type { TableEntry } from '../format/lsm/table-block.ts';
 import { compareEntries } from '../format/lsm/table-block.ts';
 import type { TableFile } from './table-file.ts';
 
-/** Walks through sorted entries. `next` is a promise only when something must be read: most steps cost no turn. */
+/** Walks through sorted entries. `next` returns a promise only when it has to read: most steps are synchronous. */
 export interface Cursor {
-  /** The entry it stands at; undefined behind the last. */
+  /** The current entry; undefined after the last. */
   readonly entry: TableEntry | undefined;
   next(): void | Promise<void>;
 }
@@ -28,7 +28,7 @@ export interface TableWalk {
   /** Ascending: from the block that may hold this key; descending: from that block, or the last, downwards. */
   readonly from?: Buffer | undefined;
   readonly descending?: boolean;
-  /** So many blocks are read at once when going up. */
+  /** Blocks to read at once in ascending order. */
   readonly blocksAtOnce: number;
 }
 
@@ -116,7 +116,7 @@ export async function* mergeNewest(
   }
   while (heap.top !== undefined) {
     let newest = heap.top.entry!;
-    // All versions of this key stand at the top of the heap, one after the other.
+    // All versions of this key come from the top of the heap, one after the other.
     while (heap.top?.entry?.key.equals(newest.key)) {
       const cursor: Cursor = heap.top;
       const entry = cursor.entry!;
@@ -154,7 +154,7 @@ class CursorHeap {
     items[at] = cursor;
   }
 
-  /** Brings the top cursor, which has moved, to where it belongs now, or drops it at its end. */
+  /** Restores the heap after the top cursor has moved; drops the cursor at its end. */
   settleTop(): void {
     const items = this.#items;
     let cursor = items[0]!;

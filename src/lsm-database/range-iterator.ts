@@ -62,7 +62,7 @@ export function resolveRange(options: IterateOptions = {}): Range {
   };
 }
 
-/** The one that leaves the fewest keys; with `direction` 1 bounds are lower ones, with -1 upper ones. */
+/** The tighter of two bounds; lower ones with `direction` 1, upper ones with -1. */
 function tightest(direction: 1 | -1, ...bounds: readonly (Bound | undefined)[]): Bound | undefined {
   let best: Bound | undefined;
   for (const bound of bounds) {
@@ -122,7 +122,7 @@ export class RangeIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     return { done: true, value: undefined };
   }
 
-  /** Lets go of everything; what is being read is read first. */
+  /** Releases the tables, after reads that are running have ended. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#end();
@@ -151,7 +151,7 @@ async function* readRange(view: View, range: Range): AsyncGenerator<[Buffer, Buf
     const place = placeOf(entry, low, high);
     if (place === (reverse ? 'below' : 'above')) return;
     if (place !== 'within' || entry.type === 'delete') continue;
-    // Copies: what the caller does with them must not reach memtables and blocks.
+    // Copies: the caller may change them, and memtables and blocks must not change.
     yield [Buffer.from(entry.key), Buffer.from(entry.value)];
     left--;
     if (left === 0) return;

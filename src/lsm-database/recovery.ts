@@ -16,7 +16,7 @@ import { Store } from './store.ts';
 import { TableFile } from './table-file.ts';
 import { isTemporaryTable } from './table-writer.ts';
 
-/** No database comes so far by counting; what follows must still fit into a u64. */
+/** No counter gets this far. The numbers after it must still fit into a u64. */
 const LAST_SENSIBLE_NUMBER = 1n << 63n;
 const TEMPORARY_CHECKPOINT = `.${CHECKPOINT}.tmp`;
 
@@ -57,7 +57,7 @@ export async function openStore(dir: string, options: ResolvedOptions): Promise<
     await log.close();
     throw error;
   }
-  // One that does not hold counts as none, as in the engine: then all of the log is replayed.
+  // A damaged checkpoint is ignored, as in the engine: then all of the log is replayed.
   const lsn = checkpoint && decodeCheckpoint(checkpoint.bytes).checkpoint?.lsn;
   return new Store(dir, options, log, tables, { lsn: lsn ?? 0n, bytes: checkpoint?.bytes });
 }

@@ -24,7 +24,7 @@ import {
 } from '../format/lsm/wal.ts';
 
 const READ_BYTES = 1024 * 1024;
-/** Made under this name first, so that half a log is never taken for one. */
+/** A new log is made under this name first, so that a partial log is never used. */
 export const TEMPORARY_LOG = `.${LOG}.tmp`;
 
 export interface LogEntry {
@@ -89,7 +89,7 @@ export class RingLog {
       const { sizeBytes } = await file.stat();
       const geometry = await inferLogGeometry(file, sizeBytes);
       if (geometry === undefined) throw damagedLog(path, 'not one of its segment headers holds');
-      // One segment alone fits any size: such a log cannot be told from a larger one that was cut short.
+      // A single segment fits any size: it may be a larger log that was cut short.
       if (sizeBytes !== walFileBytes(geometry) || geometry.segmentCount === 1) {
         throw damagedLog(path, `its ${sizeBytes} bytes are not those of its segments`);
       }
@@ -158,7 +158,7 @@ export class RingLog {
   async append(entries: readonly LogEntry[]): Promise<void> {
     const bytes =
       entries.length === 1 ? entries[0]!.bytes : Buffer.concat(entries.map((entry) => entry.bytes));
-    // An empty log begins at the front again, as in the engine.
+    // An empty log starts again at the front, as in the engine.
     const origin = this.usedBytes === 0 ? this.#end : this.#origin;
     const headers = await this.#writeRing(origin, this.#end, bytes, (offset) => lsnAt(entries, offset));
     // One sync covers entries and header. Should a power failure keep the header and not all of the entries, replay meets an

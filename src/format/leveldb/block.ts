@@ -12,8 +12,8 @@ import { decodeVarint } from '../varint.ts';
 
 const EMPTY_BLOCK_BYTES = 4;
 
-// A few bytes can stand for a long key again and again. No honest block makes more of itself than this, and one that was
-// made to keep a reader busy for hours is refused.
+// In a crafted block a few bytes can expand to a long key many times, which would keep a reader busy for hours. No valid block
+// expands to more than this.
 const REBUILT_AT_MOST_BYTES = 64 * 1024 * 1024;
 const REBUILT_AT_MOST_TIMES = 256;
 
@@ -25,7 +25,7 @@ const EMPTY = Buffer.alloc(0);
  */
 export class BlockCursor {
   bytes: Buffer = EMPTY;
-  /** Why the walk ended before the block did. */
+  /** The damage at which the walk ended. */
   problem: string | undefined;
   /** Offset in the block of the present entry. */
   offset = 0;
@@ -45,7 +45,7 @@ export class BlockCursor {
     if (content !== undefined) this.begin(content);
   }
 
-  /** Stands before the first entry of another block. */
+  /** Moves before the first entry of another block. */
   begin(content: Buffer): void {
     this.bytes = content;
     this.problem = undefined;

@@ -7,7 +7,7 @@
  * A filter: bits, then one byte that says how many probes a key takes.
  */
 
-/** The policy that this file knows; a metaindex names it behind `filter.`. */
+/** The filter policy that is known here. A metaindex names it as `filter.` and this name. */
 export const BLOOM_POLICY = 'leveldb.BuiltinBloomFilter2';
 
 const TRAILER_BYTES = 5;
@@ -25,7 +25,7 @@ export class FilterBlock {
   readonly #offsetsAt: number;
   readonly #count: number;
   readonly #base: number;
-  // Where the last block's filter stands.
+  // The filter of the block that was asked for last.
   #blockOffset = -1;
   #from = 0;
   #bits = 0;
@@ -38,7 +38,7 @@ export class FilterBlock {
     this.#base = base;
   }
 
-  /** The filter block, or why these bytes are none. Shares memory with `bytes`. */
+  /** The filter block, or why these bytes are not one. Shares memory with `bytes`. */
   static decode(bytes: Buffer): FilterBlock | string {
     if (bytes.length < TRAILER_BYTES) return `${bytes.length} bytes are too few for a filter block`;
     const offsetsAt = bytes.readUInt32LE(bytes.length - TRAILER_BYTES);
@@ -77,7 +77,7 @@ export class FilterBlock {
     let hash = bloomHash(key, end);
     const delta = ((hash >>> 17) | (hash << 15)) >>> 0;
     for (let probe = 0; probe < probes; probe++) {
-      // The rest of the division, which is exact at this size; `%` on more than 31 bits takes many times as long.
+      // `hash % bits`, exact at this size. The operator itself takes many times as long on more than 31 bits.
       const bit = hash - Math.floor(hash / bits) * bits;
       if ((bytes[start + (bit >>> 3)]! & (1 << (bit & 7))) === 0) return false;
       hash = (hash + delta) >>> 0;
@@ -95,7 +95,7 @@ export class FilterBlock {
     else this.#probes = this.#bits <= 0 ? 0 : this.#bytes[this.#from + this.#bits / 8]!;
   }
 
-  /** Where a filter begins; behind the last one stand the offsets. */
+  /** Where a filter begins. The offsets follow the last filter. */
   #start(index: number): number {
     return index >= this.#count ? this.#offsetsAt : this.#bytes.readUInt32LE(this.#offsetsAt + 4 * index);
   }

@@ -8,7 +8,7 @@ import { crc32c, maskCrc } from '../crc32c.ts';
  *     6  u8   type
  *     7       data
  *
- * A record that does not fit is split: FIRST, MIDDLE…, LAST. What is left of a block and too short for a header is zero.
+ * A record that does not fit is split: FIRST, MIDDLE…, LAST. A rest of a block that is too short for a header is zero.
  */
 
 export const BLOCK_BYTES = 32 * 1024;
@@ -51,16 +51,16 @@ export type LogItem = LogRecord | LogDamage;
 export interface LogEnd {
   /** Offset behind the last complete record. */
   readonly end: number;
-  /** Where a record begins that the file does not hold to its end: what a crash in mid-write leaves. */
+  /** Offset of an incomplete last record, as a crash during a write leaves it. */
   readonly tornAt: number | undefined;
-  /** Where the file goes over into zeros up to its end. */
+  /** From this offset on all bytes are zero. */
   readonly zerosAt: number | undefined;
 }
 
 /**
- * Decodes a log that is fed piece by piece, in any pieces. Damage is an item and never an exception; after it the rest
- * of that block is passed over, since its lengths cannot be trusted, and decoding goes on in the next one.
- * Keeps one block and one record at most.
+ * Decodes a log that is fed in pieces of any size. Damage is an item and never an exception. After damage the rest of the block
+ * is skipped, since its lengths cannot be trusted, and decoding goes on in the next block. Holds at most one block and one
+ * record.
  */
 export class LogDecoder {
   readonly #block = Buffer.allocUnsafe(BLOCK_BYTES);
@@ -105,7 +105,7 @@ export class LogDecoder {
     }
   }
 
-  /** Decodes what is left once the last byte has been fed. The generator's return value says how the log ends. */
+  /** Decodes the rest after the last byte has been fed. The generator returns how the log ends. */
   *finish(): Generator<LogItem, LogEnd> {
     if (this.#held > 0) yield* this.#decodeBlock(this.#block.subarray(0, this.#held));
     return {

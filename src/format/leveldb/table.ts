@@ -14,14 +14,14 @@ import { decodeVarint, writeVarint } from '../varint.ts';
 
 export const FOOTER_BYTES = 48;
 export const TRAILER_BYTES = 5;
-/** The trailer's last. */
+/** The last bytes of the trailer. */
 export const CRC_BYTES = 4;
 
 const AT_MAGIC = 40;
 const MAGIC = 0xdb4775248b80fb57n;
 const MAX_HANDLE_BYTES = 20;
 
-/** What the trailer's first byte says. */
+/** Values of the trailer's first byte. */
 export const UNCOMPRESSED = 0;
 export const SNAPPY = 1;
 /** With a zlib header, as Mojang writes it; Google's LevelDB gives the same number to zstd. The magic number tells them apart. */
@@ -30,7 +30,7 @@ const ZLIB_OR_ZSTD = 2;
 const RAW_DEFLATE = 4;
 
 const ZSTD_MAGIC = 0xfd2fb528;
-/** What a byte of deflate can at most become. */
+/** One byte of deflate becomes at most this many. */
 const DEFLATE_MAX_RATIO = 1032;
 /** More is not decompressed here, whatever it claims to be. A block is larger than 4 KiB only where one entry is. */
 const INFLATED_MAX_BYTES = 256 * 1024 * 1024;
@@ -46,7 +46,7 @@ export interface Footer {
   readonly index: BlockHandle;
 }
 
-/** The handle at `offset` and what comes behind it; undefined when it is cut short or no position in a file. */
+/** The handle at `offset`, and the offset after it. Undefined when it is cut short or no position in a file. */
 export function decodeHandle(bytes: Uint8Array, offset = 0): (BlockHandle & { next: number }) | undefined {
   const position = decodeVarint(bytes, offset);
   const size = position && decodeVarint(bytes, position.next);
@@ -58,7 +58,7 @@ export function encodeHandle({ offset, sizeBytes }: BlockHandle): Buffer {
   return bytes.subarray(0, writeVarint(bytes, writeVarint(bytes, 0, offset), sizeBytes));
 }
 
-/** The footer, or why these `FOOTER_BYTES` bytes are none. */
+/** The footer in these `FOOTER_BYTES` bytes, or why they are not a footer. */
 export function decodeFooter(bytes: Buffer): Footer | string {
   if (bytes.readBigUInt64LE(AT_MAGIC) !== MAGIC) return 'the magic number is another one';
   const metaindex = decodeHandle(bytes.subarray(0, AT_MAGIC));
@@ -67,7 +67,7 @@ export function decodeFooter(bytes: Buffer): Footer | string {
   for (let at = index.next; at < AT_MAGIC; at++) {
     if (bytes[at] !== 0) return `the padding is not zero at byte ${at} of the footer`;
   }
-  // A flipped bit can make a varint of the same value out of its last byte and the padding. No checksum covers the footer.
+  // No checksum covers the footer. A flipped bit can join a varint's last byte and the padding to another varint of the same value.
   if (!encodeFooter({ metaindex, index }).equals(bytes))
     return 'the handles are not written as they should be';
   return { metaindex, index };
@@ -81,7 +81,7 @@ export function encodeFooter({ metaindex, index }: Footer): Buffer {
   return bytes;
 }
 
-/** The CRC-32C of a block with its trailer, up to where the trailer stores it, and why the stored one is wrong if it is. */
+/** The CRC-32C of a block up to the CRC in its trailer. `broken`: how the stored CRC differs, if it does. */
 export function checkSeal(sealed: Buffer): { readonly crc: number; readonly broken: string | undefined } {
   const crcAt = sealed.length - CRC_BYTES;
   const crc = crc32c(sealed.subarray(0, crcAt));
@@ -106,13 +106,13 @@ export function unpackBlock(sealed: Buffer): Unpacked {
     return isZstd(packed) ? unpackZstd(packed) : inflate(packed, zlib.inflateSync);
   if (compression === RAW_DEFLATE) return inflate(packed, zlib.inflateRawSync);
   if (compression !== SNAPPY) return { unread: `compression ${compression} is not known here` };
-  // A copy of 64 bytes takes three: no honest block grows by more, and the claim decides how much is allocated.
+  // Snappy encodes a copy of 64 bytes in three bytes: no valid block grows by more. The claim decides how much is allocated.
   const claim = decodeVarint(packed, 0);
   if (claim === undefined || claim.value > packed.length * 22) {
     return { problem: 'the compressed content claims an impossible length' };
   }
   try {
-    // Memory of its own for each small block costs three times as much as the copy.
+    // Allocating memory for each small block takes three times as long as copying it.
     return { content: snappy().uncompressSync(packed, { copyOutputData: true }) as Buffer };
   } catch (error) {
     if (error instanceof StillpointError) throw error;
@@ -153,7 +153,7 @@ type Snappy = Pick<typeof import('snappy'), 'uncompressSync'>;
 
 let loaded: Snappy | undefined;
 
-// Loaded at first use: where the module has no build, everything but compressed blocks still works.
+// Loaded at first use: on a platform without a build, all but compressed blocks still works.
 function snappy(): Snappy {
   try {
     loaded ??= createRequire(import.meta.url)('snappy') as Snappy;

@@ -36,7 +36,7 @@ export interface VersionEdit {
 
 export const emptyEdit = (): VersionEdit => ({ compactPointers: [], deletedFiles: [], newFiles: [] });
 
-/** The edit, or why the payload is none. Keys are copies. Numbers of files beyond 2^53 are taken as damage. */
+/** The edit, or why the payload is not one. Keys are copies. File numbers beyond 2^53 count as damage. */
 export function decodeVersionEdit(payload: Buffer): VersionEdit | string {
   const edit = emptyEdit();
   const cursor = new Cursor(payload);
@@ -111,7 +111,7 @@ function decodeField(cursor: Cursor, tag: number, edit: VersionEdit): string | u
   }
 }
 
-/** Reads on and returns undefined once something does not fit; what follows is then undefined as well. */
+/** Reads fields. After the first one that does not fit, every read returns undefined. */
 class Cursor {
   readonly #bytes: Buffer;
   at = 0;

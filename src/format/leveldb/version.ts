@@ -1,6 +1,6 @@
 import type { TableEntry, VersionEdit } from './version-edit.ts';
 
-/** What all edits of a MANIFEST up to some record add up to. */
+/** The state after all edits of a MANIFEST up to some record. */
 export class Version {
   comparator: string | undefined;
   logNumber: number | undefined;
@@ -9,7 +9,7 @@ export class Version {
   lastSequence: bigint | undefined;
   readonly #tables = new Map<string, TableEntry>();
 
-  /** Applies an edit; returns what it contradicts, which LevelDB itself lets pass. */
+  /** Applies an edit. Returns its contradictions to the state, which LevelDB itself ignores. */
   apply(edit: VersionEdit): string[] {
     const contradictions: string[] = [];
     this.comparator = edit.comparator ?? this.comparator;
@@ -36,7 +36,7 @@ export class Version {
     return number >= (this.logNumber ?? 0) || (number === this.prevLogNumber && number !== 0);
   }
 
-  /** Fields that every usable MANIFEST sets and this one has not. */
+  /** Fields that every usable MANIFEST sets and this one does not. */
   get missingFields(): string[] {
     return [
       ...(this.comparator === undefined ? ['comparator'] : []),

@@ -22,7 +22,7 @@ export const BLOOM_HEADER_BYTES = 8;
 const HASH_COUNT_AT = 0;
 const BYTES_AT = 4;
 
-/** More cannot come from `bloomShape`; a count from a file decides how long a look-up takes. */
+/** `bloomShape` gives no more. Limited, since the count in a file decides how long a look-up takes. */
 export const MAX_HASH_COUNT = 64;
 
 const FALSE_ALARMS = 0.01;
@@ -83,7 +83,7 @@ export function mayContain(
   let hash = crc32OfPart(bytes, from, to);
   const step = secondHash(hash);
   for (let i = 0; i < hashCount; i++) {
-    // The rest of the division, which is exact at this size; `%` on more than 31 bits takes many times as long.
+    // The remainder, exact at this size. The operator `%` takes many times as long on more than 31 bits.
     const bit = hash - Math.floor(hash / bitCount) * bitCount;
     if ((bits[Math.floor(bit / 8)]! & (1 << (bit & 7))) === 0) return false;
     hash = (hash + step) >>> 0;
@@ -105,7 +105,7 @@ export type DecodedBloom =
   | { readonly filter: BloomFilter; readonly problem?: undefined }
   | { readonly filter?: undefined; readonly problem: string };
 
-/** Takes exactly the filter's bytes; the bits are a view into them. */
+/** Decodes exactly the bytes of the filter; the bits are a view into them. */
 export function decodeBloom(bytes: Uint8Array): DecodedBloom {
   if (bytes.byteLength < BLOOM_HEADER_BYTES) return { problem: `it has only ${bytes.byteLength} bytes` };
   const view = new DataView(bytes.buffer, bytes.byteOffset, BLOOM_HEADER_BYTES);

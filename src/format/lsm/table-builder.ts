@@ -11,9 +11,9 @@ import {
 import { encodeIndex, type IndexEntry } from './table-index.ts';
 
 export interface FinishedTable {
-  /** Belongs behind everything that `add` returned. */
+  /** To be written after everything that `add` returned. */
   readonly tail: Buffer;
-  /** Belongs at offset 0: its counts are known only now. */
+  /** To be written at offset 0: its counts are known only at the end. */
   readonly header: Buffer;
   readonly sizeBytes: number;
   readonly entryCount: number;
@@ -22,7 +22,7 @@ export interface FinishedTable {
 }
 
 /**
- * Builds a table from entries in order, piece by piece: in memory are one block, the index and eight bytes for each key.
+ * Builds a table block by block from sorted entries. In memory are one block, the index and eight bytes for each key.
  *
  * What `add` returns follows each other in the file from `TABLE_HEADER_BYTES` on. The footer's checksum begins with the header,
  * so the blocks' checksum is kept from there and the header's is put in front of it at the end.
@@ -45,14 +45,14 @@ export class TableBuilder {
     this.#bloom = options.bloom === false ? undefined : new BloomBuilder();
   }
 
-  /** Bytes of the file so far, without what is to come behind the last block. */
+  /** Bytes of the file so far, without index, filter and footer. */
   get sizeBytes(): number {
     return this.#offset + this.#payloadBytes;
   }
 
   /**
-   * Takes the next entry in the order of `compareEntries`; that order is the caller's part. Key and value must not change
-   * until the block that holds them was returned. Returns the block before, if this entry closes it.
+   * Adds the next entry; the caller sorts them by `compareEntries`. Key and value must not change until their block was
+   * returned. Returns the previous block, if this entry closes it.
    */
   add(entry: TableEntry): Buffer | undefined {
     const size = tableEntryBytes(entry);

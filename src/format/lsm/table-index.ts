@@ -2,8 +2,8 @@ import { type Damage, type Decoded, damaged, TABLE_HEADER_BYTES } from './table.
 import { BLOCK_OVERHEAD_BYTES } from './table-block.ts';
 
 /**
- * An index takes many times its size once it is decoded, and a sparse file claims any size for nothing. This much
- * serves about 1.5 million blocks, a table of 6 GB.
+ * A decoded index takes many times its size in the file, and a sparse file can claim any size. This is enough for about 1.5
+ * million blocks, a table of 6 GB.
  */
 export const MAX_INDEX_BYTES = 64 * 1024 * 1024;
 
@@ -51,7 +51,7 @@ export function encodeIndex(entries: readonly IndexEntry[]): Buffer {
 }
 
 /**
- * Takes exactly the index's bytes; the keys are views into them. What the entries say is checked by `indexDamage`.
+ * Decodes exactly the bytes of the index; the keys are views into them. `indexDamage` checks what the entries say.
  * @param at Where the index stands in the file.
  */
 export function decodeIndex(bytes: Buffer, at: number): Decoded<IndexEntry[]> {
@@ -67,7 +67,7 @@ export function decodeIndex(bytes: Buffer, at: number): Decoded<IndexEntry[]> {
     if (bytes.byteLength - next < MIN_ENTRY_BYTES) {
       return damaged('TABLE_INDEX', at + next, `the index ends in its entry ${i}`);
     }
-    // Beyond 2^53 it is rounded, and outside every file all the same.
+    // Beyond 2^53 it is rounded, and still outside of any file.
     const offset = bytes.readUInt32LE(next + OFFSET_AT) + 2 ** 32 * bytes.readUInt32LE(next + OFFSET_AT + 4);
     const sizeBytes = bytes.readUInt32LE(next + SIZE_AT);
     const firstKey = readKey(bytes, next + FIRST_KEY_AT);
@@ -100,8 +100,8 @@ function readKey(bytes: Buffer, at: number): { key: Buffer; next: number } | und
 }
 
 /**
- * All that is wrong in what an index says: blocks lie back to back from the header to the index, as many as the header
- * counts, and their keys ascend. (Two blocks may share a key: its versions need not end with the block.)
+ * All damage in the entries of an index. Blocks must lie back to back from the header to the index, as many as the header
+ * counts, and their keys must ascend. Two blocks may share a key: its versions may go on in the next block.
  * @param at Where the index stands in the file, which is where the blocks end.
  */
 export function indexDamage(entries: readonly IndexEntry[], blockCount: number, at: number): Damage[] {

@@ -5,7 +5,7 @@
  * header and footer; blocks are in `table-block.ts`, the index in `table-index.ts`, the filter in `bloom.ts`.
  */
 
-/** What is wrong with a table and where. Damage is a value here, never an exception, so that a proof can collect all of it. */
+/** Damage of a table and its place. It is a value and never an exception, so that a proof can collect all of it. */
 export interface Damage {
   readonly code: TableDamageCode;
   readonly message: string;
@@ -143,7 +143,7 @@ export function decodeTableFooter(bytes: Uint8Array, at: number): Decoded<TableF
   }
   return {
     value: {
-      // Beyond 2^53 these are rounded, and outside every file all the same.
+      // Beyond 2^53 these are rounded, and still outside of any file.
       indexOffset: Number(view.getBigUint64(INDEX_OFFSET_AT, true)),
       indexBytes: view.getUint32(INDEX_BYTES_AT, true),
       bloomOffset: Number(view.getBigUint64(BLOOM_OFFSET_AT, true)),
@@ -168,7 +168,7 @@ export function encodeTableFooter(footer: TableFooter): Buffer {
   return bytes;
 }
 
-/** Whether index and filter lie inside the file and apart from each other: what must hold before either is read. */
+/** Damage unless index and filter lie inside the file and do not overlap. Check it before reading either. */
 export function layoutDamage(
   header: TableHeader,
   footer: TableFooter,
@@ -191,8 +191,8 @@ export function layoutDamage(
 }
 
 /**
- * Where bytes stand that belong to nothing: sections follow each other without a gap. The engine does not look at this;
- * the layout itself has no damage.
+ * Bytes that belong to no section: sections follow each other without a gap. The engine itself does not check this. The layout
+ * must have no `layoutDamage`.
  */
 export function gapDamage(header: TableHeader, footer: TableFooter, fileBytes: number): Damage[] {
   const footerAt = fileBytes - TABLE_FOOTER_BYTES;

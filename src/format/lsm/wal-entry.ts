@@ -17,7 +17,7 @@ export const ENTRY_HEADER_BYTES = 12;
 const LSN_AT = 0;
 const LEN_AT = 8;
 const CRC_BYTES = 4;
-/** `len` of the shortest conceivable entry: a type and the CRC. */
+/** `len` of the shortest possible entry: a type and the CRC. */
 export const MIN_ENTRY_LEN = 5;
 const MAX_ENTRY_LEN = 0xffff_ffff;
 
@@ -25,7 +25,7 @@ const PUT = 0;
 const DELETE = 1;
 const BATCH = 2;
 
-/** The size of the entry that `encodeEntry` would make, in bytes; nothing is allocated for it. */
+/** The size of the entry that `encodeEntry` would make, in bytes. Allocates nothing. */
 export function entryBytes(ops: readonly WalOp[], as: 'single' | 'batch'): number {
   let total = ENTRY_HEADER_BYTES + CRC_BYTES;
   if (as === 'batch') total += 1 + varintLength(ops.length);
@@ -37,8 +37,7 @@ export function entryBytes(ops: readonly WalOp[], as: 'single' | 'batch'): numbe
 }
 
 /**
- * The engine itself writes each transaction as one batch, its operations in ascending order of keys; that order is the
- * caller's part. `single` takes exactly one operation. `PAYLOAD_TOO_LARGE` past the u32 that holds the length.
+ * The engine itself writes each transaction as one batch, its operations in ascending order of keys. The caller sorts them. `single` takes exactly one operation. `PAYLOAD_TOO_LARGE` past the u32 that holds the length.
  */
 export function encodeEntry(lsn: bigint, ops: readonly WalOp[], as: 'single' | 'batch'): Buffer {
   if (as === 'single' && ops.length !== 1) {
@@ -87,7 +86,7 @@ export const decodeEntryHeader = (bytes: Buffer): { readonly lsn: bigint; readon
 
 export type EntryProblem = 'crc' | 'body';
 
-/** What is wrong with a whole entry, all its bytes given; undefined when it holds. `len` is at least 5. */
+/** The damage of a complete entry, or undefined. `len` is at least 5. */
 export function entryProblem(
   entry: Buffer,
 ): { readonly kind: EntryProblem; readonly message: string } | undefined {
@@ -106,7 +105,7 @@ export function decodeEntryOps(entry: Buffer): WalOp[] {
   return ops;
 }
 
-/** Goes through the body in [from, end), which must be used up exactly; returns what is wrong with it. */
+/** Parses the body in [from, end), which must end exactly there. Returns the damage, or undefined. */
 function walkBody(
   bytes: Uint8Array,
   from: number,

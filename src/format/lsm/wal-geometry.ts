@@ -15,24 +15,24 @@ import {
 /** Resolves to the 28 bytes at `offset`, or to fewer where the file ends. */
 export type SegmentHeaderReader = (offset: number) => Promise<Uint8Array> | Uint8Array;
 
-/** More segments than this are not looked for. */
+/** Geometries with more segments are not tried. */
 const MAX_SEGMENTS = 4096;
-/** Of a geometry, so many headers are looked at from its beginning and so many from its end. */
+/** For each geometry this many headers are read at the start and at the end. */
 const SAMPLE = 8;
 const MIN_SEGMENT_BYTES = SEGMENT_HEADER_BYTES + 1;
 const MAX_POWER = 40;
 
 interface Evidence {
   readonly geometry: WalGeometry;
-  /** Headers that hold, less those that hold and belong to another place. */
+  /** Valid headers, minus valid headers that belong to another place. */
   readonly valid: number;
-  /** Headers that do not hold but were one. */
+  /** Damaged headers. */
   readonly damaged: number;
 }
 
 /**
- * Finds segment size and count from the file's size and from where valid segment headers stand: the geometry is stored
- * nowhere. A damaged header does not mislead it as long as others hold. Undefined when not a single header holds.
+ * Finds segment size and count from the size of the file and the places of valid segment headers: the geometry is not stored
+ * anywhere. Damaged headers do not matter as long as others are valid. Undefined without any valid header.
  *
  * Candidates are the whole divisions of the file, and segments of a power of two in a file that was cut or appended to;
  * of each at most 16 headers are read, so that a hostile size costs a few thousand reads at most.
@@ -49,7 +49,7 @@ export async function inferGeometry(
   return best?.geometry;
 }
 
-/** In order of preference: of two with the same evidence the earlier one is taken. */
+/** In order of preference: with equal evidence the earlier one wins. */
 function* candidates(sizeBytes: number): Generator<WalGeometry> {
   const rest = sizeBytes - SECTION_HEADER_BYTES;
   if (sizeBytes === walFileBytes(DEFAULT_GEOMETRY)) yield DEFAULT_GEOMETRY;
@@ -86,7 +86,7 @@ function isOfAnotherPlace(header: Uint8Array): boolean {
   return index >= 0 && index < MAX_SEGMENTS && segmentProblem(header, index) === undefined;
 }
 
-/** Whether two of the three fields that are known in advance are right: damage seldom hits more than one. */
+/** Whether two of the three fields with known values are right: damage rarely hits more than one. */
 function wasHeader(header: Uint8Array, index: number): boolean {
   if (header.byteLength < SEGMENT_HEADER_BYTES) return false;
   const { version, id } = decodeSegmentHeader(header);

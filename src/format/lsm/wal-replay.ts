@@ -14,7 +14,7 @@ export interface WalEntry {
   readonly offset: number;
   /** Bytes in the log, header and CRC included. */
   readonly length: number;
-  /** Decodes the operations. They are views into what was pushed: good until the next `push`, copy what is to stay. */
+  /** Decodes the operations. They are views into the pushed bytes, valid until the next `push`. */
   ops(): WalOp[];
 }
 
@@ -52,9 +52,9 @@ export interface ReplayRange {
 }
 
 /**
- * Replays a log: fed with the logical bytes of the live range in order, in chunks of any size, it returns the entries and
- * remembers where and why it stopped. The entries before that point are good, as in the engine; nothing behind it is
- * looked at, for `end` is the only mark of the end. Holds at most one entry.
+ * Replays a log. It is fed with the logical bytes of the live range in order, in chunks of any size. It returns the entries and
+ * remembers where and why it stopped. Entries before that point are good, as in the engine; bytes after it are ignored. Holds
+ * at most one entry.
  */
 export class WalReplay {
   readonly #range: ReplayRange;
@@ -65,7 +65,7 @@ export class WalReplay {
   #firstLsn: bigint | undefined;
   #lastLsn: bigint | undefined;
   #stop: ReplayStop | undefined;
-  /** The beginning of an entry that a later chunk goes on with; `#heldBytes` of it are filled. */
+  /** The start of an entry that goes on in a later chunk; `#heldBytes` of it are filled. */
   #held = Buffer.alloc(0);
   #heldBytes = 0;
 
@@ -126,7 +126,7 @@ export class WalReplay {
       if (wanted === undefined) return at;
       if (known && this.#heldBytes === wanted) {
         this.#take(this.#held.subarray(0, wanted), entries);
-        // The entry that was just returned looks into this buffer: the next one gets another.
+        // The returned entry is a view into this buffer, so the next entry gets a new one.
         this.#held = Buffer.alloc(0);
         this.#heldBytes = 0;
         return at;
@@ -138,7 +138,7 @@ export class WalReplay {
     }
   }
 
-  /** Appends to the held bytes. Grows with what is really there, not with what a length promises. */
+  /** Appends to the held bytes. The buffer grows with the bytes that arrive, not with the length that the header claims. */
   #hold(bytes: Uint8Array, wanted: number): void {
     const needed = this.#heldBytes + bytes.byteLength;
     if (needed > this.#held.byteLength) {

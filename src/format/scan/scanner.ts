@@ -38,7 +38,7 @@ interface Exports {
   readonly leveldbFirstKeyBytes: Cell<number>;
   readonly leveldbLastKeyBytes: Cell<number>;
   readonly leveldbMaxSequence: Cell<bigint>;
-  /** The length of what [at, end) is uncompressed, which stands at `target` then; -1 if it is more than `room`, or damaged. */
+  /** Uncompresses [at, end) to `target` and returns the length; -1 if it is more than `room`, or damaged. */
   snappyBlock(at: number, end: number, target: number, room: number): number;
 }
 
@@ -51,13 +51,13 @@ export const LOOK_CLOSER = -1;
 // The part of the memory that `assembly/memory.ts` lays out, and behind it what is put there from here.
 const KEY_AT = 8 * 256 * 4;
 const SPARE_AT = 128 * 1024;
-/** Whatever is put there one at a time: a block from elsewhere, one of two keys, or a block uncompressed. */
+/** Space for one thing each: a block that was read elsewhere, two keys, an uncompressed block. */
 const SPARE_BYTES = 256 * 1024;
 const SPARES = 4;
 const UNCOMPRESSED_AT = SPARE_AT + 3 * SPARE_BYTES;
 const BUFFER_AT = SPARE_AT + SPARES * SPARE_BYTES;
 const PAGE_BYTES = 64 * 1024;
-/** Of index and filter of one table; where they are larger, script does it all. */
+/** For index and filter of one table. If they are larger, JavaScript does all the work. */
 const MAX_KEPT_BYTES = 64 * 1024 * 1024;
 
 let compiled: WebAssembly.Module | undefined;
@@ -85,7 +85,7 @@ export class Scanner {
     this.#buffer = this.#bytes.subarray(BUFFER_AT, BUFFER_AT + bufferBytes);
   }
 
-  /** Undefined where this runtime compiles nothing, or has no memory of this kind to give: script can do all of it. */
+  /** Undefined without WebAssembly or without memory for it. JavaScript can do all the work. */
   static create(bufferBytes: number): Scanner | undefined {
     try {
       return new Scanner(bufferBytes);
@@ -94,7 +94,7 @@ export class Scanner {
     }
   }
 
-  /** For what is read; another one after each `keep`. */
+  /** The buffer to read into; a new one after each `keep`. */
   get buffer(): Buffer {
     return this.#buffer;
   }
@@ -104,7 +104,7 @@ export class Scanner {
     return this.#bytes.byteLength - BUFFER_AT - this.#bufferBytes;
   }
 
-  /** Takes copies of what is needed for a whole file, in place of those before; their addresses, or undefined if they are too large. */
+  /** Copies the parts that are needed for a whole file and drops the earlier ones. Returns their addresses, or undefined if they are too large. */
   keep(parts: readonly Uint8Array[]): number[] | undefined {
     const from = BUFFER_AT + this.#bufferBytes;
     const total = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
@@ -129,7 +129,7 @@ export class Scanner {
     });
   }
 
-  /** Where `bytes` stand here: in place, or copied to a spare room, one of `SPARES`; undefined if they are too large for that. */
+  /** The address of `bytes`: in place, or copied into one of `SPARES`. Undefined if they are too large for that. */
   place(bytes: Uint8Array, spare: 0 | 1 | 2): number | undefined {
     if (bytes.buffer === this.#memoryBuffer) return bytes.byteOffset;
     if (bytes.byteLength > SPARE_BYTES) return undefined;
@@ -138,7 +138,7 @@ export class Scanner {
     return at;
   }
 
-  /** Uncompresses a block with Snappy; where it stands, until the next one does. Undefined if it is damaged or large. */
+  /** Uncompresses a block with Snappy. The result is valid until the next call. Undefined if it is damaged or too large. */
   uncompress(at: number, end: number): { readonly at: number; readonly end: number } | undefined {
     const length = this.scan.snappyBlock(at, end, UNCOMPRESSED_AT, SPARE_BYTES);
     return length === LOOK_CLOSER ? undefined : { at: UNCOMPRESSED_AT, end: UNCOMPRESSED_AT + length };
