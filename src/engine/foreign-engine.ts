@@ -147,13 +147,14 @@ const consistencyProblem = (check: ConsistencyCheck | undefined): string | undef
 
 function findingsProblem(findings: readonly Finding[]): string | undefined {
   if (!Array.isArray(findings)) return 'no list of findings';
-  const isWhole = ({ path, offset, code, severity, message }: Finding) =>
+  const isWhole = ({ path, offset, code, severity, message, verdict = 'unread' }: Finding) =>
     [path, code, message].every((text) => typeof text === 'string') &&
     (offset === null || isCount(offset)) &&
-    (severity === 'error' || severity === 'warning');
+    (severity === 'error' || severity === 'warning') &&
+    verdict === 'unread'; // which side is damaged is not the engine's to say
   return findings.every((finding) => typeof finding === 'object' && finding !== null && isWhole(finding))
     ? undefined
-    : 'a finding without path, offset, code, severity or message';
+    : 'a finding without path, offset, code, severity or message, or with a verdict of damage';
 }
 
 const countsProblem = (counts: FileCheck['counts']): string | undefined =>

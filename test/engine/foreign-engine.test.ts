@@ -135,6 +135,11 @@ describe('an engine that breaks its contract publishes nothing', () => {
       `checkConsistency: () => ({ findings: [{ ...finding, severity: 'fatal' }] }),`,
       'ENGINE_INVALID',
     ],
+    [
+      'own-verdict',
+      `checkConsistency: () => ({ findings: [{ ...finding, severity: 'error', verdict: 'faithful' }] }),`,
+      'ENGINE_INVALID',
+    ],
     ['no-items', 'plan: async () => ({}),', 'ENGINE_INVALID'],
     [
       'short',
