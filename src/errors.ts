@@ -126,6 +126,11 @@ export const ERROR_CODES = {
     exit: 1,
     hint: 'Give these credentials, or this user, access to the destination.',
   },
+  DESTINATION_CREDENTIALS_INVALID: {
+    http: 401,
+    exit: 1,
+    hint: 'Check the keys: the usual variables (AWS_ACCESS_KEY_ID, …), the profile, or the role of the machine.',
+  },
   DESTINATION_CONFIG_INVALID: {
     http: 422,
     exit: 2,

@@ -10,7 +10,7 @@ export interface OpenDestinationOptions {
 }
 
 /**
- * Opens what a user names: `folder:/path` or a plain path. The driver is loaded here, at first use.
+ * Opens what a user names: `folder:/path`, a plain path, or `s3://bucket/prefix`. The driver is loaded here, at first use.
  * `DESTINATION_CONFIG_INVALID` when nobody knows the scheme.
  */
 export async function openDestination(
@@ -19,12 +19,16 @@ export async function openDestination(
 ): Promise<Destination> {
   const [, scheme, rest = ''] = SCHEME.exec(url) ?? [];
   if (scheme === undefined || isAbsolute(url)) return folder(url, options);
+  if (scheme === 's3') {
+    const [{ openS3 }, { parseS3Url }] = await Promise.all([import('./s3.ts'), import('./s3-url.ts')]);
+    return openS3(parseS3Url(url));
+  }
   if (scheme === 'folder') return folder(rest.replace(/^\/\/(?=\/)/, ''), options);
   throw new StillpointError(
     'DESTINATION_CONFIG_INVALID',
     `there is no destination of the kind "${scheme}:"`,
     {
-      hint: 'Name a folder: `folder:/path`, or a path alone.',
+      hint: 'Name a folder (`folder:/path`, or a path alone) or a bucket (`s3://bucket/prefix`).',
     },
   );
 }

@@ -6,7 +6,7 @@ import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, table, time, visible } from '../text.ts';
 
-export const DESTINATION = { '<dest>': 'a folder: /path or folder:/path' };
+export const DESTINATION = { '<dest>': 'a folder (/path, folder:/path) or a bucket (s3://bucket/prefix)' };
 
 export function define(command: Command, cli: Cli): void {
   subcommand(command, 'init', 'make a repository; a missing folder is made', DESTINATION)
