@@ -20,7 +20,7 @@ export function bodyOf<F extends Fields, More extends z.core.$ZodShape = Record<
   more?: More,
 ): BodyOf<F, More> {
   const entries = Object.entries(fields).map(([name, field]) => {
-    const value = z.core.clone(schemaOf(field));
+    const value = z.clone(schemaOf(field));
     z.globalRegistry.add(value, { description: describe(aboutOf(field)) });
     return [snakeName(name), optional(value, aboutOf(field))];
   });
