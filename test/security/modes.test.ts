@@ -10,7 +10,7 @@ import { temporaryFolder } from '../support/temp.ts';
 
 const EVERYTHING = `
 import { chmodSync, readdirSync } from 'node:fs';
-import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, restoreSnapshot } from 'stillpoint';
+import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from 'stillpoint';
 const [dir, into, umask] = process.argv.slice(2);
 process.umask(Number.parseInt(umask, 8));
 let db = await openLsm(dir, { walGeometry: { segmentBytes: 65536, segmentCount: 4 } });
