@@ -114,7 +114,7 @@ describe('a module that holds no engine', () => {
     });
   });
 
-  test('a module that is missing, or fails, is not loaded', async () => {
+  test('a module that does not exist or fails to load is refused', async () => {
     const missing = pathToFileURL(join(await temporaryFolder(), 'missing.mjs'));
     await expect(registerEngine(missing)).rejects.toMatchObject({ code: 'ENGINE_MISSING' });
     const broken = join(await temporaryFolder(), 'broken.mjs');
@@ -173,7 +173,7 @@ describe('an engine that breaks its contract publishes nothing', () => {
   });
 });
 
-test('errors that the system or the engine itself has named pass the guard', async () => {
+test('system errors and coded errors of the engine pass the guard unchanged', async () => {
   const failing: Engine = {
     ...filesEngine,
     listFiles: async () => Promise.reject(Object.assign(new Error('no such file'), { code: 'ENOENT' })),
@@ -200,7 +200,7 @@ test('a file of another size than the engine has on record is damage of the sour
   expect(await snapshotOf(dir, 'sized')).toMatchObject({ report: { ok: true } });
 });
 
-test('a plan of no form at all is refused', async () => {
+test('a plan with malformed items is refused', async () => {
   for (const items of [
     [{ path: 'a' }],
     [{ kind: 'image', path: 'a' }],

@@ -81,7 +81,7 @@ test.each(ways)(
   },
 );
 
-test('writes wait in their order while the gate is closed, and none is lost', async () => {
+test('writes wait in order while the barrier is closed, and none is lost', async () => {
   const { db } = await openDatabase();
   // The order in which the database gets them; what its threads make of that is its own affair.
   const order: unknown[] = [];
@@ -105,7 +105,7 @@ test('writes wait in their order while the gate is closed, and none is lost', as
   expect(Reflect.get(db, '_put')).toBe(spy);
 });
 
-test('the gate closes only when the writes under way have ended, and opens when the last holder lets go', async () => {
+test('the barrier closes when running writes have ended, and opens with its last holder', async () => {
   const { db } = await openDatabase();
   // A write that takes as long as the test likes.
   let end = () => {};
@@ -146,7 +146,7 @@ test('the gate closes only when the writes under way have ended, and opens when 
   gate.detach();
 });
 
-test('a write that waited for a database that was closed meanwhile is refused', async () => {
+test('a waiting write is refused when the database was closed meanwhile', async () => {
   const { db } = await openDatabase();
   const gate = attachWriteBarrier(db);
   const open = await gate.close();
@@ -157,7 +157,7 @@ test('a write that waited for a database that was closed meanwhile is refused', 
   gate.detach();
 });
 
-test('detaching restores the methods; a plan that fails opens the gate', async () => {
+test('detaching restores the methods; a failed plan opens the barrier', async () => {
   const { db, dir } = await openDatabase();
   const methods = ['_put', '_del', '_batch', '_clear', '_chainedBatch'];
   const before = methods.map((name) => Reflect.get(db, name));

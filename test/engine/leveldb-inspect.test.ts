@@ -58,7 +58,7 @@ test('inspect: what each kind of file holds', async () => {
   expect(await inspectLeveldbFile(fs, join(dir, '999999.ldb'))).toBeUndefined();
 });
 
-test('inspect: damage is a problem, and what can be read is shown all the same', async () => {
+test('inspect: damage is listed as a problem, and the readable rest is shown', async () => {
   const dir = await writeMixedFolder(join(await temporaryFolder(), 'db'));
   const names = await namesOf(dir, /^(\d+\.(log|ldb)|MANIFEST-\d+)$/);
   for (const name of names) {

@@ -154,7 +154,7 @@ describeWithFixtures('lsm', 'real directories', () => {
     expect(live.findings.map(({ severity }) => severity)).toEqual(['error', 'error', 'error']); // later commits follow
   });
 
-  it('tells a log that was cut, one that goes on, and one that is none', async () => {
+  it('distinguishes a log that was cut, one with bytes after its end, and a file that is no log', async () => {
     const log = await readFile(join(real, 'vectors/wrapped.wal'));
     expect(codes(await checkBytes(Buffer.concat([log, Buffer.alloc(5)]), 'lsm.wal'))).toEqual([
       'LSM_LOG_SIZE',
@@ -228,7 +228,7 @@ describeWithFixtures('lsm', 'real directories', () => {
 describe('checkpoint.meta', () => {
   const good = encodeCheckpoint({ lsn: 42n, createdAtMs: 123n });
 
-  it('that does not hold is an error in a snapshot and a warning in a live directory', async () => {
+  it('with damage is an error in a snapshot and a warning in a live directory', async () => {
     expect((await checkBytes(good, 'checkpoint.meta')).findings).toEqual([]);
     const bad = Buffer.from(good);
     bad[4]! ^= 1;
@@ -266,7 +266,7 @@ describe('a directory as a whole', () => {
     expect(together({ 'sst/1.sst': table('5') })).toEqual(['LSM_LOG_MISSING error']);
   });
 
-  it('may have tables ahead of the log or of the checkpoint, hardly of both', () => {
+  it('may have tables ahead of the log or of the checkpoint, but not of both', () => {
     const meta = { kind: 'checkpoint', lsn: '5' };
     expect(together({ 'lsm.wal': log(null), 'checkpoint.meta': meta, 'sst/1.sst': table('5') })).toEqual([]);
     expect(together({ 'lsm.wal': log('9'), 'checkpoint.meta': meta, 'sst/1.sst': table('9') })).toEqual([]);

@@ -73,7 +73,7 @@ describe('the torn end of a group that nobody was told of', () => {
     expect(await keysIn(dir)).toEqual(['after', ...seven]);
   });
 
-  it('is cut off also when later parts of the group are whole, which then never come back', async () => {
+  it('is cut off although later parts of the group are whole, and those never reappear', async () => {
     const dir = await someDatabase();
     const [first, second] = await appendGroup(dir, [16n, 17n, 19n]);
     const path = join(dir, 'lsm.wal');
@@ -206,7 +206,7 @@ describe('opening', () => {
     expect((await readdir(dir)).sort()).toEqual(['checkpoint.meta', 'lsm.alopex.lock', 'lsm.wal', 'sst']);
   });
 
-  it('goes on counting when checkpoint.meta is lost', async () => {
+  it('continues the LSNs when checkpoint.meta is lost', async () => {
     const dir = await someDatabase();
     const first = await openLsm(dir);
     await first.checkpoint();
@@ -219,7 +219,7 @@ describe('opening', () => {
     await database.close();
   });
 
-  it('says so when access is denied', async () => {
+  it('reports that access is denied', async () => {
     const dir = await someDatabase();
     await chmod(join(dir, 'lsm.wal'), 0o000);
     const opened = await openLsm(dir).catch((error: unknown) => error);

@@ -125,7 +125,7 @@ describe('the lsm database', () => {
     );
   });
 
-  it('writes to a real disk what the proof finds nothing in', async () => {
+  it('writes files to a real disk that the proof finds no damage in', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.array(op, { maxLength: 4 }), { minLength: 20, maxLength: 60 }),

@@ -149,7 +149,7 @@ describe('reading', () => {
     await database.close();
   });
 
-  it('lets go of tables when a walk is left, and refuses it after closing', async () => {
+  it('releases tables when an iteration ends early, and refuses it after closing', async () => {
     const database = await filled();
     const [left, begun, untouched] = [database.iterate(), database.iterate(), database.iterate()];
     for await (const _ of left) break;
@@ -166,7 +166,7 @@ describe('reading', () => {
     expect(open.filter((path) => path.startsWith(database.dir))).toEqual([]);
   });
 
-  it('keeps keys apart that begin alike', async () => {
+  it('distinguishes keys with a common prefix', async () => {
     const database = await openLsm(await temporaryFolder());
     const keys = ['', 'a', 'a\0', 'a\0b', 'a\0\0', 'b'];
     for (const key of keys) await database.put(key, `<${key}>`);
@@ -248,7 +248,7 @@ describe('one database, one owner', () => {
     expect(() => database.iterate()).toThrow(expect.objectContaining(closed));
   });
 
-  it('lets a checkpoint end that was begun before closing', async () => {
+  it('finishes a checkpoint that was running when close was called', async () => {
     const dir = await temporaryFolder();
     const database = await openLsm(dir);
     await database.put('a', '1');

@@ -98,7 +98,7 @@ describeWithFixtures('lsm', 'the inspection of one file', () => {
     expect(await inspect(join(real, 'nothing-there'))).toBeUndefined();
   });
 
-  it('tells damage and shows the rest', async () => {
+  it('reports damage and shows the rest', async () => {
     const table = await readFile(join(real, 'wrapped/sst/1.sst'));
     table[60]! ^= 1; // in the first block
     const path = join(await temporaryFolder(), '1.sst');

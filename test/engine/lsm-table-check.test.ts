@@ -116,7 +116,7 @@ describe('the entries of a table', () => {
 });
 
 describe('findings', () => {
-  it('name every damaged block, and past a hundred only their number', async () => {
+  it('name up to a hundred damaged blocks, then only their number', async () => {
     const table = buildTable(many(150));
     const size = (table.readUInt32LE(table.byteLength - 48) - 32) / 150;
     for (let i = 0; i < 150; i++) table[32 + i * size + 10]! ^= 1;

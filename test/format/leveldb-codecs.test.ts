@@ -217,7 +217,7 @@ test('table: footer and sealed blocks; each flipped bit of them is noticed', () 
   }
 });
 
-test('table: a compressed block cannot claim gigabytes, and an unknown compression is said', () => {
+test('table: a compressed block cannot claim gigabytes, and an unknown compression is reported', () => {
   const bomb = Buffer.concat([
     Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f]),
     Buffer.alloc(20),

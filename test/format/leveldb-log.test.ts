@@ -80,7 +80,7 @@ test('a block that has 0 to 8 bytes left over is closed as the format says', () 
   }
 });
 
-test('a log can be read on from behind any of its records', () => {
+test('reading a log can continue after any of its records', () => {
   const payloads = [filled(100, 'a'), filled(40_000, 'b'), filled(25_000, 'c'), filled(3, 'd')];
   let offset = 0;
   for (let skip = 0; skip <= payloads.length; skip++) {
@@ -155,7 +155,7 @@ test('fragments that do not fit together are damage', () => {
   expect(decode(Buffer.concat([first, other])).payloads).toEqual(['xxxxx']);
 });
 
-test('any bytes at all are decoded to an end', () => {
+test('decoding any bytes terminates', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), fc.integer({ min: 1, max: 64 }), (bytes, chunkBytes) => {
       const { end } = decode(Buffer.from(bytes), chunkBytes);

@@ -19,7 +19,7 @@ it('decodes literals, matches, and matches that repeat themselves', () => {
   expect(decode(`f0 02 ${'63'.repeat(17)}`, 17)).toBe('c'.repeat(17));
 });
 
-it('says what is wrong with a damaged block', () => {
+it('reports the damage of a block', () => {
   expect(decode('', 0)).toContain('end');
   expect(decode('f0', 20)).toContain('length');
   expect(decode('40 6162', 4)).toContain('literals');
@@ -32,7 +32,7 @@ it('says what is wrong with a damaged block', () => {
   expect(decode('10 61 0100', 5)).toContain('end');
 });
 
-it('never leaves its target, whatever it is fed with', () => {
+it('never writes outside its target, for any input', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 80 }), fc.nat(100), (noise, size) => {
       const room = Buffer.alloc(size + 16, 0x5a);

@@ -36,7 +36,7 @@ function sumsOf(list: readonly (Uint8Array | number)[]): Sums {
   return sums;
 }
 
-test('both checksums are those of the whole, in whatever pieces it comes, holes among them', () => {
+test('both checksums equal those of the whole, for pieces of any size and holes', () => {
   fc.assert(
     fc.property(pieces, pieces, (first, second) => {
       const whole = bytesOf([...first, ...second]);
@@ -68,7 +68,7 @@ test.each([-1, 0, 1, MB])('nothing behind a megabyte of zeros is taken for zeros
   });
 });
 
-test('asking for a checksum in between changes nothing', () => {
+test('reading the checksum in between does not change the result', () => {
   const sums = new Sums();
   sums.add(Buffer.from('abc'));
   sums.addZeros(70_000);
@@ -78,7 +78,7 @@ test('asking for a checksum in between changes nothing', () => {
   expect(sums.crc32c).toBe(crc32cInScript(whole));
 });
 
-test('a second checksum that nobody asked for is absent', () => {
+test('CRC-32C is absent unless it was asked for', () => {
   const sums = new Sums(false);
   sums.add(Buffer.from('abc'));
   sums.append(sumsOf([Buffer.from('def')]).result());
