@@ -4,7 +4,7 @@ import { StillpointError } from '../errors.ts';
 import { directoryOf } from '../operation/lifecycle.ts';
 import type { StartBackupOptions } from '../options/snapshot.ts';
 import { lockForReading } from '../snapshot/source/folder-source.ts';
-import { findSnapshot } from '../snapshot/store/list.ts';
+import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import type { BackupSource, OpenSource } from './run-backup.ts';
 
 /** A proven snapshot that nobody deletes until it is closed. */

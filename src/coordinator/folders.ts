@@ -3,8 +3,9 @@ import type { Report } from '../engine/report.ts';
 import { checkArgument, OptionSet, type OptionsOf } from '../options/option.ts';
 import { folder, path as pathValue } from '../options/values.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, layoutOf } from '../snapshot/store/layout.ts';
-import { dataDirOf, findSnapshot, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
+import { dataDirOf, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
 import {

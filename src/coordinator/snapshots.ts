@@ -7,16 +7,12 @@ import { checkArgument, OptionSet, type OptionsOf, required } from '../options/o
 import { folder, snapshotName, text } from '../options/values.ts';
 import { type PruneOptions, pruneOptions } from '../options/verify.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, type Layout, layoutOf } from '../snapshot/store/layout.ts';
-import {
-  findSnapshot,
-  latestName,
-  listSnapshotFolders,
-  type SnapshotSummary,
-  summarize,
-} from '../snapshot/store/list.ts';
+import { latestName, listSnapshotFolders, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
+import { newestGood, standings } from '../snapshot/store/retention.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
 import { markedSnapshot } from './folders.ts';
 import {
@@ -109,14 +105,17 @@ export class Snapshots {
     return restoreFolder(this.#env, () => this.#find(snapshot), resolved);
   }
 
-  /** Removes all but the newest `keep` snapshots, but neither the one that `latest` names nor one that is being read or is pinned. */
+  /**
+   * Removes all but the newest `keep` snapshots that are not known to be damaged. Neither the one that `latest` names goes nor the newest of
+   * the deepest proof (`latest-good`), nor one that is being read or is pinned. `decisions` says why each stays or goes.
+   */
   async prune(options: PruneOptions): Promise<PruneResult> {
     const { keep, dryRun } = pruneOptions.resolve('Snapshots.prune', options);
-    const nothing = () => ({ removed: [], kept: [], busy: [] });
+    const nothing = () => ({ removed: [], kept: [], busy: [], decisions: [], freedBytes: 0 });
     return this.#locked(nothing, (layout) => prune(this.#env, layout, keep, dryRun));
   }
 
-  /** Removes one snapshot by name or id. `CONFLICT` for the one that `latest` names and for one that is being read or is pinned. */
+  /** Removes one snapshot by name or id. `CONFLICT` for those that `latest` and `latest-good` name and for one that is being read or is pinned. */
   async delete(snapshot: string): Promise<SnapshotSummary> {
     checkArgument('Snapshots.delete: snapshot', text(), snapshot); // a client may have sent it
     const absent = () => {
@@ -127,10 +126,11 @@ export class Snapshots {
       const summary = await summarize(env, await findSnapshot(env, layout, snapshot, [layout.backup]));
       const { name, location } = summary;
       if (dirname(location) !== layout.backup) absent();
-      if (name === (await latestName(env.fs, layout.backup))) {
+      const best = newestGood(await standings(env, layout));
+      if (name === (await latestName(env.fs, layout.backup)) || name === best?.snapshot.name) {
         throw new StillpointError('CONFLICT', `${name} is the newest proven snapshot and stays`, {
           path: location,
-          hint: 'Take another snapshot first.',
+          hint: 'Take another snapshot first, proven at the same level or a deeper one.',
         });
       }
       if (await removeSnapshot(env, layout, summary)) return summary;

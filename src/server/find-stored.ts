@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { StillpointError } from '../errors.ts';
 import { directoryOf } from '../operation/lifecycle.ts';
-import { findSnapshot } from '../snapshot/store/list.ts';
+import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import type { ServerContext } from './context.ts';
 
 /** The folder of a snapshot in `backup`, by its name or id. A path is never followed elsewhere: `NOT_FOUND` or `PATH_OUTSIDE`. */

@@ -158,6 +158,7 @@ function describe(
       tool: request.tool,
       ...(previous.name && { parent: previous.name }),
       ...(captured.checkpoint && { checkpoint: captured.checkpoint }),
+      level: request.level,
       total_bytes: captured.entries.reduce((sum, { size }) => sum + size, 0),
     },
   };

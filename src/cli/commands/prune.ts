@@ -9,7 +9,7 @@ import { examples, paragraph } from '../help-text.ts';
 import { count, size, visible } from '../text.ts';
 
 const NOTE =
-  'The snapshot that `latest` names always stays, and so does one that is being read or is pinned.';
+  'The snapshot that `latest` names always stays, and so do the newest of the deepest proof that is not known to be damaged (`latest-good`) and one that is being read or is pinned. Damaged ones do not count.';
 
 export function define(command: Command, cli: Cli): void {
   const flags = new Flags(pruneOptions.fields, ['keep', 'dryRun']);
@@ -27,12 +27,16 @@ export function define(command: Command, cli: Cli): void {
     });
 }
 
-function describe({ removed, kept, busy }: PruneResult, dryRun: boolean): string[] {
-  const line = (verb: string) => (snapshot: SnapshotSummary) =>
-    `${verb} ${snapshot.name}${snapshot.totalBytes === null ? '' : `  ${size(snapshot.totalBytes)}`}`;
+function describe({ removed, kept, busy, decisions, freedBytes }: PruneResult, dryRun: boolean): string[] {
+  const reasons = new Map(decisions.map(({ name, reason }) => [name, visible(reason)]));
+  const line =
+    (verb: string) =>
+    ({ name }: SnapshotSummary) =>
+      `${verb} ${name}: ${reasons.get(name)}`;
   return [
     ...removed.map(line(dryRun ? 'would remove' : 'removed')),
     ...busy.map(({ name }) => `${visible(name)} is being read or is pinned, and stays`),
-    `${count(kept.length, 'snapshot')} ${dryRun ? 'would be ' : ''}kept`,
+    ...kept.filter((snapshot) => !busy.includes(snapshot)).map(line(dryRun ? 'would keep' : 'kept')),
+    `${count(kept.length, 'snapshot')} ${dryRun ? 'would be ' : ''}kept, ${size(freedBytes)} ${dryRun ? 'would be ' : ''}freed`,
   ];
 }

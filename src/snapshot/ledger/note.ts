@@ -71,3 +71,19 @@ export async function noteDamage(
     }
   });
 }
+
+/** Files of a snapshot that a restore found damaged lose their proof, so that `latest-good` is not this snapshot any more. */
+export async function noteFailedRestore(
+  env: Environment,
+  location: string,
+  paths: readonly string[],
+): Promise<void> {
+  await withLedgerLock(env, dirname(location), BRIEF_WAIT_MS, async () => {
+    const ledger = await readLedger(env.fs, location);
+    for (const path of paths) {
+      ledger.proofs.delete(path);
+      ledger.damaged.set(path, env.clock.nowMs());
+    }
+    await writeLedger(env.fs, location, ledger);
+  });
+}

@@ -1,15 +1,18 @@
-import { basename, dirname, join, sep } from 'node:path';
+import { basename, dirname, join, relative, sep } from 'node:path';
 import { LIFECYCLE } from '../../engine/engine.ts';
 import { isDamaged, type Report } from '../../engine/report.ts';
 import { listIfPresent, makeFolders, realPlace, removeTree } from '../../env/io.ts';
 import type { RunControl } from '../../env/run-control.ts';
+import { warn } from '../../env/safe-calls.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { CloneChoice, Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
+import { noteFailedRestore } from '../ledger/note.ts';
 import type { SnapshotSource } from '../source/snapshot-source.ts';
 import {
   compareNames,
   isSnapshotName,
+  isSnapshotPlace,
   type Layout,
   nextName,
   ownerOf,
@@ -43,8 +46,8 @@ export async function stage(
   control: RunControl,
 ): Promise<Restored> {
   await makeFolders(env.fs, dirname(folder));
-  const { manifest, engine, files } = source;
-  const { checks, clonedBytes } = await copySnapshot(env, {
+  const { manifest, engine, files, location } = source;
+  const copying = copySnapshot(env, {
     source: files,
     into: folder,
     entries: manifest.entries,
@@ -54,6 +57,14 @@ export async function stage(
     clone,
     control,
     beforeCopying: (entries) => checkSpace(env, files, entries, folder),
+  });
+  const { checks, clonedBytes } = await copying.catch(async (error) => {
+    const isDamage = error instanceof StillpointError && error.code === 'RESTORE_INTEGRITY_MISMATCH';
+    if (isDamage && files.folder !== undefined && isSnapshotPlace(location)) {
+      const path = relative(files.folder, error.path ?? '');
+      await noteFailedRestore(env, location, [path]).catch(warn); // the restore fails all the same
+    }
+    throw error;
   });
   const { report } = await prove(env, folder, { manifest, engine, level, control, known: checks });
   if (isDamaged(report)) {

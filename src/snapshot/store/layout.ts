@@ -6,6 +6,8 @@ import { temporaryOf } from '../../env/io.ts';
 /** Names and places on disk, all below one data directory. */
 
 export const LATEST = 'latest';
+/** In the place of a name: the newest snapshot of the deepest proof that is not known to be damaged. */
+export const LATEST_GOOD = 'latest-good';
 const RECORDS = 'records.jsonl';
 
 export interface Layout {

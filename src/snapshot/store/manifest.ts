@@ -4,6 +4,7 @@ import { problemsOf } from '../../env/durable-json.ts';
 import { StillpointError } from '../../errors.ts';
 import { crc32 } from '../../format/crc32.ts';
 import type { Summed } from '../../format/sums.ts';
+import { LEVELS } from '../../options/choices.ts';
 import { countNames, measureJson } from './json-shape.ts';
 
 /**
@@ -51,6 +52,8 @@ const snapshotSchema = z.object({
   parent: z.string().max(100).optional(),
   checkpoint: z.object({ lsn: decimalU64 }).optional(),
   total_bytes: count,
+  /** How deep the proof went before the snapshot was published. */
+  level: z.enum(LEVELS).optional(),
 });
 
 /** Entries are parsed one by one and the first bad one is reported: nobody needs a list of a million. */

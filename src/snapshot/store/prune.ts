@@ -1,10 +1,13 @@
 import { join } from 'node:path';
 import { MANIFEST } from '../../engine/engine.ts';
+import type { FileStat, FileSystem } from '../../env/file-system.ts';
+import { walk } from '../../env/folder-tree.ts';
 import { listIfPresent, removeTree } from '../../env/io.ts';
 import type { Environment } from '../environment.ts';
 import { removeLedger } from '../ledger/ledger-file.ts';
 import { deletedFolder, isLeftOver, type Layout } from './layout.ts';
-import { latestName, listSnapshotFolders, type SnapshotSummary } from './list.ts';
+import type { SnapshotSummary } from './list.ts';
+import { decideRetention, type RetentionDecision } from './retention.ts';
 import { isPinned } from './snapshot-pins.ts';
 
 export interface PruneResult {
@@ -12,11 +15,15 @@ export interface PruneResult {
   readonly kept: readonly SnapshotSummary[];
   /** Not removed because somebody is reading them or has pinned them. */
   readonly busy: readonly SnapshotSummary[];
+  /** For each snapshot, in the order in which they were taken, why it stays or goes. */
+  readonly decisions: readonly RetentionDecision[];
+  /** What the disk gets back: of files that several snapshots share, only those whose last name goes. */
+  readonly freedBytes: number;
 }
 
 /**
- * Removes all but the newest `keep` snapshots. The one that `latest` names always stays, and so does one that is being
- * read or is pinned. The caller holds the lifecycle lock. With `dryRun` nothing is removed and the answer is the same.
+ * Removes all but the newest `keep` snapshots that are not known to be damaged; `decideRetention` says which stay. One that is being
+ * read or is pinned stays too. The caller holds the lifecycle lock. With `dryRun` nothing is removed and the answer is the same.
  */
 export async function prune(
   env: Environment,
@@ -24,18 +31,44 @@ export async function prune(
   keep: number,
   dryRun: boolean,
 ): Promise<PruneResult> {
-  const all = await listSnapshotFolders(env, layout);
-  // By sequence, the order in which they were taken: a clock that was set back gives later ones smaller names.
-  all.sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1));
-  const latest = await latestName(env.fs, layout.backup);
-  const surplus = all.slice(0, Math.max(0, all.length - keep)).filter(({ name }) => name !== latest);
+  const decided = await decideRetention(env, layout, keep);
+  const surplus = decided.filter(({ stays }) => !stays);
+  // Before the first is removed: each removal takes a name off the files that it shares with others.
+  const files = new Map<SnapshotSummary, readonly FileStat[]>();
+  for (const { snapshot } of surplus) files.set(snapshot, await filesOf(env.fs, snapshot.location));
   const removed: SnapshotSummary[] = [];
   const busy: SnapshotSummary[] = [];
-  for (const snapshot of surplus) {
+  for (const { snapshot } of surplus)
     (await removeSnapshot(env, layout, snapshot, dryRun)) ? removed.push(snapshot) : busy.push(snapshot);
-  }
   const gone = new Set(removed);
-  return { removed, busy, kept: all.filter((snapshot) => !gone.has(snapshot)) };
+  return {
+    removed,
+    busy,
+    kept: decided.map(({ snapshot }) => snapshot).filter((snapshot) => !gone.has(snapshot)),
+    decisions: decided.map(({ name, stays, reason }) => ({ name, stays, reason })),
+    freedBytes: bytesFreed(removed.flatMap((snapshot) => files.get(snapshot)!)),
+  };
+}
+
+async function filesOf(fs: FileSystem, location: string): Promise<FileStat[]> {
+  const files: FileStat[] = [];
+  for await (const { path, kind } of walk(fs, location)) {
+    const stat = kind === 'file' ? await fs.inspect(join(location, path)) : undefined;
+    if (stat !== undefined) files.push(stat);
+  }
+  return files;
+}
+
+/** The bytes of those files of which all names are among `names`. */
+function bytesFreed(names: readonly FileStat[]): number {
+  const counts = new Map<bigint, number>();
+  let bytes = 0;
+  for (const { ino, links, allocatedBytes } of names) {
+    const count = (counts.get(ino) ?? 0) + 1;
+    counts.set(ino, count);
+    if (count === links) bytes += allocatedBytes;
+  }
+  return bytes;
 }
 
 /**
