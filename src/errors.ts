@@ -256,6 +256,9 @@ export function systemCode(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+/** Whether a disk was full, or a quota used up. */
+export const isNoSpace = (error: unknown): boolean => toStillpointError(error).code === 'NO_SPACE';
+
 /**
  * Any thrown value as a `StillpointError`: one that is already such passes, a system error gets its code and keeps
  * its path, anything else is `INTERNAL`. The cause is always kept.

@@ -1,12 +1,12 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Engine, Hold } from '../engine/engine.ts';
 import type { Report } from '../engine/report.ts';
-import { listIfPresent } from '../env/io.ts';
 import { callSafely, warn } from '../env/safe-calls.ts';
 import type { Admission, DataDirectory } from '../operation/data-directory.ts';
 import { callHook, checkHold } from '../operation/hooks.ts';
 import { directoryOf, Lifecycle, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
 import type { OperationState } from '../operation/operation-state.ts';
+import { KEEP_RUNS } from '../operation/records.ts';
 import type { Run } from '../operation/run.ts';
 import { type Done, RunCoordinator, type RunEvents } from '../operation/run-coordinator.ts';
 import { withThrottle } from '../operation/throttle.ts';
@@ -26,8 +26,8 @@ import {
   startBackupOptions,
 } from '../options/snapshot.ts';
 import { callback, folder, nested, wholeNumber } from '../options/values.ts';
-import { freeName, type Layout, nameOf } from '../snapshot/store/layout.ts';
-import { latestName } from '../snapshot/store/list.ts';
+import { freeName, isSnapshotName, type Layout, nameOf, nextName } from '../snapshot/store/layout.ts';
+import { latestName, snapshotNames } from '../snapshot/store/list.ts';
 import { type PruneResult, prune } from '../snapshot/store/prune.ts';
 import { type TakeResult, takeSnapshot } from '../snapshot/take-snapshot.ts';
 import { TOOL } from '../snapshot/version.ts';
@@ -113,7 +113,7 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     return this.start(kind, signal, async (admission, newRun) => {
       const engine = await this.#engine(admission.layout, mode);
       const parent = admission.layout[kind];
-      const run = newRun(await this.#newLocation(parent));
+      const run = newRun(await this.#newLocation(admission, parent));
       return { run, work: () => this.#take(run, engine, chosen, parent, admission) };
     });
   }
@@ -140,10 +140,16 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     return chooseEngine(this.#directory.environment.fs, dataDir, this.#options.engine, mode);
   }
 
-  async #newLocation(parent: string): Promise<string> {
+  /** A name is never used twice, also when the snapshot was removed or its run failed: somebody may still ask by that name. */
+  async #newLocation({ records }: Admission, parent: string): Promise<string> {
     const { fs, clock } = this.#directory.environment;
-    const taken = new Set((await listIfPresent(fs, parent)).map(({ name }) => name));
-    return join(parent, freeName(clock.nowMs(), taken));
+    const runs = await records.read();
+    const locations = runs.map(({ location }) => location).filter((location) => dirname(location) === parent);
+    const names = [...(await snapshotNames(fs, parent)), ...locations.map(nameOf).filter(isSnapshotName)];
+    // Of older runs nobody knows the names, only that none was higher.
+    const name =
+      runs.length < KEEP_RUNS ? freeName(clock.nowMs(), new Set(names)) : nextName(clock.nowMs(), names);
+    return join(parent, name);
   }
 
   async #take(

@@ -51,13 +51,14 @@ export async function withFile<T>(
 }
 
 /**
- * The content of a small regular file, undefined when there is none. A longer file than `limitBytes` is `INVALID_REQUEST` before
+ * The content of a small regular file from a position on, undefined when there is none. A longer file than `limitBytes` is `INVALID_REQUEST` before
  * anything is allocated: the file may be hostile.
  */
 export async function readSmallFile(
   fs: FileSystem,
   path: string,
   limitBytes: number,
+  start = 0,
 ): Promise<Buffer | undefined> {
   const stat = await fs.inspect(path);
   if (stat === undefined) return undefined;
@@ -73,8 +74,8 @@ export async function readSmallFile(
         { path },
       );
     }
-    const bytes = Buffer.allocUnsafe(sizeBytes);
-    return bytes.subarray(0, await readFully(file, bytes, 0));
+    const bytes = Buffer.allocUnsafe(Math.max(0, sizeBytes - start));
+    return bytes.subarray(0, await readFully(file, bytes, start));
   });
 }
 

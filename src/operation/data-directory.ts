@@ -39,6 +39,7 @@ export class DataDirectory {
   /** As the caller gave it. */
   readonly path: string;
   #running: Work | undefined;
+  #records: { readonly dataDir: string; readonly records: RunRecords } | undefined;
 
   constructor(path: string, environment: Environment) {
     this.path = path;
@@ -72,7 +73,15 @@ export class DataDirectory {
   }
 
   async records(): Promise<RunRecords> {
-    return new RunRecords(this.environment.fs, await this.layout());
+    return this.#recordsOf(await this.layout());
+  }
+
+  /** One for all calls: it reads only what is new. */
+  #recordsOf(layout: Layout): RunRecords {
+    const { dataDir } = layout;
+    if (this.#records?.dataDir !== dataDir)
+      this.#records = { dataDir, records: new RunRecords(this.environment.fs, layout) };
+    return this.#records.records;
   }
 
   /**
@@ -99,7 +108,7 @@ export class DataDirectory {
         this.#running = undefined;
         await lock.release();
       };
-      return { layout, records: new RunRecords(this.environment.fs, layout), release };
+      return { layout, records: this.#recordsOf(layout), release };
     } catch (error) {
       this.#running = undefined;
       throw toStillpointError(error);
@@ -178,7 +187,7 @@ export class DataDirectory {
     for (const { name } of await listIfPresent(fs, layout.restore))
       await removeTree(fs, join(layout.restore, name));
     const swept = await sweep(this.environment, layout);
-    const interrupted = await new RunRecords(fs, layout).closeInterrupted(clock.nowMs());
+    const interrupted = await this.#recordsOf(layout).closeInterrupted(clock.nowMs());
     return { interrupted, swept };
   }
 }

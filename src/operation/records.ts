@@ -1,7 +1,10 @@
 import * as z from 'zod';
+import { pause } from '../env/clock.ts';
+import { Semaphore } from '../env/concurrency.ts';
 import { parseJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
+import { isNoSpace } from '../errors.ts';
 import { type CamelCased, fromJson, toJson } from '../options/casing.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { isFinished, operationStateSchema } from './operation-state.ts';
@@ -28,16 +31,28 @@ const recordSchema = z.object({
 
 export type RunRecord = CamelCased<z.infer<typeof recordSchema>>;
 
-const KEEP_RUNS = 1_000;
+/** So many of the newest runs are on record at least. */
+export const KEEP_RUNS = 1_000;
 const LIMIT_BYTES = 64 * 1024 * 1024;
+
+/** Lines that are parsed in one turn of the event loop. */
+const LINES_A_TURN = 100;
 
 /**
  * `records.jsonl`: a line when a run begins and one when it ends; the last line of an id counts. Written only by the
  * owner of the lifecycle lock. A line that a crash cut off is left out; it can only be the last.
+ *
+ * What was read stays in memory, and later calls read only what was appended since: keep one for a data directory.
  */
 export class RunRecords {
   readonly #fs: FileSystem;
   readonly #layout: Layout;
+  readonly #oneAtATime = new Semaphore(1);
+  #records = new Map<string, RunRecord>();
+  /** Where the last line that was read begins, and its text. */
+  #last = { start: 0, text: '' };
+  /** Ends of runs that found no room on the disk. They go with the next line that does. */
+  #unwritten: readonly RunRecord[] = [];
 
   constructor(fs: FileSystem, layout: Layout) {
     this.#fs = fs;
@@ -46,60 +61,121 @@ export class RunRecords {
 
   /** All runs, oldest first. */
   async read(): Promise<RunRecord[]> {
-    const text = (await readSmallFile(this.#fs, this.#layout.records, LIMIT_BYTES))?.toString('utf8') ?? '';
-    const records = new Map<string, RunRecord>();
-    for (const line of text.split('\n')) {
-      const parsed = recordSchema.safeParse(parseJson(line));
-      if (!parsed.success) continue;
-      const record = fromJson(parsed.data);
-      const first = records.get(record.id);
-      records.delete(record.id);
-      // A finished run keeps its start even if the line that ended it came from another process.
-      const startedAtMs = record.state.startedAtMs ?? first?.state.startedAtMs ?? null;
-      records.set(record.id, { ...record, state: { ...record.state, startedAtMs } });
-    }
-    return [...records.values()];
+    return [...(await this.#current()).values()];
   }
 
-  async append(record: RunRecord): Promise<void> {
+  /** One run, undefined when it is not on record. */
+  async find(id: string): Promise<RunRecord | undefined> {
+    return (await this.#current()).get(id);
+  }
+
+  /** Puts a run on record that is about to begin. */
+  async begin(record: RunRecord): Promise<void> {
+    await this.#write([record]);
+  }
+
+  /**
+   * Puts the end of a run on record. A full disk is no failure: the run reads as ended in this process, and its line is
+   * written once there is room.
+   */
+  async end(record: RunRecord): Promise<void> {
+    this.#unwritten = [...this.#unwritten, record];
+    await this.#writeEnds();
+  }
+
+  /**
+   * Ends the runs that a crash cut off, and drops the oldest beyond a limit. Only under the lifecycle lock: then nobody
+   * can be at work on what reads as running. Resolves to the ids of the runs that it ended. A full disk is no failure, as for
+   * `end`.
+   */
+  async closeInterrupted(nowMs: number): Promise<string[]> {
+    const records = await this.read();
+    const interrupted = records.filter(({ state }) => !isFinished(state));
+    const ended = interrupted.map((record): RunRecord => {
+      const reason = 'the process ended in the middle of it';
+      const end = { status: 'failed', finishedAtMs: nowMs, code: 'INTERRUPTED', reason } as const;
+      return { ...record, state: { ...record.state, ...end } };
+    });
+    this.#unwritten = [...this.#unwritten, ...ended];
+    await this.#writeEnds();
+    if (records.length > 2 * KEEP_RUNS) await unlessFull(this.#dropOldest());
+    return interrupted.map(({ id }) => id);
+  }
+
+  async #writeEnds(): Promise<void> {
+    if (this.#unwritten.length > 0) await unlessFull(this.#write([]));
+  }
+
+  /** Writes these after the ends that found no room before. */
+  async #write(more: readonly RunRecord[]): Promise<void> {
+    const records = [...this.#unwritten, ...more];
+    const text = records.map((record) => JSON.stringify(toJson(record))).join('\n');
     await makeFolders(this.#fs, this.#layout.backup);
     const isNew = (await this.#fs.inspect(this.#layout.records)) === undefined;
     await withFile(this.#fs, this.#layout.records, 'open-or-create', async (file) => {
       const { sizeBytes } = await file.stat();
       // A newline first: the line before may have been cut off by a crash.
-      await writeFully(
-        file,
-        Buffer.from(`${sizeBytes === 0 ? '' : '\n'}${JSON.stringify(toJson(record))}`),
-        sizeBytes,
-      );
+      await writeFully(file, Buffer.from(`${sizeBytes === 0 ? '' : '\n'}${text}`), sizeBytes);
       await file.sync();
     });
     if (isNew) await this.#fs.syncFolder(this.#layout.backup);
+    this.#unwritten = this.#unwritten.filter((record) => !records.includes(record));
   }
 
-  /**
-   * Ends the runs that a crash cut off, and drops the oldest beyond a limit. Only under the lifecycle lock: then nobody
-   * can be at work on what reads as running. Resolves to the ids of the runs that it ended.
-   */
-  async closeInterrupted(nowMs: number): Promise<string[]> {
-    const records = await this.read();
-    const interrupted = records.filter(({ state }) => !isFinished(state));
-    for (const record of interrupted) {
-      await this.append({
-        ...record,
-        state: {
-          ...record.state,
-          status: 'failed',
-          finishedAtMs: nowMs,
-          code: 'INTERRUPTED',
-          reason: 'the process ended in the middle of it',
-        },
-      });
+  async #dropOldest(): Promise<void> {
+    const lines: string[] = [];
+    for (const record of (await this.read()).slice(-KEEP_RUNS)) {
+      lines.push(JSON.stringify(toJson(record)));
+      if (lines.length % LINES_A_TURN === 0) await pause(0);
     }
-    if (records.length > 2 * KEEP_RUNS) {
-      const kept = (await this.read()).slice(-KEEP_RUNS).map((record) => JSON.stringify(toJson(record)));
-      await replaceFile(this.#fs, this.#layout.records, Buffer.from(kept.join('\n')));
+    await replaceFile(this.#fs, this.#layout.records, Buffer.from(lines.join('\n')));
+  }
+
+  async #current(): Promise<ReadonlyMap<string, RunRecord>> {
+    await this.#oneAtATime.run(() => this.#readNew());
+    if (this.#unwritten.length === 0) return this.#records;
+    return new Map([...this.#records, ...this.#unwritten.map((record) => [record.id, record] as const)]);
+  }
+
+  async #readNew(): Promise<void> {
+    const { start, text: last } = this.#last;
+    let text = await this.#textFrom(start);
+    let base = start;
+    if (!text.startsWith(last)) {
+      // Somebody replaced the file.
+      this.#records = new Map();
+      base = 0;
+      text = await this.#textFrom(0);
     }
-    return interrupted.map(({ id }) => id);
+    for (const [i, line] of text.split('\n').entries()) {
+      if (i % LINES_A_TURN === LINES_A_TURN - 1) await pause(0);
+      this.#enter(line);
+    }
+    const end = text.lastIndexOf('\n') + 1;
+    this.#last = { start: base + Buffer.byteLength(text.slice(0, end)), text: text.slice(end) };
+  }
+
+  async #textFrom(start: number): Promise<string> {
+    const bytes = await readSmallFile(this.#fs, this.#layout.records, LIMIT_BYTES, start);
+    return bytes?.toString('utf8') ?? '';
+  }
+
+  #enter(line: string): void {
+    const parsed = recordSchema.safeParse(parseJson(line));
+    if (!parsed.success) return;
+    const record = fromJson(parsed.data);
+    const first = this.#records.get(record.id);
+    this.#records.delete(record.id);
+    // A finished run keeps its start even if the line that ended it came from another process.
+    const startedAtMs = record.state.startedAtMs ?? first?.state.startedAtMs ?? null;
+    this.#records.set(record.id, { ...record, state: { ...record.state, startedAtMs } });
+  }
+}
+
+async function unlessFull(work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (!isNoSpace(error)) throw error;
   }
 }

@@ -73,9 +73,8 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
   protected async record(id: string): Promise<RunRecord> {
     const known = this.#runs.get(id);
     if (known !== undefined) return known.run.record;
-    const records = await (await this.#directory.records()).read();
-    const record = records.find((candidate) => candidate.id === id && this.#kinds.includes(candidate.kind));
-    if (record === undefined) throw unknownRun(id);
+    const record = await (await this.#directory.records()).find(id);
+    if (record === undefined || !this.#kinds.includes(record.kind)) throw unknownRun(id);
     return record;
   }
 
@@ -89,7 +88,7 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
     try {
       const prepared = await prepare(admission, (location) => this.#newRun(kind, location));
       const { run } = prepared;
-      await admission.records.append(run.record).catch(async (error) => {
+      await admission.records.begin(run.record).catch(async (error) => {
         await prepared.abandon?.();
         throw error;
       });
@@ -112,13 +111,13 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
     try {
       const done = await work();
       run.complete(done.metadata);
-      await records.append(run.record).catch(warn); // the work is done: a missing line does not undo it
+      await records.end(run.record).catch(warn); // the work is done: a missing line does not undo it
       const result = done.result();
       emitSafely(this as EventEmitter<RunEvents<Result>>, 'completed', result);
       return result;
     } catch (error) {
       const reason = run.fail(error);
-      await records.append(run.record).catch(() => undefined); // the next start records it as interrupted
+      await records.end(run.record).catch(() => undefined); // the next start records it as interrupted
       emitSafely(this as EventEmitter<RunEvents<Result>>, 'failed', run.id, reason);
       throw reason;
     } finally {

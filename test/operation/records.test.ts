@@ -1,0 +1,137 @@
+import { appendFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { expect, test } from 'vitest';
+import { makeFolders } from '../../src/env/io.ts';
+import { nodeFileSystem as fs } from '../../src/env/node-file-system.ts';
+import { BackupCoordinator, Lifecycle, Snapshots } from '../../src/index.ts';
+import { type RunRecord, RunRecords } from '../../src/operation/records.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
+import { plainDirectory } from '../support/folders.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+const record = (id: string, status: RunRecord['state']['status'] = 'completed'): RunRecord => ({
+  id,
+  kind: 'backup',
+  location: `/nowhere/${id}`,
+  state: {
+    status,
+    startedAtMs: 1,
+    finishedAtMs: status === 'running' ? null : 2,
+    progress: null,
+    reason: null,
+    code: null,
+    phase: null,
+    filesProcessed: null,
+    filesTotal: null,
+  },
+  metadata: null,
+});
+
+const idsOf = async (records: RunRecords) => (await records.read()).map(({ id }) => id);
+
+/** The real file system; counts the bytes that are read. */
+function counting() {
+  let bytes = 0;
+  const counted: typeof fs = {
+    ...fs,
+    async open(path, how) {
+      const file = await fs.open(path, how);
+      const read = async (target: Uint8Array, position: number) => {
+        const count = await file.read(target, position);
+        bytes += count;
+        return count;
+      };
+      return { ...file, read };
+    },
+  };
+  return { fs: counted, readBytes: () => bytes };
+}
+
+async function newLayout() {
+  const layout = layoutOf(await temporaryFolder());
+  await makeFolders(fs, layout.backup);
+  return layout;
+}
+
+test('records: a later look reads what was appended since, and not the whole file', async () => {
+  const layout = await newLayout();
+  const { fs: counted, readBytes } = counting();
+  const [ours, others] = [new RunRecords(counted, layout), new RunRecords(fs, layout)];
+  for (let i = 0; i < 500; i++) await others.end(record(`run-${i}`));
+  expect(await ours.read()).toHaveLength(500);
+  const whole = readBytes();
+  await others.end(record('one more'));
+  await ours.end(record('and ours'));
+  expect(await ours.find('one more')).toEqual(record('one more'));
+  expect((await idsOf(ours)).slice(-2)).toEqual(['one more', 'and ours']);
+  expect(readBytes() - whole).toBeLessThan(whole / 50);
+});
+
+test('records: a file that was replaced, cut short or removed is read anew', async () => {
+  const layout = await newLayout();
+  const records = new RunRecords(fs, layout);
+  for (const id of ['a', 'b', 'c']) await records.end(record(id));
+  expect(await idsOf(records)).toEqual(['a', 'b', 'c']);
+  const lines = readFileSync(layout.records, 'utf8').split('\n');
+  writeFileSync(`${layout.records}.new`, lines.slice(1).join('\n'));
+  renameSync(`${layout.records}.new`, layout.records);
+  expect(await idsOf(records)).toEqual(['b', 'c']);
+  writeFileSync(layout.records, lines[1]!);
+  expect(await idsOf(records)).toEqual(['b']);
+  // What a crash cuts off is no record until it is whole.
+  appendFileSync(layout.records, `\n${lines[2]!.slice(0, 30)}`);
+  expect(await idsOf(records)).toEqual(['b']);
+  appendFileSync(layout.records, lines[2]!.slice(30));
+  expect(await idsOf(records)).toEqual(['b', 'c']);
+  rmSync(layout.records);
+  expect(await idsOf(records)).toEqual([]);
+});
+
+test('records: the oldest runs are dropped, and the file stays small', async () => {
+  const layout = await newLayout();
+  const lines = Array.from({ length: 2_001 }, (_, i) =>
+    JSON.stringify({
+      id: `run-${i}`,
+      kind: 'backup',
+      location: '/nowhere',
+      state: {
+        status: 'completed',
+        started_at_ms: 1,
+        finished_at_ms: 2,
+        progress: null,
+        reason: null,
+        code: null,
+        phase: null,
+        files_processed: null,
+        files_total: null,
+      },
+      metadata: null,
+    }),
+  );
+  writeFileSync(layout.records, lines.join('\n'));
+  const records = new RunRecords(fs, layout);
+  expect(await records.closeInterrupted(3)).toEqual([]);
+  const ids = await idsOf(records);
+  expect([ids.length, ids[0], ids.at(-1)]).toEqual([1_000, 'run-1001', 'run-2000']);
+});
+
+test('a name is never used again: not that of a removed snapshot, nor that of a failed run', async () => {
+  const dataDir = await plainDirectory();
+  const clock = { ...systemEnvironment.clock, nowMs: () => 5_000 };
+  const lifecycle = new Lifecycle({ dataDir, environment: { ...systemEnvironment, clock } });
+  const backup = new BackupCoordinator({ dataDir, engine: 'files', lifecycle });
+  const first = await backup.backup();
+  const second = await backup.backup();
+  const failing = await backup.startBackup({ probe: () => Promise.reject(new Error('no')) });
+  await expect(backup.finished(failing.id)).rejects.toMatchObject({ code: 'HOOK_FAILED' });
+  await new Snapshots({ dataDir, lifecycle }).delete(first.name);
+  const later = await backup.backup();
+  const names = [first.location, second.location, failing.location, later.location];
+  expect(names.map((location) => location.slice(dirname(location).length + 1))).toEqual([
+    'ts-5',
+    'ts-5-2',
+    'ts-5-3',
+    'ts-5-4',
+  ]);
+});
