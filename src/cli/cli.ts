@@ -10,10 +10,10 @@ export class Cli {
   readonly output: Output;
   exitCode = 0;
 
-  readonly #terminal: Terminal;
+  readonly terminal: Terminal;
 
   constructor(argv: readonly string[], terminal: Terminal) {
-    this.#terminal = terminal;
+    this.terminal = terminal;
     const end = argv.indexOf('--');
     // Needed before the command line is parsed: a mistake in it is told as JSON too.
     const json = (end === -1 ? argv : argv.slice(0, end)).includes('--json');
@@ -40,7 +40,7 @@ export class Cli {
     work: (signal: AbortSignal, progress: Progress) => Promise<T>,
     maxBytesPerSecond?: number,
   ): Promise<T> {
-    const progress = await openProgress(this.#terminal, maxBytesPerSecond);
+    const progress = await openProgress(this.terminal, maxBytesPerSecond);
     try {
       return await this.interruptible(
         (signal) => work(signal, progress),

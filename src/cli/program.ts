@@ -96,6 +96,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/jobs.ts'),
   },
   {
+    name: 'fleet',
+    summary: 'back up many servers together: check, plan, run, status, verify, abort',
+    operands: {},
+    load: () => import('./commands/fleet.ts'),
+  },
+  {
     name: 'serve',
     summary: 'serve a database over HTTP, with snapshots and restores by RPC',
     operands: DATA_DIR,
@@ -114,6 +120,7 @@ Exit codes:
   3    damage found
   4    conflict: locked, already running, target not empty
   5    not found
+  6    partly: some units failed, the others are whole
   7    not looked at: nothing damaged was found, and not all could be read
   130  interrupted`;
 

@@ -133,7 +133,7 @@ describe('the command line', () => {
       text,
     ]);
     const lines = [...stdout.matchAll(/^ {2}(\d+) +(.*)$/gm)].map(([, code, text]) => [code, text]);
-    expect(rows).toHaveLength(8);
+    expect(rows).toHaveLength(9);
     expect(lines).toEqual(rows);
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name);
     const listed = [...commandLine.matchAll(/^npx stillpoint ([a-z]+) /gm)].map(([, name]) => name);
@@ -160,7 +160,7 @@ describe('the command line', () => {
     expect(help).toMatchObject({ code: 0, stderr: '' });
     const commands = [...help.stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name!);
     expect(commands).toEqual(
-      'snapshot list show verify restore undo recover prune inspect repo backup jobs serve'.split(' '),
+      'snapshot list show verify restore undo recover prune inspect repo backup jobs fleet serve'.split(' '),
     );
     expect(none).toMatchObject({ code: 2, stdout: '', stderr: help.stdout });
     expect(version.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);

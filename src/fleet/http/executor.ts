@@ -166,7 +166,7 @@ export class HttpExecutor implements FleetExecutor {
     const report = await verifySnapshot(dir, { environment: this.#environment, signal });
     if (report.ok) return;
     const [first] = report.findings.filter(({ severity }) => severity === 'error');
-    const code = report.verdict === 'source-damaged' ? 'SOURCE_DAMAGED' : 'COPY_DAMAGED';
+    const code = PROOF_CODES[report.verdict];
     const message = `the copy of ${target.target_id} failed its proof: ${first?.path ?? ''} ${first?.message ?? ''}`;
     throw new StillpointError(code, message, { path: dir, data: { findings: report.findings } });
   }
@@ -329,6 +329,12 @@ export class HttpExecutor implements FleetExecutor {
   }
 }
 
+const PROOF_CODES = {
+  faithful: 'COPY_DAMAGED',
+  'copy-damaged': 'COPY_DAMAGED',
+  'source-damaged': 'SOURCE_DAMAGED',
+  unread: 'UNREAD',
+} as const;
 const PEM_LIMIT_BYTES = 1024 * 1024;
 const KEY_LIMIT_BYTES = 4096;
 const AFTER_CAPTURE: ReadonlySet<string> = new Set(['seal', 'prove', 'publish', 'mark']);

@@ -1,0 +1,271 @@
+import type { Command } from 'commander';
+import {
+  type AbortResult,
+  abortFleet,
+  checkFleet,
+  type FleetCheck,
+  planFleet,
+  runFleet,
+} from '../../fleet/fleet.ts';
+import { type FleetReport, verifyFleetBackup } from '../../fleet/integrity.ts';
+import type { FleetPlan } from '../../fleet/make-plan.ts';
+import { abortFleetOptions, planFleetOptions, runFleetOptions } from '../../fleet/options.ts';
+import type { FleetRunResult } from '../../fleet/run.ts';
+import { type FleetStatus, fleetStatus } from '../../fleet/status.ts';
+import type { Cli } from '../cli.ts';
+import { commandEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
+import { openFleetTable } from '../fleet-table.ts';
+import { examples, paragraph } from '../help-text.ts';
+import type { Style } from '../style.ts';
+import { subcommand } from '../subcommand.ts';
+import { count, duration, table, visible } from '../text.ts';
+
+const FLEET_FILE = { '<fleetfile>': 'a JSON file that names the nodes and their units' };
+const LAYOUT = { '<dir>': 'the folder of a backup' };
+const environment = commandEnvironment;
+
+const DAMAGED = 3;
+const PARTLY = 6;
+
+export function define(command: Command, cli: Cli): void {
+  defineCheck(command, cli);
+  definePlan(command, cli);
+  defineRun(command, cli);
+  defineStatus(command, cli);
+  defineVerify(command, cli);
+  defineAbort(command, cli);
+}
+
+function defineCheck(command: Command, cli: Cli): void {
+  subcommand(command, 'check', 'ask every node who it is; change nothing', FLEET_FILE)
+    .addHelpText('after', examples('fleet check fleet.json'))
+    .action(async (file: string) => {
+      const check = await cli.interruptible((signal) => checkFleet(file, { signal, environment }));
+      cli.output.result(check, (style) => describeCheck(check, style));
+      if (!check.ok) cli.exitCode = PARTLY;
+    });
+}
+
+function describeCheck({ fleet, nodes }: FleetCheck, style: Style): string[] {
+  const rows = nodes.map(({ id, url, engine, storeId, error }) => [
+    visible(id),
+    visible(url),
+    visible(engine ?? '-'),
+    visible(storeId ?? '-'),
+    error === null ? '' : `${visible(error.message)} (${error.code})`,
+  ]);
+  const bad = nodes.map(({ error }) => error !== null);
+  return [...titled(['NODE', 'URL', 'ENGINE', 'STORE', ''], rows, bad, style), summary(fleet, bad)];
+}
+
+const summary = (fleet: string, bad: readonly boolean[]): string => {
+  const failed = bad.filter(Boolean).length;
+  return `${visible(fleet)}: ${count(bad.length, 'node')}${failed === 0 ? ', all answer' : `, ${failed} do not take part`}`;
+};
+
+function titled(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  isBad: readonly boolean[],
+  style: Style,
+): string[] {
+  const [first = '', ...lines] = table([head, ...rows]);
+  return [style.dim(first), ...lines.map((line, i) => (isBad[i] ? style.red(line) : line))];
+}
+
+const planFlags = new Flags(planFleetOptions.fields, [
+  'layoutDir',
+  'nodes',
+  'subtree',
+  'role',
+  'partialUnits',
+  'policy',
+  'dryRun',
+]);
+
+function definePlan(command: Command, cli: Cli): void {
+  const plan = subcommand(
+    command,
+    'plan',
+    'make the plan of a backup; change nothing on the nodes',
+    FLEET_FILE,
+  );
+  planFlags.addTo(plan, '', { layoutDir: (option) => option.makeOptionMandatory() });
+  plan
+    .addHelpText(
+      'after',
+      examples(
+        'fleet plan fleet.json --out ./backups/today --dry-run',
+        'fleet plan fleet.json --out ./b --role orders',
+      ),
+    )
+    .action(async (file: string, given: Given) => {
+      const { layoutDir, ...options } = planFlags.read(given);
+      const made = await cli.interruptible((signal) =>
+        planFleet(file, { ...options, layoutDir: layoutDir!, signal, environment }),
+      );
+      cli.output.result(made, (style) => describePlan(made, style));
+    });
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  stop: 'quiesce',
+  'create-snapshot': 'take a snapshot of',
+  start: 'resume',
+  'download-snapshot': 'download from',
+  'verify-artifact': 'prove the copy of',
+};
+
+function describePlan(
+  { planId, layoutDir, policy, units, commands, dryRun }: FleetPlan,
+  style: Style,
+): string[] {
+  return [
+    `${style.bold(planId)}  ${style.dim(`(${policy})`)}  ${dryRun ? 'would be written to' : 'written to'} ${visible(layoutDir)}`,
+    ...units.map(({ unitId, kind, targets, leftOut }) => {
+      const without = leftOut.length === 0 ? '' : `, without ${leftOut.map(visible).join(', ')}`;
+      return `  unit ${visible(unitId)} (${kind}): ${targets.map(visible).join(', ')}${without}`;
+    }),
+    ...commands.flatMap(({ kind, target }) =>
+      target === null ? [] : [`  ${WORDS[kind]} ${visible(target)}`],
+    ),
+  ];
+}
+
+const runFlags = new Flags(runFleetOptions.fields, [
+  'layoutDir',
+  'nodes',
+  'subtree',
+  'role',
+  'partialUnits',
+  'policy',
+  'leaseMs',
+  'concurrency',
+  'keepSnapshots',
+]);
+
+const RUN_NOTE = `
+Run it again after any failure or interruption: it goes on where it ended. All nodes of a unit refuse writes together, from
+the first answer until the last of them is captured; a node that hears nothing takes writes again when its lease runs out.
+The exit code is 6 when units failed and others are whole.`;
+
+function defineRun(command: Command, cli: Cli): void {
+  const run = subcommand(command, 'run', 'take a backup of the fleet, or go on with one', FLEET_FILE);
+  runFlags.addTo(run, '', { layoutDir: (option) => option.makeOptionMandatory() });
+  run
+    .addHelpText(
+      'after',
+      `${paragraph(RUN_NOTE)}\n${examples('fleet run fleet.json --out ./backups/today', 'fleet run fleet.json --out ./backups/today --lease 2m --concurrency 8')}`,
+    )
+    .action(async (file: string, given: Given) => {
+      const { layoutDir, ...options } = runFlags.read(given);
+      const view = openFleetTable(cli.terminal);
+      try {
+        const result = await cli.interruptible(
+          (signal) =>
+            runFleet(file, { ...options, layoutDir: layoutDir!, signal, environment, onProgress: view.show }),
+          'starting the nodes again',
+          view.stop,
+        );
+        view.stop();
+        cli.output.result(result, (style) => describeRun(result, String(layoutDir), style));
+        if (!result.complete) cli.exitCode = PARTLY;
+      } finally {
+        view.stop();
+      }
+    });
+}
+
+function describeRun(
+  { complete, backupId, units, nodes }: FleetRunResult,
+  out: string,
+  style: Style,
+): string[] {
+  const failed = units.filter(({ state }) => state === 'failed');
+  return [
+    ...units.map(({ unitId, state, window, windowMs, error }) => {
+      const time = windowMs === null ? '' : `, without writes for ${duration(windowMs)}`;
+      const line = `unit ${visible(unitId)}: ${state}, window ${window}${time}`;
+      return error === null ? line : style.red(`${line}: ${visible(error.message)} (${error.code})`);
+    }),
+    complete
+      ? `${style.green('complete')}: ${count(nodes.length, 'node')}, backup ${style.bold(backupId)} in ${visible(out)}`
+      : `${style.red('not complete')}: ${failed.length} of ${count(units.length, 'unit')} failed; run the same command again`,
+  ];
+}
+
+function defineStatus(command: Command, cli: Cli): void {
+  subcommand(command, 'status', 'how far a backup is', LAYOUT)
+    .addHelpText('after', examples('fleet status ./backups/today'))
+    .action(async (dir: string) => {
+      const status = await fleetStatus(dir, environment);
+      cli.output.result(status, (style) => describeStatus(status, style));
+    });
+}
+
+function describeStatus(
+  { backupId, complete, running, execution, nodes }: FleetStatus,
+  style: Style,
+): string[] {
+  const rows = nodes.map(({ id, unit, window, state, error }) => [
+    visible(id),
+    visible(unit),
+    String(window),
+    state,
+    visible(error ?? ''),
+  ]);
+  const bad = nodes.map(({ error }) => error !== null);
+  const done = `${execution.completed ?? 0} of ${count(execution.total ?? 0, 'operation')} done`;
+  return [
+    ...titled(['NODE', 'UNIT', 'WINDOW', 'COPY', ''], rows, bad, style),
+    `${style.bold(backupId)}: ${complete ? 'complete' : running ? 'a run is at work' : 'not complete'}, ${done}`,
+  ];
+}
+
+function defineVerify(command: Command, cli: Cli): void {
+  subcommand(command, 'verify', 'check a finished backup, offline: papers, folders and digests agree', LAYOUT)
+    .addHelpText('after', examples('fleet verify ./backups/today'))
+    .action(async (dir: string) => {
+      const report = await cli.interruptible((signal) => verifyFleetBackup(dir, { signal, environment }));
+      cli.output.result(report, (style) => describeReport(report, style));
+      if (!report.ok) cli.exitCode = DAMAGED;
+    });
+}
+
+const describeReport = (
+  { ok, backupId, verified, members, findings }: FleetReport,
+  style: Style,
+): string[] => [
+  ...findings.map(({ targetId, code, message }) =>
+    style.red(`${visible(targetId ?? 'the backup')}: ${visible(message)} (${code})`),
+  ),
+  `${style.bold(backupId)}: ${ok ? style.green('intact') : style.red('damaged')}, ${verified} of ${count(members, 'copy', 'copies')} verified`,
+];
+
+const abortFlags = new Flags(abortFleetOptions.fields, ['layoutDir']);
+
+function defineAbort(command: Command, cli: Cli): void {
+  const abort = subcommand(command, 'abort', 'let every node of a backup take writes again', FLEET_FILE);
+  abortFlags.addTo(abort, '', { layoutDir: (option) => option.makeOptionMandatory() });
+  abort
+    .addHelpText('after', examples('fleet abort fleet.json --out ./backups/today'))
+    .action(async (file: string, given: Given) => {
+      const { layoutDir } = abortFlags.read(given);
+      const result = await cli.interruptible((signal) =>
+        abortFleet(file, { layoutDir: layoutDir!, signal, environment }),
+      );
+      cli.output.result(result, (style) => describeAbort(result, style));
+      if (!result.ok) cli.exitCode = PARTLY;
+    });
+}
+
+function describeAbort({ nodes }: AbortResult, style: Style): string[] {
+  const rows = nodes.map(({ id, outcome, message }) => [visible(id), outcome, visible(message ?? '')]);
+  return titled(
+    ['NODE', 'OUTCOME', ''],
+    rows,
+    nodes.map(({ outcome }) => outcome === 'failed'),
+    style,
+  );
+}

@@ -1,0 +1,179 @@
+import { join } from 'node:path';
+import { listIfPresent, makeFolders, realPlace } from '../env/io.ts';
+import { newUlid } from '../env/ulid.ts';
+import { StillpointError } from '../errors.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { TOOL } from '../snapshot/version.ts';
+import type { FleetFile } from './fleet-file.ts';
+import type { HttpExecutor } from './http/executor.ts';
+import { lockLayout } from './open-run.ts';
+import type { PlanFleetOptions } from './options.ts';
+import { type BackupPlan, buildPlan, type PlanOperation, readPlan, writePlan } from './plan.ts';
+
+/** How a fleet file and a selection become the plan in a layout folder. */
+
+export interface FleetPlan {
+  readonly dryRun: boolean;
+  readonly layoutDir: string;
+  readonly planId: string;
+  readonly runId: string;
+  readonly backupId: string;
+  readonly policy: string;
+  readonly topologyHash: string;
+  readonly targets: readonly {
+    readonly id: string;
+    readonly role: string;
+    readonly depth: number;
+    readonly folder: string;
+  }[];
+  readonly units: readonly {
+    readonly unitId: string;
+    readonly kind: string;
+    readonly targets: readonly string[];
+    readonly leftOut: readonly string[];
+  }[];
+  /** In their order: what will be done to which node. */
+  readonly commands: readonly {
+    readonly operationId: string;
+    readonly kind: PlanOperation['kind'];
+    readonly target: string | null;
+  }[];
+}
+
+export interface Selection {
+  readonly nodes?: readonly string[] | undefined;
+  readonly subtree?: string | undefined;
+  readonly role?: string | undefined;
+}
+
+/** Undefined: all. Several kinds of selection together: what all of them take. */
+function select(file: FleetFile, { nodes, subtree, role }: Selection): ReadonlySet<string> | undefined {
+  if (nodes === undefined && subtree === undefined && role === undefined) return undefined;
+  const known = new Map(file.nodes.map((node) => [node.id, node]));
+  for (const id of [...(nodes ?? []), ...(subtree === undefined ? [] : [subtree])])
+    if (!known.has(id))
+      throw new StillpointError('INVALID_REQUEST', `there is no node ${id} in the fleet file`);
+  const isBelow = (id: string): boolean => {
+    const seen = new Set<string>();
+    for (let at: string | null = id; at !== null && !seen.has(at); at = known.get(at)?.parent ?? null) {
+      if (at === subtree) return true;
+      seen.add(at);
+    }
+    return false;
+  };
+  const chosen = file.nodes.filter(
+    (node) =>
+      (nodes === undefined || nodes.includes(node.id)) &&
+      (subtree === undefined || isBelow(node.id)) &&
+      (role === undefined || node.role === role),
+  );
+  return new Set(chosen.map(({ id }) => id));
+}
+
+export async function derivePlan(
+  { clock }: Environment,
+  file: FleetFile,
+  executor: HttpExecutor,
+  options: Selection &
+    Pick<PlanFleetOptions, 'policy' | 'partialUnits'> & { readonly signal?: AbortSignal | undefined },
+): Promise<BackupPlan> {
+  const selected = select(file, options);
+  const { policy = 'quiesced', partialUnits = false, signal } = options;
+  // Those that are not selected are only places in the tree: whether they answer does not matter.
+  const ids = file.nodes.filter(({ id }) => selected?.has(id) ?? true).map(({ id }) => id);
+  const found = new Map((await executor.discover(ids, signal)).map((node) => [node.targetId, node]));
+  const nodes = file.nodes.map(
+    ({ id: targetId, role, parent, identity }) =>
+      found.get(targetId) ?? { targetId, role, parent, identity, storeId: null, engine: null },
+  );
+  refuseOneStoreTwice([...found.values()]);
+  const nowMs = clock.nowMs();
+  return buildPlan({
+    fleet: file.fleet,
+    nodes,
+    units: file.units,
+    selected,
+    partialUnits,
+    policy,
+    planId: newUlid(nowMs),
+    runId: newUlid(nowMs),
+    backupId: newUlid(nowMs),
+    nowMs,
+    tool: TOOL,
+  });
+}
+
+/** Two nodes that are one database: a URL that stands there twice, or a directory that was copied with its identity. */
+function refuseOneStoreTwice(
+  nodes: readonly { readonly targetId: string; readonly storeId: string | null }[],
+): void {
+  const owners = new Map<string, string>();
+  for (const { targetId, storeId } of nodes) {
+    const other = storeId === null ? undefined : owners.get(storeId);
+    if (other !== undefined)
+      throw new StillpointError(
+        'INVALID_REQUEST',
+        `the nodes ${other} and ${targetId} are the same database`,
+        {
+          hint: 'Check their URLs; a copied data directory keeps the identity in `.lifecycle/store.json`.',
+        },
+      );
+    if (storeId !== null) owners.set(storeId, targetId);
+  }
+}
+
+export function refuseAnotherSelection(file: FleetFile, plan: BackupPlan, options: Selection): void {
+  const selected = select(file, options);
+  if (selected === undefined) return;
+  const planned = plan.targets.map(({ target_id }) => target_id);
+  if (planned.length === selected.size && planned.every((id) => selected.has(id))) return;
+  throw new StillpointError('CONFLICT', 'the plan in that folder is for another selection of nodes', {
+    hint: 'Leave the selection out to continue that backup, or begin another one in a new folder.',
+  });
+}
+
+export async function requireEmpty({ fs }: Environment, layoutDir: string): Promise<string> {
+  const layout = await realPlace(fs, layoutDir);
+  const names = (await listIfPresent(fs, layout)).map(({ name }) => name).filter((name) => name !== 'lock');
+  if (names.length === 0) return layout;
+  throw new StillpointError('TARGET_NOT_EMPTY', `${layoutDir} holds something already: ${names.sort()[0]}`, {
+    path: layoutDir,
+  });
+}
+
+/** Under the run lock: of two that begin at once one makes the plan. */
+export async function putPlan(environment: Environment, layout: string, plan: BackupPlan): Promise<void> {
+  await makeFolders(environment.fs, layout);
+  const { lock } = await lockLayout(environment, layout);
+  try {
+    if ((await readPlan(environment.fs, layout)) !== undefined)
+      throw new StillpointError('CONFLICT', `another run has begun in ${layout}`, {
+        path: join(layout, 'lock'),
+      });
+    await writePlan(environment.fs, layout, plan);
+  } finally {
+    await lock.release();
+  }
+}
+
+export const describePlan = (plan: BackupPlan, layoutDir: string, dryRun: boolean): FleetPlan => ({
+  dryRun,
+  layoutDir,
+  planId: plan.plan_id,
+  runId: plan.run_id,
+  backupId: plan.backup_id,
+  policy: plan.policy,
+  topologyHash: plan.topology_hash,
+  targets: plan.targets.map(({ target_id: id, role, depth, folder }) => ({ id, role, depth, folder })),
+  units: plan.units.map(({ unit_id, kind, targets, left_out }) => ({
+    unitId: unit_id,
+    kind,
+    targets,
+    leftOut: left_out,
+  })),
+  commands: plan.operations.map(({ operation_id, kind, target_id }) => ({
+    operationId: operation_id,
+    kind,
+    target: target_id,
+  })),
+});

@@ -1,0 +1,108 @@
+import * as z from 'zod/mini';
+import { OptionSet, type OptionsOf, optional, required, withDefault } from '../options/option.ts';
+import {
+  abortSignal,
+  callback,
+  folder,
+  oneOf,
+  path,
+  text,
+  trueOrFalse,
+  wholeNumber,
+} from '../options/values.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { POLICIES } from './plan.ts';
+import type { NodeProgress } from './run.ts';
+
+/** Options of what is done with a fleet file. */
+
+const ids = () => z.readonly(z.array(text('an array of ids'), { error: 'must be an array of ids' }));
+const environment = () => ({
+  environment: optional(anEnvironment(), { description: 'The outside world, for tests.' }),
+});
+const anEnvironment = () =>
+  z.custom<Environment>((value) => typeof value === 'object' && value !== null, 'must be an environment');
+const signal = () => optional(abortSignal(), { description: 'Cancels the work.' });
+
+const LONGEST_LEASE_MS = 10 * 60 * 1000;
+
+/** How nodes are talked to. */
+const connection = () => ({
+  leaseMs: withDefault(wholeNumber(1000, LONGEST_LEASE_MS), () => 60 * 1000, {
+    description: 'How long a node refuses writes without hearing from this process again.',
+    unit: 'milliseconds',
+    without: 'one minute',
+    flag: { name: 'lease' },
+  }),
+});
+
+const selection = () => ({
+  nodes: optional(ids(), {
+    description: 'Only these nodes.',
+    flag: { name: 'node', value: 'id', description: 'only this node; repeatable (default: all)' },
+  }),
+  subtree: optional(text(), { description: 'Only this node and those below it.', flag: { value: 'id' } }),
+  role: optional(text(), { description: 'Only the nodes of this role.' }),
+  partialUnits: withDefault(trueOrFalse(), () => false, {
+    description: 'Allows a selection that takes only a part of a unit.',
+    flag: { name: 'partial' },
+  }),
+  policy: withDefault(oneOf(POLICIES), () => 'quiesced', {
+    description:
+      '`quiesced` keeps writes away from all nodes of a unit while their snapshots are captured. With `crash-consistent` nothing is quiesced, and each snapshot is consistent by itself.',
+    flag: {
+      description: 'quiesced: one cut through all nodes of a unit; crash-consistent: each node by itself',
+    },
+  }),
+});
+
+const layoutDir = () =>
+  required(folder(), {
+    description: 'The folder that holds the plan, the journal and the copies.',
+    flag: { name: 'out', value: 'dir' },
+  });
+
+export const checkFleetOptions = new OptionSet(() => ({ signal: signal(), ...environment() }));
+
+export const planFleetOptions = new OptionSet(() => ({
+  layoutDir: layoutDir(),
+  ...selection(),
+  dryRun: withDefault(trueOrFalse(), () => false, {
+    description: 'Tells what would be done, and writes nothing.',
+  }),
+  signal: signal(),
+  ...environment(),
+}));
+
+export const runFleetOptions = new OptionSet(() => ({
+  layoutDir: layoutDir(),
+  ...selection(),
+  ...connection(),
+  concurrency: withDefault(wholeNumber(1, 1000), () => 4, {
+    description: 'Downloads at once, over all nodes.',
+    without: '4',
+  }),
+  keepSnapshots: withDefault(trueOrFalse(), () => false, {
+    description:
+      'Leaves the snapshots on the nodes. Otherwise each is removed there, unless it is the newest.',
+    flag: { description: 'leave the snapshots on the nodes' },
+  }),
+  onProgress: optional(callback<(progress: NodeProgress) => void>(), {
+    description: 'Called at each step of a node, and as bytes move.',
+  }),
+  signal: signal(),
+  ...environment(),
+}));
+
+export const abortFleetOptions = new OptionSet(() => ({
+  layoutDir: layoutDir(),
+  signal: signal(),
+  ...environment(),
+}));
+
+export const fleetFilePath = path;
+
+export type CheckFleetOptions = OptionsOf<typeof checkFleetOptions>;
+export type PlanFleetOptions = OptionsOf<typeof planFleetOptions>;
+export type RunFleetOptions = OptionsOf<typeof runFleetOptions>;
+export type AbortFleetOptions = OptionsOf<typeof abortFleetOptions>;

@@ -1,0 +1,74 @@
+import { realPlace } from '../env/io.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
+import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { replayJournal } from './journal.ts';
+import { lockLayout } from './open-run.ts';
+import { readPlan } from './plan.ts';
+
+export interface FleetStatus {
+  readonly planId: string;
+  readonly runId: string;
+  readonly backupId: string;
+  readonly complete: boolean;
+  /** Whether a run is at work on it. */
+  readonly running: boolean;
+  readonly execution: Readonly<Record<string, number>>;
+  readonly nodes: readonly {
+    readonly id: string;
+    readonly unit: string;
+    readonly window: number;
+    readonly state: string;
+    readonly snapshot: string | null;
+    /** Of the last operation that failed and was not repeated since. */
+    readonly error: string | null;
+  }[];
+}
+
+/** How far a backup is, from its plan and its journal. Changes nothing. */
+export async function fleetStatus(
+  layoutDir: string,
+  environment: Environment = systemEnvironment,
+): Promise<FleetStatus> {
+  try {
+    const { fs } = environment;
+    const layout = await realPlace(fs, layoutDir);
+    const plan = await readPlan(fs, layout);
+    if (plan === undefined)
+      throw new StillpointError('NOT_FOUND', `there is no backup plan in ${layoutDir}`, { path: layoutDir });
+    const execution = (await replayJournal(fs, layout, plan))?.execution;
+    return {
+      planId: plan.plan_id,
+      runId: plan.run_id,
+      backupId: plan.backup_id,
+      complete: execution?.isComplete ?? false,
+      running: await isLocked(environment, layoutDir),
+      execution: { ...execution?.totals, total: plan.operations.length },
+      nodes: plan.targets.map(({ target_id: id }) => {
+        const rows = execution?.rows.filter(({ operation }) => operation.target_id === id) ?? [];
+        const failed = rows.find(({ state }) => state === 'failed');
+        const artifact = execution?.artifact(id);
+        return {
+          id,
+          unit: plan.units.find(({ targets }) => targets.includes(id))!.unit_id,
+          window: execution?.window(id) ?? 1,
+          state: artifact?.state ?? 'Missing',
+          snapshot: artifact?.snapshot_id ?? null,
+          error: failed?.receipt?.failure_reason ?? null,
+        };
+      }),
+    };
+  } catch (error) {
+    throw toStillpointError(error);
+  }
+}
+
+async function isLocked(environment: Environment, layoutDir: string): Promise<boolean> {
+  try {
+    const { lock } = await lockLayout(environment, layoutDir);
+    await lock.release();
+    return false;
+  } catch (error) {
+    if (error instanceof StillpointError && error.code === 'CONFLICT') return true;
+    throw error;
+  }
+}
