@@ -1,0 +1,117 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { backUp } from '../../src/backup/back-up.ts';
+import { listBackups } from '../../src/backup/list-backups.ts';
+import { listJobs } from '../../src/backup/list-jobs.ts';
+import { initRepository } from '../../src/backup/repositories.ts';
+import { restoreBackup } from '../../src/backup/restore-backup.ts';
+import { verifyBackup } from '../../src/backup/verify-backup.ts';
+import { StillpointError } from '../../src/errors.ts';
+import { BackupCoordinator } from '../../src/index.ts';
+import { FAULTS, type Fault, startFaultProxy } from '../support/fault-proxy.ts';
+import { readTree, writeTree } from '../support/folders.ts';
+import { describeWithRight } from '../support/needs.ts';
+import { hasS3, newS3Place } from '../support/s3.ts';
+import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
+
+/** Of the requests of a run, every so many-th is spoiled. */
+const STEP = perTier(4, 1);
+const SPOILED = perTier<readonly Fault[]>(['cut after the server', 'a wrong byte'], FAULTS);
+
+/** A data directory with a repository in a bucket, reached directly and through the proxy. */
+async function stage() {
+  const proxy = await startFaultProxy(process.env.S3_ENDPOINT!);
+  onTestFinished(() => proxy.close());
+  const direct = await newS3Place();
+  const spoiled = direct.replace(process.env.S3_ENDPOINT!, proxy.endpoint);
+  const dataDir = join(await temporaryFolder(), 'data');
+  writeTree(dataDir, {
+    large: Buffer.alloc(9_000_000, 'first '),
+    middle: Buffer.alloc(300_000, 'm '),
+    small: 's',
+  });
+  await initRepository(direct);
+  const coordinator = new BackupCoordinator({ dataDir, engine: 'files', defaults: { keep: 2 } });
+  return { proxy, direct, spoiled, dataDir, coordinator };
+}
+
+/** An error that says what to do, and no other. */
+function expectClear(error: unknown, about: string): void {
+  expect(error, about).toBeInstanceOf(StillpointError);
+  expect((error as StillpointError).code, about).toMatch(
+    /^(DESTINATION_|PUBLICATION_UNKNOWN|BACKUP_|REPOSITORY_INVALID|STORE_DIVERGED|NOT_FOUND)/,
+  );
+}
+
+describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with faults between us and the server', () => {
+  test.each(SPOILED)('a backup whose requests meet "%s" is whole or a clear error', async (fault) => {
+    const { proxy, direct, spoiled, dataDir, coordinator } = await stage();
+    let wentWell = 0;
+    let failed = 0;
+    for (let at = 0, count = Number.POSITIVE_INFINITY; at < count; at += STEP) {
+      writeFileSync(join(dataDir, 'large'), Buffer.alloc(9_000_000, `${fault} at ${at} `));
+      proxy.plan(fault, at);
+      const about = `${fault} at request ${at}`;
+      const outcome = await backUp(dataDir, { to: spoiled, coordinator }).catch((error: unknown) => error);
+      count = Math.min(count, proxy.requests.length);
+      const { backups } = await listBackups({ from: direct }).catch(() => ({ backups: [] }));
+      expect(
+        backups.every(({ problem }) => problem === null),
+        about,
+      ).toBe(true);
+      if (outcome instanceof Error) {
+        expectClear(outcome, about);
+        failed++;
+      } else {
+        expect(backups.at(-1)?.backupId, about).toBe((outcome as { backupId: string }).backupId);
+        expect(await verifyBackup('latest', { from: direct }), about).toMatchObject({ ok: true });
+        wentWell++;
+      }
+      expect((await listJobs(dataDir, { status: 'running' })).jobs, about).toEqual([]);
+    }
+    proxy.plan();
+    // Whatever was left behind, the next run goes on.
+    await backUp(dataDir, { to: spoiled, coordinator });
+    const into = join(await temporaryFolder(), 'out');
+    await restoreBackup('latest', { from: direct, into });
+    expect(readTree(into)).toEqual(readTree(dataDir));
+    console.log(`${fault}: ${wentWell} backups went well, ${failed} failed with a clear error`);
+    expect(wentWell).toBeGreaterThan(0);
+  });
+
+  test.each(SPOILED)(
+    'a restore whose requests meet "%s" is right or a clear error that leaves nothing',
+    async (fault) => {
+      const { proxy, spoiled, dataDir, coordinator, direct } = await stage();
+      await backUp(dataDir, { to: direct, coordinator });
+      const parent = await temporaryFolder();
+      const into = join(parent, 'out');
+      for (let at = 0, count = Number.POSITIVE_INFINITY; at < count; at += Math.min(STEP, 2)) {
+        proxy.plan(fault, at);
+        const about = `${fault} at request ${at}`;
+        const outcome = await restoreBackup('latest', { from: spoiled, into }).catch(
+          (error: unknown) => error,
+        );
+        count = Math.min(count, proxy.requests.length);
+        if (outcome instanceof Error) expectClear(outcome, about);
+        else expect(readTree(into), about).toEqual(readTree(dataDir));
+        expect(readTree(parent, ['out']), about).toEqual({});
+        rmSync(into, { recursive: true, force: true });
+      }
+    },
+  );
+
+  test('a server that is gone for good in the middle of a backup: a clear error, and no job stays running', async () => {
+    const { proxy, direct, spoiled, dataDir, coordinator } = await stage();
+    proxy.plan('cut before the server', 6, true);
+    const failed = await backUp(dataDir, { to: spoiled, coordinator }).catch((error: unknown) => error);
+    expect(failed).toMatchObject({ code: 'DESTINATION_UNREACHABLE' });
+    expect((await listJobs(dataDir)).jobs).toMatchObject([
+      { status: 'failed', errorCode: 'DESTINATION_UNREACHABLE' },
+    ]);
+    proxy.plan();
+    expect(await backUp(dataDir, { to: direct, coordinator })).toMatchObject({ state: 'succeeded' });
+  });
+});
