@@ -8,6 +8,7 @@ import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
 import { type Layout, layoutOf, ownerOf } from '../snapshot/store/layout.ts';
 import { sweep } from '../snapshot/store/prune.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
+import { keepReserve } from '../snapshot/store/reserve.ts';
 import { type RunKind, RunRecords } from './records.ts';
 
 /** What an interrupted restore or snapshot left, and what was done about it. */
@@ -100,6 +101,7 @@ export class DataDirectory {
         if (swap?.phase === 'opening') await swap.finish();
         else if (swap !== undefined) throw needsRecovery(layout);
         await this.#putInOrder(layout);
+        if (kind !== 'prune') await keepReserve(this.environment.fs, layout);
       } catch (error) {
         await lock.release();
         throw error;

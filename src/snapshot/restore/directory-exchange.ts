@@ -7,6 +7,7 @@ import type { FileSystem } from '../../env/file-system.ts';
 import { listFolder, listIfPresent, makeFolders, removeIfPresent, removeTree } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Layout } from '../store/layout.ts';
+import { withReserve } from '../store/reserve.ts';
 
 /**
  * Exchanges the files of a data directory for others. A journal makes a crash at any instant end in exactly the old state or
@@ -182,12 +183,16 @@ export class DirectoryExchange {
 
   async #enter(phase: ExchangeJournal['phase']): Promise<void> {
     const next = { ...this.#journal, phase };
-    await writeJson(this.#fs, this.#file, next, 'lines');
+    await this.#withReserve(() => writeJson(this.#fs, this.#file, next, 'lines'));
     this.#journal = next;
   }
 
+  #withReserve(work: () => Promise<void>): Promise<void> {
+    return withReserve(this.#fs, this.#layout, work);
+  }
+
   async #moveAll(from: string, to: string): Promise<void> {
-    await makeFolders(this.#fs, to);
+    await this.#withReserve(() => makeFolders(this.#fs, to));
     // A folder that cannot be listed is an error: taken for empty, a state without files would count as restored.
     for (const { name } of await listFolder(this.#fs, from)) {
       if (from === this.#layout.dataDir && (name === LIFECYCLE || this.#journal.keep.includes(name)))
@@ -200,7 +205,7 @@ export class DirectoryExchange {
           hint: 'Somebody wrote into the data directory during the restore. Move that file away and start again.',
         });
       }
-      await this.#fs.rename(join(from, name), place);
+      await this.#withReserve(() => this.#fs.rename(join(from, name), place));
     }
     await this.#fs.syncFolder(to);
     if ((await this.#fs.inspect(from)) !== undefined) await this.#fs.syncFolder(from);

@@ -7,6 +7,7 @@ import type { Environment } from '../environment.ts';
 import { removeLedger } from '../ledger/ledger-file.ts';
 import { deletedFolder, isLeftOver, type Layout } from './layout.ts';
 import type { SnapshotSummary } from './list.ts';
+import { withReserve } from './reserve.ts';
 import { decideRetention, type RetentionDecision } from './retention.ts';
 import { isPinned } from './snapshot-pins.ts';
 
@@ -93,7 +94,7 @@ export async function removeSnapshot(
     await removeLedger(fs, location);
     const doomed = deletedFolder(layout.backup, name);
     await removeTree(fs, doomed);
-    await fs.rename(location, doomed);
+    await withReserve(fs, layout, () => fs.rename(location, doomed));
     await fs.syncFolder(layout.backup);
     await removeTree(fs, doomed);
   } finally {

@@ -1,0 +1,145 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { expect, type TestContext, test } from 'vitest';
+import { StillpointError } from '../../src/errors.ts';
+import { BackupCoordinator, Lifecycle, openLsm, Snapshots } from '../../src/index.ts';
+import { lsmBackend, startServer } from '../../src/server/index.ts';
+import { DirectoryExchange } from '../../src/snapshot/restore/directory-exchange.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
+import { mountInMemory } from '../support/file-systems.ts';
+import { inlineEnvironment } from '../support/inline.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// What makes room must not need any: with 0 bytes free, pruning, recovering and starting a server work.
+
+const MiB = 1024 * 1024;
+const BLOCK_BYTES = 4096;
+
+async function smallDisk(context: TestContext): Promise<string> {
+  const dir = join(await temporaryFolder(), 'data');
+  mountInMemory(context, dir, 16 * MiB);
+  return dir;
+}
+
+function fill(dir: string): void {
+  const path = join(dir, '.lifecycle', 'filling');
+  for (let bytes = 64 * 1024; bytes >= 1; bytes = Math.floor(bytes / 4)) {
+    try {
+      for (;;) appendFileSync(path, Buffer.alloc(bytes, 1));
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ENOSPC' });
+    }
+  }
+  expect(statfsSync(dir).bavail).toBe(0);
+}
+
+/** A run that a crash cut off: begun on record, and a partial folder. */
+function leaveInterruptedRun(dir: string): string {
+  const { records, backup } = layoutOf(dir);
+  const [line = ''] = readFileSync(records, 'utf8').split('\n');
+  const begun = JSON.parse(line);
+  expect(begun.state.status).toBe('running');
+  appendFileSync(records, `\n${JSON.stringify({ ...begun, id: 'cut-off' })}`);
+  // To the end of a block: the next line needs another one.
+  appendFileSync(records, ' '.repeat(BLOCK_BYTES - (statSync(records).size % BLOCK_BYTES)));
+  mkdirSync(join(backup, '.partial-cut-off'));
+  return 'cut-off';
+}
+
+async function withSnapshots(dir: string, count: number): Promise<string[]> {
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  const names: string[] = [];
+  for (let i = 0; i < count; i++) {
+    writeFileSync(join(dir, 'a.bin'), Buffer.alloc(2 * MiB, i + 1));
+    names.push((await backup.backup()).name);
+  }
+  return names;
+}
+
+test('with 0 bytes free, prune removes snapshots and gives their space back', async (context) => {
+  const dir = await smallDisk(context);
+  const names = await withSnapshots(dir, 3);
+  const cutOff = leaveInterruptedRun(dir);
+  fill(dir);
+  const lifecycle = new Lifecycle({ dataDir: dir });
+  const { removed } = await new Snapshots({ dataDir: dir, lifecycle }).prune({ keep: 1 });
+  expect(removed.map(({ name }) => name)).toEqual(names.slice(0, 2));
+  const { bavail, bsize } = statfsSync(dir);
+  expect(bavail * bsize).toBeGreaterThan(3 * MiB);
+  // What found no room is told all the same, and is on disk once there is some.
+  const find = (runs: Awaited<ReturnType<Lifecycle['runs']>>) => runs.find(({ id }) => id === cutOff)?.state;
+  expect(find(await lifecycle.runs())).toMatchObject({ status: 'failed', code: 'INTERRUPTED' });
+  await new BackupCoordinator({ dataDir: dir, engine: 'files', lifecycle }).backup();
+  expect(find(await new Lifecycle({ dataDir: dir }).runs())).toMatchObject({ code: 'INTERRUPTED' });
+});
+
+test('with 0 bytes free, recover ends what was interrupted', async (context) => {
+  const dir = await smallDisk(context);
+  await withSnapshots(dir, 1);
+  const cutOff = leaveInterruptedRun(dir);
+  fill(dir);
+  const lifecycle = new Lifecycle({ dataDir: dir });
+  expect(await lifecycle.recover()).toMatchObject({ restore: null, interrupted: [cutOff] });
+  expect((await lifecycle.runs()).find(({ id }) => id === cutOff)?.state.code).toBe('INTERRUPTED');
+});
+
+test.for([1, 2, 3])(
+  'with 0 bytes free, recover ends a restore that died at rename %i',
+  async (at, context) => {
+    const dir = await smallDisk(context);
+    await withSnapshots(dir, 1);
+    writeFileSync(join(dir, 'b.bin'), 'old');
+    const layout = layoutOf(dir);
+    const from = join(layout.restore, 'run', 'data');
+    mkdirSync(from, { recursive: true });
+    writeFileSync(join(from, 'a.bin'), 'new');
+    let moves = 0;
+    const { fs } = inlineEnvironment;
+    const dying: typeof fs = {
+      ...fs,
+      async rename(old, name) {
+        if (!old.endsWith('.tmp') && ++moves === at) throw new StillpointError('INTERNAL', 'dead');
+        return fs.rename(old, name);
+      },
+    };
+    const undo = join(layout.undo, 'ts-1');
+    const exchange = await DirectoryExchange.begin(dying, layout, { id: 'run', from, undo, keep: [] });
+    await expect(exchange.forward()).rejects.toThrow('dead');
+    fill(dir);
+    expect((await new Lifecycle({ dataDir: dir }).recover()).restore).toBe('new');
+    expect(readdirSync(dir).sort()).toEqual(['.lifecycle', 'a.bin']);
+    expect(readFileSync(join(dir, 'a.bin'), 'utf8')).toBe('new');
+    expect(readdirSync(undo).sort()).toEqual(['a.bin', 'b.bin']);
+  },
+);
+
+test('with 0 bytes free, a server starts, serves reads, and can be asked to make room', async (context) => {
+  const dir = await smallDisk(context);
+  const database = await openLsm(dir);
+  await database.put('key', 'value');
+  await database.close();
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'lsm' });
+  const [first] = [await backup.backup(), await backup.backup({ reuse: false })];
+  leaveInterruptedRun(dir);
+  fill(dir);
+  const server = await startServer({ dataDir: dir, backend: lsmBackend(), port: 0 });
+  try {
+    expect((await fetch(`${server.url}/api/admin/health`)).status).toBe(200);
+    const reply = await fetch(`${server.url}/api/admin/backups/${first.name}`, { method: 'DELETE' });
+    expect(reply.status).toBe(200);
+    expect(existsSync(first.location)).toBe(false);
+  } finally {
+    rmSync(join(dir, '.lifecycle', 'filling'));
+    await server.close();
+  }
+});
