@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Environment } from '../environment.ts';
 import { type ReusableSnapshot, readReusable } from '../ledger/proven-files.ts';
-import { compareNames, type Layout } from '../store/layout.ts';
+import { type Layout, newestName } from '../store/layout.ts';
 import { latestName, snapshotNames } from '../store/list.ts';
 import { readManifest } from '../store/manifest-file.ts';
 
@@ -21,7 +21,7 @@ export async function findPrevious(env: Environment, layout: Layout): Promise<Pr
       ? undefined
       : readManifest(env, join(layout.backup, snapshot)).catch(() => undefined);
   const name = await latestName(fs, layout.backup);
-  const newest = (await snapshotNames(fs, layout.backup)).sort(compareNames).at(-1);
+  const newest = newestName(await snapshotNames(fs, layout.backup));
   const manifest = await read(name);
   const other = newest === name ? undefined : await read(newest);
   const sequence = Math.max(manifest?.snapshot?.sequence ?? 0, other?.snapshot?.sequence ?? 0);

@@ -74,9 +74,16 @@ export function compareNames(a: string, b: string): number {
   return secondsA - secondsB || countA - countB;
 }
 
+/** The last in the order of `compareNames`. */
+export function newestName(names: Iterable<string>): string | undefined {
+  let newest: string | undefined;
+  for (const name of names) if (newest === undefined || compareNames(newest, name) < 0) newest = name;
+  return newest;
+}
+
 /** As `freeName`, but after all `names` in their order, even if the clock was set back. */
 export function nextName(nowMs: number, names: readonly string[]): string {
-  const newest = [...names].sort(compareNames).at(-1);
+  const newest = newestName(names);
   const candidate = freeName(nowMs, new Set());
   if (newest === undefined || compareNames(newest, candidate) < 0) return candidate;
   const [seconds, count = '1'] = newest.slice(3).split('-');

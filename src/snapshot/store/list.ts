@@ -1,5 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import { detectEngine } from '../../engine/index.ts';
+import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, readSmallFile } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
@@ -22,13 +23,15 @@ export interface SnapshotSummary {
   readonly problem: string | null;
 }
 
+/** A look at a manifest mostly waits for the disk. */
+const READS_AT_ONCE = 8;
+
 /** The published snapshots of a data directory, oldest first. */
 export async function listSnapshotFolders(env: Environment, layout: Layout): Promise<SnapshotSummary[]> {
   const names = await snapshotNames(env.fs, layout.backup);
-  const summaries: SnapshotSummary[] = [];
-  for (const name of names.sort(compareNames))
-    summaries.push(await summarize(env, join(layout.backup, name)));
-  return summaries;
+  return mapConcurrent(names.sort(compareNames), READS_AT_ONCE, (name) =>
+    summarize(env, join(layout.backup, name)),
+  );
 }
 
 export async function snapshotNames(fs: FileSystem, parent: string): Promise<string[]> {
