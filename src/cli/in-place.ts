@@ -13,7 +13,7 @@ import { visible } from './text.ts';
 
 /**
  * Restores a snapshot in place. Without a data directory the snapshot must be a path inside the lifecycle folder of one.
- * A path anywhere is good: whoever types it may read it.
+ * The path may lie anywhere: the user of the command has access to it anyway.
  */
 export async function restoreInPlace(
   cli: Cli,

@@ -1,7 +1,7 @@
 import type { Lifecycle } from '../operation/lifecycle.ts';
 import type { Cli } from './cli.ts';
 
-/** Ends what a crash cut off before anything new begins, and says so. */
+/** Finishes what a crash interrupted, and says so, before anything new begins. */
 export async function recoverFirst({ output }: Cli, lifecycle: Lifecycle): Promise<void> {
   const { restore, interrupted } = await lifecycle.recover();
   if (restore !== null) {

@@ -40,7 +40,7 @@ const LINES_A_TURN = 100;
 
 /**
  * `records.jsonl`: a line when a run begins and one when it ends; the last line of an id counts. Written only by the
- * owner of the lifecycle lock. A line that a crash cut off is left out; it can only be the last.
+ * owner of the lifecycle lock. An incomplete line is skipped; a crash leaves one only at the end.
  *
  * What was read stays in memory, and later calls read only what was appended since: keep one for a data directory.
  */

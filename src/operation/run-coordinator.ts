@@ -134,7 +134,7 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
   }
 
   #follow(run: Run, outcome: Promise<Result>): void {
-    outcome.catch(() => undefined); // who asks for the outcome gets the error; if nobody does, that is no crash
+    outcome.catch(() => undefined); // `finished` rejects with the error; without a caller it must not end the process
     this.#runs.set(run.id, { run, outcome });
     for (const [id, known] of this.#runs) {
       if (this.#runs.size <= KEEP) break;

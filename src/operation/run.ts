@@ -112,7 +112,7 @@ export class Run {
   }
 
   fail(error: unknown): StillpointError {
-    // A cancelled run fails with whatever was cut off; what the caller is told is why.
+    // A cancelled run fails wherever it happens to be. The reason is the cancellation.
     const reason = this.control.isCancelled
       ? new StillpointError('CANCELLED', 'cancelled on request', { cause: error })
       : toStillpointError(error);

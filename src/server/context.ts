@@ -41,7 +41,7 @@ export interface ServerContext {
   readonly closing: AbortController;
 }
 
-/** Brings to an end what a crash cut off, opens the database, and puts the coordinators over it. */
+/** Finishes what a crash interrupted, opens the database, and creates the coordinators. */
 export async function assemble(options: ResolvedOptions): Promise<ServerContext> {
   const { dataDir, backend, environment, lifecycle, allowedSources } = options;
   const { fs, clock } = environment;

@@ -14,7 +14,7 @@ export function lineWriter(sink: LineTarget): (record: Readonly<Record<string, u
     try {
       sink(line);
     } catch {
-      // The request that it tells of has been answered, or will be; there is nobody to tell.
+      // Ignore the error: the request is answered either way.
     }
   };
 }

@@ -95,7 +95,7 @@ function serve(cli: Cli, dataDir: string, options: Options): Promise<void> {
   }, 'closing');
 }
 
-/** What wrote the database, once a restore that was cut off in the middle of the files is brought to its end. */
+/** The engine of the database, after an interrupted restore has been finished. */
 async function findEngine(cli: Cli, dataDir: string): Promise<BackendName> {
   const lifecycle = new Lifecycle({ dataDir });
   const find = async () =>

@@ -3,7 +3,7 @@ import type { OperationState } from '../../operation/operation-state.ts';
 
 type Listener = (state: OperationState) => void;
 
-/** Hands the changes of runs to whoever follows one, with a single listener on the coordinator. */
+/** Passes the changes of a run to its followers, with a single listener on the coordinator. */
 export class RunFeed {
   readonly #followers = new Map<string, Set<Listener>>();
 
