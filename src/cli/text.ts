@@ -81,3 +81,7 @@ export function wrapped(parts: readonly string[], separator: string, width: numb
   }
   return lines;
 }
+
+/** What is not the engine's, in one line; nothing where there is nothing. */
+export const leftLine = (what: string, names: readonly string[]): string[] =>
+  names.length === 0 ? [] : [`  ${what}: ${names.map(visible).join(', ')}`];

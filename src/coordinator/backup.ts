@@ -26,6 +26,7 @@ import {
   startBackupOptions,
 } from '../options/snapshot.ts';
 import { callback, folder, nested, wholeNumber } from '../options/values.ts';
+import { foreignNames } from '../snapshot/foreign-names.ts';
 import { freeName, isSnapshotName, type Layout, nameOf, nextName } from '../snapshot/store/layout.ts';
 import { latestName, snapshotNames } from '../snapshot/store/list.ts';
 import { type PruneResult, prune } from '../snapshot/store/prune.ts';
@@ -75,6 +76,8 @@ export interface SnapshotResult {
   readonly reprovenBytes: number;
   readonly report: Report;
   readonly durationsMs: Readonly<Record<string, number>>;
+  /** Names in the data directory that are not the engine's, and are not in the snapshot: up to a hundred. */
+  readonly leftOut: readonly string[];
   /** Names of snapshots that `keep` removed. */
   readonly pruned: readonly string[];
 }
@@ -199,15 +202,13 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     }
     // From here on the snapshot stands and `latest` names it: what still goes wrong is a warning.
     const pruned = keep === undefined ? [] : await this.#prune(layout, keep);
-    return {
-      result: () =>
-        toResult(
-          run,
-          engine,
-          taken,
-          pruned.map(({ name }) => name),
-        ),
-    };
+    const { fs } = this.#directory.environment;
+    const leftOut = await foreignNames(fs, layout.dataDir, engine).catch((error) => {
+      warn(error);
+      return [];
+    });
+    const removed = pruned.map(({ name }) => name);
+    return { result: () => ({ ...toResult(run, engine, taken), leftOut, pruned: removed }) };
   }
 
   async #prune(layout: Layout, keep: number): Promise<PruneResult['removed']> {
@@ -251,7 +252,7 @@ const NEVER = new AbortController().signal;
 /** Opening a large database may take long, but a probe must end. */
 const PROBE_LIMIT_MS = 60 * 60 * 1000;
 
-function toResult(run: Run, engine: Engine, taken: TakeResult, pruned: readonly string[]): SnapshotResult {
+function toResult(run: Run, engine: Engine, taken: TakeResult): Omit<SnapshotResult, 'leftOut' | 'pruned'> {
   const { manifest, report, capture } = taken;
   return {
     id: run.id,
@@ -269,6 +270,5 @@ function toResult(run: Run, engine: Engine, taken: TakeResult, pruned: readonly 
     reprovenBytes: capture.reprovenBytes,
     report,
     durationsMs: run.durationsMs,
-    pruned,
   };
 }

@@ -29,6 +29,7 @@ import { signal } from '../options/snapshot.ts';
 import { hostThrottleOptions } from '../options/throttle.ts';
 import { callback, folder, paths, text, wholeNumber } from '../options/values.ts';
 import type { Environment } from '../snapshot/environment.ts';
+import { foreignNames } from '../snapshot/foreign-names.ts';
 import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
 import { newestUndoFolder, newUndoFolder, type Restored, stage } from '../snapshot/restore/restore.ts';
 import {
@@ -99,6 +100,8 @@ export interface RestoreResult {
   readonly clonedBytes: number;
   /** The folder with what was replaced. */
   readonly undo: string;
+  /** Names in the data directory that are not the engine's, and stayed where they were: up to a hundred. */
+  readonly leftInPlace: readonly string[];
   readonly state: OperationState;
   readonly metadata: RestoreMetadata;
   /** The proof of what was put in place; null for an undo, which brings back what was there, whatever it was. */
@@ -196,8 +199,16 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
       run.enter('stage');
       const { report, clonedBytes } = await this.#stage(run, source, staged, options);
       const undo = await this.#exchange(run, layout, staged, source.engine);
+      const leftInPlace = await foreignNames(this.#env.fs, layout.dataDir, source.engine);
       const { manifest, bytes } = source;
-      return this.#done(run, layout, { files: manifest.entries.length, bytes, clonedBytes, undo, report });
+      return this.#done(run, layout, {
+        files: manifest.entries.length,
+        bytes,
+        clonedBytes,
+        undo,
+        leftInPlace,
+        report,
+      });
     } finally {
       await source.release();
     }
@@ -222,13 +233,14 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   async #undo(run: Run, from: string, layout: Layout): Promise<Done<RestoreResult>> {
     const engine = (await detectEngine(this.#env.fs, from)) ?? (await this.#wantedEngine(layout));
     const undo = await this.#exchange(run, layout, from, engine);
-    return this.#done(run, layout, { files: 0, bytes: 0, clonedBytes: 0, undo, report: null });
+    const leftInPlace = await foreignNames(this.#env.fs, layout.dataDir, engine);
+    return this.#done(run, layout, { files: 0, bytes: 0, clonedBytes: 0, undo, leftInPlace, report: null });
   }
 
   #done(
     run: Run,
     { dataDir }: Layout,
-    restored: Pick<RestoreResult, 'files' | 'bytes' | 'clonedBytes' | 'undo' | 'report'>,
+    restored: Pick<RestoreResult, 'files' | 'bytes' | 'clonedBytes' | 'undo' | 'leftInPlace' | 'report'>,
   ): Done<RestoreResult> {
     const { id, location } = run;
     const metadata = {
@@ -268,7 +280,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
       isClosed = true;
       const locks = await this.#lockEngine(layout, keep);
       try {
-        swap = await DirectoryExchange.begin(fs, layout, { id: run.id, from, undo, keep });
+        swap = await DirectoryExchange.begin(fs, layout, { id: run.id, from, undo, keep, engine });
         run.enter('swap');
         await swap.forward();
       } finally {

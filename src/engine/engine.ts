@@ -21,6 +21,11 @@ export interface Engine {
    * lock before it replaces files, and leaves the file where it is.
    */
   readonly lockFile?: string;
+  /**
+   * Whether a name at the root of the data directory is one that the engine gives: to its files, its lock, its text logs and what it
+   * leaves half-written. A restore in place moves these names and no others. Absent: everything in the folder is the engine's.
+   */
+  readonly ownsName?: (name: string) => boolean;
   /** Whether `link` mode is possible: are there files that the engine never changes once they stand? */
   readonly hasImmutableFiles: boolean;
   /**

@@ -45,6 +45,7 @@ function engineProblem(value: unknown): string | undefined {
 /** The same engine, whose results are checked: what is not of the promised form rejects with `ENGINE_INVALID`. */
 export function guardEngine(engine: Engine): Engine {
   const { name, lockFile, hasImmutableFiles, requiresStableDirectory, sealsWithCrc32 } = engine;
+  const ownsName = engine.ownsName && ((file: string) => engine.ownsName!(file));
   const isDivisible = engine.isDivisible && ((path: string) => engine.isDivisible!(path));
   const call = <T>(method: string, work: () => Promise<T>, problem: (result: T) => string | undefined) =>
     work().then(
@@ -59,6 +60,7 @@ export function guardEngine(engine: Engine): Engine {
     name,
     hasImmutableFiles,
     ...(lockFile !== undefined && { lockFile }),
+    ...(ownsName !== undefined && { ownsName }),
     ...(requiresStableDirectory !== undefined && { requiresStableDirectory }),
     ...(sealsWithCrc32 !== undefined && { sealsWithCrc32 }),
     detect: (fs, dir) =>

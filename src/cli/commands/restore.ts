@@ -12,7 +12,7 @@ import { describeUndo, restoreInPlace } from '../in-place.ts';
 import { addDataDirFlag, noteConcurrency } from '../options.ts';
 import { proofText } from '../report-text.ts';
 import { explainNotFound } from '../snapshot-operand.ts';
-import { count, size, visible } from '../text.ts';
+import { count, leftLine, size, visible } from '../text.ts';
 
 const { fields } = restoreIntoOptions;
 const intoFlag = new Flags(fields, ['into']);
@@ -79,15 +79,16 @@ async function restoreInto(
 }
 
 async function restoreHere(cli: Cli, snapshot: string, dataDir: string | undefined, how: How): Promise<void> {
-  const { from, into, files, bytes, clonedBytes, undo, report } = await restoreInPlace(
+  const { from, into, files, bytes, clonedBytes, undo, leftInPlace, report } = await restoreInPlace(
     cli,
     snapshot,
     dataDir,
     how,
   );
-  cli.output.result({ from, into, files, bytes, clonedBytes, undo }, (style) => [
+  cli.output.result({ from, into, files, bytes, clonedBytes, undo, leftInPlace }, (style) => [
     `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
+    ...leftLine('left where it is, since the engine did not write it', leftInPlace),
     ...describeUndo(into, undo),
   ]);
 }

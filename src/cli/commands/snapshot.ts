@@ -10,7 +10,7 @@ import { engineFlag, noteConcurrency } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { findingLine, proofText } from '../report-text.ts';
 import type { Style } from '../style.ts';
-import { count, duration, size, visible } from '../text.ts';
+import { count, duration, leftLine, size, visible } from '../text.ts';
 
 const flags = new Flags(snapshotOptions.fields, [
   ...(['mode', 'clone', 'reuse', 'reprove', 'allowUnread', 'level', 'keep'] as const),
@@ -53,7 +53,7 @@ async function takeSnapshot(cli: Cli, dataDir: string, given: Given): Promise<vo
 }
 
 function summarize(result: SnapshotResult, style: Style, clone?: string): string[] {
-  const { name, engine, location, entries, totalBytes, report, pruned } = result;
+  const { name, engine, location, entries, totalBytes, report, leftOut, pruned } = result;
   const { copiedBytes, linkedBytes, clonedBytes, reusedBytes, carriedBytes, reprovenBytes } = result;
   const holes = totalBytes - copiedBytes - linkedBytes - clonedBytes - reusedBytes;
   const shares = [
@@ -75,6 +75,7 @@ function summarize(result: SnapshotResult, style: Style, clone?: string): string
     `  ${count(entries, 'file')}, ${size(totalBytes)}: ${shares.join(', ')}`,
     `  ${style.green('proven')}: ${proofs.join('; ')}`,
     ...report.findings.map((finding) => `  ${findingLine(finding, style)}`),
+    ...leftLine('not in the snapshot, since the engine did not write it', leftOut),
     `  ${duration(ms)}`,
     ...(pruned.length === 0 ? [] : [`  pruned: ${pruned.join(', ')}`]),
   ];

@@ -1,6 +1,6 @@
 import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/run-control.ts';
-import { CURRENT, LOCK, parseFileName } from '../../format/leveldb/file-name.ts';
+import { CURRENT, LOCK, ownsName, parseFileName } from '../../format/leveldb/file-name.ts';
 import type { Engine, FileCheck, FileCheckRequest } from '../engine.ts';
 import { checkRawFile } from '../raw-file-check.ts';
 import { checkConsistency } from './check-consistency.ts';
@@ -24,6 +24,7 @@ export function leveldbEngineWith(barrier: WriteBarrier | undefined, windowRound
     name: 'leveldb',
     // Only ever opened from another process: closing any descriptor on it would release the lock of the one that has it.
     lockFile: LOCK,
+    ownsName,
     hasImmutableFiles: true,
     requiresStableDirectory: true,
     detect,

@@ -9,7 +9,7 @@ import { checkConsistency } from './check-consistency.ts';
 import { checkLog } from './check-log.ts';
 import { checkTable } from './check-table.ts';
 import { detectLsm, listLsmFiles } from './directory.ts';
-import { CHECKPOINT, LOCK, LOG, TABLES, tableId } from './names.ts';
+import { CHECKPOINT, LOCK, LOG, ownsName, TABLES, tableId } from './names.ts';
 import { planFromOutside } from './plan.ts';
 import { readUpTo } from './read.ts';
 
@@ -18,6 +18,7 @@ export const lsmEngine: Engine = {
   name: 'lsm',
   sealsWithCrc32: true,
   lockFile: LOCK,
+  ownsName,
   hasImmutableFiles: true,
   detect: detectLsm,
   plan: planFromOutside,

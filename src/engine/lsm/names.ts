@@ -5,6 +5,13 @@ export const TABLES = 'sst';
 /** Our lock file. The engine itself treats `*.alopex.lock` as lock files, which are no part of the state. */
 export const LOCK = 'lsm.alopex.lock';
 
+/** What a write of these files that was cut off leaves. */
+const TEMPORARY = /^\.(lsm\.wal|checkpoint\.meta)\.tmp$/;
+
+/** Whether a name at the root of a data directory is the engine's. */
+export const ownsName = (name: string): boolean =>
+  [LOG, CHECKPOINT, TABLES, LOCK].includes(name) || TEMPORARY.test(name);
+
 /** The first four bytes of a table, and the last four. */
 export const TABLE_MAGIC = 'ASST';
 export const TABLE_END_MAGIC = 'TSSA';

@@ -34,6 +34,12 @@ export function parseFileName(name: string): NumberedFile | undefined {
   return { kind: data[2] === 'log' ? 'log' : 'table', number: Number(data[1]) };
 }
 
+// With the temporary files of LevelDB (`dbtmp`), and those of goleveldb, which chooses among several `CURRENT.<n>`.
+const OWN_NAME = /^(CURRENT(\.(bak|\d+))?|LOCK|LOG(\.old)?|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp|tmp))$/;
+
+/** Whether an engine gives this name to a file, also to one that is no part of the state. */
+export const ownsName = (name: string): boolean => OWN_NAME.test(name);
+
 /** The MANIFEST that the content of `CURRENT` names, or undefined when it is not one complete line with such a name. */
 export function parseCurrent(content: Uint8Array): string | undefined {
   const text = Buffer.from(content).toString('latin1');

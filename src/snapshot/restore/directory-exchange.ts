@@ -1,6 +1,7 @@
 import { dirname, join, relative } from 'node:path';
 import * as z from 'zod';
-import { LIFECYCLE } from '../../engine/engine.ts';
+import { type Engine, LIFECYCLE } from '../../engine/engine.ts';
+import { engineByName } from '../../engine/index.ts';
 import { RESTORE_JOURNAL } from '../../engine/unfinished-restore.ts';
 import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
@@ -18,9 +19,9 @@ import { withReserve } from '../store/reserve.ts';
  *                                   └──▶ back-in ──▶ back-out ──▶ (journal removed)
  *
  * - `staging`: the new files are being written; nothing of the database has been touched. After a crash they are removed.
- * - `out`: everything in the data directory is moved to the undo folder. No new file has come in yet, so all files there are old,
- *   and going on after a crash needs no list of names.
- * - `in`: everything old is out, so all files in the data directory are new. After a crash in `out` or `in`, recovery goes on.
+ * - `out`: every file of the engine in the data directory is moved to the undo folder. No new file has come in yet, so all of them are
+ *   old, and going on after a crash needs no list of names.
+ * - `in`: everything old is out, so all files of the engine there are new. After a crash in `out` or `in`, recovery goes on.
  * - `opening`: the new state is whole and durable. After a crash, recovery is done.
  * - `back-in`, `back-out`: the same two moves in reverse, when the host could not open the new state.
  *
@@ -46,6 +47,8 @@ const journalSchema = z.object({
   undo: innerPath,
   /** Names at the root of the data directory that are never moved: the lock file of the engine. */
   keep: z.array(innerName),
+  /** The engine, where it says which names are its own: no others are moved out of the data directory. */
+  engine: z.string().optional(),
 });
 
 export type ExchangeJournal = z.infer<typeof journalSchema>;
@@ -54,6 +57,7 @@ export class DirectoryExchange {
   readonly #fs: FileSystem;
   readonly #layout: Layout;
   #journal: ExchangeJournal;
+  #engine: Engine | undefined;
 
   private constructor(fs: FileSystem, layout: Layout, journal: ExchangeJournal) {
     this.#fs = fs;
@@ -65,7 +69,7 @@ export class DirectoryExchange {
   static async begin(
     fs: FileSystem,
     layout: Layout,
-    options: { id: string; from: string; undo: string; keep: readonly string[] },
+    options: { id: string; from: string; undo: string; keep: readonly string[]; engine?: Engine | undefined },
   ): Promise<DirectoryExchange> {
     const inside = (path: string) => relative(layout.lifecycle, path);
     const exchange = new DirectoryExchange(fs, layout, {
@@ -74,7 +78,9 @@ export class DirectoryExchange {
       from: inside(options.from),
       undo: inside(options.undo),
       keep: [...options.keep],
+      ...(options.engine?.ownsName && { engine: options.engine.name }),
     });
+    exchange.#engine = options.engine;
     await makeFolders(fs, dirname(exchange.#file));
     await exchange.#enter('staging');
     return exchange;
@@ -191,12 +197,20 @@ export class DirectoryExchange {
     return withReserve(this.#fs, this.#layout, work);
   }
 
+  /** Of the names in the data directory. What is not the engine's is not touched. */
+  #isMoved(name: string): boolean {
+    const { keep, engine } = this.#journal;
+    if (name === LIFECYCLE || keep.includes(name)) return false;
+    if (engine === undefined) return true;
+    this.#engine ??= engineByName(engine); // after a crash
+    return this.#engine.ownsName?.(name) ?? true;
+  }
+
   async #moveAll(from: string, to: string): Promise<void> {
     await this.#withReserve(() => makeFolders(this.#fs, to));
     // A folder that cannot be listed is an error: taken for empty, a state without files would count as restored.
     for (const { name } of await listFolder(this.#fs, from)) {
-      if (from === this.#layout.dataDir && (name === LIFECYCLE || this.#journal.keep.includes(name)))
-        continue;
+      if (from === this.#layout.dataDir && !this.#isMoved(name)) continue;
       const place = join(to, name);
       // A rename would silently replace a file of that name. One is there only if somebody wrote during the exchange.
       if ((await this.#fs.inspect(place)) !== undefined) {

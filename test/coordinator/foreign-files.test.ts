@@ -1,0 +1,76 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
+import { expect, test } from 'vitest';
+import { BackupCoordinator, openLsm, RestoreCoordinator } from '../../src/index.ts';
+import { stillpoint } from '../support/command.ts';
+import { readTree } from '../support/folders.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// Whatever is in the folder of a database and is not the engine's: geth keeps `ancient/` there, applications their uploads.
+
+const makers = {
+  async leveldb(dir: string, value: string) {
+    const db = new ClassicLevel(dir);
+    await db.put('a', value);
+    await db.close();
+  },
+  async lsm(dir: string, value: string) {
+    // Made before the files that are not its own: it refuses a folder that holds others.
+    const db = await openLsm(dir, { walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } });
+    await db.put(Buffer.from('a'), Buffer.from(value));
+    await db.close();
+  },
+};
+
+test.each(Object.entries(makers))(
+  'a restore of %s in place moves the files of the engine and no others, and says so (invariant 13)',
+  async (engine, write) => {
+    const dir = join(await temporaryFolder(), 'data');
+    await write(dir, 'old');
+    mkdirSync(join(dir, 'ancient'));
+    writeFileSync(join(dir, 'ancient/bodies'), 'chain');
+    writeFileSync(join(dir, 'level.dat'), 'first');
+    const result = await new BackupCoordinator({ dataDir: dir }).backup();
+    expect([result.engine, result.leftOut]).toEqual([engine, ['ancient', 'level.dat']]);
+    expect(existsSync(join(result.location, 'level.dat'))).toBe(false);
+    writeFileSync(join(dir, 'level.dat'), 'second');
+    const present = readTree(dir);
+
+    const restore = new RestoreCoordinator({ dataDir: dir });
+    const { undo, leftInPlace } = await restore.restore();
+    expect(leftInPlace).toEqual(['ancient', 'level.dat']);
+    expect(readFileSync(join(dir, 'level.dat'), 'utf8')).toBe('second');
+    expect(readFileSync(join(dir, 'ancient/bodies'), 'utf8')).toBe('chain');
+    expect([existsSync(join(undo, 'ancient')), existsSync(join(undo, 'level.dat'))]).toEqual([false, false]);
+
+    expect((await restore.undo()).leftInPlace).toEqual(['ancient', 'level.dat']);
+    expect(readTree(dir)).toEqual(present);
+  },
+);
+
+test('a restore that fails in the opening leaves them where they are, too', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  await makers.leveldb(dir, 'old');
+  await new BackupCoordinator({ dataDir: dir }).backup();
+  await makers.leveldb(dir, 'new');
+  writeFileSync(join(dir, 'level.dat'), 'mine');
+  const before = readTree(dir);
+  let failures = 1;
+  const open = () => {
+    if (failures-- > 0) throw new Error('not this time');
+  };
+  await expect(new RestoreCoordinator({ dataDir: dir, open }).restore()).rejects.toMatchObject({
+    code: 'HOOK_FAILED',
+  });
+  expect(readTree(dir)).toEqual(before);
+});
+
+test('the command line says what it left out and what it left in place', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  await makers.leveldb(dir, 'old');
+  writeFileSync(join(dir, 'uploads.zip'), 'x');
+  expect((await stillpoint(['snapshot', dir])).stdout).toContain('the engine did not write it: uploads.zip');
+  const restored = await stillpoint(['restore', 'latest', '--data-dir', dir, '--in-place']);
+  expect(restored.stdout).toContain('the engine did not write it: uploads.zip');
+});
