@@ -1,6 +1,6 @@
 /**
  * The catalogue of errors. A code never changes its meaning: HTTP status, exit code and hint hang on it, and so
- * do callers. `test/errors.test.ts` ties this list to the table in the README, both ways.
+ * do callers. `test/errors.test.ts` ties this list to the table in `errors.md`, both ways.
  */
 
 interface CatalogueEntry {

@@ -38,12 +38,16 @@ export function decompressBlock(
   }
   const declared = bytes.readUInt32LE(PAYLOAD_BYTES_AT);
   const payload = bytes.subarray(BLOCK_HEADER_BYTES, crcAt);
-  const { payload: inflated, problem } =
-    compression === 'lz4' ? inflateLz4(payload, declared) : inflateZstd(payload, declared);
+  const { payload: inflated, problem } = INFLATE[compression](payload, declared);
   if (problem !== undefined) return { problem };
   if (inflated === undefined) return {};
   return { block: Buffer.concat([bytes.subarray(0, BLOCK_HEADER_BYTES), inflated, Buffer.alloc(CRC_BYTES)]) };
 }
+
+/** Every compression has its own: a new one does not compile without. */
+const INFLATE: Readonly<
+  Record<Exclude<TableHeader['compression'], 'none'>, (payload: Buffer, declared: number) => Inflated>
+> = { lz4: inflateLz4, zstd: inflateZstd };
 
 interface Inflated {
   readonly payload?: Buffer;
