@@ -8,6 +8,14 @@ export {
 } from './coordinator/backup.ts';
 export { type ClassicLevelDatabase, snapshotClassicLevel } from './coordinator/classic-level.ts';
 export {
+  RestoreCoordinator,
+  type RestoreCoordinatorOptions,
+  type RestoreEvents,
+  type RestoreMetadata,
+  type RestoreResult,
+  type StartRestoreOptions,
+} from './coordinator/restore.ts';
+export {
   type GetSnapshotOptions,
   getSnapshot,
   type RestoreSnapshotOptions,
@@ -16,15 +24,7 @@ export {
   type VerifySnapshotOptions,
   verifyAllSnapshots,
   verifySnapshot,
-} from './coordinator/folders.ts';
-export {
-  RestoreCoordinator,
-  type RestoreCoordinatorOptions,
-  type RestoreEvents,
-  type RestoreMetadata,
-  type RestoreResult,
-  type StartRestoreOptions,
-} from './coordinator/restore.ts';
+} from './coordinator/snapshot-by-path.ts';
 export type {
   RestoreIntoOptions,
   RestoreIntoResult,

@@ -4,8 +4,8 @@ import { callSafely, warn } from '../env/safe-calls.ts';
 import { newUlid, newUlidAfter } from '../env/ulid.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { OptionSet, optional, required } from '../options/option.ts';
+import { clock } from '../options/system-parts.ts';
 import { abortSignal, callback, text, withMethods } from '../options/values.ts';
-import { clock } from '../options/world.ts';
 import type { BackupRecord, ExecutorJobs, Job, JobChange } from './jobs/job-store.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { basename, dirname, resolve } from 'node:path';
-import { getSnapshot } from '../coordinator/folders.ts';
 import { RestoreCoordinator, type RestoreResult, type StartRestoreOptions } from '../coordinator/restore.ts';
+import { getSnapshot } from '../coordinator/snapshot-by-path.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { Lifecycle } from '../operation/lifecycle.ts';

@@ -1,5 +1,5 @@
 import { sep } from 'node:path';
-import { getSnapshot } from '../coordinator/folders.ts';
+import { getSnapshot } from '../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../coordinator/snapshots.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';

@@ -7,7 +7,7 @@ import { level } from '../options/snapshot.ts';
 import { hostThrottleOptions } from '../options/throttle.ts';
 import { verifyAllOptions as verifyAllFields } from '../options/verify.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { noteSnapshot } from '../snapshot/ledger/note.ts';
+import { noteSnapshot } from '../snapshot/ledger/write-proofs.ts';
 import { restoreInto } from '../snapshot/restore/restore.ts';
 import { checkSource, openSnapshotFolder } from '../snapshot/restore/restore-source.ts';
 import { lockForReading } from '../snapshot/source/folder-source.ts';
@@ -17,7 +17,7 @@ import { realFolder } from '../snapshot/store/real-folder.ts';
 import { prove } from '../snapshot/verify/prove.ts';
 import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify/verify-all.ts';
 import { engineNameOption } from './choose-engine.ts';
-import { watched, watchFields } from './watched.ts';
+import { watched, watchFields } from './long-call.ts';
 
 /** What is done with a folder, however it was named. */
 

@@ -14,7 +14,8 @@ import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import { newestGood, standings } from '../snapshot/store/retention.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
-import { markedSnapshot } from './folders.ts';
+import { translated } from './long-call.ts';
+import { markedSnapshot } from './snapshot-by-path.ts';
 import {
   type RestoreIntoOptions,
   type RestoreIntoResult,
@@ -27,7 +28,6 @@ import {
   verifyFolders,
   verifyOptions,
 } from './snapshot-work.ts';
-import { translated } from './watched.ts';
 
 export const snapshotsOptions = new OptionSet(() => ({
   dataDir: required(folder(), { description: 'The data directory whose snapshots are meant.' }),

@@ -1,8 +1,8 @@
 import { StillpointError } from '../errors.ts';
 import { encodeEntry, entryBytes, type WalOp } from '../format/lsm/wal-entry.ts';
 import type { LogEntry } from './ring-log.ts';
-import type { Signal } from './signal.ts';
-import type { Store } from './store.ts';
+import type { Store } from './shared-state.ts';
+import type { Signal } from './wake-up.ts';
 
 /** A group of more than one batch is not larger than this. */
 const GROUP_BYTES = 1024 * 1024;

@@ -4,7 +4,7 @@ import { removeIfPresent } from '../env/io.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { TableEntry } from '../format/lsm/table-block.ts';
 import { mergeNewest, TableCursor } from './merge.ts';
-import type { Store } from './store.ts';
+import type { Store } from './shared-state.ts';
 import { TableFile } from './table-file.ts';
 import { writeTable } from './table-writer.ts';
 

@@ -13,8 +13,8 @@ import { type LsmHold, takeHold } from './hold.ts';
 import { type LsmOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { type IterateOptions, RangeIterator, resolveRange } from './range-iterator.ts';
 import { noDatabase, openStore, refuseForeignFolder, replayLog } from './recovery.ts';
-import { Signal } from './signal.ts';
-import type { Store } from './store.ts';
+import type { Store } from './shared-state.ts';
+import { Signal } from './wake-up.ts';
 
 /** What a durable write answers: the place of its commit in the order of all, a decimal u64. */
 export interface Committed {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { CHECKPOINT } from '../engine/lsm/names.ts';
 import { replaceFile } from '../env/io.ts';
 import { encodeCheckpoint } from '../format/lsm/checkpoint.ts';
-import type { Store } from './store.ts';
+import type { Store } from './shared-state.ts';
 import { TableFile } from './table-file.ts';
 import { writeTable } from './table-writer.ts';
 

@@ -1,6 +1,6 @@
 import type { Hold } from '../engine/engine.ts';
 import { planFromState } from '../engine/lsm/plan.ts';
-import type { Store } from './store.ts';
+import type { Store } from './shared-state.ts';
 
 /** A hold on the state of this very moment, with the plan for its capture. */
 export interface LsmHold extends Hold {

@@ -3,8 +3,8 @@ import { kernelLocks } from '../env/lock.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { DEFAULT_GEOMETRY, SEGMENT_HEADER_BYTES } from '../format/lsm/wal.ts';
 import { OptionSet, type OptionsOf, type ResolvedOf, required, withDefault } from '../options/option.ts';
+import { clock, fileSystem, locks } from '../options/system-parts.ts';
 import { nested, trueOrFalse, wholeNumber } from '../options/values.ts';
-import { clock, fileSystem, locks } from '../options/world.ts';
 
 const MiB = 1024 * 1024;
 

@@ -2,7 +2,7 @@ import { StillpointError } from '../errors.ts';
 import type { TableEntry } from '../format/lsm/table-block.ts';
 import { asBytes, type Bytes } from './batch.ts';
 import { type Cursor, MemoryCursor, mergeNewest, TableCursor } from './merge.ts';
-import type { View } from './store.ts';
+import type { View } from './shared-state.ts';
 
 export interface IterateOptions {
   readonly gte?: Bytes;

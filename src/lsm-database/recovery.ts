@@ -12,7 +12,7 @@ import { type ReplayResult, type WalEntry, WalReplay } from '../format/lsm/wal-r
 import type { Flusher } from './flusher.ts';
 import type { ResolvedOptions } from './options.ts';
 import { damagedLog, RingLog, TEMPORARY_LOG } from './ring-log.ts';
-import { Store } from './store.ts';
+import { Store } from './shared-state.ts';
 import { TableFile } from './table-file.ts';
 import { isTemporaryTable } from './table-writer.ts';
 

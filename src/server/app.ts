@@ -14,9 +14,9 @@ import { describeRoutes, openApiRoute } from './admin/openapi.ts';
 import { restoreRoutes } from './admin/restore-routes.ts';
 import { statusRoutes } from './admin/status-routes.ts';
 import { storedSnapshotRoutes } from './admin/stored-snapshot-routes.ts';
+import type { ServerContext } from './assemble-server.ts';
 import { admission } from './auth.ts';
 import { Connections } from './connections.ts';
-import type { ServerContext } from './context.ts';
 import {
   answerBrokenRequest,
   CORRELATION_HEADER,

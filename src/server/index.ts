@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { StillpointError, systemCode, toStillpointError } from '../errors.ts';
 import { createApp } from './app.ts';
-import { assemble } from './context.ts';
+import { assemble } from './assemble-server.ts';
 import { requireSafetyBeyondLoopback, resolveOptions, type ServerOptions } from './options.ts';
 import { readTls } from './tls.ts';
 

@@ -4,8 +4,8 @@ import { kernelLocks, type Locks } from '../env/lock.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { threadPool, type WorkerPool } from '../env/worker-pool.ts';
 import { optional } from '../options/option.ts';
+import { clock, fileSystem, locks } from '../options/system-parts.ts';
 import { callback, withMembers, withMethods } from '../options/values.ts';
-import { clock, fileSystem, locks } from '../options/world.ts';
 import type { Tasks } from './tasks/tasks.ts';
 
 /** The outside world as the snapshot code sees it. A test may replace each part. */

@@ -8,7 +8,7 @@ import type { CloneChoice, Level, Mode } from '../options/choices.ts';
 import { type Capture, capture } from './capture/capture.ts';
 import { findPrevious, type PreviousSnapshot } from './capture/previous-snapshot.ts';
 import type { Environment } from './environment.ts';
-import { noteDamage, noteSnapshot } from './ledger/note.ts';
+import { noteDamage, noteSnapshot } from './ledger/write-proofs.ts';
 import { runProbe } from './run-probe.ts';
 import { type Layout, nameOf, partialFolder } from './store/layout.ts';
 import type { Manifest } from './store/manifest.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { BackupCoordinator } from '../coordinator/backup.ts';
-import { restoreSnapshot, verifySnapshot } from '../coordinator/folders.ts';
+import { restoreSnapshot, verifySnapshot } from '../coordinator/snapshot-by-path.ts';
 import { type CaptureItem, type Engine, LIFECYCLE } from '../engine/engine.ts';
 import { ENGINE_NAMES, engineByName } from '../engine/index.ts';
 import { pause } from '../env/clock.ts';

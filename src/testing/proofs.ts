@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { BackupCoordinator } from '../coordinator/backup.ts';
-import { restoreSnapshot, verifySnapshot } from '../coordinator/folders.ts';
+import { restoreSnapshot, verifySnapshot } from '../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../coordinator/snapshots.ts';
 import type { Engine, FileCheck } from '../engine/engine.ts';
 import type { Finding } from '../engine/report.ts';

@@ -15,8 +15,8 @@ import {
   verifySnapshot,
 } from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
-import { noteProofs } from '../../src/snapshot/ledger/note.ts';
 import { readProofs } from '../../src/snapshot/ledger/proven-files.ts';
+import { noteProofs } from '../../src/snapshot/ledger/write-proofs.ts';
 import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';

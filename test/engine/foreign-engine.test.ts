@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { BackupCoordinator } from '../../src/coordinator/backup.ts';
-import { verifySnapshot } from '../../src/coordinator/folders.ts';
+import { verifySnapshot } from '../../src/coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../../src/coordinator/snapshots.ts';
 import type { CapturePlan, Engine } from '../../src/engine/engine.ts';
 import { filesEngine } from '../../src/engine/files/index.ts';
@@ -79,7 +79,7 @@ test('a snapshot of an engine that nobody registered is refused with a hint', as
   const { location } = await snapshotOf(await marked('gone-later'), 'gone-later');
   const { resetModules } = (await import('vitest')).vi;
   resetModules();
-  const anew = await import('../../src/coordinator/folders.ts');
+  const anew = await import('../../src/coordinator/snapshot-by-path.ts');
   await expect(anew.verifySnapshot(location)).rejects.toMatchObject({
     code: 'ENGINE_MISMATCH',
     message: expect.stringContaining('"gone-later"'),

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { restoreSnapshot } from '../../coordinator/folders.ts';
+import { restoreSnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
 import { restoreIntoOptions } from '../../options/restore.ts';

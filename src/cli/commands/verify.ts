@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { verifyAllSnapshots, verifySnapshot } from '../../coordinator/folders.ts';
+import { verifyAllSnapshots, verifySnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { verifyAllOptions, verifyOptions } from '../../coordinator/snapshot-work.ts';
 import { isDamaged, type Report } from '../../engine/report.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';

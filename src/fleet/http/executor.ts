@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path';
-import { verifySnapshot } from '../../coordinator/folders.ts';
+import { verifySnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { pause } from '../../env/clock.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import { readNamedFile } from '../../env/named-file.ts';

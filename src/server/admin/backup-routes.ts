@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
-import { verifySnapshot } from '../../coordinator/folders.ts';
+import { verifySnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
 import { directoryOf } from '../../operation/lifecycle.ts';
@@ -9,7 +9,7 @@ import { toJson } from '../../options/casing.ts';
 import type { SnapshotKind } from '../../options/choices.ts';
 import type { StartBackupOptions } from '../../options/snapshot.ts';
 import { backupReplySchema, reportSchema, snapshotListSchema, snapshotSchema } from '../../rpc/replies.ts';
-import { refuseWhenClosing, type ServerContext } from '../context.ts';
+import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 import { streamRun } from './events.ts';

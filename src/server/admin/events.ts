@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { isFinished, type OperationState } from '../../operation/operation-state.ts';
-import type { ServerContext } from '../context.ts';
+import type { ServerContext } from '../assemble-server.ts';
 import { settledState } from './last-runs.ts';
 
 const PROGRESS_MS = 200;

@@ -7,7 +7,7 @@ import {
   lifecycleReplySchema,
   unknownActionSchema,
 } from '../../rpc/replies.ts';
-import { refuseWhenClosing, type ServerContext } from '../context.ts';
+import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { type App, replies } from '../route-types.ts';
 import { startSnapshot } from './backup-routes.ts';
 import { emptyBodySchema, lifecycleBodySchema } from './schemas.ts';

@@ -14,7 +14,7 @@ import { nameOf } from '../../snapshot/store/layout.ts';
 import { setPin } from '../../snapshot/store/snapshot-pins.ts';
 import { ensureStoreFile } from '../../snapshot/store/store-identity.ts';
 import { VERSION } from '../../snapshot/version.ts';
-import { refuseWhenClosing, type ServerContext } from '../context.ts';
+import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { findStored } from '../find-stored.ts';
 import { type App, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import { toJson } from '../../options/casing.ts';
 import { restoreReplySchema } from '../../rpc/replies.ts';
-import { refuseWhenClosing, type ServerContext } from '../context.ts';
+import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { type App, replies } from '../route-types.ts';
 import { requireHandle } from './backup-routes.ts';
 import { settledState } from './last-runs.ts';

@@ -10,7 +10,7 @@ import {
   statusReplySchema,
 } from '../../rpc/replies.ts';
 import { VERSION } from '../../snapshot/version.ts';
-import type { ServerContext } from '../context.ts';
+import type { ServerContext } from '../assemble-server.ts';
 import { prometheusText } from '../metrics.ts';
 import type { RecoveryState } from '../recovery.ts';
 import { type App, replies } from '../route-types.ts';

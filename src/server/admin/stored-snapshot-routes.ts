@@ -10,7 +10,7 @@ import { lockForReading } from '../../snapshot/source/folder-source.ts';
 import { placeOf } from '../../snapshot/store/layout.ts';
 import type { ManifestEntry, ParsedManifest } from '../../snapshot/store/manifest.ts';
 import { readManifest } from '../../snapshot/store/manifest-file.ts';
-import { refuseWhenClosing, type ServerContext } from '../context.ts';
+import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { findStored } from '../find-stored.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { fileParamsSchema, nameParamsSchema } from './schemas.ts';

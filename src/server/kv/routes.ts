@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
-import type { ServerContext } from '../context.ts';
+import type { ServerContext } from '../assemble-server.ts';
 import type { WriteOp } from '../database.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { decodeText, keyOfParam, requireKey } from './keys.ts';

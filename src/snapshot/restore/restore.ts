@@ -7,7 +7,7 @@ import { warn } from '../../env/safe-calls.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { CloneChoice, Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import { noteFailedRestore } from '../ledger/note.ts';
+import { noteFailedRestore } from '../ledger/write-proofs.ts';
 import type { SnapshotSource } from '../source/snapshot-source.ts';
 import {
   compareNames,

@@ -8,6 +8,7 @@ import { LATEST, layoutOf } from '../snapshot/store/layout.ts';
 import { dataDirOf, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
+import { translated } from './long-call.ts';
 import {
   type RestoreIntoResult,
   restoreFolder,
@@ -17,7 +18,6 @@ import {
   verifyFolders,
   verifyOptions,
 } from './snapshot-work.ts';
-import { translated } from './watched.ts';
 
 /**
  * Functions for a folder that is named by its path, wherever it lies. `Snapshots` names the snapshots of one data directory.
