@@ -1,5 +1,5 @@
 import * as z from 'zod/mini';
-import { type Engine, type EngineName, LIFECYCLE } from '../engine/engine.ts';
+import { type Engine, type EngineName, NOT_OF_THE_DATABASE } from '../engine/engine.ts';
 import { detectEngine, engineByName, engineNames } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
@@ -66,7 +66,7 @@ export async function chooseEngine(
 }
 
 async function findEngine(fs: FileSystem, dataDir: string, choice: 'auto' | EngineName): Promise<Engine> {
-  if ((await fs.list(dataDir)).every(({ name }) => name === LIFECYCLE))
+  if ((await fs.list(dataDir)).every(({ name }) => NOT_OF_THE_DATABASE.includes(name)))
     throw new StillpointError('EMPTY_SOURCE', `${dataDir} is empty`, { path: dataDir });
   const found = choice === 'auto' ? await detectEngine(fs, dataDir) : engineByName(choice);
   if (found === undefined) {

@@ -30,6 +30,7 @@ import { hostThrottleOptions } from '../options/throttle.ts';
 import { callback, folder, paths, text, wholeNumber } from '../options/values.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { foreignNames } from '../snapshot/foreign-names.ts';
+import { checkExchange } from '../snapshot/restore/check-exchange.ts';
 import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
 import { newestUndoFolder, newUndoFolder, type Restored, stage } from '../snapshot/restore/restore.ts';
 import {
@@ -143,6 +144,10 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
       const files = await openChosen(this.#env, layout, chosen.source, allowed);
       const run = newRun(files.location);
       const source = await checkSource(this.#env, files, run.control, engine);
+      await this.#checkExchange(layout, source.engine).catch(async (error) => {
+        await source.release();
+        throw error;
+      });
       run.plan(source.manifest.entries.length, 2 * source.bytes);
       return {
         run,
@@ -158,6 +163,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     return this.start('undo', undefined, async ({ layout }, newRun) => {
       const location = await newestUndoFolder(this.#env, layout);
       if (location === undefined) throw nothingToUndo(layout);
+      await this.#checkExchange(layout, await this.#wantedEngine(layout));
       const run = newRun(location);
       return { run, work: () => this.#undo(run, location, layout) };
     });
@@ -263,13 +269,19 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     };
   }
 
+  /** What would stop an exchange is known before anything is copied, and before the database is closed. */
+  async #checkExchange(layout: Layout, engine: Engine | undefined): Promise<void> {
+    await refuseUnnamable(this.#env.fs, layout.dataDir);
+    await checkExchange(this.#env.fs, layout, keptNames(engine), engine);
+  }
+
   /** Closes, exchanges, opens. On a failure the old state comes back. Resolves to the undo folder. */
   async #exchange(run: Run, layout: Layout, from: string, engine: Engine | undefined): Promise<string> {
     const { fs } = this.#env;
     const modeBefore = this.lifecycle.mode;
-    const keep = engine?.lockFile === undefined ? [] : [engine.lockFile];
+    const keep = keptNames(engine);
     const undo = await newUndoFolder(this.#env, layout);
-    await refuseUnnamable(fs, layout.dataDir);
+    await this.#checkExchange(layout, engine);
     run.passRecall(); // an exchange that has begun finishes
     run.enter('close');
     this.lifecycle.setMode('maintenance');
@@ -355,6 +367,9 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     }
   }
 }
+
+const keptNames = (engine: Engine | undefined): string[] =>
+  engine?.lockFile === undefined ? [] : [engine.lockFile];
 
 const nothingToUndo = ({ dataDir, undo }: Layout): StillpointError =>
   new StillpointError('NOT_FOUND', `there is nothing to undo in ${dataDir}`, {

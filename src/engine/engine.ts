@@ -5,6 +5,9 @@ import type { Counts, Finding } from './report.ts';
 
 /** The folder in a data directory that is stillpoint's own; never part of the database. */
 export const LIFECYCLE = '.lifecycle';
+
+/** Names at the root of a data directory that are no part of the database; `lost+found` is the file system's own. */
+export const NOT_OF_THE_DATABASE: readonly string[] = [LIFECYCLE, 'lost+found'];
 /** The file in a snapshot that lists all others. */
 export const MANIFEST = 'snapshot.manifest';
 

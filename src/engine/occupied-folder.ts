@@ -1,7 +1,7 @@
 import type { FileSystem } from '../env/file-system.ts';
 import { listIfPresent } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
-import { type EngineName, LIFECYCLE } from './engine.ts';
+import { type EngineName, NOT_OF_THE_DATABASE } from './engine.ts';
 import { detectEngine } from './index.ts';
 import { refuseUnfinishedRestore } from './unfinished-restore.ts';
 
@@ -20,7 +20,7 @@ export async function refuseOccupiedFolder(
   isOwn: (name: string) => boolean,
 ): Promise<void> {
   const names = (await listIfPresent(fs, dir)).map(({ name }) => name);
-  const foreign = names.filter((name) => name !== LIFECYCLE && !isOwn(name)).sort();
+  const foreign = names.filter((name) => !NOT_OF_THE_DATABASE.includes(name) && !isOwn(name)).sort();
   if (foreign.length === 0) return;
   await refuseUnfinishedRestore(fs, dir);
   const other = await detectEngine(fs, dir);

@@ -1,4 +1,4 @@
-import { type Engine, LIFECYCLE } from '../engine/engine.ts';
+import { type Engine, NOT_OF_THE_DATABASE } from '../engine/engine.ts';
 import type { FileSystem } from '../env/file-system.ts';
 
 const NAMES_TOLD = 100;
@@ -12,7 +12,7 @@ export async function foreignNames(
   if (engine?.ownsName === undefined) return [];
   const names = (await fs.list(dataDir)).map(({ name }) => name);
   return names
-    .filter((name) => name !== LIFECYCLE && !engine.ownsName!(name))
+    .filter((name) => !NOT_OF_THE_DATABASE.includes(name) && !engine.ownsName!(name))
     .sort()
     .slice(0, NAMES_TOLD);
 }

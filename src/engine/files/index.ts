@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listRegularFiles } from '../../env/folder-tree.ts';
 import { StillpointError } from '../../errors.ts';
-import { type Engine, type ImageItem, LIFECYCLE, MANIFEST } from '../engine.ts';
+import { type Engine, type ImageItem, MANIFEST, NOT_OF_THE_DATABASE } from '../engine.ts';
 import { checkRawFile, joinRawParts } from '../raw-file-check.ts';
 
 /**
@@ -37,7 +37,7 @@ export const filesEngine: Engine = {
 };
 
 function listFiles(fs: FileSystem, dir: string): Promise<string[]> {
-  return listRegularFiles(fs, dir, [LIFECYCLE, MANIFEST]);
+  return listRegularFiles(fs, dir, [...NOT_OF_THE_DATABASE, MANIFEST]);
 }
 
 interface FileState {

@@ -1,6 +1,6 @@
 import { dirname, join, relative } from 'node:path';
 import * as z from 'zod';
-import { type Engine, LIFECYCLE } from '../../engine/engine.ts';
+import type { Engine } from '../../engine/engine.ts';
 import { engineByName } from '../../engine/index.ts';
 import { RESTORE_JOURNAL } from '../../engine/unfinished-restore.ts';
 import { readJson, writeJson } from '../../env/durable-json.ts';
@@ -9,6 +9,7 @@ import { listFolder, listIfPresent, makeFolders, removeIfPresent, removeTree } f
 import { StillpointError } from '../../errors.ts';
 import type { Layout } from '../store/layout.ts';
 import { withReserve } from '../store/reserve.ts';
+import { isExchanged } from './check-exchange.ts';
 
 /**
  * Exchanges the files of a data directory for others. A journal makes a crash at any instant end in exactly the old state or
@@ -200,10 +201,8 @@ export class DirectoryExchange {
   /** Of the names in the data directory. What is not the engine's is not touched. */
   #isMoved(name: string): boolean {
     const { keep, engine } = this.#journal;
-    if (name === LIFECYCLE || keep.includes(name)) return false;
-    if (engine === undefined) return true;
-    this.#engine ??= engineByName(engine); // after a crash
-    return this.#engine.ownsName?.(name) ?? true;
+    if (engine !== undefined) this.#engine ??= engineByName(engine); // after a crash
+    return isExchanged(name, keep, engine === undefined ? undefined : this.#engine);
   }
 
   async #moveAll(from: string, to: string): Promise<void> {

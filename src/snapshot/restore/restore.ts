@@ -1,6 +1,7 @@
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { LIFECYCLE } from '../../engine/engine.ts';
 import { isDamaged, type Report } from '../../engine/report.ts';
+import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, makeFolders, realPlace, removeTree } from '../../env/io.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { warn } from '../../env/safe-calls.ts';
@@ -14,6 +15,7 @@ import {
   isSnapshotName,
   isSnapshotPlace,
   type Layout,
+  layoutOf,
   nextName,
   ownerOf,
   partialFolder,
@@ -22,7 +24,9 @@ import { dataDirOf, snapshotNames } from '../store/list.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
 import { describeFindings } from '../verify/describe-findings.ts';
 import { prove } from '../verify/prove.ts';
+import { isMountPoint } from './check-exchange.ts';
 import { copySnapshot } from './copy-snapshot.ts';
+import { DirectoryExchange } from './directory-exchange.ts';
 import { mismatch, type RestoreSource } from './restore-source.ts';
 
 export interface Restored {
@@ -109,7 +113,7 @@ export async function restoreInto(
   const { fs } = env;
   const target = await realPlace(fs, into);
   const there = await fs.inspect(target);
-  if (there !== undefined && (there.kind !== 'folder' || (await fs.list(target)).length > 0)) {
+  if (there !== undefined && (there.kind !== 'folder' || !(await isUnused(fs, target)))) {
     throw new StillpointError('TARGET_NOT_EMPTY', `${into} exists and is not an empty folder`, {
       path: into,
     });
@@ -131,6 +135,8 @@ export async function restoreInto(
       },
     );
   }
+  if (there !== undefined && (await isMountPoint(fs, target)))
+    return restoreIntoMount(env, source, target, level, clone, control);
   await makeFolders(fs, dirname(target));
   const staged = partialFolder(dirname(target), `${basename(target)}-${env.newId()}`);
   try {
@@ -149,6 +155,41 @@ export async function restoreInto(
   } catch (error) {
     await removeTree(fs, staged);
     throw error;
+  }
+}
+
+/** A volume of ext4 is made with a folder `lost+found`. */
+const isUnused = async (fs: FileSystem, folder: string): Promise<boolean> =>
+  (await fs.list(folder)).every(({ name }) => name === 'lost+found');
+
+/**
+ * Restores into the root of a mount, which no other folder can replace. Stages inside it, then exchanges the files under a journal:
+ * when a crash cuts the moves off, an engine refuses to open it, and `recover` finishes it.
+ */
+async function restoreIntoMount(
+  env: Environment,
+  source: RestoreSource,
+  target: string,
+  level: Level,
+  clone: CloneChoice,
+  control: RunControl,
+): Promise<Restored> {
+  const { fs } = env;
+  const layout = layoutOf(target);
+  const id = env.newId();
+  const from = join(layout.restore, id, 'data');
+  const undo = await newUndoFolder(env, layout);
+  try {
+    const restored = await stage(env, source, from, level, clone, control);
+    control.checkCancelled();
+    const exchange = await DirectoryExchange.begin(fs, layout, { id, from, undo, keep: [] });
+    await exchange.forward();
+    await exchange.finish();
+    return restored;
+  } finally {
+    // There was none before. From the first move on until the last, it holds the way to go on.
+    const exchange = await DirectoryExchange.findInterrupted(fs, layout);
+    if (exchange === undefined || exchange.phase === 'staging') await removeTree(fs, layout.lifecycle);
   }
 }
 

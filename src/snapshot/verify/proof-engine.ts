@@ -1,4 +1,4 @@
-import { type Engine, LIFECYCLE } from '../../engine/engine.ts';
+import { type Engine, NOT_OF_THE_DATABASE } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { StillpointError } from '../../errors.ts';
@@ -32,7 +32,7 @@ export async function proofEngine(
   if (detected !== undefined) return detected;
   // The files can be compared with a manifest even when no engine knows them, and a damaged manifest must be reported.
   if (!isLive) return engineByName('files');
-  const isEmpty = (await fs.list(folder)).every(({ name }) => name === LIFECYCLE);
+  const isEmpty = (await fs.list(folder)).every(({ name }) => NOT_OF_THE_DATABASE.includes(name));
   if (isEmpty) {
     throw new StillpointError('EMPTY_SOURCE', `${folder} is empty`, {
       path: folder,

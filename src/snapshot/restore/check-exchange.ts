@@ -1,0 +1,64 @@
+import { dirname, join } from 'node:path';
+import { type Engine, NOT_OF_THE_DATABASE } from '../../engine/engine.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { mountPoints, refusalOfWrites } from '../../env/obstacles.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Layout } from '../store/layout.ts';
+
+/**
+ * Rejects with `PREFLIGHT_REFUSED` when files of a data directory cannot be moved: to be known before the database is closed. Changes
+ * nothing.
+ *
+ * @param keep Names at the root that are not moved.
+ */
+export async function checkExchange(
+  fs: FileSystem,
+  layout: Layout,
+  keep: readonly string[],
+  engine: Engine | undefined,
+): Promise<void> {
+  const { dataDir, lifecycle } = layout;
+  const mounts = await mountPoints();
+  for (const folder of [lifecycle, layout.restore, layout.undo]) {
+    const isElsewhere = mounts?.has(folder) === true || (await isOnOtherDevice(fs, folder));
+    if (isElsewhere) throw immovable(folder, 'is a mount of its own, so no file can be moved there', UNMOUNT);
+  }
+  const code = await refusalOfWrites(dataDir);
+  if (code !== undefined && code !== 'ENOENT')
+    throw immovable(dataDir, `takes no change (${code})`, code === 'EPERM' ? IMMUTABLE : OWNER);
+  for (const { name, kind } of await fs.list(dataDir)) {
+    if (!isExchanged(name, keep, engine)) continue;
+    const path = join(dataDir, name);
+    const isMount = mounts?.has(path) ?? (kind === 'folder' && (await isOnOtherDevice(fs, path)));
+    if (isMount) throw immovable(path, 'is a mount point and cannot be moved', UNMOUNT);
+    const code = await refusalOfWrites(path);
+    if (code === 'EPERM') throw immovable(path, 'is immutable', IMMUTABLE);
+    // A folder that moves gets another parent, which is written into it.
+    if (code === 'EACCES' && kind === 'folder') throw immovable(path, `takes no change (${code})`, OWNER);
+  }
+}
+
+/** Whether a restore in place moves a name at the root of the data directory. */
+export const isExchanged = (name: string, keep: readonly string[], engine: Engine | undefined): boolean =>
+  !NOT_OF_THE_DATABASE.includes(name) && !keep.includes(name) && (engine?.ownsName?.(name) ?? true);
+
+/** Whether a folder lies on another device than its parent. */
+async function isOnOtherDevice(fs: FileSystem, folder: string): Promise<boolean> {
+  const [own, parent] = [await fs.inspect(folder), await fs.inspect(dirname(folder))];
+  return own !== undefined && own.dev !== parent?.dev;
+}
+
+const UNMOUNT = 'Unmount it, or restore into another folder with `--into DIR` and put that in its place.';
+const IMMUTABLE = 'Make it changeable (`chattr -i`), then restore again.';
+const OWNER = 'Restore as the user that owns it.';
+
+const immovable = (path: string, why: string, hint: string): StillpointError =>
+  new StillpointError('PREFLIGHT_REFUSED', `a restore in place is not possible: ${path} ${why}`, {
+    path,
+    hint,
+  });
+
+/** Whether a folder is the root of a mount, which cannot be replaced by renaming another onto it. */
+export async function isMountPoint(fs: FileSystem, folder: string): Promise<boolean> {
+  return (await mountPoints())?.has(folder) === true || (await isOnOtherDevice(fs, folder));
+}
