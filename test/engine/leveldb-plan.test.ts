@@ -270,7 +270,7 @@ test('damage ends planning at once and is reported as damage', async () => {
   await writeFile(join(dir, 'CURRENT'), 'MANIFEST');
   await expect(planOver(dir, {})).rejects.toMatchObject({
     code: 'SOURCE_DAMAGED',
-    message: expect.stringContaining('CURRENT names no MANIFEST'),
+    message: expect.stringContaining('CURRENT holds "MANIFEST", which is not one line'),
   });
 });
 

@@ -32,11 +32,15 @@ class Consistency {
 
   run(): ConsistencyCheck {
     const current = this.#facts<CurrentFacts>(CURRENT, 'current');
-    if (current === undefined) this.#error(CURRENT, 'LEVELDB_CURRENT_MISSING', 'there is no CURRENT');
+    if (current === undefined)
+      this.#error(CURRENT, 'LEVELDB_CURRENT_MISSING', `there is no CURRENT; ${this.#manifestsBeside()}`);
     const name = current?.manifest ?? undefined;
+    if (current !== undefined && name === undefined)
+      this.#error(CURRENT, 'LEVELDB_CURRENT', `${current.holds}; ${this.#manifestsBeside()}`);
     if (name === undefined) return this.#withoutState(['manifest', 'table', 'log']);
     if (!this.#checks.has(name)) {
-      this.#error(CURRENT, 'LEVELDB_MANIFEST_MISSING', `names ${name}, which does not exist`);
+      const message = `names ${name}, which does not exist; ${this.#manifestsBeside()}`;
+      this.#error(CURRENT, 'LEVELDB_MANIFEST_MISSING', message);
     }
     this.#checkMembers('manifest', (path) => path === name, 'LEVELDB_MANIFEST_NOT_CURRENT');
     const manifest = this.#facts<ManifestFacts>(name, 'manifest');
@@ -44,6 +48,17 @@ class Consistency {
     this.#checkTables(manifest);
     const last = this.#checkLogs(manifest);
     return { findings: this.#findings, counts: { walLastLsn: last === undefined ? null : String(last) } };
+  }
+
+  /** The MANIFESTs that `CURRENT` could name: those that can be read from begin to end. */
+  #manifestsBeside(): string {
+    const whole = this.#paths('manifest').filter((path) => {
+      const { findings } = this.#checks.get(path)!;
+      const all = [...findings, ...(this.#factsOf(path)?.deferred ?? [])];
+      const hasError = all.some(({ severity }) => severity === 'error');
+      return this.#facts<ManifestFacts>(path, 'manifest') !== undefined && !hasError;
+    });
+    return whole.length === 0 ? 'no whole MANIFEST lies beside' : `whole beside: ${whole.join(', ')}`;
   }
 
   /** Without a MANIFEST nothing says which files are in use, so all of them count. */

@@ -1,6 +1,6 @@
 import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/run-control.ts';
-import { parseCurrent } from '../../format/leveldb/file-name.ts';
+import { describeCurrent, parseCurrent } from '../../format/leveldb/file-name.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { streamFile } from '../raw-file-check.ts';
 import type { CurrentFacts } from './facts.ts';
@@ -19,7 +19,10 @@ export async function checkCurrent(
     content = Buffer.concat([content, piece.subarray(0, LONGEST_BYTES - content.length)]);
   });
   const manifest = read.sizeBytes > LONGEST_BYTES ? undefined : parseCurrent(content);
-  if (manifest === undefined) findings.error('LEVELDB_CURRENT', 0, 'names no MANIFEST');
-  const facts: CurrentFacts = { kind: 'current', manifest: manifest ?? null };
+  const facts: CurrentFacts = {
+    kind: 'current',
+    manifest: manifest ?? null,
+    holds: describeCurrent(content),
+  };
   return { ...read, findings: findings.list, counts: {}, facts };
 }

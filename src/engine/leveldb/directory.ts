@@ -2,18 +2,30 @@ import { join } from 'node:path';
 import type { FileSystem } from '../../env/file-system.ts';
 import { readSmallFile } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
-import { CURRENT, type NumberedFile, parseCurrent, parseFileName } from '../../format/leveldb/file-name.ts';
+import {
+  CURRENT,
+  describeCurrent,
+  type NumberedFile,
+  parseCurrent,
+  parseFileName,
+} from '../../format/leveldb/file-name.ts';
 
 const CURRENT_LIMIT_BYTES = 1024;
 
 // RocksDB uses the same names with other content.
 const ROCKSDB = /^(IDENTITY|OPTIONS-\d+)$/;
 
-/** Whether names in `dir` are those of a LevelDB database. */
+/**
+ * Whether names in `dir` are those of a LevelDB database. One of `CURRENT` and the MANIFEST may be gone: power loss does that, and then
+ * the database is damaged and not another folder.
+ */
 export async function detect(fs: FileSystem, dir: string): Promise<boolean> {
   const names = (await fs.list(dir)).filter(({ kind }) => kind === 'file').map(({ name }) => name);
-  const hasManifest = names.some((name) => parseFileName(name)?.kind === 'manifest');
-  return hasManifest && names.includes(CURRENT) && !names.some((name) => ROCKSDB.test(name));
+  if (names.some((name) => ROCKSDB.test(name))) return false;
+  const kinds = new Set(names.map((name) => (name === CURRENT ? CURRENT : parseFileName(name)?.kind)));
+  const hasData = kinds.has('table') || kinds.has('log');
+  const heads = Number(kinds.has(CURRENT)) + Number(kinds.has('manifest'));
+  return heads === 2 || (heads === 1 && hasData);
 }
 
 /** The names of all files that are or were part of the state: not `LOCK`, `LOG` or temporary files. */
@@ -41,9 +53,16 @@ export async function listLogs(fs: FileSystem, dir: string): Promise<number[]> {
 
 /** The name of the MANIFEST in use; undefined when `CURRENT` is absent or names none. */
 export async function readCurrent(fs: FileSystem, dir: string): Promise<string | undefined> {
-  const content = await readSmallFile(fs, join(dir, CURRENT), CURRENT_LIMIT_BYTES);
+  const content = await readContent(fs, dir);
   return content && parseCurrent(content);
 }
+
+/** Why `CURRENT` names no MANIFEST. */
+export const explainCurrent = async (fs: FileSystem, dir: string): Promise<string> =>
+  `${CURRENT} ${describeCurrent(await readContent(fs, dir))}`;
+
+const readContent = (fs: FileSystem, dir: string): Promise<Buffer | undefined> =>
+  readSmallFile(fs, join(dir, CURRENT), CURRENT_LIMIT_BYTES);
 
 const notRegular = (dir: string, name: string): StillpointError =>
   new StillpointError('UNSUPPORTED_FILE', `${join(dir, name)} is not a regular file`, {

@@ -18,6 +18,8 @@ export interface CurrentFacts {
   readonly kind: 'current';
   /** The MANIFEST that it names; null when it names none. */
   readonly manifest: string | null;
+  /** What it holds, for where it names none. */
+  readonly holds: string;
 }
 
 export interface ManifestFacts {

@@ -4,7 +4,7 @@ import { StillpointError } from '../../errors.ts';
 import { CURRENT, encodeCurrent, logName, tableNames } from '../../format/leveldb/file-name.ts';
 import type { TableEntry } from '../../format/leveldb/version-edit.ts';
 import type { CaptureItem, CapturePlan, PlanContext } from '../engine.ts';
-import { detect, readCurrent } from './directory.ts';
+import { detect, explainCurrent, readCurrent } from './directory.ts';
 import { cutLog } from './log-cut.ts';
 import { ManifestFollower } from './manifest-follower.ts';
 import { OpenLogs } from './open-logs.ts';
@@ -105,6 +105,7 @@ class Planning {
     if (this.#lasting >= LASTING) {
       throw new StillpointError('SOURCE_DAMAGED', `${this.#context.dir}: ${setback.reason}`, {
         path: this.#context.dir,
+        hint: DAMAGED_HINT,
         data: { reasons: this.#reasons },
       });
     }
@@ -164,7 +165,7 @@ class Planning {
   async #readManifest(): Promise<Setback | undefined> {
     const { fs, dir } = this.#context;
     const name = await readCurrent(fs, dir);
-    if (name === undefined) return { reason: `${CURRENT} names no MANIFEST`, isSuspicious: true };
+    if (name === undefined) return { reason: await explainCurrent(fs, dir), isSuspicious: true };
     if (this.#manifest === undefined || !(await this.#isSameFile(name, this.#manifest))) {
       await this.#manifest?.close();
       this.#manifest = await ManifestFollower.open(fs, dir, name);
@@ -243,6 +244,10 @@ class Planning {
     );
   }
 }
+
+/** Also a damaged database can be kept as it is, for whoever repairs it. */
+const DAMAGED_HINT =
+  'The live database itself is damaged. Keep the older snapshots. `stillpoint verify` says what is wrong; to keep the files as they are, close the database and take a snapshot with `--engine files`.';
 
 function prefix(path: string, sizeBytes: number, source: ManifestFollower['file']): CaptureItem {
   const extents = sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }];

@@ -49,3 +49,21 @@ export function parseCurrent(content: Uint8Array): string | undefined {
 }
 
 export const encodeCurrent = (manifest: string): Buffer => Buffer.from(`${manifest}\n`, 'latin1');
+
+const SHOWN_BYTES = 40;
+/** What every file of an encrypted world of Minecraft (NetEase) begins with. */
+const NETEASE_MAGIC = Buffer.from([0x80, 0x1d, 0x30, 0x01]);
+
+/** What a `CURRENT` holds that names no MANIFEST; undefined content is an absent file. */
+export function describeCurrent(content: Buffer | undefined): string {
+  if (content === undefined) return 'is absent';
+  const count = `${content.length} bytes`;
+  if (content.length === 0) return 'is empty';
+  if (content.every((byte) => byte === 0)) return `holds ${count}, all NUL`;
+  if (content.subarray(0, NETEASE_MAGIC.length).equals(NETEASE_MAGIC))
+    return 'is encrypted, as worlds of Minecraft by NetEase are';
+  if (content.some((byte) => byte > 0x7e || (byte < 0x20 && byte !== 0x0a)))
+    return `holds ${count} that are no text; the folder may be encrypted`;
+  const shown = JSON.stringify(content.subarray(0, SHOWN_BYTES).toString('latin1'));
+  return `holds ${shown}, which is not one line with the name of a MANIFEST`;
+}
