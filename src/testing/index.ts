@@ -2,6 +2,7 @@ import { testCaptures } from './captures.ts';
 import { testProofs } from './proofs.ts';
 import type { EngineTestOptions, Subject } from './subject.ts';
 
+export { type DestinationTestOptions, testDestination } from './destination.ts';
 export type { EngineSupports, EngineTestOptions, TestDatabase } from './subject.ts';
 
 const WRITES = 200;

@@ -15,12 +15,12 @@ import { openFolder } from '../../src/destination/folder.ts';
 import { openDestination } from '../../src/destination/open.ts';
 import { keepsIfAbsent } from '../../src/destination/probe.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { testDestination } from '../../src/testing/index.ts';
 import { systemError } from '../support/crash-file-system.ts';
-import { destinationSuite } from '../support/destination-suite.ts';
 import { entriesBelow } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
-destinationSuite('a folder as a destination', async () => openFolder(await temporaryFolder()));
+testDestination({ test, name: 'folder', createDestination: async () => openFolder(await temporaryFolder()) });
 
 const text = (content: string) => bodyOf(Buffer.from(content));
 

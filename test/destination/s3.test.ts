@@ -8,14 +8,14 @@ import { type Body, bodyOf, getSmall } from '../../src/destination/destination.t
 import { openDestination } from '../../src/destination/open.ts';
 import { parseS3Url } from '../../src/destination/s3-url.ts';
 import { BackupCoordinator } from '../../src/index.ts';
-import { destinationSuite } from '../support/destination-suite.ts';
+import { testDestination } from '../../src/testing/index.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { describeWithRight } from '../support/needs.ts';
 import { hasS3, newS3Place, s3Url, useKeys } from '../support/s3.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with a real S3 server', () => {
-  destinationSuite('a bucket as a destination', async () => openDestination(await newS3Place()));
+  testDestination({ test, name: 's3', createDestination: async () => openDestination(await newS3Place()) });
 
   test('an object of several parts comes back as it was, and can be read in ranges over their borders', async () => {
     const destination = await openDestination(await newS3Place());
