@@ -10,7 +10,7 @@ import {
   quiesceReplySchema,
   resumeReplySchema,
 } from './node.ts';
-import { backupReplySchema, snapshotSchema } from './replies.ts';
+import { backupReplySchema } from './replies.ts';
 
 export interface AdminClientOptions {
   /** `http://` or `https://`, host and port. */
@@ -85,15 +85,11 @@ export class AdminClient {
 
   pin(
     name: string,
-    body: { readonly run: string; readonly ttl_ms: number },
+    body: { readonly run: string; readonly ttl_ms: number; readonly discard?: boolean },
     signal?: AbortSignal,
   ): Promise<z.infer<typeof pinReplySchema>> {
     const path = `/api/admin/backups/${part(name)}/pin`;
     return this.#json({ method: 'POST', path, body, signal }, pinReplySchema);
-  }
-
-  async deleteSnapshot(name: string, signal?: AbortSignal): Promise<void> {
-    await this.#json({ method: 'DELETE', path: `/api/admin/backups/${part(name)}`, signal }, snapshotSchema);
   }
 
   /** The bytes of a snapshot's manifest; `decodeManifest` tells whether they can be trusted. */

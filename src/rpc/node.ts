@@ -63,5 +63,9 @@ export const pinBodySchema = z.strictObject({
     .min(0)
     .max(30 * 24 * 60 * 60 * 1000)
     .describe('How long the snapshot is not deleted; 0 ends it'),
+  discard: z
+    .boolean()
+    .optional()
+    .describe('Delete it once it is neither pinned nor the newest, before a later backup at the latest'),
 });
 export const pinReplySchema = z.object({ name: z.string(), expires_at_ms: timeMs.nullable() });

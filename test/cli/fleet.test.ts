@@ -93,6 +93,18 @@ test('check, plan, run, status and verify tell the story of one backup', async (
   });
 });
 
+test('a second backup removes the snapshot that the first one left on each node', async () => {
+  const servers = await fleetServers(['a', 'b']);
+  for (const server of servers) await put(server, 'a');
+  const { file, folder } = await fleetFile(servers);
+  const snapshotsOf = ({ dataDir }: FleetServer) =>
+    readdirSync(join(dataDir, '.lifecycle/backup')).filter((name) => name.startsWith('ts-'));
+  for (let i = 1; i <= 3; i++) {
+    expect((await stillpoint(['fleet', 'run', file, '--out', join(folder, `b${i}`)])).code).toBe(0);
+    for (const server of servers) expect(snapshotsOf(server).length, `${i}`).toBeLessThanOrEqual(2);
+  }
+});
+
 test.each([
   [['--node', 'nobody'], 2, 'there is no node nobody'],
   [['--role', 'none'], 2, 'no node is selected'],

@@ -260,6 +260,30 @@ test('a pinned snapshot is not deleted, neither by name nor by keep, until its p
     expect((await pin(name, 1)).status, name).toBeGreaterThanOrEqual(400);
 });
 
+test('a snapshot that is not needed any more goes before a later backup, unless it is the newest or is pinned', async () => {
+  const server = await injected();
+  const { rpc } = server;
+  const next = async () => {
+    await put(server);
+    return (await takeBackup(server)).split('/').at(-1)!;
+  };
+  const pin = (name: string, ttl_ms: number, discard: boolean) =>
+    rpc('POST', `/api/admin/backups/${name}/pin`, { run: 'run-1', ttl_ms, discard });
+  const there = async () =>
+    (await rpc('GET', '/api/admin/backups')).json.snapshots.map(({ name }: { name: string }) => name);
+  const kept = await next();
+  const first = await next();
+  await pin(first, 0, true); // the newest
+  const second = await next();
+  expect(await there()).toEqual([kept, first, second]);
+  await pin(second, 600_000, true);
+  const third = await next();
+  expect(await there()).toEqual([kept, second, third]);
+  await pin(second, 0, false);
+  const fourth = await next();
+  expect(await there()).toEqual([kept, third, fourth]);
+});
+
 test('a list of pins that cannot be read keeps every snapshot', async () => {
   const server = await injected();
   await put(server);

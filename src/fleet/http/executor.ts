@@ -171,14 +171,11 @@ export class HttpExecutor implements FleetExecutor {
     throw new StillpointError(code, message, { path: dir, data: { findings: report.findings } });
   }
 
-  /** Removes a run's snapshot from its node, unless it is the newest there. Best effort: a pin ends by itself. */
+  /** Ends the pin of a run's snapshot; the node deletes it as soon as it is not the newest there. */
   async forget(target: PlanTarget, runId: string, snapshotId: string): Promise<void> {
     const client = await this.#client(target.target_id);
     const name = nameOf(await client.backup(snapshotId));
-    await client.pin(name, { run: runId, ttl_ms: 0 });
-    await client.deleteSnapshot(name).catch((error) => {
-      if (!isCode(error, 'CONFLICT')) throw error;
-    });
+    await client.pin(name, { run: runId, ttl_ms: 0, discard: true });
   }
 
   #node(id: string): FleetNode {

@@ -10,6 +10,7 @@ import type { SnapshotKind } from '../../options/choices.ts';
 import type { StartBackupOptions } from '../../options/snapshot.ts';
 import { backupReplySchema, reportSchema, snapshotListSchema, snapshotSchema } from '../../rpc/replies.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
+import { deleteDiscarded } from '../discard.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 import { streamRun } from './events.ts';
@@ -188,6 +189,7 @@ export async function startSnapshot(
   refuseWhenClosing(parts);
   if (epoch === undefined) parts.lease.refuseOthers(undefined);
   else parts.lease.require(epoch);
+  if (parts.lifecycle.running === undefined) await deleteDiscarded(parts);
   // While something runs the start is refused, and what runs keeps its epoch.
   if (parts.lifecycle.running === undefined) parts.lease.capturing = epoch;
   const { id, location } = await parts.backups.startBackup({ ...options, kind });

@@ -11,7 +11,7 @@ import {
 } from '../../rpc/node.ts';
 import { lockForReading } from '../../snapshot/source/folder-source.ts';
 import { nameOf } from '../../snapshot/store/layout.ts';
-import { setPin } from '../../snapshot/store/snapshot-pins.ts';
+import { noteDiscarded, setPin } from '../../snapshot/store/snapshot-pins.ts';
 import { ensureStoreFile } from '../../snapshot/store/store-identity.ts';
 import { VERSION } from '../../snapshot/version.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
@@ -26,7 +26,10 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
 
   app.get(
     '/api/admin/identity',
-    { schema: { summary: 'Which database this is', response: replies(identityReplySchema) } },
+    {
+      config: { load: 'light' },
+      schema: { summary: 'Which database this is', response: replies(identityReplySchema) },
+    },
     async () => {
       const { store_id } = await ensureStoreFile(environment, await directoryOf(lifecycle).layout());
       return { store_id, engine: options.backend.engine, version: VERSION };
@@ -80,6 +83,7 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
   app.post(
     '/api/admin/resume',
     {
+      config: { load: 'light' },
       schema: {
         summary: 'Take writes again',
         description:
@@ -108,7 +112,7 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
       },
     },
     async (request) => {
-      const { run, ttl_ms } = request.body;
+      const { run, ttl_ms, discard = false } = request.body;
       parts.audit.note(request, { id: request.params.name });
       return parts.pinning.run(async () => {
         const location = await findStored(parts, request.params.name);
@@ -117,7 +121,9 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
         const lock = await lockForReading(environment, location);
         try {
           const expires_at_ms = environment.clock.nowMs() + ttl_ms;
-          await setPin(environment, await directoryOf(lifecycle).layout(), { name, run, expires_at_ms });
+          const layout = await directoryOf(lifecycle).layout();
+          await setPin(environment, layout, { name, run, expires_at_ms });
+          if (discard) await noteDiscarded(environment.fs, layout, { add: name });
           return { name, expires_at_ms: ttl_ms === 0 ? null : expires_at_ms };
         } finally {
           await lock?.release();

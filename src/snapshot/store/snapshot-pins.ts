@@ -8,21 +8,24 @@ import { isSnapshotName, type Layout } from './layout.ts';
 
 /**
  * `.lifecycle/pins.json`: snapshots that somebody is about to fetch, until when, and for whom. Nothing deletes them before. A
- * pin ends by itself, so that whoever died leaves nothing for ever.
+ * pin ends by itself, so that whoever died leaves nothing for ever. And snapshots that nobody needs any more once they are not the
+ * newest: the newest is never deleted.
  */
 const pinsSchema = z.strictObject({
   version: z.literal(1),
   pins: z.array(z.strictObject({ name: z.string(), run: z.string(), expires_at_ms: z.int().min(0) })),
+  discarded: z.array(z.string()),
 });
 
-type Pin = z.infer<typeof pinsSchema>['pins'][number];
+type Pins = z.infer<typeof pinsSchema>;
+type Pin = Pins['pins'][number];
 
 const LIMIT_BYTES = 4 * 1024 * 1024;
 const MOST_PINS = 10_000;
 
 const pinsFileOf = (layout: Layout): string => join(layout.lifecycle, 'pins.json');
 
-async function readPins(fs: FileSystem, layout: Layout): Promise<readonly Pin[]> {
+async function readPins(fs: FileSystem, layout: Layout): Promise<Pins> {
   const path = pinsFileOf(layout);
   const read = await readJson(fs, path, {
     schema: pinsSchema,
@@ -34,7 +37,7 @@ async function readPins(fs: FileSystem, layout: Layout): Promise<readonly Pin[]>
         hint: 'It says which snapshots must stay. Remove it once no backup of a fleet is under way.',
       }),
   });
-  return read?.pins ?? [];
+  return read ?? { version: 1, pins: [], discarded: [] };
 }
 
 /** Whether a snapshot must stay. What cannot be read is an error: it may say so. */
@@ -44,12 +47,17 @@ export async function isPinned(
   name: string,
 ): Promise<boolean> {
   const nowMs = clock.nowMs();
-  return (await readPins(fs, layout)).some((pin) => pin.name === name && nowMs < pin.expires_at_ms);
+  const { pins } = await readPins(fs, layout);
+  return pins.some((pin) => pin.name === name && nowMs < pin.expires_at_ms);
 }
 
+/** What is on record as not needed any more, by name. */
+export const discardedSnapshots = async (fs: FileSystem, layout: Layout): Promise<readonly string[]> =>
+  (await readPins(fs, layout)).discarded;
+
 /**
- * Pins a snapshot for a run until a moment, or ends its pin with a moment that has passed. One at a time for a data directory; the
- * caller sees to that. `CONFLICT` when too many snapshots are pinned.
+ * Pins a snapshot for a run until a moment, or ends its pin with a moment that has passed. One change at a time for a data
+ * directory; the caller sees to that. `CONFLICT` when too many snapshots are pinned.
  */
 export async function setPin(
   { fs, clock }: Pick<Environment, 'fs' | 'clock'>,
@@ -59,11 +67,27 @@ export async function setPin(
   const nowMs = clock.nowMs();
   if (!isSnapshotName(pin.name))
     throw new StillpointError('INVALID_REQUEST', `${pin.name} is no name of a snapshot`);
-  const others = (await readPins(fs, layout)).filter(
+  const before = await readPins(fs, layout);
+  const others = before.pins.filter(
     ({ name, run, expires_at_ms }) => nowMs < expires_at_ms && !(name === pin.name && run === pin.run),
   );
   const pins = nowMs < pin.expires_at_ms ? [...others, pin] : others;
   if (pins.length > MOST_PINS)
     throw new StillpointError('CONFLICT', `${MOST_PINS} snapshots are pinned already`);
-  await writeJson(fs, pinsFileOf(layout), { version: 1, pins }, 'lines');
+  await writePins(fs, layout, { ...before, pins });
 }
+
+/** Puts snapshots on record as not needed any more, and takes others off it. One change at a time, as with `setPin`. */
+export async function noteDiscarded(
+  fs: FileSystem,
+  layout: Layout,
+  change: { readonly add?: string; readonly remove?: readonly string[] },
+): Promise<void> {
+  const before = await readPins(fs, layout);
+  const kept = before.discarded.filter((name) => name !== change.add && !change.remove?.includes(name));
+  const discarded = change.add === undefined ? kept : [...kept, change.add].slice(-MOST_PINS);
+  await writePins(fs, layout, { ...before, discarded });
+}
+
+const writePins = (fs: FileSystem, layout: Layout, pins: Pins): Promise<void> =>
+  writeJson(fs, pinsFileOf(layout), pins, 'lines');
