@@ -42,12 +42,12 @@ export interface FleetExecutor {
   createSnapshot(target: PlanTarget, context: EffectContext): Promise<{ readonly snapshotId: string }>;
   /** The target takes writes again. Doing it twice is no error. */
   start(target: PlanTarget, context: EffectContext): Promise<void>;
-  /** Writes the snapshot's files into `into`, an existing folder. The runner brings them to disk. */
+  /** Writes the snapshot's files into `into`, an existing folder. The runner brings them to disk. What it returns is on record. */
   downloadSnapshot(
     target: PlanTarget,
     snapshot: { readonly snapshotId: string; readonly into: string },
     context: EffectContext,
-  ): Promise<void>;
+  ): Promise<ReceiptDetail | undefined>;
   /** Whether `into` may hold what an attempt before has left. Default false: it is emptied. */
   readonly resumesDownloads?: boolean;
   /** A further check of a download, before its digest is recorded. An error with exit code 3 means that the copy is bad. */
@@ -55,7 +55,7 @@ export interface FleetExecutor {
     target: PlanTarget,
     artifact: { readonly snapshotId: string; readonly dir: string },
     context: EffectContext,
-  ): Promise<void>;
+  ): Promise<ReceiptDetail | undefined>;
 }
 
 export const effectKey = (runId: string, operationId: string, window: number, attempt: number): string =>

@@ -190,11 +190,11 @@ export class Operations {
     const artifact = this.#requireArtifact(target);
     const { snapshot_id } = artifact;
     const into = await prepareDownload(env.fs, layout, target, executor.resumesDownloads === true);
-    await executor.downloadSnapshot(target, { snapshotId: snapshot_id, into }, context);
+    const detail = await executor.downloadSnapshot(target, { snapshotId: snapshot_id, into }, context);
     await syncTree(env.fs, into);
     const artifact_path = artifactPathOf(target);
     return {
-      facts: { snapshot_id, artifact_path },
+      facts: { snapshot_id, artifact_path, ...(detail && { detail }) },
       artifact: { target_id: target.target_id, state: 'Downloaded', snapshot_id, artifact_path },
     };
   }
@@ -207,10 +207,14 @@ export class Operations {
       throw new StillpointError('COPY_DAMAGED', `the copy of ${target.target_id} is gone: ${dir}`, {
         path: dir,
       });
-    await executor.verifyArtifact?.(target, { snapshotId: artifact.snapshot_id, dir }, context);
+    const detail = await executor.verifyArtifact?.(
+      target,
+      { snapshotId: artifact.snapshot_id, dir },
+      context,
+    );
     const checksum = await folderDigest(env.fs, dir, signal);
     return {
-      facts: { snapshot_id: artifact.snapshot_id, checksum },
+      facts: { snapshot_id: artifact.snapshot_id, checksum, ...(detail && { detail }) },
       artifact: { ...artifact, state: 'ChecksumVerified', checksum },
     };
   }

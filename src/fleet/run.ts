@@ -45,6 +45,10 @@ export interface NodeResult {
   readonly id: string;
   readonly state: ArtifactState | 'Missing';
   readonly epoch: string | null;
+  /** Of the copy; null before it is downloaded, and where the executor does not tell. */
+  readonly bytes: number | null;
+  /** Of the engine's proof of the copy; null before it, and where the executor makes none. */
+  readonly verdict: string | null;
   readonly snapshot: string | null;
   readonly checksum: string | null;
 }
@@ -152,11 +156,19 @@ class FleetRun {
       }),
       nodes: plan.targets.map(({ target_id }): NodeResult => {
         const artifact = execution.artifact(target_id);
-        const epoch = execution.row('stop', target_id)?.receipt?.detail?.epoch;
+        const detail = (kind: 'stop' | 'download' | 'verify', name: string) =>
+          execution.row(kind, target_id)?.receipt?.detail?.[name];
+        const [epoch, bytes, verdict] = [
+          detail('stop', 'epoch'),
+          detail('download', 'bytes'),
+          detail('verify', 'verdict'),
+        ];
         return {
           id: target_id,
           state: artifact?.state ?? 'Missing',
           epoch: typeof epoch === 'string' ? epoch : null,
+          bytes: typeof bytes === 'number' ? bytes : null,
+          verdict: typeof verdict === 'string' ? verdict : null,
           snapshot: artifact?.snapshot_id ?? null,
           checksum: artifact?.checksum ?? null,
         };

@@ -1,6 +1,7 @@
 import { realPlace } from '../env/io.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { Execution } from './execution.ts';
 import { replayJournal } from './journal.ts';
 import { lockLayout } from './open-run.ts';
 import { readPlan } from './plan.ts';
@@ -35,22 +36,22 @@ export async function fleetStatus(
     const plan = await readPlan(fs, layout);
     if (plan === undefined)
       throw new StillpointError('NOT_FOUND', `there is no backup plan in ${layoutDir}`, { path: layoutDir });
-    const execution = (await replayJournal(fs, layout, plan))?.execution;
+    const execution = (await replayJournal(fs, layout, plan))?.execution ?? new Execution(plan);
     return {
       planId: plan.plan_id,
       runId: plan.run_id,
       backupId: plan.backup_id,
-      complete: execution?.isComplete ?? false,
+      complete: execution.isComplete,
       running: await isLocked(environment, layoutDir),
-      execution: { ...execution?.totals, total: plan.operations.length },
+      execution: { ...execution.totals, total: plan.operations.length },
       nodes: plan.targets.map(({ target_id: id }) => {
-        const rows = execution?.rows.filter(({ operation }) => operation.target_id === id) ?? [];
+        const rows = KINDS.flatMap((kind) => execution.row(kind, id) ?? []);
         const failed = rows.find(({ state }) => state === 'failed');
-        const artifact = execution?.artifact(id);
+        const artifact = execution.artifact(id);
         return {
           id,
-          unit: plan.units.find(({ targets }) => targets.includes(id))!.unit_id,
-          window: execution?.window(id) ?? 1,
+          unit: execution.unitOf(id).unit_id,
+          window: execution.window(id),
           state: artifact?.state ?? 'Missing',
           snapshot: artifact?.snapshot_id ?? null,
           error: failed?.receipt?.failure_reason ?? null,
@@ -61,6 +62,8 @@ export async function fleetStatus(
     throw toStillpointError(error);
   }
 }
+
+const KINDS = ['stop', 'snapshot', 'start', 'download', 'verify'] as const;
 
 async function isLocked(environment: Environment, layoutDir: string): Promise<boolean> {
   try {

@@ -69,7 +69,17 @@ test('check, plan, run, status and verify tell the story of one backup', async (
         { unit_id: 'unit-0', state: 'complete', window: 1, window_ms: expect.any(Number) },
         { unit_id: 'unit-1', state: 'complete' },
       ],
-      nodes: [{ id: 'eu-1', state: 'Durable', epoch: expect.stringMatching(/^[0-9a-f]{32}$/) }, {}, {}],
+      nodes: [
+        {
+          id: 'eu-1',
+          state: 'Durable',
+          epoch: expect.stringMatching(/^[0-9a-f]{32}$/),
+          bytes: expect.any(Number),
+          verdict: 'faithful',
+        },
+        {},
+        {},
+      ],
     },
   });
   expect(readdirSync(join(out, 'artifacts')).sort()).toEqual(['eu-1', 'eu-2', 'us-1']);

@@ -112,6 +112,7 @@ export function simulatedExecutor(
         await makeFolders(fs, join(into, 'nested'));
         await createFile(fs, join(into, 'nested/state.bin'), Buffer.from(`state of ${snapshotId}`));
         await createFile(fs, join(into, 'a.b'), Buffer.from(target_id));
+        return undefined;
       }),
   };
 }

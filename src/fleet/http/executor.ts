@@ -149,22 +149,22 @@ export class HttpExecutor implements FleetExecutor {
     target: PlanTarget,
     { snapshotId, into }: { readonly snapshotId: string; readonly into: string },
     context: EffectContext,
-  ): Promise<void> {
+  ): Promise<ReceiptDetail> {
     const { fs } = this.#environment;
     const { signal } = context;
     const client = await this.#client(target.target_id);
     const name = nameOf(await client.backup(snapshotId, signal));
     await client.pin(name, { run: context.runId, ttl_ms: PIN_MS }, signal);
-    await downloadFromNode({ fs, client, name, snapshotId, into, signal, onProgress: context.onProgress });
+    return downloadFromNode({ fs, client, name, snapshotId, into, signal, onProgress: context.onProgress });
   }
 
   async verifyArtifact(
     target: PlanTarget,
     { dir }: { readonly dir: string },
     { signal }: EffectContext,
-  ): Promise<void> {
+  ): Promise<ReceiptDetail> {
     const report = await verifySnapshot(dir, { environment: this.#environment, signal });
-    if (report.ok) return;
+    if (report.ok) return { verdict: report.verdict };
     const [first] = report.findings.filter(({ severity }) => severity === 'error');
     const code = PROOF_CODES[report.verdict];
     const message = `the copy of ${target.target_id} failed its proof: ${first?.path ?? ''} ${first?.message ?? ''}`;
