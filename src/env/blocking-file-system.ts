@@ -8,6 +8,9 @@ import {
   FILE_MODE,
   FLAGS,
   FOLDER_MODE,
+  isUnusableFile,
+  isUnusableFolder,
+  mayCreate,
   pathOf,
   READ_FOLDER,
   SECTOR_BYTES,
@@ -24,13 +27,22 @@ const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
  */
 export const blockingFileSystem: FileSystem = guardEngineLocks({
   open: (path, how) =>
-    anchor.name(path, (name) => blockingFile(fs.openSync(name, FLAGS[how], FILE_MODE), path, true)),
+    anchor.name(path, (name) => {
+      const fd = fs.openSync(name, FLAGS[how], FILE_MODE);
+      if (mayCreate(how) && isUnusableFile(fs.fstatSync(fd), how)) fs.fchmodSync(fd, FILE_MODE);
+      return blockingFile(fd, path, true);
+    }),
   adopt: (fd, path) => blockingFile(fd, path, false),
   inspect: (path) =>
     absentAsUndefined(() => anchor.name(path, (name) => toFileStat(fs.lstatSync(name, { bigint: true })))),
   list: (path) =>
     anchor.folder(path, (name) => fs.readdirSync(name, { withFileTypes: true }).map(toFolderEntry)),
-  makeFolder: (path) => anchor.name(path, (name) => fs.mkdirSync(name, { mode: FOLDER_MODE })),
+  makeFolder: (path) =>
+    anchor.name(path, (name) => {
+      fs.mkdirSync(name, { mode: FOLDER_MODE });
+      const made = fs.lstatSync(name);
+      if (made.isDirectory() && isUnusableFolder(made)) fs.chmodSync(name, FOLDER_MODE);
+    }),
   rename: (from, to) => anchor.name(from, (old) => anchor.name(to, (name) => fs.renameSync(old, name))),
   link: (existing, to) => anchor.name(existing, (old) => anchor.name(to, (name) => fs.linkSync(old, name))),
   clone: (from, to) =>

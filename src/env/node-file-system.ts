@@ -9,6 +9,9 @@ import {
   FILE_MODE,
   FLAGS,
   FOLDER_MODE,
+  isUnusableFile,
+  isUnusableFolder,
+  mayCreate,
   pathOf,
   READ_FOLDER,
   SECTOR_BYTES,
@@ -22,7 +25,11 @@ const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
 /** For the host's main thread: every call is asynchronous and the event loop stays free. */
 export const nodeFileSystem: FileSystem = guardEngineLocks({
   open: (path, how) =>
-    anchor.name(path, async (name) => asyncFile(await fs.open(name, FLAGS[how], FILE_MODE), path, true)),
+    anchor.name(path, async (name) => {
+      const fd = await fs.open(name, FLAGS[how], FILE_MODE);
+      if (mayCreate(how) && isUnusableFile(await fs.fstat(fd), how)) await fs.fchmod(fd, FILE_MODE);
+      return asyncFile(fd, path, true);
+    }),
   adopt: (fd, path) => asyncFile(fd, path, false),
   inspect: (path) =>
     absentAsUndefined(() =>
@@ -30,7 +37,12 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
     ),
   list: (path) =>
     anchor.folder(path, async (name) => (await fs.readdir(name, { withFileTypes: true })).map(toFolderEntry)),
-  makeFolder: (path) => anchor.name(path, (name) => fs.mkdir(name, { mode: FOLDER_MODE })),
+  makeFolder: (path) =>
+    anchor.name(path, async (name) => {
+      await fs.mkdir(name, { mode: FOLDER_MODE });
+      const made = await fs.lstat(name);
+      if (made.isDirectory() && isUnusableFolder(made)) await fs.chmod(name, FOLDER_MODE);
+    }),
   rename: (from, to) => anchor.name(from, (old) => anchor.name(to, (name) => fs.rename(old, name))),
   link: (existing, to) => anchor.name(existing, (old) => anchor.name(to, (name) => fs.link(old, name))),
   clone: (from, to) =>

@@ -19,6 +19,16 @@ export const FLAGS: Readonly<Record<OpenHow, number>> = {
   'open-or-create': constants.O_RDWR | constants.O_CREAT | SAFE,
 };
 
+/** Whether the umask of the process took away the owner's own rights to the folder that was just made. */
+export const isUnusableFolder = ({ mode }: { readonly mode: number }): boolean =>
+  (mode & FOLDER_MODE) !== FOLDER_MODE;
+
+export const mayCreate = (how: OpenHow): boolean => how === 'create' || how === 'open-or-create';
+
+/** The same for a file; one that may have been there before counts only if nobody has any right to it. */
+export const isUnusableFile = ({ mode }: { readonly mode: number }, how: OpenHow): boolean =>
+  how === 'create' ? (mode & FILE_MODE) !== FILE_MODE : (mode & 0o777) === 0;
+
 export const CLONE = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
 /** Copying takes a name and follows links. The name of an open descriptor cannot be redirected. */
 export const pathOf = (fd: number, path: string): string =>

@@ -159,12 +159,6 @@ describe('what cannot be captured', () => {
     expect(leftOvers(dir)).toEqual([]);
   });
 
-  test('names that differ only in case', async () => {
-    const dir = await plainDirectory({ A: '1', a: '2' });
-    await refused(dir, 'UNSUPPORTED_FILE');
-    expect(leftOvers(dir)).toEqual([]);
-  });
-
   test('a mistake in a call is a TypeError that names the argument', async () => {
     const dir = await plainDirectory();
     expect(() => new BackupCoordinator({} as never)).toThrow(/dataDir/);

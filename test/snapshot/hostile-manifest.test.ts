@@ -89,7 +89,6 @@ const PATHS: Readonly<Record<string, readonly [RegExp, ...unknown[]]>> = {
   'the lifecycle folder': [/lies in \.lifecycle/, '.lifecycle/backup/latest'],
   'the lifecycle folder, in capitals': [/lies in \.lifecycle/, '.LifeCycle/backup/latest'],
   'the same twice': [/stands there twice/, 'a.txt', 'a.txt'],
-  'the same but for case': [/only in case/, 'A.txt', 'a.txt'],
   'a file and a folder': [/a file and a folder/, 'b', 'b/c'],
   'a number': [/path/, 7],
   nothing: [/path/, null],

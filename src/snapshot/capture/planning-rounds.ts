@@ -1,5 +1,6 @@
+import { relative, sep } from 'node:path';
 import type { CapturePlan, ImmutableItem } from '../../engine/engine.ts';
-import { StillpointError } from '../../errors.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { checkPlan } from './check-plan.ts';
 import type { Pins } from './pins.ts';
@@ -30,8 +31,9 @@ export async function captureChanging(
   const reasons: string[] = [];
   for (let round = 0; round < rounds; round++) {
     control.checkCancelled();
-    const plan = request.plan ?? (await planFromOutside(env, request, pins));
+    let plan = request.plan;
     try {
+      plan ??= await planFromOutside(env, request, pins);
       checkPlan(plan);
       const immutables = plan.items.filter((item) => item.kind === 'immutable');
       const stale =
@@ -41,8 +43,13 @@ export async function captureChanging(
       if (stale === undefined) return { checkpoint: plan.checkpoint, immutables };
       reasons.push(stale);
       await transfer.discard(plan);
+    } catch (error) {
+      const path = vanished(error, request);
+      if (path === undefined) throw error;
+      reasons.push(`${path} vanished`);
+      if (plan !== undefined) await transfer.discard(plan);
     } finally {
-      await plan.dispose?.();
+      await plan?.dispose?.();
     }
   }
   const why = [...new Set(reasons)].join('; ');
@@ -50,6 +57,16 @@ export async function captureChanging(
     path: dir,
     data: { reasons },
   });
+}
+
+/**
+ * The file of which an error says that it is gone, in a folder of which the engine knows nothing and where any file may come and go.
+ * Relative to the data directory.
+ */
+function vanished(error: unknown, { engine, plan, dir }: CaptureRequest): string | undefined {
+  const { code, path = '' } = toStillpointError(error);
+  const isBelow = code === 'NOT_FOUND' && path.startsWith(`${dir}${sep}`);
+  return plan === undefined && !engine.hasImmutableFiles && isBelow ? relative(dir, path) : undefined;
 }
 
 const planFromOutside = (

@@ -1,4 +1,4 @@
-import { basename, dirname, join, relative, sep } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { LIFECYCLE } from '../../engine/engine.ts';
 import { isDamaged, type Report } from '../../engine/report.ts';
 import type { FileSystem } from '../../env/file-system.ts';
@@ -138,7 +138,7 @@ export async function restoreInto(
   if (there !== undefined && (await isMountPoint(fs, target)))
     return restoreIntoMount(env, source, target, level, clone, control);
   await makeFolders(fs, dirname(target));
-  const staged = partialFolder(dirname(target), `${basename(target)}-${env.newId()}`);
+  const staged = partialFolder(dirname(target), env.newId());
   try {
     const restored = await stage(env, source, staged, level, clone, control);
     control.checkCancelled();

@@ -1,6 +1,7 @@
 import { isAbsolute, join, sep } from 'node:path';
 import type { FileSystem } from '../../env/file-system.ts';
 import { realPlace } from '../../env/io.ts';
+import { warn } from '../../env/safe-calls.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { isSnapshotName, LATEST, LATEST_GOOD, type Layout } from './layout.ts';
@@ -20,7 +21,7 @@ export async function findSnapshot(
   const { fs } = env;
   const isPath = isAbsolute(source) || source.includes(sep);
   if (layout !== undefined && !isPath) {
-    if (source === LATEST) return findLatest(fs, layout);
+    if (source === LATEST) return findLatest(env, layout);
     if (source === LATEST_GOOD) return findLatestGood(env, layout);
     if (isSnapshotName(source)) {
       const location = join(layout.backup, source);
@@ -63,12 +64,18 @@ async function placeWithin(fs: FileSystem, source: string, roots: readonly strin
   throw refuse();
 }
 
-async function findLatest(fs: FileSystem, layout: Layout): Promise<string> {
-  for (const parent of [layout.backup, layout.archive]) {
-    const name = await latestName(fs, parent);
-    if (name !== undefined) return join(parent, name);
+/** Where the marker is lost or names nothing, the newest good snapshot beside it. */
+async function findLatest(env: Environment, layout: Layout): Promise<string> {
+  const name = await latestName(env.fs, layout.backup);
+  if (name !== undefined) return join(layout.backup, name);
+  const best = newestGood(await standings(env, layout));
+  if (best !== undefined) {
+    warn(`${layout.latest} names no snapshot; the newest good one is taken: ${best.snapshot.name}`);
+    return best.snapshot.location;
   }
-  throw noneYet(layout.dataDir);
+  const archived = await latestName(env.fs, layout.archive);
+  if (archived === undefined) throw noneYet(layout.dataDir);
+  return join(layout.archive, archived);
 }
 
 async function findLatestGood(env: Environment, layout: Layout): Promise<string> {

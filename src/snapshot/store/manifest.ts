@@ -167,22 +167,19 @@ export function checkPaths(
   entries: readonly Pick<ManifestEntry, 'path'>[],
   refuse: (message: string) => Error,
 ): void {
-  const folded: { key: string; path: string }[] = [];
+  // Where names that differ only in case are one file, creating the second fails.
+  const sorted: { key: string; path: string }[] = [];
   for (const { path } of entries) {
     const problem = pathProblem(path);
     if (problem !== undefined) throw refuse(`the path ${JSON.stringify(path.slice(0, 200))} ${problem}`);
     // With NUL for the slash, a file sorts next to whatever claims to lie in it.
-    folded.push({ key: path.toLowerCase().split('/').join('\0'), path });
+    sorted.push({ key: path.split('/').join('\0'), path });
   }
-  folded.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-  for (const [i, { key, path }] of folded.entries()) {
-    const next = folded[i + 1];
+  sorted.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  for (const [i, { key, path }] of sorted.entries()) {
+    const next = sorted[i + 1];
     if (next === undefined) break;
     if (next.path === path) throw refuse(`the path ${JSON.stringify(path)} stands there twice`);
-    if (next.key === key) {
-      const both = [path, next.path].sort().map((one) => JSON.stringify(one));
-      throw refuse(`the paths ${both.join(' and ')} differ only in case`);
-    }
     if (next.key.startsWith(`${key}\0`))
       throw refuse(`the path ${JSON.stringify(path)} is a file and a folder at once`);
   }
