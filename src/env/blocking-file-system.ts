@@ -8,6 +8,7 @@ import {
   FILE_MODE,
   FLAGS,
   FOLDER_MODE,
+  isUnsyncable,
   isUnusableFile,
   isUnusableFolder,
   mayCreate,
@@ -18,6 +19,7 @@ import {
   toFolderEntry,
 } from './node-terms.ts';
 import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
+import { ignoreOwnerRefused, ownerFor, ownerOfNew } from './ownership.ts';
 
 const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
 
@@ -28,7 +30,9 @@ const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
 export const blockingFileSystem: FileSystem = guardEngineLocks({
   open: (path, how) =>
     anchor.name(path, (name) => {
+      const owner = ownerOfNew(name, how);
       const fd = fs.openSync(name, FLAGS[how], FILE_MODE);
+      if (owner !== undefined) changeOwner(() => fs.fchownSync(fd, owner.uid, owner.gid));
       if (mayCreate(how) && isUnusableFile(fs.fstatSync(fd), how)) fs.fchmodSync(fd, FILE_MODE);
       return blockingFile(fd, path, true);
     }),
@@ -42,6 +46,8 @@ export const blockingFileSystem: FileSystem = guardEngineLocks({
       fs.mkdirSync(name, { mode: FOLDER_MODE });
       const made = fs.lstatSync(name);
       if (made.isDirectory() && isUnusableFolder(made)) fs.chmodSync(name, FOLDER_MODE);
+      const owner = ownerFor(name);
+      if (owner !== undefined) changeOwner(() => fs.lchownSync(name, owner.uid, owner.gid));
     }),
   rename: (from, to) => anchor.name(from, (old) => anchor.name(to, (name) => fs.renameSync(old, name))),
   link: (existing, to) => anchor.name(existing, (old) => anchor.name(to, (name) => fs.linkSync(old, name))),
@@ -56,6 +62,8 @@ export const blockingFileSystem: FileSystem = guardEngineLocks({
       const copy = fs.openSync(name, FLAGS.read);
       try {
         fs.fchmodSync(copy, FILE_MODE); // the copy has the mode of the source
+        const owner = ownerFor(name);
+        if (owner !== undefined) changeOwner(() => fs.fchownSync(copy, owner.uid, owner.gid));
       } finally {
         fs.closeSync(copy);
       }
@@ -67,6 +75,8 @@ export const blockingFileSystem: FileSystem = guardEngineLocks({
     const fd = await anchor.name(path, (name) => fs.openSync(name, READ_FOLDER));
     try {
       fs.fsyncSync(fd);
+    } catch (error) {
+      if (!isUnsyncable(error)) throw error; // the main thread warns of it
     } finally {
       fs.closeSync(fd);
     }
@@ -110,4 +120,12 @@ function blockingFile(fd: number, path: string, owned: boolean): OpenFile {
       if (owned) fs.closeSync(fd);
     },
   };
+}
+
+function changeOwner(change: () => void): void {
+  try {
+    change();
+  } catch (error) {
+    ignoreOwnerRefused(error);
+  }
 }

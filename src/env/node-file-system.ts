@@ -9,6 +9,7 @@ import {
   FILE_MODE,
   FLAGS,
   FOLDER_MODE,
+  isUnsyncable,
   isUnusableFile,
   isUnusableFolder,
   mayCreate,
@@ -19,6 +20,8 @@ import {
   toFolderEntry,
 } from './node-terms.ts';
 import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
+import { ignoreOwnerRefused, ownerFor, ownerOfNew } from './ownership.ts';
+import { warn } from './safe-calls.ts';
 
 const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
 
@@ -26,7 +29,9 @@ const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
 export const nodeFileSystem: FileSystem = guardEngineLocks({
   open: (path, how) =>
     anchor.name(path, async (name) => {
+      const owner = ownerOfNew(name, how);
       const fd = await fs.open(name, FLAGS[how], FILE_MODE);
+      if (owner !== undefined) await fs.fchown(fd, owner.uid, owner.gid).catch(ignoreOwnerRefused);
       if (mayCreate(how) && isUnusableFile(await fs.fstat(fd), how)) await fs.fchmod(fd, FILE_MODE);
       return asyncFile(fd, path, true);
     }),
@@ -42,6 +47,8 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
       await fs.mkdir(name, { mode: FOLDER_MODE });
       const made = await fs.lstat(name);
       if (made.isDirectory() && isUnusableFolder(made)) await fs.chmod(name, FOLDER_MODE);
+      const owner = ownerFor(name);
+      if (owner !== undefined) await fs.lchown(name, owner.uid, owner.gid).catch(ignoreOwnerRefused);
     }),
   rename: (from, to) => anchor.name(from, (old) => anchor.name(to, (name) => fs.rename(old, name))),
   link: (existing, to) => anchor.name(existing, (old) => anchor.name(to, (name) => fs.link(old, name))),
@@ -56,6 +63,8 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
       const copy = await fs.open(name, FLAGS.read);
       try {
         await fs.fchmod(copy, FILE_MODE); // the copy has the mode of the source
+        const owner = ownerFor(name);
+        if (owner !== undefined) await fs.fchown(copy, owner.uid, owner.gid).catch(ignoreOwnerRefused);
       } finally {
         await fs.close(copy);
       }
@@ -67,6 +76,9 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
     const fd = await anchor.name(path, (name) => fs.open(name, READ_FOLDER));
     try {
       await fs.fsync(fd);
+    } catch (error) {
+      if (!isUnsyncable(error)) throw error;
+      warnOfUnsyncable((await fs.fstat(fd)).dev, path);
     } finally {
       await fs.close(fd);
     }
@@ -102,4 +114,14 @@ function asyncFile(fd: number, path: string, owned: boolean): OpenFile {
       if (owned) await fs.close(fd);
     },
   };
+}
+
+const devicesWarnedOf = new Set<number>();
+
+function warnOfUnsyncable(device: number, folder: string): void {
+  if (devicesWarnedOf.has(device)) return;
+  devicesWarnedOf.add(device);
+  warn(
+    `${folder}: this file system cannot sync a folder, as SMB and some of FUSE; after a power cut the newest names may be missing`,
+  );
 }

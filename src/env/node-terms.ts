@@ -1,5 +1,7 @@
 import { type BigIntStats, constants, type Dirent } from 'node:fs';
+import { systemCode } from '../errors.ts';
 import type { FileKind, FileStat, FolderEntry, OpenHow } from './file-system.ts';
+import { DESCRIPTORS, HAS_DESCRIPTOR_NAMES } from './openat-paths.ts';
 
 // Shared by both file systems over Node's calls: our terms in Node's and back.
 
@@ -19,6 +21,10 @@ export const FLAGS: Readonly<Record<OpenHow, number>> = {
   'open-or-create': constants.O_RDWR | constants.O_CREAT | SAFE,
 };
 
+/** Some file systems have no sync for folders. Git and SQLite go on there, too. */
+export const isUnsyncable = (error: unknown): boolean =>
+  ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP'].includes(systemCode(error) ?? '');
+
 /** Whether the umask of the process took away the owner's own rights to the folder that was just made. */
 export const isUnusableFolder = ({ mode }: { readonly mode: number }): boolean =>
   (mode & FOLDER_MODE) !== FOLDER_MODE;
@@ -32,7 +38,7 @@ export const isUnusableFile = ({ mode }: { readonly mode: number }, how: OpenHow
 export const CLONE = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
 /** Copying takes a name and follows links. The name of an open descriptor cannot be redirected. */
 export const pathOf = (fd: number, path: string): string =>
-  process.platform === 'linux' ? `/proc/self/fd/${fd}` : path;
+  HAS_DESCRIPTOR_NAMES ? `${DESCRIPTORS}/${fd}` : path;
 
 export const READ_FOLDER = constants.O_RDONLY | (constants.O_DIRECTORY ?? 0) | SAFE;
 

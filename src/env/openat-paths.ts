@@ -1,6 +1,7 @@
 import { closeSync, constants, existsSync, lstatSync, readlinkSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { StillpointError, systemCode } from '../errors.ts';
+import { warn } from './safe-calls.ts';
 
 /**
  * Paths that no symbolic link can redirect. The folder of a name is opened first, and the name is looked up from that descriptor
@@ -17,16 +18,23 @@ export interface Anchors {
   folder<T>(path: string, use: (anchored: string) => T | Promise<T>): Promise<T>;
 }
 
-const DESCRIPTORS = '/proc/self/fd';
+export const DESCRIPTORS = '/proc/self/fd';
 /** Opens a folder for look-ups only, which needs no right to read it. Node has no constant for it. */
 const O_PATH = 0o10000000;
 export const ANCHOR_FLAGS = O_PATH | (constants.O_DIRECTORY ?? 0) | (constants.O_NOFOLLOW ?? 0);
 
-const isPossible = process.platform === 'linux' && existsSync(DESCRIPTORS);
+/** Not where `/proc` is not mounted. */
+export const HAS_DESCRIPTOR_NAMES = process.platform === 'linux' && existsSync(DESCRIPTORS);
 
 /** @param openFolder Opens with `ANCHOR_FLAGS`. Everything else asks the kernel only, and never waits for a disk. */
 export function anchors(openFolder: (path: string) => number | Promise<number>): Anchors {
-  if (!isPossible) return { name: async (path, use) => use(path), folder: async (path, use) => use(path) };
+  if (!HAS_DESCRIPTOR_NAMES) {
+    const asItIs = async <T>(path: string, use: (name: string) => T | Promise<T>): Promise<T> => {
+      warnOfMissingProc();
+      return use(path);
+    };
+    return { name: asItIs, folder: asItIs };
+  }
 
   async function openReal(folder: string): Promise<number> {
     try {
@@ -87,6 +95,14 @@ export function anchors(openFolder: (path: string) => number | Promise<number>):
     },
     folder: (path, use) => within(resolve(path), use),
   };
+}
+
+let isWarned = process.platform !== 'linux';
+
+function warnOfMissingProc(): void {
+  if (isWarned) return;
+  isWarned = true;
+  warn('/proc is not mounted: a folder that is replaced by a symbolic link during a run would be followed');
 }
 
 /** Replaces the descriptor's name in an error by the path that the caller knows. */

@@ -1,0 +1,34 @@
+import { lstatSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { systemCode } from '../errors.ts';
+import type { OpenHow } from './file-system.ts';
+
+interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * What root makes belongs to the owner of the folder that it is made in: the service of another user could not open its own
+ * database after root restored it. Undefined when the owner is right as it is.
+ *
+ * @param name As the kernel is given it.
+ */
+export function ownerFor(name: string): Owner | undefined {
+  if (process.geteuid?.() !== 0) return undefined;
+  const { uid, gid } = statSync(dirname(name));
+  return uid === 0 ? undefined : { uid, gid };
+}
+
+/** The same for a file that is about to be opened; undefined when it is there already. */
+export function ownerOfNew(name: string, how: OpenHow): Owner | undefined {
+  if (how === 'read' || how === 'update') return undefined;
+  const owner = ownerFor(name);
+  const isNew = how === 'create' || lstatSync(name, { throwIfNoEntry: false }) === undefined;
+  return isNew ? owner : undefined;
+}
+
+/** Where a file system has owners of its own, or a user namespace does not know them, root stays the owner. */
+export function ignoreOwnerRefused(error: unknown): void {
+  if (!['EPERM', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'].includes(systemCode(error) ?? '')) throw error;
+}

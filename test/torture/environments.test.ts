@@ -1,0 +1,103 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, lstatSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { expect, type TestContext } from 'vitest';
+import { openLsm } from '../../src/index.ts';
+import { COMMAND, stillpointProcess } from '../support/command.ts';
+import { entriesBelow, readTree, writeTree } from '../support/folders.ts';
+import { needsPrograms, testAsRoot, testOnLinux, withRights } from '../support/needs.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// Systems and file systems that answer otherwise than ours: each works with a warning, or is refused with the reason and the way out.
+
+const ANSWERS = resolve('../shared/fixtures/hunt/file-system-answers/answers.c');
+const OWNER = 1000;
+
+async function smallLsm(): Promise<string> {
+  const dir = join(await temporaryFolder(), 'data');
+  const database = await openLsm(dir);
+  await database.put('key', 'value');
+  await database.checkpoint();
+  await database.close();
+  return dir;
+}
+
+testAsRoot('what root makes belongs to the owner of the data directory', async () => {
+  const dir = await smallLsm();
+  for (const path of [dir, ...entriesBelow(dir).map(({ parentPath, name }) => join(parentPath, name))])
+    chownSync(path, OWNER, OWNER);
+  const steps = [
+    ['snapshot', dir],
+    ['snapshot', dir],
+    ['restore', 'latest', '--data-dir', dir, '--in-place'],
+    ['undo', dir],
+    ['restore', 'latest', '--data-dir', dir, '--in-place'],
+    ['verify', '--all', dir],
+    ['prune', dir, '--keep', '1'],
+  ];
+  for (const step of steps) expect(await stillpointProcess(step), step.join(' ')).toMatchObject({ code: 0 });
+  const ofOthers = entriesBelow(dir)
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .filter((path) => lstatSync(path).uid !== OWNER || lstatSync(path).gid !== OWNER);
+  expect(ofOthers).toEqual([]);
+});
+
+testAsRoot('what was there before keeps its owner', async () => {
+  const dir = await smallLsm();
+  chownSync(dir, OWNER, OWNER);
+  expect(await stillpointProcess(['snapshot', dir])).toMatchObject({ code: 0 });
+  expect(lstatSync(join(dir, 'lsm.wal')).uid).toBe(0);
+});
+
+/** The command on a file system that answers as `environment` says. */
+async function withAnswers(context: TestContext, environment: Readonly<Record<string, string>>) {
+  needsPrograms(context, 'gcc');
+  if (!existsSync(ANSWERS)) context.skip(`needs ${ANSWERS}`);
+  const library = join(await temporaryFolder(), 'answers.so');
+  execFileSync('gcc', ['-shared', '-fPIC', '-o', library, ANSWERS, '-ldl']);
+  return (...args: string[]) => stillpointProcess(args, { LD_PRELOAD: library, ...environment });
+}
+
+testOnLinux(
+  'a file system without hard links and without a sync of folders works, with a warning',
+  async (context) => {
+    const run = await withAnswers(context, {});
+    const dir = await smallLsm();
+    const into = join(await temporaryFolder(), 'into');
+    const taken = await run('snapshot', dir);
+    expect(taken).toMatchObject({ code: 0, stderr: expect.stringContaining('cannot sync a folder') });
+    expect(await run('snapshot', dir)).toMatchObject({ code: 0 });
+    expect(await run('restore', 'latest', '--data-dir', dir, '--into', into)).toMatchObject({ code: 0 });
+    expect(Object.keys(readTree(into))).toContain('lsm.wal');
+    expect(await run('restore', 'latest', '--data-dir', dir, '--in-place')).toMatchObject({ code: 0 });
+  },
+);
+
+testOnLinux('a file system without locks is refused with the reason', async (context) => {
+  const run = await withAnswers(context, { DIRSYNC_OK: '1', NOLOCK: '1' });
+  const dir = await smallLsm();
+  const { code, stderr } = await run('snapshot', dir);
+  expect(code).toBe(1);
+  expect(stderr).toContain('.lifecycle/lock');
+  expect(stderr).toContain('IO_ERROR');
+  expect(stderr).toMatch(/no locks/);
+  expect(stderr).not.toContain('defect');
+});
+
+testOnLinux('without /proc, snapshots and restores into a folder work, with a warning', async (context) => {
+  const dir = await smallLsm();
+  writeTree(dir, { 'sst/not-ours': 'x' });
+  const into = join(await temporaryFolder(), 'into');
+  const hidden = join(await temporaryFolder(), 'run');
+  writeFileSync(hidden, '#!/bin/sh\nmount -t tmpfs none /proc && exec "$@"\n');
+  chmodSync(hidden, 0o755);
+  withRights(context, 'unshare', '-m', hidden, 'true');
+  const run = (...args: string[]) =>
+    execFileSync('unshare', ['-m', hidden, 'sh', '-c', 'exec "$@" 2>&1', 'sh', ...COMMAND, ...args], {
+      encoding: 'utf8',
+    });
+  expect(run('snapshot', dir)).toContain('/proc is not mounted');
+  run('snapshot', dir);
+  run('restore', 'latest', '--data-dir', dir, '--into', into);
+  expect(Object.keys(readTree(into))).toContain('lsm.wal');
+});
