@@ -5,7 +5,7 @@ import { makeFolders, removeTree, withFile } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
 import { folderDigest } from './digest.ts';
-import type { ArtifactRow } from './execution.ts';
+import type { ArtifactRow } from './operation-states.ts';
 import type { PlanTarget } from './plan.ts';
 
 /** The folders of a backup: each target's copy is made in `<folder>.tmp` and gets its name when the backup is finished. */

@@ -27,7 +27,7 @@ import {
   runFleetOptions,
 } from './options.ts';
 import { type BackupPlan, readPlan } from './plan.ts';
-import { type FleetRunResult, runFleetBackup } from './run.ts';
+import { type FleetRunResult, runFleetBackup } from './run-in-parallel.ts';
 
 /** What an operator does with a fleet file: the functions behind `stillpoint fleet`. */
 

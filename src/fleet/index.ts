@@ -21,18 +21,18 @@ export type { AbortFleetOptions, CheckFleetOptions, PlanFleetOptions, RunFleetOp
 export type { BackupPlan, PlanTarget, Policy } from './plan.ts';
 export type { PreflightReceipts, ReceiptDetail } from './receipts.ts';
 export {
+  type ExecuteConfig,
+  type ExecutedOperation,
+  type ExecutionResponse,
+  executeBackupPlan,
+  type ResumeSummary,
+} from './run-in-order.ts';
+export {
   type FleetRunResult,
   type NodeProgress,
   type NodeResult,
   type RunConfig,
   runFleetBackup,
   type UnitResult,
-} from './run.ts';
-export {
-  type ExecuteConfig,
-  type ExecutedOperation,
-  type ExecutionResponse,
-  executeBackupPlan,
-  type ResumeSummary,
-} from './runner.ts';
+} from './run-in-parallel.ts';
 export { type FleetStatus, fleetStatus } from './status.ts';

@@ -5,10 +5,10 @@ import { placeOf } from '../snapshot/store/layout.ts';
 import { pathProblem } from '../snapshot/store/manifest.ts';
 import { artifactPathOf } from './artifacts.ts';
 import { folderDigest } from './digest.ts';
-import type { Execution } from './execution.ts';
 import { replayJournal } from './journal.ts';
 import { type FleetManifest, type FleetMember, readFleetManifest } from './manifest.ts';
 import type { FleetEnvironment } from './open-run.ts';
+import type { Execution } from './operation-states.ts';
 import { type BackupPlan, readPlan } from './plan.ts';
 
 export interface FleetFinding {

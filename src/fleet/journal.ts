@@ -4,7 +4,7 @@ import type { FileSystem, OpenFile } from '../env/file-system.ts';
 import { readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
-import { Execution, type JournalRecord, recordSchema } from './execution.ts';
+import { Execution, type JournalRecord, recordSchema } from './operation-states.ts';
 import type { BackupPlan } from './plan.ts';
 
 /**

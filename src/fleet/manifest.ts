@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { readJson, writeJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
-import type { Execution } from './execution.ts';
+import type { Execution } from './operation-states.ts';
 import { hashSchema, idSchema, timeSchema } from './schemas.ts';
 import { IDENTITY_MODES, TOPOLOGY_HASH_ALGORITHM, TOPOLOGY_HASH_INPUT } from './topology.ts';
 

@@ -2,11 +2,11 @@ import { StillpointError, toStillpointError } from '../errors.ts';
 import { TOOL } from '../snapshot/version.ts';
 import { artifactPathOf, makeDurable, prepareDownload, syncTree, temporaryFolderOf } from './artifacts.ts';
 import { folderDigest } from './digest.ts';
-import type { ArtifactRow, OperationRow } from './execution.ts';
 import { type EffectContext, effectKey, type FleetExecutor, type ReceiptFacts } from './executor.ts';
 import type { Journal } from './journal.ts';
 import { buildManifest, readFleetManifest, writeFleetManifest } from './manifest.ts';
 import type { FleetEnvironment } from './open-run.ts';
+import type { ArtifactRow, OperationRow } from './operation-states.ts';
 import type { BackupPlan, PlanTarget, PlanUnit } from './plan.ts';
 import { checkPreflight, PREFLIGHT_VALID_MS, type Receipt } from './receipts.ts';
 

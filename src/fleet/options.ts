@@ -12,7 +12,7 @@ import {
 } from '../options/values.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { POLICIES } from './plan.ts';
-import type { NodeProgress } from './run.ts';
+import type { NodeProgress } from './run-in-parallel.ts';
 
 /** Options of what is done with a fleet file. */
 

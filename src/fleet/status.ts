@@ -1,9 +1,9 @@
 import { realPlace } from '../env/io.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
-import { Execution } from './execution.ts';
 import { replayJournal } from './journal.ts';
 import { lockLayout } from './open-run.ts';
+import { Execution } from './operation-states.ts';
 import { readPlan } from './plan.ts';
 
 export interface FleetStatus {

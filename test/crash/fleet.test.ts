@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
 import { writePlan } from '../../src/fleet/plan.ts';
-import { executeBackupPlan } from '../../src/fleet/runner.ts';
+import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
 import { CrashFileSystem } from '../support/crash-file-system.ts';
 import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
 import { type World, worldOn } from '../support/crash-world.ts';

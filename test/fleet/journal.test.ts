@@ -5,7 +5,7 @@ import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { Journal, journalFileOf, replayJournal } from '../../src/fleet/journal.ts';
 import { sealPlan } from '../../src/fleet/plan.ts';
 import type { Receipt } from '../../src/fleet/receipts.ts';
-import { executeBackupPlan } from '../../src/fleet/runner.ts';
+import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
 import {
   fleetNode,
   layoutWithPlan,

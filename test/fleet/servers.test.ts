@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
-import { runFleetBackup } from '../../src/fleet/run.ts';
-import { executeBackupPlan } from '../../src/fleet/runner.ts';
+import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
+import { runFleetBackup } from '../../src/fleet/run-in-parallel.ts';
 import { openLsm } from '../../src/index.ts';
 import { leveldbBackend } from '../../src/server/index.ts';
 import { type FleetServer, fleetOf, fleetServers, planned } from '../support/fleet-servers.ts';

@@ -10,7 +10,7 @@ import {
 import { type FleetReport, verifyFleetBackup } from '../../fleet/integrity.ts';
 import type { FleetPlan } from '../../fleet/make-plan.ts';
 import { abortFleetOptions, planFleetOptions, runFleetOptions } from '../../fleet/options.ts';
-import type { FleetRunResult } from '../../fleet/run.ts';
+import type { FleetRunResult } from '../../fleet/run-in-parallel.ts';
 import { type FleetStatus, fleetStatus } from '../../fleet/status.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';

@@ -6,7 +6,7 @@ import { StillpointError } from '../../src/errors.ts';
 import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
 import { Journal, replayJournal } from '../../src/fleet/journal.ts';
 import { readFleetManifest } from '../../src/fleet/manifest.ts';
-import { executeBackupPlan } from '../../src/fleet/runner.ts';
+import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
 import {
   fleetNode,
   layoutWithPlan,

@@ -1,12 +1,12 @@
 import { Semaphore } from '../env/concurrency.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { systemEnvironment } from '../snapshot/environment.ts';
-import type { ArtifactState, OperationRow } from './execution.ts';
 import type { EffectContext, FleetExecutor } from './executor.ts';
 import { type FleetEnvironment, type OpenRun, openRun } from './open-run.ts';
+import type { ArtifactState, OperationRow } from './operation-states.ts';
 import { Operations } from './operations.ts';
 import type { PlanUnit } from './plan.ts';
-import { describeRun, type ExecutedOperation, type ExecutionResponse } from './runner.ts';
+import { describeRun, type ExecutedOperation, type ExecutionResponse } from './run-in-order.ts';
 
 export interface RunConfig {
   /** The folder that holds the plan, the journal and the artifacts. */

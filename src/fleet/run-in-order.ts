@@ -1,8 +1,8 @@
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { systemEnvironment } from '../snapshot/environment.ts';
-import type { Execution, OperationState } from './execution.ts';
 import type { FleetExecutor } from './executor.ts';
 import { type FleetEnvironment, openRun } from './open-run.ts';
+import type { Execution, RowState } from './operation-states.ts';
 import { Operations } from './operations.ts';
 import type { OperationKind } from './plan.ts';
 
@@ -25,7 +25,7 @@ export interface ExecutedOperation {
 }
 
 /** How many operations are in which state. */
-export type ResumeSummary = Readonly<Record<OperationState, number>> & { readonly total: number };
+export type ResumeSummary = Readonly<Record<RowState, number>> & { readonly total: number };
 
 export interface ExecutionResponse {
   readonly runId: string;

@@ -4,8 +4,8 @@ import type { BackupPlan, PlanOperation, PlanUnit } from './plan.ts';
 import { checkReceipt, preflightReceiptsSchema, type Receipt, receiptSchema } from './receipts.ts';
 import { hashSchema, idSchema, timeSchema } from './schemas.ts';
 
-export const OPERATION_STATES = ['ready', 'pending', 'blocked', 'completed', 'failed', 'skipped'] as const;
-export type OperationState = (typeof OPERATION_STATES)[number];
+export const ROW_STATES = ['ready', 'pending', 'blocked', 'completed', 'failed', 'skipped'] as const;
+export type RowState = (typeof ROW_STATES)[number];
 
 const ARTIFACT_STATES = ['Created', 'Downloaded', 'ChecksumVerified', 'Durable'] as const;
 export type ArtifactState = (typeof ARTIFACT_STATES)[number];
@@ -31,7 +31,7 @@ export type AcceptedPreflight = z.infer<typeof preflightSchema>;
 
 const rowSchema = z.strictObject({
   sequence: z.int().min(0),
-  state: z.enum(OPERATION_STATES),
+  state: z.enum(ROW_STATES),
   attempt: z.int().min(0),
   receipt: receiptSchema.nullable(),
 });
@@ -92,14 +92,14 @@ export type JournalRecord = z.infer<typeof recordSchema>;
 
 export interface OperationRow {
   readonly operation: PlanOperation;
-  state: OperationState;
+  state: RowState;
   /** How often it was claimed in this window. */
   attempt: number;
   /** Of the last time that it ended. */
   receipt: Receipt | null;
 }
 
-type Totals = Readonly<Record<OperationState, number>>;
+type Totals = Readonly<Record<RowState, number>>;
 
 /**
  * What has happened to a plan.
@@ -117,7 +117,7 @@ export class Execution {
   readonly #windows = new Map<string, number>();
   readonly #byId = new Map<string, OperationRow>();
   readonly #unitOf = new Map<string, PlanUnit>();
-  readonly #totals: Record<OperationState, number>;
+  readonly #totals: Record<RowState, number>;
   /** No row before it can be run: where the search for the next one begins. */
   #lowest = 0;
 
@@ -356,7 +356,7 @@ export class Execution {
       throw refuse(`is ${state} and has no checksum`);
   }
 
-  #set(row: OperationRow, state: OperationState, attempt = row.attempt, receipt = row.receipt): void {
+  #set(row: OperationRow, state: RowState, attempt = row.attempt, receipt = row.receipt): void {
     this.#totals[row.state]--;
     this.#totals[state]++;
     row.state = state;
