@@ -96,6 +96,8 @@ test('prune, delete and undo create nothing in a folder without snapshots', asyn
       removed: [],
       kept: [],
       busy: [],
+      decisions: [],
+      freedBytes: 0,
     });
   await expect(new Snapshots({ dataDir }).delete('ts-1')).rejects.toMatchObject({ code: 'NOT_FOUND' });
   await expect(undo()).rejects.toMatchObject({

@@ -190,14 +190,13 @@ const COMMANDS: Record<Command['do'], (command: Command) => Promise<unknown>> = 
     return { ok, findings };
   },
   async prune({ keep }) {
-    const { removed, busy } = await new Snapshots({ dataDir: dir, environment, lifecycle }).prune({
+    const { removed, busy } = await new Snapshots({ dataDir: dir, lifecycle }).prune({
       keep: keep ?? 2,
     });
     return { removed: removed.map(({ name }) => name), busy: busy.map(({ name }) => name) };
   },
   async delete({ source }) {
-    return (await new Snapshots({ dataDir: dir, environment, lifecycle }).delete(source ?? (await oldest())))
-      .name;
+    return (await new Snapshots({ dataDir: dir, lifecycle }).delete(source ?? (await oldest()))).name;
   },
 };
 

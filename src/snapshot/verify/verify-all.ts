@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { FileCheck } from '../../engine/engine.ts';
 import { type Finding, isDamaged, noCounts, type Report } from '../../engine/report.ts';
+import type { HeldLock } from '../../env/lock.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
@@ -131,17 +132,18 @@ class VerifyingAll {
     this.#request.control.checkCancelled();
     const folder = join(this.#request.parent, name);
     if ((await fs.inspect(folder)) === undefined) return undefined;
+    let lock: HeldLock | undefined;
+    let isLocked = false;
     try {
-      const lock = await lockForReading(this.#env, folder);
-      try {
-        return await work(folder);
-      } finally {
-        await lock?.release();
-      }
+      lock = await lockForReading(this.#env, folder);
+      isLocked = true;
+      return await work(folder);
     } catch (error) {
-      const isBeingDeleted = error instanceof StillpointError && error.code === 'CONFLICT';
+      const isBeingDeleted = !isLocked && error instanceof StillpointError && error.code === 'CONFLICT';
       if (isBeingDeleted || (await fs.inspect(folder)) === undefined) return undefined;
       throw error;
+    } finally {
+      await lock?.release();
     }
   }
 
