@@ -563,3 +563,23 @@ test('a lifecycle of another data directory is refused', async () => {
     });
   expect(onDisk()).toEqual(before);
 });
+
+test('hooks and options that an object inherits count as given', async () => {
+  const dataDir = await plainDirectory();
+  await new BackupCoordinator({ dataDir, engine: 'files' }).backup();
+  const calls: string[] = [];
+  class Hooks {
+    readonly dataDir = dataDir;
+    readonly engine = 'files';
+    close() {
+      calls.push('close');
+    }
+    get open() {
+      return () => void calls.push('open');
+    }
+  }
+  const inherited = Object.create({ level: 'files' });
+  const { report } = await new RestoreCoordinator(new Hooks()).restore(inherited);
+  expect(calls).toEqual(['close', 'open']);
+  expect(report?.level).toBe('files');
+});

@@ -120,7 +120,7 @@ export class OptionSet<F extends Fields> {
    */
   resolve(what: string, options: unknown, defaults: object = {}): z.output<z.ZodMiniObject<F>> {
     this.check(what, options);
-    return parse(what, this.schema, { ...defaults, ...given(options as object) });
+    return parse(what, this.schema, { ...defaults, ...this.#given(options as object) });
   }
 
   /** Only checks. */
@@ -129,11 +129,13 @@ export class OptionSet<F extends Fields> {
       throw new TypeError(`${what}: options must be an object`);
     parse(what, this.schema, options);
   }
-}
 
-/** Without members that are undefined: those count as left out. */
-const given = (options: object): object =>
-  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  /** The options that are given, own or inherited: they may be an instance of a class. An undefined one counts as left out. */
+  #given(options: object): object {
+    const entries = Object.keys(this.fields).map((name) => [name, (options as never)[name]] as const);
+    return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+  }
+}
 
 /** One argument that is no object of options; the `TypeError` names it. */
 export function checkArgument(what: string, schema: z.ZodMiniType, value: unknown): void {
