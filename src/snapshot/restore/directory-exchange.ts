@@ -194,7 +194,7 @@ export class DirectoryExchange {
     this.#journal = next;
   }
 
-  #withReserve(work: () => Promise<void>): Promise<void> {
+  #withReserve(work: (isAgain: boolean) => Promise<void>): Promise<void> {
     return withReserve(this.#fs, this.#layout, work);
   }
 
@@ -206,7 +206,11 @@ export class DirectoryExchange {
   }
 
   async #moveAll(from: string, to: string): Promise<void> {
-    await this.#withReserve(() => makeFolders(this.#fs, to));
+    await this.#withReserve(async (isAgain) => {
+      await makeFolders(this.#fs, to);
+      // It may have been made the first time, and its name not have been synced.
+      if (isAgain) for (const path of [dirname(to), this.#layout.lifecycle]) await this.#fs.syncFolder(path);
+    });
     // A folder that cannot be listed is an error: taken for empty, a state without files would count as restored.
     for (const { name } of await listFolder(this.#fs, from)) {
       if (from === this.#layout.dataDir && !this.#isMoved(name)) continue;

@@ -25,12 +25,16 @@ export async function keepReserve(fs: FileSystem, layout: Layout): Promise<void>
 }
 
 /** Does `work`; where the disk is full, gives up the reserve and does it again. `work` must be repeatable. */
-export async function withReserve<T>(fs: FileSystem, layout: Layout, work: () => Promise<T>): Promise<T> {
+export async function withReserve<T>(
+  fs: FileSystem,
+  layout: Layout,
+  work: (isAgain: boolean) => Promise<T>,
+): Promise<T> {
   try {
-    return await work();
+    return await work(false);
   } catch (error) {
     if (!isNoSpace(error) || (await fs.inspect(reserveOf(layout))) === undefined) throw error;
     await removeIfPresent(fs, reserveOf(layout));
-    return work();
+    return work(true);
   }
 }
