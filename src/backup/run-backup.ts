@@ -223,7 +223,13 @@ class Attempt<S extends OpenSource> {
     const end = { ...change, finishedAtMs: clock.nowMs() };
     this.job = { ...this.job, ...end };
     await this.#progress;
-    await retried(() => jobs.updateBackupJob(this.job.id, end));
+    try {
+      await retried(() => jobs.updateBackupJob(this.job.id, end));
+    } catch (error) {
+      // A full disk, for instance. Without an owner the job blocks nobody, and the next reader ends it.
+      await jobs.abandonBackupJob(this.job.id).catch((problem) => this.#warn(problem));
+      throw error;
+    }
   }
 
   /** Best effort, one after the other. */
@@ -277,5 +283,6 @@ const JOB_CALLS = [
   'createBackupJob',
   'updateBackupJob',
   'updateBackupJobProgress',
+  'abandonBackupJob',
   'createBackupRecord',
 ] as const;

@@ -98,6 +98,18 @@ test('one whose backup is on record has succeeded, although its process died bef
   await store.close();
 });
 
+test('closing gives back the jobs that are still open: this process can run another one', async () => {
+  const dataDir = await temporaryFolder();
+  const job = aJob();
+  const first = await open(dataDir);
+  await first.createBackupJob(job);
+  await first.close();
+  const second = await open(dataDir);
+  await second.createBackupJob(aJob({ storeId: job.storeId }));
+  expect(await second.getJob(job.id)).toMatchObject({ status: 'interrupted' });
+  await second.close();
+});
+
 test('verifying excludes nothing: two run at once, beside a backup', async () => {
   const store = await open(await temporaryFolder());
   const { storeId } = aJob();

@@ -21,6 +21,7 @@ const noJobs: ExecutorJobs = {
   createBackupJob: async () => {},
   updateBackupJob: async () => {},
   updateBackupJobProgress: async () => {},
+  abandonBackupJob: async () => {},
   createBackupRecord: async () => {},
 };
 

@@ -46,6 +46,7 @@ export function executorSuite(name: string, open: () => Promise<JobStore>): void
     createBackupJob: (job) => store.createBackupJob(job),
     updateBackupJob: (id, update) => store.updateBackupJob(id, update),
     updateBackupJobProgress: (id, percent) => store.updateBackupJobProgress(id, percent),
+    abandonBackupJob: (id) => store.abandonBackupJob(id),
     createBackupRecord: (record) => store.createBackupRecord(record),
     ...change,
   });
@@ -255,6 +256,16 @@ export function executorSuite(name: string, open: () => Promise<JobStore>): void
       const { record } = await runBackup(options);
       expect(await store.getRecord(record.id)).toEqual(record);
       expect(steps).toContain('warning: no update');
+    });
+
+    test('a job whose end cannot be written blocks nobody, and the next reader ends it', async () => {
+      const store = await opened();
+      const full = withCalls(store, { updateBackupJob: failing('disk full') });
+      const { options } = stage(full, { source: { open: failing('gone') } });
+      await expect(runBackup(options)).rejects.toMatchObject({ message: 'gone' });
+      expect(await onlyJob(store)).toMatchObject({ status: 'interrupted', errorCode: 'INTERRUPTED' });
+      const { job } = await runBackup(stage(store).options);
+      expect(job.status).toBe('succeeded');
     });
 
     test('the end of a job is written again when writing it fails once', async () => {

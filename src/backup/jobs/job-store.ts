@@ -59,6 +59,8 @@ export interface ExecutorJobs {
   /** `CONFLICT` when the job is not running any more: somebody took it for dead. */
   updateBackupJob(id: string, change: JobChange): Promise<void>;
   updateBackupJobProgress(id: string, percent: number): Promise<void>;
+  /** Nobody works on the job any more, and its end could not be written: the next reader ends it. */
+  abandonBackupJob(id: string): Promise<void>;
   createBackupRecord(record: BackupRecord): Promise<void>;
 }
 
@@ -78,5 +80,6 @@ export interface JobStore extends ExecutorJobs {
   /** Newest first. */
   listRecords(repositoryId: string): Promise<BackupRecord[]>;
   getRecord(id: string): Promise<BackupRecord | undefined>;
+  /** Abandons the jobs that are still open. */
   close(): Promise<void>;
 }

@@ -15,6 +15,7 @@ export interface Owners {
   claim(jobId: string): Promise<void>;
   /** It does not any more. */
   release(jobId: string): Promise<void>;
+  releaseAll(): Promise<void>;
   /** Whether nobody works on the job any more. */
   isDead(jobId: string): Promise<boolean>;
 }
@@ -81,6 +82,10 @@ export class KyselyJobStore implements JobStore {
       .execute();
   }
 
+  abandonBackupJob(id: string): Promise<void> {
+    return this.#owners.release(id);
+  }
+
   async createBackupRecord(record: BackupRecord): Promise<void> {
     // Whoever asks again after a lost answer has written it already.
     await this.#db
@@ -120,8 +125,8 @@ export class KyselyJobStore implements JobStore {
     return row && toRecord(row);
   }
 
-  close(): Promise<void> {
-    return this.#db.destroy();
+  async close(): Promise<void> {
+    await this.#owners.releaseAll().finally(() => this.#db.destroy());
   }
 
   /** Ends the jobs whose process died: with a record the backup succeeded, without one nobody knows yet. */

@@ -45,17 +45,22 @@ export async function openSqliteJobStore(env: Environment, layout: Layout): Prom
 function lockedOwners({ fs, locks }: Environment, folder: string): Owners {
   const held = new Map<string, HeldLock>();
   const pathOf = (jobId: string): string => join(folder, jobId);
+  const release = async (jobId: string): Promise<void> => {
+    const lock = held.get(jobId);
+    held.delete(jobId);
+    // The lock counts, and not the file: it is given back also where the file cannot be removed.
+    await removeIfPresent(fs, pathOf(jobId)).finally(() => lock?.release());
+  };
   return {
+    release,
+    async releaseAll() {
+      const results = await Promise.allSettled([...held.keys()].map(release));
+      for (const result of results) if (result.status === 'rejected') throw result.reason;
+    },
     async claim(jobId) {
       const lock = await locks.tryAcquire(fs, pathOf(jobId), 'exclusive');
       if (lock === undefined) throw new StillpointError('CONFLICT', `job ${jobId} has another owner`);
       held.set(jobId, lock);
-    },
-    async release(jobId) {
-      const lock = held.get(jobId);
-      held.delete(jobId);
-      await removeIfPresent(fs, pathOf(jobId));
-      await lock?.release();
     },
     async isDead(jobId) {
       if (held.has(jobId)) return false;
