@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { describe, type TestContext, test } from 'vitest';
 
 // What a test needs of the machine. A test is skipped here and nowhere else, and its name or its note says why.
@@ -46,6 +47,13 @@ export function needsPrograms(context: TestContext, ...names: string[]): void {
     if (isAllInstalled) throw new Error(`needs ${name}`);
     context.skip(`needs ${name}`);
   }
+}
+
+/** Skips the running test unless the file is there, such as one of the fixtures beside the project. */
+export function needsFile(context: TestContext, path: string): void {
+  if (existsSync(path)) return;
+  if (isAllInstalled) throw new Error(`needs ${path}`);
+  context.skip(`needs ${path}`);
 }
 
 /** Runs a program that needs rights; skips the running test where this user or this container has none. */

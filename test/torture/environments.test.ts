@@ -1,16 +1,17 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, lstatSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { chmodSync, chownSync, lstatSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, type TestContext } from 'vitest';
 import { openLsm } from '../../src/index.ts';
 import { COMMAND, stillpointProcess } from '../support/command.ts';
+import { fixturesRoot } from '../support/fixtures.ts';
 import { entriesBelow, readTree, writeTree } from '../support/folders.ts';
-import { needsPrograms, testAsRoot, testOnLinux, withRights } from '../support/needs.ts';
+import { needsFile, needsPrograms, testAsRoot, testOnLinux, withRights } from '../support/needs.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // Systems and file systems that answer otherwise than ours: each works with a warning, or is refused with the reason and the way out.
 
-const ANSWERS = resolve('../shared/fixtures/hunt/file-system-answers/answers.c');
+const ANSWERS = join(fixturesRoot, 'hunt/file-system-answers/answers.c');
 const OWNER = 1000;
 
 async function smallLsm(): Promise<string> {
@@ -52,7 +53,7 @@ testAsRoot('what was there before keeps its owner', async () => {
 /** The command on a file system that answers as `environment` says. */
 async function withAnswers(context: TestContext, environment: Readonly<Record<string, string>>) {
   needsPrograms(context, 'gcc');
-  if (!existsSync(ANSWERS)) context.skip(`needs ${ANSWERS}`);
+  needsFile(context, ANSWERS);
   const library = join(await temporaryFolder(), 'answers.so');
   execFileSync('gcc', ['-shared', '-fPIC', '-o', library, ANSWERS, '-ldl']);
   return (...args: string[]) => stillpointProcess(args, { LD_PRELOAD: library, ...environment });
