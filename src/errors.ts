@@ -156,7 +156,7 @@ export const ERROR_CODES = {
   BACKUP_DAMAGED: {
     http: 409,
     exit: 3,
-    hint: 'Use another backup; `stillpoint backup verify` tells what is damaged.',
+    hint: 'Use another backup, and make a new one: `stillpoint backup run` uploads what is damaged again.',
   },
   SOURCE_UNAVAILABLE: {
     http: 503,

@@ -85,6 +85,8 @@ export interface BackUpResult {
   readonly reusedBytes: number;
   readonly objectsUploaded: number;
   readonly objectsReused: number;
+  /** Uploaded again, since the object that the repository had of them is damaged, missing or of another size. */
+  readonly filesUploadedAgain: number;
   /** Of the snapshot's proof; null where an existing snapshot was backed up. */
   readonly report: Report | null;
   readonly durationsMs: Readonly<Record<string, number>>;
@@ -184,7 +186,8 @@ async function attempt(
     }),
   );
   const { uploaded, source } = stored;
-  const { uploadedBytes, reusedBytes, objectsUploaded, objectsReused, manifest } = uploaded;
+  const { uploadedBytes, reusedBytes, objectsUploaded, objectsReused, filesUploadedAgain, manifest } =
+    uploaded;
   return {
     jobId: job.id,
     backupId: record.id,
@@ -196,6 +199,7 @@ async function attempt(
     reusedBytes,
     objectsUploaded,
     objectsReused,
+    filesUploadedAgain,
     report: source.report,
     durationsMs: phases.durationsMs(),
   };

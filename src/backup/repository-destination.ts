@@ -32,7 +32,10 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
       const { backupId, control } = run;
       const previousId = await lineage.check(store);
       await beforeStoring();
-      let stop = () => {};
+      let bytesTotal = 0;
+      const stop = store.environment.clock.every(TICK_MS, () => {
+        if (bytesTotal > 0) run.onStored(control.bytes / bytesTotal);
+      });
       try {
         const uploaded = await upload(store, {
           folder,
@@ -43,10 +46,8 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
           control,
           onPhase,
           onPlanned: (total) => {
+            bytesTotal = total;
             onPlanned(total);
-            stop = store.environment.clock.every(TICK_MS, () =>
-              run.onStored(control.bytes / Math.max(1, total)),
-            );
           },
           beforePublishing: () => lineage.expect(repositoryId, backupId),
         });

@@ -1,7 +1,9 @@
 import { noCounts, type Report } from '../engine/report.ts';
 import { temporaryFolder } from '../env/temporary-folder.ts';
+import { toStillpointError } from '../errors.ts';
 import { checkArgument, OptionSet, type OptionsOf, withDefault } from '../options/option.ts';
 import { folder, oneOf, text } from '../options/values.ts';
+import { recordDamaged } from '../repository/damaged-objects.ts';
 import { BACKUP_LEVELS, type BackupLevel, checkObjects } from '../repository/verify.ts';
 import { fromFields, storeOf } from './list-backups.ts';
 import { followed, translated } from './options.ts';
@@ -11,7 +13,7 @@ export const verifyBackupOptions = new OptionSet(() => ({
   ...fromFields(),
   level: withDefault(oneOf(BACKUP_LEVELS), () => 'data', {
     description:
-      'How much is verified: `manifest` (objects are there, with their sizes), `data` (also read, and they hold what was uploaded), `full` (also restored into a scratch folder and proven).',
+      'How much is verified: `manifest` (objects are there, with their sizes; their bytes stay unread), `data` (also read, and they hold what was uploaded), `full` (also restored into a scratch folder and proven).',
   }),
   scratch: withDefault(folder(), temporaryFolder, {
     description: 'For level `full`: an existing folder with room for the whole backup.',
@@ -24,10 +26,13 @@ export interface BackupReport extends Omit<Report, 'level'> {
   readonly backupId: string;
   readonly storeId: string;
   readonly level: BackupLevel;
+  /** Why the damage could not be put on record in the repository. Null when it was, and when there is none. */
+  readonly unrecorded: string | null;
 }
 
 /**
- * Reads a backup and reports all that is wrong with it. Changes nothing. Resolves also when it is damaged: look at `ok`. Rejects
+ * Reads a backup and reports all that is wrong with it. Damaged objects are put on record in the repository: the next backup uploads
+ * their data again. Nothing else is changed. Resolves also when the backup is damaged: look at `ok`. Rejects
  * when nothing can be said: `NOT_FOUND`, `BACKUP_DAMAGED` when its manifest cannot be trusted, `DESTINATION_UNREACHABLE`, ….
  */
 export async function verifyBackup(backup: string, options: VerifyBackupOptions): Promise<BackupReport> {
@@ -44,22 +49,27 @@ export async function verifyBackup(backup: string, options: VerifyBackupOptions)
       from,
       (control) => ({ phase: 'verify', bytesProcessed: control.bytes, bytesTotal }),
       async (control): Promise<BackupReport> => {
-        const { findings, steps } = await checkObjects(
+        const { findings, damaged, steps } = await checkObjects(
           store,
           manifest,
           level === 'manifest' ? 'manifest' : 'data',
           control,
         );
-        const ok = findings.length === 0;
-        const about = { backupId: manifest.backupId, storeId: store.storeId, level };
-        if (level === 'full' && ok) {
+        const isWhole = findings.length === 0;
+        const unrecorded = await recordDamaged(store, damaged).then(
+          () => null,
+          (error) => toStillpointError(error).message,
+        );
+        const about = { backupId: manifest.backupId, storeId: store.storeId, level, unrecorded };
+        if (level === 'full' && isWhole) {
           const report = await proveInScratch(store, manifest, scratch, control);
           return { ...report, ...about, steps: [...steps, ...report.steps] };
         }
+        const verdict = !isWhole ? 'copy-damaged' : level === 'manifest' ? 'unread' : 'faithful';
         const bytes = level === 'manifest' ? 0 : control.bytes;
         return {
-          ok,
-          verdict: ok ? 'faithful' : 'copy-damaged',
+          ok: verdict === 'faithful',
+          verdict,
           engine: manifest.engine,
           steps,
           counts: { ...noCounts(), files: manifest.files.length, bytes },

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
+import { warn } from '../env/safe-calls.ts';
 import { StillpointError } from '../errors.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import type { BackupManifest, StoredFile } from './backup-manifest.ts';
+import { recordDamaged } from './damaged-objects.ts';
 import type { StoreBackups } from './store-backups.ts';
 
 /** A hole is yielded in chunks of this size. */
@@ -19,9 +21,11 @@ export function backupSource(store: StoreBackups, manifest: BackupManifest): Sna
     read(path, signal) {
       const file = files.get(path)!;
       const size = manifest.packs[file.stored?.key ?? ''];
-      const open = () =>
-        size === undefined ? objectOf(store, file, signal) : packs.read(file, size, signal);
-      return withHoles(file, sizes.get(path)!, checked(file, open));
+      const open = async () =>
+        size === undefined
+          ? store.destination.get(file.stored!.key, { signal })
+          : packs.read(file, size, signal);
+      return withHoles(file, sizes.get(path)!, checked(store, file, open));
     },
     release: async () => packs.clear(),
   };
@@ -29,33 +33,31 @@ export function backupSource(store: StoreBackups, manifest: BackupManifest): Sna
 
 /** The data of a file, to its last byte only if it is what was uploaded. */
 async function* checked(
+  store: StoreBackups,
   { path, sha256, stored }: StoredFile,
-  open: () => Promise<AsyncIterable<Uint8Array> | Iterable<Uint8Array>>,
+  open: () => Promise<AsyncIterable<Uint8Array> | Iterable<Uint8Array> | undefined>,
 ): AsyncGenerator<Uint8Array> {
   if (stored === undefined) return;
+  const { key } = stored;
   const hash = createHash('sha256');
   let bytes = 0;
-  for await (const chunk of await open()) {
+  const chunks = await open();
+  if (chunks === undefined) throw await damaged(store, key, 'is missing');
+  for await (const chunk of chunks) {
     bytes += chunk.byteLength;
     if (bytes > stored.bytes) break;
     hash.update(chunk);
     yield chunk;
   }
   if (bytes === stored.bytes && hash.digest('hex') === sha256) return;
-  throw new StillpointError('BACKUP_DAMAGED', `${stored.key} does not hold what was uploaded of ${path}`, {
-    path: stored.key,
-  });
+  throw await damaged(store, key, `does not hold what was uploaded of ${path}`);
 }
 
-async function objectOf(
-  { destination }: StoreBackups,
-  { stored }: StoredFile,
-  signal: AbortSignal,
-): Promise<AsyncIterable<Uint8Array>> {
-  const { key } = stored!;
-  const chunks = await destination.get(key, { signal });
-  if (chunks === undefined) throw missing(key);
-  return chunks;
+/** The error for it, once the damage is on record. */
+async function damaged(store: StoreBackups, key: string, what: string): Promise<StillpointError> {
+  // The restore fails in any case; whether the next backup knows of it, too, is secondary.
+  await recordDamaged(store, new Map([[key, what]])).catch(warn);
+  return new StillpointError('BACKUP_DAMAGED', `${key} ${what}`, { path: key });
 }
 
 /** Data that goes by in order, with zeros where the file has holes. */
@@ -99,13 +101,17 @@ const PACKS = 4;
  */
 class PackCache {
   readonly #store: StoreBackups;
-  readonly #packs = new Map<string, Promise<Buffer>>();
+  readonly #packs = new Map<string, Promise<Buffer | undefined>>();
 
   constructor(store: StoreBackups) {
     this.#store = store;
   }
 
-  async read({ stored }: StoredFile, sizeBytes: number, signal: AbortSignal): Promise<Iterable<Uint8Array>> {
+  async read(
+    { stored }: StoredFile,
+    sizeBytes: number,
+    signal: AbortSignal,
+  ): Promise<Iterable<Uint8Array> | undefined> {
     const { key, offset, bytes } = stored!;
     const known = this.#packs.get(key);
     const pack = known ?? this.#fetch(key, sizeBytes, signal);
@@ -116,7 +122,8 @@ class PackCache {
       this.#packs.delete(oldest);
     }
     try {
-      return [(await pack).subarray(offset, offset + bytes)];
+      const content = await pack;
+      return content && [content.subarray(offset, offset + bytes)];
     } catch (error) {
       this.#packs.delete(key);
       throw error;
@@ -127,9 +134,9 @@ class PackCache {
     this.#packs.clear();
   }
 
-  async #fetch(key: string, sizeBytes: number, signal: AbortSignal): Promise<Buffer> {
+  async #fetch(key: string, sizeBytes: number, signal: AbortSignal): Promise<Buffer | undefined> {
     const chunks = await this.#store.destination.get(key, { signal });
-    if (chunks === undefined) throw missing(key);
+    if (chunks === undefined) return undefined;
     const pack = Buffer.allocUnsafe(sizeBytes);
     let position = 0;
     for await (const chunk of chunks) {
@@ -140,6 +147,3 @@ class PackCache {
     return pack.subarray(0, position);
   }
 }
-
-const missing = (key: string): StillpointError =>
-  new StillpointError('BACKUP_DAMAGED', `${key} is missing`, { path: key });

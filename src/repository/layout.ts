@@ -23,6 +23,20 @@ export const packKey = (storeId: string, backupId: string, index: number): strin
 export const objectKey = (storeId: string, id: string, nonce: string): string =>
   `${STORES}${storeId}/objects/${id.slice(0, 2)}/${id}-${nonce}`;
 
+export const damagedPrefix = (storeId: string): string => `${STORES}${storeId}/damaged/`;
+
+/** The marker that says that an object or a pack of this store is damaged. */
+export const damagedKey = (storeId: string, key: string): string =>
+  `${damagedPrefix(storeId)}${below(storeId, key)}`;
+
+/** The key of the object that a marker is about; undefined where it is no such marker. */
+export function damagedObjectOf(storeId: string, marker: string): string | undefined {
+  const prefix = damagedPrefix(storeId);
+  const key = `${STORES}${storeId}/${marker.slice(prefix.length)}`;
+  const isOurs = marker.startsWith(prefix) && (isObjectKey(storeId, key) || isPackKey(storeId, key));
+  return isOurs ? key : undefined;
+}
+
 /** The id in the key of an object's folder or manifest, of that store; undefined where it is no such key. */
 export function backupIdOf(storeId: string, key: string): string | undefined {
   const prefix = backupsPrefix(storeId);

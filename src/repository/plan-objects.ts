@@ -16,6 +16,8 @@ export interface UploadPlan {
   readonly packs: Readonly<Record<string, number>>;
   readonly uploads: readonly Upload[];
   readonly uploadBytes: number;
+  /** Files whose data the backup before has, in objects that must not be used. */
+  readonly filesAgain: number;
 }
 
 /** An object to be made of the data of these files, one behind the other. */
@@ -25,23 +27,32 @@ export interface Upload {
   readonly bytes: number;
 }
 
+/** Where files lie, as a manifest says it. */
+export type Stored = Pick<BackupManifest, 'files' | 'packs'>;
+
 interface Location {
   readonly key: string;
   readonly offset: number;
   readonly bytes: number;
 }
 
-/** Decides what is stored where: what the backup before has is used again, the rest becomes objects and packs. */
+/**
+ * Decides what is stored where: what the backup before has is used again, the rest becomes objects and packs.
+ * @param request `previous` is where data lies already, `unusable` the keys of objects that are missing or damaged, `firstPack` the
+ * number of the first new pack.
+ */
 export function planObjects(request: {
   readonly storeId: string;
   readonly backupId: string;
   readonly digested: readonly DigestedFile[];
-  readonly previous: BackupManifest | undefined;
+  readonly previous: Stored | undefined;
+  readonly unusable: ReadonlySet<string>;
+  readonly firstPack: number;
 }): UploadPlan {
-  const { storeId, backupId, digested, previous } = request;
-  const locations = reusableLocations(digested, previous);
+  const { storeId, backupId, digested, previous, unusable } = request;
+  const locations = reusableLocations(digested, previous, unusable);
   const uploads: Upload[] = [];
-  let packCount = 0;
+  let packCount = request.firstPack;
   let pack: { key: string; files: DigestedFile[]; bytes: number } | undefined;
   // The order in which a restore asks for them.
   const bySize = [...digested].sort((a, b) => b.entry.size - a.entry.size);
@@ -80,18 +91,26 @@ export function planObjects(request: {
     const size = stored && sizes.get(stored.key);
     if (stored !== undefined && size !== undefined) packs[stored.key] = size;
   }
-  return { files, packs, uploads, uploadBytes: uploads.reduce((sum, { bytes }) => sum + bytes, 0) };
+  const uploaded = new Set(uploads.map(({ key }) => key));
+  const spoilt = contentsIn(previous, (key) => unusable.has(key));
+  const isAgain = ({ sha256, stored }: StoredFile): boolean =>
+    stored !== undefined && uploaded.has(stored.key) && spoilt.has(contentOf(sha256, stored.bytes));
+  return {
+    files,
+    packs,
+    uploads,
+    uploadBytes: uploads.reduce((sum, { bytes }) => sum + bytes, 0),
+    filesAgain: files.filter(isAgain).length,
+  };
 }
 
 /** Where the backup before has what is needed now. A pack of which less than half is needed is left behind. */
 function reusableLocations(
   digested: readonly DigestedFile[],
-  previous: BackupManifest | undefined,
+  previous: Stored | undefined,
+  unusable: ReadonlySet<string>,
 ): Map<string, Location> {
-  const there = new Map<string, Location>();
-  for (const { sha256, stored } of previous?.files ?? []) {
-    if (stored !== undefined) there.set(contentOf(sha256, stored.bytes), stored);
-  }
+  const there = contentsIn(previous, (key) => !unusable.has(key));
   const needed = new Map<string, Location>();
   for (const { digest } of digested) {
     const content = contentOf(digest.sha256, digest.dataBytes);
@@ -105,6 +124,16 @@ function reusableLocations(
     if (size !== undefined && 2 * used.get(key)! < size) needed.delete(content);
   }
   return needed;
+}
+
+/** Where the contents lie that are stored in these objects. */
+function contentsIn(stored: Stored | undefined, isWanted: (key: string) => boolean): Map<string, Location> {
+  const contents = new Map<string, Location>();
+  for (const { sha256, stored: location } of stored?.files ?? []) {
+    if (location !== undefined && isWanted(location.key))
+      contents.set(contentOf(sha256, location.bytes), location);
+  }
+  return contents;
 }
 
 const contentOf = (sha256: string, bytes: number): string => `${sha256} ${bytes}`;

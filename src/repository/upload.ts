@@ -10,9 +10,11 @@ import { placeOf } from '../snapshot/store/layout.ts';
 import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../snapshot/store/manifest.ts';
 import { TOOL } from '../snapshot/version.ts';
 import { type BackupManifest, objectsOf } from './backup-manifest.ts';
-import { digestSnapshot, type KnownDigests } from './digests.ts';
+import { readDamaged } from './damaged-objects.ts';
+import { type DigestedFile, digestSnapshot, type KnownDigests } from './digests.ts';
 import { bodyOfFiles } from './file-body.ts';
-import { planObjects, type UploadPlan } from './plan-objects.ts';
+import { isPackKey } from './layout.ts';
+import { planObjects, type Stored, type UploadPlan } from './plan-objects.ts';
 import type { StoreBackups } from './store-backups.ts';
 
 export const UPLOAD_PHASES = ['digest', 'upload', 'confirm', 'publish'] as const;
@@ -43,6 +45,8 @@ export interface Uploaded {
   readonly reusedBytes: number;
   readonly objectsUploaded: number;
   readonly objectsReused: number;
+  /** Uploaded again, since the object that the repository had of them is damaged, missing or of another size. */
+  readonly filesUploadedAgain: number;
 }
 
 /** Objects sent, or asked for, at once. */
@@ -64,14 +68,13 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
   const previous = previousId === undefined ? undefined : await readPrevious(store, previousId);
   const digested = await digestSnapshot(env, folder, snapshot.entries, request.known, control);
   await request.known.keep(digested);
-  const plan = planObjects({ storeId, backupId, digested, previous });
-  request.onPlanned(control.bytes + plan.uploadBytes);
-  request.onPhase('upload');
-  await sendObjects(store, folder, plan, control);
-  request.onPhase('confirm');
-  const { files, packs } = plan;
+  const { files, packs, uploadedBytes, objectsUploaded, filesUploadedAgain } = await storeFiles(
+    store,
+    request,
+    digested,
+    previous,
+  );
   const objects = objectsOf({ files, packs });
-  await confirm(store, objects, control);
   const manifest: BackupManifest = {
     repositoryId,
     storeId,
@@ -94,11 +97,49 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     manifest,
     manifestKey: key,
     manifestSha256: createHash('sha256').update(bytes).digest('hex'),
-    uploadedBytes: plan.uploadBytes,
-    reusedBytes: manifest.storedBytes - plan.uploadBytes,
-    objectsUploaded: plan.uploads.length,
-    objectsReused: objects.size - plan.uploads.length,
+    uploadedBytes,
+    reusedBytes: manifest.storedBytes - uploadedBytes,
+    objectsUploaded,
+    objectsReused: objects.size - objectsUploaded,
+    filesUploadedAgain,
   };
+}
+
+/**
+ * Uploads what the repository does not have, and confirms all objects. Where one that was to be used again is not there as it
+ * should be, its files are uploaded after all.
+ */
+async function storeFiles(
+  store: StoreBackups,
+  { folder, backupId, control, onPlanned, onPhase }: UploadRequest,
+  digested: readonly DigestedFile[],
+  previous: Stored | undefined,
+) {
+  const { storeId } = store;
+  const sent = new Set<string>();
+  let uploadedBytes = 0;
+  let filesUploadedAgain = 0;
+  let there = previous;
+  let unusable: ReadonlySet<string> = previous === undefined ? new Set() : await readDamaged(store);
+  for (;;) {
+    const firstPack = [...sent].filter((key) => isPackKey(storeId, key)).length;
+    const plan = planObjects({ storeId, backupId, digested, previous: there, unusable, firstPack });
+    onPlanned(control.bytes + plan.uploadBytes);
+    onPhase('upload');
+    await sendObjects(store, folder, plan, control);
+    for (const { key } of plan.uploads) sent.add(key);
+    uploadedBytes += plan.uploadBytes;
+    filesUploadedAgain += plan.filesAgain;
+    const { files, packs } = plan;
+    onPhase('confirm');
+    const wrong = await unconfirmed(store, objectsOf(plan), control);
+    const [lost] = [...wrong].filter(([key]) => sent.has(key));
+    if (lost !== undefined) throw notConfirmed(lost);
+    if (wrong.size === 0)
+      return { files, packs, uploadedBytes, objectsUploaded: sent.size, filesUploadedAgain };
+    there = plan;
+    unusable = new Set(wrong.keys());
+  }
 }
 
 async function readSnapshot(
@@ -156,15 +197,28 @@ async function sendObjects(
 
 /** Asks for every object; one that is missing or of another size is `BACKUP_DAMAGED`. */
 export async function confirm(
-  { destination }: StoreBackups,
+  store: StoreBackups,
   objects: ReadonlyMap<string, number>,
   control: RunControl,
 ): Promise<void> {
+  for (const wrong of await unconfirmed(store, objects, control)) throw notConfirmed(wrong);
+}
+
+const notConfirmed = ([key, what]: readonly [string, string]): StillpointError =>
+  new StillpointError('BACKUP_DAMAGED', `${key} ${what}`, { path: key });
+
+/** The objects that are missing or of another size, with what is wrong. */
+async function unconfirmed(
+  { destination }: StoreBackups,
+  objects: ReadonlyMap<string, number>,
+  control: RunControl,
+): Promise<Map<string, string>> {
+  const wrong = new Map<string, string>();
   await mapConcurrent([...objects], QUESTIONS_AT_ONCE, async ([key, bytes]) => {
     control.checkCancelled();
     const info = await destination.head(key);
     if (info?.sizeBytes === bytes) return;
-    const what = info === undefined ? 'is missing' : `has ${info.sizeBytes} bytes, and not ${bytes}`;
-    throw new StillpointError('BACKUP_DAMAGED', `${key} ${what}`, { path: key });
+    wrong.set(key, info === undefined ? 'is missing' : `has ${info.sizeBytes} bytes, and not ${bytes}`);
   });
+  return wrong;
 }

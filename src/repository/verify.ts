@@ -15,6 +15,8 @@ export type BackupLevel = (typeof BACKUP_LEVELS)[number];
 
 export interface BackupCheck {
   readonly findings: readonly Finding[];
+  /** What is wrong with which object. */
+  readonly damaged: ReadonlyMap<string, string>;
   readonly steps: readonly Step[];
 }
 
@@ -29,6 +31,7 @@ export async function checkObjects(
 ): Promise<BackupCheck> {
   const { clock } = store.environment;
   const findings: Finding[] = [];
+  const damaged = new Map<string, string>();
   const steps: Step[] = [];
   const step = async (name: string, work: () => Promise<void>) => {
     const began = clock.monotonicMs();
@@ -36,6 +39,7 @@ export async function checkObjects(
     steps.push({ name, durationMs: Math.round(clock.monotonicMs() - began) });
   };
   const damage = (code: string, { key, files, message }: ObjectDamage) => {
+    damaged.set(key, message);
     for (const { path } of files) {
       findings.push({
         path,
@@ -59,7 +63,7 @@ export async function checkObjects(
       }
     });
   });
-  if (level === 'manifest') return { findings, steps };
+  if (level === 'manifest') return { findings, damaged, steps };
   const known = new Set(findings.map(({ path }) => path));
   await step('data', async () => {
     const abort = new AbortController();
@@ -81,5 +85,5 @@ export async function checkObjects(
       onDamage: (found) => damage('OBJECT_DAMAGED', found),
     }).finally(forget);
   });
-  return { findings, steps };
+  return { findings, damaged, steps };
 }

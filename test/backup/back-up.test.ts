@@ -370,7 +370,7 @@ describe('a damaged repository', () => {
   }
 
   test.each([
-    ['an object of the same length', (path: string) => flip(path), 'OBJECT_DAMAGED', 'faithful'],
+    ['an object of the same length', (path: string) => flip(path), 'OBJECT_DAMAGED', 'unread'],
     ['a shorter object', (path: string) => truncateSync(path, 10), 'OBJECT_SIZE', 'copy-damaged'],
     ['a missing object', (path: string) => rmSync(path), 'OBJECT_MISSING', 'copy-damaged'],
   ])('%s is found when it is read, and nothing is restored', async (_, damage, code, atManifest) => {

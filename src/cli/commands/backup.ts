@@ -16,6 +16,7 @@ import {
 } from '../../backup/restore-backup.ts';
 import { verifyBackup, verifyBackupOptions } from '../../backup/verify-backup.ts';
 import { BackupCoordinator } from '../../coordinator/backup.ts';
+import { isDamaged } from '../../engine/report.ts';
 import { StillpointError } from '../../errors.ts';
 import { Lifecycle } from '../../operation/lifecycle.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
@@ -34,6 +35,7 @@ import { subcommand } from '../subcommand.ts';
 import { count, duration, number, size, table, time, visible } from '../text.ts';
 
 const DAMAGED = 3;
+const UNREAD = 7;
 const BACKUP = { '<backup>': '"latest" or the id of a backup' };
 
 export function define(command: Command, cli: Cli): void {
@@ -94,12 +96,17 @@ const shown =
     progress.show(phase, bytesProcessed, bytesTotal);
 
 function describeRun(result: BackUpResult, to: string, style: Style): string[] {
-  const { backupId, totalBytes, uploadedBytes, reusedBytes, report, durationsMs } = result;
+  const { backupId, totalBytes, uploadedBytes, reusedBytes, filesUploadedAgain, report, durationsMs } =
+    result;
   const ms = Object.values(durationsMs).reduce((sum, phase) => sum + phase, 0);
   return [
     `${style.bold(backupId)}  ${style.dim(visible(to))}`,
     `  ${size(totalBytes)}: ${size(uploadedBytes)} uploaded, ${size(reusedBytes)} were there already`,
-    ...(report === null ? [] : [`  ${style.green('proven')}: ${proofText(report)}`]),
+    ...(filesUploadedAgain === 0
+      ? []
+      : [`  ${count(filesUploadedAgain, 'file')} uploaded again: the objects were damaged or missing`]),
+    ...(report === null ? [] : [`  ${style.green('snapshot proven')}: ${proofText(report)}`]),
+    '  repository: every object is there with its size; `stillpoint backup verify latest` reads them',
     `  ${duration(ms)}`,
   ];
 }
@@ -253,7 +260,12 @@ function defineVerify(command: Command, cli: Cli): void {
         `${report.backupId}: ${verdictText({ ...report, level: 'full' }, style)}  ${style.dim(`(${report.engine}, level ${report.level})`)}`,
         `  ${count(report.counts.files, 'file')}, ${size(report.counts.bytes)} in ${duration(msOf(report.steps))}`,
       ]);
-      if (!report.ok) cli.exitCode = DAMAGED;
+      if (report.unrecorded !== null) {
+        cli.output.note(
+          `the damage is not on record, and the next backup may use it again: ${report.unrecorded}`,
+        );
+      }
+      if (!report.ok) cli.exitCode = isDamaged(report) ? DAMAGED : UNREAD;
     });
 }
 

@@ -1,0 +1,33 @@
+import { bodyOf } from '../destination/destination.ts';
+import { mapConcurrent } from '../env/concurrency.ts';
+import { damagedKey, damagedObjectOf, damagedPrefix } from './layout.ts';
+import type { StoreBackups } from './store-backups.ts';
+
+/**
+ * Objects that were read and found damaged. Each has a marker in the repository, so that the next backup, from whatever machine,
+ * uploads its data again. A marker is never removed: a medium that failed once may read well now and fail later.
+ */
+
+const PUTS_AT_ONCE = 4;
+
+/** The keys of all objects of the store that were found damaged. */
+export async function readDamaged({ destination, storeId }: StoreBackups): Promise<Set<string>> {
+  const keys = new Set<string>();
+  for await (const { key } of destination.list(damagedPrefix(storeId))) {
+    const object = damagedObjectOf(storeId, key);
+    if (object !== undefined) keys.add(object);
+  }
+  return keys;
+}
+
+/** Puts damage on record: why, by the key of the object. Rejects when the destination cannot be written. */
+export async function recordDamaged(
+  { destination, environment, storeId }: StoreBackups,
+  damaged: ReadonlyMap<string, string>,
+): Promise<void> {
+  await mapConcurrent([...damaged], PUTS_AT_ONCE, async ([object, message]) => {
+    const marker = { object, message, found_at_ms: environment.clock.nowMs() };
+    const body = bodyOf(Buffer.from(`${JSON.stringify(marker)}\n`));
+    await destination.put(damagedKey(storeId, object), body, { ifAbsent: true });
+  });
+}
