@@ -93,6 +93,12 @@ export interface CapturePlan {
   /** The last write of the state, as a decimal u64. */
   readonly checkpoint?: { readonly lsn: string };
   /**
+   * Set where nothing but the bytes tells whether a source changed while it was copied, since a write through a shared mapping leaves no
+   * time. Then all sources are read once more before `confirm`, and must have the checksums
+   * of what was copied; each image must be a whole file.
+   */
+  readonly needsComparison?: true;
+  /**
    * Called when all immutable files are pinned and all images are copied. Resolves to undefined if the plan is one state, else to
    * the reason; then everything is planned again.
    */

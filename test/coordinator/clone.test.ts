@@ -13,7 +13,7 @@ import {
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { readManifest } from '../../src/snapshot/store/manifest-file.ts';
 import { extentsOf, mountedImage } from '../support/file-systems.ts';
-import { PLAIN_FILES, plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { PLAIN_FILES, plainDirectory, readTree, setOldTime, writeTree } from '../support/folders.ts';
 import { BUSY } from '../support/lsm-workload.ts';
 import { rot } from '../support/rot.ts';
 
@@ -26,6 +26,7 @@ test('files that never change become clones on btrfs, if asked for, and are read
   const dir = join(disk, 'data');
   writeTree(dir, { [TABLE]: Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7) & 0xff)) });
   chmodSync(join(dir, TABLE), 0o644);
+  setOldTime(join(dir, TABLE));
   const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint: holdTable });
   const place = ({ location }: { location: string }) => join(location, TABLE);
 

@@ -10,7 +10,7 @@ import {
 } from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
 import { readManifest } from '../../src/snapshot/store/manifest-file.ts';
-import { plainDirectory } from '../support/folders.ts';
+import { plainDirectory, setOldTime } from '../support/folders.ts';
 import { inlineEnvironment } from '../support/inline.ts';
 import { BUSY } from '../support/lsm-workload.ts';
 import { rot } from '../support/rot.ts';
@@ -20,6 +20,7 @@ const TABLE = 'deep/er/b.bin';
 
 async function sharing() {
   const dir = await plainDirectory();
+  setOldTime(join(dir, TABLE));
   const plan = { items: [{ kind: 'immutable' as const, path: TABLE }] };
   const backup = new BackupCoordinator({
     dataDir: dir,
@@ -143,6 +144,7 @@ test('with reprove a file that is linked once more is read again', async () => {
   const database = await openLsm(dir, BUSY);
   await database.put('a', 'b');
   await database.checkpoint();
+  for (const name of readdirSync(join(dir, 'sst'))) setOldTime(join(dir, 'sst', name));
   const backup = new BackupCoordinator({ dataDir: dir, checkpoint: () => database.hold() });
   const tableProof = async (options: StartBackupOptions) => {
     const { location, linkedBytes } = await backup.backup({ mode: 'link', ...options });

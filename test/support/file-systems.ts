@@ -15,14 +15,18 @@ export function mountInMemory(context: TestContext, folder: string, sizeBytes: n
 }
 
 /** The folder of a new file system of that kind, in a file, mounted until the running test ends. Skips the test where that is not allowed. */
-export async function mountedImage(context: TestContext, kind: 'btrfs' | 'ext4'): Promise<string> {
+export async function mountedImage(
+  context: TestContext,
+  kind: 'btrfs' | 'ext3' | 'ext4',
+  ...options: string[]
+): Promise<string> {
   needsPrograms(context, `mkfs.${kind}`);
   const root = await temporaryFolder();
   const [image, folder] = [join(root, 'image'), join(root, 'disk')];
   writeFileSync(image, '');
   truncateSync(image, 128 * MiB);
   mkdirSync(folder);
-  execFileSync(`mkfs.${kind}`, ['-q', image], { stdio: 'ignore' });
+  execFileSync(`mkfs.${kind}`, ['-q', ...options, image], { stdio: 'ignore' });
   withRights(context, 'mount', '-o', 'loop', image, folder);
   onTestFinished(() => void execFileSync('umount', ['-l', folder]));
   return folder;

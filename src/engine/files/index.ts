@@ -6,9 +6,9 @@ import { type Engine, type ImageItem, MANIFEST, NOT_OF_THE_DATABASE } from '../e
 import { checkRawFile, joinRawParts } from '../raw-file-check.ts';
 
 /**
- * Any folder at all. Nothing is known of the content, so each file is copied whole, none is taken for immutable, and
- * the capture counts only if no file changed from the first look to the last: the host must keep writers still (a
- * checkpoint hook), or the folder must be at rest.
+ * Any folder at all. Nothing is known of the content: each file is copied whole, and none is taken for immutable. The capture counts
+ * only if no file changed from the first look to the last, and if each file, read once more after all were copied, has the checksums of its copy. So a
+ * host must keep writers still (a checkpoint hook), or the folder must be at rest.
  */
 export const filesEngine: Engine = {
   name: 'files',
@@ -28,7 +28,7 @@ export const filesEngine: Engine = {
         patches: [],
       }),
     );
-    return { items, confirm: async () => firstChange(before, await stateOf(fs, dir)) };
+    return { items, needsComparison: true, confirm: async () => firstChange(before, await stateOf(fs, dir)) };
   },
   checkFile: checkRawFile,
   isDivisible: () => true,

@@ -5,7 +5,7 @@ import { crc32c } from '../../format/crc32c.ts';
 import type { Summed } from '../../format/sums.ts';
 import type { ProvenFile } from '../ledger/proven-files.ts';
 import { type ManifestEntry, sumsOf } from '../store/manifest.ts';
-import { type Pin, sourceOf } from './pins.ts';
+import type { Pin } from './pins.ts';
 
 export interface Capture {
   readonly entries: readonly ManifestEntry[];
@@ -45,9 +45,9 @@ export class CapturedFiles {
     this.#entries.push({ path, ...sumsOf(sums), kind: 'image' });
   }
 
-  addImmutable(path: string, pin: Pin, sums: Summed, isClone = false): void {
+  addImmutable(path: string, { source }: Pin, sums: Summed, isClone = false): void {
     const cloned = isClone && { cloned: true as const };
-    this.#entries.push({ path, ...sumsOf(sums), kind: 'immutable', source: sourceOf(pin), ...cloned });
+    this.#entries.push({ path, ...sumsOf(sums), kind: 'immutable', ...(source && { source }), ...cloned });
   }
 
   /** A file of the previous snapshot. With `carried`, that proof counts; else the file is read again. */
@@ -62,6 +62,12 @@ export class CapturedFiles {
       ...(isClone && { cloned: true as const }),
       ...(carried && { proven_at_ms: provenAtMs }),
     });
+  }
+
+  /** Whether that reading of the source gave what was captured of it. */
+  isEqual(path: string, { sizeBytes, crc32, crc32c }: FileCheck): boolean {
+    const entry = this.#entries.find((candidate) => candidate.path === path);
+    return entry?.size === sizeBytes && entry.crc32 === crc32 && entry.crc32c === crc32c;
   }
 
   addChecks(checks: ReadonlyMap<string, FileCheck>): void {

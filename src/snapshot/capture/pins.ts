@@ -2,10 +2,13 @@ import { join } from 'node:path';
 import type { ImmutableItem } from '../../engine/engine.ts';
 import type { Finding } from '../../engine/report.ts';
 import { type FileStat, type FileSystem, isSameIdentity, type OpenFile } from '../../env/file-system.ts';
+import { isTimeWitness } from '../../env/file-times.ts';
 import { removeTree } from '../../env/io.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { ProvenFile } from '../ledger/proven-files.ts';
 import { placeOf } from '../store/layout.ts';
+import type { ManifestEntry } from '../store/manifest.ts';
+import type { CopyJob } from '../tasks/copy-files.ts';
 
 /** An immutable file that stays readable even when the engine deletes it. */
 export interface Pin {
@@ -14,6 +17,11 @@ export interface Pin {
   /** The descriptor that keeps it, where there is no link. */
   readonly file?: OpenFile;
   readonly stat: FileStat;
+  /**
+   * How the manifest identifies the source file, so that the next snapshot recognizes it. Undefined where another file may have the
+   * same inode and time (invariant 16): then the next snapshot compares the bytes.
+   */
+  readonly source: ManifestEntry['source'];
 }
 
 /** Errors that mean that links are impossible here, and not that the file is gone. */
@@ -29,6 +37,7 @@ export class Pins {
   readonly #folder: string;
   readonly #pins = new Map<string, Pin>();
   #count = 0;
+  #beganNs: Promise<bigint> | undefined;
 
   /** `folder` must exist and be empty; `drop` removes it. */
   constructor(fs: FileSystem, dir: string, folder: string) {
@@ -40,22 +49,29 @@ export class Pins {
   /** False when the file is gone. Pinning twice is free. */
   async pin(path: string): Promise<boolean> {
     if (this.#pins.has(path)) return true;
+    const beganNs = await this.#began();
     const source = placeOf(this.#dir, path);
     const link = join(this.#folder, String(this.#count++));
     try {
       await this.#fs.link(source, link);
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return false;
-      if (NO_LINKS.has(systemCode(error) ?? '')) return this.#pinOpen(path, source);
+      if (NO_LINKS.has(systemCode(error) ?? '')) return this.#pinOpen(path, source, beganNs);
       throw error;
     }
     const stat = await this.#fs.inspect(link);
     if (stat?.kind !== 'file') throw notRegular(source);
-    this.#pins.set(path, { link, stat });
+    this.#pins.set(path, { link, stat, source: sourceOf(stat, beganNs) });
     return true;
   }
 
-  async #pinOpen(path: string, source: string): Promise<boolean> {
+  /** The time of our own new folder: the file system's clock, which need not be that of this machine. */
+  #began(): Promise<bigint> {
+    this.#beganNs ??= this.#fs.inspect(this.#folder).then((stat) => stat?.mtimeNs ?? 0n);
+    return this.#beganNs;
+  }
+
+  async #pinOpen(path: string, source: string, beganNs: bigint): Promise<boolean> {
     let file: OpenFile;
     try {
       file = await this.#fs.open(source, 'read');
@@ -69,7 +85,7 @@ export class Pins {
       await file.close();
       throw notRegular(source);
     }
-    this.#pins.set(path, { file, stat });
+    this.#pins.set(path, { file, stat, source: sourceOf(stat, beganNs) });
     return true;
   }
 
@@ -119,15 +135,16 @@ export function sizeFindings(items: readonly ImmutableItem[], pins: Pins): Findi
   });
 }
 
-/** How the manifest identifies the source file, so that the next snapshot recognizes it. */
-export const sourceOf = ({ stat }: Pin) => ({
-  ino: stat.ino.toString(),
-  mtime_ns: stat.mtimeNs.toString(),
-});
+const sourceOf = ({ ino, mtimeNs }: FileStat, beganNs: bigint): ManifestEntry['source'] =>
+  isTimeWitness(mtimeNs, beganNs) ? { ino: ino.toString(), mtime_ns: mtimeNs.toString() } : undefined;
 
-export const isSameSource = (pin: Pin, proven: ProvenFile): boolean => {
-  const { ino, mtime_ns } = sourceOf(pin);
-  return (
-    proven.size === pin.stat.sizeBytes && proven.source?.ino === ino && proven.source.mtime_ns === mtime_ns
-  );
-};
+/** Whether inode, size and a time that proves something say that the earlier snapshot was made of this very file. */
+export const isSameSource = ({ stat, source }: Pin, proven: ProvenFile): boolean =>
+  source !== undefined &&
+  proven.size === stat.sizeBytes &&
+  proven.source?.ino === source.ino &&
+  proven.source.mtime_ns === source.mtime_ns;
+
+/** Where to read a pinned file; `path` is for messages. */
+export const sourcePlaceOf = (path: string, { link, file }: Pin): CopyJob['source'] =>
+  link === undefined ? { path, fd: file!.fd } : { path: link };

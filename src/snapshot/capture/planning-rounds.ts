@@ -39,6 +39,7 @@ export async function captureChanging(
       const stale =
         (await pinAll(pins, immutables, request)) ??
         (await transfer.copyChanging(plan)) ??
+        (plan.needsComparison ? await transfer.compareSources(plan) : undefined) ??
         (await plan.confirm?.());
       if (stale === undefined) return { checkpoint: plan.checkpoint, immutables };
       reasons.push(stale);

@@ -1,12 +1,13 @@
-import type { ImageItem } from '../../engine/engine.ts';
-import { inBatches, mapConcurrent } from '../../env/concurrency.ts';
+import type { ImageItem, ImmutableItem } from '../../engine/engine.ts';
+import type { Semaphore } from '../../env/concurrency.ts';
+import { hasPartsOfSecond } from '../../env/file-times.ts';
 import type { Environment } from '../environment.ts';
 import type { ProvenFile, ReusableSnapshot } from '../ledger/proven-files.ts';
 import { placeOf } from '../store/layout.ts';
-import { costBytesOf } from '../verify/check-files.ts';
 import type { CapturedFiles, Provenance } from './captured-files.ts';
 import { isWhole } from './check-plan.ts';
-import { isSameSource, type Pin, sourceOf } from './pins.ts';
+import { findEqual, type SourceAndCopy } from './find-equal.ts';
+import { isSameSource, type Pin, type Pins, sourcePlaceOf } from './pins.ts';
 import type { CaptureRequest } from './request.ts';
 
 /** Takes files, or what is known of them, from the newest proven snapshot. Without one, nothing is reused. */
@@ -14,25 +15,56 @@ export class Reuse {
   readonly #env: Environment;
   readonly #request: CaptureRequest;
   readonly #captured: CapturedFiles;
+  readonly #workers: Semaphore;
 
-  constructor(env: Environment, request: CaptureRequest, captured: CapturedFiles) {
+  constructor(env: Environment, request: CaptureRequest, captured: CapturedFiles, workers: Semaphore) {
     this.#env = env;
+    this.#workers = workers;
     this.#request = request;
     this.#captured = captured;
   }
 
-  /** Links the previous snapshot's file when it is a proven copy of this very source file. */
-  async shareImmutable(path: string, pin: Pin): Promise<boolean> {
+  /**
+   * Links the previous snapshot's files that are proven copies of these very source files. Inode, size and time tell, or the bytes
+   * where the time proves nothing: in a file that was young then, or without parts of a second. Resolves to the others.
+   * REQUIRES: all of them are pinned.
+   */
+  async shareImmutables(items: readonly ImmutableItem[], pins: Pins): Promise<readonly ImmutableItem[]> {
     const { previous, mode, control } = this.#request;
-    const proven = previous?.files.get(path);
-    if (previous === undefined || proven === undefined || mode !== 'copy') return false;
-    if (!isSameSource(pin, proven)) return false;
-    // A file that the earlier snapshot only links is the database's own: `copy` promises to share nothing with it.
-    if (proven.ino === pin.stat.ino.toString()) return false;
-    if (!(await this.#share(previous, path, proven, { kind: 'immutable', source: sourceOf(pin) })))
-      return false;
-    control.addBytes(proven.size);
-    return true;
+    if (previous === undefined || mode !== 'copy') return items;
+    const equal = await this.#compareImmutables(previous, items, pins);
+    const others: ImmutableItem[] = [];
+    for (const item of items) {
+      control.checkCancelled();
+      const { path } = item;
+      const proven = previous.files.get(path);
+      const pin = pins.of(path);
+      if (proven === undefined || isOwnFile(pin, proven)) others.push(item);
+      else if (!isSameSource(pin, proven) && !equal.has(path)) others.push(item);
+      else if (!(await this.#share(previous, path, proven, provenanceOf(pin)))) others.push(item);
+      else if (!equal.has(path)) control.addBytes(proven.size); // else comparing has counted them
+    }
+    return others;
+  }
+
+  async #compareImmutables(
+    previous: ReusableSnapshot,
+    items: readonly ImmutableItem[],
+    pins: Pins,
+  ): Promise<ReadonlySet<string>> {
+    const pairs: SourceAndCopy[] = [];
+    for (const { path } of items) {
+      const proven = previous.files.get(path);
+      const pin = pins.of(path);
+      if (proven?.size !== pin.stat.sizeBytes || isOwnFile(pin, proven) || isSameSource(pin, proven))
+        continue;
+      // Another inode or time of a file that had a trustworthy one: another file. Comparing would only cost.
+      if (proven.source !== undefined && hasPartsOfSecond(pin.stat.mtimeNs)) continue;
+      if (!(await this.#isUnchangedSinceProof(previous, path, proven))) continue;
+      const copy = placeOf(previous.folder, path);
+      pairs.push({ path, sizeBytes: proven.size, source: sourcePlaceOf(path, pin), copy });
+    }
+    return findEqual(this.#env, this.#request.control, this.#workers, pairs);
   }
 
   /**
@@ -42,7 +74,7 @@ export class Reuse {
   async shareEqual(images: readonly ImageItem[]): Promise<readonly ImageItem[]> {
     const { engine, previous, mode } = this.#request;
     if (engine.hasImmutableFiles || mode !== 'copy' || previous === undefined) return images;
-    const equal = await this.#findEqual(previous, images);
+    const equal = await this.#compareImages(previous, images);
     const others: ImageItem[] = [];
     for (const item of images) {
       const proven = equal.has(item.path) ? previous.files.get(item.path) : undefined;
@@ -54,10 +86,9 @@ export class Reuse {
   /** For a file that was linked to the database's: true when the previous snapshot links the same one and has proven it. */
   carryProof(path: string, pin: Pin): boolean {
     const proven = this.#request.previous?.files.get(path);
-    if (proven === undefined || !isSameSource(pin, proven) || proven.ino !== pin.stat.ino.toString())
-      return false;
+    if (proven === undefined || !isSameSource(pin, proven) || !isOwnFile(pin, proven)) return false;
     this.#request.control.addBytes(proven.size);
-    this.#add(path, proven, { kind: 'immutable', source: sourceOf(pin) });
+    this.#add(path, proven, provenanceOf(pin));
     return true;
   }
 
@@ -81,7 +112,9 @@ export class Reuse {
 
   #add(path: string, proven: ProvenFile, provenance: Provenance): void {
     const { reprove, level } = this.#request;
-    this.#captured.addProven(path, proven, provenance, reprove ? undefined : proven.check(level));
+    // Without parts of a second, nobody sees whether the file was written to after its proof: it is read again.
+    const isCarried = !reprove && hasPartsOfSecond(BigInt(proven.mtimeNs));
+    this.#captured.addProven(path, proven, provenance, isCarried ? proven.check(level) : undefined);
   }
 
   /** A file that was written to after its proof is never shared. */
@@ -95,32 +128,28 @@ export class Reuse {
     return stat.ino.toString() === ino && stat.mtimeNs.toString() === mtimeNs;
   }
 
-  async #findEqual(previous: ReusableSnapshot, images: readonly ImageItem[]): Promise<ReadonlySet<string>> {
+  async #compareImages(
+    previous: ReusableSnapshot,
+    images: readonly ImageItem[],
+  ): Promise<ReadonlySet<string>> {
     const { dir, control } = this.#request;
-    const candidates: ImageItem[] = [];
+    const pairs: SourceAndCopy[] = [];
     for (const item of images) {
       control.checkCancelled();
-      const proven = isWhole(item) ? previous.files.get(item.path) : undefined;
-      if (proven?.size !== item.sizeBytes) continue;
-      if (!(await this.#isUnchangedSinceProof(previous, item.path, proven))) continue;
-      const source = await this.#env.fs.inspect(placeOf(dir, item.path));
-      if (source?.ino.toString() !== proven.ino) candidates.push(item); // else it is the database's own
+      const { path, sizeBytes } = item;
+      const proven = isWhole(item) ? previous.files.get(path) : undefined;
+      if (proven?.size !== sizeBytes) continue;
+      if (!(await this.#isUnchangedSinceProof(previous, path, proven))) continue;
+      const source = { path: placeOf(dir, path) };
+      const stat = await this.#env.fs.inspect(source.path);
+      if (stat?.ino.toString() === proven.ino) continue; // the database's own file
+      pairs.push({ path, sizeBytes, source, copy: placeOf(previous.folder, path) });
     }
-    return this.#compare(previous, candidates);
-  }
-
-  /** Those of the files that have the same bytes in both folders; worker threads read them. */
-  async #compare(previous: ReusableSnapshot, files: readonly ImageItem[]): Promise<ReadonlySet<string>> {
-    const { dir: left, control } = this.#request;
-    const { pool } = this.#env;
-    const equal = new Set<string>();
-    const batches = inBatches(files, ({ sizeBytes }) => sizeBytes);
-    await mapConcurrent(batches, pool.concurrency, async (batch) => {
-      const paths = batch.map(({ path }) => path);
-      const args = { left, right: previous.folder, paths };
-      const results = await pool.run('compareFiles', args, control, 2 * costBytesOf(batch));
-      for (const [i, path] of paths.entries()) if (results[i]) equal.add(path);
-    });
-    return equal;
+    return findEqual(this.#env, control, this.#workers, pairs);
   }
 }
+
+/** Whether the earlier snapshot only links the database's file. `copy` promises to share nothing with the database. */
+const isOwnFile = ({ stat }: Pin, { ino }: ProvenFile): boolean => ino === stat.ino.toString();
+
+const provenanceOf = ({ source }: Pin): Provenance => ({ kind: 'immutable', ...(source && { source }) });

@@ -6,8 +6,11 @@ import type { Pins } from './pins.ts';
 import type { CaptureRequest } from './request.ts';
 
 /** Bytes that the capture and the proof will read; immutable files must be pinned. */
-export const bytesToRead = (items: readonly CaptureItem[], pins: Pins): number =>
-  items.reduce((sum, item) => sum + copyBytes(item, pins) + sizeOf(item, pins), 0);
+export const bytesToRead = (items: readonly CaptureItem[], pins: Pins, isCompared = false): number =>
+  items.reduce((sum, item) => {
+    const compared = isCompared && item.kind === 'image' ? item.sizeBytes : 0;
+    return sum + copyBytes(item, pins) + compared + sizeOf(item, pins);
+  }, 0);
 
 /** `NO_SPACE` when the copies do not fit. Clones and links take no space; `isCloning`: as far as cloning works here. */
 export async function checkSpace(

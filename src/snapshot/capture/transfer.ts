@@ -1,15 +1,18 @@
 import type { CaptureItem, CapturePlan, ImageItem, ImmutableItem } from '../../engine/engine.ts';
+import { filesEngine } from '../../engine/files/index.ts';
+import { Semaphore } from '../../env/concurrency.ts';
 import { foldersOf } from '../../env/folder-tree.ts';
 import { createFile, removeIfPresent } from '../../env/io.ts';
+import { systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { placeOf } from '../store/layout.ts';
 import type { CopyJob } from '../tasks/copy-files.ts';
 import { Pipeline } from '../tasks/pipeline.ts';
 import { Reflinker } from '../tasks/reflinker.ts';
-import type { SizedPath } from '../verify/check-files.ts';
+import { type CheckRequest, checkInBatches, type SizedPath } from '../verify/check-files.ts';
 import type { CapturedFiles } from './captured-files.ts';
 import { imageBytes } from './check-plan.ts';
-import { type Pin, type Pins, resized } from './pins.ts';
+import { type Pin, type Pins, resized, sourcePlaceOf } from './pins.ts';
 import type { CaptureRequest } from './request.ts';
 import { Reuse } from './reuse.ts';
 import { bytesToRead, checkSpace } from './space.ts';
@@ -23,6 +26,7 @@ export class Transfer {
   readonly #request: CaptureRequest;
   readonly #pins: Pins;
   readonly #captured: CapturedFiles;
+  readonly #workers: Semaphore;
   readonly #reuse: Reuse;
   readonly #reflinker: Reflinker;
   readonly #folders = new Set<string>();
@@ -34,7 +38,8 @@ export class Transfer {
     this.#request = request;
     this.#pins = pins;
     this.#captured = captured;
-    this.#reuse = new Reuse(env, request, captured);
+    this.#workers = new Semaphore(env.pool.concurrency);
+    this.#reuse = new Reuse(env, request, captured, this.#workers);
     this.#reflinker = new Reflinker(env.fs, request.mode === 'copy' ? request.clone : 'never');
     this.#pipeline = this.#newPipeline();
   }
@@ -43,10 +48,10 @@ export class Transfer {
    * Copies everything but the immutable files. Resolves to the reason when the plan is stale already.
    * REQUIRES: the immutable files are pinned.
    */
-  async copyChanging({ items }: CapturePlan): Promise<string | undefined> {
+  async copyChanging({ items, needsComparison }: CapturePlan): Promise<string | undefined> {
     await this.#makeFolders(items.map(({ path }) => path));
     await this.#checkSpace(items);
-    this.#request.onPlanned?.(items.length, bytesToRead(items, this.#pins));
+    this.#request.onPlanned?.(items.length, bytesToRead(items, this.#pins, needsComparison));
     for (const item of items) {
       if (item.kind !== 'bytes') continue;
       await createFile(this.#env.fs, this.#target(item.path), item.bytes);
@@ -54,10 +59,14 @@ export class Transfer {
       this.#captured.bytes.copied += item.bytes.byteLength;
       this.#request.control.addBytes(item.bytes.byteLength);
     }
-    return this.#copyImages(await this.#reuse.shareEqual(items.filter((item) => item.kind === 'image')));
+    const images = await this.#reuse.shareEqual(items.filter((item) => item.kind === 'image'));
+    return this.#copyImages(images, needsComparison);
   }
 
-  async #copyImages(images: readonly ImageItem[]): Promise<string | undefined> {
+  async #copyImages(
+    images: readonly ImageItem[],
+    withCrc32c = this.#request.engine.sealsWithCrc32 === true,
+  ): Promise<string | undefined> {
     const jobs = images.map((item): CopyJob & { path: string; item: ImageItem } => ({
       item,
       path: item.path,
@@ -74,8 +83,31 @@ export class Transfer {
         this.#captured.addImage(item.path, result);
         this.#captured.bytes.copied += imageBytes(item);
       },
+      { withCrc32c },
     );
     return short.length === 0 ? undefined : `became shorter: ${short.slice(0, 10).join(', ')}`;
+  }
+
+  /** Reads the source of each image once more. Resolves to the reason when one is not what was copied. */
+  async compareSources({ items }: CapturePlan): Promise<string | undefined> {
+    const images = items.filter((item) => item.kind === 'image');
+    const request = {
+      ...this.#checkRequest(),
+      root: this.#request.dir,
+      engine: filesEngine,
+      level: 'files',
+    } as const;
+    const checks = await checkInBatches(this.#env, request, images, this.#workers).catch((error) => {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (checks === undefined) return 'a file vanished';
+    const changed = images.filter(({ path }) => !this.#captured.isEqual(path, checks.get(path)!));
+    if (changed.length === 0) return undefined;
+    return `written to while copied: ${changed
+      .slice(0, 10)
+      .map(({ path }) => path)
+      .join(', ')}`;
   }
 
   /** Removes what `copyChanging` made of a stale plan. Pins and folders stay for the next round. */
@@ -91,13 +123,10 @@ export class Transfer {
   /** Takes the pinned files in the cheapest way that the request allows. Afterwards the source is not needed any more. */
   async takeImmutables(items: readonly ImmutableItem[]): Promise<void> {
     const toCopy: ImmutableItem[] = [];
-    for (const item of items) {
+    for (const item of await this.#reuse.shareImmutables(items, this.#pins)) {
       this.#request.control.checkCancelled();
       const pin = this.#pins.of(item.path);
-      const isTaken =
-        (await this.#reuse.shareImmutable(item.path, pin)) ||
-        (await this.#link(item.path, pin)) ||
-        (await this.#clone(item.path, pin));
+      const isTaken = (await this.#link(item.path, pin)) || (await this.#clone(item.path, pin));
       if (!isTaken) toCopy.push(item);
     }
     if (this.#request.clone === 'auto') await this.#checkSpace(toCopy);
@@ -125,8 +154,7 @@ export class Transfer {
   #copyImmutables(items: readonly ImmutableItem[]): Promise<void> {
     const jobs = items.map(({ path }): CopyJob & { path: string; pin: Pin } => {
       const pin = this.#pins.of(path);
-      const source = pin.link === undefined ? { path, fd: pin.file!.fd } : { path: pin.link };
-      return { path, pin, source, target: this.#target(path) };
+      return { path, pin, source: sourcePlaceOf(path, pin), target: this.#target(path) };
     });
     return this.#pipeline.copy(
       jobs,
@@ -154,8 +182,12 @@ export class Transfer {
   }
 
   #newPipeline(): Pipeline {
+    return new Pipeline(this.#env, this.#checkRequest(), this.#workers);
+  }
+
+  #checkRequest(): CheckRequest {
     const { into: root, engine, level, control } = this.#request;
-    return new Pipeline(this.#env, { root, engine, level, live: false, control });
+    return { root, engine, level, live: false, control };
   }
 
   async #makeFolders(paths: readonly string[]): Promise<void> {

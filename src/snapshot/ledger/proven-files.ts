@@ -1,5 +1,6 @@
 import type { FileCheck } from '../../engine/engine.ts';
 import type { FileIdentity, FileSystem } from '../../env/file-system.ts';
+import { hasPartsOfSecond } from '../../env/file-times.ts';
 import { fromJson } from '../../options/casing.ts';
 import type { Level } from '../../options/choices.ts';
 import { nameOf } from '../store/layout.ts';
@@ -69,9 +70,12 @@ export const isProofOf = (proof: FileProof | undefined, entry: ManifestEntry): p
   proof.crc32 === entry.crc32 &&
   proof.crc32c === (entry.crc32c ?? proof.crc32c);
 
-/** Whether a proof is one of this very file, not written to since. */
+/**
+ * Whether a proof is one of this very file, not written to since. A copy is always young when it is proven: nobody else writes
+ * into a partial folder, so that is no objection. A time without parts of a second is one.
+ */
 export const isProofOfFile = (proof: FileProof, { ino, mtimeNs }: FileIdentity): boolean =>
-  proof.ino === ino.toString() && proof.mtime_ns === mtimeNs.toString();
+  hasPartsOfSecond(mtimeNs) && proof.ino === ino.toString() && proof.mtime_ns === mtimeNs.toString();
 
 /** What the proof said at `level` or a higher one; undefined when it says less. */
 export function checkOf(proof: FileProof, level: Level): FileCheck | undefined {

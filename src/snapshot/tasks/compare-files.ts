@@ -2,31 +2,28 @@ import { withBuffer } from '../../env/buffers.ts';
 import type { FileSystem, OpenFile } from '../../env/file-system.ts';
 import { readFully, withFile } from '../../env/io.ts';
 import type { TaskRun } from '../../env/run-control.ts';
-import { placeOf } from '../store/layout.ts';
+import type { CopyJob } from './copy-files.ts';
 
-export interface CompareArgs {
-  readonly left: string;
-  readonly right: string;
-  /** Relative to both folders. */
-  readonly paths: readonly string[];
+export interface FilePair {
+  readonly source: CopyJob['source'];
+  readonly copy: string;
 }
 
 /**
- * For each path, whether the two folders have the same bytes there. Reads up to the first difference. A file that cannot be read
- * counts as different: copying it then reports the error.
+ * For each pair, whether both files have the same bytes. Reads up to the first difference. A file that cannot be read counts as
+ * different: copying it then reports the error.
  */
-export function compareFiles(
-  fs: FileSystem,
-  { left, right, paths }: CompareArgs,
-  run: TaskRun,
-): Promise<boolean[]> {
+export function compareFiles(fs: FileSystem, pairs: readonly FilePair[], run: TaskRun): Promise<boolean[]> {
   return withBuffer((a) =>
     withBuffer(async (b) => {
       const results: boolean[] = [];
-      for (const path of paths) {
-        const isSame = withFile(fs, placeOf(left, path), 'read', (one) =>
-          withFile(fs, placeOf(right, path), 'read', (other) => isSameFile([one, a], [other, b], run)),
-        );
+      for (const { source, copy } of pairs) {
+        const compareWith = (one: OpenFile) =>
+          withFile(fs, copy, 'read', (other) => isSameFile([one, a], [other, b], run));
+        const isSame =
+          source.fd === undefined
+            ? withFile(fs, source.path, 'read', compareWith)
+            : compareWith(fs.adopt(source.fd, source.path));
         results.push(await isSame.catch(() => false));
         run.checkCancelled();
       }

@@ -38,10 +38,11 @@ export class Pipeline {
   readonly #underWay: Promise<void>[] = [];
   readonly #failures: unknown[] = [];
 
-  constructor(env: Environment, request: CheckRequest) {
+  /** @param workers Limits the tasks that compute at once; shared with other work of the same run. */
+  constructor(env: Environment, request: CheckRequest, workers = new Semaphore(env.pool.concurrency)) {
     this.#env = env;
     this.#request = request;
-    this.#workers = new Semaphore(env.pool.concurrency);
+    this.#workers = workers;
   }
 
   /** Resolves when every byte is copied. With `isFinished`, syncing and reading back go on in the background. */

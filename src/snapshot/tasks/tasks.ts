@@ -5,7 +5,7 @@ import { withFile } from '../../env/io.ts';
 import type { TaskRun } from '../../env/run-control.ts';
 import { placeOf } from '../store/layout.ts';
 import type { WriteManifestArgs } from '../store/manifest-bytes.ts';
-import { type CompareArgs, compareFiles } from './compare-files.ts';
+import { compareFiles, type FilePair } from './compare-files.ts';
 import { type CopyJob, copyFiles } from './copy-files.ts';
 import { type DigestJob, digestFiles } from './digest-files.ts';
 
@@ -46,7 +46,7 @@ export const TASKS = {
   copyFiles: (fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun) => copyFiles(fs, jobs, run),
   syncFiles,
   checkFiles,
-  compareFiles: (fs: FileSystem, args: CompareArgs, run: TaskRun) => compareFiles(fs, args, run),
+  compareFiles: (fs: FileSystem, pairs: readonly FilePair[], run: TaskRun) => compareFiles(fs, pairs, run),
   digestFiles: (fs: FileSystem, jobs: readonly DigestJob[], run: TaskRun) => digestFiles(fs, jobs, run),
   readManifest: async (fs: FileSystem, path: string) =>
     (await manifestBytes()).readManifestInChunks(fs, path),

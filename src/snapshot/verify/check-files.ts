@@ -32,10 +32,10 @@ export async function checkInBatches(
   env: Environment,
   request: CheckRequest,
   files: readonly SizedPath[],
+  workers = new Semaphore(env.pool.concurrency),
 ): Promise<Map<string, FileCheck>> {
   const checks = new Map<string, FileCheck>();
   const batches = inBatches(files, ({ sizeBytes }) => sizeBytes);
-  const workers = new Semaphore(env.pool.concurrency);
   await mapConcurrent(batches, env.pool.concurrency, async (batch) => {
     const results = await checkBatch(env, request, batch, workers);
     for (const [i, check] of results.entries()) checks.set(batch[i]!.path, check);
