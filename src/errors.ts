@@ -47,7 +47,7 @@ export const ERROR_CODES = {
   RESTORE_INTEGRITY_MISMATCH: {
     http: 409,
     exit: 3,
-    hint: 'The source failed its proof and nothing was changed; use `latest-good`, or another snapshot.',
+    hint: 'Nothing was changed. `stillpoint list DIR` shows which snapshots are good; `latest-good` names the best of them.',
   },
   SOURCE_CHANGING: {
     http: 500,

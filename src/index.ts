@@ -51,4 +51,5 @@ export type { PruneOptions } from './options/verify.ts';
 export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
 export type { SnapshotSummary } from './snapshot/store/list.ts';
 export type { PruneResult } from './snapshot/store/prune.ts';
+export type { ListedSnapshot, SnapshotState } from './snapshot/store/standing.ts';
 export type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from './snapshot/verify/verify-all.ts';

@@ -3,10 +3,10 @@ import { getSnapshot } from '../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../coordinator/snapshots.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
-import type { SnapshotSummary } from '../snapshot/store/list.ts';
+import type { ListedSnapshot } from '../snapshot/store/standing.ts';
 
 /** The snapshot that an operand names: by its path, or with a data directory also by `latest`, a name or an id. */
-export const findOperand = (snapshot: string, dataDir: string | undefined): Promise<SnapshotSummary> =>
+export const findOperand = (snapshot: string, dataDir: string | undefined): Promise<ListedSnapshot> =>
   dataDir === undefined ? getSnapshot(snapshot) : new Snapshots({ dataDir }).get(snapshot);
 
 /**

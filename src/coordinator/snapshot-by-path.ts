@@ -5,8 +5,9 @@ import { folder, path as pathValue } from '../options/values.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, layoutOf } from '../snapshot/store/layout.ts';
-import { dataDirOf, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
+import { dataDirOf, summarize } from '../snapshot/store/list.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
+import { type ListedSnapshot, withState } from '../snapshot/store/standing.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
 import { translated } from './long-call.ts';
 import {
@@ -29,11 +30,11 @@ const environment = () => ({ environment: environmentOption() });
 export const getSnapshotOptions = new OptionSet(environment);
 export type GetSnapshotOptions = OptionsOf<typeof getSnapshotOptions>;
 
-/** What the snapshot in a folder is. `NOT_FOUND` when there is no such folder; `problem` says why a manifest is not trusted. */
-export async function getSnapshot(path: string, options: GetSnapshotOptions = {}): Promise<SnapshotSummary> {
+/** What the snapshot in a folder is, and its state. `NOT_FOUND` when there is no such folder; `problem` says why a manifest is not trusted. */
+export async function getSnapshot(path: string, options: GetSnapshotOptions = {}): Promise<ListedSnapshot> {
   checkArgument('getSnapshot: path', pathValue(), path);
   const { environment: env = systemEnvironment } = getSnapshotOptions.resolve('getSnapshot', options);
-  return translated(async () => summarize(env, await folderAt(env, path)));
+  return translated(async () => withState(env, await summarize(env, await folderAt(env, path))));
 }
 
 export const verifySnapshotOptions = new OptionSet(() => ({ ...verifyOptions.fields, ...environment() }));

@@ -9,10 +9,16 @@ import { type PruneOptions, pruneOptions } from '../options/verify.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, type Layout, layoutOf } from '../snapshot/store/layout.ts';
-import { latestName, listSnapshotFolders, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
+import { latestName, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
-import { newestGood, standings } from '../snapshot/store/retention.ts';
+import {
+  type ListedSnapshot,
+  listWithState,
+  newestGood,
+  standings,
+  withState,
+} from '../snapshot/store/standing.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
 import { translated } from './long-call.ts';
 import { markedSnapshot } from './snapshot-by-path.ts';
@@ -39,7 +45,7 @@ export type SnapshotsOptions = OptionsOf<typeof snapshotsOptions>;
 export interface SnapshotList {
   /** The name in the `latest` marker; null when there is none. */
   readonly latest: string | null;
-  readonly snapshots: readonly SnapshotSummary[];
+  readonly snapshots: readonly ListedSnapshot[];
 }
 
 /**
@@ -67,19 +73,22 @@ export class Snapshots {
         : directoryOf(lifecycle);
   }
 
-  /** All snapshots, oldest first, and which of them `latest` names. */
+  /** All snapshots with their state, oldest first, and which of them `latest` names. Reads no file but manifests and the ledger. */
   list(): Promise<SnapshotList> {
     return translated(async () => {
       const layout = await this.#layout();
-      const snapshots = await listSnapshotFolders(this.#env, layout);
+      const snapshots = await listWithState(this.#env, layout);
       return { latest: (await latestName(this.#env.fs, layout.backup)) ?? null, snapshots };
     });
   }
 
-  /** One snapshot. `NOT_FOUND` when there is none; `problem` says why a manifest is not trusted. */
-  async get(snapshot: string): Promise<SnapshotSummary> {
+  /** One snapshot with its state. `NOT_FOUND` when there is none; `problem` says why a manifest is not trusted. */
+  async get(snapshot: string): Promise<ListedSnapshot> {
     checkArgument('Snapshots.get: snapshot', snapshotName(), snapshot);
-    return translated(async () => summarize(this.#env, await this.#find(snapshot)));
+    return translated(async () => {
+      const env = this.#env;
+      return withState(env, await summarize(env, await this.#find(snapshot)));
+    });
   }
 
   /** Reads a snapshot and reports everything that is wrong with it, as `verifySnapshot` does. */
@@ -119,7 +128,9 @@ export class Snapshots {
   async delete(snapshot: string): Promise<SnapshotSummary> {
     checkArgument('Snapshots.delete: snapshot', text(), snapshot); // a client may have sent it
     const absent = () => {
-      throw new StillpointError('NOT_FOUND', `there is no snapshot "${snapshot}"`, { path: snapshot });
+      throw new StillpointError('NOT_FOUND', `there is no snapshot "${snapshot}" in ${this.dataDir}`, {
+        path: snapshot,
+      });
     };
     return this.#locked(absent, async (layout) => {
       const env = this.#env;

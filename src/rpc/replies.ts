@@ -6,6 +6,7 @@ import { operationStateSchema } from '../operation/operation-state.ts';
 import type { SnakeCased } from '../options/casing.ts';
 import { LEVELS } from '../options/choices.ts';
 import type { SnapshotSummary } from '../snapshot/store/list.ts';
+import { type ListedSnapshot, SNAPSHOT_STATES } from '../snapshot/store/standing.ts';
 
 /** Replies of the admin RPC: what the server promises and the client holds it to. The OpenAPI document is made from these. */
 
@@ -63,9 +64,20 @@ export const snapshotSchema = z.object({
   problem: z.string().nullable().describe('Why the manifest cannot be trusted'),
 }) satisfies z.ZodType<SnakeCased<SnapshotSummary>>;
 
+const listedSnapshotSchema = snapshotSchema.extend({
+  state: z.enum(SNAPSHOT_STATES).describe('What is known of it without reading it again'),
+  level: level.nullable().describe('How thoroughly it was proven; null when damaged or never proven'),
+  verified_at_ms: timeMs
+    .nullable()
+    .describe(
+      'The oldest proof among its files; for a damaged one, when it was last read; null when not on record',
+    ),
+  damage: z.string().nullable().describe('What is damaged or could not be read'),
+}) satisfies z.ZodType<SnakeCased<ListedSnapshot>>;
+
 export const snapshotListSchema = z.object({
   latest: z.string().nullable(),
-  snapshots: z.array(snapshotSchema).readonly(),
+  snapshots: z.array(listedSnapshotSchema).readonly(),
 });
 
 const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged', 'unread']);

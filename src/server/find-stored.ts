@@ -9,5 +9,5 @@ export async function findStored({ lifecycle, environment }: ServerContext, name
   const layout = await directoryOf(lifecycle).layout();
   const location = await findSnapshot(environment, layout, name, [layout.backup]);
   if (dirname(location) === layout.backup) return location;
-  throw new StillpointError('NOT_FOUND', `there is no snapshot "${name}"`);
+  throw new StillpointError('NOT_FOUND', `there is no snapshot "${name}" in ${layout.dataDir}`);
 }

@@ -45,6 +45,7 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
       'reproven_bytes',
       'report',
       'durations_ms',
+      'left_out',
       'pruned',
     ]);
     const sizes = await Promise.all(CONTENT.map(async (path) => (await stat(join(data, path))).size));
@@ -148,7 +149,9 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
     ]);
     expect(latest.stdout).toContain(`latest (${name}): faithful  (lsm, level files)\n`);
     expect(marker.stdout).toContain(`/latest (${name}): faithful  (lsm, level files)\n`);
-    expect(list.stdout).toMatch(new RegExp(`^NAME .*\n${name} +\\d{4}-.*Z +lsm +4 +1\\.3 MiB +latest\n$`));
+    expect(list.stdout).toMatch(
+      new RegExp(`^NAME .*\n${name} +\\d{4}-.*Z +lsm +4 +1\\.3 MiB +\\d{4}-.*Z +latest +good\n$`),
+    );
     expect(show.stdout).toMatch(/sst\/1\.sst +225,465 +6b64e0e9 +immutable\n/);
     expect(verify.stdout).toContain(`${data}: faithful  (lsm, level full)\n`);
     for (const { stdout } of [taken, list, show, verify]) expect(stdout).not.toContain('\u001b');

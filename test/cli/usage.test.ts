@@ -15,6 +15,8 @@ describe('the command line', () => {
       { args: ['verify', at('absent')], exit: 5, code: 'NOT_FOUND' },
       { args: ['list', at('absent')], exit: 5, code: 'NOT_FOUND' },
       { args: ['inspect', at('absent')], exit: 5, code: 'NOT_FOUND' },
+      { args: ['list', at('empty')], exit: 2, code: 'EMPTY_SOURCE' },
+      { args: ['list', at('other')], exit: 2, code: 'ENGINE_MISMATCH' },
       { args: ['undo', at('empty')], exit: 5, code: 'NOT_FOUND' },
       { args: ['show', 'latest', '--data-dir', at('empty')], exit: 5, code: 'NOT_FOUND' },
       { args: ['restore', 'latest', '--data-dir', at('empty'), '--in-place'], exit: 5, code: 'NOT_FOUND' },
@@ -109,9 +111,7 @@ describe('the command line', () => {
     expect(await hintOf('verify', 'good')).toBe('There is nothing to verify here; check the path.');
     await mkdir(join(root, 'data/.lifecycle/backup/ts-1'), { recursive: true });
     for (const place of ['data/.lifecycle', 'data/.lifecycle/backup', 'data/.lifecycle/backup/ts-1'])
-      expect((await stillpoint(['list', place])).stdout).toBe(
-        `${place} is no data directory; try: stillpoint list ${resolve('data')}\n`,
-      );
+      expect(await hintOf('list', place)).toBe(`Try: stillpoint list ${resolve('data')}`);
     await writeFile(join(root, 'key'), 'one\ntwo\n');
     const serve = (...args: string[]) => hintOf('serve', 'db', '--port', '0', ...args);
     const absent = `Check the path: there is nothing at ${resolve('no.key')}.`;

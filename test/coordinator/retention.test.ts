@@ -57,8 +57,8 @@ describe('retention never removes the newest snapshot of the deepest proof (inva
     expect(await names()).toEqual([good.name, second.name, third.name]);
     expect(await reasons(1)).toEqual([
       [good.name, true, 'one of the newest 1'],
-      [second.name, true, 'a.txt is damaged'],
-      [third.name, true, 'latest names it'],
+      [second.name, true, 'damaged (a.txt is damaged), but newer than a good one that stays'],
+      [third.name, true, 'damaged (a.txt is damaged), but latest names it'],
     ]);
     await expect(store.delete(good.name)).rejects.toMatchObject({ code: 'CONFLICT' });
     expect((await store.delete(second.name)).name).toBe(second.name);
@@ -78,10 +78,18 @@ describe('retention never removes the newest snapshot of the deepest proof (inva
   });
 
   test('and damaged ones that are older than all that stay go', async () => {
-    const { store, take, names } = await directory();
+    const { store, take, names, reasons } = await directory();
     const damaged = await take();
     rot(join(damaged.location, 'a.txt'));
     await store.verifyAll();
+    expect(await reasons(1)).toEqual([
+      [damaged.name, true, 'damaged (a.txt is damaged), but latest names it'],
+    ]);
+    const later = await take();
+    expect(await reasons(1)).toEqual([
+      [damaged.name, false, 'damaged (a.txt is damaged), and a good one is newer'],
+      [later.name, true, 'one of the newest 1'],
+    ]);
     const good = await take({ keep: 1 });
     expect(await names()).toEqual([good.name]);
   });
@@ -110,11 +118,28 @@ describe('latest-good', () => {
     await restoreSnapshot(good.location, { into: `${into}-too` });
   });
 
-  test('is NOT_FOUND where there is no snapshot that is not damaged', async () => {
-    const { store, take } = await directory();
-    const { location } = await take();
-    rmSync(join(location, 'a.txt'));
-    await expect(store.get('latest-good')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  test('is NOT_FOUND where there is no snapshot that is not damaged, and says which are', async () => {
+    const { dir, store, take } = await directory();
+    await expect(store.get('latest-good')).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      message: `there is no snapshot of ${dir} yet`,
+    });
+    const first = await take();
+    rmSync(join(first.location, 'a.txt'));
+    await expect(store.get('latest-good')).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+      message: `the only snapshot of ${dir} is known to be damaged: ${first.name} (a.txt is damaged)`,
+    });
+    const second = await take();
+    rot(join(second.location, 'a.txt'));
+    await store.verifyAll();
+    rmSync(join(dir, '.lifecycle/backup/latest'));
+    for (const name of ['latest-good', 'latest'])
+      await expect(store.get(name)).rejects.toMatchObject({
+        code: 'NOT_FOUND',
+        message: `all 2 snapshots of ${dir} are known to be damaged: ${second.name} (a.txt is damaged), ${first.name} (a.txt is damaged)`,
+        hint: expect.stringContaining('stillpoint backup restore'),
+      });
   });
 });
 

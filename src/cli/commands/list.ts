@@ -1,43 +1,64 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type SnapshotList, Snapshots } from '../../coordinator/snapshots.ts';
-import { ownerOf } from '../../snapshot/store/layout.ts';
+import { detectEngine } from '../../engine/index.ts';
+import { nodeFileSystem } from '../../env/node-file-system.ts';
+import { StillpointError } from '../../errors.ts';
+import { layoutOf, ownerOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { examples } from '../help-text.ts';
+import { stateText } from '../state-text.ts';
 import type { Style } from '../style.ts';
 import { number, size, table, time, visible } from '../text.ts';
 
 export function define(command: Command, cli: Cli): void {
   command.addHelpText('after', examples('list ./data', 'list ./data --json')).action(async (dir: string) => {
     const list = await new Snapshots({ dataDir: dir }).list();
+    if (list.snapshots.length === 0) await refuseOther(dir);
     cli.output.result(list, (style) => describe(list, dir, style));
   });
 }
 
-function nothingIn(dir: string): string {
+/** A folder without snapshots that is no data directory either: most likely a mistake in the path. */
+async function refuseOther(dir: string): Promise<void> {
+  const fs = nodeFileSystem;
   const owner = ownerOf(resolve(dir));
-  if (owner === undefined) return `no snapshots yet; take one: stillpoint snapshot ${visible(dir)}`;
-  return `${visible(dir)} is no data directory; try: stillpoint list ${visible(owner)}`;
+  if (owner !== undefined) {
+    throw new StillpointError('ENGINE_MISMATCH', `${dir} is no data directory`, {
+      path: dir,
+      hint: `Try: stillpoint list ${owner}`,
+    });
+  }
+  if ((await fs.inspect(layoutOf(dir).lifecycle)) !== undefined) return;
+  if ((await detectEngine(fs, dir)) !== undefined) return;
+  const isEmpty = (await fs.list(dir)).length === 0;
+  throw new StillpointError(
+    isEmpty ? 'EMPTY_SOURCE' : 'ENGINE_MISMATCH',
+    `${dir} is no data directory: ${isEmpty ? 'it is empty' : 'it holds neither snapshots nor files of a known engine'}`,
+    { path: dir, hint: 'Check the path.' },
+  );
 }
 
 function describe({ latest, snapshots }: SnapshotList, dir: string, style: Style): string[] {
-  if (snapshots.length === 0) return [nothingIn(dir)];
-  const rows = snapshots.map(({ name, createdAtMs, engine, entries, totalBytes, problem }) => [
-    name,
-    time(createdAtMs),
-    visible(engine ?? '-'),
-    entries === null ? '-' : number(entries),
-    totalBytes === null ? '-' : size(totalBytes),
-    name === latest ? 'latest' : '',
-    problem === null ? '' : visible(problem),
+  if (snapshots.length === 0) return [`no snapshots yet; take one: stillpoint snapshot ${visible(dir)}`];
+  const rows = snapshots.map((snapshot) => [
+    snapshot.name,
+    time(snapshot.createdAtMs),
+    visible(snapshot.engine ?? '-'),
+    snapshot.entries === null ? '-' : number(snapshot.entries),
+    snapshot.totalBytes === null ? '-' : size(snapshot.totalBytes),
+    snapshot.verifiedAtMs === null ? '-' : time(snapshot.verifiedAtMs),
+    snapshot.name === latest ? 'latest' : '',
+    visible(stateText(snapshot)),
   ]);
-  const heading = ['NAME', 'CREATED', 'ENGINE', 'FILES', 'SIZE', '', ''];
+  const heading = ['NAME', 'CREATED', 'ENGINE', 'FILES', 'SIZE', 'VERIFIED', '', 'STATE'];
   const [head = '', ...lines] = table([heading, ...rows], [3, 4]);
   return [
     style.dim(head),
     ...lines.map((line, i) => {
-      const { name, problem } = snapshots[i]!;
-      if (problem !== null) return style.red(line);
+      const { name, state } = snapshots[i]!;
+      if (state === 'damaged') return style.red(line);
+      if (state !== 'good') return style.yellow(line);
       return name === latest ? style.bold(line) : line;
     }),
   ];

@@ -6,6 +6,7 @@ import type { Cli } from '../cli.ts';
 import { examples } from '../help-text.ts';
 import { addDataDirFlag } from '../options.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
+import { stateText } from '../state-text.ts';
 import { count, number, size, table, time, visible } from '../text.ts';
 
 const FILES_SHOWN = 50;
@@ -43,6 +44,8 @@ function describe(shown: Awaited<ReturnType<typeof read>>): string[] {
     ['name', shown.name],
     ['id', shown.id ?? '-'],
     ['created', time(shown.createdAtMs)],
+    ['state', stateText(shown)],
+    ['verified', shown.verifiedAtMs === null ? 'not on record' : time(shown.verifiedAtMs)],
     ['engine', shown.engine ?? 'unknown'],
     ['checkpoint', shown.checkpoint === null ? '-' : `lsn ${shown.checkpoint.lsn}`],
     ['parent', shown.parent ?? '-'],

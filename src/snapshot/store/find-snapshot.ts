@@ -5,8 +5,8 @@ import { warn } from '../../env/safe-calls.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { isSnapshotName, LATEST, LATEST_GOOD, type Layout } from './layout.ts';
-import { latestName, listSnapshotFolders, noneYet } from './list.ts';
-import { newestGood, standings } from './retention.ts';
+import { latestName, listSnapshotFolders } from './list.ts';
+import { newestGood, noneGood, standings } from './standing.ts';
 
 /**
  * The folder of a snapshot, named as people do: `latest`, `latest-good`, a name (`ts-…`), an id, or a path to it. `allowed` are the folders
@@ -26,16 +26,16 @@ export async function findSnapshot(
     if (isSnapshotName(source)) {
       const location = join(layout.backup, source);
       if ((await fs.inspect(location))?.kind === 'folder') return location;
-      throw notFound(source);
+      throw notFound(source, layout);
     }
     const summaries = await listSnapshotFolders(env, layout);
     const withId = summaries.find(({ id }) => id === source);
     if (withId !== undefined) return withId.location;
   }
-  if (!isPath && layout !== undefined) throw notFound(source);
+  if (!isPath && layout !== undefined) throw notFound(source, layout);
   const real = await (allowed === undefined
     ? fs.realPath(source).catch((cause) => {
-        throw notFound(source, cause);
+        throw notFound(source, undefined, cause);
       })
     : placeWithin(fs, source, allowed));
   const kind = (await fs.inspect(real))?.kind;
@@ -68,22 +68,29 @@ async function placeWithin(fs: FileSystem, source: string, roots: readonly strin
 async function findLatest(env: Environment, layout: Layout): Promise<string> {
   const name = await latestName(env.fs, layout.backup);
   if (name !== undefined) return join(layout.backup, name);
-  const best = newestGood(await standings(env, layout));
+  const known = await standings(env, layout);
+  const best = newestGood(known);
   if (best !== undefined) {
     warn(`${layout.latest} names no snapshot; the newest good one is taken: ${best.snapshot.name}`);
     return best.snapshot.location;
   }
   const archived = await latestName(env.fs, layout.archive);
-  if (archived === undefined) throw noneYet(layout.dataDir);
+  if (archived === undefined) throw noneGood(layout.dataDir, known);
   return join(layout.archive, archived);
 }
 
 async function findLatestGood(env: Environment, layout: Layout): Promise<string> {
-  const best = newestGood(await standings(env, layout));
-  if (best === undefined) throw noneYet(layout.dataDir);
+  const known = await standings(env, layout);
+  const best = newestGood(known);
+  if (best === undefined) throw noneGood(layout.dataDir, known);
   return best.snapshot.location;
 }
 
-function notFound(source: string, cause?: unknown): StillpointError {
-  return new StillpointError('NOT_FOUND', `there is no snapshot "${source}"`, { path: source, cause });
+/** @param layout Where it was looked for; undefined for a path. */
+function notFound(source: string, layout?: Layout, cause?: unknown): StillpointError {
+  const where = layout === undefined ? '' : ` in ${layout.dataDir}`;
+  return new StillpointError('NOT_FOUND', `there is no snapshot "${source}"${where}`, {
+    path: source,
+    cause,
+  });
 }

@@ -1,0 +1,175 @@
+import { mapConcurrent } from '../../env/concurrency.ts';
+import { RunControl } from '../../env/run-control.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import { LEVELS, type Level } from '../../options/choices.ts';
+import type { Environment } from '../environment.ts';
+import { type Ledger, readLedger } from '../ledger/ledger-file.ts';
+import { isProofOf } from '../ledger/proven-files.ts';
+import { compareTree } from '../verify/compare-tree.ts';
+import { isSnapshotPlace, type Layout } from './layout.ts';
+import { listSnapshotFolders, noneYet, type SnapshotSummary } from './list.ts';
+import type { ParsedManifest } from './manifest.ts';
+import { readManifest } from './manifest-file.ts';
+
+/** What is known of a snapshot without reading its files. */
+export interface Standing {
+  readonly snapshot: SnapshotSummary;
+  /** Why it is known to be damaged; undefined when nothing says so. */
+  readonly damage: string | undefined;
+  /** How deep its proof went, as an index into `LEVELS`; -1 when nobody knows. */
+  readonly depth: number;
+  /** Whether parts of it could not be read by the proof. */
+  readonly isUnread: boolean;
+  /** The oldest proof among its files, for a damaged one the newest; null when that is not on record. */
+  readonly verifiedAtMs: number | null;
+}
+
+/**
+ * - `good`: proven to the depth of `level`, and nothing says that it was damaged since.
+ * - `damaged`: known to be damaged.
+ * - `unread`: not known to be damaged, and not all of it could be read.
+ * - `unproven`: no proof is on record.
+ */
+export const SNAPSHOT_STATES = ['good', 'damaged', 'unread', 'unproven'] as const;
+export type SnapshotState = (typeof SNAPSHOT_STATES)[number];
+
+/** A snapshot with what is known of it: names and sizes of its files are looked at, and their last proofs; no file is read. */
+export interface ListedSnapshot extends SnapshotSummary {
+  readonly state: SnapshotState;
+  /** How deep its proof went; null when there is none that counts. */
+  readonly level: Level | null;
+  /** When the oldest proof among its files was made; for a damaged one, when it was last read. Null: not on record. */
+  readonly verifiedAtMs: number | null;
+  /** What is damaged or could not be read; null when nothing is known to be. */
+  readonly damage: string | null;
+}
+
+/** A look at a snapshot mostly waits for the disk. */
+const LOOKS_AT_ONCE = 8;
+
+/** The snapshots of a data directory with what is known of them, in the order in which they were taken. */
+export async function standings(env: Environment, layout: Layout): Promise<Standing[]> {
+  const all = await listSnapshotFolders(env, layout);
+  // By sequence: a clock that was set back gives later ones smaller names.
+  all.sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1));
+  return mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) => standingOf(env, snapshot));
+}
+
+/** The snapshots of a data directory with their state, oldest first. */
+export async function listWithState(env: Environment, layout: Layout): Promise<ListedSnapshot[]> {
+  const all = await listSnapshotFolders(env, layout);
+  return mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) => withState(env, snapshot));
+}
+
+/** One that cannot be looked at, or vanishes meanwhile, is `unread`: the others are listed all the same. */
+export async function withState(env: Environment, snapshot: SnapshotSummary): Promise<ListedSnapshot> {
+  try {
+    return described(await standingOf(env, snapshot));
+  } catch (error) {
+    const damage = toStillpointError(error).message;
+    return { ...snapshot, state: 'unread', level: null, verifiedAtMs: null, damage };
+  }
+}
+
+function described({ snapshot, damage, depth, isUnread, verifiedAtMs }: Standing): ListedSnapshot {
+  const proven = depth === -1 ? 'unproven' : 'good';
+  const state = damage !== undefined ? 'damaged' : isUnread ? 'unread' : proven;
+  const level = damage === undefined ? (LEVELS[depth] ?? null) : null;
+  return { ...snapshot, state, level, verifiedAtMs, damage: damage ?? null };
+}
+
+async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<Standing> {
+  const { location, problem } = snapshot;
+  const untrusted = (damage: string): Standing => ({
+    snapshot,
+    damage,
+    depth: -1,
+    isUnread: false,
+    verifiedAtMs: null,
+  });
+  if (problem !== null) return untrusted(problem);
+  const manifest = await readManifest(env, location).catch((error) => {
+    if (error instanceof StillpointError) return undefined; // since it was listed
+    throw error;
+  });
+  if (manifest === undefined) return untrusted('the manifest cannot be read');
+  const ledger = await readLedger(env.fs, location);
+  const wrong = await damagedPaths(env, location, manifest, ledger);
+  const damage = manifest.rewritten ? 'the manifest was changed' : damageText(wrong);
+
+  const recorded = manifest.entries.map((entry) => {
+    const proof = ledger.proofs.get(entry.path);
+    return isProofOf(proof, entry) ? proof : undefined;
+  });
+  const depths = recorded.map((proof) => (proof === undefined ? -1 : LEVELS.indexOf(proof.level)));
+  // A copy elsewhere was never proven by who published the snapshot.
+  const publishedLevel = isSnapshotPlace(location) ? manifest.snapshot?.level : undefined;
+  const published = publishedLevel === undefined ? -1 : LEVELS.indexOf(publishedLevel);
+  // What could not be read is not proven any deeper than the checksums of its files.
+  const isUnread = recorded.some((proof) => proof?.warnings?.some(({ verdict }) => verdict === 'unread'));
+  const depth = isUnread ? 0 : Math.max(published, Math.min(...depths));
+  const oldestMs = Math.min(...recorded.map((proof) => proof?.proven_at_ms ?? Number.NaN));
+  const verifiedAtMs = damage === undefined ? oldestMs : lastReadMs(ledger);
+  return {
+    snapshot,
+    damage,
+    depth,
+    isUnread,
+    verifiedAtMs: Number.isFinite(verifiedAtMs) ? verifiedAtMs : null,
+  };
+}
+
+function lastReadMs({ proofs, damaged }: Ledger): number {
+  let last = Number.NEGATIVE_INFINITY;
+  for (const { proven_at_ms } of proofs.values()) last = Math.max(last, proven_at_ms);
+  for (const foundAtMs of damaged.values()) last = Math.max(last, foundAtMs);
+  return last;
+}
+
+async function damagedPaths(
+  env: Environment,
+  location: string,
+  { entries }: ParsedManifest,
+  { proofs, damaged }: Ledger,
+): Promise<string[]> {
+  const { findings } = await compareTree(env.fs, location, entries, new RunControl());
+  // A file that was read and had another checksum has a proof of what it is now.
+  const differs = entries.filter(
+    (entry) => proofs.has(entry.path) && !isProofOf(proofs.get(entry.path), entry),
+  );
+  return [...new Set([...findings, ...differs].map(({ path }) => path).concat(...damaged.keys()))];
+}
+
+const NAMES_SHOWN = 3;
+
+function damageText(paths: readonly string[]): string | undefined {
+  if (paths.length === 0) return undefined;
+  const more = paths.length - NAMES_SHOWN;
+  const names = paths.slice(0, NAMES_SHOWN).join(', ') + (more > 0 ? ` and ${more} more` : '');
+  return `${names} ${paths.length === 1 ? 'is' : 'are'} damaged`;
+}
+
+/** The newest snapshot of the deepest proof that is not known to be damaged. */
+export function newestGood(known: readonly Standing[]): Standing | undefined {
+  const good = known.filter(({ damage }) => damage === undefined);
+  const deepest = Math.max(...good.map(({ depth }) => depth));
+  return good.findLast(({ depth }) => depth === deepest);
+}
+
+/** Why there is no good snapshot: there is none at all, or all are damaged. REQUIRES: `newestGood` found none. */
+export function noneGood(dataDir: string, known: readonly Standing[]): StillpointError {
+  if (known.length === 0) return noneYet(dataDir);
+  const newest = known.slice(-NAMES_SHOWN).reverse();
+  const named = newest.map(({ snapshot, damage }) => `${snapshot.name} (${damage})`).join(', ');
+  const rest = known.length > NAMES_SHOWN ? ', …' : '';
+  const many = known.length === 1 ? 'the only snapshot' : `all ${known.length} snapshots`;
+  const are = known.length === 1 ? 'is' : 'are';
+  return new StillpointError(
+    'NOT_FOUND',
+    `${many} of ${dataDir} ${are} known to be damaged: ${named}${rest}`,
+    {
+      path: dataDir,
+      hint: 'Take a new one if the database is whole: `stillpoint snapshot DIR --full`. Otherwise restore a backup from a repository: `stillpoint backup restore`. `stillpoint verify DIR --all` tells all that is damaged.',
+    },
+  );
+}
