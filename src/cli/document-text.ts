@@ -1,5 +1,5 @@
 import { cell, isKey, isRow, type Json, type Row, wordsOf } from './cell-text.ts';
-import { listLines } from './list-text.ts';
+import { listLines } from './json-table.ts';
 import type { Style } from './style.ts';
 import { number, table } from './text.ts';
 

@@ -10,6 +10,7 @@ import {
   trueOrFalse,
   wholeNumber,
 } from '../options/values.ts';
+import { LONGEST_LEASE_MS } from '../rpc/node.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { POLICIES } from './plan.ts';
 import type { NodeProgress } from './run-in-parallel.ts';
@@ -23,8 +24,6 @@ const environment = () => ({
 const anEnvironment = () =>
   z.custom<Environment>((value) => typeof value === 'object' && value !== null, 'must be an environment');
 const signal = () => optional(abortSignal(), { description: 'Cancels the work.' });
-
-const LONGEST_LEASE_MS = 10 * 60 * 1000;
 
 /** How nodes are talked to. */
 const connection = () => ({

@@ -27,12 +27,15 @@ export const backupFields = {
     .describe('Of a lease: refused unless it lives, now and after the last captured byte'),
 };
 
+/** The longest that a node refuses writes unless the lease is renewed. */
+export const LONGEST_LEASE_MS = 10 * 60 * 1000;
+
 export const quiesceBodySchema = z.strictObject({
   run,
   ttl_ms: z
     .int()
     .min(1)
-    .max(10 * 60 * 1000)
+    .max(LONGEST_LEASE_MS)
     .describe('How long writes are refused unless the lease is renewed or ended'),
   epoch: epochSchema.optional().describe('Renews this lease'),
   dry: z.boolean().optional().describe('Only tells whether it would be possible. Default false'),

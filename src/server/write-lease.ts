@@ -10,9 +10,6 @@ export interface Lease {
   readonly expiresAtMs: number;
 }
 
-/** The longest that a node may be without writes unless somebody asks again. */
-export const LONGEST_LEASE_MS = 10 * 60 * 1000;
-
 /** So many epochs that were given back are known: to give one back twice is no error. */
 const RELEASED_KEPT = 100;
 

@@ -4,16 +4,15 @@ import { describeCurrent, parseCurrent } from '../../format/leveldb/file-name.ts
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import { streamFile } from '../raw-file-check.ts';
 import type { CurrentFacts } from './facts.ts';
-import { findingsOf } from './findings.ts';
 
 const LONGEST_BYTES = 64;
 
+/** What CURRENT holds. Whether that is right depends on the other files: `check-consistency.ts` judges it. */
 export async function checkCurrent(
   file: OpenFile,
   request: FileCheckRequest,
   run: TaskRun,
 ): Promise<FileCheck> {
-  const findings = findingsOf(request.path);
   let content = Buffer.alloc(0);
   const read = await streamFile(file, request, run, (piece) => {
     content = Buffer.concat([content, piece.subarray(0, LONGEST_BYTES - content.length)]);
@@ -24,5 +23,5 @@ export async function checkCurrent(
     manifest: manifest ?? null,
     holds: describeCurrent(content),
   };
-  return { ...read, findings: findings.list, counts: {}, facts };
+  return { ...read, findings: [], counts: {}, facts };
 }
