@@ -38,7 +38,7 @@ export async function restoreInPlace(
     cli,
     target,
     { allowedSources: [dirname(location)] },
-    (coordinator) => coordinator.startRestore({ source, ...how }),
+    (coordinator, signal) => coordinator.startRestore({ source, ...how, signal }),
     how.maxBytesPerSecond,
   );
 }
@@ -49,7 +49,7 @@ export function restoreFrom(
   dataDir: string,
   source: () => Promise<SnapshotSource>,
 ): Promise<RestoreResult> {
-  return exchange(cli, dataDir, {}, (coordinator) => coordinator.startRestore({ source }));
+  return exchange(cli, dataDir, {}, (coordinator, signal) => coordinator.startRestore({ source, signal }));
 }
 
 export function undoInPlace(cli: Cli, dataDir: string): Promise<RestoreResult> {
@@ -66,14 +66,14 @@ async function exchange(
   cli: Cli,
   dataDir: string,
   options: { readonly allowedSources?: readonly string[] },
-  start: (coordinator: RestoreCoordinator) => Promise<{ id: string }>,
+  start: (coordinator: RestoreCoordinator, signal: AbortSignal) => Promise<{ id: string }>,
   maxBytesPerSecond?: number,
 ): Promise<RestoreResult> {
   const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
   await recoverFirst(cli, lifecycle);
   const coordinator = new RestoreCoordinator({ dataDir, lifecycle, ...options });
   return cli.watched(async (signal, progress) => {
-    const { id } = await start(coordinator);
+    const { id } = await start(coordinator, signal);
     const cancel = () => {
       if (!coordinator.cancel(id))
         cli.output.note('the files are being exchanged already; that goes to its end');

@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path';
 import type { Engine, Hold } from '../engine/engine.ts';
 import type { Report } from '../engine/report.ts';
+import { orGivenUp } from '../env/concurrency.ts';
 import { callSafely, warn } from '../env/safe-calls.ts';
 import type { Admission, DataDirectory } from '../operation/data-directory.ts';
 import { callHook, checkHold } from '../operation/hooks.ts';
@@ -112,7 +113,8 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     const chosen = startBackupOptions.resolve('startBackup', options, this.#options.defaults);
     const { kind, mode, signal } = chosen;
     // A start that is refused leaves no folder behind.
-    if (await this.#directory.isUnused()) await this.#engine(await this.#directory.layout(), mode);
+    if (await this.#directory.isUnused())
+      await orGivenUp(this.#engine(await this.#directory.layout(), mode), signal);
     return this.start(kind, signal, async (admission, newRun) => {
       const engine = await this.#engine(admission.layout, mode);
       const parent = admission.layout[kind];

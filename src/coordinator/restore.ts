@@ -152,7 +152,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
       return {
         run,
         work: () => this.#restore(run, source, chosen, layout),
-        abandon: () => source.release(), // otherwise nobody could remove that snapshot until this process ends
+        abandon: source.release, // otherwise nobody could remove that snapshot until this process ends
       };
     });
   }
@@ -201,23 +201,19 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     layout: Layout,
   ): Promise<Done<RestoreResult>> {
     const staged = join(layout.restore, run.id, 'data');
-    try {
-      run.enter('stage');
-      const { report, clonedBytes } = await this.#stage(run, source, staged, options);
-      const undo = await this.#exchange(run, layout, staged, source.engine);
-      const leftInPlace = await foreignNames(this.#env.fs, layout.dataDir, source.engine);
-      const { manifest, bytes } = source;
-      return this.#done(run, layout, {
-        files: manifest.entries.length,
-        bytes,
-        clonedBytes,
-        undo,
-        leftInPlace,
-        report,
-      });
-    } finally {
-      await source.release();
-    }
+    run.enter('stage');
+    const { report, clonedBytes } = await this.#stage(run, source, staged, options).finally(source.release);
+    const undo = await this.#exchange(run, layout, staged, source.engine);
+    const leftInPlace = await this.#leftInPlace(layout, source.engine);
+    const { manifest, bytes } = source;
+    return this.#done(run, layout, {
+      files: manifest.entries.length,
+      bytes,
+      clonedBytes,
+      undo,
+      leftInPlace,
+      report,
+    });
   }
 
   async #stage(
@@ -239,8 +235,16 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   async #undo(run: Run, from: string, layout: Layout): Promise<Done<RestoreResult>> {
     const engine = (await detectEngine(this.#env.fs, from)) ?? (await this.#wantedEngine(layout));
     const undo = await this.#exchange(run, layout, from, engine);
-    const leftInPlace = await foreignNames(this.#env.fs, layout.dataDir, engine);
+    const leftInPlace = await this.#leftInPlace(layout, engine);
     return this.#done(run, layout, { files: 0, bytes: 0, clonedBytes: 0, undo, leftInPlace, report: null });
+  }
+
+  /** The exchange is over: a folder that cannot be listed does not undo it. */
+  async #leftInPlace({ dataDir }: Layout, engine: Engine | undefined): Promise<string[]> {
+    return foreignNames(this.#env.fs, dataDir, engine).catch((error) => {
+      warn(error);
+      return [];
+    });
   }
 
   #done(

@@ -1,3 +1,6 @@
+import { StillpointError } from '../errors.ts';
+import { callSafely } from './safe-calls.ts';
+
 /**
  * Runs `work` over all items, at most `limit` at once. Results are in the order of the items. After the first failure no
  * further item is started. The promise rejects only when everything under way has ended, so that the caller may remove
@@ -33,6 +36,43 @@ export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
     if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+/** What hangs is waited for so long after a cancel. */
+const GRACE_MS = 1_000;
+
+/**
+ * Settles as `work`. When the signal is aborted and `work` does not end soon by itself, rejects with `CANCELLED`; what it still
+ * resolves to goes to `onLate`.
+ */
+export function orGivenUp<T>(
+  work: Promise<T>,
+  signal: AbortSignal | undefined,
+  onLate: (value: T) => unknown = () => {},
+): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise<T>((resolve, reject) => {
+    let isGivenUp = false;
+    let grace: NodeJS.Timeout | undefined;
+    const giveUp = () => {
+      isGivenUp = true;
+      reject(new StillpointError('CANCELLED', 'cancelled on request', { cause: signal.reason }));
+    };
+    const abort = () => {
+      grace = setTimeout(giveUp, GRACE_MS);
+    };
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+    work
+      .then((value) => {
+        if (isGivenUp) callSafely(() => onLate(value));
+        resolve(value);
+      }, reject)
+      .finally(() => {
+        clearTimeout(grace);
+        signal.removeEventListener('abort', abort);
+      });
   });
 }
 

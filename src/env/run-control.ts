@@ -20,6 +20,7 @@ export class RunControl implements TaskRun {
   readonly #cancelled: Int32Array;
   readonly #bytes: BigInt64Array;
   readonly #onCancel = new Set<() => void>();
+  #abort: AbortController | undefined;
 
   constructor(shared = new SharedArrayBuffer(LIMITER_AT + RateLimiter.SIZE_BYTES)) {
     this.shared = shared;
@@ -31,7 +32,17 @@ export class RunControl implements TaskRun {
   cancel(): void {
     Atomics.store(this.#cancelled, 0, 1);
     Atomics.notify(this.#cancelled, 0);
+    this.#abort?.abort(cancelled());
     for (const listener of this.#onCancel) listener();
+  }
+
+  /** Aborted when the run is cancelled in this thread. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.isCancelled) this.#abort.abort(cancelled());
+    }
+    return this.#abort.signal;
   }
 
   /** Calls `listener` when the run is cancelled, in this thread, until the returned function is called. */
@@ -45,7 +56,7 @@ export class RunControl implements TaskRun {
   }
 
   checkCancelled(): void {
-    if (this.isCancelled) throw new StillpointError('CANCELLED', 'cancelled on request');
+    if (this.isCancelled) throw cancelled();
   }
 
   addBytes(count: number): void {
@@ -72,3 +83,5 @@ export class RunControl implements TaskRun {
     };
   }
 }
+
+const cancelled = () => new StillpointError('CANCELLED', 'cancelled on request');

@@ -1,10 +1,10 @@
 import * as z from 'zod';
 import { pause } from '../env/clock.ts';
 import { Semaphore } from '../env/concurrency.ts';
-import { parseJson } from '../env/durable-json.ts';
+import { parseJson, problemsOf } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
-import { isNoSpace } from '../errors.ts';
+import { isNoSpace, StillpointError } from '../errors.ts';
 import { type CamelCased, fromJson, toJson } from '../options/casing.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { isFinished, operationStateSchema } from './operation-state.ts';
@@ -12,7 +12,11 @@ import { isFinished, operationStateSchema } from './operation-state.ts';
 const RUN_KINDS = ['backup', 'archive', 'export', 'restore', 'undo'] as const;
 export type RunKind = (typeof RUN_KINDS)[number];
 
-const recordSchema = z.object({
+/**
+ * A line of an earlier version lacks the fields that came later, and a line that does not fit is skipped: give each new field its
+ * value in `ABSENT`, or the history of every database is lost with an upgrade.
+ */
+export const recordSchema = z.object({
   id: z.string(),
   kind: z.enum(RUN_KINDS),
   /** The snapshot written, or the one restored from. */
@@ -28,6 +32,29 @@ const recordSchema = z.object({
     })
     .nullable(),
 });
+
+/** What a line says that lacks these fields. */
+const ABSENT: Omit<z.input<typeof recordSchema>, 'id' | 'kind' | 'location' | 'state'> & {
+  readonly state: Omit<z.input<typeof operationStateSchema>, 'status'>;
+} = {
+  metadata: null,
+  state: {
+    started_at_ms: null,
+    finished_at_ms: null,
+    progress: null,
+    reason: null,
+    code: null,
+    phase: null,
+    files_processed: null,
+    files_total: null,
+  },
+};
+
+const ABSENT_PROGRESS: z.input<typeof operationStateSchema>['progress'] = {
+  percent: null,
+  bytes_processed: null,
+  bytes_total: null,
+};
 
 export type RunRecord = CamelCased<z.infer<typeof recordSchema>>;
 
@@ -69,8 +96,9 @@ export class RunRecords {
     return (await this.#current()).get(id);
   }
 
-  /** Puts a run on record that is about to begin. */
+  /** Puts a run on record that is about to begin. `INTERNAL`, and nothing is written, when nobody could read its line. */
   async begin(record: RunRecord): Promise<void> {
+    lineOf(record);
     await this.#write([record]);
   }
 
@@ -79,6 +107,7 @@ export class RunRecords {
    * written once there is room.
    */
   async end(record: RunRecord): Promise<void> {
+    lineOf(record);
     this.#unwritten = [...this.#unwritten, record];
     await this.#writeEnds();
   }
@@ -109,7 +138,7 @@ export class RunRecords {
   /** Writes these after the ends that found no room before. */
   async #write(more: readonly RunRecord[]): Promise<void> {
     const records = [...this.#unwritten, ...more];
-    const text = records.map((record) => JSON.stringify(toJson(record))).join('\n');
+    const text = records.map(lineOf).join('\n');
     await makeFolders(this.#fs, this.#layout.backup);
     const isNew = (await this.#fs.inspect(this.#layout.records)) === undefined;
     await withFile(this.#fs, this.#layout.records, 'open-or-create', async (file) => {
@@ -125,7 +154,7 @@ export class RunRecords {
   async #dropOldest(): Promise<void> {
     const lines: string[] = [];
     for (const record of (await this.read()).slice(-KEEP_RUNS)) {
-      lines.push(JSON.stringify(toJson(record)));
+      lines.push(lineOf(record));
       if (lines.length % LINES_A_TURN === 0) await pause(0);
     }
     await replaceFile(this.#fs, this.#layout.records, Buffer.from(lines.join('\n')));
@@ -161,7 +190,7 @@ export class RunRecords {
   }
 
   #enter(line: string): void {
-    const parsed = recordSchema.safeParse(parseJson(line));
+    const parsed = recordSchema.safeParse(withAbsent(parseJson(line)));
     if (!parsed.success) return;
     const record = fromJson(parsed.data);
     const first = this.#records.get(record.id);
@@ -170,6 +199,24 @@ export class RunRecords {
     const startedAtMs = record.state.startedAtMs ?? first?.state.startedAtMs ?? null;
     this.#records.set(record.id, { ...record, state: { ...record.state, startedAtMs } });
   }
+}
+
+/** The line with `ABSENT` where it says nothing. */
+function withAbsent(json: unknown): unknown {
+  if (!isObject(json) || !isObject(json.state)) return json;
+  const state = { ...ABSENT.state, ...json.state };
+  const progress = isObject(state.progress) ? { ...ABSENT_PROGRESS, ...state.progress } : state.progress;
+  return { ...ABSENT, ...json, state: { ...state, progress } };
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null;
+
+function lineOf(record: RunRecord): string {
+  const json = toJson(record);
+  const parsed = recordSchema.safeParse(json);
+  if (parsed.success) return JSON.stringify(json);
+  throw new StillpointError('INTERNAL', `a run cannot be put on record: ${problemsOf(parsed.error)}`);
 }
 
 async function unlessFull(work: Promise<void>): Promise<void> {

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { orGivenUp } from '../env/concurrency.ts';
 import { emitSafely, warn } from '../env/safe-calls.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -78,36 +79,42 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
     return record;
   }
 
-  /** Admits a run and begins it. When it rejects, nothing is on record and the place is free. */
+  /**
+   * Admits a run and begins it. When it rejects, nothing is on record and the place is free. `prepare` changes nothing: it is given
+   * up when it hangs and the signal is aborted.
+   */
   protected async start(
     kind: RunKind,
     signal: AbortSignal | undefined,
     prepare: (admission: Admission, newRun: (location: string) => Run) => Promise<Prepared<Result>>,
   ): Promise<{ id: string; location: string }> {
     const admission = await this.#directory.admit(kind);
+    let run: Run | undefined;
+    const cancel = () => void run?.cancel();
+    const forget = () => signal?.removeEventListener('abort', cancel);
+    signal?.addEventListener('abort', cancel, { once: true });
     try {
-      const prepared = await prepare(admission, (location) => this.#newRun(kind, location));
-      const { run } = prepared;
-      await admission.records.begin(run.record).catch(async (error) => {
+      const preparing = prepare(admission, (location) => {
+        run = this.#newRun(kind, location);
+        if (signal?.aborted) cancel();
+        return run;
+      });
+      const prepared = await orGivenUp(preparing, signal, (late) => late.abandon?.());
+      const { run: begun } = prepared;
+      await admission.records.begin(begun.record).catch(async (error) => {
         await prepared.abandon?.();
         throw error;
       });
-      this.#follow(run, this.#carryOut(prepared, admission, signal));
-      return { id: run.id, location: run.location };
+      this.#follow(begun, this.#carryOut(prepared, admission).finally(forget));
+      return { id: begun.id, location: begun.location };
     } catch (error) {
+      forget();
       await admission.release();
       throw toStillpointError(error);
     }
   }
 
-  async #carryOut(
-    { run, work }: Prepared<Result>,
-    { records, release }: Admission,
-    signal: AbortSignal | undefined,
-  ): Promise<Result> {
-    const cancel = () => void run.cancel();
-    signal?.addEventListener('abort', cancel, { once: true });
-    if (signal?.aborted) cancel();
+  async #carryOut({ run, work }: Prepared<Result>, { records, release }: Admission): Promise<Result> {
     try {
       const done = await work();
       run.complete(done.metadata);
@@ -121,7 +128,6 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
       emitSafely(this as EventEmitter<RunEvents<Result>>, 'failed', run.id, reason);
       throw reason;
     } finally {
-      signal?.removeEventListener('abort', cancel);
       await release();
     }
   }

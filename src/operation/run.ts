@@ -4,6 +4,9 @@ import { StillpointError, toStillpointError } from '../errors.ts';
 import { isFinished, type OperationState } from './operation-state.ts';
 import type { RunKind, RunRecord } from './records.ts';
 
+/** A record carries the reason, and the message may be the host's. */
+const REASON_LIMIT = 4096;
+
 /**
  * One run from its admission to its end.
  *
@@ -16,8 +19,6 @@ export class Run {
   readonly kind: RunKind;
   readonly location: string;
   readonly control = new RunControl();
-  /** Aborted when the run is cancelled: what the host's hooks are given. */
-  readonly #abort = new AbortController();
   readonly #clock: Clock;
   readonly #onChange: (run: Run) => void;
   readonly #durations: Record<string, number> = {};
@@ -46,8 +47,9 @@ export class Run {
     };
   }
 
+  /** Aborted when the run is cancelled: what the host's hooks are given. */
   get signal(): AbortSignal {
-    return this.#abort.signal;
+    return this.control.signal;
   }
 
   /** Milliseconds that each phase took, by name; complete once the run has finished. */
@@ -80,7 +82,6 @@ export class Run {
   cancel(): boolean {
     if (this.#isPastRecall || isFinished(this.#state)) return false;
     this.control.cancel();
-    this.#abort.abort(new StillpointError('CANCELLED', 'cancelled on request'));
     return true;
   }
 
@@ -118,7 +119,7 @@ export class Run {
       : toStillpointError(error);
     const { progress } = this.state;
     const status = reason.code === 'CANCELLED' ? 'cancelled' : 'failed';
-    this.#finish({ status, reason: reason.message, code: reason.code, progress });
+    this.#finish({ status, reason: reason.message.slice(0, REASON_LIMIT), code: reason.code, progress });
     return reason;
   }
 

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { makeFolders } from '../../src/env/io.ts';
 import { nodeFileSystem as fs } from '../../src/env/node-file-system.ts';
 import { BackupCoordinator, Lifecycle, Snapshots } from '../../src/index.ts';
-import { type RunRecord, RunRecords } from '../../src/operation/records.ts';
+import { type RunRecord, RunRecords, recordSchema } from '../../src/operation/records.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { plainDirectory } from '../support/folders.ts';
@@ -114,6 +114,54 @@ test('records: the oldest runs are dropped, and the file stays small', async () 
   expect(await records.closeInterrupted(3)).toEqual([]);
   const ids = await idsOf(records);
   expect([ids.length, ids[0], ids.at(-1)]).toEqual([1_000, 'run-1001', 'run-2000']);
+});
+
+test('records: a line without a field that came later is read all the same', async () => {
+  const layout = await newLayout();
+  const progress = { percent: 1, bytes_processed: 1, bytes_total: 1 };
+  const { state: stateSchema } = recordSchema.shape;
+  const state = {
+    ...Object.fromEntries(Object.keys(stateSchema.shape).map((name) => [name, null])),
+    progress,
+  };
+  const line = {
+    id: 'whole',
+    kind: 'backup',
+    location: '/nowhere',
+    state: { ...state, status: 'completed' },
+    metadata: null,
+  };
+  expect(Object.keys(line).sort()).toEqual(Object.keys(recordSchema.shape).sort());
+  const without = (value: object, name: string) =>
+    Object.fromEntries(Object.entries(value).filter(([other]) => other !== name));
+  const fields = (value: object, first: readonly string[]) =>
+    Object.keys(value).filter((name) => !first.includes(name));
+  const lines: object[] = [
+    line,
+    ...fields(line, ['id', 'kind', 'location', 'state']).map((name) => ({
+      ...without(line, name),
+      id: name,
+    })),
+    ...fields(state, ['status']).map((name) => ({ ...line, id: name, state: without(line.state, name) })),
+    ...Object.keys(progress).map((name) => ({
+      ...line,
+      id: name,
+      state: { ...line.state, progress: without(progress, name) },
+    })),
+  ];
+  expect(lines).toHaveLength(13);
+  writeFileSync(layout.records, lines.map((one) => JSON.stringify(one)).join('\n'));
+  expect(await idsOf(new RunRecords(fs, layout))).toEqual(lines.map((one) => (one as RunRecord).id));
+});
+
+test('records: a run that nobody could read again is not put on record', async () => {
+  const layout = await newLayout();
+  const records = new RunRecords(fs, layout);
+  const unreadable = { ...record('x'), location: undefined as never };
+  await expect(records.begin(unreadable)).rejects.toMatchObject({ code: 'INTERNAL' });
+  await expect(records.end(unreadable)).rejects.toMatchObject({ code: 'INTERNAL' });
+  await records.end(record('y'));
+  expect(await idsOf(records)).toEqual(['y']);
 });
 
 test('a name is never used again: not that of a removed snapshot, nor that of a failed run', async () => {

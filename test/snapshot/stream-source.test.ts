@@ -1,18 +1,29 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { expect, test, vi } from 'vitest';
+import { isDeepStrictEqual } from 'node:util';
+import { afterEach, expect, test, vi } from 'vitest';
 import { RunControl } from '../../src/env/run-control.ts';
 import { crc32 } from '../../src/format/crc32.ts';
-import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import {
+  BackupCoordinator,
+  Lifecycle,
+  openLsm,
+  RestoreCoordinator,
+  Snapshots,
+  StillpointError,
+} from '../../src/index.ts';
+import { RunRecords } from '../../src/operation/records.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { restoreInto } from '../../src/snapshot/restore/restore.ts';
-import { checkSource, openSnapshotFolder } from '../../src/snapshot/restore/restore-source.ts';
+import { checkSource, openSnapshotFolder, releaseSource } from '../../src/snapshot/restore/restore-source.ts';
 import { folderSource } from '../../src/snapshot/source/folder-source.ts';
 import type { SnapshotSource } from '../../src/snapshot/source/snapshot-source.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
-import { type Streams, streamsOf } from '../support/stream-source.ts';
+import { type StreamSource, type Streams, streamsOf } from '../support/stream-source.ts';
 import { temporaryFolder } from '../support/temp.ts';
+
+afterEach(() => vi.restoreAllMocks());
 
 const LARGEST = 'zeros.bin';
 const OTHER = 'deep/er/b.bin';
@@ -187,7 +198,10 @@ test('a run that was cancelled before it began does not wait for a source', asyn
   const { location } = await snapshotOfFiles();
   const control = new RunControl();
   control.cancel();
-  expect(await refusal(streamsOf(location, silent), control)).toMatchObject({ code: 'CANCELLED' });
+  const source = streamsOf(location, silent);
+  const opened = checkSource(systemEnvironment, source, control);
+  await expect(opened).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect(source.released).toBe(1);
 });
 
 test('streams obey the rate limit, and a cancel does not wait for it', async () => {
@@ -270,4 +284,170 @@ test('nobody prunes a snapshot while it is open as a source', async () => {
   expect((await new Snapshots({ dataDir: dir }).prune({ keep: 1 })).busy).toHaveLength(1);
   await opened.release();
   expect((await new Snapshots({ dataDir: dir }).prune({ keep: 1 })).removed).toHaveLength(1);
+});
+
+/** A data directory that was changed since its snapshot, and a restore in place from the source that `open` makes. */
+async function inPlace(open: (streams: StreamSource) => unknown, signal?: AbortSignal) {
+  const { dir, location } = await snapshotOfFiles();
+  writeTree(dir, { 'a.txt': 'changed' });
+  const changed = readTree(dir);
+  const lifecycle = new Lifecycle({ dataDir: dir });
+  const coordinator = new RestoreCoordinator({ dataDir: dir, engine: 'files', lifecycle });
+  const streams = streamsOf(location);
+  const source = (async () => open(streams)) as () => Promise<SnapshotSource>;
+  const restored = await coordinator.restore({ source, ...(signal && { signal }) }).then(
+    ({ state }) => state.status,
+    ({ code, message }) => ({ code, message }),
+  );
+  const runs = (await lifecycle.runs()).filter(({ kind }) => kind === 'restore');
+  return { restored, streams, isChanged: !isDeepStrictEqual(readTree(dir), changed), runs, lifecycle };
+}
+
+const warnings = () => vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
+
+test.each<[string, () => unknown]>([
+  ['rejects', async () => Promise.reject(new Error('no release'))],
+  [
+    'throws',
+    () => {
+      throw new Error('no release');
+    },
+  ],
+  ['returns no promise', () => undefined],
+])('a restore is complete also when the release of its source %s', async (what, release) => {
+  const warned = warnings();
+  const { restored, isChanged, runs } = await inPlace((streams) => ({ ...streams, release }));
+  expect(restored).toBe('completed');
+  expect(isChanged).toBe(true);
+  expect(runs.map(({ state }) => state.status)).toEqual(['completed']);
+  expect(warned).toHaveBeenCalledTimes(what === 'returns no promise' ? 0 : 1);
+});
+
+test('a failed release does not replace the reason of a failure', async () => {
+  warnings();
+  const { restored } = await inPlace((streams) => ({
+    ...streams,
+    read: () => silent(),
+    manifest: async () => Promise.reject(new StillpointError('NOT_FOUND', 'the manifest is gone')),
+    release: async () => Promise.reject(new Error('no release')),
+  }));
+  expect(restored).toMatchObject({ code: 'NOT_FOUND' });
+});
+
+test('a source that never ends its release is not waited for', async () => {
+  const warned = warnings();
+  await releaseSource({ location: 'streams:test', release: () => new Promise(() => {}) }, 10);
+  expect(String(warned.mock.calls[0]![0])).toContain('streams:test took longer than 10 ms');
+});
+
+const huge = 'x'.repeat(4097);
+
+test.each<[string, (streams: StreamSource) => unknown, number]>([
+  ['is nothing', () => undefined, 0],
+  ['has no location', (streams) => ({ ...streams, ...released(streams), location: undefined }), 1],
+  ['has an empty location', (streams) => ({ ...streams, ...released(streams), location: '' }), 1],
+  ['has a huge location', (streams) => ({ ...streams, ...released(streams), location: huge }), 1],
+  ['has a folder that is no path', (streams) => ({ ...streams, ...released(streams), folder: 5 }), 1],
+  ['cannot be read', (streams) => ({ ...streams, ...released(streams), read: undefined }), 1],
+  ['cannot be released', (streams) => ({ ...streams, release: 'x' }), 0],
+  ['has no manifest', (streams) => ({ ...streams, ...released(streams), manifest: async () => null }), 1],
+  [
+    'has a manifest of something else',
+    (streams) => ({
+      ...streams,
+      ...released(streams),
+      manifest: async () => ({ ...(await streams.manifest()), entries: [{ path: 'a.txt' }] }),
+    }),
+    1,
+  ],
+  ['gives no stream', (streams) => ({ ...streams, ...released(streams), read: () => undefined }), 1],
+  [
+    'gives a stream without results',
+    (streams) => ({
+      ...streams,
+      ...released(streams),
+      read: () => ({ [Symbol.asyncIterator]: () => ({ next: () => undefined }) }),
+    }),
+    1,
+  ],
+])('a source that %s is refused and released, and nothing is changed', async (_what, open, releases) => {
+  const { restored, streams, isChanged, runs } = await inPlace(open);
+  expect(restored).toMatchObject({ code: 'HOOK_INVALID' });
+  expect(isChanged).toBe(false);
+  expect(streams.released).toBe(releases);
+  for (const { state } of runs) expect(state).toMatchObject({ status: 'failed', code: 'HOOK_INVALID' });
+});
+
+const released = (streams: StreamSource) => ({ release: () => streams.release() });
+
+test('an iterator without promises is read like any other', async () => {
+  const { restored, isChanged } = await inPlace((streams) => ({
+    ...streams,
+    read: (path: string) => {
+      const bytes = readFileSync(join(streams.root, path));
+      const iterator = [bytes][Symbol.iterator]();
+      return {
+        [Symbol.asyncIterator]: () => ({ next: () => iterator.next(), return: () => ({ done: true }) }),
+      };
+    },
+  }));
+  expect(restored).toBe('completed');
+  expect(isChanged).toBe(true);
+});
+
+test.each<[string, (streams: StreamSource) => unknown, number]>([
+  ['opens', () => new Promise(() => {}), 0],
+  [
+    'reads its manifest',
+    (streams) => ({ ...streams, ...released(streams), manifest: () => new Promise(() => {}) }),
+    1,
+  ],
+])('a restore is cancelled while its source %s and does not answer', async (_what, open, releases) => {
+  const abort = new AbortController();
+  let resolve = () => {};
+  const isOpening = new Promise<void>((done) => {
+    resolve = done;
+  });
+  const restoring = inPlace((streams) => {
+    resolve();
+    return open(streams);
+  }, abort.signal);
+  await isOpening;
+  await setImmediate();
+  abort.abort();
+  const { restored, isChanged, streams, runs, lifecycle } = await restoring;
+  expect(restored).toMatchObject({ code: 'CANCELLED' });
+  expect(isChanged).toBe(false);
+  expect(streams.released).toBe(releases);
+  expect(runs).toEqual([]);
+  expect(lifecycle.running).toBeUndefined();
+});
+
+test('a source that opens after the restore was cancelled is released', async () => {
+  const abort = new AbortController();
+  let resolve = () => {};
+  const late = new Promise<void>((done) => {
+    resolve = done;
+  });
+  const { restored, streams } = await inPlace(async (streams) => {
+    abort.abort();
+    await late;
+    return streams;
+  }, abort.signal);
+  expect(restored).toMatchObject({ code: 'CANCELLED' });
+  expect(streams.released).toBe(0);
+  resolve();
+  await vi.waitUntil(() => streams.released === 1, { timeout: 60_000 });
+});
+
+test('the snapshot of a restore that cannot be put on record is released', async () => {
+  const { dir } = await snapshotOfFiles();
+  const coordinator = new RestoreCoordinator({ dataDir: dir, engine: 'files' });
+  const begin = vi.spyOn(RunRecords.prototype, 'begin');
+  begin.mockRejectedValueOnce(new StillpointError('NO_SPACE', 'the disk is full'));
+  await expect(coordinator.restore()).rejects.toMatchObject({ code: 'NO_SPACE' });
+  begin.mockRestore();
+  await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup({ reuse: false });
+  const { removed, busy } = await new Snapshots({ dataDir: dir }).prune({ keep: 1 });
+  expect([removed.length, busy.length]).toEqual([1, 0]);
 });

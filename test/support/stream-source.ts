@@ -7,6 +7,8 @@ import { readManifest } from '../../src/snapshot/store/manifest-file.ts';
 export type Streams = AsyncIterable<Uint8Array>;
 
 export interface StreamSource extends SnapshotSource {
+  /** Where the files lie. */
+  readonly root: string;
   /** Of each file that was asked for, whether its signal was aborted. */
   readonly signals: ReadonlyMap<string, AbortSignal>;
   released: number;
@@ -20,6 +22,7 @@ export function streamsOf(
   const signals = new Map<string, AbortSignal>();
   return {
     location: 'streams:test',
+    root: location,
     signals,
     released: 0,
     async manifest() {

@@ -1,5 +1,7 @@
 import { relative, sep } from 'node:path';
 import type { CapturePlan, ImmutableItem } from '../../engine/engine.ts';
+import { orGivenUp } from '../../env/concurrency.ts';
+import { warn } from '../../env/safe-calls.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { checkPlan } from './check-plan.ts';
@@ -74,14 +76,20 @@ const planFromOutside = (
   { fs }: Environment,
   { engine, dir, control }: CaptureRequest,
   pins: Pins,
-): Promise<CapturePlan> =>
-  engine.plan({
+): Promise<CapturePlan> => {
+  const ifGoingOn = <T>(work: () => T): T => {
+    control.checkCancelled(); // a plan that was given up may still be at work
+    return work();
+  };
+  const planning = engine.plan({
     fs,
     dir,
-    pin: (path) => pins.pin(path),
-    confirmPin: (path) => pins.confirm(path),
+    pin: async (path) => ifGoingOn(() => pins.pin(path)),
+    confirmPin: async (path) => ifGoingOn(() => pins.confirm(path)),
     checkCancelled: () => control.checkCancelled(),
   });
+  return orGivenUp(planning, control.signal, (late) => late.dispose?.().catch(warn));
+};
 
 /** Resolves to the reason when files of the plan are gone already. */
 async function pinAll(

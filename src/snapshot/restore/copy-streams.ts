@@ -63,18 +63,18 @@ async function* chunksOf(
 ): AsyncGenerator<{ offset: number; bytes: Uint8Array }> {
   const wrong = (message: string) =>
     new StillpointError('RESTORE_INTEGRITY_MISMATCH', `${path} of ${source.location} ${message}`, { path });
-  const chunks = source.read(path, signal)[Symbol.asyncIterator]();
+  const unusable = (what: string) =>
+    new StillpointError('HOOK_INVALID', `${path} of ${source.location} is read as ${what}`);
+  const chunks = source.read(path, signal)?.[Symbol.asyncIterator]?.();
+  if (typeof chunks?.next !== 'function') throw unusable('something else than an async iterable');
   let offset = 0;
   try {
     for (;;) {
-      const next = await orAborted(chunks.next(), signal);
+      const next = await orAborted(Promise.resolve(chunks.next()), signal);
+      if (typeof next !== 'object' || next === null) throw unusable('an iterator without results');
       if (next.done) break;
       const bytes = next.value;
-      if (!(bytes instanceof Uint8Array))
-        throw new StillpointError(
-          'HOOK_INVALID',
-          `${path} of ${source.location} is read as something else than bytes`,
-        );
+      if (!(bytes instanceof Uint8Array)) throw unusable('something else than bytes');
       if (bytes.byteLength > size - offset) throw wrong(`is longer than the ${size} bytes of its entry`);
       if (bytes.byteLength > 0) yield { offset, bytes };
       else await pause(0); // a source that yields nothing for ever must not keep a cancel from arriving
@@ -82,7 +82,9 @@ async function* chunksOf(
     }
   } finally {
     // Not awaited: an iteration that hangs would never return. The signal and `release` end it.
-    chunks.return?.().catch(() => undefined);
+    Promise.resolve()
+      .then(() => chunks.return?.())
+      .catch(() => undefined);
   }
   if (offset < size) throw wrong(`ends after ${offset} of ${size} bytes`);
 }

@@ -1,9 +1,12 @@
 import type { Engine } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
+import { orAborted } from '../../env/concurrency.ts';
 import type { RunControl } from '../../env/run-control.ts';
+import { warn } from '../../env/safe-calls.ts';
 import { type ErrorDetail, StillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { openFolderSource } from '../source/folder-source.ts';
+import { checkForeignSource } from '../source/foreign-source.ts';
 import type { SnapshotSource } from '../source/snapshot-source.ts';
 import { findSnapshot } from '../store/find-snapshot.ts';
 import type { Layout } from '../store/layout.ts';
@@ -15,14 +18,14 @@ import { REWRITTEN } from '../verify/prove.ts';
 /** `latest`, a name, an id or a path; or a function that opens a snapshot which lies elsewhere. */
 export type SourceChoice = string | (() => Promise<SnapshotSource>);
 
-/** Opens what a user chose; a path must lie in one of the folders `allowed`. Errors: those of `findSnapshot` and `openSnapshotFolder`. */
+/** Opens what a user chose; a path must lie in one of the folders `allowed`. Errors: those of `findSnapshot` and `openSnapshotFolder`; `HOOK_INVALID`. */
 export async function openChosen(
   env: Environment,
   layout: Layout,
   choice: SourceChoice,
   allowed: readonly string[],
 ): Promise<SnapshotSource> {
-  if (typeof choice === 'function') return choice();
+  if (typeof choice === 'function') return checkForeignSource(await choice(), releaseSource);
   return openSnapshotFolder(env, await findSnapshot(env, layout, choice, allowed));
 }
 
@@ -33,6 +36,7 @@ export interface RestoreSource {
   readonly manifest: ParsedManifest;
   readonly engine: Engine;
   readonly bytes: number;
+  /** Never rejects. */
   release(): Promise<void>;
 }
 
@@ -47,8 +51,8 @@ export async function openSnapshotFolder(env: Environment, location: string): Pr
 
 /**
  * Takes over a source for restoring and reads its manifest; names and sizes in a folder are compared with it. Changes nothing.
- * Rejects with `RESTORE_INTEGRITY_MISMATCH` when the snapshot is damaged, empty or none at all, and with `ENGINE_MISMATCH`
- * when another engine wrote it; the source is released then.
+ * Rejects with `RESTORE_INTEGRITY_MISMATCH` when the snapshot is damaged, empty or none at all, with `ENGINE_MISMATCH`
+ * when another engine wrote it, and with `CANCELLED` at once, also when the source does not answer; the source is released then.
  */
 export async function checkSource(
   env: Environment,
@@ -58,7 +62,7 @@ export async function checkSource(
 ): Promise<RestoreSource> {
   const { location, folder } = source;
   try {
-    const manifest = await readTrusted(source);
+    const manifest = await readTrusted(source, control);
     if (folder !== undefined) {
       const { findings } = await compareTree(env.fs, folder, manifest.entries, control);
       if (findings.length > 0) throw mismatch(location, describeFindings(findings));
@@ -74,21 +78,39 @@ export async function checkSource(
       );
     }
     const bytes = manifest.entries.reduce((sum, { size }) => sum + size, 0);
-    return { location, files: source, manifest, engine, bytes, release: () => source.release() };
+    return { location, files: source, manifest, engine, bytes, release: () => releaseSource(source) };
   } catch (error) {
-    await source.release();
+    await releaseSource(source);
     throw error;
   }
 }
 
-async function readTrusted(source: SnapshotSource): Promise<ParsedManifest> {
+const RELEASE_LIMIT_MS = 10_000;
+
+/**
+ * Ends what a source holds. A source that fails to, or takes longer than `limitMs`, causes a warning: what was done with it
+ * does not depend on it.
+ */
+export async function releaseSource(
+  source: Pick<SnapshotSource, 'location' | 'release'>,
+  limitMs = RELEASE_LIMIT_MS,
+): Promise<void> {
+  const released = Promise.resolve().then(() => source.release());
+  const limit = AbortSignal.timeout(limitMs);
+  await orAborted(released, limit).catch((cause) => {
+    const why = limit.aborted ? `took longer than ${limitMs} ms` : 'failed';
+    warn(new StillpointError('HOOK_FAILED', `the release of ${source.location} ${why}`, { cause }));
+  });
+}
+
+async function readTrusted(source: SnapshotSource, control: RunControl): Promise<ParsedManifest> {
   const { location } = source;
   const refuse = (error: unknown): never => {
     throw error instanceof StillpointError && error.code === 'MANIFEST_INVALID'
       ? mismatch(location, error.message, { cause: error })
       : error;
   };
-  const manifest = await source.manifest().catch(refuse);
+  const manifest = await orAborted(source.manifest(), control.signal).catch(refuse);
   if (manifest.entries.length === 0) throw mismatch(location, 'its manifest names no file');
   if (manifest.rewritten) throw mismatch(location, REWRITTEN);
   // Checked again: a source of somebody else's making may have come by its manifest in another way.

@@ -64,6 +64,10 @@ const manifestSchema = z.object({
   manifest_crc32: u32.optional(),
 });
 
+const parsedSchema = manifestSchema
+  .omit({ manifest_crc32: true })
+  .extend({ sealed: z.boolean(), rewritten: z.boolean() });
+
 export type ManifestEntry = z.infer<typeof entrySchema>;
 export type SnapshotInfo = z.infer<typeof snapshotSchema>;
 export interface Manifest {
@@ -141,6 +145,17 @@ export function decodeManifest(bytes: Uint8Array, path: string): ParsedManifest 
   if (entries.some((entry, i) => i > 0 && comparePaths(entries[i - 1]!.path, entry.path) >= 0))
     throw refuse('its entries are not sorted by path');
   return { ...manifest, sealed: true, rewritten: text !== textOf(json) };
+}
+
+/** Why a value that was not decoded here is no manifest, or undefined when it is one. Paths are not checked. */
+export function manifestProblem(value: unknown): string | undefined {
+  const parsed = parsedSchema.safeParse(value);
+  if (!parsed.success) return problemsOf(parsed.error);
+  for (const [index, item] of parsed.data.entries.entries()) {
+    const entry = entrySchema.safeParse(item);
+    if (!entry.success) return `entry ${index}: ${problemsOf(entry.error)}`;
+  }
+  return undefined;
 }
 
 const textOf = (json: unknown): string => `${JSON.stringify(json, undefined, 1)}\n`;
