@@ -36,6 +36,7 @@ import {
   repositoryOf,
   translated,
 } from './options.ts';
+import { refuseOverlap, sharedDisk } from './placement.ts';
 import { repositoryDestination } from './repository-destination.ts';
 import { runBackup } from './run-backup.ts';
 import { snapshotSource } from './snapshot-source.ts';
@@ -87,6 +88,8 @@ export interface BackUpResult {
   readonly objectsReused: number;
   /** Uploaded again, since the object that the repository had of them is damaged, missing or of another size. */
   readonly filesUploadedAgain: number;
+  /** What an operator should know, such as a repository on the disk of the data. */
+  readonly warnings: readonly string[];
   /** Of the snapshot's proof; null where an existing snapshot was backed up. */
   readonly report: Report | null;
   readonly durationsMs: Readonly<Record<string, number>>;
@@ -95,8 +98,8 @@ export interface BackUpResult {
 /**
  * Takes a snapshot of a data directory and makes a backup of it in a repository; what the repository has is not sent again. The
  * attempt is on record in the job store of the data directory. Rejects with `DESTINATION_NOT_FOUND` when there is no
- * repository, `BACKUP_ALREADY_RUNNING`, `STORE_DIVERGED` when the newest backup of this store came from elsewhere, and with what
- * kept the snapshot or the upload from its end. There is no backup then, but for `PUBLICATION_UNKNOWN` and `BACKUP_NOT_RECORDED`.
+ * repository, `DESTINATION_PATH_CONFLICT` when it and the data lie in one another, `BACKUP_ALREADY_RUNNING`, `STORE_DIVERGED` when
+ * the newest backup of this store came from elsewhere, and with what kept the snapshot or the upload from its end. There is no backup then, but for `PUBLICATION_UNKNOWN` and `BACKUP_NOT_RECORDED`.
  */
 export async function backUp(dataDir: string, options: BackUpOptions): Promise<BackUpResult> {
   checkArgument('backUp: dataDir', folder(), dataDir);
@@ -110,6 +113,7 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
     const env = directory.environment;
     const layout = await directory.layout();
     const repository = await repositoryOf(env, to);
+    await refuseOverlap(env, repository.destination, layout.dataDir);
     const identity = await (newStore ? renewStoreFile : ensureStoreFile)(env, layout);
     const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
     const jobs = await openSqliteJobStore(env, layout);
@@ -185,6 +189,7 @@ async function attempt(
       control,
     }),
   );
+  const warning = await sharedDisk(env, repository.destination, layout.dataDir);
   const { uploaded, source } = stored;
   const { uploadedBytes, reusedBytes, objectsUploaded, objectsReused, filesUploadedAgain, manifest } =
     uploaded;
@@ -200,6 +205,7 @@ async function attempt(
     objectsUploaded,
     objectsReused,
     filesUploadedAgain,
+    warnings: warning === undefined ? [] : [warning],
     report: source.report,
     durationsMs: phases.durationsMs(),
   };

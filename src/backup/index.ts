@@ -32,6 +32,7 @@ export {
   type BackupSummary,
   type FromOptions,
   listBackups,
+  type StoreList,
   showBackup,
 } from './list-backups.ts';
 export { type ListJobsOptions, listJobs, showJob } from './list-jobs.ts';

@@ -13,8 +13,8 @@ export const fromFields = () => ({
     flag: { value: 'dest' },
   }),
   store: optional(text(), {
-    description: 'The id of the store. Needed only where the repository has several.',
-    flag: { value: 'id' },
+    description: 'The id or the name of the store. Needed only where the repository has several.',
+    flag: { value: 'store' },
   }),
 });
 export const fromOptions = new OptionSet(fromFields);
@@ -36,27 +36,43 @@ export interface BackupSummary {
 }
 
 export interface BackupList {
+  readonly stores: readonly StoreList[];
+}
+
+export interface StoreList {
   readonly storeId: string;
+  /** Null where the store's identity is missing. */
+  readonly name: string | null;
+  /** Oldest first. */
   readonly backups: readonly BackupSummary[];
 }
 
-/** The store that the options mean. */
-export async function storeOf(options: FromOptions): Promise<StoreBackups> {
+/** The store that the options mean; `own` is that of the data directory, where there is one. */
+export async function storeOf(options: FromOptions, own?: string): Promise<StoreBackups> {
   const repository = await repositoryOf(environmentOf(options), options.from);
-  return repository.onlyStore(options.store);
+  if (options.store === undefined && own !== undefined) {
+    if ((await repository.storeIds()).includes(own)) return repository.store(own);
+  }
+  return repository.findStore(options.store);
 }
 
-/** The backups of a store, oldest first. Needs nothing but the repository. */
+/** The backups in a repository, or those of one store. Needs nothing but the repository. */
 export async function listBackups(options: FromOptions): Promise<BackupList> {
   fromOptions.check('listBackups', options);
   return translated(async () => {
-    const store = await storeOf(options);
-    const backups: BackupSummary[] = [];
-    for (const id of await store.ids()) {
-      const summary = await summarize(store, id);
-      if (summary !== undefined) backups.push(summary);
+    const repository = await repositoryOf(environmentOf(options), options.from);
+    const all =
+      options.store === undefined ? await repository.stores() : [await repository.findStore(options.store)];
+    const stores: StoreList[] = [];
+    for (const store of all) {
+      const backups: BackupSummary[] = [];
+      for (const id of await store.ids()) {
+        const summary = await summarize(store, id);
+        if (summary !== undefined) backups.push(summary);
+      }
+      stores.push({ storeId: store.storeId, name: await store.name(), backups });
     }
-    return { storeId: store.storeId, backups };
+    return { stores };
   });
 }
 

@@ -9,6 +9,7 @@ import {
   repositoryOf,
   translated,
 } from './options.ts';
+import { refuseInDataDirectory } from './placement.ts';
 
 export const repositoryOptions = new OptionSet(() => ({ environment: environmentOption() }));
 export type RepositoryOptions = OptionsOf<typeof repositoryOptions>;
@@ -32,7 +33,7 @@ export interface StoreSummary {
 
 /**
  * Makes a repository: in a folder, which is made if it is missing, or in a destination of your own. `REPOSITORY_EXISTS` when there is
- * one already. `warnings` tells what an operator should know of the destination.
+ * one already, `DESTINATION_PATH_CONFLICT` when the folder lies in a data directory. `warnings` tells what an operator should know of the destination.
  */
 export async function initRepository(
   destination: DestinationChoice,
@@ -41,6 +42,7 @@ export async function initRepository(
   checkArgument('initRepository: destination', destinationChoice(), destination);
   repositoryOptions.check('initRepository', options);
   return translated(async () => {
+    if (typeof destination === 'string') await refuseInDataDirectory(environmentOf(options), destination);
     const opened =
       typeof destination === 'string' ? await openDestination(destination, { create: true }) : destination;
     const { repository, warnings } = await Repository.init(environmentOf(options), opened);

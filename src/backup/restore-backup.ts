@@ -4,18 +4,27 @@ import { removeTree } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
-import { checkArgument, OptionSet, type OptionsOf, optional, required } from '../options/option.ts';
+import {
+  checkArgument,
+  OptionSet,
+  type OptionsOf,
+  optional,
+  required,
+  withDefault,
+} from '../options/option.ts';
 import { level } from '../options/snapshot.ts';
-import { folder, text } from '../options/values.ts';
+import { folder, text, trueOrFalse } from '../options/values.ts';
 import type { BackupManifest } from '../repository/backup-manifest.ts';
 import { backupSource } from '../repository/backup-source.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
+import type { Environment } from '../snapshot/environment.ts';
 import { restoreInto, stage } from '../snapshot/restore/restore.ts';
 import { checkSource } from '../snapshot/restore/restore-source.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import { fromFields, storeOf } from './list-backups.ts';
-import { followed, translated } from './options.ts';
+import { environmentOf, followed, translated } from './options.ts';
+import { refuseOverlap } from './placement.ts';
 
 export const restoreBackupOptions = new OptionSet(() => ({
   ...fromFields(),
@@ -50,6 +59,7 @@ export async function restoreBackup(
   return translated(async () => {
     const store = await storeOf(from);
     const env = store.environment;
+    await refuseOverlap(env, store.destination, into);
     const manifest = await store.find(backup);
     let bytesTotal = 0;
     const look = (control: RunControl) => ({ phase: 'restore', bytesProcessed: control.bytes, bytesTotal });
@@ -77,8 +87,12 @@ export async function restoreBackup(
 export const openBackupOptions = new OptionSet(() => ({
   ...fromFields(),
   dataDir: optional(folder(), {
-    description: "The backup must be one of this directory's own store.",
+    description: 'The data directory to restore in place. The backup must be one of its own store.',
     without: 'any store will do',
+  }),
+  allowOtherStore: withDefault(trueOrFalse(), () => false, {
+    description: 'With `dataDir`: the backup may be one of another store.',
+    flag: { description: 'with --in-place: the backup may be one of another store' },
   }),
 }));
 export type OpenBackupOptions = OptionsOf<typeof openBackupOptions>;
@@ -92,28 +106,32 @@ export interface OpenedBackup {
 
 /**
  * Opens a backup for a restore in place. `RESTORE_PRECONDITION_FAILED` when it is one of another store than `dataDir`, `NOT_FOUND`,
- * `BACKUP_DAMAGED`.
+ * `DESTINATION_PATH_CONFLICT` when the repository and `dataDir` lie in one another, `BACKUP_DAMAGED`.
  */
 export async function openBackup(backup: string, options: OpenBackupOptions): Promise<OpenedBackup> {
   checkArgument('openBackup: backup', text(), backup);
-  openBackupOptions.check('openBackup', options);
+  const { dataDir, allowOtherStore, ...from } = openBackupOptions.resolve('openBackup', options);
   return translated(async () => {
-    const store = await storeOf(options);
-    const { environment: env, storeId } = store;
+    const env = environmentOf(from);
+    const own = dataDir === undefined ? undefined : await ownStore(env, dataDir);
+    const store = await storeOf(from, allowOtherStore ? undefined : own);
+    const { storeId } = store;
+    if (dataDir !== undefined) await refuseOverlap(env, store.destination, dataDir);
     const manifest = await store.find(backup);
-    if (options.dataDir !== undefined) {
-      const layout = await new DataDirectory(options.dataDir, env).layout();
-      const own = (await readStoreFile(env.fs, layout))?.store_id;
-      if (own !== storeId) {
-        throw new StillpointError(
-          'RESTORE_PRECONDITION_FAILED',
-          `${backup} is a backup of store ${storeId}, and ${options.dataDir} is ${own === undefined ? 'no store yet' : `store ${own}`}`,
-          { path: options.dataDir },
-        );
-      }
+    if (dataDir !== undefined && !allowOtherStore && own !== storeId) {
+      throw new StillpointError(
+        'RESTORE_PRECONDITION_FAILED',
+        `${backup} is a backup of store ${storeId}, and ${dataDir} is ${own === undefined ? 'no store yet' : `store ${own}`}`,
+        { path: dataDir },
+      );
     }
     return { backupId: manifest.backupId, storeId, source: backupSource(store, manifest) };
   });
+}
+
+async function ownStore(env: Environment, dataDir: string): Promise<string | undefined> {
+  const layout = await new DataDirectory(dataDir, env).layout();
+  return (await readStoreFile(env.fs, layout))?.store_id;
 }
 
 /** Downloads a backup into a folder that is thrown away, and proves it there. */
@@ -125,6 +143,7 @@ export async function proveInScratch(
 ): Promise<Report> {
   const env = store.environment;
   const folder = join(await env.fs.realPath(scratch), `stillpoint-scratch-${env.newId()}`);
+  await refuseOverlap(env, store.destination, folder);
   const source = await checkSource(env, backupSource(store, manifest), control);
   try {
     return (await stage(env, source, folder, 'full', 'never', control)).report;

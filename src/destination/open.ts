@@ -17,13 +17,13 @@ export async function openDestination(
   url: string,
   options: OpenDestinationOptions = {},
 ): Promise<Destination> {
-  const [, scheme, rest = ''] = SCHEME.exec(url) ?? [];
-  if (scheme === undefined || isAbsolute(url)) return folder(url, options);
+  const [, scheme] = SCHEME.exec(url) ?? [];
   if (scheme === 's3') {
     const [{ openS3 }, { parseS3Url }] = await Promise.all([import('./s3.ts'), import('./s3-url.ts')]);
     return openS3(parseS3Url(url));
   }
-  if (scheme === 'folder') return folder(rest.replace(/^\/\/(?=\/)/, ''), options);
+  const path = folderOf(url);
+  if (path !== undefined) return folder(path, options);
   throw new StillpointError(
     'DESTINATION_CONFIG_INVALID',
     `there is no destination of the kind "${scheme}:"`,
@@ -31,6 +31,13 @@ export async function openDestination(
       hint: 'Name a folder (`folder:/path`, or a path alone) or a bucket (`s3://bucket/prefix`).',
     },
   );
+}
+
+/** The path of the folder that a URL names; undefined when it names another kind of destination. */
+export function folderOf(url: string): string | undefined {
+  const [, scheme, rest = ''] = SCHEME.exec(url) ?? [];
+  if (scheme === undefined || isAbsolute(url)) return url;
+  return scheme === 'folder' ? rest.replace(/^\/\/(?=\/)/, '') : undefined;
 }
 
 async function folder(path: string, { create = false }: OpenDestinationOptions): Promise<Destination> {

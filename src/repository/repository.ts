@@ -89,28 +89,43 @@ export class Repository {
     return new StoreBackups(this.#env, this.destination, this.id, storeId);
   }
 
+  /** All stores with backups here, oldest first. */
+  async stores(): Promise<StoreBackups[]> {
+    return (await this.storeIds()).map((id) => this.store(id));
+  }
+
   /**
-   * The store with this id, or the only one. `INVALID_REQUEST` where there are several, `NOT_FOUND` where there is none.
+   * The store with this id or name, or the only one. `INVALID_REQUEST` where several fit, `NOT_FOUND` where none does.
    */
-  async onlyStore(storeId: string | undefined): Promise<StoreBackups> {
+  async findStore(idOrName: string | undefined): Promise<StoreBackups> {
     const ids = await this.storeIds();
-    if (storeId === undefined && ids.length > 1) {
+    if (idOrName !== undefined && ids.includes(idOrName)) return this.store(idOrName);
+    const stores = await Promise.all(ids.map(async (id) => ({ id, name: await this.store(id).name() })));
+    const fitting = stores.filter(({ name }) => idOrName === undefined || name === idOrName);
+    const [found] = fitting;
+    if (found !== undefined && fitting.length === 1) return this.store(found.id);
+    const named = idOrName === undefined ? '' : ` with the name ${JSON.stringify(idOrName)}`;
+    const list = (of: typeof stores) => of.map(({ id, name }) => `${id} (${name ?? 'no name'})`).join(', ');
+    if (found !== undefined) {
       throw new StillpointError(
         'INVALID_REQUEST',
-        `there are ${ids.length} stores in ${this.destination.url}`,
+        `there are ${fitting.length} stores${named} in ${this.destination.url}`,
         {
-          hint: `Say which one: ${ids.join(', ')} (\`--store ID\`).`,
+          hint: `Add \`--store\` with an id${idOrName === undefined ? ' or a name' : ''}: ${list(fitting)}.`,
         },
       );
     }
-    const found = storeId === undefined ? ids[0] : ids.find((id) => id === storeId);
-    if (found !== undefined) return this.store(found);
+    if (stores.length === 0) {
+      throw new StillpointError('NOT_FOUND', `there is no backup in ${this.destination.url} yet`, {
+        hint: 'To make one: `stillpoint backup run DIR --to DEST`.',
+      });
+    }
     throw new StillpointError(
       'NOT_FOUND',
-      storeId === undefined
-        ? `there is no backup in ${this.destination.url} yet`
-        : `there is no store ${JSON.stringify(storeId)} in ${this.destination.url}`,
-      { hint: '`stillpoint repo show DEST` lists the stores.' },
+      `there is no store ${JSON.stringify(idOrName)} in ${this.destination.url}`,
+      {
+        hint: `There are: ${list(stores)}.`,
+      },
     );
   }
 }

@@ -51,6 +51,16 @@ export class StoreBackups {
     });
   }
 
+  /** What people call it; null where its identity is missing or cannot be trusted, which does not keep anybody from its backups. */
+  async name(): Promise<string | null> {
+    try {
+      return (await this.identity())?.name ?? null;
+    } catch (error) {
+      if (error instanceof StillpointError && error.code === 'REPOSITORY_INVALID') return null;
+      throw error;
+    }
+  }
+
   /** Puts the store on record. `ENGINE_MISMATCH` when another engine's data was backed up under this id. */
   async introduce(engine: string, name: string): Promise<void> {
     const identity = (await this.identity()) ?? (await this.#create(engine, name));

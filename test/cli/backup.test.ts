@@ -32,9 +32,19 @@ test('from the first backup to a restore on a new machine', async () => {
   });
   const { backup_id, store_id, job_id } = run.json;
   expect((await stillpoint(['backup', 'list', '--from', dest, '--json'])).json).toMatchObject({
-    store_id,
-    backups: [
-      { backup_id, engine: 'files', total_bytes: 1_300_016, tool: expect.stringContaining('stillpoint/') },
+    stores: [
+      {
+        store_id,
+        name: 'data',
+        backups: [
+          {
+            backup_id,
+            engine: 'files',
+            total_bytes: 1_300_016,
+            tool: expect.stringContaining('stillpoint/'),
+          },
+        ],
+      },
     ],
   });
   expect((await stillpoint(['repo', 'show', dest, '--json'])).json).toMatchObject({
@@ -131,7 +141,8 @@ test.each([
   [['backup', 'run', '/no/such/data', '--to', 'DEST'], 5, 'NOT_FOUND'],
   [['backup', 'restore', 'latest', '--from', 'DEST'], 2, 'INVALID_REQUEST'],
   [['backup', 'list', '--from', 'gopher://x'], 2, 'DESTINATION_CONFIG_INVALID'],
-  [['backup', 'list', '--from', 'DEST'], 5, 'NOT_FOUND'],
+  [['backup', 'show', 'latest', '--from', 'DEST'], 5, 'NOT_FOUND'],
+  [['repo', 'init', 'DATA/.lifecycle/backups'], 4, 'DESTINATION_PATH_CONFLICT'],
   [['backup', 'frobnicate'], 2, 'INVALID_REQUEST'],
   [['jobs', 'show', 'DATA', 'nothing'], 5, 'NOT_FOUND'],
   [['repo', 'init', 'DEST'], 4, 'REPOSITORY_EXISTS'],

@@ -63,7 +63,7 @@ test(`${KILLS} kills of a process that backs up: no record without a backup, and
     if (code === 0) survived++;
     const { jobs } = await listJobs(dataDir);
     expect(jobs.filter(({ status }) => status === 'running')).toEqual([]);
-    const { backups } = await listBackups({ from: repository });
+    const backups = (await listBackups({ from: repository })).stores.flatMap((store) => store.backups);
     expect(backups.filter(({ problem }) => problem !== null)).toEqual([]);
     const ids = new Set(backups.map(({ backupId }) => backupId));
     const store = await openSqliteJobStore(systemEnvironment, layoutOf(dataDir));
@@ -75,7 +75,7 @@ test(`${KILLS} kills of a process that backs up: no record without a backup, and
   writeFileSync(join(dataDir, 'small'), 'the last');
   const [code] = await once(start(), 'exit');
   expect(code).toBe(0);
-  const { backups } = await listBackups({ from: repository });
+  const backups = (await listBackups({ from: repository })).stores.flatMap((store) => store.backups);
   for (const { backupId } of backups)
     expect(await verifyBackup(backupId, { from: repository })).toMatchObject({ ok: true });
   const into = join(await temporaryFolder(), 'out');

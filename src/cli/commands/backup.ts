@@ -5,11 +5,13 @@ import {
   type BackupSummary,
   fromOptions,
   listBackups,
+  type StoreList,
   showBackup,
 } from '../../backup/list-backups.ts';
 import type { BackupProgress } from '../../backup/options.ts';
 import {
   openBackup,
+  openBackupOptions,
   type RestoreBackupOptions,
   restoreBackup,
   restoreBackupOptions,
@@ -86,6 +88,7 @@ function defineRun(command: Command, cli: Cli): void {
           onProgress: shown(progress),
         }),
       );
+      for (const warning of result.warnings) cli.output.note(warning);
       cli.output.result(result, (style) => describeRun(result, String(to), style));
     });
 }
@@ -138,7 +141,11 @@ function defineLists(command: Command, cli: Cli): void {
     });
 }
 
-function describeList({ storeId, backups }: BackupList, style: Style): string[] {
+function describeList({ stores }: BackupList, style: Style): string[] {
+  return stores.length === 0 ? ['no backups yet'] : stores.flatMap((store) => describeStore(store, style));
+}
+
+function describeStore({ storeId, name, backups }: StoreList, style: Style): string[] {
   const rows = backups.map(({ backupId, createdAtMs, engine, files, totalBytes, problem }) => [
     backupId,
     time(createdAtMs),
@@ -152,7 +159,7 @@ function describeList({ storeId, backups }: BackupList, style: Style): string[] 
     [3, 4],
   );
   return [
-    `store ${storeId}`,
+    `store ${storeId}  ${visible(name ?? '-')}`,
     ...(backups.length === 0 ? ['no backup yet'] : [style.dim(head)]),
     ...lines.map((line, i) => (backups[i]!.problem === null ? line : style.red(line))),
   ];
@@ -167,11 +174,11 @@ function describeBackup(summary: BackupSummary & { readonly storeId: string }, s
   ];
 }
 
+const otherStoreFlag = new Flags(openBackupOptions.fields, ['allowOtherStore']);
 const restoreFlags = new Flags(restoreBackupOptions.fields, ['into', 'level']);
 
 interface RestoreOptions extends Given {
   readonly inPlace?: string;
-  readonly allowOtherStore?: true;
 }
 
 const RESTORE_NOTE = `
@@ -187,9 +194,11 @@ function defineRestore(command: Command, cli: Cli): void {
     // What is restored in place is always proven in full.
     level: (option) => option.conflicts('inPlace').default(undefined, 'full'),
   });
+  restore.addOption(
+    new Option('--in-place <dir>', 'replace the files of this data directory').argParser(nonEmpty),
+  );
+  otherStoreFlag.addTo(restore);
   restore
-    .addOption(new Option('--in-place <dir>', 'replace the files of this data directory').argParser(nonEmpty))
-    .option('--allow-other-store', 'with --in-place: the backup may be one of another store')
     .addHelpText(
       'after',
       `${paragraph(RESTORE_NOTE)}\n${examples(
@@ -218,10 +227,10 @@ async function restoreInto(cli: Cli, backup: string, options: RestoreBackupOptio
 }
 
 async function restoreInPlace(cli: Cli, backup: string, dir: string, options: RestoreOptions): Promise<void> {
-  const { allowOtherStore = false } = options;
   const { backupId, storeId, source } = await openBackup(backup, {
     ...fromOf(options),
-    ...(!allowOtherStore && { dataDir: dir }),
+    ...otherStoreFlag.read(options),
+    dataDir: dir,
   });
   const { into, files, bytes, undo, report } = await restoreFrom(cli, dir, async () => source);
   cli.output.result({ backupId, storeId, into, files, bytes, undo }, (style) => [
