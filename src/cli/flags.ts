@@ -54,7 +54,7 @@ function optionOf(name: string, field: z.ZodMiniType, prefix: string): Option {
   const schema = schemaOf(field);
   const { flag = {} } = about;
   const flagName = `--${flag.name ?? kebabCase(name)}`;
-  const text = `${prefix}${shortText(about)}`;
+  const text = `${prefix}${shortText(about, schema)}`;
   if (schema instanceof z.ZodMiniBoolean) return new Option(flagName, text);
   const value = flag.value ?? placeholder(name, schema, about);
   const option = new Option(`${flagName} <${value}>`, text);
@@ -71,14 +71,22 @@ function placeholder(name: string, schema: z.ZodMiniType, { unit }: Described): 
   return schema instanceof z.ZodMiniNumber ? 'n' : kebabCase(name).split('-').at(-1)!;
 }
 
-const EXAMPLES = { bytes: '4096, 500M, 2G', milliseconds: '30m, 12h, 7d' };
+const EXAMPLES = { bytes: ['4096', '500M', '2G'], milliseconds: ['30s', '30m', '12h', '7d'] };
+const EXAMPLES_SHOWN = 3;
+
+/** Values of that unit which the option takes, as they are written. */
+function examplesOf(schema: z.ZodMiniType, unit: NonNullable<Described['unit']>): string {
+  const taken = EXAMPLES[unit].filter((text) => schema.safeParse(valueIn(text, schema, unit)).success);
+  return taken.slice(-EXAMPLES_SHOWN).join(', ');
+}
 
 /** The first sentence of a description, in the style of `--help`. */
-function shortText({ description, flag, without, unit }: Described): string {
+function shortText({ description, flag, without: fallback, unit }: Described, schema: z.ZodMiniType): string {
   if (flag?.description !== undefined) return flag.description;
   const [sentence = ''] = description.split(/\.(?: |$)/);
+  const without = flag?.without ?? fallback;
   const notes = [
-    ...(unit === undefined ? [] : [EXAMPLES[unit]]),
+    ...(unit === undefined ? [] : [examplesOf(schema, unit)]),
     ...(without === undefined ? [] : [`default: ${without}`]),
   ];
   const text = sentence.replaceAll('`', '').replace(/^[A-Z](?![A-Z])/, (letter) => letter.toLowerCase());

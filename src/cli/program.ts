@@ -61,7 +61,7 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'recover',
-    summary: 'finish or take back a restore in place that was cut off, and sweep up',
+    summary: 'finish or take back an interrupted restore in place, and remove partial folders',
     operands: DATA_DIR,
     load: () => import('./commands/recover.ts'),
   },

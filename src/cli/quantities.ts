@@ -9,7 +9,7 @@ export function byteCount(text: string): number {
   const [, digits, unit = ''] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/i.exec(text) ?? [];
   const value = Math.floor(Number(digits) * 1024 ** UNITS.indexOf(unit.toUpperCase()));
   if (Number.isSafeInteger(value) && value > 0) return value;
-  throw new InvalidArgumentError('It must be a number of bytes above 0, such as 4096, 500M or 2G.');
+  throw new InvalidArgumentError('It must be a number of bytes above 0, such as 500M or 2G.');
 }
 
 const SECOND_MS = 1000;

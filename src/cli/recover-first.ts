@@ -7,7 +7,8 @@ export async function recoverFirst({ output }: Cli, lifecycle: Lifecycle): Promi
   if (restore !== null) {
     const what =
       restore === 'new' ? 'finished: the restored state stands' : 'taken back: the old state stands';
-    output.note(`a restore that had been cut off was ${what}`);
+    output.note(`a restore was interrupted and is now ${what}`);
   }
-  for (const id of interrupted) output.note(`run ${id} had been cut off; it is on record as failed`);
+  for (const id of interrupted)
+    output.note(`run ${id} did not finish because its process ended; it is on record as failed`);
 }

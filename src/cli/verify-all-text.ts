@@ -1,3 +1,4 @@
+import { ownerOf } from '../snapshot/store/layout.ts';
 import type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from '../snapshot/verify/verify-all.ts';
 import { findingLine, verdictText } from './report-text.ts';
 import type { Style } from './style.ts';
@@ -20,7 +21,18 @@ export function verifyAllText(result: VerifyAllResult, style: Style): string[] {
     ...warnings.map((warning) => findingLine(warning, style)),
     `${visible(location)}: ${count(totals.snapshots, 'snapshot')}${damaged}  ${style.dim(`(level ${level})`)}`,
     ...totalLines(totals).map((line) => `  ${line}`),
+    ...nextStep(result),
   ];
+}
+
+function nextStep({ location, totals }: VerifyAllResult): string[] {
+  if (totals.damaged === 0) return [];
+  const dir = visible(ownerOf(location) ?? 'DIR');
+  const good =
+    totals.damaged === totals.snapshots
+      ? 'no snapshot here is good until then'
+      : 'until then latest-good names the best of the others';
+  return [`next: stillpoint snapshot ${dir} --full takes one that shares no file with these; ${good}`];
 }
 
 /** The names of the snapshots that a finding stands in, by its line. */

@@ -19,7 +19,7 @@ export async function refuseUnfinishedRestore(fs: FileSystem, dir: string): Prom
   for (const { name } of await listIfPresent(fs, folder)) {
     const bytes = await readSmallFile(fs, join(folder, name, RESTORE_JOURNAL), LIMIT_BYTES);
     if (bytes === undefined || isWhole(bytes)) continue;
-    throw new StillpointError('CONFLICT', `a restore of ${dir} was cut off and is not finished yet`, {
+    throw new StillpointError('CONFLICT', `a restore of ${dir} was interrupted and is not finished yet`, {
       path: folder,
       hint: 'Run `stillpoint recover DIR`, or call `lifecycle.recover()` before opening the database.',
     });

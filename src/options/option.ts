@@ -19,6 +19,8 @@ export interface Flag {
   readonly value?: string;
   /** The value that the flag stands for. Default true. */
   readonly sets?: boolean;
+  /** What happens without it, where the command line lacks the option that the library's text names. */
+  readonly without?: string;
   /** Needed where the flag says the opposite of the option. */
   readonly description?: string;
 }

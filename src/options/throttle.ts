@@ -21,6 +21,7 @@ export const throttleOptions = new OptionSet(() => ({
   concurrency: optional(wholeNumber(1), {
     description: 'Runs at most this many tasks at once, each in a thread of its own.',
     without: 'one for each processor, with `background` 1',
+    flag: { without: 'one for each processor' },
   }),
 }));
 

@@ -25,7 +25,7 @@ export class RecoveryWatch {
     return this.#last;
   }
 
-  /** @param prepare What comes before: bringing to an end what a crash cut off. */
+  /** @param prepare What comes before: finishing what a crash interrupted. */
   async opening(open: () => Promise<Database>, prepare?: () => Promise<Recovery>): Promise<Database> {
     const begin = this.#clock.monotonicMs();
     let warnings: readonly string[] = [];
@@ -53,9 +53,9 @@ export class RecoveryWatch {
 function describe({ restore, interrupted, swept }: Recovery): string[] {
   const warnings: string[] = [];
   if (restore !== null) {
-    warnings.push(`a restore had been cut off and was brought to its end: the ${restore} state stands`);
+    warnings.push(`a restore was interrupted and is now finished: the ${restore} state stands`);
   }
-  for (const id of interrupted) warnings.push(`run ${id} had been cut off`);
+  for (const id of interrupted) warnings.push(`run ${id} did not finish because its process ended`);
   if (swept.length > 0) warnings.push(`${swept.length} partial folders were removed`);
   return warnings;
 }

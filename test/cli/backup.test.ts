@@ -105,6 +105,7 @@ test('people read the same in words', async () => {
   const inPlace = await run('backup', 'restore', 'latest', '--from', dest, '--in-place', dataDir);
   expect(inPlace).toContain('back with: stillpoint undo');
   expect(await run('jobs', 'list', await plainDirectory())).toBe('no jobs yet\n');
+  expect(await run('jobs', 'list', await plainDirectory(), '--status', 'failed')).toBe('no such jobs\n');
 });
 
 test('damage exits with 3, and names what is damaged', async () => {

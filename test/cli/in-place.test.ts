@@ -102,7 +102,7 @@ describeWithFixtures('lsm', 'restoring in place from the command line', () => {
     await cutOff();
     const taken = await stillpoint(['snapshot', data, '--json']);
     expect(taken).toMatchObject({ code: 0, json: { entries: 5 } });
-    expect(taken.stderr).toBe('a restore that had been cut off was finished: the restored state stands\n');
+    expect(taken.stderr).toBe('a restore was interrupted and is now finished: the restored state stands\n');
   });
 
   it('every other command on a directory is refused while another process works on it', async () => {

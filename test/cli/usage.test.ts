@@ -46,6 +46,23 @@ describe('the command line', () => {
     expectFailure(outcome);
   });
 
+  it.each(['snapshot', 'verify', 'restore', 'serve', 'backup run', 'fleet run'])(
+    'the help of %s names only values that are taken',
+    async (command) => {
+      const { stdout } = await stillpoint([...command.split(' '), '--help']);
+      const text = stdout.replaceAll(/\n {10,}/g, ' ');
+      const options = [...text.matchAll(/^ +(--[\w-]+) <(?:size|time)>[^(\n]*\(([^;)]*)/gm)];
+      for (const [, option, examples] of options) {
+        for (const value of examples!.split(', ')) {
+          const args = [...command.split(' '), 'absent', option!, value, '--no-such-option'];
+          expect((await stillpoint(args)).stderr, `${option} ${value}`).not.toContain('is invalid');
+        }
+      }
+      expect(text).not.toMatch(/with background 1/);
+      if (command === 'snapshot') expect(options.length).toBeGreaterThan(0);
+    },
+  );
+
   it('explains a wrong call, exits with 2, and suggests what may have been meant', async () => {
     const cases = [
       { args: ['snapshto', 'x'], message: "unknown command 'snapshto'", hint: 'Did you mean snapshot?' },

@@ -31,7 +31,11 @@ test('damage that verify --all found shows in list, show and the library', async
     { name: good!.name, state: 'good', level: 'full', verified_at_ms: expect.any(Number), damage: null },
   ]);
   rot(join(bad!.location, 'a.txt'));
-  expect((await stillpoint(['verify', dir, '--all', '--level', 'files'])).code).toBe(3);
+  const verified = await stillpoint(['verify', dir, '--all', '--level', 'files']);
+  expect(verified.code).toBe(3);
+  expect(verified.stdout).toContain(`next: stillpoint snapshot ${dir} --full takes one that shares no file`);
+  const one = await stillpoint(['verify', bad!.name, '--data-dir', dir]);
+  expect(one.stdout).toContain(`next: stillpoint list ${dir} shows which snapshots are good`);
   const known = {
     state: 'damaged',
     level: null,

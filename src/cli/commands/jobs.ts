@@ -25,7 +25,7 @@ export function define(command: Command, cli: Cli): void {
     .addHelpText('after', examples('jobs list ./data', 'jobs list ./data --status failed --limit 10 --json'))
     .action(async (dir: string, given: Given) => {
       const jobs = await listJobs(dir, { environment: commandEnvironment, ...flags.read(given) });
-      cli.output.result(jobs, (style) => describeList(jobs.jobs, style));
+      cli.output.result(jobs, (style) => describeList(jobs.jobs, given, style));
     });
   subcommand(command, 'show', 'show one attempt', { ...DATA_DIR, '<job>': 'the id of the job' })
     .addHelpText('after', examples('jobs show ./data 01KXXXXXXXXXXXXXXXXXXXXXXX'))
@@ -35,8 +35,8 @@ export function define(command: Command, cli: Cli): void {
     });
 }
 
-function describeList(jobs: readonly Job[], style: Style): string[] {
-  if (jobs.length === 0) return ['no jobs yet'];
+function describeList(jobs: readonly Job[], { kind, status }: Given, style: Style): string[] {
+  if (jobs.length === 0) return [kind === undefined && status === undefined ? 'no jobs yet' : 'no such jobs'];
   const rows = jobs.map((job) => [
     job.id,
     job.kind,

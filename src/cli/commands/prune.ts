@@ -9,7 +9,7 @@ import { examples, paragraph } from '../help-text.ts';
 import { count, size, visible } from '../text.ts';
 
 const NOTE =
-  'The snapshot that `latest` names always stays, and so do the newest of the deepest proof that is not known to be damaged (`latest-good`) and one that is being read or is pinned. Damaged ones do not count.';
+  'The snapshot that `latest` names always stays, and so do the newest of the deepest proof that is not known to be damaged (`latest-good`) and one that is being read or is pinned. Damaged ones do not count; one goes once a good one that stays is newer.';
 
 export function define(command: Command, cli: Cli): void {
   const flags = new Flags(pruneOptions.fields, ['keep', 'dryRun']);

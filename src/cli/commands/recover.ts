@@ -22,9 +22,11 @@ export function define(command: Command, cli: Cli): void {
 
 function describe({ restore, interrupted, swept }: Recovery): string[] {
   const lines = [
-    ...(restore === 'new' ? ['the restore that was cut off is finished: the restored state stands'] : []),
-    ...(restore === 'old' ? ['the restore that was cut off is taken back: the old state stands'] : []),
-    ...interrupted.map((id) => `run ${visible(id)} was cut off; it is on record as failed`),
+    ...(restore === 'new' ? ['the interrupted restore is finished: the restored state stands'] : []),
+    ...(restore === 'old' ? ['the interrupted restore is taken back: the old state stands'] : []),
+    ...interrupted.map(
+      (id) => `run ${visible(id)} did not finish because its process ended; it is on record as failed`,
+    ),
     ...swept.map((path) => `removed ${visible(path)}`),
   ];
   return lines.length === 0 ? ['nothing to recover'] : lines;

@@ -1,9 +1,11 @@
+import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { verifyAllSnapshots, verifySnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { verifyAllOptions, verifyOptions } from '../../coordinator/snapshot-work.ts';
 import { isDamaged, type Report } from '../../engine/report.ts';
+import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
-import { isSnapshotName, LATEST, nameOf } from '../../snapshot/store/layout.ts';
+import { isSnapshotName, LATEST, layoutOf, nameOf, ownerOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
@@ -66,7 +68,8 @@ export function define(command: Command, cli: Cli): void {
         chosen.maxBytesPerSecond,
       );
       const judged = nameOf(folder) === nameOf(path) ? path : `${path} (${nameOf(folder)})`;
-      cli.output.result(report, (style) => describe(report, judged, style));
+      const next = await nextStep(report, folder);
+      cli.output.result(report, (style) => [...describe(report, judged, style), ...next]);
       if (!report.ok) cli.exitCode = isDamaged(report) ? DAMAGED : UNREAD;
     });
 }
@@ -123,6 +126,23 @@ function refuseWithoutAll(options: Options): void {
 async function folderOf(path: string, dataDir: string | undefined): Promise<string> {
   if (dataDir === undefined && nameOf(path) !== LATEST) return path;
   return (await findOperand(path, dataDir)).location;
+}
+
+/** What to do about damage; nothing where there is none. */
+async function nextStep(report: Report, folder: string): Promise<string[]> {
+  if (!isDamaged(report)) return [];
+  const owner = ownerOf(resolve(folder));
+  if (owner !== undefined) {
+    return [
+      `next: stillpoint list ${visible(owner)} shows which snapshots are good; latest-good names the best of them`,
+    ];
+  }
+  const hasSnapshots = (await nodeFileSystem.inspect(layoutOf(folder).backup)) !== undefined;
+  if (!hasSnapshots) return ['next: use another copy or a backup; this one cannot be restored'];
+  return [
+    `next: remove no snapshot; stillpoint list ${visible(folder)} shows which are good. With the database closed,`,
+    `  stillpoint restore latest-good --data-dir ${visible(folder)} --in-place brings the best of them back`,
+  ];
 }
 
 function describe(report: Report, judged: string, style: Style): string[] {
