@@ -97,7 +97,7 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'fleet',
-    summary: 'back up many servers together: check, plan, run, status, verify, abort',
+    summary: 'back up many servers together: check, plan, run, status, verify, abort, download',
     operands: {},
     load: () => import('./commands/fleet.ts'),
   },

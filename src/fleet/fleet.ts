@@ -3,6 +3,7 @@ import { realPlace } from '../env/io.ts';
 import { toStillpointError } from '../errors.ts';
 import { checkArgument } from '../options/option.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { downloadSnapshots, type SnapshotDownload } from './download-snapshots.ts';
 import { type FleetFile, readFleetFile } from './fleet-file.ts';
 import { HttpExecutor, type HttpExecutorOptions } from './http/executor.ts';
 import { replayJournal } from './journal.ts';
@@ -20,6 +21,8 @@ import {
   abortFleetOptions,
   type CheckFleetOptions,
   checkFleetOptions,
+  type DownloadFleetOptions,
+  downloadFleetOptions,
   fleetFilePath,
   type PlanFleetOptions,
   planFleetOptions,
@@ -27,7 +30,8 @@ import {
   runFleetOptions,
 } from './options.ts';
 import { type BackupPlan, readPlan } from './plan.ts';
-import { type FleetRunResult, runFleetBackup } from './run-in-parallel.ts';
+import { type ExecuteConfig, executeBackupPlan } from './run-in-order.ts';
+import { describeNodes, type FleetRunResult, runFleetBackup } from './run-in-parallel.ts';
 
 /** What an operator does with a fleet file: the functions behind `stillpoint fleet`. */
 
@@ -90,11 +94,22 @@ export async function planFleet(fleetFile: string, options: PlanFleetOptions): P
 /**
  * Takes a backup of a fleet into a layout folder: makes the plan if there is none, and otherwise goes on where the last run
  * ended. Resolves also when units failed: look at `complete` and `units`; calling it again tries those again.
+ *
+ * With `maxSteps` it executes that many operations, one after the other as `executeBackupPlan` does, and rejects with the first failure.
+ * It may end while nodes refuse writes: they take writes again when their leases run out, and then the next call takes the snapshots of
+ * their unit in a new window.
  */
 export async function runFleet(fleetFile: string, options: RunFleetOptions): Promise<FleetRunResult> {
   checkArgument('runFleet: fleetFile', fleetFilePath(), fleetFile);
   const resolved = runFleetOptions.resolve('runFleet', options);
-  const { environment = systemEnvironment, layoutDir, leaseMs, concurrency, keepSnapshots } = resolved;
+  const {
+    environment = systemEnvironment,
+    layoutDir,
+    leaseMs,
+    concurrency,
+    keepSnapshots,
+    maxSteps,
+  } = resolved;
   const { signal, onProgress } = resolved;
   return withExecutor(environment, fleetFile, { leaseMs }, async (file, executor) => {
     const layout = await realPlace(environment.fs, layoutDir);
@@ -104,11 +119,58 @@ export async function runFleet(fleetFile: string, options: RunFleetOptions): Pro
       await putPlan(environment, await requireEmpty(environment, layoutDir), plan);
     } else refuseAnotherSelection(file, plan, resolved);
     const wasComplete = (await replayJournal(environment.fs, layout, plan))?.execution.isComplete === true;
-    const result = await runFleetBackup(
-      { layoutDir, concurrency, environment, ...(signal && { signal }), ...(onProgress && { onProgress }) },
-      executor,
-    );
-    if (result.complete && !wasComplete && !keepSnapshots) await forgetSnapshots(executor, plan, result);
+    const result =
+      maxSteps === undefined
+        ? await runFleetBackup({ layoutDir, concurrency, environment, signal, onProgress }, executor)
+        : await runSteps({ layoutDir, maxSteps, environment, signal }, plan, executor);
+    if (result.complete && !wasComplete && !keepSnapshots)
+      await forgetSnapshots(executor, plan, new Map(result.nodes.map(({ id, snapshot }) => [id, snapshot])));
+    return result;
+  });
+}
+
+async function runSteps(
+  config: ExecuteConfig & { readonly environment: Environment },
+  plan: BackupPlan,
+  executor: HttpExecutor,
+): Promise<FleetRunResult> {
+  const response = await executeBackupPlan(config, executor);
+  const layout = await realPlace(config.environment.fs, config.layoutDir);
+  const { execution } = (await replayJournal(config.environment.fs, layout, plan))!;
+  const isVerified = (id: string) =>
+    ['ChecksumVerified', 'Durable'].includes(execution.artifact(id)?.state ?? '');
+  return {
+    ...response,
+    units: plan.units.map(({ unit_id, targets }) => ({
+      unitId: unit_id,
+      state: targets.every(isVerified) ? 'complete' : 'pending',
+      window: execution.window(targets[0]!),
+      windowMs: null,
+      error: null,
+    })),
+    nodes: describeNodes(execution),
+  };
+}
+
+/**
+ * Downloads a snapshot of one node, of it and its children, or of all below it: `downloadSnapshots` with the nodes of a fleet file.
+ * Called again it goes on where it ended.
+ */
+export async function downloadFleet(
+  fleetFile: string,
+  options: DownloadFleetOptions,
+): Promise<SnapshotDownload> {
+  checkArgument('downloadFleet: fleetFile', fleetFilePath(), fleetFile);
+  const resolved = downloadFleetOptions.resolve('downloadFleet', options);
+  const { leaseMs, keepSnapshots, ...config } = resolved;
+  const { environment = systemEnvironment } = config;
+  return withExecutor(environment, fleetFile, { leaseMs }, async (file, executor) => {
+    const result = await downloadSnapshots({ ...config, fleet: file.fleet }, executor);
+    if (!result.dryRun && !keepSnapshots) {
+      const plan = (await readPlan(environment.fs, result.layoutDir))!;
+      const snapshots = new Map(result.artifacts.map(({ targetId, snapshotId }) => [targetId, snapshotId]));
+      await forgetSnapshots(executor, plan, snapshots);
+    }
     return result;
   });
 }
@@ -117,9 +179,8 @@ export async function runFleet(fleetFile: string, options: RunFleetOptions): Pro
 async function forgetSnapshots(
   executor: HttpExecutor,
   plan: BackupPlan,
-  { nodes }: FleetRunResult,
+  snapshots: ReadonlyMap<string, string | null>,
 ): Promise<void> {
-  const snapshots = new Map(nodes.map(({ id, snapshot }) => [id, snapshot]));
   await mapConcurrent(plan.targets, 16, async (target) => {
     const snapshot = snapshots.get(target.target_id);
     if (typeof snapshot === 'string')
@@ -167,6 +228,19 @@ export async function abortFleet(fleetFile: string, options: AbortFleetOptions):
       await run.close();
     }
   });
+}
+
+/**
+ * An executor for the servers of a fleet file, for `executeBackupPlan`, `runFleetBackup` and `downloadSnapshots`. Close it when it is not
+ * needed any more. `NOT_FOUND`, or `INVALID_REQUEST` that says what is wrong in the file.
+ */
+export async function httpExecutor(
+  fleetFile: string,
+  options: HttpExecutorOptions = {},
+): Promise<HttpExecutor> {
+  checkArgument('httpExecutor: fleetFile', fleetFilePath(), fleetFile);
+  const { fs } = options.environment ?? systemEnvironment;
+  return new HttpExecutor(await readFleetFile(fs, fleetFile), options);
 }
 
 async function withExecutor<T>(

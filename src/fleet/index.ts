@@ -1,15 +1,18 @@
+export { downloadSnapshots, type SnapshotDownload } from './download-snapshots.ts';
 export type { EffectContext, FleetExecutor, PreflightRequest } from './executor.ts';
 export {
   type AbortResult,
   abortFleet,
   checkFleet,
+  downloadFleet,
   type FleetCheck,
+  httpExecutor,
   type NodeCheck,
   planFleet,
   runFleet,
 } from './fleet.ts';
-export { type FleetFile, readFleetFile } from './fleet-file.ts';
-export { HttpExecutor, type HttpExecutorOptions } from './http/executor.ts';
+export type { FleetFile } from './fleet-file.ts';
+export type { HttpExecutor, HttpExecutorOptions } from './http/executor.ts';
 export {
   type FleetFinding,
   type FleetReport,
@@ -17,7 +20,15 @@ export {
   verifyFleetBackup,
 } from './integrity.ts';
 export type { FleetPlan } from './make-plan.ts';
-export type { AbortFleetOptions, CheckFleetOptions, PlanFleetOptions, RunFleetOptions } from './options.ts';
+export type { NodeProgress } from './node-progress.ts';
+export type {
+  AbortFleetOptions,
+  CheckFleetOptions,
+  DownloadFleetOptions,
+  DownloadSnapshotsOptions,
+  PlanFleetOptions,
+  RunFleetOptions,
+} from './options.ts';
 export type { BackupPlan, PlanTarget, Policy } from './plan.ts';
 export type { PreflightReceipts, ReceiptDetail } from './receipts.ts';
 export {
@@ -29,10 +40,10 @@ export {
 } from './run-in-order.ts';
 export {
   type FleetRunResult,
-  type NodeProgress,
   type NodeResult,
   type RunConfig,
   runFleetBackup,
   type UnitResult,
 } from './run-in-parallel.ts';
+export type { LifecycleMode, RegistryRequest, SnapshotDriver, SnapshotScope } from './snapshot-driver.ts';
 export { type FleetStatus, fleetStatus } from './status.ts';

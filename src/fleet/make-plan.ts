@@ -79,14 +79,8 @@ export async function derivePlan(
 ): Promise<BackupPlan> {
   const selected = select(file, options);
   const { policy = 'quiesced', partialUnits = false, signal } = options;
-  // Those that are not selected are only places in the tree: whether they answer does not matter.
-  const ids = file.nodes.filter(({ id }) => selected?.has(id) ?? true).map(({ id }) => id);
-  const found = new Map((await executor.discover(ids, signal)).map((node) => [node.targetId, node]));
-  const nodes = file.nodes.map(
-    ({ id: targetId, role, parent, identity }) =>
-      found.get(targetId) ?? { targetId, role, parent, identity, storeId: null, engine: null },
-  );
-  refuseOneStoreTwice([...found.values()]);
+  const nodes = await executor.survey(selected, signal);
+  refuseOneStoreTwice(nodes);
   const nowMs = clock.nowMs();
   return buildPlan({
     fleet: file.fleet,
@@ -104,7 +98,7 @@ export async function derivePlan(
 }
 
 /** Two nodes that are one database: a URL that stands there twice, or a directory that was copied with its identity. */
-function refuseOneStoreTwice(
+export function refuseOneStoreTwice(
   nodes: readonly { readonly targetId: string; readonly storeId: string | null }[],
 ): void {
   const owners = new Map<string, string>();

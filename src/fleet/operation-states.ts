@@ -368,3 +368,5 @@ export class Execution {
 
 const isRunnable = ({ state }: OperationRow): boolean =>
   state === 'ready' || state === 'pending' || state === 'failed';
+
+export const isDone = ({ state }: OperationRow): boolean => state === 'completed' || state === 'skipped';

@@ -6,7 +6,7 @@ import { type EffectContext, effectKey, type FleetExecutor, type ReceiptFacts } 
 import type { Journal } from './journal.ts';
 import { buildManifest, readFleetManifest, writeFleetManifest } from './manifest.ts';
 import type { FleetEnvironment } from './open-run.ts';
-import type { ArtifactRow, OperationRow } from './operation-states.ts';
+import { type ArtifactRow, isDone, type OperationRow } from './operation-states.ts';
 import type { BackupPlan, PlanTarget, PlanUnit } from './plan.ts';
 import { checkPreflight, PREFLIGHT_VALID_MS, type Receipt } from './receipts.ts';
 
@@ -77,32 +77,11 @@ export class Operations {
    * @param watch What the runner wants to know of the effect.
    */
   async run(row: OperationRow, watch: Pick<EffectContext, 'onCaptured' | 'onProgress'> = {}): Promise<void> {
-    const { journal, env, plan, signal } = this.#options;
+    const { journal, plan, signal } = this.#options;
     const { operation } = row;
     signal.throwIfAborted();
-    // One that was claimed and never ended may have happened: its key finds out.
-    const attempt = row.state === 'pending' ? row.attempt : row.attempt + 1;
-    await journal.commit({
-      type: 'claimed',
-      sequence: operation.sequence,
-      attempt,
-      at_ms: env.clock.nowMs(),
-    });
-    const { execution } = journal;
-    const window = execution.window(operation.target_id);
-    const receipt = (outcome: Receipt['outcome']): Receipt => ({
-      plan_id: plan.plan_id,
-      run_id: plan.run_id,
-      preflight_id: execution.preflight?.preflight_id ?? null,
-      sequence: operation.sequence,
-      operation_id: operation.operation_id,
-      kind: operation.kind,
-      target_id: operation.target_id,
-      outcome,
-      updated_at_ms: env.clock.nowMs(),
-      attempt,
-      window,
-    });
+    const attempt = await this.#claim(row);
+    const window = journal.execution.window(operation.target_id);
     const context: EffectContext = {
       key: effectKey(plan.run_id, operation.operation_id, window, attempt),
       runId: plan.run_id,
@@ -116,17 +95,46 @@ export class Operations {
       const { facts, artifact } = await this.#effect(row, context);
       await journal.commit({
         type: 'ended',
-        receipt: { ...receipt('completed'), ...facts },
+        receipt: { ...this.#receipt(row, attempt, 'completed'), ...facts },
         ...(artifact && { artifact }),
       });
     } catch (error) {
       const known = toStillpointError(error);
       await journal.commit({
         type: 'ended',
-        receipt: { ...receipt('failed'), failure_reason: known.message, failure_code: known.code },
+        receipt: {
+          ...this.#receipt(row, attempt, 'failed'),
+          failure_reason: known.message,
+          failure_code: known.code,
+        },
       });
       throw known;
     }
+  }
+
+  /** Marks an operation as begun. @returns its attempt: one that was claimed and never ended may have happened, and its key finds out. */
+  async #claim({ operation: { sequence }, state, attempt: before }: OperationRow): Promise<number> {
+    const { journal, env } = this.#options;
+    const attempt = state === 'pending' ? before : before + 1;
+    await journal.commit({ type: 'claimed', sequence, attempt, at_ms: env.clock.nowMs() });
+    return attempt;
+  }
+
+  #receipt({ operation }: OperationRow, attempt: number, outcome: Receipt['outcome']): Receipt {
+    const { plan, journal, env } = this.#options;
+    return {
+      plan_id: plan.plan_id,
+      run_id: plan.run_id,
+      preflight_id: journal.execution.preflight?.preflight_id ?? null,
+      sequence: operation.sequence,
+      operation_id: operation.operation_id,
+      kind: operation.kind,
+      target_id: operation.target_id,
+      outcome,
+      updated_at_ms: env.clock.nowMs(),
+      attempt,
+      window: journal.execution.window(operation.target_id),
+    };
   }
 
   /**
@@ -148,8 +156,38 @@ export class Operations {
     await journal.commit({ type: 'window', unit_id, window, reason, at_ms: env.clock.nowMs() });
   }
 
-  /** Starts a node without a word in the journal: where that cannot be written, nobody is to stay down. */
-  async startUnrecorded({ operation }: OperationRow): Promise<void> {
+  /**
+   * Starts a node whatever happened before. Where its start cannot be recorded it is started all the same: nobody is to stay down.
+   * @param start Runs the operation with its record.
+   * @returns why it failed.
+   */
+  async startRegardless(row: OperationRow, start: () => Promise<void>): Promise<StillpointError | undefined> {
+    try {
+      if (!isDone(row)) await start();
+      return undefined;
+    } catch (error) {
+      await this.#startUnrecorded(row).catch(() => undefined); // its lease runs out
+      return toStillpointError(error);
+    }
+  }
+
+  /** Records that an operation is not wanted. */
+  async skip(row: OperationRow): Promise<void> {
+    if (isDone(row)) return;
+    const { journal } = this.#options;
+    const attempt = await this.#claim(row);
+    await journal.commit({ type: 'ended', receipt: this.#receipt(row, attempt, 'skipped') });
+  }
+
+  /** Gives a verified copy its name, on disk and in the journal. */
+  async nameArtifact(target: PlanTarget): Promise<void> {
+    const { env, layout, journal } = this.#options;
+    const row = this.#requireArtifact(target);
+    if (row.state === 'Durable') return;
+    await journal.commit({ type: 'artifact', artifact: await makeDurable(env.fs, layout, target, row) });
+  }
+
+  async #startUnrecorded({ operation }: OperationRow): Promise<void> {
     const { journal, plan, executor, signal } = this.#options;
     const { operation_id, target_id } = operation;
     const window = journal.execution.window(target_id);
@@ -222,11 +260,7 @@ export class Operations {
   async #finalize(): Promise<Effect> {
     const { env, layout, plan, journal } = this.#options;
     const { execution } = journal;
-    for (const target of plan.targets) {
-      const row = this.#requireArtifact(target);
-      if (row.state === 'Durable') continue;
-      await journal.commit({ type: 'artifact', artifact: await makeDurable(env.fs, layout, target, row) });
-    }
+    for (const target of plan.targets) await this.nameArtifact(target);
     const written = await readFleetManifest(env.fs, layout);
     if (written !== undefined && written.source.run_id !== plan.run_id)
       throw new StillpointError('TARGET_NOT_EMPTY', `${layout} holds the manifest of another backup`, {

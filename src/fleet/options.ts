@@ -12,8 +12,9 @@ import {
 } from '../options/values.ts';
 import { LONGEST_LEASE_MS } from '../rpc/node.ts';
 import type { Environment } from '../snapshot/environment.ts';
+import type { NodeProgress } from './node-progress.ts';
 import { POLICIES } from './plan.ts';
-import type { NodeProgress } from './run-in-parallel.ts';
+import { LIFECYCLE_MODES, SCOPES } from './snapshot-driver.ts';
 
 /** Options of what is done with a fleet file. */
 
@@ -25,6 +26,12 @@ const anEnvironment = () =>
   z.custom<Environment>((value) => typeof value === 'object' && value !== null, 'must be an environment');
 const signal = () => optional(abortSignal(), { description: 'Cancels the work.' });
 
+const LONGEST_NAME = 120;
+const fleetName = () => {
+  const be = `a name of at most ${LONGEST_NAME} characters`;
+  return text(be).check(z.maxLength(LONGEST_NAME, { error: `must be ${be}` }));
+};
+
 /** How nodes are talked to. */
 const connection = () => ({
   leaseMs: withDefault(wholeNumber(1000, LONGEST_LEASE_MS), () => 60 * 1000, {
@@ -34,6 +41,13 @@ const connection = () => ({
     flag: { name: 'lease' },
   }),
 });
+
+const keepSnapshots = () =>
+  withDefault(trueOrFalse(), () => false, {
+    description:
+      'Leaves the snapshots on the nodes. Otherwise each is removed there, unless it is the newest.',
+    flag: { description: 'leave the snapshots on the nodes' },
+  });
 
 const selection = () => ({
   nodes: optional(ids(), {
@@ -81,16 +95,53 @@ export const runFleetOptions = new OptionSet(() => ({
     description: 'Downloads at once, over all nodes.',
     without: '4',
   }),
-  keepSnapshots: withDefault(trueOrFalse(), () => false, {
+  keepSnapshots: keepSnapshots(),
+  maxSteps: optional(wholeNumber(0), {
     description:
-      'Leaves the snapshots on the nodes. Otherwise each is removed there, unless it is the newest.',
-    flag: { description: 'leave the snapshots on the nodes' },
+      'Stops after so many operations. They are then executed one after the other, in the order of the plan.',
+    flag: { description: 'stop after so many operations, executed one after the other' },
   }),
   onProgress: optional(callback<(progress: NodeProgress) => void>(), {
     description: 'Called at each step of a node, and as bytes move.',
   }),
   signal: signal(),
   ...environment(),
+}));
+
+/** Of a snapshot download, whoever does the work. */
+const download = () => ({
+  layoutDir: layoutDir(),
+  targetId: required(text(), {
+    description: 'The node whose snapshot is downloaded.',
+    flag: { name: 'node', value: 'id' },
+  }),
+  scope: withDefault(oneOf(SCOPES), () => 'target', {
+    description:
+      'Which nodes: the target alone, with its `children`, or `recursive` with all nodes below it.',
+  }),
+  dryRun: withDefault(trueOrFalse(), () => false, {
+    description: 'Tells what would be done, and writes nothing.',
+  }),
+  onProgress: optional(callback<(progress: NodeProgress) => void>(), {
+    description: 'Called at each step of a node, and as bytes move.',
+  }),
+  signal: signal(),
+  ...environment(),
+});
+
+export const downloadSnapshotsOptions = new OptionSet(() => ({
+  ...download(),
+  lifecycle: withDefault(oneOf(LIFECYCLE_MODES), () => 'stop-and-resume', {
+    description:
+      '`stop-and-resume` starts each target after its snapshot was downloaded. `stop-before-snapshot` leaves that to the caller, unless something fails.',
+  }),
+  fleet: withDefault(fleetName(), () => 'fleet', { description: 'The name of the fleet, for the manifest.' }),
+}));
+
+export const downloadFleetOptions = new OptionSet(() => ({
+  ...download(),
+  ...connection(),
+  keepSnapshots: keepSnapshots(),
 }));
 
 export const abortFleetOptions = new OptionSet(() => ({
@@ -105,3 +156,5 @@ export type CheckFleetOptions = OptionsOf<typeof checkFleetOptions>;
 export type PlanFleetOptions = OptionsOf<typeof planFleetOptions>;
 export type RunFleetOptions = OptionsOf<typeof runFleetOptions>;
 export type AbortFleetOptions = OptionsOf<typeof abortFleetOptions>;
+export type DownloadSnapshotsOptions = OptionsOf<typeof downloadSnapshotsOptions>;
+export type DownloadFleetOptions = OptionsOf<typeof downloadFleetOptions>;

@@ -38,6 +38,32 @@ export const preflightReceiptsSchema = z.strictObject({
 export type PreflightReceipts = z.infer<typeof preflightReceiptsSchema>;
 export type AuthorityReceipt = z.infer<typeof authoritySchema>;
 
+/** Receipts for the nodes as they were found. `provenBy` says how each authority was proven, for people. */
+export function makeReceipts(
+  { plan, preflightId }: { readonly plan: BackupPlan; readonly preflightId: string },
+  nodes: readonly TopologyNode[],
+  provenBy: { readonly control: string; readonly read: string; readonly quiescence: string },
+): PreflightReceipts {
+  const of = { plan_id: plan.plan_id, preflight_id: preflightId };
+  const each = (proven_by: string) => plan.targets.map(({ target_id }) => ({ ...of, target_id, proven_by }));
+  return {
+    topology: {
+      ...of,
+      nodes: nodes.map(({ targetId: target_id, storeId: store_id, role, parent, identity, engine }) => ({
+        target_id,
+        role,
+        parent,
+        identity,
+        store_id,
+        engine,
+      })),
+    },
+    control_authority: each(provenBy.control),
+    snapshot_read_authority: each(provenBy.read),
+    quiescence: each(provenBy.quiescence),
+  };
+}
+
 /**
  * Whether receipts are those of this preflight: they name this plan and this preflight, and cover every target in the plan's
  * order. `PREFLIGHT_REFUSED` says what is missing, `TOPOLOGY_CHANGED` which nodes are not as they were.

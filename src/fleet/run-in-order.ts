@@ -12,7 +12,7 @@ export interface ExecuteConfig {
   /** Stop after so many operations. Default: no limit. */
   readonly maxSteps?: number;
   /** Cancels the run between two operations, and the one under way. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   readonly environment?: FleetEnvironment;
 }
 

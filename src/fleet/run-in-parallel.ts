@@ -2,8 +2,10 @@ import { Semaphore } from '../env/concurrency.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { systemEnvironment } from '../snapshot/environment.ts';
 import type { EffectContext, FleetExecutor } from './executor.ts';
+import { fetchCopy } from './fetch-copy.ts';
+import { type NodePhase, type NodeProgress, PHASES } from './node-progress.ts';
 import { type FleetEnvironment, type OpenRun, openRun } from './open-run.ts';
-import type { ArtifactState, OperationRow } from './operation-states.ts';
+import { type ArtifactState, type Execution, isDone, type OperationRow } from './operation-states.ts';
 import { Operations } from './operations.ts';
 import type { PlanUnit } from './plan.ts';
 import { describeRun, type ExecutedOperation, type ExecutionResponse } from './run-in-order.ts';
@@ -12,28 +14,20 @@ export interface RunConfig {
   /** The folder that holds the plan, the journal and the artifacts. */
   readonly layoutDir: string;
   /** Downloads and proofs at once, over all nodes. Default 4. */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /** Units whose nodes are quiesced at once. Default 4. */
   readonly unitConcurrency?: number;
   /** Cancels the run. Nodes that are quiesced then are started again first. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Called at each step of a node, and as bytes move. */
-  readonly onProgress?: (progress: NodeProgress) => void;
+  readonly onProgress?: ((progress: NodeProgress) => void) | undefined;
   readonly environment?: FleetEnvironment;
-}
-
-export type NodePhase = 'stop' | 'snapshot' | 'start' | 'download' | 'verify' | 'done' | 'failed';
-
-export interface NodeProgress {
-  readonly targetId: string;
-  readonly phase: NodePhase;
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
 }
 
 export interface UnitResult {
   readonly unitId: string;
-  readonly state: 'complete' | 'failed';
+  /** `pending`: the run ended before its copies were verified, since it was to take only so many steps. */
+  readonly state: 'complete' | 'failed' | 'pending';
   /** How often its snapshots were taken, from 1. */
   readonly window: number;
   /** From the first request to stop to the last answer to start, of a window of this run; null when it had none. */
@@ -154,25 +148,7 @@ class FleetRun {
           error: failure === undefined ? null : { code: failure.code, message: failure.message },
         };
       }),
-      nodes: plan.targets.map(({ target_id }): NodeResult => {
-        const artifact = execution.artifact(target_id);
-        const detail = (kind: 'stop' | 'download' | 'verify', name: string) =>
-          execution.row(kind, target_id)?.receipt?.detail?.[name];
-        const [epoch, bytes, verdict] = [
-          detail('stop', 'epoch'),
-          detail('download', 'bytes'),
-          detail('verify', 'verdict'),
-        ];
-        return {
-          id: target_id,
-          state: artifact?.state ?? 'Missing',
-          epoch: typeof epoch === 'string' ? epoch : null,
-          bytes: typeof bytes === 'number' ? bytes : null,
-          verdict: typeof verdict === 'string' ? verdict : null,
-          snapshot: artifact?.snapshot_id ?? null,
-          checksum: artifact?.checksum ?? null,
-        };
-      }),
+      nodes: describeNodes(execution),
     };
   }
 
@@ -222,36 +198,17 @@ class FleetRun {
     return undefined;
   }
 
-  /** Starts a node whatever happened before, also when the run was cancelled or the journal cannot be written. */
-  async #start(row: OperationRow): Promise<StillpointError | undefined> {
-    try {
-      if (!isDone(row)) await this.#do(row, undefined, this.#starting);
-      return undefined;
-    } catch (error) {
-      await this.#starting.startUnrecorded(row).catch(() => undefined); // its lease runs out
-      return toStillpointError(error);
-    }
+  #start(row: OperationRow): Promise<StillpointError | undefined> {
+    return this.#starting.startRegardless(row, () => this.#do(row, undefined, this.#starting));
   }
 
-  /** The copies of a unit, each verified; a bad one is fetched once more. */
+  /** The copies of a unit, each verified. */
   async #fetch({ targets }: PlanUnit): Promise<void> {
-    const { journal } = this.#run;
     const results = await Promise.allSettled(
       targets.map((target) =>
         this.#transfers.run(async () => {
-          for (let attempt = 1; ; attempt++) {
-            try {
-              await this.#do(journal.execution.row('download', target)!);
-              await this.#do(journal.execution.row('verify', target)!);
-              this.#tell(target, 'done');
-              return;
-            } catch (error) {
-              const known = toStillpointError(error);
-              if (known.exitCode !== DAMAGED || attempt === DOWNLOADS) throw error;
-              const at_ms = this.#env.clock.nowMs();
-              await journal.commit({ type: 'redownload', target_id: target, reason: known.message, at_ms });
-            }
-          }
+          await fetchCopy(this.#run.journal, this.#env.clock, target, (row) => this.#do(row));
+          this.#tell(target, 'done');
         }),
       ),
     );
@@ -287,19 +244,27 @@ class FleetRun {
   }
 }
 
-const DAMAGED = 3;
-/** Of a copy that turns out bad: once more, since it may have been damaged on its way. */
-const DOWNLOADS = 2;
-
-const PHASES = {
-  stop: 'stop',
-  'create-snapshot': 'snapshot',
-  start: 'start',
-  'download-snapshot': 'download',
-  'verify-artifact': 'verify',
-} as const;
-
-const isDone = ({ state }: OperationRow): boolean => state === 'completed' || state === 'skipped';
-
 const isLeaseLost = (error: unknown): boolean =>
   error instanceof StillpointError && error.code === 'LEASE_LOST';
+
+/** What is known of each node's copy. */
+export const describeNodes = (execution: Execution): NodeResult[] =>
+  execution.plan.targets.map(({ target_id }) => {
+    const artifact = execution.artifact(target_id);
+    const detail = (kind: 'stop' | 'download' | 'verify', name: string) =>
+      execution.row(kind, target_id)?.receipt?.detail?.[name];
+    const [epoch, bytes, verdict] = [
+      detail('stop', 'epoch'),
+      detail('download', 'bytes'),
+      detail('verify', 'verdict'),
+    ];
+    return {
+      id: target_id,
+      state: artifact?.state ?? 'Missing',
+      epoch: typeof epoch === 'string' ? epoch : null,
+      bytes: typeof bytes === 'number' ? bytes : null,
+      verdict: typeof verdict === 'string' ? verdict : null,
+      snapshot: artifact?.snapshot_id ?? null,
+      checksum: artifact?.checksum ?? null,
+    };
+  });

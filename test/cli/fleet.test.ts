@@ -256,3 +256,88 @@ test('an interrupted run starts its nodes again before it ends, and abort says s
   });
   expect((await stillpoint(['fleet', 'run', file, '--out', out])).code).toBe(0);
 });
+
+test('a run with --max-steps executes so many operations, says so, and goes on with the next call', async () => {
+  const servers = await fleetServers(['a', 'b']);
+  for (const server of servers) await put(server, 'a');
+  const { file, out } = await fleetFile(servers);
+  const step = (n: number) =>
+    stillpoint(['fleet', 'run', file, '--out', out, '--max-steps', String(n), '--json']);
+  expect(await step(3)).toMatchObject({
+    code: 0,
+    json: {
+      complete: false,
+      max_steps_reached: true,
+      executed_operation_count: 3,
+      executed_operations: [
+        { operation_id: 'stop-a' },
+        { operation_id: 'stop-b' },
+        { operation_id: 'snapshot-a', kind: 'create-snapshot', target_id: 'a', outcome: 'completed' },
+      ],
+      execution: { completed: 7, ready: 8, total: 15 },
+      units: [{ state: 'pending', window: 1 }],
+      nodes: [{ state: 'Created' }, { state: 'Missing' }],
+    },
+  });
+  expect(await put(servers[0]!, 'b')).toBe(503); // as long as its lease lives
+  expect(await step(100)).toMatchObject({
+    code: 0,
+    json: {
+      complete: true,
+      max_steps_reached: false,
+      executed_operation_count: 8,
+      units: [{ state: 'complete', window: 1 }],
+    },
+  });
+  expect(await put(servers[0]!, 'b')).toBe(200);
+  expect((await stillpoint(['fleet', 'verify', out])).code).toBe(0);
+  expect((await step(-1)).code).toBe(2);
+});
+
+test('download takes the snapshots of a node and those below it, after a dry run that changes nothing', async () => {
+  const servers = await fleetServers(['root', 'child', 'leaf', 'other']);
+  for (const server of servers) await put(server, 'a');
+  const { file, out } = await fleetFile(servers);
+  const document = JSON.parse(readFileSync(file, 'utf8'));
+  document.nodes[1].parent = 'root';
+  document.nodes[2].parent = 'child';
+  writeFileSync(file, JSON.stringify(document));
+  const download = (...more: string[]) =>
+    stillpoint(['fleet', 'download', file, '--node', 'root', '--out', out, ...more]);
+
+  const dry = await download('--children', '--dry-run');
+  expect(dry.code).toBe(0);
+  expect(dry.stdout).toMatch(
+    /quiesce root\n {2}take a snapshot of root\n {2}download from root\n {2}resume root\n {2}quiesce child/,
+  );
+  expect(dry.stdout).not.toContain('leaf');
+  expect(existsSync(out)).toBe(false);
+
+  const done = await download('--recursive', '--json');
+  expect(done).toMatchObject({
+    code: 0,
+    stderr: '',
+    json: {
+      dry_run: false,
+      planned_commands: [],
+      artifacts: [
+        {
+          target_id: 'root',
+          artifact_path: 'artifacts/root',
+          checksum: expect.stringMatching(/^[0-9a-f]{64}$/),
+        },
+        { target_id: 'child' },
+        { target_id: 'leaf' },
+      ],
+    },
+  });
+  expect(await stillpoint(['fleet', 'verify', out])).toMatchObject({ code: 0 });
+  expect((await stillpoint(['verify', join(out, 'artifacts/leaf')])).code).toBe(0);
+  for (const server of servers) expect(await put(server, 'b'), server.id).toBe(200);
+  expect(await download('--children')).toMatchObject({ code: 4 }); // another selection
+  expect(await download('--children', '--recursive')).toMatchObject({ code: 2 });
+  expect(await download('--node', 'nobody')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('there is no node nobody'),
+  });
+});

@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest';
+import { downloadSnapshots } from '../../src/fleet/download-snapshots.ts';
 import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
 import { writePlan } from '../../src/fleet/plan.ts';
 import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
 import { CrashFileSystem } from '../support/crash-file-system.ts';
 import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
 import { type World, worldOn } from '../support/crash-world.ts';
-import { fleetNode, planOf, SimulatedNodes, simulatedExecutor } from '../support/fleet.ts';
+import { fleetNode, planOf, SimulatedNodes, simulatedDriver, simulatedExecutor } from '../support/fleet.ts';
 
 const LAYOUT = '/disk/backup';
 
@@ -32,5 +33,37 @@ test('a backup of a fleet that is cut at any moment is finished by the next run,
     },
   });
   console.log(describeCoverage('fleet backup', coverage));
+  expect(coverage.points).toBeGreaterThan(50);
+});
+
+test('a snapshot download that is cut at any moment is finished by the next call, and leaves no node stopped', async () => {
+  const before = worldOn(new CrashFileSystem(), 0);
+  await before.fs.makeFolder('/disk');
+  await before.fs.syncFolder('/');
+  const tree = [fleetNode('a'), fleetNode('b', 'a')];
+  const download = async ({ environment, fs }: World) => {
+    const nodes = new SimulatedNodes();
+    const config = { layoutDir: LAYOUT, targetId: 'a', scope: 'children', environment } as const;
+    const result = await downloadSnapshots(
+      config,
+      simulatedDriver(nodes, () => tree, fs),
+    );
+    expect(nodes.stopped).toEqual(new Set());
+    return result;
+  };
+  const coverage = await everyCrash({
+    name: 'snapshot download',
+    before: before.fs,
+    run: download,
+    recover: download,
+    async check({ environment }) {
+      expect(await verifyFleetBackup(LAYOUT, { environment })).toMatchObject({
+        ok: true,
+        verified: 2,
+        findings: [],
+      });
+    },
+  });
+  console.log(describeCoverage('snapshot download', coverage));
   expect(coverage.points).toBeGreaterThan(50);
 });

@@ -1,12 +1,15 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { downloadSnapshots } from '../../src/fleet/download-snapshots.ts';
 import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
 import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
 import { runFleetBackup } from '../../src/fleet/run-in-parallel.ts';
 import { openLsm } from '../../src/index.ts';
 import { leveldbBackend } from '../../src/server/index.ts';
-import { type FleetServer, fleetOf, fleetServers, planned } from '../support/fleet-servers.ts';
+import { type FleetServer, fleetOf, fleetServers, httpExecutor, planned } from '../support/fleet-servers.ts';
 import { smallLsm } from '../support/server.ts';
+import { temporaryFolder } from '../support/temp.ts';
 
 // The same plan over real servers.
 
@@ -137,4 +140,36 @@ test('nodes that cannot take part are all named before anything is changed', asy
   });
   await expect(runFleetBackup({ layoutDir }, executor)).rejects.toMatchObject({ code: 'PREFLIGHT_REFUSED' });
   expect(await put(servers[2]!, 'x', '1')).toBe(200);
+});
+
+test('snapshots of a node and its child are downloaded from real servers, and writes go on in between', async () => {
+  const servers = await fleetServers(['root', 'child', 'other']);
+  for (const server of servers) await put(server, 'who', server.id);
+  const file = fleetOf(servers);
+  const nodes = file.nodes.map((node) => (node.id === 'child' ? { ...node, parent: 'root' } : node));
+  const executor = httpExecutor({ ...file, nodes }, { leaseMs: 30_000 });
+  const layoutDir = join(await temporaryFolder(), 'download');
+  const config = { layoutDir, targetId: 'root', scope: 'recursive' } as const;
+  const dry = await downloadSnapshots({ ...config, dryRun: true }, executor);
+  expect(dry.plannedCommands.map(({ targetId }) => targetId)).toEqual([
+    ...Array(4).fill('root'),
+    ...Array(4).fill('child'),
+  ]);
+  expect(existsSync(layoutDir)).toBe(false);
+  const states: number[][] = [];
+  const result = await downloadSnapshots(
+    {
+      ...config,
+      onProgress: ({ targetId, phase }) => {
+        if (targetId === 'child' && phase === 'stop')
+          void Promise.all(servers.map((server) => put(server, 'x', '1'))).then((all) => states.push(all));
+      },
+    },
+    executor,
+  );
+  expect(result.artifacts.map(({ targetId }) => targetId)).toEqual(['root', 'child']);
+  expect(states[0]?.[0]).toBe(200); // the root took writes again before its child was stopped
+  expect(await verifyFleetBackup(layoutDir)).toMatchObject({ ok: true, verified: 2 });
+  for (const id of ['root', 'child']) expect(await valueIn(layoutDir, id, 'who')).toBe(id);
+  for (const server of servers) expect(await put(server, 'after', '1'), server.id).toBe(200);
 });

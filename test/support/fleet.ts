@@ -8,6 +8,7 @@ import type { EffectContext, FleetExecutor, PreflightRequest } from '../../src/f
 import type { FleetEnvironment } from '../../src/fleet/open-run.ts';
 import { type BackupPlan, buildPlan, type PlanRequest, topologyOf, writePlan } from '../../src/fleet/plan.ts';
 import type { PreflightReceipts } from '../../src/fleet/receipts.ts';
+import type { SnapshotDriver } from '../../src/fleet/snapshot-driver.ts';
 import type { TopologyNode } from '../../src/fleet/topology.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { temporaryFolder } from './temp.ts';
@@ -114,6 +115,23 @@ export function simulatedExecutor(
         await createFile(fs, join(into, 'a.b'), Buffer.from(target_id));
         return undefined;
       }),
+  };
+}
+
+/** The same with a registry, for `downloadSnapshots`. */
+export function simulatedDriver(
+  nodes: SimulatedNodes,
+  registry: () => readonly TopologyNode[],
+  fs?: FileSystem,
+  script?: Script,
+): SnapshotDriver {
+  const { preflight: _, ...effects } = simulatedExecutor(nodes, fs, script);
+  return {
+    ...effects,
+    async registry() {
+      nodes.commands.push('registry');
+      return registry();
+    },
   };
 }
 

@@ -1,15 +1,22 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import type { SnapshotDownload } from '../../fleet/download-snapshots.ts';
 import {
   type AbortResult,
   abortFleet,
   checkFleet,
+  downloadFleet,
   type FleetCheck,
   planFleet,
   runFleet,
 } from '../../fleet/fleet.ts';
 import { type FleetReport, verifyFleetBackup } from '../../fleet/integrity.ts';
 import type { FleetPlan } from '../../fleet/make-plan.ts';
-import { abortFleetOptions, planFleetOptions, runFleetOptions } from '../../fleet/options.ts';
+import {
+  abortFleetOptions,
+  downloadFleetOptions,
+  planFleetOptions,
+  runFleetOptions,
+} from '../../fleet/options.ts';
 import type { FleetRunResult } from '../../fleet/run-in-parallel.ts';
 import { type FleetStatus, fleetStatus } from '../../fleet/status.ts';
 import type { Cli } from '../cli.ts';
@@ -35,6 +42,7 @@ export function define(command: Command, cli: Cli): void {
   defineStatus(command, cli);
   defineVerify(command, cli);
   defineAbort(command, cli);
+  defineDownload(command, cli);
 }
 
 function defineCheck(command: Command, cli: Cli): void {
@@ -143,12 +151,14 @@ const runFlags = new Flags(runFleetOptions.fields, [
   'leaseMs',
   'concurrency',
   'keepSnapshots',
+  'maxSteps',
 ]);
 
 const RUN_NOTE = `
 Run it again after any failure or interruption: it goes on where it ended. All nodes of a unit refuse writes together, from
 the first answer until the last of them is captured; a node that hears nothing takes writes again when its lease runs out.
-The exit code is 6 when units failed and others are whole.`;
+The exit code is 6 when units failed and others are whole. With --max-steps operations are executed one after the other, and
+the first failure ends the run; nodes that refuse writes at its end take them again when their leases run out.`;
 
 function defineRun(command: Command, cli: Cli): void {
   const run = subcommand(command, 'run', 'take a backup of the fleet, or go on with one', FLEET_FILE);
@@ -170,7 +180,7 @@ function defineRun(command: Command, cli: Cli): void {
         );
         view.stop();
         cli.output.result(result, (style) => describeRun(result, String(layoutDir), style));
-        if (!result.complete) cli.exitCode = PARTLY;
+        if (!result.complete && !result.maxStepsReached) cli.exitCode = PARTLY;
       } finally {
         view.stop();
       }
@@ -178,7 +188,7 @@ function defineRun(command: Command, cli: Cli): void {
 }
 
 function describeRun(
-  { complete, backupId, units, nodes }: FleetRunResult,
+  { complete, maxStepsReached, executedOperationCount, backupId, units, nodes }: FleetRunResult,
   out: string,
   style: Style,
 ): string[] {
@@ -191,7 +201,9 @@ function describeRun(
     }),
     complete
       ? `${style.green('complete')}: ${count(nodes.length, 'node')}, backup ${style.bold(backupId)} in ${visible(out)}`
-      : `${style.red('not complete')}: ${failed.length} of ${count(units.length, 'unit')} failed; run the same command again`,
+      : maxStepsReached
+        ? `${count(executedOperationCount, 'operation')} executed; run the same command again to go on`
+        : `${style.red('not complete')}: ${failed.length} of ${count(units.length, 'unit')} failed; run the same command again`,
   ];
 }
 
@@ -268,4 +280,79 @@ function describeAbort({ nodes }: AbortResult, style: Style): string[] {
     nodes.map(({ outcome }) => outcome === 'failed'),
     style,
   );
+}
+
+const downloadFlags = new Flags(downloadFleetOptions.fields, [
+  'targetId',
+  'layoutDir',
+  'dryRun',
+  'leaseMs',
+  'keepSnapshots',
+]);
+
+const DOWNLOAD_NOTE = `
+One node after the other refuses writes until its snapshot is downloaded and proven. Each is consistent by itself; for one cut
+through many nodes use "fleet run". Run it again after any failure or interruption: it goes on where it ended.`;
+
+function defineDownload(command: Command, cli: Cli): void {
+  const download = subcommand(
+    command,
+    'download',
+    'download a snapshot of one node, or also of those below it',
+    FLEET_FILE,
+  );
+  downloadFlags.addTo(download, '', {
+    targetId: (option) => option.makeOptionMandatory(),
+    layoutDir: (option) => option.makeOptionMandatory(),
+  });
+  download
+    .addOption(new Option('--children', 'also of the nodes whose parent it is').conflicts('recursive'))
+    .addOption(new Option('--recursive', 'also of all nodes below it'))
+    .addHelpText(
+      'after',
+      `${paragraph(DOWNLOAD_NOTE)}\n${examples('fleet download fleet.json --node eu-1 --out ./eu-1', 'fleet download fleet.json --node eu-1 --recursive --out ./eu --dry-run')}`,
+    )
+    .action(async (file: string, given: Given) => {
+      const { targetId, layoutDir, ...options } = downloadFlags.read(given);
+      const scope = given.recursive === true ? 'recursive' : given.children === true ? 'children' : 'target';
+      const required = { targetId: targetId!, layoutDir: layoutDir!, scope } as const;
+      const view = openFleetTable(cli.terminal);
+      try {
+        const result = await cli.interruptible(
+          (signal) =>
+            downloadFleet(file, { ...options, ...required, signal, environment, onProgress: view.show }),
+          'starting the node again',
+          view.stop,
+        );
+        view.stop();
+        cli.output.result(result, (style) => describeDownload(result, style));
+      } finally {
+        view.stop();
+      }
+    });
+}
+
+const COMMANDS = {
+  stop: 'quiesce',
+  create: 'take a snapshot of',
+  download: 'download from',
+  start: 'resume',
+} as const;
+
+function describeDownload(
+  { dryRun, layoutDir, artifacts, plannedCommands }: SnapshotDownload,
+  style: Style,
+): string[] {
+  if (dryRun)
+    return [
+      `would be written to ${visible(layoutDir)}`,
+      ...plannedCommands.map(({ command, targetId }) => `  ${COMMANDS[command]} ${visible(targetId)}`),
+    ];
+  return [
+    ...artifacts.map(
+      ({ targetId, artifactPath, checksum }) =>
+        `${visible(targetId)}: ${visible(artifactPath)}  ${style.dim(`sha256 ${checksum}`)}`,
+    ),
+    `${style.green('complete')}: ${count(artifacts.length, 'snapshot')} in ${visible(layoutDir)}`,
+  ];
 }

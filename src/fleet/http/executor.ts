@@ -11,7 +11,8 @@ import { isSnapshotName } from '../../snapshot/store/layout.ts';
 import type { EffectContext, FleetExecutor, PreflightRequest } from '../executor.ts';
 import type { FleetFile, FleetNode } from '../fleet-file.ts';
 import type { BackupPlan, PlanTarget } from '../plan.ts';
-import type { PreflightReceipts, ReceiptDetail } from '../receipts.ts';
+import { makeReceipts, type PreflightReceipts, type ReceiptDetail } from '../receipts.ts';
+import { type RegistryRequest, type SnapshotDriver, selectTargets } from '../snapshot-driver.ts';
 import type { TopologyNode } from '../topology.ts';
 import { downloadFromNode } from './download.ts';
 
@@ -32,7 +33,7 @@ const RETRY_MS = 250;
 const PIN_MS = 24 * 60 * 60 * 1000;
 
 /** Executes a plan on real servers through their admin RPC. */
-export class HttpExecutor implements FleetExecutor {
+export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   readonly resumesDownloads = true;
   readonly #nodes: ReadonlyMap<string, FleetNode>;
   readonly #file: FleetFile;
@@ -67,32 +68,26 @@ export class HttpExecutor implements FleetExecutor {
     });
   }
 
+  /** All nodes of the fleet file. Only the selected ones are asked who they are: the others are places in the tree. */
+  async survey(selected: ReadonlySet<string> | undefined, signal?: AbortSignal): Promise<TopologyNode[]> {
+    const ids = this.#file.nodes.map(({ id }) => id).filter((id) => selected?.has(id) ?? true);
+    const found = new Map((await this.discover(ids, signal)).map((node) => [node.targetId, node]));
+    return this.#file.nodes.map((node) => found.get(node.id) ?? unidentified(node));
+  }
+
+  async registry({ targetId, scope, signal }: RegistryRequest): Promise<TopologyNode[]> {
+    return this.survey(new Set(selectTargets(this.#file.nodes.map(unidentified), targetId, scope)), signal);
+  }
+
   async preflight({ plan, preflightId, signal }: PreflightRequest): Promise<PreflightReceipts> {
     const nodes = await this.discover(
       plan.targets.map(({ target_id }) => target_id),
       signal,
     );
     if (plan.policy === 'quiesced') await this.#refuseUnready(plan, signal);
-    const of = { plan_id: plan.plan_id, preflight_id: preflightId };
-    const each = (proven_by: string) =>
-      plan.targets.map(({ target_id }) => ({ ...of, target_id, proven_by }));
     const quiesced = plan.policy === 'quiesced' ? 'a dry quiesce' : 'the policy: nothing is quiesced';
-    return {
-      topology: {
-        ...of,
-        nodes: nodes.map(({ targetId, storeId, ...rest }) => ({
-          target_id: targetId,
-          role: rest.role,
-          parent: rest.parent,
-          identity: rest.identity,
-          store_id: storeId,
-          engine: rest.engine,
-        })),
-      },
-      control_authority: each(quiesced),
-      snapshot_read_authority: each('a signed-in request for the identity'),
-      quiescence: each(quiesced),
-    };
+    const read = 'a signed-in request for the identity';
+    return makeReceipts({ plan, preflightId }, nodes, { control: quiesced, read, quiescence: quiesced });
   }
 
   async stop(target: PlanTarget, context: EffectContext): Promise<ReceiptDetail> {
@@ -325,6 +320,15 @@ export class HttpExecutor implements FleetExecutor {
     }
   }
 }
+
+const unidentified = ({ id: targetId, role, parent, identity }: FleetNode): TopologyNode => ({
+  targetId,
+  role,
+  parent,
+  identity,
+  storeId: null,
+  engine: null,
+});
 
 const PROOF_CODES = {
   faithful: 'COPY_DAMAGED',

@@ -1,0 +1,18 @@
+import type { TargetKind } from './plan.ts';
+
+export type NodePhase = 'stop' | 'snapshot' | 'start' | 'download' | 'verify' | 'done' | 'failed';
+
+export interface NodeProgress {
+  readonly targetId: string;
+  readonly phase: NodePhase;
+  readonly bytesDone: number;
+  readonly bytesTotal: number;
+}
+
+export const PHASES: Readonly<Record<TargetKind, NodePhase>> = {
+  stop: 'stop',
+  'create-snapshot': 'snapshot',
+  start: 'start',
+  'download-snapshot': 'download',
+  'verify-artifact': 'verify',
+};
