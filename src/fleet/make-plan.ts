@@ -1,5 +1,5 @@
-import { join } from 'node:path';
-import { listIfPresent, makeFolders, realPlace } from '../env/io.ts';
+import { basename, join } from 'node:path';
+import { listIfPresent, makeFolders, realPlace, temporaryOf } from '../env/io.ts';
 import { newUlid } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -8,7 +8,7 @@ import type { FleetFile } from './fleet-file.ts';
 import type { HttpExecutor } from './http/executor.ts';
 import { lockLayout } from './open-run.ts';
 import type { PlanFleetOptions } from './options.ts';
-import { type BackupPlan, buildPlan, type PlanOperation, readPlan, writePlan } from './plan.ts';
+import { type BackupPlan, buildPlan, type PlanOperation, planFileOf, readPlan, writePlan } from './plan.ts';
 
 /** How a fleet file and a selection become the plan in a layout folder. */
 
@@ -128,7 +128,11 @@ export function refuseAnotherSelection(file: FleetFile, plan: BackupPlan, option
 
 export async function requireEmpty({ fs }: Environment, layoutDir: string): Promise<string> {
   const layout = await realPlace(fs, layoutDir);
-  const names = (await listIfPresent(fs, layout)).map(({ name }) => name).filter((name) => name !== 'lock');
+  // A crash while the plan was written leaves its temporary file, and nothing happened because of it.
+  const ours = ['lock', basename(temporaryOf(planFileOf(layout)))];
+  const names = (await listIfPresent(fs, layout))
+    .map(({ name }) => name)
+    .filter((name) => !ours.includes(name));
   if (names.length === 0) return layout;
   throw new StillpointError('TARGET_NOT_EMPTY', `${layoutDir} holds something already: ${names.sort()[0]}`, {
     path: layoutDir,
