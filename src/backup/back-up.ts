@@ -25,11 +25,13 @@ import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { ensureStoreFile, renewStoreFile } from '../snapshot/store/store-identity.ts';
 import { readDigestLedger } from './digest-ledger.ts';
+import { recordFailedStart } from './failed-start.ts';
 import type { Job, JobStatus, JobStore } from './jobs/job-store.ts';
 import { Lineage } from './lineage.ts';
 import {
   type BackupProgress,
   backupFields,
+  type DestinationChoice,
   destinationChoice,
   environmentOf,
   followed,
@@ -112,8 +114,7 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
     const directory = directoryOf(lifecycle);
     const env = directory.environment;
     const layout = await directory.layout();
-    const repository = await repositoryOf(env, to);
-    await refuseOverlap(env, repository.destination, layout.dataDir);
+    const repository = await openRepository(env, layout, to);
     const identity = await (newStore ? renewStoreFile : ensureStoreFile)(env, layout);
     const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
     const jobs = await openSqliteJobStore(env, layout);
@@ -130,6 +131,18 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
       await jobs.close();
     }
   });
+}
+
+/** The repository, which lies apart from the data. A failure is put on record. */
+async function openRepository(env: Environment, layout: Layout, to: DestinationChoice): Promise<Repository> {
+  try {
+    const repository = await repositoryOf(env, to);
+    await refuseOverlap(env, repository.destination, layout.dataDir);
+    return repository;
+  } catch (error) {
+    await recordFailedStart(env, layout, error);
+    throw error;
+  }
 }
 
 interface Parts {
@@ -151,6 +164,7 @@ async function attempt(
   const { published, pending } = await lineage.of(repository.id);
   const phases = new Phases(() => env.clock.monotonicMs());
   let snapshotRun: string | undefined;
+  let taken: string | undefined;
   const look = async (control: RunControl): Promise<BackupProgress> => {
     if (phases.current !== 'snapshot' || snapshotRun === undefined) {
       return { phase: phases.current, bytesProcessed: control.bytes, bytesTotal: phases.bytesTotal };
@@ -167,6 +181,9 @@ async function attempt(
         ...(options.snapshotOptions && { options: options.snapshotOptions }),
         onSnapshot: (id) => {
           snapshotRun = id;
+        },
+        onTaken: (name) => {
+          taken = name;
         },
       }),
       destination: repositoryDestination({
@@ -188,7 +205,9 @@ async function attempt(
       onJobCreated: options.onJobCreated,
       control,
     }),
-  );
+  ).catch((error) => {
+    throw taken === undefined ? error : standing(error, taken);
+  });
   const warning = await sharedDisk(env, repository.destination, layout.dataDir);
   const { uploaded, source } = stored;
   const { uploadedBytes, reusedBytes, objectsUploaded, objectsReused, filesUploadedAgain, manifest } =
@@ -209,6 +228,16 @@ async function attempt(
     report: source.report,
     durationsMs: phases.durationsMs(),
   };
+}
+
+/** A cancelled run says what stands: the snapshot was taken, and is worth a backup. */
+function standing(error: unknown, snapshot: string): unknown {
+  if (!(error instanceof StillpointError) || error.code !== 'CANCELLED') return error;
+  return new StillpointError('CANCELLED', `${error.message}; there is no new backup`, {
+    cause: error.cause,
+    data: { snapshot },
+    hint: `The snapshot ${snapshot} stands. To back it up: \`stillpoint backup run DIR --to DEST --snapshot ${snapshot}\`.`,
+  });
 }
 
 /** A backup whose publication was unknown, or could not be recorded: if it stands and is whole, it gets its record now. */

@@ -22,11 +22,13 @@ export interface SnapshotSourceRequest {
   readonly options?: Omit<StartBackupOptions, 'signal'>;
   /** Called with the id of the run that takes the snapshot. */
   readonly onSnapshot?: (runId: string) => void;
+  /** Called with the name of the new snapshot, which stands from then on. */
+  readonly onTaken?: (name: string) => void;
 }
 
 /** The snapshots of one data directory as the source of backups. */
 export function snapshotSource(request: SnapshotSourceRequest): BackupSource<LockedSnapshot> {
-  const { coordinator, snapshot, options = {}, onSnapshot } = request;
+  const { coordinator, snapshot, options = {}, onSnapshot, onTaken } = request;
   const directory = directoryOf(coordinator.lifecycle);
   const { environment } = directory;
   return {
@@ -36,6 +38,7 @@ export function snapshotSource(request: SnapshotSourceRequest): BackupSource<Loc
         const { id } = await coordinator.startBackup({ ...options, signal });
         onSnapshot?.(id);
         taken = await coordinator.finished(id);
+        onTaken?.(taken.name);
       }
       const layout = await directory.layout();
       const folder = await findSnapshot(environment, layout, taken?.name ?? snapshot!, [layout.lifecycle]);

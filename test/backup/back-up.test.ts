@@ -225,6 +225,24 @@ describe('what goes wrong', () => {
     expect(existsSync(join(dataDir, '.lifecycle'))).toBe(false);
   });
 
+  test('a repository that is gone: the attempt is on record where there was a backup before', async () => {
+    const repository = await newRepository();
+    const dataDir = await plainDirectory();
+    await backUpFiles(dataDir, repository);
+    rmSync(repository, { recursive: true });
+    await expect(backUpFiles(dataDir, repository)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
+    expect((await listJobs(dataDir, { limit: 1 })).jobs).toMatchObject([
+      {
+        status: 'failed',
+        errorCode: 'DESTINATION_NOT_FOUND',
+        error: expect.stringContaining(repository),
+        repositoryId: null,
+        backupId: null,
+        finishedAtMs: expect.any(Number),
+      },
+    ]);
+  });
+
   test('a snapshot that changed since its proof is not uploaded', async () => {
     const repository = await newRepository();
     const dataDir = await plainDirectory();
@@ -329,8 +347,13 @@ describe('what goes wrong', () => {
         return inner.put(key, body, options);
       },
     };
-    await expect(backUpFiles(dataDir, watched, { signal: abort.signal })).rejects.toMatchObject({
-      code: 'CANCELLED',
+    const cancelled = backUpFiles(dataDir, watched, { signal: abort.signal });
+    await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' });
+    const [{ name }] = (await new Snapshots({ dataDir }).list()).snapshots as unknown as [{ name: string }];
+    await expect(cancelled).rejects.toMatchObject({
+      message: expect.stringContaining('no new backup'),
+      hint: expect.stringContaining(`snapshot ${name} stands`),
+      data: { snapshot: name },
     });
     expect((await listJobs(dataDir)).jobs).toMatchObject([{ status: 'interrupted', errorCode: 'CANCELLED' }]);
     expect(await backupsIn(folder)).toEqual([]);

@@ -88,7 +88,7 @@ test('one whose backup is on record has succeeded, although its process died bef
   const job = aJob();
   const dying = await holder(dataDir, job);
   const store = await open(dataDir);
-  await store.createBackupRecord(aRecord(job.repositoryId, job.backupId!));
+  await store.createBackupRecord(aRecord(job.repositoryId!, job.backupId!));
   await dying.kill();
   expect(await store.getJob(job.id)).toMatchObject({
     status: 'succeeded',

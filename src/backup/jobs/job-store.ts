@@ -11,7 +11,8 @@ export interface Job {
   readonly id: string;
   readonly kind: JobKind;
   readonly storeId: string;
-  readonly repositoryId: string;
+  /** Null where the attempt failed before the repository was open. */
+  readonly repositoryId: string | null;
   /** The backup that it makes, or reads. */
   readonly backupId: string | null;
   /** Set once the record of the backup stands. */

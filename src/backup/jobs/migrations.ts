@@ -10,7 +10,7 @@ const first: Migration = {
       .addColumn('id', 'text', (column) => column.primaryKey())
       .addColumn('kind', 'text', (column) => column.notNull())
       .addColumn('store_id', 'text', (column) => column.notNull())
-      .addColumn('repository_id', 'text', (column) => column.notNull())
+      .addColumn('repository_id', 'text')
       .addColumn('backup_id', 'text')
       .addColumn('backup_record_id', 'text')
       .addColumn('status', 'text', (column) => column.notNull())

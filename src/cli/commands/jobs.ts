@@ -57,7 +57,9 @@ function describe(job: Job, style: Style): string[] {
   return [
     `${style.bold(id)}  ${kind}: ${status}, ${job.progress}%`,
     `  started ${time(startedAtMs)}${finishedAtMs === null ? '' : `, took ${duration(finishedAtMs - startedAtMs)}`}`,
-    `  backup ${backupId ?? '-'} in repository ${repositoryId}`,
+    repositoryId === null
+      ? '  failed before the repository was open'
+      : `  backup ${backupId ?? '-'} in repository ${repositoryId}`,
     ...(error === null ? [] : [`  ${style.red(errorCode ?? '')} ${visible(error)}`]),
   ];
 }

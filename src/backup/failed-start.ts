@@ -1,0 +1,48 @@
+import { warn } from '../env/safe-calls.ts';
+import { newUlid } from '../env/ulid.ts';
+import { toStillpointError } from '../errors.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import type { Layout } from '../snapshot/store/layout.ts';
+import { readStoreFile } from '../snapshot/store/store-identity.ts';
+
+/**
+ * Puts an attempt on record that failed before its repository was open: its disk is not mounted, the server does not answer. A
+ * directory that was never backed up stays as it is: its path may be mistyped. Never rejects.
+ */
+export async function recordFailedStart(env: Environment, layout: Layout, error: unknown): Promise<void> {
+  try {
+    const identity = await readStoreFile(env.fs, layout);
+    if (identity === undefined) return;
+    const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
+    const jobs = await openSqliteJobStore(env, layout);
+    try {
+      const { code, message } = toStillpointError(error);
+      const nowMs = env.clock.nowMs();
+      const id = newUlid(nowMs);
+      await jobs.createBackupJob({
+        id,
+        kind: 'backup',
+        storeId: identity.store_id,
+        repositoryId: null,
+        backupId: null,
+        backupRecordId: null,
+        status: 'running',
+        startedAtMs: nowMs,
+        finishedAtMs: null,
+        progress: 0,
+        error: null,
+        errorCode: null,
+      });
+      await jobs.updateBackupJob(id, {
+        status: 'failed',
+        finishedAtMs: nowMs,
+        error: message,
+        errorCode: code,
+      });
+    } finally {
+      await jobs.close();
+    }
+  } catch (problem) {
+    warn(problem); // the caller reports the error itself
+  }
+}
