@@ -18,6 +18,11 @@ export const ERROR_CODES = {
   PAYLOAD_TOO_LARGE: { http: 413, exit: 2, hint: 'Send less in one request.' },
   UNAVAILABLE: { http: 503, exit: 4, hint: 'The database is closed for a moment; try again.' },
   NOT_A_FOLDER: { http: 400, exit: 2, hint: 'Name the data directory itself, not a file.' },
+  FOLDER_REPLACED: {
+    http: 409,
+    exit: 4,
+    hint: 'The path leads to another folder than before. Restart the host, or make a new coordinator on the folder that is meant.',
+  },
   EMPTY_SOURCE: { http: 409, exit: 2, hint: 'There is nothing to capture here; check the path.' },
   ENGINE_MISMATCH: { http: 409, exit: 2, hint: 'Check the path, or choose the engine with `--engine`.' },
   ENGINE_MISSING: { http: 500, exit: 2, hint: 'Install the package that the message names.' },

@@ -6,6 +6,7 @@ import { callSafely, warn } from '../env/safe-calls.ts';
 import type { Admission, DataDirectory } from '../operation/data-directory.ts';
 import { callHook, checkHold } from '../operation/hooks.ts';
 import { directoryOf, Lifecycle, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
+import { folderReplaced } from '../operation/meant-folder.ts';
 import type { OperationState } from '../operation/operation-state.ts';
 import { KEEP_RUNS } from '../operation/records.ts';
 import type { Run } from '../operation/run.ts';
@@ -175,6 +176,7 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     try {
       run.enter('checkpoint');
       hold = await this.#checkpoint(run);
+      if (hold?.isIn && !(await hold.isIn(layout.dataDir))) throw folderReplaced(layout.dataDir);
       taken = await withThrottle(this.#directory.environment, run.control, options, (env) =>
         takeSnapshot(env, {
           id: run.id,
@@ -192,7 +194,10 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
           control: run.control,
           plan: hold?.plan,
           probe: probe && ((dir) => this.#probe(run, dir, probe)),
-          onCaptured: releaseHold,
+          onCaptured: async () => {
+            await releaseHold();
+            await this.#directory.layout(); // still the folder that was meant
+          },
           onPhase: (phase) => run.enter(phase),
           onPlanned: (files, bytes) => run.plan(files, bytes),
         }),

@@ -1,6 +1,14 @@
+import { join } from 'node:path';
 import { createLeveldbEngine } from '../engine/leveldb/create-engine.ts';
+import { isNotOpenHere } from '../env/engine-locks.ts';
+import { directoryOf } from '../operation/lifecycle.ts';
+import { folderReplaced } from '../operation/meant-folder.ts';
 import { type SnapshotClassicLevelOptions, snapshotClassicLevelOptions } from '../options/snapshot.ts';
 import { BackupCoordinator, type SnapshotResult } from './backup.ts';
+import { translated } from './long-call.ts';
+
+/** LevelDB keeps it open. */
+const LOCK = 'LOCK';
 
 /** What `snapshotClassicLevel` needs of an open database. `ClassicLevel` of `classic-level` is one. */
 export interface ClassicLevelDatabase {
@@ -12,7 +20,8 @@ export interface ClassicLevelDatabase {
 
 /**
  * Takes a proven snapshot of an open LevelDB database, below `.lifecycle` in its own folder, while it is read and written.
- * Makes no call into the engine. Rejects like `BackupCoordinator.backup`; a `TypeError` when `database` is no open LevelDB.
+ * Makes no call into the engine. Rejects like `BackupCoordinator.backup`; with `FOLDER_REPLACED` when the open database is not the one
+ * at its path any more, after a link was turned or the working directory changed; a `TypeError` when `database` is no open LevelDB.
  *
  * ```ts
  * const { location } = await snapshotClassicLevel(db, { keep: 7 });
@@ -32,7 +41,11 @@ export async function snapshotClassicLevel(
   }
   const engine = createLeveldbEngine(pauseWrites ? { database } : {});
   try {
-    return await new BackupCoordinator({ dataDir: database.location, engine }).backup(start);
+    const backup = new BackupCoordinator({ dataDir: database.location, engine });
+    await translated(() => directoryOf(backup.lifecycle).layout()); // what is wrong with the path itself comes first
+    // From here on the coordinator knows which folder it is.
+    if (isNotOpenHere(join(database.location, LOCK))) throw folderReplaced(database.location);
+    return await backup.backup(start);
   } finally {
     engine.detach();
   }

@@ -11,7 +11,6 @@ import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, type Layout, layoutOf } from '../snapshot/store/layout.ts';
 import { latestName, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
-import { realFolder } from '../snapshot/store/real-folder.ts';
 import {
   type ListedSnapshot,
   listWithState,
@@ -101,7 +100,7 @@ export class Snapshots {
   /** Verifies all snapshots and reads what they share once, as `verifyAllSnapshots` does. */
   async verifyAll(options: VerifyAllOptions = {}): Promise<VerifyAllResult> {
     const resolved = verifyAllOptions.resolve('Snapshots.verifyAll', options);
-    return verifyFolders(this.#env, this.dataDir, resolved);
+    return verifyFolders(this.#env, this.#directory.folder.path, resolved);
   }
 
   /**
@@ -154,7 +153,7 @@ export class Snapshots {
   }
 
   async #layout(): Promise<Layout> {
-    return layoutOf(await realFolder(this.#env.fs, this.dataDir));
+    return layoutOf(await this.#directory.folder.realPath());
   }
 
   async #find(snapshot: string): Promise<string> {

@@ -163,6 +163,8 @@ export interface Patch {
 /** What a checkpoint hook may return: until `release`, the files that its plan names stay valid. */
 export interface Hold {
   readonly plan?: CapturePlan;
+  /** Whether the held database lies in that folder (absolute, real path). If not, the run fails with `FOLDER_REPLACED`. Absent: not checked. */
+  isIn?(dataDir: string): boolean | Promise<boolean>;
   release(): void | Promise<void>;
 }
 

@@ -39,6 +39,10 @@ export function isOpenHere(file: string | number, except?: number): OpenHere {
   return 'no';
 }
 
+/** Whether no descriptor of this process is one of that lock file: a database that this process has open lies elsewhere. */
+export const isNotOpenHere = (file: string): boolean =>
+  process.platform !== 'win32' && isOpenHere(file) === 'no';
+
 function statOf(path: string) {
   try {
     return statSync(path, { bigint: true, throwIfNoEntry: false });

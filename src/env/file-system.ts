@@ -40,6 +40,11 @@ export interface FileSystem {
   /** Brings the entries of a folder to disk. */
   syncFolder(path: string): Promise<void>;
   realPath(path: string): Promise<string>;
+  /**
+   * The folder that a path leads to at this very moment, links followed; undefined when there is none. Synchronous: for constructors, which
+   * must know it before their caller goes on. Absent where that is impossible: then the first use decides.
+   */
+  folderNow?(path: string): FolderIdentity | undefined;
   freeBytes(path: string): Promise<number>;
 }
 
@@ -75,6 +80,9 @@ export type FileIdentity = Pick<FileStat, 'ino' | 'mtimeNs'>;
 
 export const isSameIdentity = (a: FileIdentity, b: FileIdentity): boolean =>
   a.ino === b.ino && a.mtimeNs === b.mtimeNs;
+
+/** Which folder it is, whatever its path. */
+export type FolderIdentity = Pick<FileStat, 'ino' | 'dev'>;
 
 export interface FileStat {
   readonly kind: FileKind;

@@ -84,6 +84,14 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
     }
   },
   realPath: (path) => fs.realpath(path),
+  folderNow(path) {
+    try {
+      const stat = fs.statSync(path, { bigint: true });
+      return stat.isDirectory() ? { ino: stat.ino, dev: stat.dev } : undefined;
+    } catch {
+      return undefined; // the first use says what is wrong
+    }
+  },
   async freeBytes(path) {
     const { bavail, bsize } = await statfs(path);
     return bavail * bsize;

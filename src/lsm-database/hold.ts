@@ -1,10 +1,13 @@
+import { join } from 'node:path';
 import type { Hold } from '../engine/engine.ts';
+import { LOG } from '../engine/lsm/names.ts';
 import { planFromState } from '../engine/lsm/plan.ts';
 import type { Store } from './shared-state.ts';
 
 /** A hold on the state of this very moment, with the plan for its capture. */
 export interface LsmHold extends Hold {
   readonly plan: NonNullable<Hold['plan']>;
+  isIn(dataDir: string): Promise<boolean>;
   /** Calling it again does nothing. */
   release(): void;
 }
@@ -33,6 +36,10 @@ export function takeHold(store: Store, onRelease: () => void): LsmHold {
   let isReleased = false;
   return {
     plan,
+    async isIn(dataDir) {
+      const [there, own] = [await store.options.fs.inspect(join(dataDir, LOG)), await log.stat()];
+      return there?.ino === own.ino && there.dev === own.dev;
+    },
     release() {
       if (isReleased) return;
       isReleased = true;

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { inferLogGeometry } from '../engine/lsm/directory.ts';
 import { LOG } from '../engine/lsm/names.ts';
-import type { FileSystem, OpenFile } from '../env/file-system.ts';
+import type { FileStat, FileSystem, OpenFile } from '../env/file-system.ts';
 import { readExactly, removeIfPresent, withFile, writeFully } from '../env/io.ts';
 import { StillpointError } from '../errors.ts';
 import {
@@ -202,6 +202,10 @@ export class RingLog {
         yield await readExactly(this.#file, extent.offset + done, Math.min(READ_BYTES, extent.length - done));
       }
     }
+  }
+
+  stat(): Promise<FileStat> {
+    return this.#file.stat();
   }
 
   close(): Promise<void> {

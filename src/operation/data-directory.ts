@@ -1,15 +1,15 @@
 import { join } from 'node:path';
-import { LIFECYCLE } from '../engine/engine.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
-import { type Layout, layoutOf, ownerOf } from '../snapshot/store/layout.ts';
+import { type Layout, layoutOf } from '../snapshot/store/layout.ts';
 import { sweep } from '../snapshot/store/prune.ts';
-import { realFolder } from '../snapshot/store/real-folder.ts';
 import { keepReserve } from '../snapshot/store/reserve.ts';
+import { MeantFolder } from './meant-folder.ts';
 import { type RunKind, RunRecords } from './records.ts';
+import { refuseKept } from './refuse-snapshot.ts';
 
 /** What an interrupted restore or snapshot left, and what was done about it. */
 export interface Recovery {
@@ -39,12 +39,15 @@ export class DataDirectory {
   readonly environment: Environment;
   /** As the caller gave it. */
   readonly path: string;
+  /** What `path` meant when this was made. */
+  readonly folder: MeantFolder;
   #running: Work | undefined;
   #records: { readonly dataDir: string; readonly records: RunRecords } | undefined;
 
   constructor(path: string, environment: Environment) {
     this.path = path;
     this.environment = environment;
+    this.folder = new MeantFolder(environment.fs, path);
     environment.pool.load();
   }
 
@@ -54,11 +57,11 @@ export class DataDirectory {
   }
 
   /**
-   * Of the real path; `NOT_FOUND` or `NOT_A_FOLDER` when there is no data directory, `INVALID_REQUEST` when it is a snapshot, or
-   * anything else inside a folder `.lifecycle`: to work on that would change it.
+   * Of the real path; `NOT_FOUND` or `NOT_A_FOLDER` when there is no data directory, `FOLDER_REPLACED` when it is another one than
+   * before, `INVALID_REQUEST` when it is a snapshot, or anything else inside a folder `.lifecycle`: to work on that would change it.
    */
   async layout(): Promise<Layout> {
-    const dataDir = await realFolder(this.environment.fs, this.path);
+    const dataDir = await this.folder.realPath();
     refuseKept(dataDir);
     return layoutOf(dataDir);
   }
@@ -195,16 +198,6 @@ export class DataDirectory {
 }
 
 const NOTHING: Recovery = { restore: null, interrupted: [], swept: [] };
-
-/** @param path A real one, of what is to be a data directory. */
-export function refuseKept(path: string): void {
-  if (ownerOf(path) === undefined) return;
-  throw new StillpointError(
-    'INVALID_REQUEST',
-    `${path} lies in a folder ${LIFECYCLE}: it is a snapshot, or belongs to the keeping of one`,
-    { path, hint: 'Restore it into a folder first: `stillpoint restore PATH --into DIR`.' },
-  );
-}
 
 const needsRecovery = (layout: Layout): StillpointError =>
   new StillpointError('CONFLICT', `a restore of ${layout.dataDir} was interrupted and is not finished yet`, {

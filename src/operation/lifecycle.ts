@@ -95,6 +95,6 @@ export const lifecycleOption = () =>
 
 /** Both name a folder. If they name two, neither can be meant. */
 export function requireSameFolder(what: string, dataDir: string, lifecycle: Lifecycle | undefined): void {
-  if (lifecycle === undefined || resolve(lifecycle.dataDir) === resolve(dataDir)) return;
+  if (lifecycle === undefined || directoryOf(lifecycle).folder.path === resolve(dataDir)) return;
   throw new TypeError(`${what}: dataDir is ${dataDir}, and the lifecycle is that of ${lifecycle.dataDir}`);
 }

@@ -1,0 +1,97 @@
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
+import { expect, onTestFinished, test } from 'vitest';
+import { BackupCoordinator, openLsm, Snapshots, snapshotClassicLevel } from '../../src/index.ts';
+import { plainDirectory, readTree } from '../support/folders.ts';
+import { BUSY } from '../support/lsm-workload.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// Invariant 15: the data directory is resolved once; a snapshot is of the database that was meant then, or fails.
+
+const REPLACED = { code: 'FOLDER_REPLACED' };
+
+function turn(link: string, to: string): void {
+  rmSync(link, { force: true });
+  symlinkSync(to, link);
+}
+
+test('a link that was turned after the coordinator was made is noticed, before its first use and later (invariant 15)', async () => {
+  const [meant, other] = [await plainDirectory(), await plainDirectory({ 'a.txt': 'another database' })];
+  const link = join(await temporaryFolder(), 'data');
+  turn(link, meant);
+  const backup = new BackupCoordinator({ dataDir: link, engine: 'files' });
+  const snapshots = new Snapshots({ dataDir: link });
+  turn(link, other);
+  const before = readTree(other, []);
+  await expect(backup.backup()).rejects.toMatchObject(REPLACED);
+  await expect(snapshots.list()).rejects.toMatchObject(REPLACED);
+  await expect(snapshots.prune({ keep: 1 })).rejects.toMatchObject(REPLACED);
+  expect(readTree(other, [])).toEqual(before);
+  turn(link, meant);
+  expect((await backup.backup()).state.status).toBe('completed');
+  turn(link, other);
+  await expect(backup.backup()).rejects.toMatchObject(REPLACED);
+});
+
+test('a folder that was replaced is noticed, also while a snapshot is taken', async () => {
+  const dir = await plainDirectory();
+  const aside = join(await temporaryFolder(), 'aside');
+  const swap = () => {
+    renameSync(dir, aside);
+    cpSync(aside, dir, { recursive: true });
+  };
+  const hold = { release: swap };
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint: () => hold });
+  await expect(backup.backup()).rejects.toMatchObject(REPLACED);
+  await expect(backup.startBackup()).rejects.toMatchObject(REPLACED);
+});
+
+test('a change of the working directory does not matter', async () => {
+  const meant = await plainDirectory();
+  const before = process.cwd();
+  onTestFinished(() => process.chdir(before));
+  process.chdir(join(meant, '..'));
+  const backup = new BackupCoordinator({
+    dataDir: meant.slice(join(meant, '..').length + 1),
+    engine: 'files',
+  });
+  const elsewhere = await temporaryFolder();
+  mkdirSync(join(elsewhere, 'data'));
+  process.chdir(elsewhere);
+  const { location } = await backup.backup();
+  expect(location.startsWith(meant)).toBe(true);
+  expect(readTree(location, [])).toMatchObject(readTree(meant));
+});
+
+test('an open LevelDB that is not the one at its path any more is noticed', async () => {
+  const root = await temporaryFolder();
+  const link = join(root, 'link');
+  for (const name of ['other', 'meant']) {
+    mkdirSync(join(root, name));
+    turn(link, join(root, name));
+    const db = new ClassicLevel(link);
+    await db.put('name', name);
+    if (name === 'other') await db.close();
+    else {
+      expect((await snapshotClassicLevel(db)).state.status).toBe('completed');
+      turn(link, join(root, 'other'));
+      await expect(snapshotClassicLevel(db)).rejects.toMatchObject(REPLACED);
+      await db.close();
+    }
+  }
+  expect(readdirSync(join(root, 'other'))).not.toContain('.lifecycle');
+});
+
+test('a hold of an lsm database in another folder is noticed', async () => {
+  const root = await temporaryFolder();
+  const [meant, other] = [await openLsm(join(root, 'meant'), BUSY), await openLsm(join(root, 'other'), BUSY)];
+  await meant.put('a', 'b');
+  const backupOf = (name: string) =>
+    new BackupCoordinator({ dataDir: join(root, name), engine: 'lsm', checkpoint: () => meant.hold() });
+  await expect(backupOf('other').backup()).rejects.toMatchObject(REPLACED);
+  expect((await backupOf('meant').backup()).state.status).toBe('completed');
+  expect(meant.stats().state).toBe('open');
+  await meant.close(); // no hold is left
+  await other.close();
+});
