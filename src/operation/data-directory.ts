@@ -9,7 +9,7 @@ import { sweep } from '../snapshot/store/prune.ts';
 import { keepReserve } from '../snapshot/store/reserve.ts';
 import { MeantFolder } from './meant-folder.ts';
 import { type RunKind, RunRecords } from './records.ts';
-import { refuseKept } from './refuse-snapshot.ts';
+import { refuseKept, refuseSnapshot } from './refuse-snapshot.ts';
 
 /** What an interrupted restore or snapshot left, and what was done about it. */
 export interface Recovery {
@@ -41,6 +41,7 @@ export class DataDirectory {
   readonly path: string;
   /** What `path` meant when this was made. */
   readonly folder: MeantFolder;
+  #isDatabase = false;
   #running: Work | undefined;
   #records: { readonly dataDir: string; readonly records: RunRecords } | undefined;
 
@@ -63,6 +64,8 @@ export class DataDirectory {
   async layout(): Promise<Layout> {
     const dataDir = await this.folder.realPath();
     refuseKept(dataDir);
+    if (!this.#isDatabase) await refuseSnapshot(this.environment, dataDir);
+    this.#isDatabase = true; // what is not one snapshot now does not become one
     return layoutOf(dataDir);
   }
 

@@ -2,7 +2,15 @@ import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, onTestFinished, test } from 'vitest';
-import { BackupCoordinator, openLsm, Snapshots, snapshotClassicLevel } from '../../src/index.ts';
+import {
+  BackupCoordinator,
+  openLsm,
+  RestoreCoordinator,
+  restoreSnapshot,
+  Snapshots,
+  snapshotClassicLevel,
+  verifySnapshot,
+} from '../../src/index.ts';
 import { plainDirectory, readTree } from '../support/folders.ts';
 import { BUSY } from '../support/lsm-workload.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -94,4 +102,30 @@ test('a hold of an lsm database in another folder is noticed', async () => {
   expect(meant.stats().state).toBe('open');
   await meant.close(); // no hold is left
   await other.close();
+});
+
+test('a snapshot is known by its manifest wherever it lies, and is never taken for a data directory', async () => {
+  const dir = await plainDirectory();
+  const { location } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  const root = await temporaryFolder();
+  const copy = join(root, 'copy');
+  cpSync(location, copy, { recursive: true });
+  const before = readTree(copy, []);
+  const refused = { code: 'INVALID_REQUEST', hint: expect.stringContaining('stillpoint restore') };
+  await expect(new BackupCoordinator({ dataDir: copy, engine: 'files' }).backup()).rejects.toMatchObject(
+    refused,
+  );
+  await expect(new RestoreCoordinator({ dataDir: copy, engine: 'files' }).restore()).rejects.toMatchObject(
+    refused,
+  );
+  await expect(new Snapshots({ dataDir: copy }).prune({ keep: 1 })).rejects.toMatchObject(refused);
+  expect(readTree(copy, [])).toEqual(before);
+  expect((await verifySnapshot(copy)).ok).toBe(true);
+
+  const into = join(root, 'restored');
+  await restoreSnapshot(copy, { into });
+  expect(readdirSync(into)).not.toContain('snapshot.manifest');
+  expect((await new BackupCoordinator({ dataDir: into, engine: 'files' }).backup()).state.status).toBe(
+    'completed',
+  );
 });
