@@ -104,7 +104,7 @@ const COMMANDS: readonly Entry[] = [
   {
     name: 'serve',
     summary: 'serve a database over HTTP, with snapshots and restores by RPC',
-    operands: DATA_DIR,
+    operands: { '<dir>': "the database's data directory; it is made if it is missing" },
     load: () => import('./commands/serve.ts'),
   },
 ];

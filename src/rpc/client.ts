@@ -152,7 +152,11 @@ export class AdminClient {
     const data = { status, ...(Number.isSafeInteger(seconds) && { retryAfterMs: 1000 * seconds }) };
     if (envelope.success && code !== undefined && Object.hasOwn(ERROR_CODES, code)) {
       const message = `${this.#connection.name}: ${envelope.data.error.message.slice(0, 500)}`;
-      return new StillpointError(code as ErrorCode, message, { data });
+      const { hint } = envelope.data.error;
+      return new StillpointError(code as ErrorCode, message, {
+        data,
+        ...(hint !== undefined && { hint: hint.slice(0, 500) }),
+      });
     }
     const { method, path } = request;
     const message = `${this.#connection.name} answers ${method} ${path} with status ${status}`;
@@ -161,7 +165,9 @@ export class AdminClient {
 }
 
 /** A later server may have codes that are not known here. */
-const envelopeSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
+const envelopeSchema = z.object({
+  error: z.object({ code: z.string(), message: z.string(), hint: z.string().exactOptional() }),
+});
 
 const part = encodeURIComponent;
 

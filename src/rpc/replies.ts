@@ -18,6 +18,7 @@ export const errorSchema = z
       code: z.enum(CODES),
       message: z.string(),
       correlation_id: z.string(),
+      hint: z.string().describe('What to do about it'),
     }),
   })
   .describe('What every error looks like');

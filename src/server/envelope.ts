@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type * as z from 'zod';
-import { type ErrorCode, StillpointError, systemCode } from '../errors.ts';
+import { ERROR_CODES, type ErrorCode, StillpointError, systemCode } from '../errors.ts';
 import type { errorSchema } from '../rpc/replies.ts';
 import type { Environment } from '../snapshot/environment.ts';
 
@@ -12,6 +12,7 @@ export interface DescribedError {
   readonly status: number;
   readonly code: ErrorCode;
   readonly message: string;
+  readonly hint: string;
   /** Nobody foresaw it: the client is told no more than that, and the log all of it. */
   readonly isUnexpected: boolean;
 }
@@ -35,7 +36,7 @@ const PREFIXES: Readonly<Record<number, string>> = {
 /** Any thrown value as status, code and message of the RPC. */
 export function describeError(error: unknown): DescribedError {
   if (error instanceof StillpointError && error.code !== 'INTERNAL') {
-    return described(error.httpStatus, error.code, error.message);
+    return described(error.httpStatus, error.code, error.message, error.hint);
   }
   const { validation, validationContext, statusCode, message } = error as FrameworkError;
   if (validation !== undefined) {
@@ -55,11 +56,16 @@ export const describeAborted: DescribedError = described(
   'the request was broken off',
 );
 
-export const describeWrongMethod = (method: string): DescribedError =>
-  described(405, 'INVALID_REQUEST', `there is no ${method} on this route`);
+export const describeWrongMethod = (method: string, allowed: string): DescribedError =>
+  described(
+    405,
+    'INVALID_REQUEST',
+    `there is no ${method} on this route, only ${allowed}`,
+    `Use ${allowed}.`,
+  );
 
-export function errorReply({ code, message }: DescribedError, correlationId: string): ErrorReply {
-  return { error: { code, message, correlation_id: correlationId } };
+export function errorReply({ code, message, hint }: DescribedError, correlationId: string): ErrorReply {
+  return { error: { code, message, correlation_id: correlationId, hint } };
 }
 
 /** Time for a client to take its answer, and to close, before the connection is cut. */
@@ -107,9 +113,14 @@ interface FrameworkError {
   readonly validation?: readonly { readonly instancePath?: string; readonly message?: string }[];
 }
 
-function described(status: number, code: ErrorCode, message: string): DescribedError {
+function described(
+  status: number,
+  code: ErrorCode,
+  message: string,
+  hint: string = ERROR_CODES[code].hint,
+): DescribedError {
   const prefix = PREFIXES[status] ?? 'error';
-  return { status, code, message: `${prefix}: ${message}`, isUnexpected: false };
+  return { status, code, message: `${prefix}: ${message}`, hint, isUnexpected: false };
 }
 
 /** `body/keep: Too small`, or the message alone when it is about the whole. */

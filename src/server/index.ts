@@ -1,9 +1,15 @@
-import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { StillpointError, systemCode, toStillpointError } from '../errors.ts';
 import { createApp } from './app.ts';
 import { assemble } from './assemble-server.ts';
-import { requireSafetyBeyondLoopback, resolveOptions, type ServerOptions } from './options.ts';
+import {
+  type ResolvedOptions,
+  requireSafetyBeyondLoopback,
+  resolveOptions,
+  type ServerOptions,
+} from './options.ts';
 import { readTls } from './tls.ts';
 
 export { leveldbBackend } from './backends/leveldb.ts';
@@ -43,14 +49,13 @@ export interface RunningServer {
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const resolved = resolveOptions(options);
   requireSafetyBeyondLoopback(resolved);
+  await requireFreePort(resolved);
   const app = await buildServer(options);
   try {
     await app.listen({ host: resolved.host, port: resolved.port });
   } catch (error) {
     await app.close();
-    if (systemCode(error) !== 'EADDRINUSE') throw toStillpointError(error);
-    const message = `another program listens on port ${resolved.port} of ${resolved.host}`;
-    throw new StillpointError('CONFLICT', message, { cause: error, hint: 'Choose another port.' });
+    throw explainListening(error, resolved);
   }
   const { address, port, family } = app.server.address() as AddressInfo;
   const host = family === 'IPv6' ? `[${address}]` : address;
@@ -63,6 +68,25 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       return closed;
     },
   };
+}
+
+/** Listens for a moment before the database is opened: a port that is taken must leave no new database behind. */
+async function requireFreePort(options: ResolvedOptions): Promise<void> {
+  const probe = createServer();
+  try {
+    probe.listen({ host: options.host, port: options.port });
+    await once(probe, 'listening');
+  } catch (error) {
+    throw explainListening(error, options);
+  }
+  probe.close();
+  await once(probe, 'close');
+}
+
+function explainListening(error: unknown, { host, port }: ResolvedOptions): StillpointError {
+  if (systemCode(error) !== 'EADDRINUSE') return toStillpointError(error);
+  const message = `another program listens on port ${port} of ${host}`;
+  return new StillpointError('CONFLICT', message, { cause: error, hint: 'Choose another port.' });
 }
 
 /**

@@ -20,11 +20,9 @@ export function watchMethods(app: App): (request: FastifyRequest, reply: Fastify
       if (isOf(url.split('/'), path)) for (const method of known) allowed.add(method);
     }
     if (allowed.size === 0) return false;
-    const described = describeWrongMethod(request.method);
-    reply
-      .header('allow', [...allowed].sort().join(', '))
-      .code(described.status)
-      .send(errorReply(described, request.id));
+    const methodsAllowed = [...allowed].sort().join(', ');
+    const described = describeWrongMethod(request.method, methodsAllowed);
+    reply.header('allow', methodsAllowed).code(described.status).send(errorReply(described, request.id));
     return true;
   };
 }

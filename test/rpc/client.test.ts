@@ -2,6 +2,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
+import { ERROR_CODES } from '../../src/errors.ts';
 import { AdminClient, type AdminClientOptions } from '../../src/rpc/client.ts';
 import { listening, untilFinished } from '../support/server.ts';
 
@@ -75,7 +76,16 @@ test('the server’s own code comes through, with its hint when to come again', 
   const { client, put } = await overServer();
   await put('a');
   const lost = client.resume({ run: 'r', epoch: '0'.repeat(32) });
-  await expect(lost).rejects.toMatchObject({ code: 'LEASE_LOST', data: { status: 409 } });
+  await expect(lost).rejects.toMatchObject({
+    code: 'LEASE_LOST',
+    data: { status: 409 },
+    hint: ERROR_CODES.LEASE_LOST.hint,
+  });
+  const unknown = client.pin('latest-good', { run: 'r', ttl_ms: 1000 });
+  await expect(unknown).rejects.toMatchObject({
+    code: 'NOT_FOUND',
+    hint: 'Take one first: `stillpoint snapshot DIR`.', // of this error, not of its code
+  });
   const wrong = await overServer({ key: 'another key' });
   await expect(wrong.client.identity()).rejects.toMatchObject({ code: 'UNAUTHORIZED' });
   const busy = await overListener((_request, response) => {

@@ -38,6 +38,7 @@ test('every route asks for the key, an unknown one too, and says so in the envel
         code: 'UNAUTHORIZED',
         message: 'unauthorized: an API key is required',
         correlation_id: headers['x-correlation-id'],
+        hint: 'Send the key as `x-api-key` or `Authorization: Bearer`.',
       },
     });
     expect(json.error.correlation_id).toMatch(UUID);

@@ -219,6 +219,7 @@ test('a value beyond the limit is 413, with its length told before or not', asyn
           code: 'PAYLOAD_TOO_LARGE',
           message: 'payload too large: the body is larger than allowed',
           correlation_id: correlation,
+          hint: 'Send less in one request.',
         },
       });
     }

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openLsm } from '../../src/lsm-database/index.ts';
@@ -324,6 +324,11 @@ test('a start that fails leaves nothing open', async () => {
     code: 'CONFLICT',
     message: expect.stringContaining(String(server.port)),
   });
+  expect(existsSync(dataDir)).toBe(false); // no new database, where a typing error would leave one unseen
+  await expect(
+    startServer({ ...options, host: '192.0.2.1', plainHttp: true, apiKey: 'key' }),
+  ).rejects.toThrow();
+  expect(existsSync(dataDir)).toBe(false);
   const second = await startServer(options); // so the first one has let go of the folder
   await expect(startServer(options)).rejects.toMatchObject({ code: 'CONFLICT' });
   await second.close();

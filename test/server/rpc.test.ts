@@ -74,7 +74,7 @@ test('a second backup, restore, archive or deletion while one runs is refused wi
   const second = await rpc('POST', '/api/admin/backup', undefined, headers);
   expect(second.status).toBe(409);
   expect(second.bytes.toString()).toBe(
-    '{"error":{"code":"CONFLICT","message":"conflict: backup already running","correlation_id":"of-the-test"}}',
+    '{"error":{"code":"CONFLICT","message":"conflict: backup already running","correlation_id":"of-the-test","hint":"Wait until what is running has ended, then try again."}}',
   );
   for (const [method, url, body] of [
     ['POST', '/api/admin/restore', undefined],
@@ -152,7 +152,7 @@ test('a route that has other methods names them; what is no route at all is 404'
     expect({ url, status, allow: headers.allow }).toEqual({ url, status: 405, allow });
     expect(json.error).toMatchObject({
       code: 'INVALID_REQUEST',
-      message: `method not allowed: there is no ${method} on this route`,
+      message: `method not allowed: there is no ${method} on this route, only ${allow}`,
     });
   }
   for (const url of ['/api/admin', '/kv_', '/api/admin/backup/a/b/c']) {
@@ -461,7 +461,12 @@ test('an unexpected error is logged in full and shown to no client', async () =>
   const reply = await rpc('GET', '/kv/a', undefined, { 'x-request-id': 'seven' });
   expect(reply.status).toBe(500);
   expect(reply.json).toEqual({
-    error: { code: 'INTERNAL', message: 'internal: unexpected error', correlation_id: 'seven' },
+    error: {
+      code: 'INTERNAL',
+      message: 'internal: unexpected error',
+      correlation_id: 'seven',
+      hint: expect.any(String),
+    },
   });
   expect(log).toEqual([
     expect.objectContaining({
