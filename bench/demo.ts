@@ -1,6 +1,6 @@
 import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -8,8 +8,9 @@ import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pc from 'picocolors';
 
-// What stillpoint is for, in ten seconds: a database server that is written to all the time takes a snapshot of itself,
-// loses its files, and comes back with every write that it had acknowledged before the snapshot.
+// What stillpoint is for, in a quarter of a minute: a database server that is written to all the time takes a snapshot of itself,
+// loses its files, and comes back with every write that it had acknowledged before the snapshot. Then three servers are backed up
+// together.
 
 const COMMAND = resolve(import.meta.dirname, '../dist/cli/main.js');
 const WRITERS = 4;
@@ -25,8 +26,8 @@ interface Server {
   readonly child: ChildProcessByStdio<null, Readable, Readable>;
 }
 
-async function startServer(dir: string): Promise<Server> {
-  const child = spawn(process.execPath, [COMMAND, 'serve', dir, '--port', '0', '--json'], {
+async function startServer(dir: string, ...more: string[]): Promise<Server> {
+  const child = spawn(process.execPath, [COMMAND, 'serve', dir, '--port', '0', '--json', ...more], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let errors = '';
@@ -173,10 +174,78 @@ async function demo(dir: string): Promise<boolean> {
   return missing === 0 && promised.size > 0 && code === 0;
 }
 
+async function stopServer({ child }: Server): Promise<void> {
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+}
+
+/** Writes each number to the first server, then to the second, then to the third, until told to stop. */
+async function writeInOrder(urls: readonly string[], signal: AbortSignal): Promise<number> {
+  let refused = 0;
+  for (let n = 1; !signal.aborted; n++) {
+    for (const url of urls) {
+      for (;;) {
+        const reply = await fetch(`${url}/kv/last`, { method: 'PUT', body: String(n) });
+        await reply.arrayBuffer();
+        if (reply.ok) break;
+        refused++;
+        await setTimeout(5);
+      }
+    }
+  }
+  return refused;
+}
+
+async function fleetDemo(root: string): Promise<boolean> {
+  step('A fleet of three LevelDB servers: every order goes to eu-1, then to eu-2, then to us-1');
+  const ids = ['eu-1', 'eu-2', 'us-1'];
+  const place = (name: string) => join(root, name);
+  const servers = await Promise.all(ids.map((id) => startServer(place(id), '--engine', 'leveldb')));
+  const urls = servers.map(({ url }) => url);
+  const end = new AbortController();
+  const writing = writeInOrder(urls, end.signal);
+  await setTimeout(500);
+
+  step('stillpoint fleet run fleet.json --out today, while the writes go on');
+  const nodes = ids.map((id, i) => ({ id, url: urls[i] }));
+  await writeFile(place('fleet.json'), JSON.stringify({ fleet: 'shop', nodes }));
+  const { units } = await run<{ units: { window_ms: number }[] }>(
+    ...['fleet', 'run', place('fleet.json'), '--out', place('today')],
+  );
+  end.abort();
+  const refused = await writing;
+  await Promise.all(servers.map(stopServer));
+  say(
+    `  ${pc.green('proven')}; no writes for ${seconds(units[0]!.window_ms)}, ${number(refused)} requests told to come again`,
+  );
+
+  step('Each copy is restored, and they are compared');
+  const found = await Promise.all(
+    ids.map(async (id) => {
+      const dir = place(`${id}-restored`);
+      await run('restore', join(place('today'), 'artifacts', id), '--into', dir);
+      const server = await startServer(dir, '--engine', 'leveldb');
+      const last = await (await fetch(`${server.url}/kv/last`)).text();
+      await stopServer(server);
+      return Number(last);
+    }),
+  );
+  const [first = 0, second = 0, third = 0] = found;
+  const isCut = first >= second && second >= third && third >= first - 1 && third > 0;
+  say(
+    `  last order in each: ${found.map(number).join(', ')} ${isCut ? pc.green('one cut') : pc.red('no cut')}`,
+  );
+  return isCut;
+}
+
 const root = await mkdtemp(join(tmpdir(), 'stillpoint-demo-'));
 try {
-  const isGood = await demo(join(root, 'data'));
-  say(isGood ? pc.green('\nEvery promised write is there.\n') : pc.red('\nA promise was broken.\n'));
+  const isGood = (await demo(join(root, 'data'))) && (await fleetDemo(root));
+  say(
+    isGood
+      ? pc.green('\nEvery promised write is there, and the copies of the fleet belong together.\n')
+      : pc.red('\nA promise was broken.\n'),
+  );
   process.exitCode = isGood ? 0 : 1;
 } finally {
   await rm(root, { recursive: true, force: true });

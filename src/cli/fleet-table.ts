@@ -1,12 +1,18 @@
 import { systemClock } from '../env/clock.ts';
 import type { NodeProgress } from '../fleet/node-progress.ts';
 import type { Terminal } from './terminal.ts';
-import { size, table, visible } from './text.ts';
+import { duration, size, table, visible } from './text.ts';
 
 const INTERVAL_MS = 200;
 const LEAST_ROWS = 5;
 /** What is finished has nothing more to tell. */
 const ORDER = ['failed', 'stop', 'snapshot', 'start', 'verify', 'download', 'done'];
+
+/** As wide as their cells become, so that the columns stay where they are. */
+const HEAD = ['NODE', 'PHASE'.padEnd(8), 'BYTES'.padStart(20), 'RATE'.padStart(10), 'LEFT'.padStart(11)];
+/** The first moments of a phase tell nothing of its rate, and nobody waits for days. */
+const LEAST_MEASURED_S = 2;
+const LONGEST_LEFT_S = 24 * 60 * 60;
 
 export interface FleetTable {
   readonly show: (progress: NodeProgress) => void;
@@ -32,10 +38,7 @@ export function openFleetTable({ stderr, env }: Terminal): FleetTable {
     const room = Math.max(LEAST_ROWS, (stderr.rows ?? 24) - 3);
     const width = (stderr.columns ?? 80) - 1;
     const lines = [...nodes.values()].sort((a, b) => ORDER.indexOf(a.phase) - ORDER.indexOf(b.phase));
-    const shown = table(
-      [['NODE', 'PHASE', 'BYTES', 'RATE', 'LEFT'], ...lines.slice(0, room).map(row)],
-      [2, 3, 4],
-    );
+    const shown = table([HEAD, ...lines.slice(0, room).map(row)], [2, 3, 4]);
     if (lines.length > room) shown.push(`… and ${lines.length - room} more`);
     for (const line of shown) stderr.write(`${line.slice(0, width)}\n`);
     drawn = shown.length;
@@ -59,6 +62,14 @@ function row({ targetId, phase, bytesDone, bytesTotal, beganMs }: Line): string[
   if (bytesTotal === 0 || phase === 'done' || phase === 'failed')
     return [visible(targetId), phase, '', '', ''];
   const rate = bytesDone / Math.max(seconds, 0.001);
-  const left = rate === 0 ? '' : `${Math.ceil((bytesTotal - bytesDone) / rate)} s`;
-  return [visible(targetId), phase, `${size(bytesDone)} of ${size(bytesTotal)}`, `${size(rate)}/s`, left];
+  const bytes = `${size(bytesDone)} of ${size(bytesTotal)}`;
+  if (seconds < LEAST_MEASURED_S) return [visible(targetId), phase, bytes, '', ''];
+  const left = (bytesTotal - bytesDone) / rate;
+  return [
+    visible(targetId),
+    phase,
+    bytes,
+    `${size(rate)}/s`,
+    left < LONGEST_LEFT_S ? duration(Math.ceil(left) * 1000).replace('.0 s', ' s') : '',
+  ];
 }

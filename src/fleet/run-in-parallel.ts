@@ -7,7 +7,7 @@ import { type NodePhase, type NodeProgress, PHASES } from './node-progress.ts';
 import { type FleetEnvironment, type OpenRun, openRun } from './open-run.ts';
 import { type ArtifactState, type Execution, isDone, type OperationRow } from './operation-states.ts';
 import { Operations } from './operations.ts';
-import type { PlanUnit } from './plan.ts';
+import type { PlanUnit, TargetKind } from './plan.ts';
 import { describeRun, type ExecutedOperation, type ExecutionResponse } from './run-in-order.ts';
 
 export interface RunConfig {
@@ -225,13 +225,23 @@ class FleetRun {
       return;
     }
     const { sequence, operation_id: operationId, kind, target_id: targetId } = row.operation;
-    let onProgress: EffectContext['onProgress'];
+    let watch: Pick<EffectContext, 'onCaptured' | 'onProgress'> = {};
     if (targetId !== null) {
-      const phase = PHASES[kind as keyof typeof PHASES];
+      const phase = PHASES[kind as TargetKind];
       this.#tell(targetId, phase);
-      onProgress = (done, total) => this.#tell(targetId, phase, done, total);
+      // A snapshot is proven while its node is started, which is what people want to see.
+      let isCaptured = false;
+      watch = {
+        onCaptured: () => {
+          isCaptured = true;
+          onCaptured?.();
+        },
+        onProgress: (done, total) => {
+          if (!isCaptured) this.#tell(targetId, phase, done, total);
+        },
+      };
     }
-    await operations.run(row, { onCaptured, onProgress });
+    await operations.run(row, watch);
     this.#executed.push({ sequence, operationId, kind, targetId, outcome: 'completed' });
   }
 

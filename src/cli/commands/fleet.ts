@@ -69,7 +69,7 @@ function describeCheck({ fleet, nodes }: FleetCheck, style: Style): string[] {
 
 const summary = (fleet: string, bad: readonly boolean[]): string => {
   const failed = bad.filter(Boolean).length;
-  return `${visible(fleet)}: ${count(bad.length, 'node')}${failed === 0 ? ', all answer' : `, ${failed} do not take part`}`;
+  return `${visible(fleet)}: ${count(bad.length, 'node')}${failed === 0 ? ', all answer' : `, ${failed} ${failed === 1 ? 'does' : 'do'} not take part`}`;
 };
 
 function titled(
