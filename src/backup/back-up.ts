@@ -3,6 +3,7 @@ import { BackupCoordinator } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
 import { RunControl } from '../env/run-control.ts';
 import { warn } from '../env/safe-calls.ts';
+import { newUlid } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import { directoryOf, Lifecycle, requireSameFolder } from '../operation/lifecycle.ts';
 import {
@@ -40,8 +41,8 @@ import {
 } from './options.ts';
 import { refuseOverlap, sharedDisk } from './placement.ts';
 import { repositoryDestination } from './repository-destination.ts';
-import { runBackup } from './run-backup.ts';
-import { snapshotSource } from './snapshot-source.ts';
+import { type BackupPlace, type BackupRun, runBackup } from './run-backup.ts';
+import { type LockedSnapshot, snapshotSource } from './snapshot-source.ts';
 
 const hostOptions = new OptionSet(() => withoutDefaults(hostSnapshotOptions.fields));
 
@@ -108,14 +109,14 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
   const resolved = backUpOptions.resolve('backUp', options);
   requireSameFolder('backUp', dataDir, resolved.coordinator?.lifecycle);
   return translated(async () => {
-    const { coordinator, to, newStore } = resolved;
+    const { coordinator, to } = resolved;
     const lifecycle =
       coordinator?.lifecycle ?? new Lifecycle({ dataDir, environment: environmentOf(resolved) });
     const directory = directoryOf(lifecycle);
     const env = directory.environment;
     const layout = await directory.layout();
     const repository = await openRepository(env, layout, to);
-    const identity = await (newStore ? renewStoreFile : ensureStoreFile)(env, layout);
+    const { store_id: storeId } = await ensureStoreFile(env, layout);
     const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
     const jobs = await openSqliteJobStore(env, layout);
     try {
@@ -125,7 +126,7 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
         layout,
         repository,
         jobs,
-        store: repository.store(identity.store_id),
+        storeId,
       });
     } finally {
       await jobs.close();
@@ -151,17 +152,24 @@ interface Parts {
   readonly layout: Layout;
   readonly repository: Repository;
   readonly jobs: JobStore;
-  readonly store: StoreBackups;
+  /** Of the directory when it was looked up; another run may still change it. */
+  readonly storeId: string;
 }
 
 async function attempt(
   options: ResolvedOf<typeof backUpOptions>,
-  { lifecycle, env, layout, repository, jobs, store }: Parts,
+  { lifecycle, env, layout, repository, jobs, ...parts }: Parts,
 ): Promise<BackUpResult> {
   const coordinator = options.coordinator ?? new BackupCoordinator({ dataDir: lifecycle.dataDir, lifecycle });
-  const lineage = new Lineage(env, layout, store.storeId);
-  if (options.claim) await lineage.claim(store);
-  const { published, pending } = await lineage.of(repository.id);
+  let storeId = parts.storeId;
+  const storeNow = () => repository.store(storeId);
+  const lineageNow = () => new Lineage(env, layout, storeId);
+  /** No other run of this directory can change its identity or its lineage now. */
+  const begin = async (): Promise<BackupPlace> => {
+    storeId = options.newStore ? newUlid(env.clock.nowMs()) : (await ensureStoreFile(env, layout)).store_id;
+    if (options.claim && !options.newStore) await lineageNow().claim(storeNow());
+    return { storeId, afterBackupId: (await lineageNow().known(repository.id)).at(-1) };
+  };
   const phases = new Phases(() => env.clock.monotonicMs());
   let snapshotRun: string | undefined;
   let taken: string | undefined;
@@ -186,22 +194,28 @@ async function attempt(
           taken = name;
         },
       }),
-      destination: repositoryDestination({
-        store,
-        lineage,
-        digests: await readDigestLedger(env, layout),
-        name: basename(layout.dataDir),
-        beforeStoring: () => adoptPending(jobs, lineage, store),
-        onPhase: (phase) => phases.enter(phase),
-        onPlanned: (bytes) => {
-          phases.bytesTotal = bytes;
-        },
-      }),
+      destination: {
+        store: async (snapshot: LockedSnapshot, run: BackupRun) =>
+          repositoryDestination({
+            store: storeNow(),
+            lineage: lineageNow(),
+            digests: await readDigestLedger(env, layout),
+            name: basename(layout.dataDir),
+            beforeStoring: () =>
+              options.newStore
+                ? renewStoreFile(env, layout, storeId)
+                : adoptPending(jobs, lineageNow(), storeNow()),
+            onPhase: (phase) => phases.enter(phase),
+            onPlanned: (bytes) => {
+              phases.bytesTotal = bytes;
+            },
+          }).store(snapshot, run),
+      },
       jobs,
       clock: env.clock,
       repositoryId: repository.id,
-      storeId: store.storeId,
-      afterBackupId: [published, pending].sort().findLast((id) => id !== undefined),
+      storeId,
+      begin,
       onJobCreated: options.onJobCreated,
       control,
     }),
@@ -215,7 +229,7 @@ async function attempt(
   return {
     jobId: job.id,
     backupId: record.id,
-    storeId: store.storeId,
+    storeId,
     repositoryId: repository.id,
     state: job.status,
     totalBytes: manifest.snapshot.entries.reduce((sum, { size }) => sum + size, 0),
@@ -242,9 +256,8 @@ function standing(error: unknown, snapshot: string): unknown {
 
 /** A backup whose publication was unknown, or could not be recorded: if it stands and is whole, it gets its record now. */
 async function adoptPending(jobs: JobStore, lineage: Lineage, store: StoreBackups): Promise<void> {
-  const { published, pending } = await lineage.of(store.repositoryId);
-  for (const id of [published, pending]) {
-    if (id === undefined || (await jobs.getRecord(id)) !== undefined) continue;
+  for (const id of await lineage.known(store.repositoryId)) {
+    if ((await jobs.getRecord(id)) !== undefined) continue;
     try {
       const found = await store.readWithBytes(id);
       if (found === undefined) continue;

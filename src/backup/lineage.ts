@@ -1,7 +1,10 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { readJson, writeJson } from '../env/durable-json.ts';
-import { isUlid } from '../env/ulid.ts';
+import { makeFolders } from '../env/io.ts';
+import { acquireWithin } from '../env/lock.ts';
+import { warn } from '../env/safe-calls.ts';
+import { isUlid, ulidTimeMs } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -12,16 +15,21 @@ const id = z.string().refine(isUlid, 'is no ULID');
 const schema = z.strictObject({
   version: z.literal(1),
   store_id: id,
-  /** By repository id: the last backup published from here, and one whose manifest was about to be sent. */
-  repositories: z.record(z.string(), z.object({ published: id.optional(), pending: id.optional() })),
+  /** By repository id: the last backup published from here, and those since whose manifest was about to be sent, oldest first. */
+  repositories: z.record(z.string(), z.object({ published: id.optional(), pending: z.array(id).optional() })),
 });
 
 interface Published {
   readonly published?: string | undefined;
-  readonly pending?: string | undefined;
+  readonly pending?: readonly string[] | undefined;
 }
 
 const LIMIT_BYTES = 1024 * 1024;
+const LOCK_WAIT_MS = 30_000;
+/** The newest ones are kept. */
+const PENDING_LIMIT = 1000;
+/** No clock is that wrong: an id further ahead was not made by a backup. */
+const AHEAD_MS = 24 * 60 * 60 * 1000;
 
 /**
  * `.lifecycle/lineage.json`: what was published from this data directory. Two directories with one store id, a clone and its
@@ -30,44 +38,62 @@ const LIMIT_BYTES = 1024 * 1024;
 export class Lineage {
   readonly #env: Environment;
   readonly #path: string;
+  readonly #lock: string;
   readonly #storeId: string;
 
   constructor(env: Environment, layout: Layout, storeId: string) {
     this.#env = env;
     this.#path = join(layout.lifecycle, 'lineage.json');
+    this.#lock = join(layout.lifecycle, 'jobs', 'lineage');
     this.#storeId = storeId;
   }
 
-  async of(repositoryId: string): Promise<Published> {
-    return (await this.#read()).repositories[repositoryId] ?? {};
+  /** The ids of the backups from here that count: the last published one, and all that may still turn up. Oldest first. */
+  async known(repositoryId: string): Promise<string[]> {
+    const { published, pending = [] } = await this.#of(repositoryId);
+    return [...(published === undefined ? [] : [published]), ...pending].sort();
   }
 
-  /** Durable before the manifest is sent: should its answer be lost, the next run knows it for its own. */
+  /** Durable before the manifest is sent: should its answer be lost, the next runs know it for their own. */
   async expect(repositoryId: string, backupId: string): Promise<void> {
-    await this.#change(repositoryId, (before) => ({ ...before, pending: backupId }));
+    await this.#change(repositoryId, ({ published, pending = [] }) => ({
+      published,
+      pending: [...pending, backupId].slice(-PENDING_LIMIT),
+    }));
   }
 
   async published(repositoryId: string, backupId: string): Promise<void> {
     await this.#change(repositoryId, () => ({ published: backupId }));
   }
 
-  /** Takes the newest backup of the store for one from here, whoever made it. */
+  /**
+   * Takes the newest backup of the store for one from here, whoever made it. One that cannot be trusted is passed over, with a
+   * warning. `REPOSITORY_INVALID` when its id is more than a day ahead of the clock.
+   */
   async claim(store: StoreBackups): Promise<void> {
-    const newest = (await store.ids()).at(-1);
-    await this.#change(store.repositoryId, () => (newest === undefined ? {} : { published: newest }));
+    const newest = await newestTrusted(store, []);
+    if (newest !== undefined && ulidTimeMs(newest) > this.#env.clock.nowMs() + AHEAD_MS) {
+      throw new StillpointError(
+        'REPOSITORY_INVALID',
+        `the id of backup ${newest} is more than a day ahead of the clock`,
+        { hint: 'Check the clock of this machine. If it is right, delete that backup.' },
+      );
+    }
+    await this.#change(store.repositoryId, ({ pending }) => ({ published: newest, pending }));
   }
 
   /**
-   * Makes sure that this directory is the one that the store's newest backup came from; resolves to that backup's id.
-   * `STORE_DIVERGED` when it is not.
+   * Makes sure that this directory is the one that the store's newest backup came from; resolves to that backup's id. Newer ones
+   * that cannot be trusted are passed over, with a warning. `STORE_DIVERGED` when it came from elsewhere.
    */
   async check(store: StoreBackups): Promise<string | undefined> {
-    const { published, pending } = await this.of(store.repositoryId);
-    const newest = (await store.ids()).at(-1);
-    if (newest !== undefined && (newest === published || newest === pending)) return newest;
+    const { published } = await this.#of(store.repositoryId);
+    const known = await this.known(store.repositoryId);
+    const newest = await newestTrusted(store, known);
+    if (newest !== undefined && known.includes(newest)) return newest;
     // A listing may be late: only the destination itself says that a backup is absent.
     if (published !== undefined && (newest === undefined || newest < published)) {
-      if ((await store.read(published)) !== undefined) return published;
+      if (await store.has(published)) return published;
     }
     if (newest === published) return undefined; // no backup yet, and none expected
     const what =
@@ -77,13 +103,27 @@ export class Lineage {
     throw new StillpointError('STORE_DIVERGED', what);
   }
 
+  async #of(repositoryId: string): Promise<Published> {
+    return (await this.#read()).repositories[repositoryId] ?? {};
+  }
+
+  /** Under a lock of its own: whoever counts as dead may still be at work. */
   async #change(repositoryId: string, change: (before: Published) => Published): Promise<void> {
-    const lineage = await this.#read();
-    const repositories = {
-      ...lineage.repositories,
-      [repositoryId]: change(lineage.repositories[repositoryId] ?? {}),
-    };
-    await writeJson(this.#env.fs, this.#path, { ...lineage, repositories }, 'lines');
+    const { fs } = this.#env;
+    const path = this.#lock;
+    await makeFolders(fs, dirname(path));
+    const lock = await acquireWithin(this.#env, path, LOCK_WAIT_MS);
+    if (lock === undefined) throw new StillpointError('CONFLICT', `another process holds ${path}`, { path });
+    try {
+      const lineage = await this.#read();
+      const repositories = {
+        ...lineage.repositories,
+        [repositoryId]: change(lineage.repositories[repositoryId] ?? {}),
+      };
+      await writeJson(fs, this.#path, { ...lineage, repositories }, 'lines');
+    } finally {
+      await lock.release();
+    }
   }
 
   async #read(): Promise<z.infer<typeof schema>> {
@@ -101,4 +141,18 @@ export class Lineage {
     if (found?.store_id === this.#storeId) return found;
     return { version: 1, store_id: this.#storeId, repositories: {} };
   }
+}
+
+/** The newest backup that is one of `known`, or has a manifest that can be trusted. */
+async function newestTrusted(store: StoreBackups, known: readonly string[]): Promise<string | undefined> {
+  for (const id of (await store.ids()).reverse()) {
+    if (known.includes(id)) return id;
+    try {
+      if ((await store.read(id)) !== undefined) return id;
+    } catch (error) {
+      if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
+      warn(error);
+    }
+  }
+  return undefined;
 }

@@ -1,4 +1,5 @@
 import { warn } from '../env/safe-calls.ts';
+import { StillpointError } from '../errors.ts';
 import type { KnownDigests } from '../repository/digests.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { type Uploaded, type UploadPhase, upload } from '../repository/upload.ts';
@@ -16,7 +17,7 @@ export interface RepositoryDestinationRequest {
   readonly lineage: Lineage;
   readonly digests: KnownDigests;
   readonly name: string;
-  /** Called when the lineage has been checked, before anything is stored. */
+  /** Called when the lineage has been checked, right before anything is stored. */
   readonly beforeStoring: () => Promise<void>;
   readonly onPhase: (phase: UploadPhase) => void;
   /** Called when it is known up to which number of bytes the run's control will count. */
@@ -31,6 +32,11 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
     async store({ folder, report }: LockedSnapshot, run: BackupRun): Promise<RepositoryBackup> {
       const { backupId, control } = run;
       const previousId = await lineage.check(store);
+      if (previousId !== undefined && backupId <= previousId) {
+        throw new StillpointError('CONFLICT', `the newest backup is ${previousId} by now`, {
+          hint: 'Run it again: its snapshot was taken before that backup.',
+        });
+      }
       await beforeStoring();
       let bytesTotal = 0;
       const stop = store.environment.clock.every(TICK_MS, () => {
@@ -49,7 +55,10 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
             bytesTotal = total;
             onPlanned(total);
           },
-          beforePublishing: () => lineage.expect(repositoryId, backupId),
+          beforePublishing: async () => {
+            await lineage.expect(repositoryId, backupId);
+            await run.confirmAlive();
+          },
         });
         await lineage.published(repositoryId, backupId).catch(warn); // it is expected, which is as good
         const { manifest, manifestKey: manifestPath, manifestSha256: sha256 } = uploaded;

@@ -50,6 +50,11 @@ export interface BackupRun {
   readonly signal: AbortSignal;
   /** How far the storing is, from 0 to 1. */
   onStored(share: number): void;
+  /**
+   * Call it right before the backup comes into existence. `CONFLICT` when another process took this attempt for dead: it may
+   * have made a newer backup since.
+   */
+  confirmAlive(): Promise<void>;
 }
 
 export interface RunBackupOptions<S extends OpenSource> {
@@ -59,13 +64,21 @@ export interface RunBackupOptions<S extends OpenSource> {
   readonly clock: Clock;
   readonly repositoryId: string;
   readonly storeId: string;
-  /** The new backup's id sorts after this one. */
-  readonly afterBackupId?: string | undefined;
+  /**
+   * Called once, when no attempt that this one excludes can run any more, and before the source is opened. Says which store the
+   * backup belongs to and after which id its own must sort. Default: `storeId`, and any id.
+   */
+  readonly begin?: (() => Promise<BackupPlace>) | undefined;
   /** Called once, when the job row is durable and before the destination is touched. If it throws, the run goes on. */
   readonly onJobCreated?: ((job: Job) => void) | undefined;
   readonly onWarning?: ((warning: StillpointError) => void) | undefined;
   readonly control?: RunControl;
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface BackupPlace {
+  readonly storeId: string;
+  readonly afterBackupId?: string | undefined;
 }
 
 export interface BackupOutcome<B extends StoredBackup = StoredBackup> {
@@ -98,7 +111,7 @@ class Attempt<S extends OpenSource> {
   readonly #options: RunBackupOptions<S>;
   readonly #control: RunControl;
   readonly #abort = new AbortController();
-  readonly #backupId: string;
+  #backupId = '';
   #progress: Promise<void> = Promise.resolve();
 
   constructor(options: RunBackupOptions<S>) {
@@ -106,13 +119,12 @@ class Attempt<S extends OpenSource> {
     this.#options = options;
     this.#control = control;
     const nowMs = clock.nowMs();
-    this.#backupId = newUlidAfter(nowMs, options.afterBackupId);
     this.job = {
       id: newUlid(nowMs),
       kind: 'backup',
       storeId,
       repositoryId,
-      backupId: this.#backupId,
+      backupId: null,
       backupRecordId: null,
       status: 'running',
       startedAtMs: nowMs,
@@ -146,6 +158,7 @@ class Attempt<S extends OpenSource> {
 
   async #store(): Promise<StoredBackup> {
     this.#control.checkCancelled();
+    await this.#begin();
     const { source, destination } = this.#options;
     const run: BackupRun = {
       backupId: this.#backupId,
@@ -153,6 +166,7 @@ class Attempt<S extends OpenSource> {
       signal: this.#abort.signal,
       onStored: (share) =>
         this.#tell(Math.floor(OPENED + (STORED - OPENED) * Math.min(1, Math.max(0, share)))),
+      confirmAlive: () => this.#update({ progress: this.job.progress }),
     };
     const opened = await source.open(run);
     try {
@@ -163,8 +177,23 @@ class Attempt<S extends OpenSource> {
     }
   }
 
+  /** Only now, with all others excluded: what was read before may have changed since. */
+  async #begin(): Promise<void> {
+    const { begin, clock, storeId } = this.#options;
+    const place = (await begin?.()) ?? { storeId };
+    this.#backupId = newUlidAfter(clock.nowMs(), place.afterBackupId);
+    await this.#update({ storeId: place.storeId, backupId: this.#backupId });
+  }
+
+  async #update(change: JobChange): Promise<void> {
+    this.job = { ...this.job, ...change };
+    await this.#progress;
+    await this.#options.jobs.updateBackupJob(this.job.id, change);
+  }
+
   async #record({ sizeBytes, manifestPath, sha256 }: StoredBackup): Promise<BackupRecord> {
-    const { jobs, clock, repositoryId, storeId } = this.#options;
+    const { jobs, clock, repositoryId } = this.#options;
+    const { storeId } = this.job;
     const record: BackupRecord = {
       id: this.#backupId,
       repositoryId,
@@ -271,7 +300,7 @@ const runBackupOptions = new OptionSet(() => {
     clock: required(clock(), given),
     repositoryId: required(text(), given),
     storeId: required(text(), given),
-    afterBackupId: optional(text(), given),
+    begin: optional(callback(), given),
     onJobCreated: optional(callback(), given),
     onWarning: optional(callback(), given),
     control: optional(withMethods('a RunControl', 'cancel', 'checkCancelled'), given),

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { StillpointError } from '../errors.ts';
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 
@@ -18,9 +19,14 @@ export function newUlid(nowMs: number): string {
 
 export const isUlid = (text: string): boolean => ULID.test(text);
 
-/** A new ULID that sorts after another one, even if the clock was set back since. */
+const LAST_TIME_MS = 2 ** 48 - 1;
+
+/** A new ULID that sorts after another one, even if the clock was set back since. `REPOSITORY_INVALID` when none does. */
 export function newUlidAfter(nowMs: number, other: string | undefined): string {
-  return newUlid(other === undefined ? nowMs : Math.max(nowMs, ulidTimeMs(other) + 1));
+  if (other === undefined) return newUlid(nowMs);
+  const timeMs = ulidTimeMs(other);
+  if (timeMs < LAST_TIME_MS) return newUlid(Math.max(nowMs, timeMs + 1));
+  throw new StillpointError('REPOSITORY_INVALID', `no id can follow ${other}: its time is the last one`);
 }
 
 /** The moment that a ULID was made for, in milliseconds since 1970. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { bodyOf, type Destination, getSmall } from '../destination/destination.ts';
 import { isUlid } from '../env/ulid.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
+import { type ErrorCode, StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import {
   BACKUP_MANIFEST_LIMIT_BYTES,
@@ -126,46 +126,67 @@ export class StoreBackups {
     });
   }
 
+  /** Whether there is a manifest with this id, of whatever content. */
+  async has(backupId: string): Promise<boolean> {
+    return (await this.destination.head(manifestKey(this.storeId, backupId))) !== undefined;
+  }
+
   /**
-   * Makes a backup exist: from now on it can be restored. Every object that it names must be there. `PUBLICATION_UNKNOWN` when
+   * Makes a backup exist: from now on it can be restored. Every object that it names must be there. The manifest is decoded before
+   * it is sent, and read back afterwards. `BACKUP_DAMAGED` when it would not be accepted by a restore, `PUBLICATION_UNKNOWN` when
    * nobody can tell whether it came to be.
    */
   async publish(manifest: BackupManifest): Promise<{ readonly key: string; readonly bytes: Buffer }> {
     const { backupId } = manifest;
     const key = manifestKey(this.storeId, backupId);
     const bytes = encodeBackupManifest(manifest);
+    decodeBackupManifest(bytes, this.#placeOf(backupId));
     const answer = await this.destination.put(key, bodyOf(bytes), { ifAbsent: true }).catch(async (error) => {
       throw await this.#whatCameOf(backupId, toStillpointError(error));
     });
-    if (answer === 'exists' && !(await this.#bytes(backupId))?.equals(bytes)) {
+    const stored = await this.#bytes(backupId).catch((error) => {
+      throw unknownPublication(key, `it cannot be read back: ${toStillpointError(error).message}`, error);
+    });
+    if (stored?.equals(bytes)) return { key, bytes };
+    if (answer === 'exists' && stored !== undefined)
       throw new StillpointError('CONFLICT', `another backup has the id ${backupId}`, { path: key });
-    }
-    return { key, bytes };
+    throw unknownPublication(
+      key,
+      `the destination ${stored === undefined ? 'does not have it' : 'holds other bytes'}`,
+    );
   }
 
-  /** The error stands where the manifest is certainly not there. */
+  /** The error stands where the destination refused the manifest and does not have it. Any other manifest may still arrive. */
   async #whatCameOf(backupId: string, error: StillpointError): Promise<StillpointError> {
     const key = manifestKey(this.storeId, backupId);
-    const isAbsent = await this.destination.head(key).then(
-      (info) => info === undefined,
-      () => false,
-    );
-    if (isAbsent) return error;
-    return new StillpointError(
-      'PUBLICATION_UNKNOWN',
-      `${key} was sent, and the answer was: ${error.message}`,
-      {
-        path: key,
-        cause: error,
-      },
-    );
+    if (REFUSALS.has(error.code) && (await this.has(backupId).catch(() => true)) === false) return error;
+    return unknownPublication(key, `the answer was: ${error.message}`, error);
   }
 
-  #bytes(backupId: string): Promise<Buffer | undefined> {
-    return getSmall(this.destination, manifestKey(this.storeId, backupId), BACKUP_MANIFEST_LIMIT_BYTES);
+  async #bytes(backupId: string): Promise<Buffer | undefined> {
+    const key = manifestKey(this.storeId, backupId);
+    try {
+      return await getSmall(this.destination, key, BACKUP_MANIFEST_LIMIT_BYTES);
+    } catch (error) {
+      if (!(error instanceof StillpointError) || error.code !== 'REPOSITORY_INVALID') throw error;
+      throw new StillpointError('BACKUP_DAMAGED', error.message, { path: key, cause: error }); // it is too long
+    }
   }
 
   #placeOf(backupId: string) {
     return { repositoryId: this.repositoryId, storeId: this.storeId, backupId };
   }
 }
+
+/** Answers of a destination that did not take an object. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'DESTINATION_NOT_FOUND',
+  'DESTINATION_NO_SPACE',
+  'DESTINATION_PERMISSION_DENIED',
+  'DESTINATION_CREDENTIALS_INVALID',
+  'DESTINATION_CONFIG_INVALID',
+  'DESTINATION_PATH_CONFLICT',
+]);
+
+const unknownPublication = (key: string, why: string, cause?: unknown): StillpointError =>
+  new StillpointError('PUBLICATION_UNKNOWN', `${key} was sent, and ${why}`, { path: key, cause });

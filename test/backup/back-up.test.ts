@@ -12,6 +12,7 @@ import { openFolder } from '../../src/destination/folder.ts';
 import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
+import { bound } from '../support/bound-destination.ts';
 import { counting } from '../support/counting-destination.ts';
 import { entriesBelow, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { dumpLsm } from '../support/lsm.ts';
@@ -202,17 +203,6 @@ function flip(path: string, at = 1000): void {
   writeFileSync(path, content);
 }
 
-const bound = (inner: Destination): Destination => ({
-  url: inner.url,
-  put: inner.put.bind(inner),
-  get: inner.get.bind(inner),
-  head: inner.head.bind(inner),
-  list: inner.list.bind(inner),
-  delete: inner.delete.bind(inner),
-  abortStale: inner.abortStale.bind(inner),
-  probe: inner.probe.bind(inner),
-});
-
 describe('what goes wrong', () => {
   test('without a repository nothing is made, neither there nor in the data directory', async () => {
     const empty = await temporaryFolder();
@@ -317,22 +307,6 @@ describe('what goes wrong', () => {
     const { repositoryId } = await showRepository(folder);
     expect((await jobs.listRecords(repositoryId)).map(({ id }) => id)).toContain(backups[0]!.backupId);
     await jobs.close();
-  });
-
-  test('the manifest never arrived: the error stands, and the next run is a backup like any other', async () => {
-    const folder = await newRepository();
-    const inner = await openFolder(folder);
-    const dataDir = await plainDirectory();
-    const full: Destination = {
-      ...bound(inner),
-      async put(key, body, options) {
-        if (key.endsWith('/manifest')) throw new Error('no');
-        return inner.put(key, body, options);
-      },
-    };
-    await expect(backUpFiles(dataDir, full)).rejects.toMatchObject({ message: 'no' });
-    expect(await backUpFiles(dataDir, folder)).toMatchObject({ state: 'succeeded' });
-    expect(await backupsIn(folder)).toHaveLength(1);
   });
 
   test('cancelled in the middle of the upload: interrupted, and there is no backup', async () => {

@@ -34,7 +34,6 @@ async function backUpLatest(world: World): Promise<string> {
   const repository = await Repository.open(environment, await destinationIn(world));
   const { store_id: storeId } = await ensureStoreFile(environment, layout);
   const lineage = new Lineage(environment, layout, storeId);
-  const { published, pending } = await lineage.of(repository.id);
   const { record } = await runBackup({
     source: snapshotSource({
       coordinator: new BackupCoordinator({ dataDir: DATA, lifecycle }),
@@ -53,7 +52,7 @@ async function backUpLatest(world: World): Promise<string> {
     clock: environment.clock,
     repositoryId: repository.id,
     storeId,
-    afterBackupId: [published, pending].sort().findLast((id) => id !== undefined),
+    begin: async () => ({ storeId, afterBackupId: (await lineage.known(repository.id)).at(-1) }),
   });
   return record.id;
 }

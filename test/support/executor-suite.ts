@@ -57,6 +57,14 @@ export function executorSuite(name: string, open: () => Promise<JobStore>): void
       throw new StillpointError(code, message);
     };
 
+  /** The end of a job cannot be written, all else can. */
+  const failingEnd =
+    (store: JobStore, message: string): ExecutorJobs['updateBackupJob'] =>
+    async (id, change) => {
+      if (change.status !== undefined) throw new StillpointError('IO_ERROR', message);
+      await store.updateBackupJob(id, change);
+    };
+
   const onlyJob = async (store: JobStore): Promise<Job> => {
     const jobs = await store.listJobs();
     expect(jobs).toHaveLength(1);
@@ -252,7 +260,7 @@ export function executorSuite(name: string, open: () => Promise<JobStore>): void
 
     test('if only the last update of the job fails, the backup has succeeded all the same', async () => {
       const store = await opened();
-      const { steps, options } = stage(withCalls(store, { updateBackupJob: failing('no update') }));
+      const { steps, options } = stage(withCalls(store, { updateBackupJob: failingEnd(store, 'no update') }));
       const { record } = await runBackup(options);
       expect(await store.getRecord(record.id)).toEqual(record);
       expect(steps).toContain('warning: no update');
@@ -260,7 +268,7 @@ export function executorSuite(name: string, open: () => Promise<JobStore>): void
 
     test('a job whose end cannot be written blocks nobody, and the next reader ends it', async () => {
       const store = await opened();
-      const full = withCalls(store, { updateBackupJob: failing('disk full') });
+      const full = withCalls(store, { updateBackupJob: failingEnd(store, 'disk full') });
       const { options } = stage(full, { source: { open: failing('gone') } });
       await expect(runBackup(options)).rejects.toMatchObject({ message: 'gone' });
       expect(await onlyJob(store)).toMatchObject({ status: 'interrupted', errorCode: 'INTERRUPTED' });
@@ -274,7 +282,7 @@ export function executorSuite(name: string, open: () => Promise<JobStore>): void
       const { options } = stage(
         withCalls(store, {
           async updateBackupJob(id, change) {
-            if (failures-- > 0) throw new Error('busy');
+            if (change.status !== undefined && failures-- > 0) throw new Error('busy');
             await store.updateBackupJob(id, change);
           },
         }),
@@ -307,26 +315,61 @@ export function executorSuite(name: string, open: () => Promise<JobStore>): void
       expect((await store.listJobs()).map(({ status }) => status)).toEqual(['succeeded', 'succeeded']);
     });
 
-    test('two stores are backed up at once', async () => {
+    test('a second backup is refused also where the identity of the directory has changed since', async () => {
       const store = await opened();
       const { options } = stage(store);
-      const inner = () => runBackup({ ...options, storeId: newUlid(3) });
-      const { job } = await runBackup({
+      let second: Promise<unknown> | undefined;
+      await runBackup({
         ...options,
         source: {
           async open(run) {
-            expect((await inner()).job.status).toBe('succeeded');
+            second = runBackup({ ...options, storeId: newUlid(3) }).catch((error) => error);
+            await second;
             return options.source.open(run);
           },
         },
       });
-      expect(job.status).toBe('succeeded');
+      expect(await second).toMatchObject({ code: 'BACKUP_ALREADY_RUNNING' });
+    });
+
+    test('the store and the id of a backup are those that hold when no other attempt can run', async () => {
+      const store = await opened();
+      const { options } = stage(store);
+      const OTHER = newUlid(3);
+      const begin = async () => {
+        const excluded = runBackup(options).then(
+          () => 'ran',
+          ({ code }) => code,
+        );
+        expect(await excluded).toBe('BACKUP_ALREADY_RUNNING');
+        return { storeId: OTHER };
+      };
+      const { job, record } = await runBackup({ ...options, begin });
+      expect(record.storeId).toBe(OTHER);
+      expect(await store.getJob(job.id)).toMatchObject({ storeId: OTHER, backupId: record.id });
+    });
+
+    test('an attempt that was taken for dead stops before its backup exists', async () => {
+      const store = await opened();
+      const { steps, options } = stage(store);
+      const destination: Options['destination'] = {
+        async store(source, run) {
+          const [{ id }] = (await store.listJobs()) as [Job];
+          await store.updateBackupJob(id, { status: 'interrupted' });
+          await run.confirmAlive();
+          return options.destination.store(source, run);
+        },
+      };
+      await expect(runBackup({ ...options, destination })).rejects.toMatchObject({ code: 'CONFLICT' });
+      expect(steps).not.toContain('store');
     });
 
     test('ids of backups sort by their order, also when the clock was set back', async () => {
       const store = await opened();
       const later = newUlid(Date.now() + 1_000_000);
-      const { options } = stage(store, { afterBackupId: later });
+      const { options } = stage(store, {
+        begin: async () => ({ storeId: STORE, afterBackupId: later }),
+      });
       const { record } = await runBackup(options);
       expect(record.id > later).toBe(true);
     });

@@ -13,7 +13,7 @@ export interface Job {
   readonly storeId: string;
   /** Null where the attempt failed before the repository was open. */
   readonly repositoryId: string | null;
-  /** The backup that it makes, or reads. */
+  /** The backup that it makes, or reads. Null until it is known. */
   readonly backupId: string | null;
   /** Set once the record of the backup stands. */
   readonly backupRecordId: string | null;
@@ -50,7 +50,10 @@ export interface BackupRecord {
 
 /** A change of a job that is running. One that is over never changes again. */
 export type JobChange = Partial<
-  Pick<Job, 'status' | 'finishedAtMs' | 'progress' | 'error' | 'errorCode' | 'backupRecordId'>
+  Pick<
+    Job,
+    'status' | 'finishedAtMs' | 'progress' | 'error' | 'errorCode' | 'storeId' | 'backupId' | 'backupRecordId'
+  >
 >;
 
 /** All that the executor needs. */

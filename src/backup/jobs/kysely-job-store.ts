@@ -23,10 +23,10 @@ export interface Owners {
 const KEEP_JOBS = 1_000;
 const LIST_LIMIT = 100;
 
-/** These exclude each other in one store: they add backups, take them away or replace the data. */
+/** These exclude each other: they add backups, take them away or replace the data. */
 const GUARDED: ReadonlySet<JobKind> = new Set<JobKind>(['backup', 'restore', 'prune']);
 
-/** Jobs and records in a SQL database. */
+/** Jobs and records of one data directory, in a SQL database. */
 export class KyselyJobStore implements JobStore {
   readonly #db: Kysely<Tables>;
   readonly #owners: Owners;
@@ -45,7 +45,7 @@ export class KyselyJobStore implements JobStore {
         await this.#reap(transaction);
         await this.#prune(transaction);
         const guard = GUARDED.has(job.kind) ? 'exclusive' : null;
-        await this.#refuseSecond(transaction, job, guard);
+        await this.#refuseSecond(transaction, guard);
         await transaction
           .insertInto('jobs')
           .values({ ...toJson(job), guard })
@@ -173,23 +173,18 @@ export class KyselyJobStore implements JobStore {
   }
 
   /** The unique index would refuse it, too; but it does not tell which job is in the way. */
-  async #refuseSecond(
-    transaction: Transaction<Tables>,
-    { storeId }: Job,
-    guard: string | null,
-  ): Promise<void> {
+  async #refuseSecond(transaction: Transaction<Tables>, guard: string | null): Promise<void> {
     if (guard === null) return;
     const other = await transaction
       .selectFrom('jobs')
       .selectAll()
-      .where('store_id', '=', storeId)
       .where('guard', '=', guard)
       .where('status', '=', 'running')
       .executeTakeFirst();
     if (other === undefined) return;
     throw new StillpointError(
       'BACKUP_ALREADY_RUNNING',
-      `a ${other.kind} of this store is running already: job ${other.id}`,
+      `a ${other.kind} of this data directory is running already: job ${other.id}`,
       { data: { jobId: other.id } },
     );
   }

@@ -14,7 +14,7 @@ const first: Migration = {
       .addColumn('backup_id', 'text')
       .addColumn('backup_record_id', 'text')
       .addColumn('status', 'text', (column) => column.notNull())
-      // Jobs of one store with the same guard exclude each other while they run; those without one run beside all.
+      // Jobs with the same guard exclude each other while they run; those without one run beside all.
       .addColumn('guard', 'text')
       .addColumn('started_at_ms', 'bigint', (column) => column.notNull())
       .addColumn('finished_at_ms', 'bigint')
@@ -43,7 +43,24 @@ const first: Migration = {
   },
 };
 
-const MIGRATIONS: Readonly<Record<string, Migration>> = { '001-jobs-and-records': first };
+/** The identity of a data directory may change while a job runs, so the guard is not one of the identity. */
+const guardByDirectory: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema.dropIndex('jobs_one_running').execute();
+    await db.schema
+      .createIndex('jobs_one_running')
+      .unique()
+      .on('jobs')
+      .column('guard')
+      .where(sql.ref('status'), '=', 'running')
+      .execute();
+  },
+};
+
+const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  '001-jobs-and-records': first,
+  '002-guard-by-directory': guardByDirectory,
+};
 
 /** Brings the tables up to date. The caller sees to it that nobody else does so at the same time. */
 // biome-ignore lint/suspicious/noExplicitAny: whatever tables there are

@@ -63,14 +63,13 @@ export async function ensureStoreFile(
   return (await readStoreFile(fs, layout)) ?? made;
 }
 
-/** Gives a store another identity: for a copy that is to be a database of its own. */
+/** Gives a store the identity `storeId`: for a copy that is to be a database of its own. */
 export async function renewStoreFile(
   env: Pick<Environment, 'fs' | 'clock' | 'newId'>,
   layout: Layout,
-): Promise<StoreFile> {
-  const nowMs = env.clock.nowMs();
+  storeId: string,
+): Promise<void> {
   const before = await ensureStoreFile(env, layout);
-  const renewed: StoreFile = { ...before, store_id: newUlid(nowMs), created_at_ms: nowMs };
+  const renewed: StoreFile = { ...before, store_id: storeId, created_at_ms: env.clock.nowMs() };
   await writeJson(env.fs, storeFileOf(layout), renewed, 'compact');
-  return renewed;
 }
