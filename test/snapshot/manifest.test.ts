@@ -176,7 +176,7 @@ describe('writing and reading a manifest', () => {
   test('paths that no manifest can hold are not written either', () => {
     const write = (...paths: string[]) =>
       encodeManifest({ version: 1, entries: paths.map((path) => ({ path, size: 0, crc32: 0 })) });
-    for (const paths of [['../a'], ['/a'], ['a', 'A'], ['a', 'a/b'], ['A/b', 'a'], ['a', 'a'], ['\ud800']]) {
+    for (const paths of [['../a'], ['/a'], ['a', 'a/b'], ['a', 'a'], ['\ud800']]) {
       expect(() => write(...paths), paths.join()).toThrow(StillpointError);
     }
     // Between a file and what would lie in it others may stand.
