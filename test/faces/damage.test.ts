@@ -68,6 +68,15 @@ test('a snapshot without a proof on record, or with files that are gone, is not 
   ]);
 });
 
+test('an unknown name is told with the data directory', async () => {
+  const { dir } = await threeSnapshots();
+  const { json } = await stillpoint(['show', 'latests', '--data-dir', dir, '--json']);
+  expect(json.error).toMatchObject({
+    code: 'NOT_FOUND',
+    message: `there is no snapshot "latests" in ${dir}`,
+  });
+});
+
 test('the server lists the same', async () => {
   const { rpc, dataDir } = await injected();
   await rpc('PUT', '/kv/a', '1');
