@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { StillpointError } from '../../src/errors.ts';
 import { downloadSnapshots } from '../../src/fleet/download-snapshots.ts';
@@ -187,10 +188,40 @@ test.each(commandsFor('root'))(
   'a download that is cancelled after "%s" starts its target first',
   async (command) => {
     const controller = new AbortController();
-    const { run, nodes } = await stage({ after: (done) => done === command && controller.abort() });
+    const { run, nodes, onDisk } = await stage({ after: (done) => done === command && controller.abort() });
     await expect(run({ signal: controller.signal })).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(nodes.stopped).toEqual(new Set());
     expect(nodes.commands).not.toContain('stop left');
+    expect((await onDisk()).row('start', 'root')?.state).toBe('completed');
+    expect((await run()).artifacts).toHaveLength(3);
+  },
+);
+
+test.each(['create', 'download'])(
+  'a disk that is full before "%s" leaves no target stopped',
+  async (kind) => {
+    let isFull = false;
+    const { driver, run, nodes } = await stage({
+      before(command) {
+        isFull ||= command === `${kind} root`;
+      },
+    });
+    const fs: FileSystem = {
+      ...nodeFileSystem,
+      async open(path, how) {
+        const file = await nodeFileSystem.open(path, how);
+        const write: typeof file.write = (source, position) => {
+          if (isFull) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+          return file.write(source, position);
+        };
+        return { ...file, write };
+      },
+    };
+    const environment = { ...systemEnvironment, fs };
+    await expect(run({ environment }, driver)).rejects.toMatchObject({ code: 'NO_SPACE' });
+    expect(nodes.commands).toContain('stop root');
+    expect(nodes.stopped).toEqual(new Set());
+    isFull = false;
     expect((await run()).artifacts).toHaveLength(3);
   },
 );
