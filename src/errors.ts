@@ -264,6 +264,26 @@ export function systemCode(error: unknown): string | undefined {
 /** Whether a disk was full, or a quota used up. */
 export const isNoSpace = (error: unknown): boolean => toStillpointError(error).code === 'NO_SPACE';
 
+const SYSTEM_WORDS: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist',
+  ENOTDIR: 'lies below something that is not a folder',
+  EISDIR: 'is a folder',
+  EACCES: 'may not be accessed by this user',
+  EPERM: 'may not be changed by this user',
+  EROFS: 'lies on a file system that is read-only',
+  ENOSPC: 'lies on a disk that is full',
+  EDQUOT: 'lies on a disk where the quota of this user is used up',
+};
+
+/** What a system error says, in words: `/mnt/backups does not exist`. Its own message where there are none. */
+export function systemMessage(error: Error): string {
+  const { path, dest } = error as { path?: unknown; dest?: unknown };
+  const words = SYSTEM_WORDS[systemCode(error) ?? ''];
+  return words === undefined || typeof path !== 'string' || dest !== undefined
+    ? error.message
+    : `${path} ${words}`;
+}
+
 /**
  * Any thrown value as a `StillpointError`: one that is already such passes, a system error gets its code and keeps
  * its path, anything else is `INTERNAL`. The cause is always kept.
@@ -275,7 +295,8 @@ export function toStillpointError(error: unknown): StillpointError {
   const path = (error as { path?: unknown } | null)?.path;
   const detail = { cause: error, ...(typeof path === 'string' ? { path } : {}) };
   if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) {
-    return new StillpointError(SYSTEM_CODES[code] ?? 'IO_ERROR', message, detail);
+    const words = error instanceof Error ? systemMessage(error) : message;
+    return new StillpointError(SYSTEM_CODES[code] ?? 'IO_ERROR', words, detail);
   }
   return new StillpointError('INTERNAL', message, detail);
 }

@@ -41,6 +41,18 @@ describe('a foreign error', () => {
     }
   });
 
+  test('of the system says in words what is wrong with which path', () => {
+    const messageOf = (error: object) =>
+      toStillpointError(Object.assign(new Error("ENOENT: no such file, lstat '/some/file'"), error)).message;
+    expect(messageOf({ code: 'ENOENT', path: '/some/file' })).toBe('/some/file does not exist');
+    expect(messageOf({ code: 'EACCES', path: '/some/file' })).toBe(
+      '/some/file may not be accessed by this user',
+    );
+    // Where two paths are concerned, or none, only the system's own words say which.
+    expect(messageOf({ code: 'ENOENT', path: '/some/file', dest: '/other' })).toContain('lstat');
+    expect(messageOf({ code: 'ENOENT' })).toContain('lstat');
+  });
+
   test('of any other kind is internal', () => {
     expect(toStillpointError('thrown text')).toMatchObject({ code: 'INTERNAL', message: 'thrown text' });
     expect(toStillpointError(new RangeError('odd')).code).toBe('INTERNAL');

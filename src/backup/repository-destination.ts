@@ -38,6 +38,8 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
         });
       }
       await beforeStoring();
+      // Left-overs cost room, and are no reason to make no backup.
+      await store.destination.abortStale(STALE_MS).catch(warn);
       let bytesTotal = 0;
       const stop = store.environment.clock.every(TICK_MS, () => {
         if (bytesTotal > 0) run.onStored(control.bytes / bytesTotal);
@@ -71,3 +73,5 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
 }
 
 const TICK_MS = 200;
+/** Long enough that no upload of another store that still goes on is taken for dead. */
+const STALE_MS = 7 * 24 * 60 * 60 * 1000;

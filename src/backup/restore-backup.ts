@@ -21,6 +21,7 @@ import type { Environment } from '../snapshot/environment.ts';
 import { restoreInto, stage } from '../snapshot/restore/restore.ts';
 import { checkSource } from '../snapshot/restore/restore-source.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
+import { realFolder } from '../snapshot/store/real-folder.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import { fromFields, storeOf } from './list-backups.ts';
 import { environmentOf, followed, translated } from './options.ts';
@@ -142,7 +143,10 @@ export async function proveInScratch(
   control: RunControl,
 ): Promise<Report> {
   const env = store.environment;
-  const folder = join(await env.fs.realPath(scratch), `stillpoint-scratch-${env.newId()}`);
+  const folder = join(
+    await realFolder(env.fs, scratch, 'scratch folder'),
+    `stillpoint-scratch-${env.newId()}`,
+  );
   await refuseOverlap(env, store.destination, folder);
   const source = await checkSource(env, backupSource(store, manifest), control);
   try {

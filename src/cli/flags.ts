@@ -24,11 +24,11 @@ export class Flags<F extends Fields, Name extends keyof F & string> {
   addTo(
     command: Command,
     prefix = '',
-    change: Partial<Readonly<Record<Name, (option: Option) => void>>> = {},
+    change: Partial<Readonly<Record<Name, (option: Option, command: Command) => void>>> = {},
   ): void {
     for (const name of this.#names) {
       const option = optionOf(name, this.#fields[name]!, prefix);
-      change[name]?.(option);
+      change[name]?.(option, command);
       command.addOption(option);
     }
   }
@@ -43,6 +43,17 @@ export class Flags<F extends Fields, Name extends keyof F & string> {
     });
     return Object.fromEntries(entries);
   }
+}
+
+/**
+ * The command needs this option. Checked after all else: commander's own check comes before that for unknown options, and would
+ * say that `--to` is missing where somebody has written `--tto`.
+ */
+export function mandatory(option: Option, command: Command): void {
+  command.hook('preAction', () => {
+    if (command.getOptionValue(option.attributeName()) !== undefined) return;
+    command.error(`error: required option '${option.flags}' not specified`);
+  });
 }
 
 const camelCase = (name: string): string =>

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { run } from './program.ts';
+import { visible } from './text.ts';
 
 // A reader that went away (`| head`) or a closed terminal is no reason to fail.
 for (const stream of [process.stdout, process.stderr]) {
@@ -7,6 +8,13 @@ for (const stream of [process.stdout, process.stderr]) {
     if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
   });
 }
+
+// Node would print warnings with the id of the process and advice to authors.
+process.removeAllListeners('warning');
+process.on('warning', ({ name, message }) => {
+  if (!/(Experimental|Deprecation)Warning$/.test(name))
+    process.stderr.write(`warning: ${visible(message)}\n`);
+});
 
 // Not process.exit: what stands in the pipe of stdout would be lost.
 process.exitCode = await run(process.argv.slice(2), process);

@@ -1,5 +1,5 @@
 import type { Finding } from '../engine/report.ts';
-import { type StillpointError, toStillpointError } from '../errors.ts';
+import { type StillpointError, systemMessage, toStillpointError } from '../errors.ts';
 import { toJson } from '../options/casing.ts';
 import { findingLine } from './report-text.ts';
 import { type Style, styleFor } from './style.ts';
@@ -60,5 +60,7 @@ function causeText({ code, message, cause }: StillpointError): string | undefine
   if (code === 'INTERNAL') return (cause.stack ?? cause.message).split('\n').map(visible).join('\n  ');
   // The system's own words for what the code says already.
   if (code !== 'IO_ERROR' && toStillpointError(cause).code === code) return undefined;
-  return message.includes(cause.message) ? undefined : visible(cause.message);
+  return message.includes(cause.message) || message.includes(systemMessage(cause))
+    ? undefined
+    : visible(cause.message);
 }

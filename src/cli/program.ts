@@ -127,14 +127,23 @@ Exit codes:
 /** Runs one command line (without the program's name); resolves to the exit code. Never rejects. */
 export async function run(argv: readonly string[], terminal: Terminal): Promise<number> {
   const cli = new Cli(argv, terminal);
+  let program: Command | undefined;
   try {
-    const program = await createProgram(argv, cli, terminal);
+    program = await createProgram(argv, cli, terminal);
     await program.parseAsync(askedFor(argv), { from: 'user' });
     return cli.exitCode;
   } catch (error) {
-    const named = COMMANDS.find(({ name }) => argv.includes(name));
-    return cli.fail(error, named === undefined ? 'stillpoint --help' : `stillpoint ${named.name} --help`);
+    return cli.fail(error, `stillpoint ${[...namedIn(argv, program?.commands), '--help'].join(' ')}`);
   }
+}
+
+/** The command that a command line names, and the subcommand: `backup`, `list`. */
+function namedIn(argv: readonly string[], commands: readonly Command[] = []): string[] {
+  for (const [i, arg] of argv.entries()) {
+    const command = commands.find((command) => command.name() === arg);
+    if (command !== undefined) return [arg, ...namedIn(argv.slice(i + 1), command.commands)];
+  }
+  return [];
 }
 
 /** `help nothing` is told as `nothing` would be: an unknown command. Commander would print the general help. */

@@ -1,5 +1,7 @@
 /** Numbers and names as people read them. */
 
+export { size } from '../options/size.ts';
+
 /**
  * Text from outside (paths, messages, keys) with its control characters spelled out, so that no file name can move the
  * cursor, colour the terminal or turn the reading direction.
@@ -20,19 +22,6 @@ export const number = (value: number): string =>
 /** `1 file`, `3,003 entries`. */
 export const count = (value: number, one: string, many = `${one}s`): string =>
   `${number(value)} ${value === 1 ? one : many}`;
-
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const;
-
-/** `0 B`, `999 B`, `1.5 KiB`, `20 MiB`. */
-export function size(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 999.5 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${unit === 0 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
-}
 
 /** `0.4 ms`, `41 ms`, `1.3 s`, `2 min 5 s`. */
 export function duration(ms: number): string {

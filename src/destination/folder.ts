@@ -5,7 +5,7 @@ import { listIfPresent, removeIfPresent, withFile, writeFully } from '../env/io.
 import { networkFileSystem } from '../env/network-file-system.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { randomHex } from '../env/random.ts';
-import { type ErrorCode, StillpointError, systemCode } from '../errors.ts';
+import { type ErrorCode, StillpointError, systemCode, systemMessage } from '../errors.ts';
 import {
   type Body,
   type Capabilities,
@@ -328,7 +328,7 @@ function translated(error: unknown, url: string): unknown {
   const path = (error as { path?: unknown }).path;
   return new StillpointError(
     CODES[system] ?? 'DESTINATION_UNREACHABLE',
-    `${url}: ${(error as Error).message}`,
+    `${url}: ${systemMessage(error as Error)}`,
     {
       cause: error,
       ...(typeof path === 'string' && { path }),

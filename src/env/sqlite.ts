@@ -21,6 +21,9 @@ type Reply = {
 /** Relative to a folder of `dist`, wherever a bundler puts this code. */
 const WORKER = import.meta.url.endsWith('.ts') ? './sqlite-worker.ts' : '../env/sqlite-worker.js';
 
+/** Node.js 22 says in every run that its SQLite is experimental: nothing that a user could act on. */
+const NO_NOTICE = '--disable-warning=ExperimentalWarning';
+
 /**
  * Opens, or creates, a SQLite database in a thread of its own: its calls wait for the disk, and the event loop of the host must
  * not. `ENGINE_MISSING` when there is no SQLite, `IO_ERROR` when the file cannot be opened.
@@ -29,7 +32,7 @@ export async function openSqlite(path: string): Promise<Sqlite> {
   const entry = new URL(WORKER, import.meta.url);
   const worker = new Worker(entry, {
     workerData: { path },
-    execArgv: entry.pathname.endsWith('.ts') ? ['--import', sourceLoader()] : [],
+    execArgv: [...(entry.pathname.endsWith('.ts') ? ['--import', sourceLoader()] : []), NO_NOTICE],
   });
   const waiting = new Map<number, { resolve: (reply: Reply) => void; reject: (error: unknown) => void }>();
   let nextId = 0;

@@ -27,6 +27,7 @@ export function backupSource(store: StoreBackups, manifest: BackupManifest): Sna
           : packs.read(file, size, signal);
       return withHoles(file, sizes.get(path)!, checked(store, file, open));
     },
+    storedBytes: (path) => files.get(path)?.stored?.bytes ?? 0,
     release: async () => packs.clear(),
   };
 }

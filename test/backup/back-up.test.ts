@@ -1,4 +1,13 @@
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
@@ -161,6 +170,30 @@ describe('a backup', () => {
     expect(readTree(into)).toEqual(readTree(dataDir));
     const { allocatedBytes } = (await systemEnvironment.fs.inspect(join(into, 'sparse')))!;
     expect(allocatedBytes).toBeLessThan(1_000_000);
+    // The room for holes is not asked for.
+    let free = 2_000_000;
+    const fs = { ...systemEnvironment.fs, freeBytes: async () => free };
+    const environment = { ...systemEnvironment, fs };
+    await restoreBackup('latest', { from: repository, into: `${into}-2`, environment });
+    const { source } = await openBackup('latest', { from: repository, environment });
+    const lifecycle = new Lifecycle({ dataDir, environment });
+    await new RestoreCoordinator({ dataDir, lifecycle }).restore({ source: async () => source });
+    free = 400_000;
+    const short = restoreBackup('latest', { from: repository, into: `${into}-3`, environment });
+    await expect(short).rejects.toMatchObject({
+      code: 'NO_SPACE',
+      message: expect.stringMatching(/needs 1\.\d MiB, and 391 KiB are free on the disk of \//),
+    });
+  });
+
+  test('removes what uploads that died left behind, once it is old', async () => {
+    const repository = await newRepository();
+    const [old, young] = [join(repository, '.put-old'), join(repository, '.put-young')];
+    for (const path of [old, young]) writeFileSync(path, 'left');
+    const tenDaysAgo = Date.now() / 1000 - 10 * 24 * 60 * 60;
+    utimesSync(old, tenDaysAgo, tenDaysAgo);
+    await backUpFiles(await plainDirectory(), repository);
+    expect([existsSync(old), existsSync(young)]).toEqual([false, true]);
   });
 
   test('can be one of a snapshot that stands', async () => {

@@ -1,7 +1,7 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { stillpoint } from '../support/command.ts';
+import { stillpoint, stillpointProcess } from '../support/command.ts';
 import { plainDirectory, readTree } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -106,6 +106,40 @@ test('people read the same in words', async () => {
   expect(inPlace).toContain('back with: stillpoint undo');
   expect(await run('jobs', 'list', await plainDirectory())).toBe('no jobs yet\n');
   expect(await run('jobs', 'list', await plainDirectory(), '--status', 'failed')).toBe('no such jobs\n');
+});
+
+test('a warning reads as one sentence, and a missing place by its path', async () => {
+  const dest = await temporaryFolder();
+  const dataDir = await plainDirectory();
+  await stillpoint(['repo', 'init', dest]);
+  const args = ['backup', 'run', dataDir, '--to', dest, '--engine', 'files', '--json'];
+  const { json } = await stillpoint(args);
+  writeFileSync(join(dest, 'stores', json.store_id, 'backups', json.backup_id, 'manifest'), 'spoiled');
+  const { code, stderr } = await stillpointProcess(args);
+  expect(code, stderr).toBe(0);
+  expect(stderr).toMatch(/^warning: stores\/.*manifest: has no header$/m);
+  expect(stderr).not.toContain('(node:');
+  const gone = join(dest, 'gone');
+  await stillpoint(args);
+  for (const [expected, ...args] of [
+    [`${gone} does not exist`, 'backup', 'list', '--from', gone],
+    [
+      `no such scratch folder: ${gone}`,
+      'backup',
+      'verify',
+      'latest',
+      '--from',
+      dest,
+      '--level',
+      'full',
+      '--scratch',
+      gone,
+    ],
+  ] as const) {
+    const { stderr } = await stillpoint(args);
+    expect(stderr).toContain(expected);
+    expect(stderr).not.toMatch(/ENOENT|cause:/);
+  }
 });
 
 test('damage exits with 3, and names what is damaged', async () => {

@@ -75,6 +75,23 @@ describe('the command line', () => {
       { args: ['help', 'nothing'], message: "unknown command 'nothing'", hint: 'Run `stillpoint --help`.' },
       { args: ['help', 'snapsho'], message: "unknown command 'snapsho'", hint: 'Did you mean snapshot?' },
       { args: ['list'], message: "missing required argument 'dir'", hint: 'Run `stillpoint list --help`.' },
+      {
+        args: ['backup', 'list'],
+        message: "required option '--from <dest>' not specified",
+        hint: 'Run `stillpoint backup list --help`.',
+      },
+      {
+        args: ['backup', 'run', 'x', '--tto', 'y'],
+        message: "unknown option '--tto'",
+        hint: 'Did you mean --to?',
+      },
+      { args: ['prune', 'x', '--kep', '3'], message: "unknown option '--kep'", hint: 'Did you mean --keep?' },
+      { args: ['prune', 'x'], message: "required option '--keep <n>' not specified" },
+      {
+        args: ['jobs', 'show', 'backup'],
+        message: "missing required argument 'job'",
+        hint: 'Run `stillpoint jobs show --help`.',
+      },
       { args: ['restore', 'x', '--into', 'y', '--in-place'], message: /cannot be used with/ },
       { args: ['list', ''], message: /argument 'dir'. It must not be empty/ },
       { args: ['prune', '', '--keep', '1'], message: /argument 'dir'. It must not be empty/ },

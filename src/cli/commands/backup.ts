@@ -24,7 +24,7 @@ import { Lifecycle } from '../../operation/lifecycle.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
-import { Flags, type Given } from '../flags.ts';
+import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreFrom } from '../in-place.ts';
 import { nonEmpty } from '../non-empty.ts';
@@ -60,7 +60,7 @@ function defineRun(command: Command, cli: Cli): void {
     '<dir>': "the database's data directory",
   });
   runFlags.addTo(run, '', {
-    to: (option) => option.makeOptionMandatory(),
+    to: mandatory,
     newStore: (option) => option.conflicts('claim'),
   });
   engineFlag.addTo(run);
@@ -117,7 +117,7 @@ function describeRun(result: BackUpResult, to: string, style: Style): string[] {
 const fromFlags = new Flags(fromOptions.fields, ['from', 'store']);
 
 function addFrom(command: Command): Command {
-  fromFlags.addTo(command, '', { from: (option) => option.makeOptionMandatory() });
+  fromFlags.addTo(command, '', { from: mandatory });
   return command;
 }
 

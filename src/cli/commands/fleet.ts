@@ -21,7 +21,7 @@ import type { FleetRunResult } from '../../fleet/run-in-parallel.ts';
 import { type FleetStatus, fleetStatus } from '../../fleet/status.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
-import { Flags, type Given } from '../flags.ts';
+import { Flags, type Given, mandatory } from '../flags.ts';
 import { openFleetTable } from '../fleet-table.ts';
 import { examples, paragraph } from '../help-text.ts';
 import type { Style } from '../style.ts';
@@ -99,7 +99,7 @@ function definePlan(command: Command, cli: Cli): void {
     'make the plan of a backup; change nothing on the nodes',
     FLEET_FILE,
   );
-  planFlags.addTo(plan, '', { layoutDir: (option) => option.makeOptionMandatory() });
+  planFlags.addTo(plan, '', { layoutDir: mandatory });
   plan
     .addHelpText(
       'after',
@@ -162,7 +162,7 @@ the first failure ends the run; nodes that refuse writes at its end take them ag
 
 function defineRun(command: Command, cli: Cli): void {
   const run = subcommand(command, 'run', 'take a backup of the fleet, or go on with one', FLEET_FILE);
-  runFlags.addTo(run, '', { layoutDir: (option) => option.makeOptionMandatory() });
+  runFlags.addTo(run, '', { layoutDir: mandatory });
   run
     .addHelpText(
       'after',
@@ -259,7 +259,7 @@ const abortFlags = new Flags(abortFleetOptions.fields, ['layoutDir']);
 
 function defineAbort(command: Command, cli: Cli): void {
   const abort = subcommand(command, 'abort', 'let every node of a backup take writes again', FLEET_FILE);
-  abortFlags.addTo(abort, '', { layoutDir: (option) => option.makeOptionMandatory() });
+  abortFlags.addTo(abort, '', { layoutDir: mandatory });
   abort
     .addHelpText('after', examples('fleet abort fleet.json --out ./backups/today'))
     .action(async (file: string, given: Given) => {
@@ -302,8 +302,8 @@ function defineDownload(command: Command, cli: Cli): void {
     FLEET_FILE,
   );
   downloadFlags.addTo(download, '', {
-    targetId: (option) => option.makeOptionMandatory(),
-    layoutDir: (option) => option.makeOptionMandatory(),
+    targetId: mandatory,
+    layoutDir: mandatory,
   });
   download
     .addOption(new Option('--children', 'also of the nodes whose parent it is').conflicts('recursive'))

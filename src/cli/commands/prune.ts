@@ -4,7 +4,7 @@ import { type PruneOptions, pruneOptions } from '../../options/verify.ts';
 import type { SnapshotSummary } from '../../snapshot/store/list.ts';
 import type { PruneResult } from '../../snapshot/store/prune.ts';
 import type { Cli } from '../cli.ts';
-import { Flags, type Given } from '../flags.ts';
+import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { count, size, visible } from '../text.ts';
 
@@ -13,7 +13,7 @@ const NOTE =
 
 export function define(command: Command, cli: Cli): void {
   const flags = new Flags(pruneOptions.fields, ['keep', 'dryRun']);
-  flags.addTo(command, '', { keep: (option) => option.makeOptionMandatory() });
+  flags.addTo(command, '', { keep: mandatory });
   command
     .addHelpText(
       'after',

@@ -14,6 +14,7 @@ import {
 } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
 import { Sums } from '../../format/sums.ts';
+import { size } from '../../options/size.ts';
 import type { AdminClient } from '../../rpc/client.ts';
 import { placeOf } from '../../snapshot/store/layout.ts';
 import { decodeManifest, type ManifestEntry } from '../../snapshot/store/manifest.ts';
@@ -51,12 +52,12 @@ export async function downloadFromNode(request: DownloadRequest): Promise<{ byte
   if (manifest.snapshot?.id !== snapshotId)
     throw refuse(`is that of snapshot ${manifest.snapshot?.id}, not ${snapshotId}`);
   const { entries } = manifest;
-  const total = entries.reduce((sum, { size }) => sum + size, 0);
+  const total = entries.reduce((sum, entry) => sum + entry.size, 0);
   const free = await fs.freeBytes(into);
   if (total > free)
     throw new StillpointError(
       'NO_SPACE',
-      `the snapshot has ${total} bytes, and ${free} are free in ${into}`,
+      `the snapshot has ${size(total)}, and ${size(free)} are free on the disk of ${into}`,
       { path: into },
     );
   await removeOthers(fs, into, entries);

@@ -1,5 +1,6 @@
 import type { CaptureItem } from '../../engine/engine.ts';
 import { StillpointError } from '../../errors.ts';
+import { size } from '../../options/size.ts';
 import type { Environment } from '../environment.ts';
 import { imageBytes } from './check-plan.ts';
 import type { Pins } from './pins.ts';
@@ -26,9 +27,11 @@ export async function checkSpace(
   const free = await fs.freeBytes(into);
   const needed = bytes - (previous?.totalBytes ?? 0); // what may be reused takes no space
   if (needed <= free) return;
-  throw new StillpointError('NO_SPACE', `the snapshot needs ${needed} bytes, and ${free} are free`, {
-    path: into,
-  });
+  throw new StillpointError(
+    'NO_SPACE',
+    `the snapshot needs ${size(needed)}, and ${size(free)} are free on the disk of ${into}`,
+    { path: into, data: { neededBytes: needed, freeBytes: free } },
+  );
 }
 
 /** What a copy will occupy: holes stay holes. */

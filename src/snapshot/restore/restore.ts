@@ -7,6 +7,7 @@ import type { RunControl } from '../../env/run-control.ts';
 import { warn } from '../../env/safe-calls.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { CloneChoice, Level } from '../../options/choices.ts';
+import { size } from '../../options/size.ts';
 import type { Environment } from '../environment.ts';
 import { noteFailedRestore } from '../ledger/write-proofs.ts';
 import type { SnapshotSource } from '../source/snapshot-source.ts';
@@ -82,21 +83,24 @@ export async function stage(
 
 async function checkSpace(
   { fs }: Environment,
-  { folder: from }: SnapshotSource,
+  source: SnapshotSource,
   entries: readonly ManifestEntry[],
   folder: string,
 ): Promise<void> {
+  const { folder: from } = source;
   let needed = 0;
-  for (const { path, size } of entries) {
-    // A sparse file takes less than its size, and so does its copy. Of a stream only the size is known.
-    needed += from === undefined ? size : ((await fs.inspect(join(from, path)))?.allocatedBytes ?? 0);
+  for (const { path, size: sizeBytes } of entries) {
+    // A sparse file takes less than its size, and so does its copy.
+    if (from === undefined) needed += source.storedBytes?.(path) ?? sizeBytes;
+    else needed += (await fs.inspect(join(from, path)))?.allocatedBytes ?? 0;
   }
   const free = await fs.freeBytes(folder);
-  if (needed > free) {
-    throw new StillpointError('NO_SPACE', `restoring needs ${needed} bytes, and ${free} are free`, {
-      path: folder,
-    });
-  }
+  if (needed <= free) return;
+  throw new StillpointError(
+    'NO_SPACE',
+    `restoring needs ${size(needed)}, and ${size(free)} are free on the disk of ${folder}`,
+    { path: folder, data: { neededBytes: needed, freeBytes: free } },
+  );
 }
 
 /**

@@ -53,6 +53,9 @@ function guarded(source: SnapshotSource): SnapshotSource {
         hint: 'Return what `decodeManifest` makes of its bytes.',
       });
     },
+    ...(typeof source.storedBytes === 'function' && {
+      storedBytes: (path: string) => source.storedBytes!(path),
+    }),
     read: (path, signal) => source.read(path, signal),
     release: () => source.release(),
   };

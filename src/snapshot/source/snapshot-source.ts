@@ -23,6 +23,8 @@ export interface SnapshotSource {
    * source that never answers is waited for until the run is cancelled.
    */
   read(path: string, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** How many bytes of a file are no hole. Default: its size. With it, a sparse file is not refused for want of space. */
+  storedBytes?(path: string): number;
   /** Ends what the source holds: locks, connections, streams that were aborted. */
   release(): Promise<void>;
 }
