@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 
 export interface Clock {
   /** Milliseconds since 1970, never negative. May jump in either direction. For names and records. */
@@ -25,6 +25,9 @@ export const newId = (): string => randomUUID();
 export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   await setTimeout(ms, undefined, signal && { signal }).catch(() => signal?.throwIfAborted());
 }
+
+/** Lets timers, requests and answers of this process have their turn. For long work that waits for nothing. */
+export const yieldToEventLoop = (): Promise<void> => setImmediate();
 
 /** A time of `Clock.nowMs` as ISO 8601 text in UTC. */
 export const isoTime = (ms: number): string => new Date(ms).toISOString();

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import * as z from 'zod';
-import { decodeJson } from '../env/durable-json.ts';
+import { decodeJson, problemsOf, type Refuse } from '../env/durable-json.ts';
 import { isUlid } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import { crc32 } from '../format/crc32.ts';
-import { decodeManifest, type ParsedManifest } from '../snapshot/store/manifest.ts';
-import { isObjectKey, isPackKey, manifestKey } from './layout.ts';
+import { measureJson } from '../snapshot/store/json-shape.ts';
+import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../snapshot/store/manifest.ts';
+import { isObjectKey, isPackKey, manifestKey, PACK_LIMIT_BYTES } from './layout.ts';
 
 /**
  * The manifest of a backup: two lines of JSON. The first is a small header (ids, time, checksums of both lines), the second says
@@ -14,6 +15,10 @@ import { isObjectKey, isPackKey, manifestKey } from './layout.ts';
 
 /** When written and when read alike. */
 export const BACKUP_MANIFEST_LIMIT_BYTES = 256 * 1024 * 1024;
+/** Enough for the largest snapshot, and about a million ranges. With more, the parsed text would take many times its size in memory. */
+const LIMITS = { depth: 8, containers: 2 ** 21, names: 2 ** 22, members: 2 ** 20, values: 2 ** 23 };
+/** The last moment that a ULID can hold. */
+const LAST_TIME_MS = 2 ** 48 - 1;
 
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -25,7 +30,7 @@ const headerSchema = z.object({
   repository_id: ulid,
   store_id: ulid,
   backup_id: ulid,
-  created_at_ms: count,
+  created_at_ms: count.max(LAST_TIME_MS),
   payload_bytes: count,
   payload_sha256: sha256,
   /** Of the compact JSON of all else in the header. */
@@ -39,9 +44,12 @@ const fileSchema = z.object({
   /** Absent where the file holds no data at all. */
   stored: z.object({ key: z.string(), offset: count, bytes: count }).optional(),
   /** Where the stored bytes belong in the file, in order: [offset, length]. Absent: they are the whole file. */
-  ranges: z.array(z.tuple([count, count])).optional(),
+  ranges: z.array(z.unknown()).optional(),
 });
 
+const rangeSchema = z.tuple([count, count]);
+
+/** Lists are parsed one item at a time, and the first bad one is reported: nobody needs a list of a million. */
 const payloadSchema = z.object({
   engine: z.string().min(1).max(50),
   tool: z.string().max(100),
@@ -51,12 +59,14 @@ const payloadSchema = z.object({
   stored_bytes: count,
   /** `snapshot.manifest`, byte for byte. */
   snapshot_manifest: z.string(),
-  files: z.array(fileSchema),
+  files: z.array(z.unknown()),
   /** Sizes of the packs that `files` name. */
-  packs: z.record(z.string(), count),
+  packs: z.record(z.string(), z.unknown()),
 });
 
-export type StoredFile = z.infer<typeof fileSchema>;
+export type StoredFile = Omit<z.infer<typeof fileSchema>, 'ranges'> & {
+  readonly ranges?: [number, number][] | undefined;
+};
 
 export interface BackupManifest {
   readonly repositoryId: string;
@@ -102,7 +112,20 @@ export function encodeBackupManifest(manifest: BackupManifest): Buffer {
   if (bytes.byteLength > BACKUP_MANIFEST_LIMIT_BYTES) {
     throw new StillpointError('UNSUPPORTED_FILE', `${files.length} files are more than one backup can hold`);
   }
+  const excess = excessOf(payload);
+  if (excess !== undefined)
+    throw new StillpointError('UNSUPPORTED_FILE', `the files are more than one backup can hold: ${excess}`);
   return bytes;
+}
+
+/** What a parser should not be given, or undefined. */
+function excessOf(payload: Uint8Array): string | undefined {
+  const shape = measureJson(payload);
+  for (const [what, limit] of Object.entries(LIMITS)) {
+    const found = shape[what as keyof typeof LIMITS];
+    if (found > limit) return `${what} ${found}, and ${limit} are possible`;
+  }
+  return undefined;
 }
 
 const HEADER_LIMIT_BYTES = 4096;
@@ -135,18 +158,36 @@ export function decodeBackupManifest(
   if (payload.byteLength !== header.payload_bytes || bytes.at(-1) !== 0x0a)
     throw refuse('is not as long as its header says');
   if (sha256Of(payload) !== header.payload_sha256) throw refuse('does not match its SHA-256');
-  const { engine, tool, previous, stored_bytes, snapshot_manifest, files, packs } = parse(
+  const excess = excessOf(payload);
+  if (excess !== undefined) throw refuse(`is no manifest: it has ${excess}`);
+  const { engine, tool, previous, stored_bytes, snapshot_manifest, ...lists } = parse(
     payloadSchema,
     payload,
     refuse,
   );
+  if (previous !== undefined && previous >= wanted.backupId)
+    throw refuse(`names ${previous} as the backup before it`);
+  if (snapshot_manifest.length > MANIFEST_LIMIT_BYTES)
+    throw refuse('the manifest of its snapshot is too long');
   let snapshot: ParsedManifest;
   try {
     snapshot = decodeManifest(Buffer.from(snapshot_manifest), 'snapshot.manifest');
   } catch (cause) {
     throw refuse('the manifest of its snapshot is damaged', cause);
   }
-  checkFiles(wanted.storeId, snapshot, files, packs, (message) => refuse(message));
+  if (!snapshot.sealed) throw refuse('the manifest of its snapshot has no checksum of itself');
+  if (snapshot.snapshot?.engine !== engine)
+    throw refuse(`names another engine than its snapshot: ${JSON.stringify(engine)}`);
+  // Before they are parsed: what is too many is not worth it.
+  if (lists.files.length !== snapshot.entries.length)
+    throw refuse(`names ${lists.files.length} files, and its snapshot has ${snapshot.entries.length}`);
+  const packs = decodePacks(wanted.storeId, lists.packs, refuse);
+  const files = lists.files.map((item, index) => decodeFile(item, index, refuse));
+  checkFiles(wanted.storeId, snapshot, files, packs, refuse);
+  let objectBytes = 0;
+  for (const bytes of objectsOf({ files, packs }).values()) objectBytes += bytes;
+  if (stored_bytes !== objectBytes)
+    throw refuse(`names ${stored_bytes} stored bytes, and has ${objectBytes}`);
   return {
     ...wanted,
     createdAtMs: header.created_at_ms,
@@ -162,11 +203,7 @@ export function decodeBackupManifest(
 }
 
 /** Strict about the text: bytes that are no UTF-8 would else be replaced without a word. */
-function parse<T>(
-  schema: z.ZodType<T>,
-  bytes: Uint8Array,
-  refuse: (message: string, cause?: unknown) => Error,
-): T {
+function parse<T>(schema: z.ZodType<T>, bytes: Uint8Array, refuse: Refuse): T {
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -176,20 +213,38 @@ function parse<T>(
   return decodeJson(text, schema, refuse);
 }
 
+function decodePacks(
+  storeId: string,
+  packs: Readonly<Record<string, unknown>>,
+  refuse: Refuse,
+): Record<string, number> {
+  for (const [key, bytes] of Object.entries(packs)) {
+    const about = JSON.stringify(key.slice(0, 200));
+    if (!isPackKey(storeId, key)) throw refuse(`names a pack ${about}`);
+    if (!count.safeParse(bytes).success || bytes === 0 || (bytes as number) > PACK_LIMIT_BYTES)
+      throw refuse(`names a pack ${about} with a size that no pack has`);
+  }
+  return packs as Record<string, number>;
+}
+
+function decodeFile(item: unknown, index: number, refuse: Refuse): StoredFile {
+  const file = fileSchema.safeParse(item);
+  if (!file.success) throw refuse(`file ${index}: ${problemsOf(file.error)}`);
+  for (const range of file.data.ranges ?? []) {
+    const parsed = rangeSchema.safeParse(range);
+    if (!parsed.success) throw refuse(`file ${index}: ranges: ${problemsOf(parsed.error)}`);
+  }
+  return file.data as StoredFile;
+}
+
 /** Every file of the snapshot once, in its order, with as many bytes as it has; nothing outside of this store. */
 function checkFiles(
   storeId: string,
   snapshot: ParsedManifest,
   files: readonly StoredFile[],
   packs: Readonly<Record<string, number>>,
-  refuse: (message: string) => Error,
+  refuse: Refuse,
 ): void {
-  if (files.length !== snapshot.entries.length)
-    throw refuse(`names ${files.length} files, and its snapshot has ${snapshot.entries.length}`);
-  for (const [key, bytes] of Object.entries(packs)) {
-    if (!isPackKey(storeId, key) || bytes === 0)
-      throw refuse(`names a pack ${JSON.stringify(key.slice(0, 200))}`);
-  }
   const sizes = new Map<string, number>();
   for (const [i, { path, stored, ranges }] of files.entries()) {
     const entry = snapshot.entries[i]!;

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { yieldToEventLoop } from '../env/clock.ts';
 import { warn } from '../env/safe-calls.ts';
 import { StillpointError } from '../errors.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
@@ -8,6 +9,7 @@ import type { StoreBackups } from './store-backups.ts';
 
 /** A hole is yielded in chunks of this size. */
 const ZEROS = new Uint8Array(256 * 1024);
+const PAUSE_BYTES = 4 * 1024 * 1024;
 
 /** A backup as the source of a restore. Each file is held against the SHA-256 that was taken when it was uploaded. */
 export function backupSource(store: StoreBackups, manifest: BackupManifest): SnapshotSource {
@@ -23,7 +25,10 @@ export function backupSource(store: StoreBackups, manifest: BackupManifest): Sna
       const size = manifest.packs[file.stored?.key ?? ''];
       const open = async () =>
         size === undefined
-          ? store.destination.get(file.stored!.key, { signal })
+          ? store.destination.get(file.stored!.key, {
+              range: { offset: 0, length: file.stored!.bytes },
+              signal,
+            })
           : packs.read(file, size, signal);
       return withHoles(file, sizes.get(path)!, checked(store, file, open));
     },
@@ -90,8 +95,16 @@ async function* withHoles(
   yield* zeros(sizeBytes - position);
 }
 
-function* zeros(count: number): Generator<Uint8Array> {
-  for (let left = count; left > 0; left -= ZEROS.byteLength) yield ZEROS.subarray(0, left);
+/** Nothing here waits for a disk or a network: without a pause, timers and requests of the process would wait for the whole hole. */
+async function* zeros(count: number): AsyncGenerator<Uint8Array> {
+  let sincePause = 0;
+  for (let left = count; left > 0; left -= ZEROS.byteLength) {
+    yield ZEROS.subarray(0, left);
+    sincePause += ZEROS.byteLength;
+    if (sincePause < PAUSE_BYTES) continue;
+    sincePause = 0;
+    await yieldToEventLoop();
+  }
 }
 
 const PACKS = 4;
@@ -136,7 +149,10 @@ class PackCache {
   }
 
   async #fetch(key: string, sizeBytes: number, signal: AbortSignal): Promise<Buffer | undefined> {
-    const chunks = await this.#store.destination.get(key, { signal });
+    const chunks = await this.#store.destination.get(key, {
+      range: { offset: 0, length: sizeBytes },
+      signal,
+    });
     if (chunks === undefined) return undefined;
     const pack = Buffer.allocUnsafe(sizeBytes);
     let position = 0;

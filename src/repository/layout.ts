@@ -2,6 +2,9 @@ import { isUlid } from '../env/ulid.ts';
 
 /** The keys of a repository. `README.md` draws the tree. */
 
+/** No pack is larger: a restore holds a few of them in memory. */
+export const PACK_LIMIT_BYTES = 8 * 1024 * 1024;
+
 export const REPOSITORY_KEY = 'stillpoint-repository.json';
 export const STORES = 'stores/';
 

@@ -2,12 +2,10 @@ import { createHash } from 'node:crypto';
 import { randomHex } from '../env/random.ts';
 import type { BackupManifest, StoredFile } from './backup-manifest.ts';
 import type { DigestedFile } from './digests.ts';
-import { objectKey, packKey } from './layout.ts';
+import { objectKey, PACK_LIMIT_BYTES, packKey } from './layout.ts';
 
 /** Files with less data go into packs: a request for each would take longer than its bytes. */
 export const SMALL_BYTES = 256 * 1024;
-/** A restore holds a few packs in memory. */
-export const PACK_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export interface UploadPlan {
   /** Where each file lies once all is uploaded, in the order of the snapshot. */
