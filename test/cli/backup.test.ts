@@ -168,6 +168,9 @@ test('damage exits with 3, and names what is damaged', async () => {
   ]);
   expect(restored.code).toBe(3);
   expect(restored.json.error.code).toBe('BACKUP_DAMAGED');
+  const again = await stillpoint(['backup', 'run', dataDir, '--to', dest, '--engine', 'files']);
+  expect(again.stdout).toContain('1 file uploaded again: the objects were damaged or missing');
+  expect((await stillpoint(['backup', 'verify', 'latest', '--from', dest])).code).toBe(0);
 });
 
 test.each([
