@@ -1,6 +1,6 @@
 import { StillpointError, systemCode } from '../errors.ts';
-import type { CapturePlan, ConsistencyCheck, Engine, FileCheck } from './engine.ts';
-import type { Finding } from './report.ts';
+import type { CapturePlan, ConsistencyCheck, Engine, FileCheck, ImageItem } from './engine.ts';
+import { type Finding, noCounts } from './report.ts';
 
 /** An engine from outside the package: how it is loaded, and what keeps a defect of it from looking like a good proof. */
 
@@ -119,27 +119,40 @@ const isForeignDefect = (error: unknown): boolean =>
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 const isCrc = (value: unknown): boolean => isCount(value) && (value as number) <= 0xffff_ffff;
 
+const isLsn = (value: unknown): boolean => typeof value === 'string' && /^\d{1,20}$/.test(value);
+const COUNTS: ReadonlySet<string> = new Set(Object.keys(noCounts()));
+
 const KINDS: ReadonlySet<unknown> = new Set(['immutable', 'image', 'bytes']);
 
 function planProblem(plan: CapturePlan | undefined): string | undefined {
   if (!Array.isArray(plan?.items)) return 'no plan';
   for (const item of plan.items) {
     if (!KINDS.has(item?.kind) || typeof item.path !== 'string') return 'an item without kind and path';
-    if (
-      item.kind === 'image' &&
-      !(isCount(item.sizeBytes) && [item.extents, item.patches].every(Array.isArray))
-    )
+    if (item.kind === 'immutable' && item.sizeBytes !== undefined && !isCount(item.sizeBytes))
+      return `a size of ${item.path} that is none`;
+    if (item.kind === 'image' && !isImage(item))
       return `an image of ${item.path} without size, extents and patches`;
     if (item.kind === 'bytes' && !(item.bytes instanceof Uint8Array)) return `no bytes of ${item.path}`;
   }
-  return undefined;
+  const { checkpoint } = plan;
+  return checkpoint === undefined || isLsn(checkpoint?.lsn)
+    ? undefined
+    : 'a checkpoint without a decimal LSN';
 }
+
+const isImage = ({ sizeBytes, allocatedBytes = 0, extents, patches }: ImageItem): boolean =>
+  isCount(sizeBytes) &&
+  isCount(allocatedBytes) &&
+  Array.isArray(extents) &&
+  extents.every((extent) => isCount(extent?.offset) && isCount(extent.length)) &&
+  Array.isArray(patches) &&
+  patches.every((patch) => isCount(patch?.offset) && patch.bytes instanceof Uint8Array);
 
 function fileCheckProblem(check: FileCheck | undefined): string | undefined {
   if (typeof check !== 'object' || check === null) return 'no check of the file';
   if (!isCount(check.sizeBytes) || !isCrc(check.crc32)) return 'a check without size and CRC-32';
   if (check.crc32c !== undefined && !isCrc(check.crc32c)) return 'a CRC-32C that is none';
-  return findingsProblem(check.findings) ?? countsProblem(check.counts);
+  return findingsProblem(check.findings) ?? countsProblem(check.counts) ?? factsProblem(check.facts);
 }
 
 const consistencyProblem = (check: ConsistencyCheck | undefined): string | undefined =>
@@ -159,5 +172,20 @@ function findingsProblem(findings: readonly Finding[]): string | undefined {
     : 'a finding without path, offset, code, severity or message, or with a verdict of damage';
 }
 
-const countsProblem = (counts: FileCheck['counts']): string | undefined =>
-  typeof counts === 'object' && counts !== null ? undefined : 'no counts';
+function countsProblem(counts: FileCheck['counts']): string | undefined {
+  if (typeof counts !== 'object' || counts === null) return 'no counts';
+  const problem = Object.entries(counts).find(([name, value]) =>
+    name === 'walLastLsn' ? value !== null && !isLsn(value) : !COUNTS.has(name) || !isCount(value),
+  );
+  return problem && `a count \`${problem[0]}\` that is none`;
+}
+
+/** They cross from a thread to the main one. */
+function factsProblem(facts: unknown): string | undefined {
+  try {
+    structuredClone(facts);
+    return undefined;
+  } catch {
+    return 'facts that are not plain data';
+  }
+}

@@ -27,6 +27,7 @@ export interface Finding {
   readonly verdict?: Verdict;
 }
 
+/** Each is a whole number, 0 or more. */
 export interface Counts {
   files: number;
   bytes: number;

@@ -15,12 +15,17 @@ export interface WorkerPool<T extends TaskMap> {
   load(): void;
   /** Work will come soon: starts a thread for it. */
   prepare(): void;
-  /** @param costBytes Estimated cost of the task, in bytes to be read. Default: enough for a thread of its own. */
+  /**
+   * @param costBytes Estimated cost of the task, in bytes to be read. Default: enough for a thread of its own.
+   * @param isForeign The task runs code from outside the package, which may hang: it keeps no other task waiting, and its thread is
+   *   ended when the run is cancelled and the task does not end soon.
+   */
   run<N extends keyof T & string>(
     name: N,
     args: Parameters<T[N]>[1],
     control: RunControl,
     costBytes?: number,
+    isForeign?: boolean,
   ): Promise<Awaited<ReturnType<T[N]>>>;
 }
 
@@ -52,6 +57,9 @@ export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) =
 /** Enough for any number of throttled runs in one process. */
 const DEDICATED_THREADS = 512;
 
+/** A thread with code from outside the package is ended so long after a cancel. */
+const FOREIGN_GRACE_MS = 1_000;
+
 /** About what one thread reads while another one starts. */
 const MANY_BYTES = 8 * 1024 * 1024;
 
@@ -66,6 +74,7 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
   const sharedPool = new Threads(entry, threads + WAITING_THREADS);
   // Throttled runs have threads of their own: a rate limit may block one for minutes, and must not keep another run from its work.
   const dedicatedPool = new Threads(entry, DEDICATED_THREADS);
+  const foreignPool = new Threads(entry, DEDICATED_THREADS, FOREIGN_GRACE_MS);
   return {
     concurrency: threads,
     load() {
@@ -76,13 +85,12 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
       // Ignore the error here: the first task reports it.
       sharedPool.run({ name: NO_TASK, args: undefined, shared: control.shared }, control, 0).catch(() => {});
     },
-    async run(name, args, control, costBytes = MANY_BYTES) {
+    async run(name, args, control, costBytes = MANY_BYTES, isForeign = false) {
       control.checkCancelled();
       const { shared, rateLimiter } = control;
       const message = { name, args, shared };
-      const reply = await (rateLimiter.isOn
-        ? dedicatedPool.run(message, control)
-        : sharedPool.run(message, control, costBytes));
+      const dedicated = isForeign ? foreignPool : rateLimiter.isOn ? dedicatedPool : undefined;
+      const reply = await (dedicated?.run(message, control) ?? sharedPool.run(message, control, costBytes));
       if ('error' in reply) throw reviveError(reply.error);
       return reply.value as never;
     },
@@ -110,13 +118,16 @@ interface Started {
 class Threads {
   readonly #entry: URL;
   readonly #limit: number;
+  readonly #graceMs: number | undefined;
   #current: Promise<Started> | undefined;
   /** Cost of the tasks under way, in bytes. */
   #worth = 0;
 
-  constructor(entry: URL, limit: number) {
+  /** @param graceMs So long after a cancel a thread at work is ended. Default: never, since its open files stay open. */
+  constructor(entry: URL, limit: number, graceMs?: number) {
     this.#entry = entry;
     this.#limit = limit;
+    this.#graceMs = graceMs;
   }
 
   async run(message: Message, control: RunControl, costBytes = MANY_BYTES): Promise<Reply> {
@@ -127,10 +138,14 @@ class Threads {
     const started = await this.#current;
     const { piscina, waitSymbol } = started;
     control.checkCancelled();
-    // Drop a task only before a thread has it: Piscina would kill the thread, and its open files would stay open.
+    // A task that no thread has yet is dropped at once. Later Piscina would kill the thread, and its open files would stay open.
     const wait: Wait = { isOver: false };
     const drop = new AbortController();
-    const forget = control.onCancel(() => wait.isOver || drop.abort());
+    let grace: NodeJS.Timeout | undefined;
+    const forget = control.onCancel(() => {
+      if (!wait.isOver) drop.abort();
+      else if (this.#graceMs !== undefined) grace = setTimeout(() => drop.abort(), this.#graceMs);
+    });
     const worth = Math.min(costBytes, MANY_BYTES);
     this.#worth += worth;
     try {
@@ -143,6 +158,7 @@ class Threads {
         .catch((error) => failed(started, error, control));
     } finally {
       forget();
+      clearTimeout(grace);
       this.#worth -= worth;
     }
   }
@@ -236,12 +252,13 @@ export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: Worke
     concurrency: threads.concurrency,
     load() {},
     prepare() {}, // all tasks may be small
-    run: (name, args, control, costBytes = MANY_BYTES) =>
-      (costBytes < MANY_BYTES && !control.rateLimiter.isOn ? here : threads).run(
+    run: (name, args, control, costBytes = MANY_BYTES, isForeign = false) =>
+      (costBytes < MANY_BYTES && !control.rateLimiter.isOn && !isForeign ? here : threads).run(
         name,
         args,
         control,
         costBytes,
+        isForeign,
       ),
   };
 }

@@ -1,7 +1,7 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { BackupCoordinator } from '../../src/coordinator/backup.ts';
 import { verifySnapshot } from '../../src/coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../../src/coordinator/snapshots.ts';
@@ -10,6 +10,8 @@ import { filesEngine } from '../../src/engine/files/index.ts';
 import { guardEngine } from '../../src/engine/foreign-engine.ts';
 import { engineByName, engineNames, registerEngine } from '../../src/engine/index.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { Lifecycle } from '../../src/operation/lifecycle.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -140,6 +142,29 @@ describe('an engine that breaks its contract publishes nothing', () => {
       `checkConsistency: () => ({ findings: [{ ...finding, severity: 'error', verdict: 'faithful' }] }),`,
       'ENGINE_INVALID',
     ],
+    [
+      'no-counts',
+      'checkFile: async (file) => ({ ...(await read(file)), counts: undefined }),',
+      'ENGINE_INVALID',
+    ],
+    ...[
+      ['text', `{ entries: '7' }`],
+      ['negative', '{ tables: -3 }'],
+      ['no-number', '{ blocks: NaN }'],
+      ['half', '{ walEntries: 0.5 }'],
+      ['nothing', '{ entries: undefined }'],
+      ['lsn-number', '{ walLastLsn: 7 }'],
+      ['lsn-text', `{ walLastLsn: 'seven' }`],
+      ['unknown', '{ rows: 7 }'],
+    ].flatMap(([name, counts]) => [
+      [
+        `counts-${name}`,
+        `checkFile: async (file) => ({ ...(await read(file)), counts: ${counts} }),`,
+        'ENGINE_INVALID',
+      ],
+      [`sum-${name}`, `checkConsistency: () => ({ findings: [], counts: ${counts} }),`, 'ENGINE_INVALID'],
+    ]),
+    ['facts', 'checkFile: async (file) => ({ ...(await read(file)), facts: () => {} }),', 'ENGINE_INVALID'],
     ['no-items', 'plan: async () => ({}),', 'ENGINE_INVALID'],
     [
       'short',
@@ -200,14 +225,62 @@ test('a file of another size than the engine has on record is damage of the sour
   expect(await snapshotOf(dir, 'sized')).toMatchObject({ report: { ok: true } });
 });
 
-test('a plan with malformed items is refused', async () => {
+test('a malformed plan is refused', async () => {
+  const image = { kind: 'image', path: 'a', sizeBytes: 5, extents: [], patches: [] };
+  const planned = (plan: object) =>
+    guardEngine({ ...filesEngine, plan: async () => plan as CapturePlan }).plan({} as never);
   for (const items of [
     [{ path: 'a' }],
     [{ kind: 'image', path: 'a' }],
     [{ kind: 'bytes', path: 'a', bytes: 'text' }],
+    [{ kind: 'immutable', path: 'a', sizeBytes: '5' }],
+    [{ ...image, sizeBytes: '5' }],
+    [{ ...image, allocatedBytes: -1 }],
+    [{ ...image, extents: [{ offset: '0', length: 1 }] }],
+    [{ ...image, extents: [{ offset: 0, length: -1 }] }],
+    [{ ...image, extents: [null] }],
+    [{ ...image, patches: [{ offset: 0 }] }],
+    [{ ...image, patches: [undefined] }],
   ]) {
-    const plan = async () => ({ items }) as unknown as CapturePlan;
-    const guarded = guardEngine({ ...filesEngine, plan });
-    await expect(guarded.plan({} as never)).rejects.toMatchObject({ code: 'ENGINE_INVALID' });
+    await expect(planned({ items })).rejects.toMatchObject({ code: 'ENGINE_INVALID' });
   }
+  for (const checkpoint of [null, {}, { lsn: 5 }, { lsn: 'DROP' }, { lsn: '-1' }, { lsn: '9'.repeat(21) }])
+    await expect(planned({ items: [image], checkpoint })).rejects.toMatchObject({ code: 'ENGINE_INVALID' });
+  const items = [
+    { ...image, extents: [{ offset: 0, length: 5 }], patches: [{ offset: 0, bytes: Buffer.from('x') }] },
+  ];
+  expect(await planned({ items, checkpoint: { lsn: '18446744073709551615' } })).toMatchObject({ items });
+});
+
+describe('an engine that hangs', () => {
+  /** Writes a file beside the module first. */
+  const hanging = (what: string) =>
+    `${what} { const { writeFileSync } = await import('node:fs'); writeFileSync(new URL('hangs', import.meta.url), '');`;
+
+  test.each([
+    ['in-plan', `${hanging('plan: async () =>')} await new Promise(() => {}); },`],
+    ['in-detect', `${hanging('detect: async () =>')} await new Promise(() => {}); },`],
+    ['in-check', `${hanging('checkFile: async () =>')} await new Promise(() => {}); },`],
+    ['in-a-loop', `${hanging('checkFile: async () =>')} for (;;); },`],
+  ])('%s is cancelled, leaves nothing, and keeps no other directory waiting', async (name, changes) => {
+    const module = await moduleOf(name, changes);
+    await registerEngine(module);
+    const dir = await marked(name);
+    const abort = new AbortController();
+    const lifecycle = new Lifecycle({ dataDir: dir });
+    const backups = new BackupCoordinator({ dataDir: dir, engine: name, lifecycle });
+    const backup = backups.backup({ signal: abort.signal });
+    backup.catch(() => undefined);
+    await vi.waitUntil(() => existsSync(new URL('hangs', module)), { timeout: 60_000 });
+    if (name !== 'in-detect') {
+      const other = new BackupCoordinator({ dataDir: await plainDirectory(), engine: 'files' });
+      expect(await other.backup()).toMatchObject({ report: { ok: true } });
+    }
+    abort.abort();
+    await expect(backup).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(lifecycle.running).toBeUndefined();
+    const { backup: folder } = layoutOf(dir);
+    const left = existsSync(folder) ? readdirSync(folder) : [];
+    expect(left.filter((one) => one !== 'records.jsonl')).toEqual([]);
+  });
 });

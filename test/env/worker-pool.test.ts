@@ -165,6 +165,21 @@ export default async ({ name, args }) => {
   return { value: args };
 };`;
 
+it('ends threads with foreign code that hang after a cancel, and lets no other task wait for them', async () => {
+  const dir = await temporaryFolder();
+  await writeFile(join(dir, 'entry.mjs'), WAITING_ENTRY);
+  const pool = threadPool<TaskMap>(pathToFileURL(join(dir, 'entry.mjs')), 1);
+  const control = new RunControl();
+  const hanging = Array.from({ length: 5 }, (_, n) => pool.run('wait', n, control, 1, true));
+  expect(await pool.run('echo', 'foreign', new RunControl(), 1, true)).toBe('foreign');
+  expect(await pool.run('echo', 'own', new RunControl(), 1)).toBe('own');
+  await vi.waitUntil(() => existsSync(join(dir, 'begun-0')), { timeout: 60_000 });
+  control.cancel();
+  for (const result of await Promise.allSettled(hanging))
+    expect(result).toMatchObject({ status: 'rejected', reason: { code: 'CANCELLED' } });
+  expect(await pool.run('echo', 'again', new RunControl(), 1, true)).toBe('again');
+});
+
 it('lets no run wait behind others that are held back', async () => {
   const dir = await temporaryFolder();
   await writeFile(join(dir, 'entry.mjs'), WAITING_ENTRY);

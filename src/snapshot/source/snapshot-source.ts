@@ -7,7 +7,7 @@ import type { ParsedManifest } from '../store/manifest.ts';
  * copy afterwards, whatever the source says. Whoever opens a source calls `release` exactly once.
  */
 export interface SnapshotSource {
-  /** Names the source in messages and records: the path of a folder, a URL, the id of a backup. */
+  /** Names the source in messages and records, in up to 4096 bytes: the path of a folder, a URL, the id of a backup. */
   readonly location: string;
   /** The folder that holds the files, if they lie in one on this machine. Then worker threads copy them, and `read` is not used. */
   readonly folder?: string;
@@ -25,6 +25,9 @@ export interface SnapshotSource {
   read(path: string, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /** How many bytes of a file are no hole. Default: its size. With it, a sparse file is not refused for want of space. */
   storedBytes?(path: string): number;
-  /** Ends what the source holds: locks, connections, streams that were aborted. */
+  /**
+   * Ends what the source holds: locks, connections, streams that were aborted. Called once the files are copied. A failure, or taking
+   * longer than ten seconds, causes a warning of the process and fails nothing.
+   */
   release(): Promise<void>;
 }

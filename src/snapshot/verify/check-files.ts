@@ -53,9 +53,12 @@ export async function checkBatch(
   const { root, level, live, control } = request;
   const engine = level === 'files' ? filesEngine : request.engine;
   const costBytes = costBytesOf(batch);
-  const args = { root, engine: engine.name, engineModule: engineModule(engine.name) };
+  const module = engineModule(engine.name);
+  const args = { root, engine: engine.name, engineModule: module };
   const run = (files: readonly FileCheckRequest[]) =>
-    workers.run(() => env.pool.run('checkFiles', { ...args, files }, control, costBytes));
+    workers.run(() =>
+      env.pool.run('checkFiles', { ...args, files }, control, costBytes, module !== undefined),
+    );
   const [only] = batch;
   const count = batch.length === 1 ? Math.ceil(only!.sizeBytes / PART_BYTES) : 1;
   if (count <= 1 || engine.isDivisible?.(only!.path) !== true) {
