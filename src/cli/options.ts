@@ -1,4 +1,6 @@
 import { type Command, Option } from 'commander';
+import type * as z from 'zod/mini';
+import { backupCoordinatorOptions } from '../coordinator/backup.ts';
 import { verifyOptions } from '../coordinator/snapshot-work.ts';
 import { ENGINE_NAMES } from '../engine/index.ts';
 import { restated } from '../options/option.ts';
@@ -26,7 +28,10 @@ export function noteConcurrency(cli: Cli, concurrency: number | undefined): void
 }
 
 /** A command loads no engines of others. */
-export const engineFlag = new Flags(
-  { engine: restated(verifyOptions.fields.engine, oneOf(['auto', ...ENGINE_NAMES])) },
-  ['engine'],
-);
+const engineFlagOf = (field: z.ZodMiniType) =>
+  new Flags({ engine: restated(field, oneOf(['auto', ...ENGINE_NAMES])) }, ['engine']);
+
+/** Of a command that takes a snapshot. */
+export const engineFlag = engineFlagOf(backupCoordinatorOptions.fields.engine);
+/** Of a command that proves a folder. */
+export const proofEngineFlag = engineFlagOf(verifyOptions.fields.engine);

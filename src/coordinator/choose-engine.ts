@@ -33,7 +33,7 @@ export const engineOption = (auto: string) =>
   withDefault(
     z.custom<EngineChoice>(isEngineChoice, { error: () => `must be one of ${choices()}, or an Engine` }),
     () => 'auto',
-    { description: `The engine that wrote the files, by name or as an Engine; \`auto\`: ${auto}.` },
+    { description: `The engine that wrote the files; \`auto\`: ${auto}. A name, or an Engine.` },
   );
 
 const METHODS = ['detect', 'plan', 'listFiles', 'checkFile', 'checkConsistency'];

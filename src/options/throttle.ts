@@ -19,8 +19,9 @@ export const throttleOptions = new OptionSet(() => ({
     without: 'no pauses',
   }),
   concurrency: optional(wholeNumber(1), {
-    description: 'Runs at most this many tasks at once, each in a thread of its own.',
-    without: 'one for each processor, with `background` 1',
+    description:
+      'Runs at most this many tasks at once, each in a thread of its own. With `background` the default is 1.',
+    without: 'one for each processor',
     flag: { without: 'one for each processor' },
   }),
 }));

@@ -10,7 +10,7 @@ import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
-import { addDataDirFlag, engineFlag, noteConcurrency } from '../options.ts';
+import { addDataDirFlag, noteConcurrency, proofEngineFlag } from '../options.ts';
 import { findingLine, proofText, verdictText } from '../report-text.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import type { Style } from '../style.ts';
@@ -30,7 +30,7 @@ const UNREAD = 7;
 
 export function define(command: Command, cli: Cli): void {
   verifyFlags.addTo(command);
-  engineFlag.addTo(command);
+  proofEngineFlag.addTo(command);
   nightlyFlags.addTo(command, 'with --all: ');
   addDataDirFlag(command)
     .addOption(
@@ -52,7 +52,7 @@ export function define(command: Command, cli: Cli): void {
       if (options.all) return verifyEvery(cli, path, options);
       refuseWithoutAll(options);
       const { dataDir } = options;
-      const chosen = { ...verifyFlags.read(options), ...engineFlag.read(options) };
+      const chosen = { ...verifyFlags.read(options), ...proofEngineFlag.read(options) };
       noteConcurrency(cli, chosen.concurrency);
       const folder = await explainNotFound(path, dataDir, () => folderOf(path, dataDir));
       const report = await cli.watched(
