@@ -133,6 +133,9 @@ class S3Destination implements Destination {
       await uploadParts(this.#sdk, this.#client, place, body, partBytesFor(body.sizeBytes), signal);
       return 'written';
     } catch (error) {
+      // The upload is over: its first completion may have been done, and the answer was lost.
+      if (nameOf(error) === 'NoSuchUpload' && wasRetried(error) && (await this.#holds(place.Key, body)))
+        return 'written';
       if (place.IfNoneMatch === undefined || statusOf(error) !== 412) throw error;
       // After a lost answer, what exists may be what was sent here.
       return wasRetried(error) && (await this.#holds(place.Key, body)) ? 'written' : 'exists';
@@ -140,15 +143,34 @@ class S3Destination implements Destination {
   }
 
   async #holds(key: string, body: Body): Promise<boolean> {
+    if ((await this.#sizeOf(key)) !== body.sizeBytes) return false;
     const stored = this.#read(key, undefined, undefined);
+    let rest: Buffer = Buffer.alloc(0);
     for await (const part of readParts(body, PART_BYTES)) {
       for (let at = 0; at < part.byteLength; ) {
-        const next = await stored.next();
-        if (next.done || !part.subarray(at, at + next.value.byteLength).equals(next.value)) return false;
-        at += next.value.byteLength;
+        if (rest.byteLength === 0) {
+          const next = await stored.next();
+          if (next.done) return false;
+          rest = next.value;
+        }
+        const piece = rest.subarray(0, part.byteLength - at); // a chunk may go over the end of a part
+        if (!part.subarray(at, at + piece.byteLength).equals(piece)) return false;
+        at += piece.byteLength;
+        rest = rest.subarray(piece.byteLength);
       }
     }
-    return (await stored.next()).done === true;
+    return rest.byteLength === 0 && (await stored.next()).done === true;
+  }
+
+  /** Undefined when there is no such object. */
+  async #sizeOf(key: string): Promise<number | undefined> {
+    try {
+      const place = { Bucket: this.#location.bucket, Key: key };
+      return (await this.#client.send(new this.#sdk.HeadObjectCommand(place))).ContentLength;
+    } catch (error) {
+      if (statusOf(error) === 404) return undefined;
+      throw error;
+    }
   }
 
   async get(key: string, { range, signal }: GetOptions = {}): Promise<AsyncIterable<Uint8Array> | undefined> {
@@ -244,6 +266,8 @@ class S3Destination implements Destination {
           }),
         ),
       );
+      // A proxy may answer with a page of its own, and 200.
+      if (page.IsTruncated === undefined) throw this.#noListing('is no listing');
       const objects = (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => ({
         key: Key.slice(root.length),
         sizeBytes: Size,
@@ -256,7 +280,10 @@ class S3Destination implements Destination {
       }));
       const all = [...objects, ...folders].filter(({ key }) => isKey(key.replace(/\/$/, ''))); // the rest is not ours
       yield* all.sort((a, b) => (a.key < b.key ? -1 : 1));
-      token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+      const next = page.IsTruncated ? page.NextContinuationToken : undefined;
+      if (page.IsTruncated && next === undefined) throw this.#noListing('is cut off, and does not say where');
+      if (next !== undefined && next === token) throw this.#noListing('goes on where it began');
+      token = next;
     } while (token !== undefined);
   }
 
@@ -310,6 +337,13 @@ class S3Destination implements Destination {
   #place(key: string): { Bucket: string; Key: string } {
     const { bucket, prefix } = this.#location;
     return { Bucket: bucket, Key: `${prefix}${key}` };
+  }
+
+  #noListing(what: string): StillpointError {
+    return new StillpointError(
+      'DESTINATION_UNREACHABLE',
+      `${this.url}: the answer to the request for a listing ${what}`,
+    );
   }
 
   async #translated<T>(work: () => Promise<T>): Promise<T> {
