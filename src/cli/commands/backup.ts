@@ -131,7 +131,7 @@ function defineLists(command: Command, cli: Cli): void {
     .addHelpText('after', examples('backup list --from /mnt/backups'))
     .action(async (given: Given) => {
       const list = await listBackups(fromOf(given));
-      cli.output.result(list, (style) => describeList(list, style));
+      cli.output.result(listDocument(list), (style) => describeList(list, style));
     });
   addFrom(subcommand(command, 'show', 'show what a backup is', BACKUP))
     .addHelpText('after', examples('backup show latest --from /mnt/backups'))
@@ -139,6 +139,14 @@ function defineLists(command: Command, cli: Cli): void {
       const summary = await showBackup(backup, fromOf(given));
       cli.output.result(summary, (style) => describeBackup(summary, style));
     });
+}
+
+/** The usual repository has one store: its backups then stand at the top, and programs need not look for them. */
+function listDocument({
+  stores,
+}: BackupList): BackupList | (Omit<StoreList, 'storeId'> & { readonly storeId: string | null }) {
+  if (stores.length > 1) return { stores };
+  return stores[0] ?? { storeId: null, name: null, backups: [] };
 }
 
 function describeList({ stores }: BackupList, style: Style): string[] {
