@@ -259,7 +259,7 @@ async function adoptPending(jobs: JobStore, lineage: Lineage, store: StoreBackup
   for (const id of await lineage.known(store.repositoryId)) {
     if ((await jobs.getRecord(id)) !== undefined) continue;
     try {
-      const found = await store.readWithBytes(id);
+      const found = await store.settle(id);
       if (found === undefined) continue;
       const { manifest, key, sha256 } = found;
       await confirm(store, objectsOf(manifest), new RunControl());

@@ -105,15 +105,19 @@ export class StoreBackups {
     return bytes && decodeBackupManifest(bytes, this.#placeOf(backupId));
   }
 
-  /** As `read`, with what a record says of it. */
-  async readWithBytes(
+  /**
+   * As `read`, for a backup that a run published without being told so: resolves once the manifest is durable, to what a record
+   * says of it. The run may have died before it synced the name, so the same bytes are put once more.
+   */
+  async settle(
     backupId: string,
   ): Promise<{ manifest: BackupManifest; key: string; sha256: string } | undefined> {
     const bytes = await this.#bytes(backupId);
     if (bytes === undefined) return undefined;
     const manifest = decodeBackupManifest(bytes, this.#placeOf(backupId));
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    return { manifest, key: manifestKey(this.storeId, backupId), sha256 };
+    const key = manifestKey(this.storeId, backupId);
+    await this.destination.put(key, bodyOf(bytes), { ifAbsent: true });
+    return { manifest, key, sha256: createHash('sha256').update(bytes).digest('hex') };
   }
 
   /** As `read`; `latest` is the newest backup. `NOT_FOUND` when there is none. */

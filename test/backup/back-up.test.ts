@@ -334,7 +334,17 @@ describe('what goes wrong', () => {
     await expect(backUpFiles(dataDir, deaf)).rejects.toMatchObject({ code: 'PUBLICATION_UNKNOWN' });
     const backups = await backupsIn(folder);
     expect(backups).toHaveLength(1);
-    await backUpFiles(dataDir, folder);
+    // Only a put makes sure that the name is durable: a record must not outlive the backup.
+    const put: string[] = [];
+    const watched: Destination = {
+      ...bound(inner),
+      put(key, body, options) {
+        put.push(key);
+        return inner.put(key, body, options);
+      },
+    };
+    await backUpFiles(dataDir, watched);
+    expect(put.find((key) => key.endsWith('/manifest'))).toContain(backups[0]!.backupId);
     const { openSqliteJobStore } = await import('../../src/backup/jobs/sqlite-job-store.ts');
     const jobs = await openSqliteJobStore(systemEnvironment, layoutOf(dataDir));
     const { repositoryId } = await showRepository(folder);
