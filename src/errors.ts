@@ -158,6 +158,23 @@ export const ERROR_CODES = {
     exit: 3,
     hint: 'What the message names cannot be trusted; bring that object back from a copy of the repository.',
   },
+  REPOSITORY_KEY_REQUIRED: {
+    http: 409,
+    exit: 2,
+    hint: 'Name the key: `--identity FILE`, `--passphrase env:NAME` or `--key-file FILE`; in the library `encryption`.',
+  },
+  REPOSITORY_KEY_WRONG: { http: 403, exit: 1, hint: 'Use the key that this repository was made with.' },
+  REPOSITORY_KEY_INVALID: { http: 422, exit: 2, hint: 'Correct the key that the message names.' },
+  REPOSITORY_NOT_ENCRYPTED: {
+    http: 409,
+    exit: 2,
+    hint: 'Nothing was written. Check that it is the right repository; to use one in clear, name no key.',
+  },
+  REPOSITORY_KEY_CHANGED: {
+    http: 409,
+    exit: 3,
+    hint: 'Nothing was written. Somebody has put another repository in the place of yours: bring it back, or begin with a new one.',
+  },
   BACKUP_DAMAGED: {
     http: 409,
     exit: 3,

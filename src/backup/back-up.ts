@@ -26,6 +26,7 @@ import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { ensureStoreFile, renewStoreFile } from '../snapshot/store/store-identity.ts';
 import { readDigestLedger } from './digest-ledger.ts';
+import type { EncryptionOptions } from './encryption.ts';
 import { recordFailedStart } from './failed-start.ts';
 import type { Job, JobStatus, JobStore } from './jobs/job-store.ts';
 import { Lineage } from './lineage.ts';
@@ -109,13 +110,13 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
   const resolved = backUpOptions.resolve('backUp', options);
   requireSameFolder('backUp', dataDir, resolved.coordinator?.lifecycle);
   return translated(async () => {
-    const { coordinator, to } = resolved;
+    const { coordinator, to, encryption } = resolved;
     const lifecycle =
       coordinator?.lifecycle ?? new Lifecycle({ dataDir, environment: environmentOf(resolved) });
     const directory = directoryOf(lifecycle);
     const env = directory.environment;
     const layout = await directory.layout();
-    const repository = await openRepository(env, layout, to);
+    const repository = await openRepository(env, layout, to, encryption);
     const { store_id: storeId } = await ensureStoreFile(env, layout);
     const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
     const jobs = await openSqliteJobStore(env, layout);
@@ -135,9 +136,14 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
 }
 
 /** The repository, which lies apart from the data. A failure is put on record. */
-async function openRepository(env: Environment, layout: Layout, to: DestinationChoice): Promise<Repository> {
+async function openRepository(
+  env: Environment,
+  layout: Layout,
+  to: DestinationChoice,
+  encryption: EncryptionOptions | undefined,
+): Promise<Repository> {
   try {
-    const repository = await repositoryOf(env, to);
+    const repository = await repositoryOf(env, to, encryption);
     await refuseOverlap(env, repository.destination, layout.dataDir);
     return repository;
   } catch (error) {

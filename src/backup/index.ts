@@ -16,6 +16,7 @@ export { openDestination } from '../destination/open.ts';
 export { keepsIfAbsent } from '../destination/probe.ts';
 export { BACKUP_LEVELS, type BackupLevel } from '../repository/verify.ts';
 export { type BackUpOptions, type BackUpResult, backUp } from './back-up.ts';
+export type { EncryptionOptions, WrapperOptions } from './encryption.ts';
 export type {
   BackupRecord,
   ExecutorJobs,
@@ -37,7 +38,23 @@ export {
 } from './list-backups.ts';
 export { type ListJobsOptions, listJobs, showJob } from './list-jobs.ts';
 export type { BackupOptions, BackupProgress, DestinationChoice } from './options.ts';
-export { initRepository, type RepositorySummary, type StoreSummary, showRepository } from './repositories.ts';
+export {
+  type InitRepositoryOptions,
+  initRepository,
+  type RepositorySummary,
+  type StoreSummary,
+  showRepository,
+} from './repositories.ts';
+export {
+  addRepositoryKeys,
+  type ChangedRepositoryKeys,
+  type KeyOptions,
+  type KeySlotSummary,
+  listRepositoryKeys,
+  type RepositoryKeys,
+  removeRepositoryKey,
+  rotateRepositoryKeys,
+} from './repository-keys.ts';
 export {
   type OpenBackupOptions,
   type OpenedBackup,

@@ -16,10 +16,19 @@ const schema = z.strictObject({
   version: z.literal(1),
   store_id: id,
   /** By repository id: the last backup published from here, and those since whose manifest was about to be sent, oldest first. */
-  repositories: z.record(z.string(), z.object({ published: id.optional(), pending: z.array(id).optional() })),
+  repositories: z.record(
+    z.string(),
+    z.object({
+      /** Of the repository's keys when a backup was last published there; null: it was in clear. */
+      key_fingerprint: z.string().nullish(),
+      published: id.optional(),
+      pending: z.array(id).optional(),
+    }),
+  ),
 });
 
 interface Published {
+  readonly key_fingerprint?: string | null | undefined;
   readonly published?: string | undefined;
   readonly pending?: readonly string[] | undefined;
 }
@@ -55,15 +64,16 @@ export class Lineage {
   }
 
   /** Durable before the manifest is sent: should its answer be lost, the next runs know it for their own. */
-  async expect(repositoryId: string, backupId: string): Promise<void> {
+  async expect({ repositoryId, keyFingerprint }: StoreBackups, backupId: string): Promise<void> {
     await this.#change(repositoryId, ({ published, pending = [] }) => ({
+      key_fingerprint: keyFingerprint,
       published,
       pending: [...pending, backupId].slice(-PENDING_LIMIT),
     }));
   }
 
   async published(repositoryId: string, backupId: string): Promise<void> {
-    await this.#change(repositoryId, () => ({ published: backupId }));
+    await this.#change(repositoryId, () => ({ published: backupId, pending: undefined }));
   }
 
   /**
@@ -84,10 +94,19 @@ export class Lineage {
 
   /**
    * Makes sure that this directory is the one that the store's newest backup came from; resolves to that backup's id. Newer ones
-   * that cannot be trusted are passed over, with a warning. `STORE_DIVERGED` when it came from elsewhere.
+   * that cannot be trusted are passed over, with a warning. `STORE_DIVERGED` when it came from elsewhere, `REPOSITORY_KEY_CHANGED`
+   * when the repository has other keys than before: what is sent would be sealed for somebody else, or not at all.
    */
   async check(store: StoreBackups): Promise<string | undefined> {
-    const { published } = await this.#of(store.repositoryId);
+    const { published, key_fingerprint } = await this.#of(store.repositoryId);
+    if (key_fingerprint !== undefined && key_fingerprint !== store.keyFingerprint) {
+      const was =
+        key_fingerprint === null ? 'was not encrypted' : `had the keys ${key_fingerprint.slice(0, 16)}…`;
+      throw new StillpointError(
+        'REPOSITORY_KEY_CHANGED',
+        `the repository in ${store.destination.url} ${was} when this directory was last backed up there`,
+      );
+    }
     const known = await this.known(store.repositoryId);
     const newest = await newestTrusted(store, known);
     if (newest !== undefined && known.includes(newest)) return newest;
@@ -116,9 +135,10 @@ export class Lineage {
     if (lock === undefined) throw new StillpointError('CONFLICT', `another process holds ${path}`, { path });
     try {
       const lineage = await this.#read();
+      const before = lineage.repositories[repositoryId] ?? {};
       const repositories = {
         ...lineage.repositories,
-        [repositoryId]: change(lineage.repositories[repositoryId] ?? {}),
+        [repositoryId]: { ...before, ...change(before) },
       };
       await writeJson(fs, this.#path, { ...lineage, repositories }, 'lines');
     } finally {

@@ -49,7 +49,7 @@ export interface StoreList {
 
 /** The store that the options mean; `own` is that of the data directory, where there is one. */
 export async function storeOf(options: FromOptions, own?: string): Promise<StoreBackups> {
-  const repository = await repositoryOf(environmentOf(options), options.from);
+  const repository = await repositoryOf(environmentOf(options), options.from, options.encryption);
   if (options.store === undefined && own !== undefined) {
     if ((await repository.storeIds()).includes(own)) return repository.store(own);
   }
@@ -60,7 +60,7 @@ export async function storeOf(options: FromOptions, own?: string): Promise<Store
 export async function listBackups(options: FromOptions): Promise<BackupList> {
   fromOptions.check('listBackups', options);
   return translated(async () => {
-    const repository = await repositoryOf(environmentOf(options), options.from);
+    const repository = await repositoryOf(environmentOf(options), options.from, options.encryption);
     const all =
       options.store === undefined ? await repository.stores() : [await repository.findStore(options.store)];
     const stores: StoreList[] = [];

@@ -5,9 +5,10 @@ import { RunControl } from '../env/run-control.ts';
 import { toStillpointError } from '../errors.ts';
 import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
 import { signal } from '../options/snapshot.ts';
-import { callback, hasMethods } from '../options/values.ts';
+import { callback, hasMethods, nested } from '../options/values.ts';
 import { Repository } from '../repository/repository.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { type EncryptionOptions, encryptionOptions, readUnlockers } from './encryption.ts';
 
 /** How far work is. */
 export interface BackupProgress {
@@ -20,6 +21,10 @@ export interface BackupProgress {
 /** What every call that works with a repository takes. */
 export const backupFields = () => ({
   environment: environmentOption(),
+  encryption: optional(nested(encryptionOptions.fields), {
+    description: 'Opens a repository that is encrypted.',
+    without: 'the repository is in clear',
+  }),
   signal: signal(),
   onProgress: optional(callback<(progress: BackupProgress) => void>(), {
     description: 'Called about ten times a second with the phase and the bytes done so far and in all.',
@@ -44,11 +49,16 @@ export async function destinationOf(choice: DestinationChoice): Promise<Destinat
   return typeof choice === 'string' ? openDestination(choice) : choice;
 }
 
-export const environmentOf = ({ environment }: BackupOptions): Environment =>
+export const environmentOf = ({ environment }: Pick<BackupOptions, 'environment'>): Environment =>
   environment ?? systemEnvironment;
 
-export async function repositoryOf(env: Environment, choice: DestinationChoice): Promise<Repository> {
-  return Repository.open(env, await destinationOf(choice));
+export async function repositoryOf(
+  env: Environment,
+  choice: DestinationChoice,
+  encryption: EncryptionOptions | undefined,
+): Promise<Repository> {
+  const unlockers = await readUnlockers(env.fs, encryption);
+  return Repository.open(env, await destinationOf(choice), unlockers);
 }
 
 /** Every error as a `StillpointError`. */

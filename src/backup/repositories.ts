@@ -1,7 +1,9 @@
 import { openDestination } from '../destination/open.ts';
-import { checkArgument, OptionSet, type OptionsOf } from '../options/option.ts';
+import { checkArgument, OptionSet, type OptionsOf, optional } from '../options/option.ts';
+import { nested } from '../options/values.ts';
 import { Repository } from '../repository/repository.ts';
 import { environmentOption } from '../snapshot/environment.ts';
+import { readWrappers, wrapperOptions } from './encryption.ts';
 import {
   type DestinationChoice,
   destinationChoice,
@@ -10,14 +12,24 @@ import {
   translated,
 } from './options.ts';
 import { refuseInDataDirectory } from './placement.ts';
+import { type KeyOptions, keyOptions } from './repository-keys.ts';
 
-export const repositoryOptions = new OptionSet(() => ({ environment: environmentOption() }));
-export type RepositoryOptions = OptionsOf<typeof repositoryOptions>;
+export const initRepositoryOptions = new OptionSet(() => ({
+  environment: environmentOption(),
+  encryption: optional(nested(wrapperOptions.fields), {
+    description:
+      'Encrypts the repository, for all that are named. It cannot be changed later whether it is encrypted.',
+    without: 'the repository is in clear',
+  }),
+}));
+export type InitRepositoryOptions = OptionsOf<typeof initRepositoryOptions>;
 
 export interface RepositorySummary {
   readonly repositoryId: string;
   readonly destination: string;
   readonly createdAtMs: number;
+  /** Of the keys of an encrypted repository; null where it is in clear. */
+  readonly keyFingerprint: string | null;
   readonly stores: readonly StoreSummary[];
 }
 
@@ -37,27 +49,31 @@ export interface StoreSummary {
  */
 export async function initRepository(
   destination: DestinationChoice,
-  options: RepositoryOptions = {},
+  options: InitRepositoryOptions = {},
 ): Promise<RepositorySummary & { readonly warnings: readonly string[] }> {
   checkArgument('initRepository: destination', destinationChoice(), destination);
-  repositoryOptions.check('initRepository', options);
+  initRepositoryOptions.check('initRepository', options);
   return translated(async () => {
-    if (typeof destination === 'string') await refuseInDataDirectory(environmentOf(options), destination);
+    const env = environmentOf(options);
+    if (typeof destination === 'string') await refuseInDataDirectory(env, destination);
     const opened =
       typeof destination === 'string' ? await openDestination(destination, { create: true }) : destination;
-    const { repository, warnings } = await Repository.init(environmentOf(options), opened);
+    const wrappers = options.encryption && (await readWrappers(env.fs, options.encryption));
+    const { repository, warnings } = await Repository.init(env, opened, wrappers);
     return { ...(await summarize(repository)), warnings };
   });
 }
 
-/** What is in a repository. `DESTINATION_NOT_FOUND` when there is none. */
+/** What is in a repository. `DESTINATION_NOT_FOUND` when there is none, `REPOSITORY_KEY_REQUIRED` when it is encrypted. */
 export async function showRepository(
   destination: DestinationChoice,
-  options: RepositoryOptions = {},
+  options: KeyOptions = {},
 ): Promise<RepositorySummary> {
   checkArgument('showRepository: destination', destinationChoice(), destination);
-  repositoryOptions.check('showRepository', options);
-  return translated(async () => summarize(await repositoryOf(environmentOf(options), destination)));
+  keyOptions.check('showRepository', options);
+  return translated(async () =>
+    summarize(await repositoryOf(environmentOf(options), destination, options.encryption)),
+  );
 }
 
 async function summarize(repository: Repository): Promise<RepositorySummary> {
@@ -79,6 +95,7 @@ async function summarize(repository: Repository): Promise<RepositorySummary> {
     repositoryId: repository.id,
     destination: repository.destination.url,
     createdAtMs: repository.createdAtMs,
+    keyFingerprint: repository.fingerprint,
     stores,
   };
 }

@@ -58,7 +58,7 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
             onPlanned(total);
           },
           beforePublishing: async () => {
-            await lineage.expect(repositoryId, backupId);
+            await lineage.expect(store, backupId);
             await run.confirmAlive();
           },
         });

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { nonEmpty } from './non-empty.ts';
 
+export const DESTINATION = { '<dest>': 'a folder (/path, folder:/path) or a bucket (s3://bucket/prefix)' };
+
 /** A command of a command, as `init` is of `repo`. `operands` have what they are. */
 export function subcommand(
   parent: Command,

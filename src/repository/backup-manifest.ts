@@ -7,10 +7,13 @@ import { crc32 } from '../format/crc32.ts';
 import { measureJson } from '../snapshot/store/json-shape.ts';
 import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../snapshot/store/manifest.ts';
 import { isObjectKey, isPackKey, manifestKey, PACK_LIMIT_BYTES } from './layout.ts';
+import { sealedBytes } from './sealing/seal.ts';
+import type { Place, Sealer } from './sealing/sealer.ts';
 
 /**
  * The manifest of a backup: two lines of JSON. The first is a small header (ids, time, checksums of both lines), the second says
- * where each file of the snapshot lies. It carries the snapshot's own manifest byte for byte. It is untrusted input.
+ * where each file of the snapshot lies. It carries the snapshot's own manifest byte for byte. It is untrusted input. Where the
+ * repository is encrypted, the second line is no line but sealed bytes.
  */
 
 /** When written and when read alike. */
@@ -31,6 +34,9 @@ const headerSchema = z.object({
   store_id: ulid,
   backup_id: ulid,
   created_at_ms: count.max(LAST_TIME_MS),
+  /** The data key that the payload is sealed with; absent where it is in clear. */
+  key_generation: count.min(1).optional(),
+  /** Of the payload as it is stored. */
   payload_bytes: count,
   payload_sha256: sha256,
   /** Of the compact JSON of all else in the header. */
@@ -76,6 +82,8 @@ export interface BackupManifest {
   readonly engine: string;
   readonly tool: string;
   readonly previous?: string | undefined;
+  /** Whether it and its objects are sealed. */
+  readonly isSealed: boolean;
   readonly storedBytes: number;
   /** As it is on disk in a snapshot, and parsed. */
   readonly snapshotText: string;
@@ -84,9 +92,10 @@ export interface BackupManifest {
   readonly packs: Readonly<Record<string, number>>;
 }
 
-export function encodeBackupManifest(manifest: BackupManifest): Buffer {
+/** @param sealer Needed where the repository is encrypted. Each call seals anew. */
+export function encodeBackupManifest(manifest: BackupManifest, sealer?: Sealer): Buffer {
   const { engine, tool, previous, storedBytes, snapshotText, files, packs } = manifest;
-  const payload = Buffer.from(
+  const content = Buffer.from(
     JSON.stringify({
       engine,
       tool,
@@ -97,6 +106,8 @@ export function encodeBackupManifest(manifest: BackupManifest): Buffer {
       packs,
     }),
   );
+  const place = placeOf(manifest, manifest.createdAtMs);
+  const payload = sealer === undefined ? content : sealer.seal(place, content);
   const header: Omit<z.infer<typeof headerSchema>, 'crc32'> = {
     format: 'stillpoint-backup',
     version: 1,
@@ -104,6 +115,7 @@ export function encodeBackupManifest(manifest: BackupManifest): Buffer {
     store_id: manifest.storeId,
     backup_id: manifest.backupId,
     created_at_ms: manifest.createdAtMs,
+    ...(sealer && { key_generation: sealer.generation }),
     payload_bytes: payload.byteLength,
     payload_sha256: sha256Of(payload),
   };
@@ -112,11 +124,19 @@ export function encodeBackupManifest(manifest: BackupManifest): Buffer {
   if (bytes.byteLength > BACKUP_MANIFEST_LIMIT_BYTES) {
     throw new StillpointError('UNSUPPORTED_FILE', `${files.length} files are more than one backup can hold`);
   }
-  const excess = excessOf(payload);
+  const excess = excessOf(content);
   if (excess !== undefined)
     throw new StillpointError('UNSUPPORTED_FILE', `the files are more than one backup can hold: ${excess}`);
   return bytes;
 }
+
+type Ids = Pick<BackupManifest, 'repositoryId' | 'storeId' | 'backupId'>;
+
+/** What the seal of a payload is bound to. */
+const placeOf = ({ storeId, backupId }: Ids, createdAtMs: number): Place => ({
+  key: manifestKey(storeId, backupId),
+  with: String(createdAtMs),
+});
 
 /** What a parser should not be given, or undefined. */
 function excessOf(payload: Uint8Array): string | undefined {
@@ -133,11 +153,9 @@ const HEADER_LIMIT_BYTES = 4096;
 /**
  * Reads a manifest and checks all that can be checked without the objects; `BACKUP_DAMAGED` says what is wrong.
  * @param wanted Where it was found: a manifest that was moved is refused.
+ * @param sealer Of an encrypted repository: its manifests are sealed, and no other is accepted.
  */
-export function decodeBackupManifest(
-  bytes: Buffer,
-  wanted: { readonly repositoryId: string; readonly storeId: string; readonly backupId: string },
-): BackupManifest {
+export function decodeBackupManifest(bytes: Buffer, wanted: Ids, sealer?: Sealer): BackupManifest {
   const key = manifestKey(wanted.storeId, wanted.backupId);
   const refuse = (message: string, cause?: unknown) =>
     new StillpointError('BACKUP_DAMAGED', `${key}: ${message}`, { path: key, cause });
@@ -154,10 +172,19 @@ export function decodeBackupManifest(
   ]) {
     if (is !== should) throw refuse(`belongs to ${what} ${is}`);
   }
-  const payload = bytes.subarray(end + 1, -1);
-  if (payload.byteLength !== header.payload_bytes || bytes.at(-1) !== 0x0a)
+  const stored = bytes.subarray(end + 1, -1);
+  if (stored.byteLength !== header.payload_bytes || bytes.at(-1) !== 0x0a)
     throw refuse('is not as long as its header says');
-  if (sha256Of(payload) !== header.payload_sha256) throw refuse('does not match its SHA-256');
+  if (sha256Of(stored) !== header.payload_sha256) throw refuse('does not match its SHA-256');
+  const isSealed = header.key_generation !== undefined;
+  if (isSealed !== (sealer !== undefined)) {
+    throw refuse(
+      isSealed
+        ? 'is sealed, and this repository is not encrypted'
+        : 'is in clear, and this repository is encrypted',
+    );
+  }
+  const payload = sealer === undefined ? stored : sealer.open(placeOf(wanted, header.created_at_ms), stored);
   const excess = excessOf(payload);
   if (excess !== undefined) throw refuse(`is no manifest: it has ${excess}`);
   const { engine, tool, previous, stored_bytes, snapshot_manifest, ...lists } = parse(
@@ -185,7 +212,7 @@ export function decodeBackupManifest(
   const files = lists.files.map((item, index) => decodeFile(item, index, refuse));
   checkFiles(wanted.storeId, snapshot, files, packs, refuse);
   let objectBytes = 0;
-  for (const bytes of objectsOf({ files, packs }).values()) objectBytes += bytes;
+  for (const bytes of objectsOf({ files, packs, isSealed }).values()) objectBytes += bytes;
   if (stored_bytes !== objectBytes)
     throw refuse(`names ${stored_bytes} stored bytes, and has ${objectBytes}`);
   return {
@@ -194,6 +221,7 @@ export function decodeBackupManifest(
     engine,
     tool,
     previous,
+    isSealed,
     storedBytes: stored_bytes,
     snapshotText: snapshot_manifest,
     snapshot,
@@ -274,11 +302,21 @@ function checkFiles(
 
 const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** Every object that the backup needs, with its size. */
-export function objectsOf({ files, packs }: Pick<BackupManifest, 'files' | 'packs'>): Map<string, number> {
-  const objects = new Map(Object.entries(packs));
+/** The size that an object has in the destination. */
+export const storedBytesOf = (contentBytes: number, isSealed: boolean): number =>
+  isSealed ? sealedBytes(contentBytes) : contentBytes;
+
+/** Every object that the backup needs, with the size that it has in the destination. */
+export function objectsOf({
+  files,
+  packs,
+  isSealed,
+}: Pick<BackupManifest, 'files' | 'packs' | 'isSealed'>): Map<string, number> {
+  const objects = new Map<string, number>();
+  for (const [key, bytes] of Object.entries(packs)) objects.set(key, storedBytesOf(bytes, isSealed));
   for (const { stored } of files) {
-    if (stored !== undefined && !objects.has(stored.key)) objects.set(stored.key, stored.bytes);
+    if (stored !== undefined && !objects.has(stored.key))
+      objects.set(stored.key, storedBytesOf(stored.bytes, isSealed));
   }
   return objects;
 }

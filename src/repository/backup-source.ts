@@ -6,6 +6,7 @@ import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import type { BackupManifest, StoredFile } from './backup-manifest.ts';
 import { recordDamaged } from './damaged-objects.ts';
 import type { StoreBackups } from './store-backups.ts';
+import { damageIn, readObject } from './stored-objects.ts';
 
 /** A hole is yielded in chunks of this size. */
 const ZEROS = new Uint8Array(256 * 1024);
@@ -23,13 +24,11 @@ export function backupSource(store: StoreBackups, manifest: BackupManifest): Sna
     read(path, signal) {
       const file = files.get(path)!;
       const size = manifest.packs[file.stored?.key ?? ''];
-      const open = async () =>
-        size === undefined
-          ? store.destination.get(file.stored!.key, {
-              range: { offset: 0, length: file.stored!.bytes },
-              signal,
-            })
-          : packs.read(file, size, signal);
+      const open = async () => {
+        if (size !== undefined) return packs.read(file, size, signal);
+        const { key, bytes } = file.stored!;
+        return readObject(store, { key, contentBytes: bytes, offset: 0, length: bytes }, signal);
+      };
       return withHoles(file, sizes.get(path)!, checked(store, file, open));
     },
     storedBytes: (path) => files.get(path)?.stored?.bytes ?? 0,
@@ -47,24 +46,28 @@ async function* checked(
   const { key } = stored;
   const hash = createHash('sha256');
   let bytes = 0;
-  const chunks = await open();
-  if (chunks === undefined) throw await damaged(store, key, 'is missing');
-  for await (const chunk of chunks) {
-    bytes += chunk.byteLength;
-    if (bytes > stored.bytes) break;
-    hash.update(chunk);
-    yield chunk;
+  try {
+    const chunks = await open();
+    if (chunks === undefined) throw damaged(key, 'is missing');
+    for await (const chunk of chunks) {
+      bytes += chunk.byteLength;
+      if (bytes > stored.bytes) break;
+      hash.update(chunk);
+      yield chunk;
+    }
+    if (bytes !== stored.bytes || hash.digest('hex') !== sha256)
+      throw damaged(key, `does not hold what was uploaded of ${path}`);
+  } catch (error) {
+    if (damageIn(error, key) !== undefined) {
+      // The restore fails in any case; whether the next backup knows of it, too, is secondary. The names of files stay here.
+      await recordDamaged(store, new Map([[key, 'did not restore']])).catch(warn);
+    }
+    throw error;
   }
-  if (bytes === stored.bytes && hash.digest('hex') === sha256) return;
-  throw await damaged(store, key, `does not hold what was uploaded of ${path}`);
 }
 
-/** The error for it, once the damage is on record. */
-async function damaged(store: StoreBackups, key: string, what: string): Promise<StillpointError> {
-  // The restore fails in any case; whether the next backup knows of it, too, is secondary.
-  await recordDamaged(store, new Map([[key, what]])).catch(warn);
-  return new StillpointError('BACKUP_DAMAGED', `${key} ${what}`, { path: key });
-}
+const damaged = (key: string, what: string): StillpointError =>
+  new StillpointError('BACKUP_DAMAGED', `${key} ${what}`, { path: key });
 
 /** Data that goes by in order, with zeros where the file has holes. */
 async function* withHoles(
@@ -149,10 +152,8 @@ class PackCache {
   }
 
   async #fetch(key: string, sizeBytes: number, signal: AbortSignal): Promise<Buffer | undefined> {
-    const chunks = await this.#store.destination.get(key, {
-      range: { offset: 0, length: sizeBytes },
-      signal,
-    });
+    const whole = { key, contentBytes: sizeBytes, offset: 0, length: sizeBytes };
+    const chunks = await readObject(this.#store, whole, signal);
     if (chunks === undefined) return undefined;
     const pack = Buffer.allocUnsafe(sizeBytes);
     let position = 0;

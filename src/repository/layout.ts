@@ -8,6 +8,17 @@ export const PACK_LIMIT_BYTES = 8 * 1024 * 1024;
 export const REPOSITORY_KEY = 'stillpoint-repository.json';
 export const STORES = 'stores/';
 
+export const keysPrefix = (repositoryId: string): string => `keys/${repositoryId}/`;
+
+export const keysKey = (repositoryId: string, revision: number): string =>
+  `${keysPrefix(repositoryId)}${String(revision).padStart(8, '0')}.json`;
+
+/** The revision in the key of a key document of this repository. */
+export function keysRevisionOf(repositoryId: string, key: string): number | undefined {
+  const revision = Number(/(\d{8})\.json$/.exec(key)?.[1]);
+  return revision > 0 && key === keysKey(repositoryId, revision) ? revision : undefined;
+}
+
 export const storeKey = (storeId: string): string => `${STORES}${storeId}/store.json`;
 export const backupsPrefix = (storeId: string): string => `${STORES}${storeId}/backups/`;
 

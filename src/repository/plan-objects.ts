@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { randomHex } from '../env/random.ts';
 import type { BackupManifest, StoredFile } from './backup-manifest.ts';
 import type { DigestedFile } from './digests.ts';
@@ -46,6 +45,8 @@ export function planObjects(request: {
   readonly previous: Stored | undefined;
   readonly unusable: ReadonlySet<string>;
   readonly firstPack: number;
+  /** What an object is called by what it holds. */
+  readonly idOf: (content: string) => string;
 }): UploadPlan {
   const { storeId, backupId, digested, previous, unusable } = request;
   const locations = reusableLocations(digested, previous, unusable);
@@ -59,7 +60,7 @@ export function planObjects(request: {
     const content = contentOf(file.digest.sha256, bytes);
     if (bytes === 0 || locations.has(content)) continue;
     if (bytes >= SMALL_BYTES) {
-      const key = objectKey(storeId, idOf(file.digest.sha256, bytes), randomHex(16));
+      const key = objectKey(storeId, request.idOf(content), randomHex(16));
       uploads.push({ key, files: [file], bytes });
       locations.set(content, { key, offset: 0, bytes });
       continue;
@@ -135,11 +136,5 @@ function contentsIn(stored: Stored | undefined, isWanted: (key: string) => boole
 }
 
 const contentOf = (sha256: string, bytes: number): string => `${sha256} ${bytes}`;
-
-/** What an object is called by what it holds. */
-const idOf = (sha256: string, bytes: number): string =>
-  createHash('sha256')
-    .update(`stillpoint-object ${contentOf(sha256, bytes)}`)
-    .digest('hex');
 
 const pair = ([offset, length]: readonly [number, number]): [number, number] => [offset, length];

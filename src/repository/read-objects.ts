@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
+import { ByteStream } from '../env/byte-stream.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
-import { StillpointError } from '../errors.ts';
 import type { BackupManifest, StoredFile } from './backup-manifest.ts';
 import type { StoreBackups } from './store-backups.ts';
+import { damageIn, readObject } from './stored-objects.ts';
 
 const READS_AT_ONCE = 4;
 
@@ -45,7 +46,9 @@ export interface ObjectDamage {
 export async function readObjects(store: StoreBackups, request: ReadRequest): Promise<void> {
   const objects = [...segmentsByKey(request.manifest)];
   objects.sort(([, a], [, b]) => bytesOf(b) - bytesOf(a));
-  await mapConcurrent(objects, READS_AT_ONCE, ([key, segments]) => readObject(store, key, segments, request));
+  await mapConcurrent(objects, READS_AT_ONCE, ([key, segments]) =>
+    readSegments(store, key, segments, request),
+  );
 }
 
 const bytesOf = (segments: readonly Segment[]): number => segments.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -70,21 +73,24 @@ function segmentsByKey({ files }: BackupManifest): Map<string, Segment[]> {
   return objects;
 }
 
-async function readObject(
-  { destination }: StoreBackups,
+async function readSegments(
+  store: StoreBackups,
   key: string,
   segments: readonly Segment[],
-  { signal, open, onBytes, onDamage }: ReadRequest,
+  { manifest, signal, open, onBytes, onDamage }: ReadRequest,
 ): Promise<void> {
   const all = segments.flatMap(({ files }) => files);
   const { offset } = segments[0]!;
   const last = segments.at(-1)!;
-  const range = { offset, length: last.offset + last.bytes - offset };
-  const chunks = await destination.get(key, { range, signal });
+  const end = last.offset + last.bytes;
+  const contentBytes = manifest.packs[key] ?? end;
+  const chunks = await readObject(store, { key, contentBytes, offset, length: end - offset }, signal);
   if (chunks === undefined) return onDamage({ key, files: all, message: 'is missing' });
   const stream = new ChunkStream(chunks, offset);
+  let at = 0;
   try {
-    for (const segment of segments) {
+    for (; at < segments.length; at++) {
+      const segment = segments[at]!;
       const { files } = segment;
       if (segment.offset < stream.position) {
         onDamage({ key, files, message: 'holds segments that overlap' });
@@ -93,6 +99,11 @@ async function readObject(
       if (!(await readSegment(stream, segment, open, onBytes)))
         onDamage({ key, files, message: 'does not hold what was uploaded' });
     }
+  } catch (error) {
+    const message = damageIn(error, key);
+    if (message === undefined) throw error;
+    // Nothing behind it can be read in this go; those files count as damaged, too.
+    onDamage({ key, files: segments.slice(at).flatMap(({ files }) => files), message });
   } finally {
     await stream.close();
   }
@@ -111,7 +122,7 @@ async function readSegment(
     const hash = createHash('sha256');
     let left = segment.bytes;
     while (left > 0) {
-      const chunk = await stream.take(left);
+      const chunk = await stream.next(left);
       if (chunk === undefined) return false; // it is shorter than it should be
       onBytes(chunk.byteLength);
       hash.update(chunk);
@@ -126,40 +137,24 @@ async function readSegment(
   }
 }
 
-/** Takes chunks as they come and hands them out in the sizes that are wanted. */
-class ChunkStream {
+/** Chunks as they come, and how far they have been taken. */
+class ChunkStream extends ByteStream {
   position: number;
-  readonly #chunks: AsyncIterator<Uint8Array>;
-  #rest: Uint8Array = new Uint8Array(0);
 
   constructor(chunks: AsyncIterable<Uint8Array>, position: number) {
-    this.#chunks = chunks[Symbol.asyncIterator]();
+    super(chunks);
     this.position = position;
   }
 
-  /** Up to so many bytes, at least one; undefined at the end. */
-  async take(limit: number): Promise<Uint8Array | undefined> {
-    while (this.#rest.byteLength === 0) {
-      const next = await this.#chunks.next();
-      if (next.done === true) return undefined;
-      this.#rest = next.value;
-    }
-    const taken = this.#rest.subarray(0, limit);
-    this.#rest = this.#rest.subarray(taken.byteLength);
-    this.position += taken.byteLength;
+  override async next(limit: number): Promise<Uint8Array | undefined> {
+    const taken = await super.next(limit);
+    this.position += taken?.byteLength ?? 0;
     return taken;
   }
 
   async skipTo(position: number): Promise<void> {
     while (this.position < position) {
-      if ((await this.take(position - this.position)) === undefined) return;
+      if ((await this.next(position - this.position)) === undefined) return;
     }
   }
-
-  async close(): Promise<void> {
-    await this.#chunks.return?.();
-  }
 }
-
-export const damaged = ({ key, message }: ObjectDamage): StillpointError =>
-  new StillpointError('BACKUP_DAMAGED', `${key} ${message}`, { path: key });

@@ -1,33 +1,33 @@
-import * as z from 'zod';
 import { bodyOf, type Destination } from '../destination/destination.ts';
-import { isUlid, newUlid } from '../env/ulid.ts';
+import { newUlid } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
+import { type RepositoryIdentity, readIdentity, unlockRepository } from './identity.ts';
 import { REPOSITORY_KEY, STORES, storeIdOf } from './layout.ts';
-import { readJson } from './small-json.ts';
+import { type KeySlot, makeSlot, writeKeys } from './sealing/key-documents.ts';
+import type { Unlockers, Wrapper } from './sealing/key-slots.ts';
+import { Keyring } from './sealing/keyring.ts';
+import { Sealer } from './sealing/sealer.ts';
 import { StoreBackups } from './store-backups.ts';
-
-const ulid = z.string().refine(isUlid, 'is no ULID');
-
-const repositorySchema = z.strictObject({
-  format: z.literal('stillpoint-repository'),
-  version: z.literal(1),
-  repository_id: ulid,
-  created_at_ms: z.number().int().min(0),
-});
 
 /** What stillpoint keeps in a destination: an identity, and the backups of any number of stores. */
 export class Repository {
   readonly id: string;
   readonly createdAtMs: number;
+  /** Tells whose keys it has; null where it is not encrypted. */
+  readonly fingerprint: string | null;
   readonly destination: Destination;
   readonly #env: Environment;
+  readonly #sealer: Sealer | undefined;
 
   private constructor(
     env: Environment,
     destination: Destination,
-    { repository_id, created_at_ms }: z.infer<typeof repositorySchema>,
+    { repository_id, created_at_ms, encryption }: RepositoryIdentity,
+    keyring: Keyring | undefined,
   ) {
+    this.fingerprint = encryption?.fingerprint ?? null;
+    this.#sealer = keyring && new Sealer(keyring);
     this.#env = env;
     this.destination = destination;
     this.id = repository_id;
@@ -37,10 +37,12 @@ export class Repository {
   /**
    * Makes a repository in a destination. `REPOSITORY_EXISTS` when there is one, `DESTINATION_CONFIG_INVALID` when the destination
    * cannot create an object without replacing another.
+   * @param wrappers Who may open it, at least one; without, it is not encrypted.
    */
   static async init(
     env: Environment,
     destination: Destination,
+    wrappers?: readonly Wrapper[],
   ): Promise<{ repository: Repository; warnings: readonly string[] }> {
     if ((await destination.head(REPOSITORY_KEY)) !== undefined) throw exists(destination);
     const { ifAbsent, warnings } = await destination.probe();
@@ -51,28 +53,37 @@ export class Repository {
         { hint: 'Use a destination that keeps `If-None-Match: *`.' },
       );
     }
-    const identity: z.infer<typeof repositorySchema> = {
+    const repositoryId = newUlid(env.clock.nowMs());
+    const keyring = wrappers && Keyring.make(repositoryId);
+    // The keys come first: a repository without them could be opened by nobody.
+    if (keyring !== undefined) await putFirstKeys(env, destination, keyring, wrappers!);
+    const identity: RepositoryIdentity = {
       format: 'stillpoint-repository',
       version: 1,
-      repository_id: newUlid(env.clock.nowMs()),
+      repository_id: repositoryId,
       created_at_ms: env.clock.nowMs(),
+      ...(keyring && { encryption: { cipher: 'AES-256-GCM', fingerprint: keyring.fingerprint } }),
     };
     const bytes = Buffer.from(`${JSON.stringify(identity)}\n`);
     const answer = await destination.put(REPOSITORY_KEY, bodyOf(bytes), { ifAbsent: true });
-    const repository = await Repository.open(env, destination);
-    if (answer === 'exists' && repository.id !== identity.repository_id) throw exists(destination);
-    return { repository, warnings };
-  }
-
-  /** `DESTINATION_NOT_FOUND` when there is no repository, `REPOSITORY_INVALID` when it cannot be read. */
-  static async open(env: Environment, destination: Destination): Promise<Repository> {
-    const json = await readJson(destination, REPOSITORY_KEY, repositorySchema);
-    if (json === undefined) {
-      throw new StillpointError('DESTINATION_NOT_FOUND', `there is no repository in ${destination.url}`, {
-        hint: 'Check that its disk is mounted. To make one: `stillpoint repo init DEST`.',
+    const stands = await readIdentity(destination);
+    if (answer === 'exists' && stands.repository_id !== repositoryId) throw exists(destination);
+    if (stands.encryption?.fingerprint !== keyring?.fingerprint) {
+      throw new StillpointError('REPOSITORY_INVALID', `${REPOSITORY_KEY} is not what was put`, {
+        path: REPOSITORY_KEY,
       });
     }
-    return new Repository(env, destination, json);
+    return { repository: new Repository(env, destination, stands, keyring), warnings };
+  }
+
+  /**
+   * `DESTINATION_NOT_FOUND` when there is no repository, `REPOSITORY_INVALID` when it cannot be read, `REPOSITORY_KEY_REQUIRED`,
+   * `REPOSITORY_KEY_WRONG`, `REPOSITORY_NOT_ENCRYPTED` when there is a key for one in clear.
+   */
+  static async open(env: Environment, destination: Destination, unlockers?: Unlockers): Promise<Repository> {
+    const identity = await readIdentity(destination);
+    const { keyring } = (await unlockRepository(destination, identity, unlockers)) ?? {};
+    return new Repository(env, destination, identity, keyring);
   }
 
   /** The ids of all stores with backups here, oldest first. */
@@ -86,7 +97,7 @@ export class Repository {
   }
 
   store(storeId: string): StoreBackups {
-    return new StoreBackups(this.#env, this.destination, this.id, storeId);
+    return new StoreBackups(this.#env, this.destination, this.id, storeId, this.#sealer);
   }
 
   /** All stores with backups here, oldest first. */
@@ -128,6 +139,19 @@ export class Repository {
       },
     );
   }
+}
+
+/** Durable and read back before the repository exists. */
+async function putFirstKeys(
+  { clock }: Environment,
+  destination: Destination,
+  keyring: Keyring,
+  wrappers: readonly Wrapper[],
+): Promise<void> {
+  const slots: KeySlot[] = [];
+  for (const wrapper of wrappers)
+    slots.push(await makeSlot(keyring, wrapper, slots.length + 1, clock.nowMs()));
+  await writeKeys(destination, clock, keyring, 1, slots);
 }
 
 const exists = (destination: Destination): StillpointError =>

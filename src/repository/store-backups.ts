@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import * as z from 'zod';
 import { bodyOf, type Destination, getSmall } from '../destination/destination.ts';
 import { isUlid } from '../env/ulid.ts';
 import { type ErrorCode, StillpointError, toStillpointError } from '../errors.ts';
@@ -10,20 +9,9 @@ import {
   decodeBackupManifest,
   encodeBackupManifest,
 } from './backup-manifest.ts';
-import { backupIdOf, backupsPrefix, manifestKey, storeKey } from './layout.ts';
-import { readJson } from './small-json.ts';
-
-const storeSchema = z.strictObject({
-  format: z.literal('stillpoint-store'),
-  version: z.literal(1),
-  store_id: z.string().refine(isUlid, 'is no ULID'),
-  engine: z.string().min(1).max(50),
-  /** The last part of the data directory's path when the store was first seen. */
-  name: z.string().max(255),
-  first_seen_at_ms: z.number().int().min(0),
-});
-
-export type StoreIdentity = z.infer<typeof storeSchema>;
+import { backupIdOf, backupsPrefix, manifestKey } from './layout.ts';
+import type { Sealer } from './sealing/sealer.ts';
+import { createStoreDocument, readStoreDocument, type StoreIdentity } from './store-document.ts';
 
 export const LATEST_BACKUP = 'latest';
 
@@ -33,22 +21,31 @@ export class StoreBackups {
   readonly destination: Destination;
   readonly repositoryId: string;
   readonly storeId: string;
+  /** Undefined where the repository is not encrypted. */
+  readonly sealer: Sealer | undefined;
 
-  constructor(environment: Environment, destination: Destination, repositoryId: string, storeId: string) {
+  constructor(
+    environment: Environment,
+    destination: Destination,
+    repositoryId: string,
+    storeId: string,
+    sealer?: Sealer,
+  ) {
+    this.sealer = sealer;
     this.environment = environment;
     this.destination = destination;
     this.repositoryId = repositoryId;
     this.storeId = storeId;
   }
 
-  /** Undefined before the first backup. `REPOSITORY_INVALID` when it is that of another store. */
-  async identity(): Promise<StoreIdentity | undefined> {
-    const key = storeKey(this.storeId);
-    const identity = await readJson(this.destination, key, storeSchema);
-    if (identity === undefined || identity.store_id === this.storeId) return identity;
-    throw new StillpointError('REPOSITORY_INVALID', `${key} is of another store, ${identity.store_id}`, {
-      path: key,
-    });
+  /** Tells whose keys its backups are sealed with; null where they are in clear. */
+  get keyFingerprint(): string | null {
+    return this.sealer?.fingerprint ?? null;
+  }
+
+  /** Undefined before the first backup. `REPOSITORY_INVALID` when it is that of another store, or was edited. */
+  identity(): Promise<StoreIdentity | undefined> {
+    return readStoreDocument(this.destination, this.storeId, this.sealer);
   }
 
   /** What people call it; null where its identity is missing or cannot be trusted, which does not keep anybody from its backups. */
@@ -72,8 +69,7 @@ export class StoreBackups {
     );
   }
 
-  async #create(engine: string, name: string): Promise<StoreIdentity> {
-    const key = storeKey(this.storeId);
+  #create(engine: string, name: string): Promise<StoreIdentity> {
     const identity: StoreIdentity = {
       format: 'stillpoint-store',
       version: 1,
@@ -82,11 +78,7 @@ export class StoreBackups {
       name,
       first_seen_at_ms: this.environment.clock.nowMs(),
     };
-    const body = bodyOf(Buffer.from(`${JSON.stringify(identity)}\n`));
-    const answer = await this.destination.put(key, body, { ifAbsent: true });
-    const stands = answer === 'written' ? identity : await this.identity();
-    if (stands !== undefined) return stands;
-    throw new StillpointError('REPOSITORY_INVALID', `${key} exists and cannot be read`, { path: key });
+    return createStoreDocument(this.destination, identity, this.sealer);
   }
 
   /** Ids of the backups that have a manifest, oldest first. What a listing leaves out is not proven to be absent. */
@@ -102,7 +94,7 @@ export class StoreBackups {
   /** Undefined when there is none; `BACKUP_DAMAGED` when it cannot be trusted. */
   async read(backupId: string): Promise<BackupManifest | undefined> {
     const bytes = await this.#bytes(backupId);
-    return bytes && decodeBackupManifest(bytes, this.#placeOf(backupId));
+    return bytes && decodeBackupManifest(bytes, this.#placeOf(backupId), this.sealer);
   }
 
   /**
@@ -114,7 +106,7 @@ export class StoreBackups {
   ): Promise<{ manifest: BackupManifest; key: string; sha256: string } | undefined> {
     const bytes = await this.#bytes(backupId);
     if (bytes === undefined) return undefined;
-    const manifest = decodeBackupManifest(bytes, this.#placeOf(backupId));
+    const manifest = decodeBackupManifest(bytes, this.#placeOf(backupId), this.sealer);
     const key = manifestKey(this.storeId, backupId);
     await this.destination.put(key, bodyOf(bytes), { ifAbsent: true });
     return { manifest, key, sha256: createHash('sha256').update(bytes).digest('hex') };
@@ -143,8 +135,8 @@ export class StoreBackups {
   async publish(manifest: BackupManifest): Promise<{ readonly key: string; readonly bytes: Buffer }> {
     const { backupId } = manifest;
     const key = manifestKey(this.storeId, backupId);
-    const bytes = encodeBackupManifest(manifest);
-    decodeBackupManifest(bytes, this.#placeOf(backupId));
+    const bytes = encodeBackupManifest(manifest, this.sealer);
+    decodeBackupManifest(bytes, this.#placeOf(backupId), this.sealer);
     const answer = await this.destination.put(key, bodyOf(bytes), { ifAbsent: true }).catch(async (error) => {
       throw await this.#whatCameOf(backupId, toStillpointError(error));
     });

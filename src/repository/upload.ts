@@ -9,13 +9,14 @@ import { StillpointError } from '../errors.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
 import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../snapshot/store/manifest.ts';
 import { TOOL } from '../snapshot/version.ts';
-import { type BackupManifest, objectsOf } from './backup-manifest.ts';
+import { type BackupManifest, objectsOf, storedBytesOf } from './backup-manifest.ts';
 import { readDamaged } from './damaged-objects.ts';
 import { type DigestedFile, digestSnapshot, type KnownDigests } from './digests.ts';
 import { bodyOfFiles } from './file-body.ts';
 import { isPackKey } from './layout.ts';
 import { planObjects, type Stored, type UploadPlan } from './plan-objects.ts';
 import type { StoreBackups } from './store-backups.ts';
+import { storedBody } from './stored-objects.ts';
 
 export const UPLOAD_PHASES = ['digest', 'upload', 'confirm', 'publish'] as const;
 export type UploadPhase = (typeof UPLOAD_PHASES)[number];
@@ -59,6 +60,7 @@ const QUESTIONS_AT_ONCE = 16;
  */
 export async function upload(store: StoreBackups, request: UploadRequest): Promise<Uploaded> {
   const { environment: env, storeId, repositoryId } = store;
+  const isSealed = store.sealer !== undefined;
   const { folder, backupId, control } = request;
   request.onPhase('digest');
   const { text: snapshotText, manifest: snapshot } = await readSnapshot(store, folder);
@@ -74,7 +76,7 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     digested,
     previous,
   );
-  const objects = objectsOf({ files, packs });
+  const objects = objectsOf({ files, packs, isSealed });
   const manifest: BackupManifest = {
     repositoryId,
     storeId,
@@ -83,6 +85,7 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     engine,
     tool: TOOL,
     previous: previousId,
+    isSealed,
     storedBytes: [...objects.values()].reduce((sum, bytes) => sum + bytes, 0),
     snapshotText,
     snapshot,
@@ -115,7 +118,9 @@ async function storeFiles(
   digested: readonly DigestedFile[],
   previous: Stored | undefined,
 ) {
-  const { storeId } = store;
+  const { storeId, sealer } = store;
+  const isSealed = sealer !== undefined;
+  const idOf = sealer === undefined ? plainIdOf : (content: string) => sealer.objectId(content);
   const sent = new Set<string>();
   let uploadedBytes = 0;
   let filesUploadedAgain = 0;
@@ -123,16 +128,16 @@ async function storeFiles(
   let unusable: ReadonlySet<string> = previous === undefined ? new Set() : await readDamaged(store);
   for (;;) {
     const firstPack = [...sent].filter((key) => isPackKey(storeId, key)).length;
-    const plan = planObjects({ storeId, backupId, digested, previous: there, unusable, firstPack });
+    const plan = planObjects({ storeId, backupId, digested, previous: there, unusable, firstPack, idOf });
     onPlanned(control.bytes + plan.uploadBytes);
     onPhase('upload');
     await sendObjects(store, folder, plan, control);
     for (const { key } of plan.uploads) sent.add(key);
-    uploadedBytes += plan.uploadBytes;
+    for (const { bytes } of plan.uploads) uploadedBytes += storedBytesOf(bytes, isSealed);
     filesUploadedAgain += plan.filesAgain;
     const { files, packs } = plan;
     onPhase('confirm');
-    const wrong = await unconfirmed(store, objectsOf(plan), control);
+    const wrong = await unconfirmed(store, objectsOf({ ...plan, isSealed }), control);
     const [lost] = [...wrong].filter(([key]) => sent.has(key));
     if (lost !== undefined) throw notConfirmed(lost);
     if (wrong.size === 0)
@@ -168,12 +173,19 @@ async function readPrevious(store: StoreBackups, id: string): Promise<BackupMani
   }
 }
 
+const plainIdOf = (content: string): string =>
+  createHash('sha256').update(`stillpoint-object ${content}`).digest('hex');
+
 async function sendObjects(
-  { destination, environment: { fs } }: StoreBackups,
+  store: StoreBackups,
   folder: string,
   plan: UploadPlan,
   control: RunControl,
 ): Promise<void> {
+  const {
+    destination,
+    environment: { fs },
+  } = store;
   const abort = new AbortController();
   const forget = control.onCancel(() => abort.abort());
   try {
@@ -183,7 +195,10 @@ async function sendObjects(
       control.checkCancelled();
       const toSend = files.map(({ entry, digest }) => ({ path: placeOf(folder, entry.path), digest }));
       const body = bodyOfFiles(fs, toSend, (count) => control.addBytes(count));
-      const answer = await destination.put(key, body, { ifAbsent: true, signal: abort.signal });
+      const answer = await destination.put(key, storedBody(store, key, body), {
+        ifAbsent: true,
+        signal: abort.signal,
+      });
       if (answer === 'exists') {
         throw new StillpointError('CONFLICT', `${key} exists already, and its name was made at random`, {
           path: key,

@@ -27,6 +27,7 @@ import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreFrom } from '../in-place.ts';
+import { addKeyFlags, keyOf } from '../key-flags.ts';
 import { nonEmpty } from '../non-empty.ts';
 import { engineFlag } from '../options.ts';
 import type { Progress } from '../progress.ts';
@@ -63,6 +64,7 @@ function defineRun(command: Command, cli: Cli): void {
     to: mandatory,
     newStore: (option) => option.conflicts('claim'),
   });
+  addKeyFlags(run);
   engineFlag.addTo(run);
   snapshotFlags.addTo(run);
   run
@@ -80,6 +82,7 @@ function defineRun(command: Command, cli: Cli): void {
       const result = await cli.watched((signal, progress) =>
         backUp(dir, {
           ...options,
+          ...keyOf(given),
           to: to!,
           environment: commandEnvironment,
           coordinator: new BackupCoordinator({ dataDir: dir, lifecycle, ...engineFlag.read(given) }),
@@ -118,12 +121,13 @@ const fromFlags = new Flags(fromOptions.fields, ['from', 'store']);
 
 function addFrom(command: Command): Command {
   fromFlags.addTo(command, '', { from: mandatory });
+  addKeyFlags(command);
   return command;
 }
 
 function fromOf(given: Given) {
   const { from, ...store } = fromFlags.read(given);
-  return { environment: commandEnvironment, from: from!, ...store };
+  return { environment: commandEnvironment, from: from!, ...store, ...keyOf(given) };
 }
 
 function defineLists(command: Command, cli: Cli): void {
