@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Finding } from '../../src/engine/report.ts';
 import { BLOOM_POLICY } from '../../src/format/leveldb/filter.ts';
+import { BLOCK_BYTES } from '../../src/format/leveldb/log.ts';
 import { encodeHandle } from '../../src/format/leveldb/table.ts';
 import type { VersionEdit } from '../../src/format/leveldb/version-edit.ts';
 import { prove } from '../support/leveldb.ts';
@@ -156,7 +157,7 @@ describe('logs and MANIFEST', () => {
     const put = (sequence: bigint): Buffer =>
       encodeBatch(sequence, [{ type: 'put', key: Buffer.from('k'), value: Buffer.from('v') }]);
     expect(await codesOf({ log: encodeLog([put(6n), put(7n)]) })).toEqual([]);
-    expect(await codesOf({ log: encodeLog([put(6n), put(8n)]) })).toEqual([
+    expect(await codesOf({ log: encodeLog([put(6n), put(6n)]) })).toEqual([
       '000003.log LEVELDB_LOG_SEQUENCE',
     ]);
     expect(await codesOf({ log: encodeLog([put(7n)]) })).toEqual(['000003.log LEVELDB_LOG_GAP']);
@@ -169,6 +170,64 @@ describe('logs and MANIFEST', () => {
     ]);
     expect(await codesOf({ log: Buffer.concat([encodeLog([put(6n)]), Buffer.alloc(100)]) })).toEqual([
       '000003.log LEVELDB_LOG_ZEROS',
+    ]);
+  });
+
+  test('a record that breaks off, and whose sequence the next one has, was never acknowledged', async () => {
+    const put = (sequence: bigint, bytes = 1): Buffer =>
+      encodeBatch(sequence, [{ type: 'put', key: Buffer.from('k'), value: Buffer.alloc(bytes) }]);
+    /** The writer died at the end of the first block, and the log was used again. */
+    const reused = (before: readonly Buffer[], after: readonly Buffer[]) => {
+      const begun = encodeLog(before).subarray(0, BLOCK_BYTES);
+      return findingsOf({ log: Buffer.concat([begun, encodeLog(after, BLOCK_BYTES)]) });
+    };
+    const large = (sequence: bigint): Buffer => put(sequence, 2 * BLOCK_BYTES);
+    const warning = { code: 'LEVELDB_LOG_UNFINISHED', severity: 'warning' };
+    const error = { code: 'LEVELDB_LOG_RECORD', severity: 'error' };
+
+    expect(await reused([put(6n), large(7n)], [put(7n), put(8n)])).toMatchObject([warning]);
+    expect(await reused([large(6n)], [put(6n)])).toMatchObject([warning]);
+    // The write after it went on counting, so it had been acknowledged.
+    const lost = await reused([put(6n), large(7n)], [put(8n)]);
+    expect(lost).toMatchObject([error, { code: 'LEVELDB_LOG_SEQUENCE', severity: 'error' }]);
+    expect((await reused([large(6n)], [put(5n)]))[0]).toMatchObject(error);
+    // So little was written of it that its sequence is not known: the one before it tells.
+    const short = put(7n, 2 * BLOCK_BYTES);
+    const filler = put(6n, BLOCK_BYTES - 40);
+    expect(encodeLog([filler]).length).toBeGreaterThan(BLOCK_BYTES - 12 - 7);
+    expect(await reused([filler, short], [put(7n)])).toMatchObject([warning]);
+    // Nothing whole follows: the log ends there.
+    expect(await reused([put(6n), large(7n)], [])).toMatchObject([{ code: 'LEVELDB_LOG_TORN' }]);
+    const twice = [large(7n).subarray(0, 40_000)];
+    const again = encodeLog(twice, BLOCK_BYTES).subarray(0, BLOCK_BYTES);
+    const begun = encodeLog([put(6n), large(7n)]).subarray(0, BLOCK_BYTES);
+    expect(await findingsOf({ log: Buffer.concat([begun, again]) })).toMatchObject([
+      { code: 'LEVELDB_LOG_TORN' },
+    ]);
+    const third = encodeLog([put(7n)], 2 * BLOCK_BYTES);
+    expect(await findingsOf({ log: Buffer.concat([begun, again, third]) })).toMatchObject([warning, warning]);
+    const damaged = Buffer.concat([begun, again, third]);
+    damaged[damaged.length - 1]! ^= 1;
+    expect((await findingsOf({ log: damaged })).map(({ severity }) => severity)).toEqual(
+      Array(2).fill('error'),
+    );
+  });
+
+  test('sequences left out between two records that touch are a write that failed', async () => {
+    const put = (sequence: bigint): Buffer =>
+      encodeBatch(sequence, [{ type: 'put', key: Buffer.from('k'), value: Buffer.from('v') }]);
+    const gap = await findingsOf({ log: encodeLog([put(6n), put(9n), put(10n)]) });
+    expect(gap).toMatchObject([{ code: 'LEVELDB_LOG_SEQUENCE', severity: 'warning' }]);
+    // With damage between them, an acknowledged write may be what is missing.
+    const log = Buffer.concat([encodeLog([put(6n), put(7n)]), Buffer.alloc(BLOCK_BYTES)]).subarray(
+      0,
+      BLOCK_BYTES,
+    );
+    log[encodeLog([put(6n), put(7n)]).length - 1]! ^= 1;
+    const broken = await findingsOf({ log: Buffer.concat([log, encodeLog([put(8n)], BLOCK_BYTES)]) });
+    expect(broken).toMatchObject([
+      { code: 'LEVELDB_LOG_RECORD', severity: 'error' },
+      { code: 'LEVELDB_LOG_SEQUENCE', severity: 'error' },
     ]);
   });
 

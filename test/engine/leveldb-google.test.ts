@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
 import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { captureInto, prove } from '../support/leveldb.ts';
+import { describeWithFixtures, fixturesRoot } from '../support/fixtures.ts';
+import { captureInto, prove, readAll } from '../support/leveldb.ts';
 import { namesOf } from '../support/leveldb-folders.ts';
 import { describeWith } from '../support/needs.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -107,3 +108,19 @@ function operationsIn(checks: Awaited<ReturnType<typeof prove>>['checks']): numb
   for (const { counts } of checks.values()) sum += (counts.entries ?? 0) + (counts.walEntries ?? 0);
   return sum;
 }
+
+describeWithFixtures(
+  'hunt/unfinished-then-reused',
+  'a log that was used again behind an unfinished write',
+  () => {
+    test('is captured with a warning, and LevelDB reads all that was acknowledged', async () => {
+      const parent = await temporaryFolder();
+      const archive = join(fixturesRoot, 'hunt/unfinished-then-reused/db.tar.gz');
+      execFileSync('tar', ['-xzf', archive, '-C', parent]);
+      await captureInto(leveldbEngine, join(parent, 'db'), join(parent, 'copy'));
+      const { findings } = await prove(join(parent, 'copy'));
+      expect(findings).toMatchObject([{ code: 'LEVELDB_LOG_UNFINISHED', severity: 'warning' }]);
+      expect((await readAll(join(parent, 'copy'))).size).toBe(4);
+    });
+  },
+);

@@ -16,7 +16,7 @@ function decode(log: Buffer, chunkBytes = log.length || 1, offset = 0): Decoded 
   const damage: string[] = [];
   const take = (item: ReturnType<LogDecoder['push']> extends Generator<infer T> ? T : never): void => {
     if (item.kind === 'record') payloads.push(item.payload.toString('latin1'));
-    else damage.push(`${item.reason}@${item.offset}`);
+    else damage.push(`${item.kind === 'damage' ? item.reason : item.kind}@${item.offset}`);
   };
   for (let at = 0; at < log.length; at += chunkBytes) {
     for (const item of decoder.push(log.subarray(at, at + chunkBytes))) take(item);
@@ -151,7 +151,7 @@ test('fragments that do not fit together are damage', () => {
   const [first, last] = [long.subarray(0, BLOCK_BYTES), long.subarray(BLOCK_BYTES)];
   expect(decode(Buffer.concat([last])).damage).toEqual(['fragment@0']);
   const other = encodeLog([filled(5)]);
-  expect(decode(Buffer.concat([first, other])).damage).toEqual(['fragment@0']);
+  expect(decode(Buffer.concat([first, other])).damage).toEqual(['unfinished@0']);
   expect(decode(Buffer.concat([first, other])).payloads).toEqual(['xxxxx']);
 });
 

@@ -20,7 +20,7 @@ export async function checkManifest(
   const version = new Version();
 
   const take = (item: LogItem): void => {
-    if (item.kind === 'damage') {
+    if (item.kind !== 'record') {
       findings.error('LEVELDB_MANIFEST_RECORD', item.offset, item.message);
       return;
     }

@@ -55,6 +55,7 @@ async function readTail(file: OpenFile, offset: number, sizeBytes: number): Prom
         isDamaged = true;
         continue;
       }
+      if (item.kind === 'unfinished') continue; // the log ends with the record before, or another one follows
       records++;
       end = item.end;
       const header = decodeBatchHeader(item.payload);

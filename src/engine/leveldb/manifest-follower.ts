@@ -35,7 +35,7 @@ export class ManifestFollower {
   /** Applies every record that is complete now. Returns the damage, if there is any. */
   async readOn(): Promise<string | undefined> {
     for await (const item of this.#newItems()) {
-      if (item.kind === 'damage') return `${this.name} is damaged at offset ${item.offset}: ${item.message}`;
+      if (item.kind !== 'record') return `${this.name} is damaged at offset ${item.offset}: ${item.message}`;
       const edit = decodeVersionEdit(item.payload);
       if (typeof edit === 'string')
         return `${this.name} has a damaged edit at offset ${item.offset}: ${edit}`;

@@ -46,7 +46,17 @@ export interface LogDamage {
   readonly message: string;
 }
 
-export type LogItem = LogRecord | LogDamage;
+/** A record that was begun, and behind its whole fragments another one begins: its writer died in the middle of it. */
+export interface LogUnfinished {
+  readonly kind: 'unfinished';
+  /** What was written of it. */
+  readonly payload: Buffer;
+  /** Offset of its first header. */
+  readonly offset: number;
+  readonly message: string;
+}
+
+export type LogItem = LogRecord | LogUnfinished | LogDamage;
 
 export interface LogEnd {
   /** Offset behind the last complete record. */
@@ -163,7 +173,8 @@ export class LogDecoder {
     if (beginsRecord(type)) {
       // Old writers left an empty FIRST at the end of a block and began again in the next one.
       if (this.#parts?.some((part) => part.length > 0)) {
-        yield this.#damage('fragment', this.#partsAt, 'a record without an end');
+        const payload = Buffer.concat(this.#parts);
+        yield { kind: 'unfinished', payload, offset: this.#partsAt, message: 'a record without an end' };
       }
       this.#parts = undefined;
       this.#resyncing = false;
