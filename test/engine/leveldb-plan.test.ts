@@ -282,6 +282,47 @@ test('a missing log does not stop the capture; the proof reports it', async () =
   expect((await prove(`${dir}-copy`)).findings).toMatchObject([{ path: log, code: 'LEVELDB_LOG_MISSING' }]);
 });
 
+/** A file system over which the log is cut `bytes` shorter before each of its first `times` readings. */
+function shrinking(log: string, bytes: number, times: number): Partial<FileSystem> {
+  let left = times;
+  return {
+    async open(path, how) {
+      const file = await nodeFileSystem.open(path, how);
+      if (basename(path) !== log) return file;
+      return {
+        ...file,
+        async read(target, position) {
+          if (left-- > 0) await truncate(path, (await file.stat()).sizeBytes - bytes);
+          return file.read(target, position);
+        },
+      };
+    },
+  };
+}
+
+test('a log whose zeros are cut off while it is read is taken up to its last record', async () => {
+  const dir = await writeFolder(await newFolder(), (db) => fill(db, 100));
+  const [log] = await namesOf(dir, /\.log$/);
+  const { length } = await readFile(join(dir, log!));
+  const zeros = 4 * 32 * 1024;
+  await truncate(join(dir, log!), length + 2 * zeros);
+  const plan = await planOver(dir, shrinking(log!, zeros, 2));
+  onTestFinished(() => plan.dispose!());
+  expect(plan.items.find(({ path }) => path === log)).toMatchObject({
+    extents: [{ offset: 0, length }],
+  });
+});
+
+test('a log that gets shorter at every look is a source that changes, not a disk that fails', async () => {
+  const dir = await writeFolder(await newFolder(), (db) => fill(db, 100));
+  const [log] = await namesOf(dir, /\.log$/);
+  const { length } = await readFile(join(dir, log!));
+  await truncate(join(dir, log!), length + 64 * 32 * 1024);
+  await expect(planOver(dir, shrinking(log!, 32 * 1024, 64))).rejects.toMatchObject({
+    code: 'SOURCE_CHANGING',
+  });
+});
+
 test('links in the place of files are refused, and a folder of something else', async () => {
   const dir = await writeFolder(await newFolder(), (db) => fill(db, 100));
   const [log] = await namesOf(dir, /\.log$/);

@@ -1,5 +1,6 @@
 import type { OpenFile } from '../../env/file-system.ts';
-import { readExactly } from '../../env/io.ts';
+import { readFully } from '../../env/io.ts';
+import { StillpointError } from '../../errors.ts';
 import { decodeBatchHeader } from '../../format/leveldb/batch.ts';
 import {
   BLOCK_BYTES,
@@ -16,11 +17,37 @@ export interface LogCut {
   readonly lastSequence: bigint | undefined;
 }
 
+const LOOKS = 16;
+
+class GotShorter extends Error {}
+
+async function readExactly(file: OpenFile, position: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(length);
+  if ((await readFully(file, bytes, position)) !== length) throw new GotShorter();
+  return bytes;
+}
+
 /**
  * How many of the first `sizeBytes` bytes of a log are complete records. Reads only the end, from the last block that begins
- * with a record. Damaged bytes are not cut off, so that the proof of the copy reports them.
+ * with a record. Damaged bytes are not cut off, so that the proof of the copy reports them. Rejects with `SOURCE_CHANGING` when
+ * the file gets shorter each time it is read.
  */
 export async function cutLog(file: OpenFile, sizeBytes: number): Promise<LogCut> {
+  for (let look = 1; look <= LOOKS; look++) {
+    // Writers that map their log make it longer by zeros beforehand, and cut off those that are left when they close it.
+    const present = Math.min(sizeBytes, (await file.stat()).sizeBytes);
+    try {
+      return await cutAt(file, present);
+    } catch (error) {
+      if (!(error instanceof GotShorter)) throw error;
+    }
+  }
+  throw new StillpointError('SOURCE_CHANGING', `${file.path} got shorter ${LOOKS} times while it was read`, {
+    path: file.path,
+  });
+}
+
+async function cutAt(file: OpenFile, sizeBytes: number): Promise<LogCut> {
   for (let block = Math.floor(Math.max(0, sizeBytes - 1) / BLOCK_BYTES); block >= 0; block--) {
     const offset = block * BLOCK_BYTES;
     if (block > 0 && !(await beginsWithRecord(file, offset, sizeBytes))) continue;
