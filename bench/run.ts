@@ -12,6 +12,7 @@ import { openWorkspace } from './lib/workspace.ts';
 import { host } from './parts/host.ts';
 import { link } from './parts/link.ts';
 import { memory } from './parts/memory.ts';
+import { offsite } from './parts/offsite.ts';
 import { peers } from './parts/peers.ts';
 import { restore } from './parts/restore.ts';
 import { scaling } from './parts/scaling.ts';
@@ -23,7 +24,19 @@ import { verify } from './parts/verify.ts';
 // `npm run bench -- --help`. Compiled first, since what is installed is compiled too: threads that start with a loader of
 // TypeScript in them would be measured with it.
 
-const PARTS: readonly Part[] = [peers, stream, restore, verify, second, host, memory, scaling, link, start];
+const PARTS: readonly Part[] = [
+  peers,
+  stream,
+  restore,
+  verify,
+  second,
+  host,
+  memory,
+  scaling,
+  link,
+  start,
+  offsite,
+];
 
 const tell = (line: string) => process.stderr.write(`${line}\n`);
 const options = parseOptions(

@@ -62,6 +62,7 @@ const VERSION_ARGS: Readonly<Record<string, readonly string[]>> = {
   ldb: ['--version'],
   sst_dump: ['--version'],
   restic: ['version'],
+  rclone: ['version'],
 };
 
 /** The peers, each with the first line that it says of its version; null when it is not installed. */

@@ -68,7 +68,7 @@ export class Times {
 }
 
 /** Another order each round, so that nobody always comes after the one that tires the disk most. */
-function shuffled<T>(list: readonly T[]): T[] {
+export function shuffled<T>(list: readonly T[]): T[] {
   return list
     .map((item) => ({ item, at: Math.random() }))
     .sort((a, b) => a.at - b.at)
