@@ -83,6 +83,8 @@ export interface PlanContext {
    * is there then.
    */
   confirmPin(path: string): Promise<boolean>;
+  /** Call it as soon as the number of files is known, before they are pinned: throws when no snapshot holds so many. */
+  expectFiles(count: number): void;
   /** Throws once the run is cancelled; call it every round. */
   checkCancelled(): void;
 }

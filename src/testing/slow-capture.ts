@@ -31,6 +31,7 @@ export function planOf(engine: Engine, dir: string, pins: Pins, used: FileSystem
       await fs.removeFile(pins.place(path));
       return false;
     },
+    expectFiles() {},
     checkCancelled() {},
   });
 }

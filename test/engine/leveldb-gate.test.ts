@@ -171,6 +171,7 @@ test('detaching restores the methods; a failed plan opens the barrier', async ()
     dir: await nodeFileSystem.realPath(dir),
     pin: () => Promise.reject(failure),
     confirmPin: async () => true,
+    expectFiles() {},
     checkCancelled() {},
   };
   await expect(engine.plan(context)).rejects.toBe(failure);

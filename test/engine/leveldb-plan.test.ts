@@ -12,6 +12,7 @@ import {
 import { basename, join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, onTestFinished, test } from 'vitest';
+import { BackupCoordinator } from '../../src/coordinator/backup.ts';
 import type { CapturePlan, Engine, PlanContext } from '../../src/engine/engine.ts';
 import { createLeveldbEngine } from '../../src/engine/leveldb/create-engine.ts';
 import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
@@ -37,6 +38,7 @@ async function planOver(
     dir: await nodeFileSystem.realPath(dir),
     pin: async (path) => (await nodeFileSystem.inspect(join(dir, path))) !== undefined,
     confirmPin: async () => true,
+    expectFiles() {},
     checkCancelled() {},
   };
   return engine.plan(context);
@@ -191,6 +193,28 @@ test('another database that is put in the place of this one within the window is
   for (const path of tables) {
     expect(pins.of(path).stat.ino).toBe((await nodeFileSystem.inspect(join(dir, path)))?.ino);
   }
+});
+
+test('more tables than a snapshot can hold are refused before the first is looked for', async () => {
+  const dir = await writeFolder(await newFolder(), (db) => fill(db, 10));
+  const [manifest] = await namesOf(dir, /^MANIFEST/);
+  const newFiles = Array.from({ length: 400_001 }, (_, index) => ({
+    level: 6,
+    number: 1000 + index,
+    sizeBytes: 100,
+    smallest: Buffer.alloc(8),
+    largest: Buffer.alloc(8),
+  }));
+  const { length } = await readFile(join(dir, manifest!));
+  await appendFile(
+    join(dir, manifest!),
+    encodeLog([encodeVersionEdit({ ...emptyEdit(), newFiles })], length),
+  );
+  await expect(new BackupCoordinator({ dataDir: dir }).backup()).rejects.toMatchObject({
+    code: 'UNSUPPORTED_FILE',
+    message: expect.stringContaining('400001 files are more than one snapshot can hold'),
+    hint: expect.stringContaining('compact'),
+  });
 });
 
 test('when edits come faster than windows, the plan falls back to logs-first order', async () => {
@@ -349,6 +373,7 @@ test('every descriptor is closed: after dispose, after failure, after cancelling
     dir: await nodeFileSystem.realPath(dir),
     pin: async () => true,
     confirmPin: async () => true,
+    expectFiles() {},
     checkCancelled() {
       throw cancelled;
     },

@@ -51,6 +51,7 @@ test('trap 2: only live tables are captured, and one that is not live is an erro
       return pinned.length === 1 || (await fs.inspect(join(dir, path))) !== undefined;
     },
     confirmPin: async () => true,
+    expectFiles() {},
     checkCancelled() {},
   });
   await plan.dispose!();

@@ -38,6 +38,7 @@ export async function planInto(engine: Engine, dir: string, into: string): Promi
       await fs.removeFile(join(into, path));
       return false;
     },
+    expectFiles() {},
     checkCancelled() {},
   });
 }

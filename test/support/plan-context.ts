@@ -20,6 +20,7 @@ export async function planContext(fs: FileSystem, dir: string): Promise<PinningC
     dir,
     pin: (path) => pins.pin(path),
     confirmPin: (path) => pins.confirm(path),
+    expectFiles() {},
     checkCancelled() {},
   };
   return { pins, context };

@@ -141,7 +141,9 @@ class Planning {
   async #readAndPin(): Promise<Setback | undefined> {
     const setback = await this.#readManifest();
     if (setback !== undefined) return setback;
-    const missing = this.#manifest!.version.tables.filter(({ number }) => !this.#pinned.has(number));
+    const { tables } = this.#manifest!.version;
+    this.#context.expectFiles(tables.length);
+    const missing = tables.filter(({ number }) => !this.#pinned.has(number));
     let gone: TableEntry | undefined;
     for (let at = 0; at < missing.length && gone === undefined; at += PINS_AT_ONCE) {
       this.#context.checkCancelled();

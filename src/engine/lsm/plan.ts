@@ -132,6 +132,7 @@ async function planRound(
   const { fs, dir } = context;
   // What takes long with many tables comes first, and what was done in an earlier round is not done again.
   const before = await listTables(fs, dir);
+  context.expectFiles(before.length);
   const paths = before.map(tablePath);
   let incomplete: string | undefined;
   for (const path of paths) {

@@ -4,6 +4,7 @@ import { orGivenUp } from '../../env/concurrency.ts';
 import { warn } from '../../env/safe-calls.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
+import { requireRoomFor } from '../store/manifest.ts';
 import { checkPlan } from './check-plan.ts';
 import type { Pins } from './pins.ts';
 import type { CaptureRequest } from './request.ts';
@@ -36,6 +37,7 @@ export async function captureChanging(
     let plan = request.plan;
     try {
       plan ??= await planFromOutside(env, request, pins);
+      requireRoomFor(plan.items.length, dir);
       checkPlan(plan);
       const immutables = plan.items.filter((item) => item.kind === 'immutable');
       const stale =
@@ -86,6 +88,7 @@ const planFromOutside = (
     dir,
     pin: async (path) => ifGoingOn(() => pins.pin(path)),
     confirmPin: async (path) => ifGoingOn(() => pins.confirm(path)),
+    expectFiles: (count) => requireRoomFor(count, dir),
     checkCancelled: () => control.checkCancelled(),
   });
   return orGivenUp(planning, control.signal, (late) => late.dispose?.().catch(warn));

@@ -12,8 +12,9 @@ import { countNames, measureJson } from './json-shape.ts';
  * and `entries` carry `path`, `size` and `crc32`; our fields are added. It is untrusted input.
  */
 
-/** About 400,000 files; more is refused before it is read. */
+/** Enough for `FILES_LIMIT` files with names of usual length; more is refused before it is read. */
 export const MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024;
+export const FILES_LIMIT = 400_000;
 const PATH_LIMIT_BYTES = 4096;
 /**
  * Enough for a manifest of the largest size that is full of the shortest possible entries, or of our own. With more, the parsed text
@@ -91,14 +92,20 @@ export function encodeManifest(manifest: Manifest): Buffer {
   const { version, snapshot } = manifest;
   const body = { version, entries, ...(snapshot === undefined ? {} : { snapshot }) };
   const bytes = Buffer.from(textOf({ ...body, manifest_crc32: sealOf(body) }));
-  if (bytes.byteLength > MANIFEST_LIMIT_BYTES) {
-    throw new StillpointError(
-      'UNSUPPORTED_FILE',
-      `${entries.length} files are more than one manifest can hold`,
-    );
-  }
+  if (bytes.byteLength > MANIFEST_LIMIT_BYTES) throw tooManyFiles(`${entries.length} files`, entries.length);
   return bytes;
 }
+
+/** `UNSUPPORTED_FILE` for more files than a snapshot may have, before anything is done with them. */
+export function requireRoomFor(files: number, dir: string): void {
+  if (files > FILES_LIMIT) throw tooManyFiles(`${dir}: ${files} files`, files);
+}
+
+const tooManyFiles = (what: string, files: number) =>
+  new StillpointError('UNSUPPORTED_FILE', `${what} are more than one snapshot can hold`, {
+    data: { files, limit: FILES_LIMIT },
+    hint: `A snapshot holds up to ${FILES_LIMIT} files, fewer with long names. Make it fewer and larger ones: compact the database, or let it write larger tables.`,
+  });
 
 /** Reads a manifest; `MANIFEST_INVALID` says what is wrong. `path` is where the bytes came from. */
 export function decodeManifest(bytes: Uint8Array, path: string): ParsedManifest {
