@@ -42,7 +42,7 @@ export const ERROR_CODES = {
   SOURCE_DAMAGED: {
     http: 500,
     exit: 3,
-    hint: 'The live database itself is damaged. Keep the older snapshots; run `stillpoint verify` on it.',
+    hint: 'The live database itself is damaged. Keep the older snapshots. `stillpoint verify` says what is wrong; to keep the files as they are, close the database and take a snapshot with `--engine files`.',
   },
   UNREAD: {
     http: 409,

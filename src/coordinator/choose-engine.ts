@@ -1,6 +1,7 @@
 import * as z from 'zod/mini';
 import { type Engine, type EngineName, NOT_OF_THE_DATABASE } from '../engine/engine.ts';
 import { detectEngine, engineByName, engineNames } from '../engine/index.ts';
+import { believed, unknownFolder } from '../engine/recognize.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Mode } from '../options/choices.ts';
@@ -65,19 +66,13 @@ export async function chooseEngine(
   }
 }
 
+const FILES =
+  'Other files, while nobody writes to them, are captured with `--engine files` (`engine: "files"`).';
+
 async function findEngine(fs: FileSystem, dataDir: string, choice: 'auto' | EngineName): Promise<Engine> {
   if ((await fs.list(dataDir)).every(({ name }) => NOT_OF_THE_DATABASE.includes(name)))
     throw new StillpointError('EMPTY_SOURCE', `${dataDir} is empty`, { path: dataDir });
   const found = choice === 'auto' ? await detectEngine(fs, dataDir) : engineByName(choice);
-  if (found === undefined) {
-    throw new StillpointError('ENGINE_MISMATCH', `${dataDir} is not a data directory of any known engine`, {
-      path: dataDir,
-      hint: 'Check the path. Other files, while nobody writes to them, are captured with `--engine files` (`engine: "files"`).',
-    });
-  }
-  if (choice !== 'auto' && found.name !== 'files' && !(await found.detect(fs, dataDir))) {
-    const message = `${dataDir} is not a data directory of ${found.name}`;
-    throw new StillpointError('ENGINE_MISMATCH', message, { path: dataDir });
-  }
-  return found;
+  if (found === undefined) throw await unknownFolder(fs, dataDir, FILES);
+  return choice === 'auto' ? found : believed(found, fs, dataDir);
 }

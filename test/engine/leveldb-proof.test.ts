@@ -1,6 +1,8 @@
 import { copyFile, cp, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { BackupCoordinator } from '../../src/coordinator/backup.ts';
+import { verifySnapshot } from '../../src/coordinator/snapshot-by-path.ts';
 import type { LogFacts } from '../../src/engine/leveldb/facts.ts';
 import { leveldbEngine } from '../../src/engine/leveldb/index.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
@@ -109,6 +111,18 @@ test('RocksDB and other folders are not taken for LevelDB', async () => {
   await writeFile(join(dir, 'OPTIONS-000007'), '');
   expect(await leveldbEngine.detect(nodeFileSystem, dir)).toBe(false);
   expect(await leveldbEngine.detect(nodeFileSystem, await temporaryFolder())).toBe(false);
+  const isNamed = { code: 'ENGINE_MISMATCH', message: expect.stringContaining('RocksDB') };
+  await expect(new BackupCoordinator({ dataDir: dir }).backup()).rejects.toMatchObject(isNamed);
+  await expect(verifySnapshot(dir)).rejects.toMatchObject(isNamed);
+  // Who says that it is LevelDB is believed, and not where there is no file of it.
+  const { leftOut } = await new BackupCoordinator({ dataDir: dir, engine: 'leveldb' }).backup();
+  expect(leftOut).toEqual(['OPTIONS-000007']);
+  expect(await verifySnapshot(dir, { engine: 'leveldb' })).toMatchObject({ ok: true });
+  const other = await temporaryFolder();
+  await writeFile(join(other, 'OPTIONS-000007'), '');
+  await expect(new BackupCoordinator({ dataDir: other, engine: 'leveldb' }).backup()).rejects.toMatchObject({
+    code: 'ENGINE_MISMATCH',
+  });
 });
 
 describe('damage between files is found, each with the file named', () => {

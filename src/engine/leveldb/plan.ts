@@ -4,7 +4,7 @@ import { StillpointError } from '../../errors.ts';
 import { CURRENT, encodeCurrent, logName, tableNames } from '../../format/leveldb/file-name.ts';
 import type { TableEntry } from '../../format/leveldb/version-edit.ts';
 import type { CaptureItem, CapturePlan, PlanContext } from '../engine.ts';
-import { detect, explainCurrent, readCurrent } from './directory.ts';
+import { explainCurrent, listFiles, readCurrent } from './directory.ts';
 import { cutLog } from './log-cut.ts';
 import { ManifestFollower } from './manifest-follower.ts';
 import { OpenLogs } from './open-logs.ts';
@@ -38,7 +38,7 @@ interface Setback {
  */
 export async function planFromOutside(context: PlanContext, options: PlanOptions): Promise<CapturePlan> {
   const { fs, dir } = context;
-  if (!(await detect(fs, dir))) {
+  if ((await listFiles(fs, dir)).length === 0) {
     throw new StillpointError('ENGINE_MISMATCH', `${dir} holds no LevelDB database`, { path: dir });
   }
   await checkBarrier(context, options.barrier);
@@ -105,7 +105,6 @@ class Planning {
     if (this.#lasting >= LASTING) {
       throw new StillpointError('SOURCE_DAMAGED', `${this.#context.dir}: ${setback.reason}`, {
         path: this.#context.dir,
-        hint: DAMAGED_HINT,
         data: { reasons: this.#reasons },
       });
     }
@@ -248,9 +247,6 @@ class Planning {
 }
 
 /** Also a damaged database can be kept as it is, for whoever repairs it. */
-const DAMAGED_HINT =
-  'The live database itself is damaged. Keep the older snapshots. `stillpoint verify` says what is wrong; to keep the files as they are, close the database and take a snapshot with `--engine files`.';
-
 function prefix(path: string, sizeBytes: number, source: ManifestFollower['file']): CaptureItem {
   const extents = sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }];
   return { kind: 'image', path, sizeBytes, extents, patches: [], source };

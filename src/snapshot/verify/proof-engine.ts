@@ -1,5 +1,6 @@
 import { type Engine, NOT_OF_THE_DATABASE } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
+import { believed, unknownFolder } from '../../engine/recognize.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { StillpointError } from '../../errors.ts';
 import type { ParsedManifest } from '../store/manifest.ts';
@@ -23,9 +24,7 @@ export async function proofEngine(
 ): Promise<Engine> {
   const isLive = manifest === undefined && !isDistrusted;
   if (wanted !== undefined) {
-    if (!isLive || wanted.name === 'files' || (await wanted.detect(fs, folder))) return wanted;
-    const message = `${folder} is not a data directory of ${wanted.name}`;
-    throw new StillpointError('ENGINE_MISMATCH', message, { path: folder });
+    return isLive ? believed(wanted, fs, folder) : wanted;
   }
   if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
   const detected = await detectEngine(fs, folder);
@@ -39,8 +38,9 @@ export async function proofEngine(
       hint: 'There is nothing to verify here; check the path.',
     });
   }
-  throw new StillpointError('ENGINE_MISMATCH', `${folder} is not a data directory of any known engine`, {
-    path: folder,
-    hint: 'Check the path. For a folder of other files add `--engine files` (`engine: "files"`); it only tells that they can be read.',
-  });
+  throw await unknownFolder(
+    fs,
+    folder,
+    'For a folder of other files add `--engine files` (`engine: "files"`); it only tells that they can be read.',
+  );
 }
