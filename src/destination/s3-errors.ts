@@ -6,6 +6,7 @@ interface S3Error {
   readonly message?: string;
   readonly Code?: string;
   readonly code?: string;
+  readonly $response?: unknown;
   readonly $metadata?: { readonly httpStatusCode?: number; readonly attempts?: number };
 }
 
@@ -34,10 +35,10 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
 
 /** What the server answered, as one of our codes; what nobody knows is `DESTINATION_UNREACHABLE`. */
 export function translatedS3(error: unknown, url: string): unknown {
-  if (error instanceof StillpointError || error instanceof TypeError) return error;
-  const { name = '', message = '', $metadata } = error as S3Error;
-  // An error of whoever yields the body has neither.
-  if ($metadata === undefined && !isOfClient(error)) return error;
+  if (error instanceof StillpointError) return error;
+  const { name = '', message = '', $metadata, $response } = error as S3Error;
+  // An error of whoever yields the body has none of these; one in the reading of an answer has the answer.
+  if ($metadata === undefined && $response === undefined && !isOfClient(error)) return error;
   const code = CODES[name] ?? BY_STATUS[statusOf(error) ?? 0] ?? 'DESTINATION_UNREACHABLE';
   if (code === 'CANCELLED') return new StillpointError(code, 'cancelled on request', { cause: error });
   return new StillpointError(code, `${url}: ${name === message ? name : `${name}: ${message}`}`, {
