@@ -1,10 +1,9 @@
 import { basename } from 'node:path';
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
-import { RunControl } from '../env/run-control.ts';
-import { warn } from '../env/safe-calls.ts';
+import type { RunControl } from '../env/run-control.ts';
 import { newUlid } from '../env/ulid.ts';
-import { StillpointError } from '../errors.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
 import { directoryOf, Lifecycle, requireSameFolder } from '../operation/lifecycle.ts';
 import {
   checkArgument,
@@ -18,10 +17,8 @@ import {
 } from '../options/option.ts';
 import { hostSnapshotOptions } from '../options/snapshot.ts';
 import { callback, folder, nested, text, trueOrFalse, withMethods } from '../options/values.ts';
-import { objectsOf } from '../repository/backup-manifest.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
-import { confirm } from '../repository/upload.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { ensureStoreFile, renewStoreFile } from '../snapshot/store/store-identity.ts';
@@ -41,7 +38,10 @@ import {
   translated,
 } from './options.ts';
 import { refuseOverlap, sharedDisk } from './placement.ts';
+import { type PruneBackupsResult, prune, retentionFields, ruleOf } from './prune-backups.ts';
+import { adopt, reconcile } from './reconcile-backups.ts';
 import { repositoryDestination } from './repository-destination.ts';
+import { isEmptyRule, type RetentionRule } from './retention.ts';
 import { type BackupPlace, type BackupRun, runBackup } from './run-backup.ts';
 import { type LockedSnapshot, snapshotSource } from './snapshot-source.ts';
 
@@ -70,6 +70,10 @@ export const backUpOptions = new OptionSet(() => ({
   newStore: withDefault(trueOrFalse(), () => false, {
     description: 'Gives this directory a new identity: it is a store of its own from now on.',
   }),
+  retention: optional(nested(retentionFields()), {
+    description: 'Prunes the repository once the backup is made: which backups it keeps.',
+    without: 'nothing is pruned',
+  }),
   onJobCreated: optional(callback<(job: Job) => void>(), {
     description: 'Called once the job is on record, before the repository is touched.',
   }),
@@ -92,6 +96,8 @@ export interface BackUpResult {
   readonly objectsReused: number;
   /** Uploaded again, since the object that the repository had of them is damaged, missing or of another size. */
   readonly filesUploadedAgain: number;
+  /** What the prune after it did; null where there was no rule, or it failed: then a warning says so. */
+  readonly pruned: PruneBackupsResult | null;
   /** What an operator should know, such as a repository on the disk of the data. */
   readonly warnings: readonly string[];
   /** Of the snapshot's proof; null where an existing snapshot was backed up. */
@@ -228,7 +234,13 @@ async function attempt(
   ).catch((error) => {
     throw taken === undefined ? error : standing(error, taken);
   });
-  const warning = await sharedDisk(env, repository.destination, layout.dataDir);
+  const warnings: string[] = [];
+  const shared = await sharedDisk(env, repository.destination, layout.dataDir);
+  if (shared !== undefined) warnings.push(shared);
+  const pruned = await pruneAfter(storeNow(), jobs, options.retention).catch((error) => {
+    warnings.push(`the backup is made, and nothing was pruned: ${toStillpointError(error).message}`);
+    return null;
+  });
   const { uploaded, source } = stored;
   const { uploadedBytes, reusedBytes, objectsUploaded, objectsReused, filesUploadedAgain, manifest } =
     uploaded;
@@ -244,10 +256,22 @@ async function attempt(
     objectsUploaded,
     objectsReused,
     filesUploadedAgain,
-    warnings: warning === undefined ? [] : [warning],
+    pruned,
+    warnings,
     report: source.report,
     durationsMs: phases.durationsMs(),
   };
+}
+
+/** The backup is made: whatever goes wrong here is no failure of it. */
+async function pruneAfter(
+  store: StoreBackups,
+  jobs: JobStore,
+  rule: RetentionRule | undefined,
+): Promise<PruneBackupsResult | null> {
+  if (rule === undefined || isEmptyRule(rule)) return null;
+  await reconcile(store, jobs);
+  return prune(store, { rule: ruleOf(rule), dryRun: false, jobs });
 }
 
 /** A cancelled run says what stands: the snapshot was taken, and is worth a backup. */
@@ -263,26 +287,7 @@ function standing(error: unknown, snapshot: string): unknown {
 /** A backup whose publication was unknown, or could not be recorded: if it stands and is whole, it gets its record now. */
 async function adoptPending(jobs: JobStore, lineage: Lineage, store: StoreBackups): Promise<void> {
   for (const id of await lineage.known(store.repositoryId)) {
-    if ((await jobs.getRecord(id)) !== undefined) continue;
-    try {
-      const found = await store.settle(id);
-      if (found === undefined) continue;
-      const { manifest, key, sha256 } = found;
-      await confirm(store, objectsOf(manifest), new RunControl());
-      await jobs.createBackupRecord({
-        id,
-        repositoryId: store.repositoryId,
-        storeId: store.storeId,
-        createdAtMs: manifest.createdAtMs,
-        sizeBytes: manifest.storedBytes,
-        state: 'present',
-        manifestPath: key,
-        sha256,
-      });
-    } catch (error) {
-      if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
-      warn(error);
-    }
+    if ((await jobs.getRecord(id)) === undefined) await adopt(store, jobs, id);
   }
 }
 

@@ -16,6 +16,7 @@ export { openDestination } from '../destination/open.ts';
 export { keepsIfAbsent } from '../destination/probe.ts';
 export { BACKUP_LEVELS, type BackupLevel } from '../repository/verify.ts';
 export { type BackUpOptions, type BackUpResult, backUp } from './back-up.ts';
+export { type DrillBackupOptions, type DrillResult, drillBackup } from './drill-backup.ts';
 export type { EncryptionOptions, WrapperOptions } from './encryption.ts';
 export type {
   BackupRecord,
@@ -28,6 +29,7 @@ export type {
   JobStore,
   RecordState,
 } from './jobs/job-store.ts';
+export { deleteBackup, type NamedBackup, pinBackup, unpinBackup } from './keep-backups.ts';
 export {
   type BackupList,
   type BackupSummary,
@@ -38,6 +40,8 @@ export {
 } from './list-backups.ts';
 export { type ListJobsOptions, listJobs, showJob } from './list-jobs.ts';
 export type { BackupOptions, BackupProgress, DestinationChoice } from './options.ts';
+export { type PruneBackupsOptions, type PruneBackupsResult, pruneBackups } from './prune-backups.ts';
+export { type Reconciled, reconcileBackups } from './reconcile-backups.ts';
 export {
   type InitRepositoryOptions,
   initRepository,

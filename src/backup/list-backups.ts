@@ -2,6 +2,9 @@ import { ulidTimeMs } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, required } from '../options/option.ts';
 import { text } from '../options/values.ts';
+import { objectsOf } from '../repository/backup-manifest.ts';
+import { readDamaged } from '../repository/damaged-objects.ts';
+import { readMarks, readVerified, type Verified } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { backupFields, destinationChoice, environmentOf, repositoryOf, translated } from './options.ts';
 
@@ -33,6 +36,11 @@ export interface BackupSummary {
   readonly tool: string | null;
   /** Why the manifest cannot be trusted; null when it can. */
   readonly problem: string | null;
+  /** Whether an object of it was read and found damaged. */
+  readonly damaged: boolean;
+  readonly pinned: boolean;
+  /** When it was last read in full and was whole; null: never. */
+  readonly verifiedAtMs: number | null;
 }
 
 export interface BackupList {
@@ -66,8 +74,9 @@ export async function listBackups(options: FromOptions): Promise<BackupList> {
     const stores: StoreList[] = [];
     for (const store of all) {
       const backups: BackupSummary[] = [];
+      const marks = await readAllMarks(store);
       for (const id of await store.ids()) {
-        const summary = await summarize(store, id);
+        const summary = await summarize(store, id, marks);
         if (summary !== undefined) backups.push(summary);
       }
       stores.push({ storeId: store.storeId, name: await store.name(), backups });
@@ -86,11 +95,28 @@ export async function showBackup(
   return translated(async () => {
     const store = await storeOf(options);
     const { backupId } = await store.find(backup);
-    return { storeId: store.storeId, ...(await summarize(store, backupId))! };
+    return { storeId: store.storeId, ...(await summarize(store, backupId, await readAllMarks(store)))! };
   });
 }
 
-async function summarize(store: StoreBackups, id: string): Promise<BackupSummary | undefined> {
+interface AllMarks {
+  readonly pinned: ReadonlySet<string>;
+  readonly verified: ReadonlyMap<string, Verified>;
+  readonly damaged: ReadonlySet<string>;
+}
+
+const readAllMarks = async (store: StoreBackups): Promise<AllMarks> => ({
+  pinned: await readMarks(store, 'pinned'),
+  verified: await readVerified(store),
+  damaged: await readDamaged(store),
+});
+
+async function summarize(
+  store: StoreBackups,
+  id: string,
+  { pinned, verified, damaged }: AllMarks,
+): Promise<BackupSummary | undefined> {
+  const marks = { pinned: pinned.has(id), verifiedAtMs: verified.get(id)?.atMs ?? null };
   try {
     const manifest = await store.read(id);
     if (manifest === undefined) return undefined; // deleted since it was listed
@@ -104,10 +130,13 @@ async function summarize(store: StoreBackups, id: string): Promise<BackupSummary
       storedBytes,
       tool,
       problem: null,
+      damaged: [...objectsOf(manifest).keys()].some((key) => damaged.has(key)),
+      ...marks,
     };
   } catch (error) {
     if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
     const unknown = { engine: null, files: null, totalBytes: null, storedBytes: null, tool: null };
-    return { backupId: id, createdAtMs: ulidTimeMs(id), ...unknown, problem: error.message };
+    const problem = error.message;
+    return { backupId: id, createdAtMs: ulidTimeMs(id), ...unknown, problem, damaged: false, ...marks };
   }
 }

@@ -136,12 +136,21 @@ async function ownStore(env: Environment, dataDir: string): Promise<string | und
 }
 
 /** Downloads a backup into a folder that is thrown away, and proves it there. */
-export async function proveInScratch(
+export const proveInScratch = (
   store: StoreBackups,
   manifest: BackupManifest,
   scratch: string,
   control: RunControl,
-): Promise<Report> {
+): Promise<Report> => withScratch(store, manifest, scratch, control, async (report) => report);
+
+/** The same, with a look at the folder before it is thrown away. */
+export async function withScratch<T>(
+  store: StoreBackups,
+  manifest: BackupManifest,
+  scratch: string,
+  control: RunControl,
+  look: (report: Report, folder: string) => Promise<T>,
+): Promise<T> {
   const env = store.environment;
   const folder = join(
     await realFolder(env.fs, scratch, 'scratch folder'),
@@ -150,7 +159,8 @@ export async function proveInScratch(
   await refuseOverlap(env, store.destination, folder);
   const source = await checkSource(env, backupSource(store, manifest), control);
   try {
-    return (await stage(env, source, folder, 'full', 'never', control)).report;
+    const { report } = await stage(env, source, folder, 'full', 'never', control);
+    return await look(report, folder);
   } finally {
     await source.release();
     await removeTree(env.fs, folder);

@@ -1,9 +1,11 @@
 import { noCounts, type Report } from '../engine/report.ts';
+import { warn } from '../env/safe-calls.ts';
 import { temporaryFolder } from '../env/temporary-folder.ts';
 import { toStillpointError } from '../errors.ts';
 import { checkArgument, OptionSet, type OptionsOf, withDefault } from '../options/option.ts';
 import { folder, oneOf, text } from '../options/values.ts';
 import { recordDamaged } from '../repository/damaged-objects.ts';
+import { recordVerified } from '../repository/marks.ts';
 import { BACKUP_LEVELS, type BackupLevel, checkObjects } from '../repository/verify.ts';
 import { fromFields, storeOf } from './list-backups.ts';
 import { followed, translated } from './options.ts';
@@ -63,10 +65,12 @@ export async function verifyBackup(backup: string, options: VerifyBackupOptions)
         const about = { backupId: manifest.backupId, storeId: store.storeId, level, unrecorded };
         if (level === 'full' && isWhole) {
           const report = await proveInScratch(store, manifest, scratch, control);
+          if (report.ok) await recordVerified(store, manifest.backupId, 'full').catch(warn);
           return { ...report, ...about, steps: [...steps, ...report.steps] };
         }
         const verdict = !isWhole ? 'copy-damaged' : level === 'manifest' ? 'unread' : 'faithful';
         const bytes = level === 'manifest' ? 0 : control.bytes;
+        if (verdict === 'faithful') await recordVerified(store, manifest.backupId, 'data').catch(warn);
         return {
           ok: verdict === 'faithful',
           verdict,

@@ -59,6 +59,63 @@ export function backupIdOf(storeId: string, key: string): string | undefined {
   return isUlid(id) ? id : undefined;
 }
 
+/**
+ * What a key alone says of a backup:
+ * - `pinned`: it is to stay.
+ * - `deleted`: it is being deleted, or was.
+ */
+export const MARK_KINDS = ['pinned', 'deleted'] as const;
+export type MarkKind = (typeof MARK_KINDS)[number];
+
+export const marksPrefix = (kind: MarkKind, storeId: string): string => `${STORES}${storeId}/${kind}/`;
+
+export const markKey = (kind: MarkKind, storeId: string, backupId: string): string =>
+  `${marksPrefix(kind, storeId)}${backupId}`;
+
+export function markedBackupOf(kind: MarkKind, storeId: string, key: string): string | undefined {
+  const prefix = marksPrefix(kind, storeId);
+  const id = key.slice(prefix.length);
+  return key.startsWith(prefix) && isUlid(id) ? id : undefined;
+}
+
+export const verifiedPrefix = (storeId: string): string => `${STORES}${storeId}/verified/`;
+
+/** Says that a backup was read to this level, and was whole. */
+export const verifiedKey = (storeId: string, backupId: string, level: string, atMs: number): string =>
+  `${verifiedPrefix(storeId)}${backupId}/${level}-${String(atMs).padStart(15, '0')}`;
+
+export function verifiedOf(
+  storeId: string,
+  key: string,
+): { readonly backupId: string; readonly level: string; readonly atMs: number } | undefined {
+  const prefix = verifiedPrefix(storeId);
+  const [, backupId, level, digits] =
+    /^([0-9A-Z]{26})\/([a-z]+)-(\d{15})$/.exec(key.slice(prefix.length)) ?? [];
+  if (!key.startsWith(prefix) || backupId === undefined || !isUlid(backupId)) return undefined;
+  return { backupId, level: level!, atMs: Number(digits) };
+}
+
+export const objectsPrefix = (storeId: string): string => `${STORES}${storeId}/objects/`;
+export const condemnedPrefix = (storeId: string): string => `${STORES}${storeId}/condemned/`;
+
+/** The three objects of one sweep: its beginning, which tells the destination's time, its list, and that it deleted all of that. */
+export const SWEEP_STEPS = ['began', 'list', 'done'] as const;
+export type SweepStep = (typeof SWEEP_STEPS)[number];
+
+export const sweepKey = (storeId: string, sweepId: string, step: SweepStep): string =>
+  `${condemnedPrefix(storeId)}${sweepId}/${step}`;
+
+export function sweepOf(
+  storeId: string,
+  key: string,
+): { readonly sweepId: string; readonly step: SweepStep } | undefined {
+  const prefix = condemnedPrefix(storeId);
+  const [sweepId = '', name = ''] = key.slice(prefix.length).split('/');
+  const step = SWEEP_STEPS.find((one) => one === name);
+  if (step === undefined || !isUlid(sweepId) || key !== sweepKey(storeId, sweepId, step)) return undefined;
+  return { sweepId, step };
+}
+
 /** The id in the key of a store's folder. */
 export function storeIdOf(key: string): string | undefined {
   const id = key.slice(STORES.length, -1);

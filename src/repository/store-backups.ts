@@ -127,6 +127,19 @@ export class StoreBackups {
     return (await this.destination.head(manifestKey(this.storeId, backupId))) !== undefined;
   }
 
+  /** By the clock of the destination; undefined when there is no such manifest. */
+  async publishedAtMs(backupId: string): Promise<number | undefined> {
+    return (await this.destination.head(manifestKey(this.storeId, backupId)))?.modifiedAtMs;
+  }
+
+  /** Ends the existence of a backup. REQUIRES: a mark says that it is deleted. */
+  async removeManifest(backupId: string): Promise<void> {
+    const key = manifestKey(this.storeId, backupId);
+    await this.destination.delete([key]);
+    if (!(await this.has(backupId))) return;
+    throw new StillpointError('IO_ERROR', `${key} was deleted and is still there`, { path: key });
+  }
+
   /**
    * Makes a backup exist: from now on it can be restored. Every object that it names must be there. The manifest is decoded before
    * it is sent, and read back afterwards. `BACKUP_DAMAGED` when it would not be accepted by a restore, `PUBLICATION_UNKNOWN` when

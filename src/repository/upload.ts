@@ -3,18 +3,20 @@ import { join } from 'node:path';
 import { MANIFEST } from '../engine/engine.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
 import { readSmallFile } from '../env/io.ts';
-import type { RunControl } from '../env/run-control.ts';
+import { RunControl } from '../env/run-control.ts';
 import { warn } from '../env/safe-calls.ts';
-import { StillpointError } from '../errors.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
 import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../snapshot/store/manifest.ts';
 import { TOOL } from '../snapshot/version.ts';
 import { type BackupManifest, objectsOf, storedBytesOf } from './backup-manifest.ts';
+import { condemnedKeys, endangered } from './condemned.ts';
 import { readDamaged } from './damaged-objects.ts';
 import { type DigestedFile, digestSnapshot, type KnownDigests } from './digests.ts';
 import { bodyOfFiles } from './file-body.ts';
 import { isPackKey } from './layout.ts';
 import { planObjects, type Stored, type UploadPlan } from './plan-objects.ts';
+import { withdraw } from './remove-backup.ts';
 import type { StoreBackups } from './store-backups.ts';
 import { storedBody } from './stored-objects.ts';
 
@@ -96,6 +98,7 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
   control.checkCancelled(); // the last moment: what is sent cannot be taken back
   request.onPhase('publish');
   const { key, bytes } = await store.publish(manifest);
+  await confirmOrWithdraw(store, manifest);
   return {
     manifest,
     manifestKey: key,
@@ -125,7 +128,10 @@ async function storeFiles(
   let uploadedBytes = 0;
   let filesUploadedAgain = 0;
   let there = previous;
-  let unusable: ReadonlySet<string> = previous === undefined ? new Set() : await readDamaged(store);
+  let unusable: ReadonlySet<string> =
+    previous === undefined
+      ? new Set()
+      : new Set([...(await readDamaged(store)), ...(await condemnedKeys(store))]);
   for (;;) {
     const firstPack = [...sent].filter((key) => isPackKey(storeId, key)).length;
     const plan = planObjects({ storeId, backupId, digested, previous: there, unusable, firstPack, idOf });
@@ -210,13 +216,46 @@ async function sendObjects(
   }
 }
 
-/** Asks for every object; one that is missing or of another size is `BACKUP_DAMAGED`. */
-export async function confirm(
+/**
+ * Makes sure that a backup which was just published, or found, has its objects and keeps them: a sweep that did not see its manifest
+ * may be deleting some. `BACKUP_DAMAGED` when one is missing, of another size, or about to go.
+ */
+export async function confirmPublished(
   store: StoreBackups,
-  objects: ReadonlyMap<string, number>,
-  control: RunControl,
+  manifest: BackupManifest,
+  control = new RunControl(),
 ): Promise<void> {
+  const objects = objectsOf(manifest);
+  const atMs = await store.publishedAtMs(manifest.backupId);
+  if (atMs === undefined) throw notConfirmed([manifest.backupId, 'is gone']);
+  // The lists first: one that is gone by now was carried out, and then an object is missing.
+  const lost = await endangered(store, objects.keys(), atMs);
+  if (lost !== undefined) throw notConfirmed([lost, 'is about to be deleted']);
   for (const wrong of await unconfirmed(store, objects, control)) throw notConfirmed(wrong);
+}
+
+/** There is no backup if its objects do not stay. `PUBLICATION_UNKNOWN` where that could not be found out, or undone. */
+async function confirmOrWithdraw(store: StoreBackups, manifest: BackupManifest): Promise<void> {
+  const { backupId } = manifest;
+  try {
+    await confirmPublished(store, manifest);
+  } catch (error) {
+    const unknown = (cause: unknown) =>
+      new StillpointError(
+        'PUBLICATION_UNKNOWN',
+        `${backupId} was published, and could not be confirmed: ${toStillpointError(cause).message}`,
+        { cause },
+      );
+    const { code, message } = toStillpointError(error);
+    if (code !== 'BACKUP_DAMAGED') throw unknown(error);
+    await withdraw(store, backupId).catch((problem) => {
+      throw unknown(problem);
+    });
+    throw new StillpointError('CONFLICT', `a sweep was faster: ${message}; there is no new backup`, {
+      cause: error,
+      hint: 'Run it again: it uploads what is missing.',
+    });
+  }
 }
 
 const notConfirmed = ([key, what]: readonly [string, string]): StillpointError =>

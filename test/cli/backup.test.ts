@@ -164,7 +164,7 @@ test('damage exits with 3, and names what is damaged', async () => {
   expect(restored.code).toBe(3);
   expect(restored.json.error.code).toBe('BACKUP_DAMAGED');
   const again = await stillpoint(['backup', 'run', dataDir, '--to', dest, '--engine', 'files']);
-  expect(again.stdout).toContain('1 file uploaded again: the objects were damaged or missing');
+  expect(again.stdout).toContain('1 file uploaded again: the objects are damaged, missing or about to go');
   expect((await stillpoint(['backup', 'verify', 'latest', '--from', dest])).code).toBe(0);
 });
 
@@ -187,4 +187,47 @@ test.each([
   const outcome = await stillpoint([...given, '--json']);
   expect(outcome.code).toBe(code);
   expect(outcome.json.error.code).toBe(error);
+});
+
+test('prune, pin, delete, drill and reconcile, as a person and as a program read them', async () => {
+  const dest = join(await temporaryFolder(), 'backups');
+  const dataDir = await plainDirectory();
+  await stillpoint(['repo', 'init', dest]);
+  const ids: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    const run = await stillpoint(['backup', 'run', dataDir, '--to', dest, '--engine', 'files', '--json']);
+    ids.push(run.json.backup_id);
+  }
+  const from = ['--from', dest];
+  expect((await stillpoint(['backup', 'pin', ids[0]!, ...from])).stdout).toContain('pinned');
+  const dry = await stillpoint(['backup', 'prune', ...from, '--keep-last', '1', '--dry-run', '--json']);
+  expect(dry.json).toMatchObject({
+    kept: [
+      { backup_id: ids[0], reasons: ['pinned'] },
+      { backup_id: ids[2], reasons: ['newest', 'newest good', 'last 1'] },
+    ],
+    removed: [ids[1]],
+    objects_condemned: 0,
+    objects_deleted: 0,
+    dry_run: true,
+  });
+  const pruned = await stillpoint(['backup', 'prune', ...from, '--keep-last', '1']);
+  expect(pruned.stdout).toMatch(new RegExp(`${ids[1]} +removed`));
+  expect((await stillpoint(['backup', 'list', ...from])).stdout).toMatch(new RegExp(`${ids[0]}.*pinned`));
+  const refused = await stillpoint(['backup', 'delete', ids[0]!, ...from, '--json']);
+  expect(refused.code).toBe(1);
+  expect(refused.json.error).toMatchObject({ code: 'CONFLICT', message: expect.stringContaining('pinned') });
+  await stillpoint(['backup', 'unpin', ids[0]!, ...from]);
+  expect((await stillpoint(['backup', 'delete', ids[0]!, ...from])).stdout).toContain('deleted');
+  expect((await stillpoint(['backup', 'drill', 'latest', ...from, '--json'])).json).toMatchObject({
+    backup_id: ids[2],
+    verdict: 'faithful',
+    restore_ms: expect.any(Number),
+    bytes: 1_300_016,
+    probe: null,
+  });
+  const reconciled = await stillpoint(['backup', 'reconcile', dataDir, ...from, '--json']);
+  expect(reconciled.json).toMatchObject({ adopted: [], lost: [], forgotten: ids.slice(0, 2) });
+  rmSync(join(dest, 'stores'), { recursive: true });
+  expect((await stillpoint(['backup', 'reconcile', dataDir, ...from])).code).toBe(4);
 });

@@ -4,11 +4,15 @@ import { expect, onTestFinished, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
 import { listBackups } from '../../src/backup/list-backups.ts';
 import { listJobs } from '../../src/backup/list-jobs.ts';
+import { type PruneBackupsResult, pruneBackups } from '../../src/backup/prune-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
+import type { Destination } from '../../src/destination/destination.ts';
+import { openDestination } from '../../src/destination/open.ts';
 import { StillpointError } from '../../src/errors.ts';
 import { BackupCoordinator } from '../../src/index.ts';
+import { bound } from '../support/bound-destination.ts';
 import { FAULTS, type Fault, startFaultProxy } from '../support/fault-proxy.ts';
 import { readTree, writeTree } from '../support/folders.ts';
 import { describeWithRight } from '../support/needs.ts';
@@ -37,10 +41,26 @@ async function stage() {
   return { proxy, direct, spoiled, dataDir, coordinator };
 }
 
+/** All but the beginning of a sweep looks four days older, so that it lists and deletes at once. */
+function aged(inner: Destination): Destination {
+  const older = <T extends { readonly modifiedAtMs: number }>(key: string, info: T): T =>
+    key.endsWith('/began') ? info : { ...info, modifiedAtMs: info.modifiedAtMs - 4 * 24 * 60 * 60 * 1000 };
+  return {
+    ...bound(inner),
+    async head(key) {
+      const info = await inner.head(key);
+      return info && older(key, info);
+    },
+    async *list(prefix, options) {
+      for await (const object of inner.list(prefix, options)) yield older(object.key, object);
+    },
+  };
+}
+
 /** An error that says what to do, and no other. */
 function expectClear(error: unknown, about: string): void {
   expect(error, about).toBeInstanceOf(StillpointError);
-  expect((error as StillpointError).code, about).toMatch(
+  expect((error as StillpointError).code, `${about}: ${(error as Error).message}`).toMatch(
     /^(DESTINATION_|PUBLICATION_UNKNOWN|BACKUP_|REPOSITORY_INVALID|STORE_DIVERGED|NOT_FOUND)/,
   );
 }
@@ -105,6 +125,43 @@ describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with faults between us a
         expect(readTree(parent, ['out']), about).toEqual({});
         rmSync(into, { recursive: true, force: true });
       }
+    },
+  );
+
+  test.each(SPOILED)(
+    'prunes whose requests meet "%s" leave every backup that stands whole',
+    async (fault) => {
+      const { proxy, direct, spoiled, dataDir, coordinator } = await stage();
+      await backUp(dataDir, { to: direct, coordinator });
+      const from = aged(await openDestination(spoiled));
+      const prunes = async () => {
+        await pruneBackups({ from, keepLast: 1 });
+        return pruneBackups({ from, keepLast: 1 });
+      };
+      proxy.plan();
+      await prunes();
+      const count = proxy.requests.length;
+      let deleted = 0;
+      let failed = 0;
+      for (let at = 0; at < count + STEP; at += STEP) {
+        writeFileSync(join(dataDir, 'large'), Buffer.alloc(9_000_000, `${fault} at ${at} `));
+        await backUp(dataDir, { to: direct, coordinator });
+        proxy.plan(fault, at);
+        const about = `${fault} at request ${at}`;
+        const outcome = await prunes().catch((error: unknown) => error);
+        if (outcome instanceof Error) {
+          expectClear(outcome, about);
+          failed++;
+        } else deleted += (outcome as PruneBackupsResult).objectsDeleted;
+        const [store] = (await listBackups({ from: direct })).stores;
+        for (const { backupId } of store!.backups)
+          expect(await verifyBackup(backupId, { from: direct }), about).toMatchObject({ ok: true });
+      }
+      proxy.plan();
+      await prunes();
+      expect((await listBackups({ from: direct })).stores[0]!.backups).toHaveLength(1);
+      console.log(`${fault}: ${deleted} objects deleted, ${failed} prunes failed with a clear error`);
+      expect(deleted).toBeGreaterThan(0);
     },
   );
 

@@ -84,6 +84,9 @@ export interface JobStore extends ExecutorJobs {
   /** Newest first. */
   listRecords(repositoryId: string): Promise<BackupRecord[]>;
   getRecord(id: string): Promise<BackupRecord | undefined>;
+  /** Where there is no such record, nothing happens. */
+  updateBackupRecord(id: string, state: RecordState): Promise<void>;
+  removeBackupRecord(id: string): Promise<void>;
   /** Abandons the jobs that are still open. */
   close(): Promise<void>;
 }

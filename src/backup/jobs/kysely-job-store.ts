@@ -2,7 +2,7 @@ import type { Kysely, Transaction } from 'kysely';
 import type { Clock } from '../../env/clock.ts';
 import { StillpointError } from '../../errors.ts';
 import { fromJson, type SnakeCased, toJson } from '../../options/casing.ts';
-import type { BackupRecord, Job, JobChange, JobFilter, JobKind, JobStore } from './job-store.ts';
+import type { BackupRecord, Job, JobChange, JobFilter, JobKind, JobStore, RecordState } from './job-store.ts';
 
 export interface Tables {
   readonly jobs: SnakeCased<Job> & { readonly guard: string | null };
@@ -123,6 +123,14 @@ export class KyselyJobStore implements JobStore {
   async getRecord(id: string): Promise<BackupRecord | undefined> {
     const row = await this.#db.selectFrom('records').selectAll().where('id', '=', id).executeTakeFirst();
     return row && toRecord(row);
+  }
+
+  async updateBackupRecord(id: string, state: RecordState): Promise<void> {
+    await this.#db.updateTable('records').set({ state }).where('id', '=', id).execute();
+  }
+
+  async removeBackupRecord(id: string): Promise<void> {
+    await this.#db.deleteFrom('records').where('id', '=', id).execute();
   }
 
   async close(): Promise<void> {

@@ -3,12 +3,11 @@ import { type BackUpResult, backUp, backUpOptions } from '../../backup/back-up.t
 import {
   type BackupList,
   type BackupSummary,
-  fromOptions,
   listBackups,
   type StoreList,
   showBackup,
 } from '../../backup/list-backups.ts';
-import type { BackupProgress } from '../../backup/options.ts';
+import { pruneBackupsOptions } from '../../backup/prune-backups.ts';
 import {
   openBackup,
   openBackupOptions,
@@ -30,26 +29,28 @@ import { describeUndo, restoreFrom } from '../in-place.ts';
 import { addKeyFlags, keyOf } from '../key-flags.ts';
 import { nonEmpty } from '../non-empty.ts';
 import { engineFlag } from '../options.ts';
-import type { Progress } from '../progress.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { findingLine, proofText, verdictText } from '../report-text.ts';
+import { addFrom, BACKUP, fromOf, shown } from '../repository-flags.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, duration, number, size, table, time, visible } from '../text.ts';
+import { defineKeeping, RETENTION } from './keep-backups.ts';
 
 const DAMAGED = 3;
 const UNREAD = 7;
-const BACKUP = { '<backup>': '"latest" or the id of a backup' };
 
 export function define(command: Command, cli: Cli): void {
   defineRun(command, cli);
   defineLists(command, cli);
   defineRestore(command, cli);
   defineVerify(command, cli);
+  defineKeeping(command, cli);
 }
 
 const runFlags = new Flags(backUpOptions.fields, ['to', 'snapshot', 'claim', 'newStore']);
 const snapshotFlags = new Flags(snapshotOptions.fields, ['level', 'keep']);
+const retentionFlags = new Flags(pruneBackupsOptions.fields, RETENTION);
 
 const RUN_NOTE = `
 What the repository has already is not sent again. Every run is on record: see \`stillpoint jobs list\`. A
@@ -67,6 +68,7 @@ function defineRun(command: Command, cli: Cli): void {
   addKeyFlags(run);
   engineFlag.addTo(run);
   snapshotFlags.addTo(run);
+  retentionFlags.addTo(run, 'afterwards in the repository: ');
   run
     .addHelpText(
       'after',
@@ -87,6 +89,7 @@ function defineRun(command: Command, cli: Cli): void {
           environment: commandEnvironment,
           coordinator: new BackupCoordinator({ dataDir: dir, lifecycle, ...engineFlag.read(given) }),
           snapshotOptions: snapshotFlags.read(given),
+          retention: retentionFlags.read(given),
           signal,
           onProgress: shown(progress),
         }),
@@ -96,38 +99,33 @@ function defineRun(command: Command, cli: Cli): void {
     });
 }
 
-const shown =
-  (progress: Progress) =>
-  ({ phase, bytesProcessed, bytesTotal }: BackupProgress): void =>
-    progress.show(phase, bytesProcessed, bytesTotal);
-
 function describeRun(result: BackUpResult, to: string, style: Style): string[] {
-  const { backupId, totalBytes, uploadedBytes, reusedBytes, filesUploadedAgain, report, durationsMs } =
-    result;
+  const {
+    backupId,
+    totalBytes,
+    uploadedBytes,
+    reusedBytes,
+    filesUploadedAgain,
+    report,
+    durationsMs,
+    pruned,
+  } = result;
   const ms = Object.values(durationsMs).reduce((sum, phase) => sum + phase, 0);
   return [
     `${style.bold(backupId)}  ${style.dim(visible(to))}`,
     `  ${size(totalBytes)}: ${size(uploadedBytes)} uploaded, ${size(reusedBytes)} were there already`,
     ...(filesUploadedAgain === 0
       ? []
-      : [`  ${count(filesUploadedAgain, 'file')} uploaded again: the objects were damaged or missing`]),
+      : [
+          `  ${count(filesUploadedAgain, 'file')} uploaded again: the objects are damaged, missing or about to go`,
+        ]),
     ...(report === null ? [] : [`  ${style.green('snapshot proven')}: ${proofText(report)}`]),
     '  repository: every object is there with its size; `stillpoint backup verify latest` reads them',
+    ...(pruned === null
+      ? []
+      : [`  ${count(pruned.removed.length, 'backup')} removed, ${pruned.kept.length} kept`]),
     `  ${duration(ms)}`,
   ];
-}
-
-const fromFlags = new Flags(fromOptions.fields, ['from', 'store']);
-
-function addFrom(command: Command): Command {
-  fromFlags.addTo(command, '', { from: mandatory });
-  addKeyFlags(command);
-  return command;
-}
-
-function fromOf(given: Given) {
-  const { from, ...store } = fromFlags.read(given);
-  return { environment: commandEnvironment, from: from!, ...store, ...keyOf(given) };
 }
 
 function defineLists(command: Command, cli: Cli): void {
@@ -158,22 +156,27 @@ function describeList({ stores }: BackupList, style: Style): string[] {
 }
 
 function describeStore({ storeId, name, backups }: StoreList, style: Style): string[] {
-  const rows = backups.map(({ backupId, createdAtMs, engine, files, totalBytes, problem }) => [
-    backupId,
-    time(createdAtMs),
-    visible(engine ?? '-'),
-    files === null ? '-' : number(files),
-    totalBytes === null ? '-' : size(totalBytes),
-    problem === null ? '' : visible(problem),
+  const rows = backups.map((backup) => [
+    backup.backupId,
+    time(backup.createdAtMs),
+    visible(backup.engine ?? '-'),
+    backup.files === null ? '-' : number(backup.files),
+    backup.totalBytes === null ? '-' : size(backup.totalBytes),
+    backup.verifiedAtMs === null ? '-' : time(backup.verifiedAtMs),
+    backup.pinned ? 'pinned' : '',
+    visible(backup.problem ?? (backup.damaged ? 'damaged' : '')),
   ]);
   const [head = '', ...lines] = table(
-    [['BACKUP', 'CREATED', 'ENGINE', 'FILES', 'SIZE', ''], ...rows],
+    [['BACKUP', 'CREATED', 'ENGINE', 'FILES', 'SIZE', 'VERIFIED', '', ''], ...rows],
     [3, 4],
   );
   return [
     `store ${storeId}  ${visible(name ?? '-')}`,
     ...(backups.length === 0 ? ['no backup yet'] : [style.dim(head)]),
-    ...lines.map((line, i) => (backups[i]!.problem === null ? line : style.red(line))),
+    ...lines.map((line, i) => {
+      const { problem, damaged } = backups[i]!;
+      return problem === null && !damaged ? line : style.red(line);
+    }),
   ];
 }
 

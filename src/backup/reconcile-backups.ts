@@ -1,0 +1,107 @@
+import { warn } from '../env/safe-calls.ts';
+import { StillpointError } from '../errors.ts';
+import { DataDirectory } from '../operation/data-directory.ts';
+import { checkArgument } from '../options/option.ts';
+import { folder } from '../options/values.ts';
+import { isMarked, readMarks } from '../repository/marks.ts';
+import type { StoreBackups } from '../repository/store-backups.ts';
+import { confirmPublished } from '../repository/upload.ts';
+import { readStoreFile } from '../snapshot/store/store-identity.ts';
+import type { BackupRecord, JobStore } from './jobs/job-store.ts';
+import { type FromOptions, fromOptions, storeOf } from './list-backups.ts';
+import { environmentOf, translated } from './options.ts';
+
+export interface Reconciled {
+  /** On record now: backups of this store that had no record and can be restored. */
+  readonly adopted: readonly string[];
+  /** Whose backup is not there, and nobody has said that it was deleted. */
+  readonly lost: readonly string[];
+  /** Whose backup was deleted: there is no record of it any more. */
+  readonly forgotten: readonly string[];
+}
+
+/** Brings the records of a data directory in step with what its repository holds. `NOT_FOUND` for one that was never backed up. */
+export async function reconcileBackups(
+  dataDir: string,
+  options: FromOptions,
+): Promise<Reconciled & { readonly storeId: string }> {
+  checkArgument('reconcileBackups: dataDir', folder(), dataDir);
+  fromOptions.check('reconcileBackups', options);
+  return translated(async () => {
+    const env = environmentOf(options);
+    const layout = await new DataDirectory(dataDir, env).layout();
+    const own = (await readStoreFile(env.fs, layout))?.store_id;
+    if (own === undefined) {
+      throw new StillpointError('NOT_FOUND', `${dataDir} was never backed up`, { path: dataDir });
+    }
+    const store = await storeOf(options, own);
+    if (store.storeId !== own) {
+      throw new StillpointError(
+        'INVALID_REQUEST',
+        `${dataDir} is store ${own}, which has no backup in ${store.destination.url}`,
+        { path: dataDir },
+      );
+    }
+    const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
+    const jobs = await openSqliteJobStore(env, layout);
+    try {
+      return { storeId: own, ...(await reconcile(store, jobs)) };
+    } finally {
+      await jobs.close();
+    }
+  });
+}
+
+export async function reconcile(store: StoreBackups, jobs: JobStore): Promise<Reconciled> {
+  const records = (await jobs.listRecords(store.repositoryId)).filter((one) => one.storeId === store.storeId);
+  const lost: string[] = [];
+  const forgotten: string[] = [];
+  for (const { id, state } of records) {
+    // A listing may be late: only the manifest's own place says whether it is there.
+    if (await store.has(id)) {
+      if (state !== 'present') await jobs.updateBackupRecord(id, 'present');
+    } else if (await isMarked(store, 'deleted', id)) {
+      await jobs.removeBackupRecord(id);
+      forgotten.push(id);
+    } else {
+      if (state !== 'lost') await jobs.updateBackupRecord(id, 'lost');
+      lost.push(id);
+    }
+  }
+  const deleted = await readMarks(store, 'deleted');
+  const known = new Set(records.map(({ id }) => id));
+  const adopted: string[] = [];
+  for (const id of await store.ids()) {
+    if (!known.has(id) && !deleted.has(id) && (await adopt(store, jobs, id))) adopted.push(id);
+  }
+  return { adopted, lost: lost.sort(), forgotten: forgotten.sort() };
+}
+
+/** Puts a backup on record that stands, is whole and stays. False when it is not, with a warning. */
+export async function adopt(store: StoreBackups, jobs: JobStore, id: string): Promise<boolean> {
+  try {
+    const found = await store.settle(id);
+    if (found === undefined || (await isMarked(store, 'deleted', id))) return false;
+    await confirmPublished(store, found.manifest);
+    await jobs.createBackupRecord(recordOf(store, found));
+    return true;
+  } catch (error) {
+    if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
+    warn(error);
+    return false;
+  }
+}
+
+const recordOf = (
+  { repositoryId, storeId }: StoreBackups,
+  { manifest, key, sha256 }: NonNullable<Awaited<ReturnType<StoreBackups['settle']>>>,
+): BackupRecord => ({
+  id: manifest.backupId,
+  repositoryId,
+  storeId,
+  createdAtMs: manifest.createdAtMs,
+  sizeBytes: manifest.storedBytes,
+  state: 'present',
+  manifestPath: key,
+  sha256,
+});

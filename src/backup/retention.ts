@@ -1,0 +1,97 @@
+/** Which backups stay and which go: a decision over what is known of them, without a look at anything. */
+
+export interface RetentionRule {
+  /** The newest so many. */
+  readonly keepLast?: number | undefined;
+  /** All that are younger. */
+  readonly keepWithinMs?: number | undefined;
+  /** The newest of each of the last so many days that have one; days, weeks (from Monday) and months are those of UTC. */
+  readonly keepDaily?: number | undefined;
+  readonly keepWeekly?: number | undefined;
+  readonly keepMonthly?: number | undefined;
+}
+
+export interface RetainedBackup {
+  readonly backupId: string;
+  readonly createdAtMs: number;
+  readonly isPinned: boolean;
+  /** - `good`: can be trusted, as far as is known. - `damaged`: an object of it is. - `unreadable`: its manifest cannot be trusted. */
+  readonly state: 'good' | 'damaged' | 'unreadable';
+  /** When it was last read and found whole; null: never. */
+  readonly verifiedAtMs: number | null;
+}
+
+export interface Decision {
+  readonly kept: readonly { readonly backupId: string; readonly reasons: readonly string[] }[];
+  readonly removed: readonly string[];
+}
+
+/** Whether it says anything: a rule that says nothing removes nothing. */
+export const isEmptyRule = (rule: RetentionRule): boolean =>
+  Object.values(rule).every((value) => value === undefined || value === 0);
+
+/**
+ * Backups are given in any order. Whatever the rule, these stay: pinned ones, those whose manifest cannot be read, the newest, the
+ * newest good one, and the newest good one that was verified. Damaged ones count towards no number. Without a good one all stay.
+ */
+export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, nowMs: number): Decision {
+  const newestFirst = [...backups].sort((a, b) => (a.backupId < b.backupId ? 1 : -1));
+  const good = newestFirst.filter(({ state }) => state === 'good');
+  const reasons = new Map<string, string[]>(newestFirst.map(({ backupId }) => [backupId, []]));
+  const keep = (backup: RetainedBackup | undefined, reason: string): void => {
+    if (backup !== undefined) reasons.get(backup.backupId)!.push(reason);
+  };
+  for (const backup of newestFirst) {
+    if (backup.isPinned) keep(backup, 'pinned');
+    if (backup.state === 'unreadable') keep(backup, 'its manifest cannot be read');
+    else if (isEmptyRule(rule)) keep(backup, 'there is no rule');
+    else if (good.length === 0) keep(backup, 'no backup is good');
+  }
+  keep(newestFirst[0], 'newest');
+  keep(good[0], 'newest good');
+  keep(
+    good.find(({ verifiedAtMs }) => verifiedAtMs !== null),
+    'newest verified',
+  );
+  for (const backup of good.slice(0, rule.keepLast ?? 0)) keep(backup, `last ${rule.keepLast}`);
+  const within = rule.keepWithinMs ?? 0;
+  for (const backup of good) if (backup.createdAtMs > nowMs - within) keep(backup, 'young enough');
+  keepPeriods(good, rule.keepDaily, dayOf, keep);
+  keepPeriods(good, rule.keepWeekly, weekOf, keep);
+  keepPeriods(good, rule.keepMonthly, monthOf, keep);
+  const all = [...reasons].reverse();
+  return {
+    kept: all.flatMap(([backupId, why]) => (why.length === 0 ? [] : [{ backupId, reasons: why }])),
+    removed: all.flatMap(([backupId, why]) => (why.length === 0 ? [backupId] : [])),
+  };
+}
+
+function keepPeriods(
+  newestFirst: readonly RetainedBackup[],
+  periods: number | undefined,
+  periodOf: (ms: number) => string,
+  keep: (backup: RetainedBackup, reason: string) => void,
+): void {
+  const seen = new Set<string>();
+  for (const backup of newestFirst) {
+    const period = periodOf(backup.createdAtMs);
+    if (seen.has(period)) continue;
+    if (seen.size >= (periods ?? 0)) return;
+    seen.add(period);
+    keep(backup, period);
+  }
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** The last moment that a `Date` can have. */
+const LAST_MS = 8.64e15;
+
+const dateOf = (ms: number): string => new Date(Math.min(ms, LAST_MS)).toISOString().slice(0, 10);
+const dayOf = (ms: number): string => `day ${dateOf(ms)}`;
+const monthOf = (ms: number): string => `month ${dateOf(ms).slice(0, 7)}`;
+
+function weekOf(ms: number): string {
+  const sinceMonday = (new Date(Math.min(ms, LAST_MS)).getUTCDay() + 6) % 7;
+  return `week from ${dateOf(ms - sinceMonday * DAY_MS)}`;
+}
