@@ -215,7 +215,7 @@ test('prune, pin, delete, drill and reconcile, as a person and as a program read
   expect(pruned.stdout).toMatch(new RegExp(`${ids[1]} +removed`));
   expect((await stillpoint(['backup', 'list', ...from])).stdout).toMatch(new RegExp(`${ids[0]}.*pinned`));
   const refused = await stillpoint(['backup', 'delete', ids[0]!, ...from, '--json']);
-  expect(refused.code).toBe(1);
+  expect(refused.code).toBe(4);
   expect(refused.json.error).toMatchObject({ code: 'CONFLICT', message: expect.stringContaining('pinned') });
   await stillpoint(['backup', 'unpin', ids[0]!, ...from]);
   expect((await stillpoint(['backup', 'delete', ids[0]!, ...from])).stdout).toContain('deleted');
@@ -229,5 +229,5 @@ test('prune, pin, delete, drill and reconcile, as a person and as a program read
   const reconciled = await stillpoint(['backup', 'reconcile', dataDir, ...from, '--json']);
   expect(reconciled.json).toMatchObject({ adopted: [], lost: [], forgotten: ids.slice(0, 2) });
   rmSync(join(dest, 'stores'), { recursive: true });
-  expect((await stillpoint(['backup', 'reconcile', dataDir, ...from])).code).toBe(4);
+  expect((await stillpoint(['backup', 'reconcile', dataDir, ...from])).code).toBe(5);
 });
