@@ -48,6 +48,16 @@ export type { CloneChoice, Level, Mode, SnapshotKind } from './options/choices.t
 export type { SnapshotClassicLevelOptions, StartBackupOptions } from './options/snapshot.ts';
 export type { BackgroundOptions, ThrottleOptions } from './options/throttle.ts';
 export type { PruneOptions } from './options/verify.ts';
+export {
+  checkSettings,
+  listSchedules,
+  type RunSchedulesOptions,
+  runSchedules,
+  type ScheduleState,
+  type SettingsCheck,
+  type SettingsProblem,
+} from './schedule/index.ts';
+export type { ScheduledRun } from './schedule/scheduler.ts';
 export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
 export type { SnapshotSummary } from './snapshot/store/list.ts';
 export type { PruneResult } from './snapshot/store/prune.ts';

@@ -17,6 +17,7 @@ const ROOMS = [
   'destination',
   'repository',
   'backup',
+  'schedule',
   'testing',
   'fleet',
   'server',

@@ -96,6 +96,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/jobs.ts'),
   },
   {
+    name: 'schedule',
+    summary: 'back up, verify and drill by the plans of a settings file',
+    operands: {},
+    load: () => import('./commands/schedule.ts'),
+  },
+  {
     name: 'fleet',
     summary: 'back up many servers together: check, plan, run, status, verify, abort, download',
     operands: {},

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { periodMs } from '../options/period.ts';
 
 /** Sizes and times as the command line takes them. */
 
@@ -12,19 +13,9 @@ export function byteCount(text: string): number {
   throw new InvalidArgumentError('It must be a number of bytes above 0, such as 500M or 2G.');
 }
 
-const SECOND_MS = 1000;
-const PERIODS: Readonly<Record<string, number>> = {
-  s: SECOND_MS,
-  m: 60 * SECOND_MS,
-  h: 60 * 60 * SECOND_MS,
-  d: 24 * 60 * 60 * SECOND_MS,
-  w: 7 * 24 * 60 * 60 * SECOND_MS,
-};
-
 /** `90s`, `30m`, `12h`, `7d` or `2w`, in milliseconds. */
 export function period(text: string): number {
-  const [, digits, unit = 's'] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
-  const ms = Number(digits) * PERIODS[unit]!;
-  if (ms > 0) return ms;
+  const ms = periodMs(text);
+  if (ms !== undefined) return ms;
   throw new InvalidArgumentError('It must be a time above 0, such as 30m, 12h or 7d.');
 }

@@ -68,6 +68,43 @@ export interface ExecutorJobs {
   createBackupRecord(record: BackupRecord): Promise<void>;
 }
 
+/**
+ * - `begun`: the schedule is known since then; nothing was due.
+ * - `running`: somebody works on it.
+ * - `skipped`: the run before was still under way.
+ * - `missed`: nobody was there, and it is not to be made up.
+ */
+export const TICK_STATUSES = [
+  'begun',
+  'running',
+  'succeeded',
+  'failed',
+  'skipped',
+  'missed',
+  'interrupted',
+] as const;
+export type TickStatus = (typeof TICK_STATUSES)[number];
+
+/** One time at which a schedule was due, and what came of it. */
+export interface Tick {
+  readonly id: string;
+  /** Of the schedule. */
+  readonly scheduleId: string;
+  readonly dueMs: number;
+  readonly status: TickStatus;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number | null;
+  readonly error: string | null;
+}
+
+export interface TickStore {
+  /** False when somebody has it already: each time at which a schedule is due has one run. */
+  claimTick(tick: Tick): Promise<boolean>;
+  endTick(id: string, status: TickStatus, error: string | null): Promise<void>;
+  /** The last due first. Those whose process died read as `interrupted`. */
+  listTicks(scheduleId: string, limit?: number): Promise<Tick[]>;
+}
+
 export interface JobFilter {
   readonly kind?: JobKind | undefined;
   readonly status?: JobStatus | undefined;
@@ -77,7 +114,7 @@ export interface JobFilter {
 }
 
 /** What those need who look on. */
-export interface JobStore extends ExecutorJobs {
+export interface JobStore extends ExecutorJobs, TickStore {
   /** Newest first. Jobs whose process died read as `interrupted`. */
   listJobs(filter?: JobFilter): Promise<Job[]>;
   getJob(id: string): Promise<Job | undefined>;

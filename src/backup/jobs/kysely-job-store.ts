@@ -2,11 +2,22 @@ import type { Kysely, Transaction } from 'kysely';
 import type { Clock } from '../../env/clock.ts';
 import { StillpointError } from '../../errors.ts';
 import { fromJson, type SnakeCased, toJson } from '../../options/casing.ts';
-import type { BackupRecord, Job, JobChange, JobFilter, JobKind, JobStore, RecordState } from './job-store.ts';
+import type {
+  BackupRecord,
+  Job,
+  JobChange,
+  JobFilter,
+  JobKind,
+  JobStore,
+  RecordState,
+  Tick,
+  TickStatus,
+} from './job-store.ts';
 
 export interface Tables {
   readonly jobs: SnakeCased<Job> & { readonly guard: string | null };
   readonly records: SnakeCased<BackupRecord>;
+  readonly ticks: SnakeCased<Tick>;
 }
 
 /** Says which process works on a job, such that others can tell whether it lives. */
@@ -21,6 +32,8 @@ export interface Owners {
 }
 
 const KEEP_JOBS = 1_000;
+/** Of each schedule. */
+const KEEP_TICKS = 1_000;
 const LIST_LIMIT = 100;
 
 /** These exclude each other: they add backups, take them away or replace the data. */
@@ -133,6 +146,64 @@ export class KyselyJobStore implements JobStore {
     await this.#db.deleteFrom('records').where('id', '=', id).execute();
   }
 
+  async claimTick(tick: Tick): Promise<boolean> {
+    await this.#owners.claim(tick.id);
+    let isOurs = false;
+    try {
+      const result = await this.#db
+        .insertInto('ticks')
+        .values(toJson(tick))
+        .onConflict((conflict) => conflict.columns(['schedule_id', 'due_ms']).doNothing())
+        .executeTakeFirst();
+      isOurs = result.numInsertedOrUpdatedRows === 1n;
+      if (isOurs) await this.#pruneTicks(tick.scheduleId);
+      return isOurs;
+    } finally {
+      if (!isOurs || tick.status !== 'running') await this.#owners.release(tick.id);
+    }
+  }
+
+  async endTick(id: string, status: TickStatus, error: string | null): Promise<void> {
+    await this.#db
+      .updateTable('ticks')
+      .set({ status, error, finished_at_ms: this.#clock.nowMs() })
+      .where('id', '=', id)
+      .where('status', '=', 'running')
+      .execute()
+      .finally(() => this.#owners.release(id));
+  }
+
+  async listTicks(scheduleId: string, limit = LIST_LIMIT): Promise<Tick[]> {
+    const all = () =>
+      this.#db
+        .selectFrom('ticks')
+        .selectAll()
+        .where('schedule_id', '=', scheduleId)
+        .orderBy('due_ms', 'desc')
+        .limit(limit)
+        .execute();
+    for (const { id, status } of await all()) {
+      if (status === 'running' && (await this.#owners.isDead(id)))
+        await this.endTick(id, 'interrupted', 'the process ended in the middle of it');
+    }
+    return (await all()).map(toTick);
+  }
+
+  async #pruneTicks(scheduleId: string): Promise<void> {
+    const kept = this.#db
+      .selectFrom('ticks')
+      .select('id')
+      .where('schedule_id', '=', scheduleId)
+      .orderBy('due_ms', 'desc')
+      .limit(KEEP_TICKS);
+    await this.#db
+      .deleteFrom('ticks')
+      .where('schedule_id', '=', scheduleId)
+      .where('status', '!=', 'running')
+      .where('id', 'not in', kept)
+      .execute();
+  }
+
   async close(): Promise<void> {
     await this.#owners.releaseAll().finally(() => this.#db.destroy());
   }
@@ -205,6 +276,14 @@ function toJob({ guard: _, ...row }: Tables['jobs']): Job {
   const times = { started_at_ms: Number(row.started_at_ms), finished_at_ms: count(row.finished_at_ms) };
   return fromJson({ ...row, ...times }) as Job;
 }
+
+const toTick = (row: Tables['ticks']): Tick =>
+  fromJson({
+    ...row,
+    due_ms: Number(row.due_ms),
+    started_at_ms: Number(row.started_at_ms),
+    finished_at_ms: count(row.finished_at_ms),
+  }) as Tick;
 
 const toRecord = (row: Tables['records']): BackupRecord =>
   fromJson({

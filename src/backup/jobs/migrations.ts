@@ -57,9 +57,32 @@ const guardByDirectory: Migration = {
   },
 };
 
+const ticks: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema
+      .createTable('ticks')
+      .addColumn('id', 'text', (column) => column.primaryKey())
+      .addColumn('schedule_id', 'text', (column) => column.notNull())
+      .addColumn('due_ms', 'bigint', (column) => column.notNull())
+      .addColumn('status', 'text', (column) => column.notNull())
+      .addColumn('started_at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('finished_at_ms', 'bigint')
+      .addColumn('error', 'text')
+      .execute();
+    // Of several services one gets a tick.
+    await db.schema
+      .createIndex('ticks_one_each')
+      .unique()
+      .on('ticks')
+      .columns(['schedule_id', 'due_ms'])
+      .execute();
+  },
+};
+
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-jobs-and-records': first,
   '002-guard-by-directory': guardByDirectory,
+  '003-ticks': ticks,
 };
 
 /** Brings the tables up to date. The caller sees to it that nobody else does so at the same time. */

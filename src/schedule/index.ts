@@ -1,0 +1,186 @@
+import { join } from 'node:path';
+import type { JobStore, Tick } from '../backup/jobs/job-store.ts';
+import { openSqliteJobStore } from '../backup/jobs/sqlite-job-store.ts';
+import { listBackups } from '../backup/list-backups.ts';
+import { destinationOf, translated } from '../backup/options.ts';
+import type { BackupCoordinator } from '../coordinator/backup.ts';
+import { detectEngine, engineByName } from '../engine/index.ts';
+import { believed, unknownFolder } from '../engine/recognize.ts';
+import { pause } from '../env/clock.ts';
+import { toStillpointError } from '../errors.ts';
+import { DataDirectory } from '../operation/data-directory.ts';
+import { checkArgument, OptionSet, type OptionsOf, optional } from '../options/option.ts';
+import { signal } from '../options/snapshot.ts';
+import { callback, path } from '../options/values.ts';
+import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { perform } from './perform.ts';
+import { type Schedule, type ScheduledRun, Scheduler, schedulesOf } from './scheduler.ts';
+import { type Action, type Plan, readSettings } from './settings.ts';
+
+export const runSchedulesOptions = new OptionSet(() => ({
+  environment: environmentOption(),
+  signal: signal(),
+  onRun: optional(callback<(run: ScheduledRun) => void>(), {
+    description: 'Told of each run when it begins and when it has ended, and of what was not run.',
+  }),
+  coordinatorOf: optional(callback<(dataDir: string) => BackupCoordinator | undefined>(), {
+    description: 'The coordinator of a database that this process has open, by its absolute data directory.',
+    without: 'the files are captured from outside',
+  }),
+}));
+export type RunSchedulesOptions = OptionsOf<typeof runSchedulesOptions>;
+
+const TICK_MS = 1000;
+
+/**
+ * Runs the plans of a settings file until the signal is aborted; then it ends the runs that are under way, and resolves. Several
+ * services may run the same plans. Rejects with `INVALID_REQUEST` or `NOT_FOUND` when the file cannot be used.
+ */
+export async function runSchedules(settingsFile: string, options: RunSchedulesOptions = {}): Promise<void> {
+  checkArgument('runSchedules: settingsFile', path(), settingsFile);
+  runSchedulesOptions.check('runSchedules', options);
+  const { environment = systemEnvironment, signal, onRun, coordinatorOf } = options;
+  return translated(async () => {
+    const { plans } = await readSettings(environment.fs, settingsFile);
+    const scheduler = new Scheduler(schedulesOf(plans), {
+      clock: environment.clock,
+      openJobs: (plan) => jobsOf(plan, environment),
+      perform: (schedule) =>
+        perform(schedule, { environment, signal, ...(coordinatorOf && { coordinatorOf }) }),
+      ...(onRun && { onRun }),
+    });
+    await untilAborted(signal, () => scheduler.tick());
+    await scheduler.idle();
+  });
+}
+
+async function untilAborted(signal: AbortSignal | undefined, tick: () => Promise<void>): Promise<void> {
+  while (!signal?.aborted) {
+    await tick();
+    await pause(TICK_MS, signal).catch(() => undefined); // the loop sees that it was aborted
+  }
+}
+
+async function jobsOf({ store: { dataDir } }: Plan, environment: Environment): Promise<JobStore> {
+  return openSqliteJobStore(environment, await new DataDirectory(dataDir, environment).layout());
+}
+
+/** One action of one plan, and how it stands. */
+export interface ScheduleState {
+  readonly plan: string;
+  readonly action: Action;
+  readonly dataDir: string;
+  readonly nextDueMs: number | null;
+  /** The last due time that somebody saw; null: no service has run it yet. */
+  readonly lastDueMs: number | null;
+  readonly lastStatus: Tick['status'] | null;
+  readonly lastError: string | null;
+  readonly lastSuccessMs: number | null;
+  /** Due for longer than `overdue_after` without a success, or run by no service at all. */
+  readonly overdue: boolean;
+}
+
+/** Every schedule of a settings file, by what is on record in the data directories. */
+export async function listSchedules(
+  settingsFile: string,
+  options: { readonly environment?: Environment } = {},
+): Promise<{ readonly schedules: readonly ScheduleState[] }> {
+  checkArgument('listSchedules: settingsFile', path(), settingsFile);
+  const environment = options.environment ?? systemEnvironment;
+  return translated(async () => {
+    const { plans } = await readSettings(environment.fs, settingsFile);
+    const schedules: ScheduleState[] = [];
+    for (const schedule of schedulesOf(plans)) schedules.push(await stateOf(schedule, environment));
+    return { schedules };
+  });
+}
+
+async function stateOf(schedule: Schedule, environment: Environment): Promise<ScheduleState> {
+  const { id, plan, action, times } = schedule;
+  const ticks = await ticksOf(plan, id, environment);
+  const nowMs = environment.clock.nowMs();
+  const [last] = ticks;
+  const success = ticks.find(({ status }) => status === 'succeeded');
+  const lateMs = times.newestUpTo(nowMs - plan.overdue_after);
+  const began = ticks.at(-1)?.dueMs ?? Number.POSITIVE_INFINITY;
+  const isLate = lateMs !== undefined && lateMs > began && (success?.dueMs ?? 0) < lateMs;
+  return {
+    plan: plan.name,
+    action,
+    dataDir: plan.store.dataDir,
+    nextDueMs: times.firstAfter(nowMs) ?? null,
+    lastDueMs: last === undefined || last.status === 'begun' ? null : last.dueMs,
+    lastStatus: last?.status ?? null,
+    lastError: last?.error ?? null,
+    lastSuccessMs: success?.finishedAtMs ?? null,
+    overdue: last === undefined || isLate,
+  };
+}
+
+/** Asking makes no file. */
+async function ticksOf(plan: Plan, scheduleId: string, environment: Environment): Promise<Tick[]> {
+  const { lifecycle } = await new DataDirectory(plan.store.dataDir, environment).layout();
+  if ((await environment.fs.inspect(join(lifecycle, 'jobs'))) === undefined) return [];
+  const jobs = await jobsOf(plan, environment);
+  try {
+    return await jobs.listTicks(scheduleId, 1000);
+  } finally {
+    await jobs.close();
+  }
+}
+
+export interface SettingsProblem {
+  /** Such as `repositories.offsite`. */
+  readonly where: string;
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+}
+
+export interface SettingsCheck {
+  readonly ok: boolean;
+  readonly stores: number;
+  readonly repositories: number;
+  readonly plans: number;
+  readonly problems: readonly SettingsProblem[];
+}
+
+/**
+ * Tries what a settings file says: each data directory is there, each repository opens, and an object that is put there comes back;
+ * it is removed again. Rejects when the file itself cannot be used.
+ */
+export async function checkSettings(
+  settingsFile: string,
+  options: { readonly environment?: Environment } = {},
+): Promise<SettingsCheck> {
+  checkArgument('checkSettings: settingsFile', path(), settingsFile);
+  const environment = options.environment ?? systemEnvironment;
+  return translated(async () => {
+    const { stores, repositories, plans } = await readSettings(environment.fs, settingsFile);
+    const problems: SettingsProblem[] = [];
+    const attempt = async (where: string, work: () => Promise<unknown>) => {
+      try {
+        await work();
+      } catch (error) {
+        const { code, message, hint } = toStillpointError(error);
+        problems.push({ where, code, message, hint });
+      }
+    };
+    for (const { name, dataDir, engine } of stores) {
+      await attempt(`stores.${name}`, async () => {
+        const { dataDir: real } = await new DataDirectory(dataDir, environment).layout();
+        if (engine !== 'auto') await believed(engineByName(engine), environment.fs, real);
+        else if ((await detectEngine(environment.fs, real)) === undefined)
+          throw await unknownFolder(environment.fs, real, 'For other files say `"engine": "files"`.');
+      });
+    }
+    for (const { name, destination, encryption } of repositories) {
+      await attempt(`repositories.${name}`, async () => {
+        await listBackups({ environment, from: destination, ...(encryption && { encryption }) });
+        await (await destinationOf(destination)).probe();
+      });
+    }
+    const counts = { stores: stores.length, repositories: repositories.length, plans: plans.length };
+    return { ok: problems.length === 0, ...counts, problems };
+  });
+}
