@@ -73,6 +73,11 @@ export const ERROR_CODES = {
     exit: 1,
     hint: 'The operating system refused; check the disk, its mount and the limits that it sets.',
   },
+  JOBS_UNAVAILABLE: {
+    http: 503,
+    exit: 1,
+    hint: 'Check address, name and password of the PostgreSQL server that keeps the jobs, and whether it runs.',
+  },
   DATABASE_CLOSED: { http: 503, exit: 1, hint: 'Open the database again.' },
   DATABASE_DAMAGED: {
     http: 500,

@@ -26,6 +26,7 @@ import { readDigestLedger } from './digest-ledger.ts';
 import type { EncryptionOptions } from './encryption.ts';
 import { recordFailedStart } from './failed-start.ts';
 import type { Job, JobStatus, JobStore } from './jobs/job-store.ts';
+import { jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { Lineage } from './lineage.ts';
 import {
   type BackupProgress,
@@ -74,6 +75,7 @@ export const backUpOptions = new OptionSet(() => ({
     description: 'Prunes the repository once the backup is made: which backups it keeps.',
     without: 'nothing is pruned',
   }),
+  jobs: jobsOption(),
   onJobCreated: optional(callback<(job: Job) => void>(), {
     description: 'Called once the job is on record, before the repository is touched.',
   }),
@@ -122,10 +124,9 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
     const directory = directoryOf(lifecycle);
     const env = directory.environment;
     const layout = await directory.layout();
-    const repository = await openRepository(env, layout, to, encryption);
+    const repository = await openRepository(env, layout, to, encryption, resolved.jobs);
     const { store_id: storeId } = await ensureStoreFile(env, layout);
-    const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
-    const jobs = await openSqliteJobStore(env, layout);
+    const jobs = await openJobs(env, layout, resolved.jobs);
     try {
       return await attempt(resolved, {
         lifecycle,
@@ -147,13 +148,14 @@ async function openRepository(
   layout: Layout,
   to: DestinationChoice,
   encryption: EncryptionOptions | undefined,
+  jobs: string | undefined,
 ): Promise<Repository> {
   try {
     const repository = await repositoryOf(env, to, encryption);
     await refuseOverlap(env, repository.destination, layout.dataDir);
     return repository;
   } catch (error) {
-    await recordFailedStart(env, layout, error);
+    await recordFailedStart(env, layout, error, jobs);
     throw error;
   }
 }

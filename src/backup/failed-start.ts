@@ -4,17 +4,22 @@ import { toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
+import { openJobs } from './jobs/open-jobs.ts';
 
 /**
  * Puts an attempt on record that failed before its repository was open: its disk is not mounted, the server does not answer. A
  * directory that was never backed up stays as it is: its path may be mistyped. Never rejects.
  */
-export async function recordFailedStart(env: Environment, layout: Layout, error: unknown): Promise<void> {
+export async function recordFailedStart(
+  env: Environment,
+  layout: Layout,
+  error: unknown,
+  jobsChoice: string | undefined,
+): Promise<void> {
   try {
     const identity = await readStoreFile(env.fs, layout);
     if (identity === undefined) return;
-    const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
-    const jobs = await openSqliteJobStore(env, layout);
+    const jobs = await openJobs(env, layout, jobsChoice);
     try {
       const { code, message } = toStillpointError(error);
       const nowMs = env.clock.nowMs();

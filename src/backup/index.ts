@@ -41,7 +41,7 @@ export {
 export { type ListJobsOptions, listJobs, showJob } from './list-jobs.ts';
 export type { BackupOptions, BackupProgress, DestinationChoice } from './options.ts';
 export { type PruneBackupsOptions, type PruneBackupsResult, pruneBackups } from './prune-backups.ts';
-export { type Reconciled, reconcileBackups } from './reconcile-backups.ts';
+export { type Reconciled, type ReconcileOptions, reconcileBackups } from './reconcile-backups.ts';
 export {
   type InitRepositoryOptions,
   initRepository,

@@ -3,12 +3,14 @@ import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
 import { folder, oneOf, text, wholeNumber } from '../options/values.ts';
-import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { JOB_KINDS, JOB_STATUSES, type Job, type JobStore } from './jobs/job-store.ts';
+import { jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { translated } from './options.ts';
 
 export const listJobsOptions = new OptionSet(() => ({
   environment: environmentOption(),
+  jobs: jobsOption(),
   kind: optional(oneOf(JOB_KINDS), { description: 'Only jobs of this kind.', without: 'all' }),
   status: optional(oneOf(JOB_STATUSES), { description: 'Only jobs with this status.', without: 'all' }),
   repositoryId: optional(text(), { description: 'Only jobs with this repository.', without: 'all' }),
@@ -16,7 +18,7 @@ export const listJobsOptions = new OptionSet(() => ({
 }));
 export type ListJobsOptions = OptionsOf<typeof listJobsOptions>;
 
-export const showJobOptions = new OptionSet(() => ({ environment: environmentOption() }));
+export const showJobOptions = new OptionSet(() => ({ environment: environmentOption(), jobs: jobsOption() }));
 export type ShowJobOptions = OptionsOf<typeof showJobOptions>;
 
 /** The attempts to back up a data directory, newest first. Those whose process died read as `interrupted`. */
@@ -25,10 +27,10 @@ export async function listJobs(
   options: ListJobsOptions = {},
 ): Promise<{ readonly jobs: readonly Job[] }> {
   checkArgument('listJobs: dataDir', folder(), dataDir);
-  const { environment, ...filter } = listJobsOptions.resolve('listJobs', options);
+  const { environment, jobs, ...filter } = listJobsOptions.resolve('listJobs', options);
   return translated(async () => {
-    const jobs = await withJobs(dataDir, environment, (store) => store.listJobs(filter));
-    return { jobs: jobs ?? [] };
+    const found = await withJobs(dataDir, { environment, jobs }, (store) => store.listJobs(filter));
+    return { jobs: found ?? [] };
   });
 }
 
@@ -36,9 +38,9 @@ export async function listJobs(
 export async function showJob(dataDir: string, id: string, options: ShowJobOptions = {}): Promise<Job> {
   checkArgument('showJob: dataDir', folder(), dataDir);
   checkArgument('showJob: id', text(), id);
-  const { environment } = showJobOptions.resolve('showJob', options);
+  showJobOptions.check('showJob', options);
   return translated(async () => {
-    const job = await withJobs(dataDir, environment, (store) => store.getJob(id));
+    const job = await withJobs(dataDir, options, (store) => store.getJob(id));
     if (job !== undefined) return job;
     throw new StillpointError('NOT_FOUND', `there is no job ${JSON.stringify(id)} of ${dataDir}`, {
       hint: '`stillpoint jobs list DIR` shows what exists.',
@@ -49,14 +51,14 @@ export async function showJob(dataDir: string, id: string, options: ShowJobOptio
 /** Undefined where no job was ever kept: asking makes no file. */
 async function withJobs<T>(
   dataDir: string,
-  environment: Environment | undefined,
+  { environment, jobs }: ShowJobOptions,
   work: (store: JobStore) => Promise<T>,
 ): Promise<T | undefined> {
   const env = environment ?? systemEnvironment;
   const layout = await new DataDirectory(dataDir, env).layout();
-  if ((await env.fs.inspect(join(layout.lifecycle, 'jobs'))) === undefined) return undefined;
-  const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
-  const store = await openSqliteJobStore(env, layout);
+  if (jobs === undefined && (await env.fs.inspect(join(layout.lifecycle, 'jobs'))) === undefined)
+    return undefined;
+  const store = await openJobs(env, layout, jobs);
   try {
     return await work(store);
   } finally {

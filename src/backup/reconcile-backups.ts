@@ -1,15 +1,19 @@
 import { warn } from '../env/safe-calls.ts';
 import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
-import { checkArgument } from '../options/option.ts';
+import { checkArgument, OptionSet, type OptionsOf } from '../options/option.ts';
 import { folder } from '../options/values.ts';
 import { isMarked, readMarks } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { confirmPublished } from '../repository/upload.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import type { BackupRecord, JobStore } from './jobs/job-store.ts';
-import { type FromOptions, fromOptions, storeOf } from './list-backups.ts';
+import { jobsOption, openJobs } from './jobs/open-jobs.ts';
+import { fromFields, storeOf } from './list-backups.ts';
 import { environmentOf, translated } from './options.ts';
+
+export const reconcileOptions = new OptionSet(() => ({ ...fromFields(), jobs: jobsOption() }));
+export type ReconcileOptions = OptionsOf<typeof reconcileOptions>;
 
 export interface Reconciled {
   /** On record now: backups of this store that had no record and can be restored. */
@@ -23,10 +27,10 @@ export interface Reconciled {
 /** Brings the records of a data directory in step with what its repository holds. `NOT_FOUND` for one that was never backed up. */
 export async function reconcileBackups(
   dataDir: string,
-  options: FromOptions,
+  { jobs: choice, ...options }: ReconcileOptions,
 ): Promise<Reconciled & { readonly storeId: string }> {
   checkArgument('reconcileBackups: dataDir', folder(), dataDir);
-  fromOptions.check('reconcileBackups', options);
+  reconcileOptions.check('reconcileBackups', { ...options, jobs: choice });
   return translated(async () => {
     const env = environmentOf(options);
     const layout = await new DataDirectory(dataDir, env).layout();
@@ -42,8 +46,7 @@ export async function reconcileBackups(
         { path: dataDir },
       );
     }
-    const { openSqliteJobStore } = await import('./jobs/sqlite-job-store.ts');
-    const jobs = await openSqliteJobStore(env, layout);
+    const jobs = await openJobs(env, layout, choice);
     try {
       return { storeId: own, ...(await reconcile(store, jobs)) };
     } finally {

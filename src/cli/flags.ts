@@ -56,6 +56,11 @@ export function mandatory(option: Option, command: Command): void {
   });
 }
 
+/** The option can stand in a variable of the environment, such as STILLPOINT_JOBS for `--jobs`. */
+export function fromVariable(option: Option): void {
+  option.env(`STILLPOINT_${option.name().toUpperCase().replaceAll('-', '_')}`);
+}
+
 const camelCase = (name: string): string =>
   name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 const kebabCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

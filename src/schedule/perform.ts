@@ -46,6 +46,7 @@ async function runBackup(plan: Plan, { environment, signal, coordinatorOf }: Per
     coordinator,
     signal,
     ...(encryption && { encryption }),
+    ...(plan.jobs !== undefined && { jobs: plan.jobs }),
     ...(keep !== undefined && { snapshotOptions: { keep } }),
     ...(retention && {
       retention: {

@@ -86,6 +86,14 @@ export type Action = (typeof ACTIONS)[number];
 const settings = z
   .strictObject({
     version: z.literal(1, 'must be 1'),
+    /** Where jobs and records are kept, if not in the data directories. */
+    jobs: z
+      .string()
+      .refine(
+        isSecretName,
+        'must be "env:NAME" or "file:/path": an address with a password is named, not given',
+      )
+      .optional(),
     stores: z.record(name, store),
     repositories: z.record(name, repository),
     plans: z.record(name, plan),
@@ -125,6 +133,7 @@ export interface Plan extends Omit<Document['plans'][string], 'store' | 'reposit
   readonly name: string;
   readonly store: StoreSettings;
   readonly repository: RepositorySettings;
+  readonly jobs: string | undefined;
 }
 
 export interface Settings {
@@ -170,6 +179,7 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
       ...plan,
       ...(plan.scratch !== undefined && { scratch: here(plan.scratch) }),
       name,
+      jobs: document.jobs,
       store: stores.find((one) => one.name === plan.store)!,
       repository: repositories.find((one) => one.name === plan.repository)!,
     }),

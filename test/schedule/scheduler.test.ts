@@ -14,6 +14,7 @@ const aPlan = (about: Partial<Plan> = {}): Plan => ({
   name: 'nightly',
   store: { name: 'orders', dataDir: '/data', engine: 'auto' },
   repository: { name: 'offsite', destination: '/backups', encryption: undefined },
+  jobs: undefined,
   backup: '30 2 * * *',
   time_zone: 'Europe/Berlin',
   catch_up: true,

@@ -7,8 +7,8 @@ import { StillpointError } from '../../src/errors.ts';
 
 type Options = RunBackupOptions<{ close(): Promise<void> }>;
 
-/** What a job store and the executor together must do. `open` makes an empty store for one test. */
-export function executorSuite(name: string, open: () => Promise<JobStore>): void {
+/** What a job store and the executor together must do. `open` makes an empty one for one test, for the jobs of that store. */
+export function executorSuite(name: string, open: (storeId: string) => Promise<JobStore>): void {
   const REPOSITORY = newUlid(1);
   const STORE = newUlid(2);
 
@@ -72,7 +72,7 @@ export function executorSuite(name: string, open: () => Promise<JobStore>): void
   };
 
   async function opened(): Promise<JobStore> {
-    const store = await open();
+    const store = await open(STORE);
     const { onTestFinished } = await import('vitest');
     onTestFinished(() => store.close());
     return store;

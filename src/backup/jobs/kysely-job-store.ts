@@ -39,13 +39,23 @@ const LIST_LIMIT = 100;
 /** These exclude each other: they add backups, take them away or replace the data. */
 const GUARDED: ReadonlySet<JobKind> = new Set<JobKind>(['backup', 'restore', 'prune']);
 
+/** Which jobs of the database are meant. */
+export interface JobScope {
+  /** Of jobs with the same guard one runs at a time. */
+  readonly guard: string;
+  /** Undefined where the database holds those of one data directory only. */
+  readonly storeId: string | undefined;
+}
+
 /** Jobs and records of one data directory, in a SQL database. */
 export class KyselyJobStore implements JobStore {
   readonly #db: Kysely<Tables>;
   readonly #owners: Owners;
   readonly #clock: Clock;
+  readonly #scope: JobScope;
 
-  constructor(db: Kysely<Tables>, owners: Owners, clock: Clock) {
+  constructor(db: Kysely<Tables>, owners: Owners, clock: Clock, scope: JobScope) {
+    this.#scope = scope;
     this.#db = db;
     this.#owners = owners;
     this.#clock = clock;
@@ -57,7 +67,7 @@ export class KyselyJobStore implements JobStore {
       await this.#db.transaction().execute(async (transaction) => {
         await this.#reap(transaction);
         await this.#prune(transaction);
-        const guard = GUARDED.has(job.kind) ? 'exclusive' : null;
+        const guard = GUARDED.has(job.kind) ? this.#scope.guard : null;
         await this.#refuseSecond(transaction, guard);
         await transaction
           .insertInto('jobs')
@@ -66,6 +76,8 @@ export class KyselyJobStore implements JobStore {
       });
     } catch (error) {
       await this.#owners.release(job.id);
+      // Two transactions at once: each saw that nothing ran, and the index refused the second.
+      if (isSecond(error)) throw alreadyRunning(job.kind, undefined);
       throw error;
     }
   }
@@ -114,6 +126,8 @@ export class KyselyJobStore implements JobStore {
     if (kind !== undefined) query = query.where('kind', '=', kind);
     if (status !== undefined) query = query.where('status', '=', status);
     if (repositoryId !== undefined) query = query.where('repository_id', '=', repositoryId);
+    const { storeId } = this.#scope;
+    if (storeId !== undefined) query = query.where('store_id', '=', storeId);
     return (await query.execute()).map(toJob);
   }
 
@@ -242,13 +256,14 @@ export class KyselyJobStore implements JobStore {
     }
   }
 
+  /** Each store keeps its last ones. */
   async #prune(transaction: Transaction<Tables>): Promise<void> {
-    const kept = transaction.selectFrom('jobs').select('id').orderBy('id', 'desc').limit(KEEP_JOBS);
-    await transaction
-      .deleteFrom('jobs')
-      .where('status', '!=', 'running')
-      .where('id', 'not in', kept)
-      .execute();
+    const { storeId } = this.#scope;
+    let kept = transaction.selectFrom('jobs').select('id').orderBy('id', 'desc').limit(KEEP_JOBS);
+    if (storeId !== undefined) kept = kept.where('store_id', '=', storeId);
+    let old = transaction.deleteFrom('jobs').where('status', '!=', 'running').where('id', 'not in', kept);
+    if (storeId !== undefined) old = old.where('store_id', '=', storeId);
+    await old.execute();
   }
 
   /** The unique index would refuse it, too; but it does not tell which job is in the way. */
@@ -261,13 +276,19 @@ export class KyselyJobStore implements JobStore {
       .where('status', '=', 'running')
       .executeTakeFirst();
     if (other === undefined) return;
-    throw new StillpointError(
-      'BACKUP_ALREADY_RUNNING',
-      `a ${other.kind} of this data directory is running already: job ${other.id}`,
-      { data: { jobId: other.id } },
-    );
+    throw alreadyRunning(other.kind, other.id);
   }
 }
+
+const alreadyRunning = (kind: string, jobId: string | undefined): StillpointError =>
+  new StillpointError(
+    'BACKUP_ALREADY_RUNNING',
+    `a ${kind} of this data directory is running already${jobId === undefined ? '' : `: job ${jobId}`}`,
+    { ...(jobId !== undefined && { data: { jobId } }) },
+  );
+
+/** PostgreSQL's code for a row that a unique index refuses. */
+const isSecond = (error: unknown): boolean => (error as { code?: unknown }).code === '23505';
 
 /** PostgreSQL answers a bigint as text. */
 const count = (value: number | null): number | null => (value === null ? null : Number(value));

@@ -79,10 +79,23 @@ const ticks: Migration = {
   },
 };
 
+/** Where a job's process lives on another machine, its lease says whether it does. */
+const leases: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema
+      .createTable('leases')
+      .addColumn('job_id', 'text', (column) => column.primaryKey())
+      .addColumn('owner', 'text', (column) => column.notNull())
+      .addColumn('ends_at', 'timestamptz', (column) => column.notNull())
+      .execute();
+  },
+};
+
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-jobs-and-records': first,
   '002-guard-by-directory': guardByDirectory,
   '003-ticks': ticks,
+  '004-leases': leases,
 };
 
 /** Brings the tables up to date. The caller sees to it that nobody else does so at the same time. */

@@ -7,12 +7,14 @@ import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../../snapshot/environment.ts';
 import type { Layout } from '../../snapshot/store/layout.ts';
 import type { JobStore } from './job-store.ts';
-import { KyselyJobStore, type Owners, type Tables } from './kysely-job-store.ts';
+import { type JobScope, KyselyJobStore, type Owners, type Tables } from './kysely-job-store.ts';
 import { migrate } from './migrations.ts';
 import { sqliteDialect } from './sqlite-dialect.ts';
 
 /** How long to wait while another process brings the tables up to date. */
 const MIGRATION_WAIT_MS = 30_000;
+
+const ONE_DIRECTORY: JobScope = { guard: 'exclusive', storeId: undefined };
 
 const ownersFolder = (layout: Layout): string => join(layout.lifecycle, 'jobs');
 
@@ -35,7 +37,7 @@ export async function openSqliteJobStore(env: Environment, layout: Layout): Prom
     const lock = await acquireWithin(env, path, MIGRATION_WAIT_MS);
     if (lock === undefined) throw new StillpointError('CONFLICT', `another process holds ${path}`, { path });
     await migrate(db).finally(() => lock.release());
-    return new KyselyJobStore(db, lockedOwners(env, folder), env.clock);
+    return new KyselyJobStore(db, lockedOwners(env, folder), env.clock, ONE_DIRECTORY);
   } catch (error) {
     await db.destroy();
     throw error;

@@ -23,7 +23,7 @@ import { Lifecycle } from '../../operation/lifecycle.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
-import { Flags, type Given, mandatory } from '../flags.ts';
+import { Flags, fromVariable, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreFrom } from '../in-place.ts';
 import { addKeyFlags, keyOf } from '../key-flags.ts';
@@ -48,7 +48,7 @@ export function define(command: Command, cli: Cli): void {
   defineKeeping(command, cli);
 }
 
-const runFlags = new Flags(backUpOptions.fields, ['to', 'snapshot', 'claim', 'newStore']);
+const runFlags = new Flags(backUpOptions.fields, ['to', 'snapshot', 'claim', 'newStore', 'jobs']);
 const snapshotFlags = new Flags(snapshotOptions.fields, ['level', 'keep']);
 const retentionFlags = new Flags(pruneBackupsOptions.fields, RETENTION);
 
@@ -64,6 +64,7 @@ function defineRun(command: Command, cli: Cli): void {
   runFlags.addTo(run, '', {
     to: mandatory,
     newStore: (option) => option.conflicts('claim'),
+    jobs: fromVariable,
   });
   addKeyFlags(run);
   engineFlag.addTo(run);

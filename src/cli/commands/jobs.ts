@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { Job } from '../../backup/jobs/job-store.ts';
-import { listJobs, listJobsOptions, showJob } from '../../backup/list-jobs.ts';
+import { listJobs, listJobsOptions, showJob, showJobOptions } from '../../backup/list-jobs.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
-import { Flags, type Given } from '../flags.ts';
+import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
@@ -11,7 +11,9 @@ import { duration, table, time, visible } from '../text.ts';
 
 const DATA_DIR = { '<dir>': "the database's data directory" };
 
-const flags = new Flags(listJobsOptions.fields, ['kind', 'status', 'limit']);
+const flags = new Flags(listJobsOptions.fields, ['kind', 'status', 'limit', 'jobs']);
+
+const showFlags = new Flags(showJobOptions.fields, ['jobs']);
 
 export function define(command: Command, cli: Cli): void {
   const list = subcommand(
@@ -20,17 +22,19 @@ export function define(command: Command, cli: Cli): void {
     'list the attempts to back up a data directory, newest first',
     DATA_DIR,
   );
-  flags.addTo(list);
+  flags.addTo(list, '', { jobs: fromVariable });
   list
     .addHelpText('after', examples('jobs list ./data', 'jobs list ./data --status failed --limit 10 --json'))
     .action(async (dir: string, given: Given) => {
       const jobs = await listJobs(dir, { environment: commandEnvironment, ...flags.read(given) });
       cli.output.result(jobs, (style) => describeList(jobs.jobs, given, style));
     });
-  subcommand(command, 'show', 'show one attempt', { ...DATA_DIR, '<job>': 'the id of the job' })
+  const show = subcommand(command, 'show', 'show one attempt', { ...DATA_DIR, '<job>': 'the id of the job' });
+  showFlags.addTo(show, '', { jobs: fromVariable });
+  show
     .addHelpText('after', examples('jobs show ./data 01KXXXXXXXXXXXXXXXXXXXXXXX'))
-    .action(async (dir: string, id: string) => {
-      const job = await showJob(dir, id, { environment: commandEnvironment });
+    .action(async (dir: string, id: string, given: Given) => {
+      const job = await showJob(dir, id, { environment: commandEnvironment, ...showFlags.read(given) });
       cli.output.result(job, (style) => describe(job, style));
     });
 }

@@ -2,9 +2,9 @@ import type { Command } from 'commander';
 import { type DrillResult, drillBackup, drillBackupOptions } from '../../backup/drill-backup.ts';
 import { deleteBackup, pinBackup, unpinBackup } from '../../backup/keep-backups.ts';
 import { type PruneBackupsResult, pruneBackups, pruneBackupsOptions } from '../../backup/prune-backups.ts';
-import { reconcileBackups } from '../../backup/reconcile-backups.ts';
+import { reconcileBackups, reconcileOptions } from '../../backup/reconcile-backups.ts';
 import type { Cli } from '../cli.ts';
-import { Flags, type Given } from '../flags.ts';
+import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { proofText } from '../report-text.ts';
 import { addFrom, BACKUP, fromOf, shown } from '../repository-flags.ts';
@@ -119,15 +119,19 @@ function describeDrill({ backupId, report, restoreMs, bytes, probe }: DrillResul
   ];
 }
 
+const reconcileFlags = new Flags(reconcileOptions.fields, ['jobs']);
+
 function defineReconcile(command: Command, cli: Cli): void {
-  addFrom(
+  const reconcile = addFrom(
     subcommand(command, 'reconcile', 'bring the records of a data directory in step with a repository', {
       '<dir>': "the database's data directory",
     }),
-  )
+  );
+  reconcileFlags.addTo(reconcile, '', { jobs: fromVariable });
+  reconcile
     .addHelpText('after', examples('backup reconcile ./data --from /mnt/backups'))
     .action(async (dir: string, given: Given) => {
-      const result = await reconcileBackups(dir, fromOf(given));
+      const result = await reconcileBackups(dir, { ...fromOf(given), ...reconcileFlags.read(given) });
       const { adopted, lost, forgotten } = result;
       cli.output.result(result, (style) => [
         ...adopted.map((id) => `${id}  ${style.green('on record now')}`),
