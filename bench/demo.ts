@@ -8,8 +8,9 @@ import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pc from 'picocolors';
 
-// What stillpoint is for, in a quarter of a minute: a database server that is written to all the time takes a snapshot of itself,
-// loses its files, and comes back with every write that it had acknowledged before the snapshot. Then three servers are backed up
+// What stillpoint is for, in half a minute: a database server that is written to all the time takes a snapshot of itself,
+// loses its files, and comes back with every write that it had acknowledged before the snapshot. Then its whole machine is lost, and a
+// backup elsewhere brings it back. Then three servers are backed up
 // together.
 
 const COMMAND = resolve(import.meta.dirname, '../dist/cli/main.js');
@@ -146,11 +147,7 @@ async function demo(dir: string): Promise<boolean> {
 
   step('The server starts again, and every promise is checked');
   const second = await startServer(dir);
-  let missing = 0;
-  for (const [key, value] of promised) {
-    const reply = await fetch(`${second.url}/kv/${encodeURIComponent(key)}`);
-    if (!reply.ok || (await reply.text()) !== value) missing++;
-  }
+  const missing = await countMissing(second.url, promised);
   const report = await run<{ counts: { files: number; wal_entries: number } }>('verify', taken.location);
   second.child.kill('SIGTERM');
   const [code] = await once(second.child, 'exit');
@@ -172,6 +169,46 @@ async function demo(dir: string): Promise<boolean> {
   for (const [what, value] of rows) say(`  ${what.padEnd(36)} ${value}`);
   say(pc.dim('─'.repeat(64)));
   return missing === 0 && promised.size > 0 && code === 0;
+}
+
+async function countMissing(url: string, promised: ReadonlyMap<string, string>): Promise<number> {
+  let missing = 0;
+  for (const [key, value] of promised) {
+    const reply = await fetch(`${url}/kv/${encodeURIComponent(key)}`);
+    if (!reply.ok || (await reply.text()) !== value) missing++;
+  }
+  return missing;
+}
+
+async function fireDemo(root: string): Promise<boolean> {
+  const [dir, repository, key] = [join(root, 'machine'), join(root, 'repository'), join(root, 'key')];
+  step('A repository elsewhere, encrypted; and a backup into it while the server is written to');
+  await run('repo', 'init', repository, '--key-file', key);
+  const server = await startServer(dir);
+  const writers = new Writers();
+  const writing = writers.run(server.url);
+  await setTimeout(1_000);
+  const promised = new Map(writers.acknowledged);
+  const backup = await run<{ backup_id: string; uploaded_bytes: number }>(
+    ...['backup', 'run', dir, '--to', repository, '--key-file', key],
+  );
+  say(`  ${backup.backup_id}: ${megabytes(backup.uploaded_bytes)} uploaded`);
+
+  step('The machine burns: its process, its data and its snapshots are gone');
+  writers.stop();
+  server.child.kill('SIGKILL');
+  await once(server.child, 'exit');
+  await writing;
+  await rm(dir, { recursive: true });
+
+  step('A new machine has the repository and the key, and nothing else');
+  const fresh = join(root, 'new-machine');
+  await run('backup', 'restore', 'latest', '--from', repository, '--key-file', key, '--into', fresh);
+  const second = await startServer(fresh);
+  const missing = await countMissing(second.url, promised);
+  await stopServer(second);
+  say(`  acknowledged before the backup: ${number(promised.size)}; lost: ${number(missing)}`);
+  return missing === 0 && promised.size > 0;
 }
 
 async function stopServer({ child }: Server): Promise<void> {
@@ -240,7 +277,7 @@ async function fleetDemo(root: string): Promise<boolean> {
 
 const root = await mkdtemp(join(tmpdir(), 'stillpoint-demo-'));
 try {
-  const isGood = (await demo(join(root, 'data'))) && (await fleetDemo(root));
+  const isGood = (await demo(join(root, 'data'))) && (await fireDemo(root)) && (await fleetDemo(root));
   say(
     isGood
       ? pc.green('\nEvery promised write is there, and the copies of the fleet belong together.\n')
