@@ -23,7 +23,6 @@ import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { ensureStoreFile, renewStoreFile } from '../snapshot/store/store-identity.ts';
 import { readDigestLedger } from './digest-ledger.ts';
-import type { EncryptionOptions } from './encryption.ts';
 import { recordFailedStart } from './failed-start.ts';
 import type { Job, JobStatus, JobStore } from './jobs/job-store.ts';
 import { jobsOption, openJobs } from './jobs/open-jobs.ts';
@@ -31,7 +30,6 @@ import { Lineage } from './lineage.ts';
 import {
   type BackupProgress,
   backupFields,
-  type DestinationChoice,
   destinationChoice,
   environmentOf,
   followed,
@@ -75,6 +73,10 @@ export const backUpOptions = new OptionSet(() => ({
     description: 'Prunes the repository once the backup is made: which backups it keeps.',
     without: 'nothing is pruned',
   }),
+  readBack: withDefault(trueOrFalse(), () => false, {
+    description:
+      'Reads everything back from the repository, also what was there already, before the backup counts.',
+  }),
   jobs: jobsOption(),
   onJobCreated: optional(callback<(job: Job) => void>(), {
     description: 'Called once the job is on record, before the repository is touched.',
@@ -104,6 +106,8 @@ export interface BackUpResult {
   readonly warnings: readonly string[];
   /** Of the snapshot's proof; null where an existing snapshot was backed up. */
   readonly report: Report | null;
+  /** Whether every byte was read back from the repository. */
+  readonly readBack: boolean;
   readonly durationsMs: Readonly<Record<string, number>>;
 }
 
@@ -118,13 +122,13 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
   const resolved = backUpOptions.resolve('backUp', options);
   requireSameFolder('backUp', dataDir, resolved.coordinator?.lifecycle);
   return translated(async () => {
-    const { coordinator, to, encryption } = resolved;
+    const { coordinator } = resolved;
     const lifecycle =
       coordinator?.lifecycle ?? new Lifecycle({ dataDir, environment: environmentOf(resolved) });
     const directory = directoryOf(lifecycle);
     const env = directory.environment;
     const layout = await directory.layout();
-    const repository = await openRepository(env, layout, to, encryption, resolved.jobs);
+    const repository = await openRepository(env, layout, resolved);
     const { store_id: storeId } = await ensureStoreFile(env, layout);
     const jobs = await openJobs(env, layout, resolved.jobs);
     try {
@@ -146,16 +150,14 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
 async function openRepository(
   env: Environment,
   layout: Layout,
-  to: DestinationChoice,
-  encryption: EncryptionOptions | undefined,
-  jobs: string | undefined,
+  options: ResolvedOf<typeof backUpOptions>,
 ): Promise<Repository> {
   try {
-    const repository = await repositoryOf(env, to, encryption);
+    const repository = await repositoryOf(env, options.to, options);
     await refuseOverlap(env, repository.destination, layout.dataDir);
     return repository;
   } catch (error) {
-    await recordFailedStart(env, layout, error, jobs);
+    await recordFailedStart(env, layout, error, options.jobs);
     throw error;
   }
 }
@@ -215,6 +217,7 @@ async function attempt(
             lineage: lineageNow(),
             digests: await readDigestLedger(env, layout),
             name: basename(layout.dataDir),
+            readBack: options.readBack,
             beforeStoring: () =>
               options.newStore
                 ? renewStoreFile(env, layout, storeId)
@@ -258,6 +261,7 @@ async function attempt(
     objectsUploaded,
     objectsReused,
     filesUploadedAgain,
+    readBack: options.readBack,
     pruned,
     warnings,
     report: source.report,

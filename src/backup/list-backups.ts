@@ -57,7 +57,7 @@ export interface StoreList {
 
 /** The store that the options mean; `own` is that of the data directory, where there is one. */
 export async function storeOf(options: FromOptions, own?: string): Promise<StoreBackups> {
-  const repository = await repositoryOf(environmentOf(options), options.from, options.encryption);
+  const repository = await repositoryOf(environmentOf(options), options.from, options);
   if (options.store === undefined && own !== undefined) {
     if ((await repository.storeIds()).includes(own)) return repository.store(own);
   }
@@ -68,7 +68,7 @@ export async function storeOf(options: FromOptions, own?: string): Promise<Store
 export async function listBackups(options: FromOptions): Promise<BackupList> {
   fromOptions.check('listBackups', options);
   return translated(async () => {
-    const repository = await repositoryOf(environmentOf(options), options.from, options.encryption);
+    const repository = await repositoryOf(environmentOf(options), options.from, options);
     const all =
       options.store === undefined ? await repository.stores() : [await repository.findStore(options.store)];
     const stores: StoreList[] = [];

@@ -48,6 +48,20 @@ export async function showJob(dataDir: string, id: string, options: ShowJobOptio
   });
 }
 
+/**
+ * Asks whoever works on a job to end it, in whatever process; it reads as `interrupted` once that is done. A backup that exists already
+ * stays. `NOT_FOUND`; `CONFLICT` when the job is over.
+ */
+export async function cancelJob(dataDir: string, id: string, options: ShowJobOptions = {}): Promise<Job> {
+  const job = await showJob(dataDir, id, options);
+  return translated(async () => {
+    if (await withJobs(dataDir, options, (store) => store.askCancel(id))) return job;
+    throw new StillpointError('CONFLICT', `job ${id} is over: ${job.status}`, {
+      hint: '`stillpoint jobs list DIR --status running` shows what runs.',
+    });
+  });
+}
+
 /** Undefined where no job was ever kept: asking makes no file. */
 async function withJobs<T>(
   dataDir: string,

@@ -1,14 +1,16 @@
 import * as z from 'zod/mini';
 import type { Destination } from '../destination/destination.ts';
+import { limited } from '../destination/limited.ts';
 import { openDestination } from '../destination/open.ts';
 import { RunControl } from '../env/run-control.ts';
 import { toStillpointError } from '../errors.ts';
 import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
 import { signal } from '../options/snapshot.ts';
-import { callback, hasMethods, nested } from '../options/values.ts';
+import { LEAST_BYTES_PER_SECOND } from '../options/throttle.ts';
+import { callback, hasMethods, nested, wholeNumber } from '../options/values.ts';
 import { Repository } from '../repository/repository.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
-import { type EncryptionOptions, encryptionOptions, readUnlockers } from './encryption.ts';
+import { encryptionOptions, readUnlockers } from './encryption.ts';
 
 /** How far work is. */
 export interface BackupProgress {
@@ -24,6 +26,16 @@ export const backupFields = () => ({
   encryption: optional(nested(encryptionOptions.fields), {
     description: 'Opens a repository that is encrypted.',
     without: 'the repository is in clear',
+  }),
+  limitUpload: optional(wholeNumber(LEAST_BYTES_PER_SECOND), {
+    description: 'Sends at most this many bytes a second to the repository.',
+    unit: 'bytes',
+    without: 'no limit',
+  }),
+  limitDownload: optional(wholeNumber(LEAST_BYTES_PER_SECOND), {
+    description: 'Reads at most this many bytes a second from the repository.',
+    unit: 'bytes',
+    without: 'no limit',
   }),
   signal: signal(),
   onProgress: optional(callback<(progress: BackupProgress) => void>(), {
@@ -55,10 +67,14 @@ export const environmentOf = ({ environment }: Pick<BackupOptions, 'environment'
 export async function repositoryOf(
   env: Environment,
   choice: DestinationChoice,
-  encryption: EncryptionOptions | undefined,
+  {
+    encryption,
+    limitUpload: upload,
+    limitDownload: download,
+  }: Pick<BackupOptions, 'encryption' | 'limitUpload' | 'limitDownload'>,
 ): Promise<Repository> {
   const unlockers = await readUnlockers(env.fs, encryption);
-  return Repository.open(env, await destinationOf(choice), unlockers);
+  return Repository.open(env, limited(await destinationOf(choice), { upload, download }), unlockers);
 }
 
 /** Every error as a `StillpointError`. */

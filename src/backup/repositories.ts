@@ -71,9 +71,7 @@ export async function showRepository(
 ): Promise<RepositorySummary> {
   checkArgument('showRepository: destination', destinationChoice(), destination);
   keyOptions.check('showRepository', options);
-  return translated(async () =>
-    summarize(await repositoryOf(environmentOf(options), destination, options.encryption)),
-  );
+  return translated(async () => summarize(await repositoryOf(environmentOf(options), destination, options)));
 }
 
 async function summarize(repository: Repository): Promise<RepositorySummary> {

@@ -17,6 +17,7 @@ export interface RepositoryDestinationRequest {
   readonly lineage: Lineage;
   readonly digests: KnownDigests;
   readonly name: string;
+  readonly readBack: boolean;
   /** Called when the lineage has been checked, right before anything is stored. */
   readonly beforeStoring: () => Promise<void>;
   readonly onPhase: (phase: UploadPhase) => void;
@@ -26,7 +27,7 @@ export interface RepositoryDestinationRequest {
 
 /** A store in a repository as the destination of backups. */
 export function repositoryDestination(request: RepositoryDestinationRequest) {
-  const { store, lineage, digests, name, beforeStoring, onPhase, onPlanned } = request;
+  const { store, lineage, digests, name, readBack, beforeStoring, onPhase, onPlanned } = request;
   const { repositoryId } = store;
   return {
     async store({ folder, report }: LockedSnapshot, run: BackupRun): Promise<RepositoryBackup> {
@@ -50,6 +51,7 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
           backupId,
           previousId,
           name,
+          readBack,
           known: digests,
           control,
           onPhase,

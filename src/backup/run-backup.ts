@@ -91,6 +91,7 @@ export interface BackupOutcome<B extends StoredBackup = StoredBackup> {
 const OPENED = 10;
 const STORED = 95;
 const STEP = 5;
+const ASK_MS = 1000;
 
 /**
  * Runs one attempt. Rejects with a `TypeError` for a mistake in the call, and with what `createBackupJob` rejects with; there is no
@@ -143,6 +144,7 @@ class Attempt<S extends OpenSource> {
     signal?.addEventListener('abort', cancel, { once: true });
     if (signal?.aborted) cancel();
     if (this.#control.isCancelled) this.#abort.abort();
+    const stopAsking = this.#options.clock.every(ASK_MS, () => void this.#askForCancel());
     try {
       const stored = await this.#store();
       this.#tell(STORED);
@@ -151,9 +153,16 @@ class Attempt<S extends OpenSource> {
     } catch (error) {
       throw await this.#fail(error);
     } finally {
+      stopAsking();
       forget();
       signal?.removeEventListener('abort', cancel);
     }
+  }
+
+  /** Best effort: a store that cannot be asked now is asked again. */
+  async #askForCancel(): Promise<void> {
+    const { jobs } = this.#options;
+    if (await jobs.isCancelAsked?.(this.job.id).catch(() => false)) this.#control.cancel();
   }
 
   async #store(): Promise<StoredBackup> {

@@ -10,7 +10,7 @@ import type { Progress } from './progress.ts';
 
 export const BACKUP = { '<backup>': '"latest" or the id of a backup' };
 
-const fromFlags = new Flags(fromOptions.fields, ['from', 'store']);
+const fromFlags = new Flags(fromOptions.fields, ['from', 'store', 'limitDownload']);
 
 export function addFrom(command: Command): Command {
   fromFlags.addTo(command, '', { from: mandatory });

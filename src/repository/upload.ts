@@ -11,16 +11,18 @@ import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../sn
 import { TOOL } from '../snapshot/version.ts';
 import { type BackupManifest, objectsOf, storedBytesOf } from './backup-manifest.ts';
 import { condemnedKeys, endangered } from './condemned.ts';
-import { readDamaged } from './damaged-objects.ts';
+import { readDamaged, recordDamaged } from './damaged-objects.ts';
 import { type DigestedFile, digestSnapshot, type KnownDigests } from './digests.ts';
 import { bodyOfFiles } from './file-body.ts';
 import { isPackKey } from './layout.ts';
+import { recordVerified } from './marks.ts';
 import { planObjects, type Stored, type UploadPlan } from './plan-objects.ts';
 import { withdraw } from './remove-backup.ts';
 import type { StoreBackups } from './store-backups.ts';
 import { storedBody } from './stored-objects.ts';
+import { checkObjects } from './verify.ts';
 
-export const UPLOAD_PHASES = ['digest', 'upload', 'confirm', 'publish'] as const;
+export const UPLOAD_PHASES = ['digest', 'upload', 'confirm', 'read back', 'publish'] as const;
 export type UploadPhase = (typeof UPLOAD_PHASES)[number];
 
 export interface UploadRequest {
@@ -31,6 +33,8 @@ export interface UploadRequest {
   readonly previousId: string | undefined;
   /** What people call the store. */
   readonly name: string;
+  /** Whether every byte is read back before there is a backup. */
+  readonly readBack: boolean;
   readonly known: KnownDigests;
   readonly control: RunControl;
   readonly onPhase: (phase: UploadPhase) => void;
@@ -94,11 +98,16 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     files,
     packs,
   };
+  if (request.readBack) {
+    request.onPhase('read back');
+    await readBack(store, manifest, request);
+  }
   await request.beforePublishing(manifest);
   control.checkCancelled(); // the last moment: what is sent cannot be taken back
   request.onPhase('publish');
   const { key, bytes } = await store.publish(manifest);
   await confirmOrWithdraw(store, manifest);
+  if (request.readBack) await recordVerified(store, backupId, 'data').catch(warn);
   return {
     manifest,
     manifestKey: key,
@@ -109,6 +118,23 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     objectsReused: objects.size - objectsUploaded,
     filesUploadedAgain,
   };
+}
+
+/** `BACKUP_DAMAGED` where an object does not hold what was sent; it is on record then, and the next run sends it again. */
+async function readBack(
+  store: StoreBackups,
+  manifest: BackupManifest,
+  { control, onPlanned }: UploadRequest,
+): Promise<void> {
+  onPlanned(control.bytes + manifest.files.reduce((sum, { stored }) => sum + (stored?.bytes ?? 0), 0));
+  const { findings, damaged } = await checkObjects(store, manifest, 'data', control);
+  const [finding] = findings;
+  if (finding === undefined) return;
+  await recordDamaged(store, damaged).catch(warn);
+  throw new StillpointError('BACKUP_DAMAGED', `read back: ${finding.message}`, {
+    path: finding.path,
+    hint: 'There is no new backup. Run it again: what is damaged is sent anew.',
+  });
 }
 
 /**

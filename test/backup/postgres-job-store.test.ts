@@ -97,7 +97,7 @@ describeWith('a PostgreSQL server (POSTGRES_URL)', hasPostgres, 'jobs in Postgre
   test('a peer that slept beyond its lease is told so before its next effect', async () => {
     const url = await newDatabase();
     const storeId = newUlid(2);
-    const sleeper = await open(url, storeId, 1000);
+    const sleeper = await open(url, storeId); // it renews its lease after 15 seconds
     const job = aJob({ storeId });
     await sleeper.createBackupJob(job);
     const other = await open(url, storeId);

@@ -71,6 +71,7 @@ async function backUpInto(store: StoreBackups, folder: string): Promise<string> 
     backupId,
     previousId,
     name: 'data',
+    readBack: false,
     known,
     control: new RunControl(),
     onPhase: () => {},

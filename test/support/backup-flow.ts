@@ -44,6 +44,7 @@ async function backUpLatest(world: World): Promise<string> {
       lineage,
       digests: await readDigestLedger(environment, layout),
       name: 'data',
+      readBack: false,
       beforeStoring: async () => {},
       onPhase: () => {},
       onPlanned: () => {},

@@ -224,6 +224,27 @@ export function executorSuite(name: string, open: (storeId: string) => Promise<J
       expect(await store.listRecords(REPOSITORY)).toEqual([]);
     });
 
+    test('a run is cancelled by whoever asks for it in the store', async () => {
+      const store = await opened();
+      const { options } = stage(store);
+      let id = '';
+      const asked = {
+        store: async (_: unknown, run: BackupRun): Promise<never> => {
+          expect(await store.askCancel(id)).toBe(true);
+          await new Promise((resolve) => run.signal.addEventListener('abort', resolve));
+          throw new Error('aborted');
+        },
+      };
+      const onJobCreated = (job: Job) => {
+        id = job.id;
+      };
+      await expect(runBackup({ ...options, destination: asked, onJobCreated })).rejects.toMatchObject({
+        code: 'CANCELLED',
+      });
+      expect(await store.getJob(id)).toMatchObject({ status: 'interrupted' });
+      expect(await store.askCancel(id)).toBe(false);
+    });
+
     test('one that was cancelled before it began touches nothing', async () => {
       const store = await opened();
       const { steps, options } = stage(store, { signal: AbortSignal.abort() });

@@ -66,6 +66,8 @@ export interface ExecutorJobs {
   /** Nobody works on the job any more, and its end could not be written: the next reader ends it. */
   abandonBackupJob(id: string): Promise<void>;
   createBackupRecord(record: BackupRecord): Promise<void>;
+  /** Whether somebody has asked for the end of the job. Asked about once a second, where the store can tell. */
+  isCancelAsked?(id: string): Promise<boolean>;
 }
 
 /**
@@ -120,6 +122,8 @@ export interface JobStore extends ExecutorJobs, TickStore {
   getJob(id: string): Promise<Job | undefined>;
   /** Newest first. */
   listRecords(repositoryId: string): Promise<BackupRecord[]>;
+  /** Asks whoever works on the job to end it. False when it is over, or there is none. */
+  askCancel(id: string): Promise<boolean>;
   getRecord(id: string): Promise<BackupRecord | undefined>;
   /** Where there is no such record, nothing happens. */
   updateBackupRecord(id: string, state: RecordState): Promise<void>;

@@ -15,7 +15,10 @@ import type {
 } from './job-store.ts';
 
 export interface Tables {
-  readonly jobs: SnakeCased<Job> & { readonly guard: string | null };
+  readonly jobs: SnakeCased<Job> & {
+    readonly guard: string | null;
+    readonly cancel_asked_at_ms: number | null;
+  };
   readonly records: SnakeCased<BackupRecord>;
   readonly ticks: SnakeCased<Tick>;
 }
@@ -71,7 +74,7 @@ export class KyselyJobStore implements JobStore {
         await this.#refuseSecond(transaction, guard);
         await transaction
           .insertInto('jobs')
-          .values({ ...toJson(job), guard })
+          .values({ ...toJson(job), guard, cancel_asked_at_ms: null })
           .execute();
       });
     } catch (error) {
@@ -135,6 +138,26 @@ export class KyselyJobStore implements JobStore {
     await this.#db.transaction().execute((transaction) => this.#reap(transaction));
     const row = await this.#db.selectFrom('jobs').selectAll().where('id', '=', id).executeTakeFirst();
     return row && toJob(row);
+  }
+
+  async askCancel(id: string): Promise<boolean> {
+    await this.#db.transaction().execute((transaction) => this.#reap(transaction));
+    const result = await this.#db
+      .updateTable('jobs')
+      .set({ cancel_asked_at_ms: this.#clock.nowMs() })
+      .where('id', '=', id)
+      .where('status', '=', 'running')
+      .executeTakeFirst();
+    return result.numUpdatedRows === 1n;
+  }
+
+  async isCancelAsked(id: string): Promise<boolean> {
+    const row = await this.#db
+      .selectFrom('jobs')
+      .select('cancel_asked_at_ms')
+      .where('id', '=', id)
+      .executeTakeFirst();
+    return row !== undefined && row.cancel_asked_at_ms !== null;
   }
 
   async listRecords(repositoryId: string): Promise<BackupRecord[]> {
@@ -293,7 +316,7 @@ const isSecond = (error: unknown): boolean => (error as { code?: unknown }).code
 /** PostgreSQL answers a bigint as text. */
 const count = (value: number | null): number | null => (value === null ? null : Number(value));
 
-function toJob({ guard: _, ...row }: Tables['jobs']): Job {
+function toJob({ guard: _, cancel_asked_at_ms: __, ...row }: Tables['jobs']): Job {
   const times = { started_at_ms: Number(row.started_at_ms), finished_at_ms: count(row.finished_at_ms) };
   return fromJson({ ...row, ...times }) as Job;
 }

@@ -91,11 +91,18 @@ const leases: Migration = {
   },
 };
 
+const cancelling: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema.alterTable('jobs').addColumn('cancel_asked_at_ms', 'bigint').execute();
+  },
+};
+
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-jobs-and-records': first,
   '002-guard-by-directory': guardByDirectory,
   '003-ticks': ticks,
   '004-leases': leases,
+  '005-cancelling': cancelling,
 };
 
 /** Brings the tables up to date. The caller sees to it that nobody else does so at the same time. */

@@ -48,7 +48,16 @@ export function define(command: Command, cli: Cli): void {
   defineKeeping(command, cli);
 }
 
-const runFlags = new Flags(backUpOptions.fields, ['to', 'snapshot', 'claim', 'newStore', 'jobs']);
+const runFlags = new Flags(backUpOptions.fields, [
+  'to',
+  'snapshot',
+  'claim',
+  'newStore',
+  'readBack',
+  'limitUpload',
+  'limitDownload',
+  'jobs',
+]);
 const snapshotFlags = new Flags(snapshotOptions.fields, ['level', 'keep']);
 const retentionFlags = new Flags(pruneBackupsOptions.fields, RETENTION);
 
@@ -121,7 +130,9 @@ function describeRun(result: BackUpResult, to: string, style: Style): string[] {
           `  ${count(filesUploadedAgain, 'file')} uploaded again: the objects are damaged, missing or about to go`,
         ]),
     ...(report === null ? [] : [`  ${style.green('snapshot proven')}: ${proofText(report)}`]),
-    '  repository: every object is there with its size; `stillpoint backup verify latest` reads them',
+    result.readBack
+      ? `  repository: ${style.green('every byte was read back')}`
+      : '  repository: every object is there with its size; `stillpoint backup verify latest` reads them',
     ...(pruned === null
       ? []
       : [`  ${count(pruned.removed.length, 'backup')} removed, ${pruned.kept.length} kept`]),

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Job } from '../../backup/jobs/job-store.ts';
-import { listJobs, listJobsOptions, showJob, showJobOptions } from '../../backup/list-jobs.ts';
+import { cancelJob, listJobs, listJobsOptions, showJob, showJobOptions } from '../../backup/list-jobs.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
@@ -36,6 +36,23 @@ export function define(command: Command, cli: Cli): void {
     .action(async (dir: string, id: string, given: Given) => {
       const job = await showJob(dir, id, { environment: commandEnvironment, ...showFlags.read(given) });
       cli.output.result(job, (style) => describe(job, style));
+    });
+  defineCancel(command, cli);
+}
+
+function defineCancel(command: Command, cli: Cli): void {
+  const cancel = subcommand(command, 'cancel', 'ask whoever works on a job to end it', {
+    ...DATA_DIR,
+    '<job>': 'the id of the job',
+  });
+  showFlags.addTo(cancel, '', { jobs: fromVariable });
+  cancel
+    .addHelpText('after', examples('jobs cancel ./data 01KXXXXXXXXXXXXXXXXXXXXXXX'))
+    .action(async (dir: string, id: string, given: Given) => {
+      const job = await cancelJob(dir, id, { environment: commandEnvironment, ...showFlags.read(given) });
+      cli.output.result(job, (style) => [
+        `${style.bold(id)}  asked to end; \`stillpoint jobs show\` tells when it has`,
+      ]);
     });
 }
 
