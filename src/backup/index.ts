@@ -29,7 +29,13 @@ export type {
   JobStore,
   RecordState,
 } from './jobs/job-store.ts';
-export { deleteBackup, type NamedBackup, pinBackup, unpinBackup } from './keep-backups.ts';
+export {
+  type DeletedBackup,
+  deleteBackup,
+  type NamedBackup,
+  pinBackup,
+  unpinBackup,
+} from './keep-backups.ts';
 export {
   type BackupList,
   type BackupSummary,

@@ -15,6 +15,11 @@ export interface NamedBackup {
   readonly storeId: string;
 }
 
+export interface DeletedBackup extends NamedBackup {
+  /** False when there was no such backup; from now on nobody expects it. */
+  readonly existed: boolean;
+}
+
 /** Keeps a backup from every prune until it is unpinned. `NOT_FOUND` when there is none, or it is about to be deleted. */
 export const pinBackup = (backup: string, options: FromOptions): Promise<NamedBackup> =>
   withBackup('pinBackup', backup, options, async (store, backupId) => pin(store, backupId));
@@ -29,14 +34,18 @@ export const unpinBackup = (backup: string, options: FromOptions): Promise<Named
  * Removes one backup, also one whose manifest cannot be read or is gone already. `CONFLICT` when it is pinned, the newest, the newest
  * good one or the newest verified one. Its objects are deleted by later prunes.
  */
-export const deleteBackup = (backup: string, options: FromOptions): Promise<NamedBackup> =>
-  withBackup('deleteBackup', backup, options, async (store, backupId) => {
+export async function deleteBackup(backup: string, options: FromOptions): Promise<DeletedBackup> {
+  let existed = false;
+  const named = await withBackup('deleteBackup', backup, options, async (store, backupId) => {
+    existed = await store.has(backupId);
     const { kept } = await prune(store, { rule: {}, dryRun: true });
     const reasons = kept.find((one) => one.backupId === backupId)?.reasons ?? [];
     const lasting = reasons.filter((reason) => reason === 'pinned' || reason.startsWith('newest'));
     if (lasting.length > 0) throw stays(backupId, lasting);
     if (!(await removeBackup(store, backupId))) throw stays(backupId, ['pinned']);
   });
+  return { ...named, existed };
+}
 
 const stays = (backupId: string, reasons: readonly string[]) =>
   new StillpointError('CONFLICT', `the backup ${backupId} stays: ${reasons.join(', ')}`, {

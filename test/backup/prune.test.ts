@@ -216,7 +216,8 @@ describe('a backup is deleted by its id', () => {
     await pinBackup(ids[0]!, from);
     for (const id of [ids[0]!, ids[2]!, 'latest'])
       await expect(deleteBackup(id, from)).rejects.toMatchObject({ code: 'CONFLICT' });
-    await deleteBackup(ids[1]!, from);
+    expect(await deleteBackup(ids[1]!, from)).toMatchObject({ backupId: ids[1], existed: true });
+    expect(await deleteBackup(ids[1]!, from)).toMatchObject({ existed: false });
     expect(await standing()).toEqual([ids[0], ids[2]]);
     await expect(deleteBackup('nonsense', from)).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });

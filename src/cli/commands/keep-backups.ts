@@ -16,6 +16,7 @@ import { count, duration, size, table } from '../text.ts';
 export function defineKeeping(command: Command, cli: Cli): void {
   definePrune(command, cli);
   definePins(command, cli);
+  defineDelete(command, cli);
   defineDrill(command, cli);
   defineReconcile(command, cli);
 }
@@ -70,7 +71,6 @@ function definePins(command: Command, cli: Cli): void {
   const verbs = [
     ['pin', 'keep a backup from every prune', pinBackup, 'pinned: it stays until you unpin it'],
     ['unpin', 'let prunes remove a backup again', unpinBackup, 'not pinned'],
-    ['delete', 'remove one backup', deleteBackup, 'deleted; later prunes delete its data'],
   ] as const;
   for (const [name, summary, work, done] of verbs) {
     addFrom(subcommand(command, name, summary, BACKUP))
@@ -80,6 +80,18 @@ function definePins(command: Command, cli: Cli): void {
         cli.output.result(named, (style) => [`${style.bold(named.backupId)}  ${done}`]);
       });
   }
+}
+
+function defineDelete(command: Command, cli: Cli): void {
+  addFrom(subcommand(command, 'delete', 'remove one backup', BACKUP))
+    .addHelpText('after', examples('backup delete 01KXXXXXXXXXXXXXXXXXXXXXXX --from /mnt/backups'))
+    .action(async (backup: string, given: Given) => {
+      const deleted = await deleteBackup(backup, fromOf(given));
+      const what = deleted.existed
+        ? 'deleted; later prunes delete its data'
+        : 'was not there; from now on nobody expects it';
+      cli.output.result(deleted, (style) => [`${style.bold(deleted.backupId)}  ${what}`]);
+    });
 }
 
 const drillFlags = new Flags(drillBackupOptions.fields, ['scratch']);
