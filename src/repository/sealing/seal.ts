@@ -1,8 +1,8 @@
-import { createCipheriv, createDecipheriv, hkdfSync, webcrypto } from 'node:crypto';
+import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
 
 /**
  * The format of what is sealed: a header, then chunks of AES-256-GCM. `../README.md` draws it. A key seals one thing and is never
- * used again: HKDF makes it of the data key and the random salt in the header.
+ * used again: HKDF makes it of the data key and the random salt in the header. Pure and synchronous.
  */
 
 const MAGIC = Buffer.from('STPSEAL\x01', 'latin1');
@@ -62,7 +62,6 @@ export class ChunkCipher {
   readonly #key: Uint8Array;
   readonly #header: Buffer;
   readonly #context: Buffer;
-  #imported: Promise<webcrypto.CryptoKey> | undefined;
 
   /** @param context Where the sealed bytes belong: they cannot be opened for another place. */
   constructor(dataKey: Uint8Array, header: SealHeader, context: string) {
@@ -78,21 +77,6 @@ export class ChunkCipher {
     const sealed = pieces.map((piece) => cipher.update(piece));
     cipher.final(); // a stream cipher: nothing is left
     return [...sealed, cipher.getAuthTag()];
-  }
-
-  /** As `seal`, on a thread of the runtime: the caller's thread is free meanwhile. Not worth it for less than some 64 KiB. */
-  async sealAside(index: number, isLast: boolean, pieces: readonly Uint8Array[]): Promise<Buffer[]> {
-    const { subtle } = webcrypto;
-    this.#imported ??= subtle.importKey('raw', this.#key, 'AES-GCM', false, ['encrypt']);
-    const algorithm = {
-      name: 'AES-GCM',
-      iv: nonceOf(index, isLast),
-      additionalData: this.#associated(index, isLast),
-      tagLength: TAG_BYTES * 8,
-    };
-    const sealed = Buffer.from(await subtle.encrypt(algorithm, await this.#imported, Buffer.concat(pieces)));
-    const tagAt = sealed.byteLength - TAG_BYTES;
-    return [sealed.subarray(0, tagAt), sealed.subarray(tagAt)];
   }
 
   /** Undefined when the chunk is not what was sealed as this chunk of this thing. */

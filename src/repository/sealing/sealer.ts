@@ -62,11 +62,8 @@ export class Sealer {
     const { sizeBytes } = body;
     const last = chunkCount(sizeBytes) - 1;
     const tags: Buffer[] = [];
-    const sealChunk = async (index: number, pieces: readonly Uint8Array[]): Promise<Buffer[]> => {
-      const isLarge = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0) >= ASIDE_BYTES;
-      const sealed = isLarge
-        ? await cipher.sealAside(index, index === last, pieces)
-        : cipher.seal(index, index === last, pieces);
+    const sealChunk = (index: number, pieces: readonly Uint8Array[]): Buffer[] => {
+      const sealed = cipher.seal(index, index === last, pieces);
       const tag = sealed.at(-1)!;
       tags[index] ??= tag;
       if (tags[index].equals(tag)) return sealed;
@@ -79,17 +76,13 @@ export class Sealer {
       async *open() {
         yield header;
         let pieces: Uint8Array[] = [];
-        // While one chunk is sealed, the next is read.
-        let sealing: Promise<Buffer[]> = Promise.resolve([]);
         let [index, filled, total] = [0, 0, 0];
         for await (const chunk of body.open()) {
           total += chunk.byteLength;
           if (total > sizeBytes) throw wrongSize(place.key);
           for (let from = 0; from < chunk.byteLength; ) {
             if (filled === CHUNK_BYTES) {
-              yield* await sealing;
-              sealing = sealChunk(index++, pieces);
-              sealing.catch(() => undefined); // it is awaited later, or nobody wants it any more
+              yield* sealChunk(index++, pieces);
               pieces = [];
               filled = 0;
             }
@@ -101,8 +94,7 @@ export class Sealer {
         }
         // The last chunk follows only when the body has said that it is over.
         if (total !== sizeBytes) throw wrongSize(place.key);
-        yield* await sealing;
-        yield* await sealChunk(index, pieces);
+        yield* sealChunk(index, pieces);
       },
     };
   }
@@ -220,9 +212,6 @@ export class Sealer {
     return ['stillpoint', this.#keyring.repositoryId, key, more].join('\0');
   }
 }
-
-/** What is smaller is sealed at once: a way to another thread and back takes longer. */
-const ASIDE_BYTES = 64 * 1024;
 
 const damaged = (key: string, what: string): StillpointError =>
   new StillpointError('BACKUP_DAMAGED', `${key} ${what}`, { path: key });
