@@ -102,9 +102,9 @@ function openWith(key: Uint8Array, wrapped: string): string | undefined {
   const bytes = Buffer.from(wrapped, 'base64');
   const header = decodeHeader(bytes.subarray(0, HEADER_BYTES));
   if (header === undefined) return undefined;
-  return new ChunkCipher(wrappingKey(key), header, CONTEXT)
-    .open(0, true, bytes.subarray(HEADER_BYTES))
-    ?.toString();
+  const cipher = new ChunkCipher(wrappingKey(key), header, CONTEXT);
+  const content = cipher.open(0, true, bytes.subarray(HEADER_BYTES));
+  return content && Buffer.concat(content).toString();
 }
 
 const wrappingKey = (key: Uint8Array): Uint8Array =>

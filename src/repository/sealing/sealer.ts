@@ -139,9 +139,12 @@ export class Sealer {
           if (content === undefined) {
             throw damaged(place.key, `was changed: chunk ${index} is not what was sealed there`);
           }
-          const from = Math.max(0, offset - index * CHUNK_BYTES);
-          const part = content.subarray(from, offset + length - index * CHUNK_BYTES);
-          if (part.byteLength > 0) yield part;
+          let at = index * CHUNK_BYTES;
+          for (const part of content) {
+            const wanted = part.subarray(Math.max(0, offset - at), Math.max(0, offset + length - at));
+            if (wanted.byteLength > 0) yield wanted;
+            at += part.byteLength;
+          }
         }
       } finally {
         await stream.current.close();
@@ -171,7 +174,7 @@ export class Sealer {
       if (content === undefined) {
         throw damaged(place.key, `was edited or cut off: chunk ${index} is not what was sealed there`);
       }
-      parts.push(content);
+      parts.push(...content);
       if (isLast) return Buffer.concat(parts);
     }
   }
