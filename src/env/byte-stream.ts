@@ -23,14 +23,19 @@ export class ByteStream {
   /** Exactly so many bytes in one buffer; fewer where the chunks end before. */
   async take(count: number): Promise<Buffer> {
     const bytes = Buffer.allocUnsafe(count);
+    return bytes.subarray(0, await this.fill(bytes));
+  }
+
+  /** Fills the buffer; resolves to how many bytes that were, fewer where the chunks end before. */
+  async fill(bytes: Uint8Array): Promise<number> {
     let filled = 0;
-    while (filled < count) {
-      const piece = await this.next(count - filled);
+    while (filled < bytes.byteLength) {
+      const piece = await this.next(bytes.byteLength - filled);
       if (piece === undefined) break;
       bytes.set(piece, filled);
       filled += piece.byteLength;
     }
-    return bytes.subarray(0, filled);
+    return filled;
   }
 
   async close(): Promise<void> {
