@@ -82,7 +82,7 @@ async function drill(engine: string, to: string): Promise<void> {
   expect(lost).toEqual([]);
 }
 
-test.each(['lsm', 'leveldb'])(
+test.each(perTier(['leveldb'], ['lsm', 'leveldb']))(
   'a machine that burns comes back from a folder and a key: %s',
   async (engine) => {
     await drill(engine, join(await temporaryFolder(), 'repository'));

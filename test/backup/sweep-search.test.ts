@@ -163,7 +163,7 @@ async function search(ablation?: Ablation) {
     third: ALL,
     sleeps: false,
   });
-  const stride = perTier(5, 1);
+  const stride = perTier(8, 1);
   const outcomes = { runs: 0, broken: 0, withdrawn: 0, other: new Set<string>() };
   for (let first = 0; first <= writerSteps; first++) {
     const turns = [ALL];

@@ -22,6 +22,8 @@ import { perTier } from '../support/tier.ts';
 
 /** Of the requests of a run, every so many-th is spoiled. */
 const STEP = perTier(4, 1);
+/** A prune asks for more. */
+const PRUNE_STEP = perTier(9, 1);
 const SPOILED = perTier<readonly Fault[]>(['cut after the server', 'a wrong byte'], FAULTS);
 
 /** A data directory with a repository in a bucket, reached directly and through the proxy. */
@@ -143,7 +145,7 @@ describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with faults between us a
       const count = proxy.requests.length;
       let deleted = 0;
       let failed = 0;
-      for (let at = 0; at < count + STEP; at += STEP) {
+      for (let at = 0; at < count + PRUNE_STEP; at += PRUNE_STEP) {
         writeFileSync(join(dataDir, 'large'), Buffer.alloc(9_000_000, `${fault} at ${at} `));
         await backUp(dataDir, { to: direct, coordinator });
         proxy.plan(fault, at);
