@@ -1,5 +1,5 @@
 import { systemClock } from '../env/clock.ts';
-import type { NodeProgress } from '../fleet/node-progress.ts';
+import type { NodeProgress } from '../fleet/run/node-progress.ts';
 import type { Terminal } from './terminal.ts';
 import { duration, size, table, visible } from './text.ts';
 

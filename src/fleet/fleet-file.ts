@@ -3,8 +3,8 @@ import * as z from 'zod';
 import { readJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
-import { idSchema } from './schemas.ts';
-import { IDENTITY_MODES } from './topology.ts';
+import { idSchema } from './plan/schemas.ts';
+import { IDENTITY_MODES } from './plan/topology.ts';
 
 const LIMIT_BYTES = 64 * 1024 * 1024;
 const MAX_NODES = 100_000;

@@ -3,19 +3,10 @@ import { realPlace } from '../env/io.ts';
 import { toStillpointError } from '../errors.ts';
 import { checkArgument } from '../options/option.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
-import { downloadSnapshots, type SnapshotDownload } from './download-snapshots.ts';
 import { type FleetFile, readFleetFile } from './fleet-file.ts';
 import { HttpExecutor, type HttpExecutorOptions } from './http/executor.ts';
-import { replayJournal } from './journal.ts';
-import {
-  derivePlan,
-  describePlan,
-  type FleetPlan,
-  putPlan,
-  refuseAnotherSelection,
-  requireEmpty,
-} from './make-plan.ts';
-import { openRun } from './open-run.ts';
+import { replayJournal } from './journal/journal.ts';
+import { openRun } from './journal/open-run.ts';
 import {
   type AbortFleetOptions,
   abortFleetOptions,
@@ -29,9 +20,18 @@ import {
   type RunFleetOptions,
   runFleetOptions,
 } from './options.ts';
-import { type BackupPlan, readPlan } from './plan.ts';
-import { type ExecuteConfig, executeBackupPlan } from './run-in-order.ts';
-import { describeNodes, type FleetRunResult, runFleetBackup } from './run-in-parallel.ts';
+import {
+  derivePlan,
+  describePlan,
+  type FleetPlan,
+  putPlan,
+  refuseAnotherSelection,
+  requireEmpty,
+} from './plan/derive-plan.ts';
+import { type BackupPlan, readPlan } from './plan/plan.ts';
+import { downloadSnapshots, type SnapshotDownload } from './run/download-snapshots.ts';
+import { type ExecuteConfig, executeBackupPlan } from './run/run-in-order.ts';
+import { describeNodes, type FleetRunResult, runFleetBackup } from './run/run-in-parallel.ts';
 
 /** What an operator does with a fleet file: the functions behind `stillpoint fleet`. */
 

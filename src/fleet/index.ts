@@ -1,5 +1,9 @@
-export { downloadSnapshots, type SnapshotDownload } from './download-snapshots.ts';
-export type { EffectContext, FleetExecutor, PreflightRequest } from './executor.ts';
+export {
+  type FleetFinding,
+  type FleetReport,
+  type VerifyFleetOptions,
+  verifyFleetBackup,
+} from './copies/integrity.ts';
 export {
   type AbortResult,
   abortFleet,
@@ -13,14 +17,6 @@ export {
 } from './fleet.ts';
 export type { FleetFile } from './fleet-file.ts';
 export type { HttpExecutor, HttpExecutorOptions } from './http/executor.ts';
-export {
-  type FleetFinding,
-  type FleetReport,
-  type VerifyFleetOptions,
-  verifyFleetBackup,
-} from './integrity.ts';
-export type { FleetPlan } from './make-plan.ts';
-export type { NodeProgress } from './node-progress.ts';
 export type {
   AbortFleetOptions,
   CheckFleetOptions,
@@ -29,21 +25,25 @@ export type {
   PlanFleetOptions,
   RunFleetOptions,
 } from './options.ts';
-export type { BackupPlan, PlanTarget, Policy } from './plan.ts';
-export type { PreflightReceipts, ReceiptDetail } from './receipts.ts';
+export type { FleetPlan } from './plan/derive-plan.ts';
+export type { BackupPlan, PlanTarget, Policy } from './plan/plan.ts';
+export type { PreflightReceipts, ReceiptDetail } from './plan/receipts.ts';
+export { downloadSnapshots, type SnapshotDownload } from './run/download-snapshots.ts';
+export type { EffectContext, FleetExecutor, PreflightRequest } from './run/executor.ts';
+export type { NodeProgress } from './run/node-progress.ts';
 export {
   type ExecuteConfig,
   type ExecutedOperation,
   type ExecutionResponse,
   executeBackupPlan,
   type ResumeSummary,
-} from './run-in-order.ts';
+} from './run/run-in-order.ts';
 export {
   type FleetRunResult,
   type NodeResult,
   type RunConfig,
   runFleetBackup,
   type UnitResult,
-} from './run-in-parallel.ts';
-export type { LifecycleMode, RegistryRequest, SnapshotDriver, SnapshotScope } from './snapshot-driver.ts';
+} from './run/run-in-parallel.ts';
+export type { LifecycleMode, RegistryRequest, SnapshotDriver, SnapshotScope } from './run/snapshot-driver.ts';
 export { type FleetStatus, fleetStatus } from './status.ts';

@@ -12,9 +12,9 @@ import {
 } from '../options/values.ts';
 import { LONGEST_LEASE_MS } from '../rpc/node.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import type { NodeProgress } from './node-progress.ts';
-import { POLICIES } from './plan.ts';
-import { LIFECYCLE_MODES, SCOPES } from './snapshot-driver.ts';
+import { POLICIES } from './plan/plan.ts';
+import type { NodeProgress } from './run/node-progress.ts';
+import { LIFECYCLE_MODES, SCOPES } from './run/snapshot-driver.ts';
 
 /** Options of what is done with a fleet file. */
 

@@ -1,10 +1,10 @@
 import { realPlace } from '../env/io.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
-import { replayJournal } from './journal.ts';
-import { lockLayout } from './open-run.ts';
-import { Execution } from './operation-states.ts';
-import { readPlan } from './plan.ts';
+import { replayJournal } from './journal/journal.ts';
+import { lockLayout } from './journal/open-run.ts';
+import { Execution } from './journal/operation-states.ts';
+import { readPlan } from './plan/plan.ts';
 
 export interface FleetStatus {
   readonly planId: string;

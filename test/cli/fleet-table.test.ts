@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { openFleetTable } from '../../src/cli/fleet-table.ts';
 import type { Terminal } from '../../src/cli/terminal.ts';
-import type { NodeProgress } from '../../src/fleet/node-progress.ts';
+import type { NodeProgress } from '../../src/fleet/run/node-progress.ts';
 
 const ESCAPE = 27;
 

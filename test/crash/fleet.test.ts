@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { downloadSnapshots } from '../../src/fleet/download-snapshots.ts';
-import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
-import { writePlan } from '../../src/fleet/plan.ts';
-import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
+import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
+import { writePlan } from '../../src/fleet/plan/plan.ts';
+import { downloadSnapshots } from '../../src/fleet/run/download-snapshots.ts';
+import { executeBackupPlan } from '../../src/fleet/run/run-in-order.ts';
 import { CrashFileSystem } from '../support/crash-file-system.ts';
 import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
 import { type World, worldOn } from '../support/crash-world.ts';

@@ -4,15 +4,15 @@ import { expect, test } from 'vitest';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { StillpointError } from '../../src/errors.ts';
-import { downloadSnapshots } from '../../src/fleet/download-snapshots.ts';
-import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
-import { replayJournal } from '../../src/fleet/journal.ts';
-import { readFleetManifest } from '../../src/fleet/manifest.ts';
-import type { NodeProgress } from '../../src/fleet/node-progress.ts';
+import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
+import { readFleetManifest } from '../../src/fleet/copies/manifest.ts';
+import { replayJournal } from '../../src/fleet/journal/journal.ts';
 import type { DownloadSnapshotsOptions } from '../../src/fleet/options.ts';
-import { readPlan } from '../../src/fleet/plan.ts';
-import type { SnapshotDriver } from '../../src/fleet/snapshot-driver.ts';
-import { type TopologyNode, topologyHash } from '../../src/fleet/topology.ts';
+import { readPlan } from '../../src/fleet/plan/plan.ts';
+import { type TopologyNode, topologyHash } from '../../src/fleet/plan/topology.ts';
+import { downloadSnapshots } from '../../src/fleet/run/download-snapshots.ts';
+import type { NodeProgress } from '../../src/fleet/run/node-progress.ts';
+import type { SnapshotDriver } from '../../src/fleet/run/snapshot-driver.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import {
   fleetNode,

@@ -2,10 +2,10 @@ import { appendFileSync, readFileSync, statSync, truncateSync, writeFileSync } f
 import { expect, test } from 'vitest';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { Journal, journalFileOf, replayJournal } from '../../src/fleet/journal.ts';
-import { sealPlan } from '../../src/fleet/plan.ts';
-import type { Receipt } from '../../src/fleet/receipts.ts';
-import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
+import { Journal, journalFileOf, replayJournal } from '../../src/fleet/journal/journal.ts';
+import { sealPlan } from '../../src/fleet/plan/plan.ts';
+import type { Receipt } from '../../src/fleet/plan/receipts.ts';
+import { executeBackupPlan } from '../../src/fleet/run/run-in-order.ts';
 import {
   fleetNode,
   layoutWithPlan,

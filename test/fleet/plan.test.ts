@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { planFileOf, readPlan, sealPlan } from '../../src/fleet/plan.ts';
+import { planFileOf, readPlan, sealPlan } from '../../src/fleet/plan/plan.ts';
 import { fleetNode, layoutWithPlan, planOf, THREE_NODES } from '../support/fleet.ts';
 
 test('the rows are those of the contract: all stopped before the first snapshot, started in reverse', () => {

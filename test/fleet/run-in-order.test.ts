@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { StillpointError } from '../../src/errors.ts';
-import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
-import { Journal, replayJournal } from '../../src/fleet/journal.ts';
-import { readFleetManifest } from '../../src/fleet/manifest.ts';
-import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
+import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
+import { readFleetManifest } from '../../src/fleet/copies/manifest.ts';
+import { Journal, replayJournal } from '../../src/fleet/journal/journal.ts';
+import { executeBackupPlan } from '../../src/fleet/run/run-in-order.ts';
 import {
   fleetNode,
   layoutWithPlan,

@@ -2,8 +2,8 @@ import { expect, test } from 'vitest';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { StillpointError } from '../../src/errors.ts';
-import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
-import { runFleetBackup } from '../../src/fleet/run-in-parallel.ts';
+import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
+import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
 import { layoutWithPlan, planOf, type Script, SimulatedNodes, simulatedExecutor } from '../support/fleet.ts';
 
 // The concurrent runner over simulated nodes: what happens to the nodes when something fails.

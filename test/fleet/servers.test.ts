@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { downloadSnapshots } from '../../src/fleet/download-snapshots.ts';
-import { verifyFleetBackup } from '../../src/fleet/integrity.ts';
-import { executeBackupPlan } from '../../src/fleet/run-in-order.ts';
-import { runFleetBackup } from '../../src/fleet/run-in-parallel.ts';
+import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
+import { downloadSnapshots } from '../../src/fleet/run/download-snapshots.ts';
+import { executeBackupPlan } from '../../src/fleet/run/run-in-order.ts';
+import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
 import { openLsm } from '../../src/index.ts';
 import { leveldbBackend } from '../../src/server/index.ts';
 import { type FleetServer, fleetOf, fleetServers, httpExecutor, planned } from '../support/fleet-servers.ts';

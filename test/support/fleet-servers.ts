@@ -3,7 +3,7 @@ import { onTestFinished } from 'vitest';
 import { makeFolders } from '../../src/env/io.ts';
 import type { FleetFile } from '../../src/fleet/fleet-file.ts';
 import { HttpExecutor, type HttpExecutorOptions } from '../../src/fleet/http/executor.ts';
-import { buildPlan, type PlanRequest, writePlan } from '../../src/fleet/plan.ts';
+import { buildPlan, type PlanRequest, writePlan } from '../../src/fleet/plan/plan.ts';
 import type { Backend, ServerOptions } from '../../src/server/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { listening } from './server.ts';

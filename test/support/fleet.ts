@@ -4,12 +4,18 @@ import type { Clock } from '../../src/env/clock.ts';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { createFile, makeFolders } from '../../src/env/io.ts';
 import { StillpointError } from '../../src/errors.ts';
-import type { EffectContext, FleetExecutor, PreflightRequest } from '../../src/fleet/executor.ts';
-import type { FleetEnvironment } from '../../src/fleet/open-run.ts';
-import { type BackupPlan, buildPlan, type PlanRequest, topologyOf, writePlan } from '../../src/fleet/plan.ts';
-import type { PreflightReceipts } from '../../src/fleet/receipts.ts';
-import type { SnapshotDriver } from '../../src/fleet/snapshot-driver.ts';
-import type { TopologyNode } from '../../src/fleet/topology.ts';
+import type { FleetEnvironment } from '../../src/fleet/journal/open-run.ts';
+import {
+  type BackupPlan,
+  buildPlan,
+  type PlanRequest,
+  topologyOf,
+  writePlan,
+} from '../../src/fleet/plan/plan.ts';
+import type { PreflightReceipts } from '../../src/fleet/plan/receipts.ts';
+import type { TopologyNode } from '../../src/fleet/plan/topology.ts';
+import type { EffectContext, FleetExecutor, PreflightRequest } from '../../src/fleet/run/executor.ts';
+import type { SnapshotDriver } from '../../src/fleet/run/snapshot-driver.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { temporaryFolder } from './temp.ts';
 

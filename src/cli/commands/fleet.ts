@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { SnapshotDownload } from '../../fleet/download-snapshots.ts';
+import { type FleetReport, verifyFleetBackup } from '../../fleet/copies/integrity.ts';
 import {
   type AbortResult,
   abortFleet,
@@ -9,15 +9,15 @@ import {
   planFleet,
   runFleet,
 } from '../../fleet/fleet.ts';
-import { type FleetReport, verifyFleetBackup } from '../../fleet/integrity.ts';
-import type { FleetPlan } from '../../fleet/make-plan.ts';
 import {
   abortFleetOptions,
   downloadFleetOptions,
   planFleetOptions,
   runFleetOptions,
 } from '../../fleet/options.ts';
-import type { FleetRunResult } from '../../fleet/run-in-parallel.ts';
+import type { FleetPlan } from '../../fleet/plan/derive-plan.ts';
+import type { SnapshotDownload } from '../../fleet/run/download-snapshots.ts';
+import type { FleetRunResult } from '../../fleet/run/run-in-parallel.ts';
 import { type FleetStatus, fleetStatus } from '../../fleet/status.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';

@@ -8,12 +8,12 @@ import { ERROR_CODES, type ErrorCode, StillpointError, toStillpointError } from 
 import { AdminClient, type BackupReply } from '../../rpc/client.ts';
 import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
 import { isSnapshotName } from '../../snapshot/store/layout.ts';
-import type { EffectContext, FleetExecutor, PreflightRequest } from '../executor.ts';
 import type { FleetFile, FleetNode } from '../fleet-file.ts';
-import type { BackupPlan, PlanTarget } from '../plan.ts';
-import { makeReceipts, type PreflightReceipts, type ReceiptDetail } from '../receipts.ts';
-import { type RegistryRequest, type SnapshotDriver, selectTargets } from '../snapshot-driver.ts';
-import type { TopologyNode } from '../topology.ts';
+import type { BackupPlan, PlanTarget } from '../plan/plan.ts';
+import { makeReceipts, type PreflightReceipts, type ReceiptDetail } from '../plan/receipts.ts';
+import type { TopologyNode } from '../plan/topology.ts';
+import type { EffectContext, FleetExecutor, PreflightRequest } from '../run/executor.ts';
+import { type RegistryRequest, type SnapshotDriver, selectTargets } from '../run/snapshot-driver.ts';
 import { downloadFromNode } from './download.ts';
 
 export interface HttpExecutorOptions {

@@ -1,13 +1,18 @@
-import { Semaphore } from '../env/concurrency.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
-import { systemEnvironment } from '../snapshot/environment.ts';
+import { Semaphore } from '../../env/concurrency.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import { systemEnvironment } from '../../snapshot/environment.ts';
+import { type FleetEnvironment, type OpenRun, openRun } from '../journal/open-run.ts';
+import {
+  type ArtifactState,
+  type Execution,
+  isDone,
+  type OperationRow,
+} from '../journal/operation-states.ts';
+import type { PlanUnit, TargetKind } from '../plan/plan.ts';
 import type { EffectContext, FleetExecutor } from './executor.ts';
 import { fetchCopy } from './fetch-copy.ts';
 import { type NodePhase, type NodeProgress, PHASES } from './node-progress.ts';
-import { type FleetEnvironment, type OpenRun, openRun } from './open-run.ts';
-import { type ArtifactState, type Execution, isDone, type OperationRow } from './operation-states.ts';
 import { Operations } from './operations.ts';
-import type { PlanUnit, TargetKind } from './plan.ts';
 import { describeRun, type ExecutedOperation, type ExecutionResponse } from './run-in-order.ts';
 
 export interface RunConfig {

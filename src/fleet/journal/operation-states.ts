@@ -1,8 +1,8 @@
 import * as z from 'zod';
-import { StillpointError } from '../errors.ts';
-import type { BackupPlan, PlanOperation, PlanUnit } from './plan.ts';
-import { checkReceipt, preflightReceiptsSchema, type Receipt, receiptSchema } from './receipts.ts';
-import { hashSchema, idSchema, timeSchema } from './schemas.ts';
+import { StillpointError } from '../../errors.ts';
+import type { BackupPlan, PlanOperation, PlanUnit } from '../plan/plan.ts';
+import { checkReceipt, preflightReceiptsSchema, type Receipt, receiptSchema } from '../plan/receipts.ts';
+import { hashSchema, idSchema, timeSchema } from '../plan/schemas.ts';
 
 export const ROW_STATES = ['ready', 'pending', 'blocked', 'completed', 'failed', 'skipped'] as const;
 export type RowState = (typeof ROW_STATES)[number];

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { readJson, writeJson } from '../env/durable-json.ts';
-import type { FileSystem } from '../env/file-system.ts';
-import { StillpointError } from '../errors.ts';
+import { readJson, writeJson } from '../../env/durable-json.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { StillpointError } from '../../errors.ts';
 import { hashSchema, idSchema, timeSchema } from './schemas.ts';
 import { compareIds, IDENTITY_MODES, type TopologyNode, topologyHash } from './topology.ts';
 

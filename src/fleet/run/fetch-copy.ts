@@ -1,7 +1,7 @@
-import type { Clock } from '../env/clock.ts';
-import { toStillpointError } from '../errors.ts';
-import type { Journal } from './journal.ts';
-import type { OperationRow } from './operation-states.ts';
+import type { Clock } from '../../env/clock.ts';
+import { toStillpointError } from '../../errors.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { OperationRow } from '../journal/operation-states.ts';
 
 const DAMAGED = 3;
 /** A bad copy is downloaded once more, since it may have been damaged on its way. */

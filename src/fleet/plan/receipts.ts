@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { StillpointError } from '../errors.ts';
+import { StillpointError } from '../../errors.ts';
 import { type BackupPlan, type PlanOperation, topologyOf } from './plan.ts';
 import { hashSchema, idSchema, timeSchema } from './schemas.ts';
 import { type TopologyNode, topologyChanges, topologyHash } from './topology.ts';

@@ -1,14 +1,20 @@
-import { StillpointError, toStillpointError } from '../errors.ts';
-import { TOOL } from '../snapshot/version.ts';
-import { artifactPathOf, makeDurable, prepareDownload, syncTree, temporaryFolderOf } from './artifacts.ts';
-import { folderDigest } from './digest.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import { TOOL } from '../../snapshot/version.ts';
+import {
+  artifactPathOf,
+  makeDurable,
+  prepareDownload,
+  syncTree,
+  temporaryFolderOf,
+} from '../copies/artifacts.ts';
+import { folderDigest } from '../copies/digest.ts';
+import { buildManifest, readFleetManifest, writeFleetManifest } from '../copies/manifest.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { FleetEnvironment } from '../journal/open-run.ts';
+import { type ArtifactRow, isDone, type OperationRow } from '../journal/operation-states.ts';
+import type { BackupPlan, PlanTarget, PlanUnit } from '../plan/plan.ts';
+import { checkPreflight, PREFLIGHT_VALID_MS, type Receipt } from '../plan/receipts.ts';
 import { type EffectContext, effectKey, type FleetExecutor, type ReceiptFacts } from './executor.ts';
-import type { Journal } from './journal.ts';
-import { buildManifest, readFleetManifest, writeFleetManifest } from './manifest.ts';
-import type { FleetEnvironment } from './open-run.ts';
-import { type ArtifactRow, isDone, type OperationRow } from './operation-states.ts';
-import type { BackupPlan, PlanTarget, PlanUnit } from './plan.ts';
-import { checkPreflight, PREFLIGHT_VALID_MS, type Receipt } from './receipts.ts';
 
 /** What an operation leaves: the facts of its receipt, and the new row of the target's artifact. */
 interface Effect {

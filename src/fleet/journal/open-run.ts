@@ -1,10 +1,10 @@
 import { join } from 'node:path';
-import { realPlace } from '../env/io.ts';
-import type { HeldLock } from '../env/lock.ts';
-import { StillpointError } from '../errors.ts';
-import type { Environment } from '../snapshot/environment.ts';
+import { realPlace } from '../../env/io.ts';
+import type { HeldLock } from '../../env/lock.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Environment } from '../../snapshot/environment.ts';
+import { type BackupPlan, readPlan } from '../plan/plan.ts';
 import { Journal } from './journal.ts';
-import { type BackupPlan, readPlan } from './plan.ts';
 
 /** The part of the outside world that a fleet's controller needs. */
 export type FleetEnvironment = Pick<Environment, 'fs' | 'clock' | 'locks' | 'newId'>;

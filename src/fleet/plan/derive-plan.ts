@@ -1,13 +1,13 @@
 import { basename, join } from 'node:path';
-import { listIfPresent, makeFolders, realPlace, temporaryOf } from '../env/io.ts';
-import { newUlid } from '../env/ulid.ts';
-import { StillpointError } from '../errors.ts';
-import type { Environment } from '../snapshot/environment.ts';
-import { TOOL } from '../snapshot/version.ts';
-import type { FleetFile } from './fleet-file.ts';
-import type { HttpExecutor } from './http/executor.ts';
-import { lockLayout } from './open-run.ts';
-import type { PlanFleetOptions } from './options.ts';
+import { listIfPresent, makeFolders, realPlace, temporaryOf } from '../../env/io.ts';
+import { newUlid } from '../../env/ulid.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Environment } from '../../snapshot/environment.ts';
+import { TOOL } from '../../snapshot/version.ts';
+import type { FleetFile } from '../fleet-file.ts';
+import type { HttpExecutor } from '../http/executor.ts';
+import { lockLayout } from '../journal/open-run.ts';
+import type { PlanFleetOptions } from '../options.ts';
 import { type BackupPlan, buildPlan, type PlanOperation, planFileOf, readPlan, writePlan } from './plan.ts';
 
 /** How a fleet file and a selection become the plan in a layout folder. */

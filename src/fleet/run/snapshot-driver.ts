@@ -1,6 +1,6 @@
-import { StillpointError } from '../errors.ts';
+import { StillpointError } from '../../errors.ts';
+import type { TopologyNode } from '../plan/topology.ts';
 import type { FleetExecutor } from './executor.ts';
-import type { TopologyNode } from './topology.ts';
 
 /** Which nodes are meant: the target itself, or with the nodes whose parent it is, or with all below it. */
 export const SCOPES = ['target', 'children', 'recursive'] as const;

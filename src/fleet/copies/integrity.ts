@@ -1,15 +1,15 @@
-import { realPlace } from '../env/io.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
-import { systemEnvironment } from '../snapshot/environment.ts';
-import { placeOf } from '../snapshot/store/layout.ts';
-import { pathProblem } from '../snapshot/store/manifest.ts';
+import { realPlace } from '../../env/io.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import { systemEnvironment } from '../../snapshot/environment.ts';
+import { placeOf } from '../../snapshot/store/layout.ts';
+import { pathProblem } from '../../snapshot/store/manifest.ts';
+import { replayJournal } from '../journal/journal.ts';
+import type { FleetEnvironment } from '../journal/open-run.ts';
+import type { Execution } from '../journal/operation-states.ts';
+import { type BackupPlan, readPlan } from '../plan/plan.ts';
 import { artifactPathOf } from './artifacts.ts';
 import { folderDigest } from './digest.ts';
-import { replayJournal } from './journal.ts';
 import { type FleetManifest, type FleetMember, readFleetManifest } from './manifest.ts';
-import type { FleetEnvironment } from './open-run.ts';
-import type { Execution } from './operation-states.ts';
-import { type BackupPlan, readPlan } from './plan.ts';
 
 export interface FleetFinding {
   /** The target concerned; null for the backup as a whole. */

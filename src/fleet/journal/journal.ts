@@ -1,11 +1,11 @@
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
-import type { FileSystem, OpenFile } from '../env/file-system.ts';
-import { readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
-import { crc32 } from '../format/crc32.ts';
+import type { FileSystem, OpenFile } from '../../env/file-system.ts';
+import { readSmallFile, replaceFile, withFile, writeFully } from '../../env/io.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import { crc32 } from '../../format/crc32.ts';
+import type { BackupPlan } from '../plan/plan.ts';
 import { Execution, type JournalRecord, recordSchema } from './operation-states.ts';
-import type { BackupPlan } from './plan.ts';
 
 /**
  * `backup-journal.log`: one frame a line, `<CRC-32 of the JSON, 8 hexadecimal digits> <JSON array of records>`. A frame is written in

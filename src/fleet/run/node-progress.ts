@@ -1,4 +1,4 @@
-import type { TargetKind } from './plan.ts';
+import type { TargetKind } from '../plan/plan.ts';
 
 export type NodePhase = 'stop' | 'snapshot' | 'start' | 'download' | 'verify' | 'done' | 'failed';
 

@@ -1,5 +1,5 @@
-import type { BackupPlan, PlanTarget } from './plan.ts';
-import type { PreflightReceipts, Receipt, ReceiptDetail } from './receipts.ts';
+import type { BackupPlan, PlanTarget } from '../plan/plan.ts';
+import type { PreflightReceipts, Receipt, ReceiptDetail } from '../plan/receipts.ts';
 
 /** What one call of an executor is part of. */
 export interface EffectContext {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { readJson, writeJson } from '../env/durable-json.ts';
-import type { FileSystem } from '../env/file-system.ts';
-import { StillpointError } from '../errors.ts';
-import type { Execution } from './operation-states.ts';
-import { hashSchema, idSchema, timeSchema } from './schemas.ts';
-import { IDENTITY_MODES, TOPOLOGY_HASH_ALGORITHM, TOPOLOGY_HASH_INPUT } from './topology.ts';
+import { readJson, writeJson } from '../../env/durable-json.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { StillpointError } from '../../errors.ts';
+import type { Execution } from '../journal/operation-states.ts';
+import { hashSchema, idSchema, timeSchema } from '../plan/schemas.ts';
+import { IDENTITY_MODES, TOPOLOGY_HASH_ALGORITHM, TOPOLOGY_HASH_INPUT } from '../plan/topology.ts';
 
 const memberSchema = z.strictObject({
   target_id: idSchema,

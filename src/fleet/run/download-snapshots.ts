@@ -1,23 +1,23 @@
 import * as z from 'zod';
-import { realPlace } from '../env/io.ts';
-import { newUlid } from '../env/ulid.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
-import type { ResolvedOf } from '../options/option.ts';
-import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
-import { TOOL } from '../snapshot/version.ts';
+import { realPlace } from '../../env/io.ts';
+import { newUlid } from '../../env/ulid.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import type { ResolvedOf } from '../../options/option.ts';
+import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
+import { TOOL } from '../../snapshot/version.ts';
+import { type OpenRun, openRun } from '../journal/open-run.ts';
+import { isDone, type OperationRow } from '../journal/operation-states.ts';
+import { type DownloadSnapshotsOptions, downloadSnapshotsOptions } from '../options.ts';
+import { putPlan, refuseOneStoreTwice, requireEmpty } from '../plan/derive-plan.ts';
+import { type BackupPlan, buildPlan, type PlanTarget, readPlan, type TargetKind } from '../plan/plan.ts';
+import { makeReceipts } from '../plan/receipts.ts';
+import { idSchema } from '../plan/schemas.ts';
+import { IDENTITY_MODES, type TopologyNode, topologyChanges, topologyHash } from '../plan/topology.ts';
 import type { FleetExecutor } from './executor.ts';
 import { fetchCopy } from './fetch-copy.ts';
-import { putPlan, refuseOneStoreTwice, requireEmpty } from './make-plan.ts';
 import { type NodePhase, PHASES } from './node-progress.ts';
-import { type OpenRun, openRun } from './open-run.ts';
-import { isDone, type OperationRow } from './operation-states.ts';
 import { Operations } from './operations.ts';
-import { type DownloadSnapshotsOptions, downloadSnapshotsOptions } from './options.ts';
-import { type BackupPlan, buildPlan, type PlanTarget, readPlan, type TargetKind } from './plan.ts';
-import { makeReceipts } from './receipts.ts';
-import { idSchema } from './schemas.ts';
 import { type SnapshotDriver, selectTargets } from './snapshot-driver.ts';
-import { IDENTITY_MODES, type TopologyNode, topologyChanges, topologyHash } from './topology.ts';
 
 export interface SnapshotDownload {
   readonly dryRun: boolean;

@@ -1,12 +1,12 @@
 import { dirname, join } from 'node:path';
-import type { FileSystem } from '../env/file-system.ts';
-import { foldersOf, listRegularFiles, walk } from '../env/folder-tree.ts';
-import { makeFolders, removeTree, withFile } from '../env/io.ts';
-import { StillpointError } from '../errors.ts';
-import { placeOf } from '../snapshot/store/layout.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { foldersOf, listRegularFiles, walk } from '../../env/folder-tree.ts';
+import { makeFolders, removeTree, withFile } from '../../env/io.ts';
+import { StillpointError } from '../../errors.ts';
+import { placeOf } from '../../snapshot/store/layout.ts';
+import type { ArtifactRow } from '../journal/operation-states.ts';
+import type { PlanTarget } from '../plan/plan.ts';
 import { folderDigest } from './digest.ts';
-import type { ArtifactRow } from './operation-states.ts';
-import type { PlanTarget } from './plan.ts';
 
 /** The folders of a backup: each target's copy is made in `<folder>.tmp` and gets its name when the backup is finished. */
 

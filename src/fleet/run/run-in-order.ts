@@ -1,10 +1,10 @@
-import { StillpointError, toStillpointError } from '../errors.ts';
-import { systemEnvironment } from '../snapshot/environment.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
+import { systemEnvironment } from '../../snapshot/environment.ts';
+import { type FleetEnvironment, openRun } from '../journal/open-run.ts';
+import type { Execution, RowState } from '../journal/operation-states.ts';
+import type { OperationKind } from '../plan/plan.ts';
 import type { FleetExecutor } from './executor.ts';
-import { type FleetEnvironment, openRun } from './open-run.ts';
-import type { Execution, RowState } from './operation-states.ts';
 import { Operations } from './operations.ts';
-import type { OperationKind } from './plan.ts';
 
 export interface ExecuteConfig {
   /** The folder that holds the plan, the journal and the artifacts. */

@@ -1,8 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
-import type { FileSystem } from '../env/file-system.ts';
-import { listRegularFiles } from '../env/folder-tree.ts';
-import { readFully, withFile } from '../env/io.ts';
-import { placeOf } from '../snapshot/store/layout.ts';
+import type { FileSystem } from '../../env/file-system.ts';
+import { listRegularFiles } from '../../env/folder-tree.ts';
+import { readFully, withFile } from '../../env/io.ts';
+import { placeOf } from '../../snapshot/store/layout.ts';
 
 const CHUNK_BYTES = 256 * 1024;
 
