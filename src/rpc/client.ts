@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import * as z from 'zod';
 import { ERROR_CODES, type ErrorCode, StillpointError } from '../errors.ts';
 import { MANIFEST_LIMIT_BYTES } from '../snapshot/store/manifest.ts';
+import { holdReplySchema, incomingFileReplySchema, incomingReplySchema, releaseReplySchema } from './hold.ts';
 import { HttpConnection, type HttpReply, type HttpRequest } from './http.ts';
 import {
   identityReplySchema,
@@ -10,7 +11,7 @@ import {
   quiesceReplySchema,
   resumeReplySchema,
 } from './node.ts';
-import { backupReplySchema } from './replies.ts';
+import { backupReplySchema, restoreReplySchema } from './replies.ts';
 
 export interface AdminClientOptions {
   /** `http://` or `https://`, host and port. */
@@ -25,12 +26,16 @@ export interface AdminClientOptions {
 
 export type Identity = z.infer<typeof identityReplySchema>;
 export type BackupReply = z.infer<typeof backupReplySchema>;
+export type RestoreReply = z.infer<typeof restoreReplySchema>;
+export type HoldReply = z.infer<typeof holdReplySchema>;
+export type IncomingReply = z.infer<typeof incomingReplySchema>;
 export type QuiesceBody = z.input<typeof quiesceBodySchema>;
 
 /** The options of a backup that a controller sets; `POST /api/admin/backup` has more. */
 export interface BackupBody {
   readonly key?: string;
   readonly epoch?: string;
+  readonly run?: string;
   readonly level?: 'files' | 'open' | 'full';
 }
 
@@ -90,6 +95,62 @@ export class AdminClient {
   ): Promise<z.infer<typeof pinReplySchema>> {
     const path = `/api/admin/backups/${part(name)}/pin`;
     return this.#json({ method: 'POST', path, body, signal }, pinReplySchema);
+  }
+
+  hold(body: { readonly run: string; readonly dry?: boolean }, signal?: AbortSignal): Promise<HoldReply> {
+    return this.#json({ method: 'POST', path: '/api/admin/hold', body, signal }, holdReplySchema);
+  }
+
+  async release(run: string, signal?: AbortSignal): Promise<void> {
+    const request: HttpRequest = { method: 'POST', path: '/api/admin/release', body: { run }, signal };
+    await this.#json(request, releaseReplySchema);
+  }
+
+  startRestore(
+    body: { readonly key: string; readonly run: string; readonly source: string },
+    signal?: AbortSignal,
+  ): Promise<RestoreReply> {
+    return this.#json({ method: 'POST', path: '/api/admin/restore', body, signal }, restoreReplySchema);
+  }
+
+  startUndo(
+    body: { readonly key: string; readonly run: string },
+    signal?: AbortSignal,
+  ): Promise<RestoreReply> {
+    return this.#json({ method: 'POST', path: '/api/admin/restore/undo', body, signal }, restoreReplySchema);
+  }
+
+  restore(handle: string, signal?: AbortSignal): Promise<RestoreReply> {
+    const path = `/api/admin/restore/${part(handle)}`;
+    return this.#json({ method: 'GET', path, signal }, restoreReplySchema);
+  }
+
+  /** How much of a file of an incoming snapshot has arrived. */
+  async arrived(run: string, path: string, signal?: AbortSignal): Promise<number> {
+    const request: HttpRequest = { method: 'GET', path: incomingFile(run, path), signal };
+    return (await this.#json(request, incomingFileReplySchema)).bytes;
+  }
+
+  /** Sends a part of a file of at most `PART_BYTES`; with `size` the file is then so long. */
+  async send(
+    run: string,
+    path: string,
+    { from, bytes, size }: { readonly from: number; readonly bytes: Buffer; readonly size?: number },
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const query = `from=${from}${size === undefined ? '' : `&size=${size}`}`;
+    const place = `${incomingFile(run, path)}?${query}`;
+    await this.#json({ method: 'PUT', path: place, body: bytes, signal }, incomingFileReplySchema);
+  }
+
+  proveIncoming(run: string, signal?: AbortSignal): Promise<IncomingReply> {
+    const path = `/api/admin/incoming/${part(run)}/prove`;
+    return this.#json({ method: 'POST', path, body: {}, signal }, incomingReplySchema);
+  }
+
+  async removeIncoming(run: string, signal?: AbortSignal): Promise<void> {
+    const path = `/api/admin/incoming/${part(run)}`;
+    await this.#json({ method: 'DELETE', path, signal }, releaseReplySchema);
   }
 
   /** The bytes of a snapshot's manifest; `decodeManifest` tells whether they can be trusted. */
@@ -170,6 +231,9 @@ const envelopeSchema = z.object({
 });
 
 const part = encodeURIComponent;
+
+const incomingFile = (run: string, path: string): string =>
+  `/api/admin/incoming/${part(run)}/files/${part(path)}`;
 
 function parse(bytes: Buffer): unknown {
   try {

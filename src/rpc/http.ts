@@ -20,8 +20,9 @@ export interface HttpOptions {
 }
 
 export interface HttpRequest {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
+  /** Sent as JSON, unless it is bytes. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
@@ -93,7 +94,8 @@ export class HttpConnection {
     const [pathname = '', query] = path.split('?');
     url.pathname = `${url.pathname.replace(/\/$/, '')}${pathname}`;
     url.search = query === undefined ? '' : `?${query}`;
-    const text = body === undefined ? undefined : JSON.stringify(body);
+    const isBytes = Buffer.isBuffer(body);
+    const content = body === undefined || isBytes ? body : JSON.stringify(body);
     const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
     return new Promise<IncomingMessage>((resolve, reject) => {
       const outgoing = send(url, {
@@ -102,9 +104,9 @@ export class HttpConnection {
         headers: {
           ...headers,
           ...(key !== undefined && { 'x-api-key': key }),
-          ...(text !== undefined && {
-            'content-type': 'application/json',
-            'content-length': Buffer.byteLength(text),
+          ...(content !== undefined && {
+            'content-type': isBytes ? 'application/octet-stream' : 'application/json',
+            'content-length': Buffer.byteLength(content),
           }),
         },
         ...(signal && { signal }),
@@ -114,7 +116,7 @@ export class HttpConnection {
       outgoing.setTimeout(timeoutMs, onTimeout);
       outgoing.once('error', (error) => reject(this.#unreachable(request, error)));
       outgoing.once('response', resolve);
-      outgoing.end(text);
+      outgoing.end(content);
     });
   }
 

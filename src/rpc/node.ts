@@ -3,7 +3,7 @@ import { timeMs } from './replies.ts';
 
 /** Bodies and replies of the routes that a fleet's controller uses on a node. */
 
-const run = z
+export const runSchema = z
   .string()
   .min(1)
   .max(200)
@@ -22,6 +22,9 @@ export const backupFields = {
     .max(500)
     .optional()
     .describe('The same key gives the same run, for 30 days; it never begins a second one'),
+  run: runSchema
+    .optional()
+    .describe('Of the restore of a fleet that holds the database: refused unless it does'),
   epoch: epochSchema
     .optional()
     .describe('Of a lease: refused unless it lives, now and after the last captured byte'),
@@ -31,7 +34,7 @@ export const backupFields = {
 export const LONGEST_LEASE_MS = 10 * 60 * 1000;
 
 export const quiesceBodySchema = z.strictObject({
-  run,
+  run: runSchema,
   ttl_ms: z
     .int()
     .min(1)
@@ -48,7 +51,7 @@ export const quiesceReplySchema = z.object({
     .describe("By the server's clock; the lease itself is counted monotonically"),
 });
 
-export const resumeBodySchema = z.strictObject({ run, epoch: epochSchema });
+export const resumeBodySchema = z.strictObject({ run: runSchema, epoch: epochSchema });
 export const resumeReplySchema = z.object({ resumed: z.literal(true) });
 
 export const identityReplySchema = z.object({
@@ -60,7 +63,7 @@ export const identityReplySchema = z.object({
 });
 
 export const pinBodySchema = z.strictObject({
-  run,
+  run: runSchema,
   ttl_ms: z
     .int()
     .min(0)

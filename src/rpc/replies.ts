@@ -138,9 +138,9 @@ export const statusReplySchema = z.object({
   last_restore_at_ms: timeMs.nullable(),
   mode: z.enum(LIFECYCLE_MODES),
   quiesced: z
-    .object({ run: z.string(), expires_at_ms: timeMs })
+    .object({ run: z.string(), expires_at_ms: timeMs.nullable() })
     .nullable()
-    .describe('Who keeps writes away, and until when'),
+    .describe('Who keeps writes away, and until when; null for the restore of a fleet, which says when'),
   engine: z.string(),
 });
 

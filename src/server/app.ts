@@ -7,7 +7,9 @@ import fastify, {
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { isoTime } from '../env/clock.ts';
 import { StillpointError, systemCode } from '../errors.ts';
+import { PART_BYTES } from '../rpc/hold.ts';
 import { backupRoutes } from './admin/backup-routes.ts';
+import { holdRoutes, incomingPartRoute } from './admin/hold-routes.ts';
 import { lifecycleRoutes } from './admin/lifecycle-routes.ts';
 import { nodeRoutes } from './admin/node-routes.ts';
 import { describeRoutes, openApiRoute } from './admin/openapi.ts';
@@ -83,6 +85,7 @@ export async function createApp(parts: ServerContext, tls: ReadTls | undefined):
     lifecycleRoutes(scope, parts);
     statusRoutes(scope, parts);
     nodeRoutes(scope, parts);
+    holdRoutes(scope, parts);
     storedSnapshotRoutes(scope, parts);
     openApiRoute(scope);
   });
@@ -91,13 +94,12 @@ export async function createApp(parts: ServerContext, tls: ReadTls | undefined):
     keyRoutes(scope, parts);
   });
   await app.register(async (scope: App) => {
-    scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser(
-      '*',
-      { parseAs: 'buffer', bodyLimit: limits.bodyBytes },
-      (_request, body, done) => done(null, body),
-    );
+    readBodiesAsBytes(scope, limits.bodyBytes);
     valueRoute(scope, parts);
+  });
+  await app.register(async (scope: App) => {
+    readBodiesAsBytes(scope, PART_BYTES);
+    incomingPartRoute(scope, parts);
   });
   await app.ready();
   return app;
@@ -175,6 +177,13 @@ function readBodiesAsJson(scope: App, bodyLimit: number): void {
       done(new StillpointError('INVALID_REQUEST', 'the body is not JSON', { cause }));
     }
   });
+}
+
+function readBodiesAsBytes(scope: App, bodyLimit: number): void {
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit }, (_request, body, done) =>
+    done(null, body),
+  );
 }
 
 const SWEEP_MS = 50;

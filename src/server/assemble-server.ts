@@ -14,9 +14,11 @@ import { RunFeed } from './admin/run-feed.ts';
 import { Audit } from './audit.ts';
 import { BackupKeys } from './backup-keys.ts';
 import { DatabaseHandle } from './database-handle.ts';
+import { Incoming } from './incoming.ts';
 import { Metrics } from './metrics.ts';
 import type { ResolvedOptions } from './options.ts';
 import { RecoveryWatch } from './recovery.ts';
+import { RestoreHold } from './restore-hold.ts';
 import { WriteLease } from './write-lease.ts';
 
 /** What the routes work with. */
@@ -26,6 +28,8 @@ export interface ServerContext {
   readonly lifecycle: Lifecycle;
   readonly gate: DatabaseHandle;
   readonly lease: WriteLease;
+  readonly hold: RestoreHold;
+  readonly incoming: Incoming;
   readonly keys: BackupKeys;
   /** One pin is written at a time. */
   readonly pinning: Semaphore;
@@ -51,6 +55,9 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
   await directoryOf(lifecycle).layout(); // no such folder, or no folder: an error before anything is opened
   const recovery = new RecoveryWatch(clock);
   const lease = new WriteLease(clock);
+  const layout = () => directoryOf(lifecycle).layout();
+  const hold = new RestoreHold(environment, layout);
+  await hold.load();
   let isFirst = true;
   const gate = new DatabaseHandle(
     () => {
@@ -59,7 +66,13 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
       return recovery.opening(() => backend.open(dataDir), prepare);
     },
     () => lifecycle.mode,
-    () => lease.refuseWrite(),
+    {
+      refuse() {
+        lease.refuseWrite();
+        hold.refuseWrite();
+      },
+      admit: () => hold.admitWrite(),
+    },
   );
   const { engine } = backend;
   const checkpoint = ({ signal }: { signal: AbortSignal }): Promise<Hold | undefined> =>
@@ -92,6 +105,8 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     lifecycle,
     gate,
     lease,
+    hold,
+    incoming: new Incoming(environment, layout),
     keys: new BackupKeys(environment),
     pinning: new Semaphore(1),
     backups,

@@ -18,21 +18,20 @@ import type { Database } from './database.ts';
 export class DatabaseHandle {
   readonly #openDatabase: () => Promise<Database>;
   readonly #mode: () => LifecycleMode;
-  readonly #refuseWrite: () => void;
+  readonly #writeGuard: WriteGuard;
   #state: 'closed' | 'opening' | 'open' | 'draining' | 'closing' = 'closed';
   #database: Database | undefined;
   readonly #all = new UnderWayCount();
   readonly #writes = new UnderWayCount();
 
-  /** @param refuseWrite Called before each write; it is refused when this throws. */
   constructor(
     openDatabase: () => Promise<Database>,
     mode: () => LifecycleMode,
-    refuseWrite: () => void = () => {},
+    writeGuard: WriteGuard = { refuse() {}, admit: () => undefined },
   ) {
     this.#openDatabase = openDatabase;
     this.#mode = mode;
-    this.#refuseWrite = refuseWrite;
+    this.#writeGuard = writeGuard;
   }
 
   get isOpen(): boolean {
@@ -97,10 +96,21 @@ export class DatabaseHandle {
 
   /** As `read`, and `CONFLICT` while the mode blocks writes. */
   async write<T>(work: (database: Database) => Promise<T>): Promise<T> {
+    this.#refuseWrite();
+    const admitted = this.#writeGuard.admit();
+    return this.#writes.count(async () => {
+      if (admitted !== undefined) {
+        await admitted;
+        this.#refuseWrite(); // much may have happened meanwhile
+      }
+      return this.read(work);
+    });
+  }
+
+  #refuseWrite(): void {
     const mode = this.#mode();
     if (mode !== 'normal') throw new StillpointError('CONFLICT', `writes are blocked in ${mode} mode`);
-    this.#refuseWrite();
-    return this.#writes.count(() => this.read(work));
+    this.#writeGuard.refuse();
   }
 
   /** Resolves when the writes that were under way have ended. Whoever calls it sees to it that no new ones are admitted. */
@@ -117,6 +127,14 @@ export class DatabaseHandle {
     if (this.#state === state) return;
     throw new StillpointError('CONFLICT', `the database is ${STATE_TEXT[this.#state]}`);
   }
+}
+
+/** What stands before each write. */
+interface WriteGuard {
+  /** Throws when it is refused. */
+  refuse(): void;
+  /** Something to wait for before it, if there is anything. */
+  admit(): Promise<void> | undefined;
 }
 
 /** How many pieces of work are under way, and when there are none. */

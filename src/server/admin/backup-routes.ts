@@ -11,6 +11,7 @@ import type { StartBackupOptions } from '../../options/snapshot.ts';
 import { backupReplySchema, reportSchema, snapshotListSchema, snapshotSchema } from '../../rpc/replies.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { deleteDiscarded } from '../discard.ts';
+import { refuseHeld } from '../refuse-held.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 import { streamRun } from './events.ts';
@@ -45,10 +46,10 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       },
     },
     async (request) => {
-      const { key, epoch, ...body } = request.body ?? {};
+      const { key, epoch, run, ...body } = request.body ?? {};
       const chosen = optionsIn(body, options.backup.background);
       const begin = async () => {
-        const { id } = await startSnapshot(parts, request, 'backup', chosen, epoch);
+        const { id } = await startSnapshot(parts, request, 'backup', chosen, { epoch, run });
         parts.lastRuns.backupId = id;
         return id;
       };
@@ -167,7 +168,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       const { name } = request.params;
       parts.audit.note(request, { id: name });
       refuseWhenClosing(parts);
-      parts.lease.refuseOthers(undefined);
+      refuseHeld(parts, undefined);
       const { running } = parts.lifecycle;
       if (running !== undefined) throw new StillpointError('CONFLICT', `${running} already running`);
       return toJson(await snapshots.delete(name));
@@ -184,10 +185,11 @@ export async function startSnapshot(
   request: FastifyRequest,
   kind: SnapshotKind,
   options: Omit<StartBackupOptions, 'kind' | 'signal'> = {},
-  epoch?: string,
+  { epoch, run }: { readonly epoch?: string | undefined; readonly run?: string | undefined } = {},
 ): Promise<{ id: string; location: string }> {
   refuseWhenClosing(parts);
-  if (epoch === undefined) parts.lease.refuseOthers(undefined);
+  if (run !== undefined) parts.hold.require(run);
+  if (epoch === undefined) refuseHeld(parts, run);
   else parts.lease.require(epoch);
   if (parts.lifecycle.running === undefined) await deleteDiscarded(parts);
   // While something runs the start is refused, and what runs keeps its epoch.

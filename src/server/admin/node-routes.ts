@@ -16,6 +16,7 @@ import { ensureStoreFile } from '../../snapshot/store/store-identity.ts';
 import { VERSION } from '../../snapshot/version.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { findStored } from '../find-stored.ts';
+import { refuseHeld } from '../refuse-held.ts';
 import { type App, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 import { nameParamsSchema } from './schemas.ts';
@@ -55,7 +56,7 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
         const renewed = lease.renew(run, epoch, ttlMs);
         return { epoch, expires_at_ms: renewed.expiresAtMs };
       }
-      lease.refuseOthers(run);
+      refuseHeld(parts, run);
       if (lifecycle.running !== undefined)
         throw new StillpointError('CONFLICT', `${lifecycle.running} already running`);
       if (lifecycle.mode !== 'normal')

@@ -6,17 +6,22 @@ import { restoreOptions } from '../../options/restore.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
 import type { ThrottleOptions } from '../../options/throttle.ts';
 import { verifyOptions } from '../../options/verify.ts';
+import { restoreFields } from '../../rpc/hold.ts';
 import { backupFields } from '../../rpc/node.ts';
 
 /** Bodies of the admin RPC. The OpenAPI document is made from these; replies are in `rpc`. */
 
 export const backupBodySchema = bodyOf(snapshotOptions.fields, backupFields);
 export const verifyBodySchema = bodyOf(verifyOptions.fields);
-export const restoreBodySchema = bodyOf({
-  ...restoreOptions.fields,
-  // Clients of the first server send null where they mean the latest.
-  source: restated(restoreOptions.fields.source, z.string().min(1).max(4096).nullable()),
-});
+export const restoreBodySchema = bodyOf(
+  {
+    ...restoreOptions.fields,
+    // Clients of the first server send null where they mean the latest.
+    source: restated(restoreOptions.fields.source, z.string().min(1).max(4096).nullable()),
+  },
+  restoreFields,
+);
+export const undoBodySchema = z.strictObject(restoreFields).nullish();
 
 /**
  * The options that a body carries, as the library calls them. `own` says what the server itself means by `background`.

@@ -14,7 +14,6 @@ import type { ServerContext } from '../assemble-server.ts';
 import { prometheusText } from '../metrics.ts';
 import type { RecoveryState } from '../recovery.ts';
 import { type App, replies } from '../route-types.ts';
-import type { Lease } from '../write-lease.ts';
 import { settledState } from './last-runs.ts';
 
 /** What the server is and does at this moment. Changes nothing. */
@@ -49,7 +48,7 @@ export function statusRoutes(app: App, parts: ServerContext): void {
         last_backup_at_ms: lastRuns.lastBackupAtMs,
         last_restore_at_ms: lastRuns.lastRestoreAtMs,
         mode,
-        quiesced: describeLease(parts.lease.current),
+        quiesced: describeHolder(parts),
         engine: parts.options.backend.engine,
       };
     },
@@ -123,8 +122,10 @@ const ALLOWED: Readonly<Record<LifecycleMode, readonly (typeof ACTIONS)[number][
 };
 
 /** Without the epoch: that is the secret of whoever has the lease. */
-const describeLease = (lease: Lease | undefined) =>
-  lease === undefined ? null : { run: lease.run, expires_at_ms: lease.expiresAtMs };
+function describeHolder({ lease: { current }, hold }: ServerContext) {
+  if (current !== undefined) return { run: current.run, expires_at_ms: current.expiresAtMs };
+  return hold.run === undefined ? null : { run: hold.run, expires_at_ms: null };
+}
 
 function recoveryState(last: RecoveryState | null, mode: LifecycleMode): RecoveryState | null {
   if (last?.outcome !== 'success' || mode !== 'read_only') return last;

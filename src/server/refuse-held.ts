@@ -1,0 +1,15 @@
+import { StillpointError } from '../errors.ts';
+import type { ServerContext } from './assemble-server.ts';
+
+/** `CONFLICT` while a run other than `run` keeps writes away from the database: by its lease, or because it restores a fleet. */
+export function refuseHeld(
+  { lease, hold }: Pick<ServerContext, 'lease' | 'hold'>,
+  run: string | undefined,
+): void {
+  lease.refuseOthers(run);
+  if (hold.run === undefined || hold.run === run) return;
+  throw new StillpointError('CONFLICT', `the server is held by the restore ${hold.run}`, {
+    data: { run: hold.run },
+    hint: 'Finish it or take it back: `stillpoint fleet restore` or `fleet undo` with its folder.',
+  });
+}
