@@ -4,6 +4,7 @@ import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
 import { restoreIntoOptions } from '../../options/restore.ts';
 import { nameOf } from '../../snapshot/store/layout.ts';
+import { namingBest, noteLesser } from '../best-snapshot.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
@@ -48,8 +49,9 @@ export function define(command: Command, cli: Cli): void {
       const how = flags.read(options);
       noteConcurrency(cli, how.concurrency);
       return explainNotFound(snapshot, dataDir, () => {
-        if (into !== undefined) return restoreInto(cli, snapshot, dataDir, into, how);
-        if (inPlace) return restoreHere(cli, snapshot, dataDir, how);
+        if (into !== undefined)
+          return namingBest(snapshot, dataDir, () => restoreInto(cli, snapshot, dataDir, into, how));
+        if (inPlace) return namingBest(snapshot, dataDir, () => restoreHere(cli, snapshot, dataDir, how));
         throw new StillpointError('INVALID_REQUEST', 'where to is missing: --into <dir> or --in-place', {
           hint: 'Run `stillpoint restore --help`.',
         });
@@ -72,6 +74,7 @@ async function restoreInto(
       ? restoreSnapshot(snapshot, { ...options, environment })
       : new Snapshots({ dataDir, environment }).restore(snapshot, options);
   }, how.maxBytesPerSecond);
+  await noteLesser(cli, from, dataDir);
   cli.output.result({ from, into, files, bytes, clonedBytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored into ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}; ${style.green('proven')}: ${proofText(report)}`,
@@ -85,6 +88,7 @@ async function restoreHere(cli: Cli, snapshot: string, dataDir: string | undefin
     dataDir,
     how,
   );
+  await noteLesser(cli, from, dataDir);
   cli.output.result({ from, into, files, bytes, clonedBytes, undo, leftInPlace }, (style) => [
     `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
