@@ -2,18 +2,23 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type SnapshotList, Snapshots } from '../../coordinator/snapshots.ts';
 import { detectEngine } from '../../engine/index.ts';
+import { blockingFileSystem } from '../../env/blocking-file-system.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError } from '../../errors.ts';
 import { layoutOf, ownerOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
+import { commandEnvironment } from '../environment.ts';
 import { examples } from '../help-text.ts';
 import { stateText } from '../state-text.ts';
 import type { Style } from '../style.ts';
 import { number, size, table, time, visible } from '../text.ts';
 
+// Nothing else goes on in this process: with calls that block it, a list takes two thirds of the time.
+const environment = { ...commandEnvironment, fs: blockingFileSystem };
+
 export function define(command: Command, cli: Cli): void {
   command.addHelpText('after', examples('list ./data', 'list ./data --json')).action(async (dir: string) => {
-    const list = await new Snapshots({ dataDir: dir }).list();
+    const list = await new Snapshots({ dataDir: dir, environment }).list();
     if (list.snapshots.length === 0) await refuseOther(dir);
     cli.output.result(list, (style) => describe(list, dir, style));
   });
