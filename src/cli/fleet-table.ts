@@ -6,7 +6,12 @@ import { duration, size, table, visible } from './text.ts';
 const INTERVAL_MS = 200;
 const LEAST_ROWS = 5;
 /** What is finished has nothing more to tell. */
-const ORDER = ['failed', 'stop', 'snapshot', 'start', 'verify', 'download', 'done'];
+const ORDER = [
+  'failed',
+  ...['stop', 'snapshot', 'start', 'verify', 'download'],
+  ...['hold', 'save', 'restore', 'undo', 'probe', 'release', 'send'],
+  'done',
+];
 
 /** As wide as their cells become, so that the columns stay where they are. */
 const HEAD = ['NODE', 'PHASE'.padEnd(8), 'BYTES'.padStart(20), 'RATE'.padStart(10), 'LEFT'.padStart(11)];
@@ -14,13 +19,17 @@ const HEAD = ['NODE', 'PHASE'.padEnd(8), 'BYTES'.padStart(20), 'RATE'.padStart(1
 const LEAST_MEASURED_S = 2;
 const LONGEST_LEFT_S = 24 * 60 * 60;
 
+interface Progress extends Omit<NodeProgress, 'phase'> {
+  readonly phase: string;
+}
+
 export interface FleetTable {
-  readonly show: (progress: NodeProgress) => void;
+  readonly show: (progress: Progress) => void;
   /** Takes the table off the screen; may come more than once. */
   readonly stop: () => void;
 }
 
-interface Line extends NodeProgress {
+interface Line extends Progress {
   readonly beganMs: number;
 }
 

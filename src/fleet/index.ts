@@ -23,11 +23,20 @@ export type {
   DownloadFleetOptions,
   DownloadSnapshotsOptions,
   PlanFleetOptions,
+  RestoreFleetOptions,
   RunFleetOptions,
+  UndoFleetOptions,
 } from './options.ts';
 export type { FleetPlan } from './plan/derive-plan.ts';
 export type { BackupPlan, PlanTarget, Policy } from './plan/plan.ts';
 export type { PreflightReceipts, ReceiptDetail } from './plan/receipts.ts';
+export {
+  type FleetRestore,
+  type FleetRestoreNode,
+  restoreFleet,
+  undoFleetRestore,
+} from './restore/restore-fleet.ts';
+export type { RestoreProgress } from './restore/restore-run.ts';
 export { downloadSnapshots, type SnapshotDownload } from './run/download-snapshots.ts';
 export type { EffectContext, FleetExecutor, PreflightRequest } from './run/executor.ts';
 export type { NodeProgress } from './run/node-progress.ts';

@@ -13,6 +13,7 @@ import {
 import { LONGEST_LEASE_MS } from '../rpc/node.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { POLICIES } from './plan/plan.ts';
+import type { RestoreProgress } from './restore/restore-run.ts';
 import type { NodeProgress } from './run/node-progress.ts';
 import { LIFECYCLE_MODES, SCOPES } from './run/snapshot-driver.ts';
 
@@ -150,11 +151,56 @@ export const abortFleetOptions = new OptionSet(() => ({
   ...environment(),
 }));
 
+/** Of a restore and of its undo. */
+const restoring = () => ({
+  fleetFile: required(path(), {
+    description: 'The JSON file that names the nodes.',
+    flag: { name: 'fleet', value: 'file' },
+  }),
+  concurrency: withDefault(wholeNumber(1, 1000), () => 8, { description: 'Nodes at once.', without: '8' }),
+  patienceMs: withDefault(wholeNumber(0), () => 30 * 1000, {
+    description: 'How long a node that does not answer is asked again.',
+    unit: 'milliseconds',
+    without: '30 seconds',
+    flag: { name: 'patience' },
+  }),
+  onProgress: optional(callback<(progress: RestoreProgress) => void>(), {
+    description: 'Called at each step of a node, and as bytes move.',
+  }),
+  signal: signal(),
+  ...environment(),
+});
+
+export const restoreFleetOptions = new OptionSet(() => ({
+  ...restoring(),
+  mapping: optional(z.readonly(z.record(text(), text())), {
+    description: 'The node that each member of the backup is restored into.',
+    without: 'the node with the id of the member',
+  }),
+  dryRun: withDefault(trueOrFalse(), () => false, {
+    description: 'Tells what would be done, and changes nothing.',
+  }),
+}));
+
+export const undoFleetOptions = new OptionSet(() => ({
+  ...restoring(),
+  discardWrites: withDefault(trueOrFalse(), () => false, {
+    description: 'Gives up what was written since the restore.',
+    flag: { description: 'give up what was written since the restore' },
+  }),
+  without: optional(ids(), {
+    description: 'Nodes that are gone for good. They are left as they are.',
+    flag: { value: 'id', description: 'leave out this node, which is gone for good; repeatable' },
+  }),
+}));
+
 export const fleetFilePath = path;
 
 export type CheckFleetOptions = OptionsOf<typeof checkFleetOptions>;
 export type PlanFleetOptions = OptionsOf<typeof planFleetOptions>;
 export type RunFleetOptions = OptionsOf<typeof runFleetOptions>;
 export type AbortFleetOptions = OptionsOf<typeof abortFleetOptions>;
+export type RestoreFleetOptions = OptionsOf<typeof restoreFleetOptions>;
+export type UndoFleetOptions = OptionsOf<typeof undoFleetOptions>;
 export type DownloadSnapshotsOptions = OptionsOf<typeof downloadSnapshotsOptions>;
 export type DownloadFleetOptions = OptionsOf<typeof downloadFleetOptions>;

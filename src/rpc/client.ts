@@ -11,7 +11,7 @@ import {
   quiesceReplySchema,
   resumeReplySchema,
 } from './node.ts';
-import { backupReplySchema, restoreReplySchema } from './replies.ts';
+import { backupReplySchema, healthReplySchema, restoreReplySchema } from './replies.ts';
 
 export interface AdminClientOptions {
   /** `http://` or `https://`, host and port. */
@@ -67,6 +67,11 @@ export class AdminClient {
 
   identity(signal?: AbortSignal): Promise<Identity> {
     return this.#json({ method: 'GET', path: '/api/admin/identity', signal }, identityReplySchema);
+  }
+
+  /** Rejects with `UNAVAILABLE` while the database is closed. */
+  async health(signal?: AbortSignal): Promise<void> {
+    await this.#json({ method: 'GET', path: '/api/admin/health', signal }, healthReplySchema);
   }
 
   quiesce(body: QuiesceBody, signal?: AbortSignal): Promise<z.infer<typeof quiesceReplySchema>> {

@@ -341,3 +341,31 @@ test('download takes the snapshots of a node and those below it, after a dry run
     stderr: expect.stringContaining('there is no node nobody'),
   });
 });
+
+test('restore and undo tell what they do; a mapping that cannot be is refused', async () => {
+  const servers = await fleetServers(['eu-1', 'eu-2']);
+  for (const server of servers) await put(server, 'a');
+  const { file, out } = await fleetFile(servers);
+  await stillpoint(['fleet', 'run', file, '--out', out]);
+  for (const server of servers) await put(server, 'b');
+  const has = async (key: string) =>
+    Promise.all(servers.map(async ({ url }) => (await fetch(`${url}/kv/${key}`)).status));
+
+  const dry = await stillpoint(['fleet', 'restore', out, '--fleet', file, '--dry-run']);
+  expect(dry.stdout).toMatch(/eu-1 +eu-1 +planned[\s\S]*2 nodes would be restored in this order/);
+  for (const map of ['eu-1', '=x', 'eu-1=a=b', 'eu-9=eu-1', 'eu-1=eu-2'])
+    expect((await stillpoint(['fleet', 'restore', out, '--fleet', file, '--map', map])).code, map).toBe(2);
+  expect((await stillpoint(['fleet', 'undo', out, '--fleet', file])).code).toBe(5);
+  expect(await has('b')).toEqual([200, 200]);
+
+  const restored = await stillpoint(['fleet', 'restore', out, '--fleet', file, '--json']);
+  expect(restored).toMatchObject({
+    code: 0,
+    json: { complete: true, undone: false, nodes: [{ id: 'eu-1', member: 'eu-1', state: 'released' }, {}] },
+  });
+  expect(await has('b')).toEqual([404, 404]);
+  const undone = await stillpoint(['fleet', 'undo', out, '--fleet', file]);
+  expect(undone.stdout).toContain('taken back');
+  expect(undone.code).toBe(0);
+  expect(await has('b')).toEqual([200, 200]);
+});

@@ -2,7 +2,7 @@ import { appendFileSync, readFileSync, statSync, truncateSync, writeFileSync } f
 import { expect, test } from 'vitest';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
-import { Journal, journalFileOf, replayJournal } from '../../src/fleet/journal/journal.ts';
+import { type Journal, journalFileOf, openJournal, replayJournal } from '../../src/fleet/journal/journal.ts';
 import { sealPlan } from '../../src/fleet/plan/plan.ts';
 import type { Receipt } from '../../src/fleet/plan/receipts.ts';
 import { executeBackupPlan } from '../../src/fleet/run/run-in-order.ts';
@@ -17,9 +17,9 @@ import {
 
 const PLAN = planOf();
 
-async function openJournal(plan = PLAN, fs: FileSystem = nodeFileSystem) {
+async function opened(plan = PLAN, fs: FileSystem = nodeFileSystem) {
   const { layoutDir, environment } = await layoutWithPlan(plan);
-  const journal = await Journal.open(fs, layoutDir, plan, 0);
+  const journal = await openJournal(fs, layoutDir, plan, 0);
   return { journal, layoutDir, environment, file: journalFileOf(layoutDir) };
 }
 
@@ -54,7 +54,7 @@ test.each([
 ])(
   'operation %i does not end with %j, and the journal stays as it was',
   async (sequence, more, code, message) => {
-    const { journal, file } = await openJournal();
+    const { journal, file } = await opened();
     await journal.commit(preflight());
     await journal.commit(claim(sequence));
     const before = readFileSync(file);
@@ -67,7 +67,7 @@ test.each([
 );
 
 test('transitions that do not follow are refused', async () => {
-  const { journal } = await openJournal();
+  const { journal } = await opened();
   const refused = (record: Parameters<Journal['commit']>[0]) =>
     expect(journal.commit(record)).rejects.toMatchObject({ code: 'JOURNAL_INVALID' });
   await refused(claim(4)); // blocked
@@ -87,7 +87,7 @@ test('transitions that do not follow are refused', async () => {
 });
 
 test('a new window takes a unit back to its beginning', async () => {
-  const { journal, layoutDir } = await openJournal();
+  const { journal, layoutDir } = await opened();
   await journal.commit(preflight());
   await journal.commit(claim(7));
   const artifact = { target_id: 'c', state: 'Created' as const, snapshot_id: 's' };
@@ -101,7 +101,7 @@ test('a new window takes a unit back to its beginning', async () => {
 });
 
 test('a torn end is cut, wherever it is torn, and what was before it counts', async () => {
-  const { journal, layoutDir, file } = await openJournal();
+  const { journal, layoutDir, file } = await opened();
   await journal.commit(preflight());
   const good = statSync(file).size;
   await journal.commit(claim(4));
@@ -109,7 +109,7 @@ test('a torn end is cut, wherever it is torn, and what was before it counts', as
   const whole = readFileSync(file);
   for (let size = good; size < whole.byteLength; size += 7) {
     truncateSync(file, size);
-    const again = await Journal.open(nodeFileSystem, layoutDir, PLAN, 0);
+    const again = await openJournal(nodeFileSystem, layoutDir, PLAN, 0);
     expect(statSync(file).size).toBe(good);
     expect(again.execution.rows[4]!.state).toBe('ready');
     await again.commit(claim(4));
@@ -117,21 +117,21 @@ test('a torn end is cut, wherever it is torn, and what was before it counts', as
     expect(readFileSync(file)).toEqual(whole);
   }
   appendFileSync(file, Buffer.alloc(100)); // blocks that were allocated and never written
-  const again = await Journal.open(nodeFileSystem, layoutDir, PLAN, 0);
+  const again = await openJournal(nodeFileSystem, layoutDir, PLAN, 0);
   expect(again.execution.rows[4]!.state).toBe('pending');
   await again.close();
   expect(readFileSync(file)).toEqual(whole);
 });
 
 test('damage before the end is no torn end', async () => {
-  const { journal, layoutDir, file } = await openJournal();
+  const { journal, layoutDir, file } = await opened();
   await journal.commit(preflight());
   await journal.commit(claim(4));
   await journal.close();
   const bytes = readFileSync(file);
   bytes[20]! ^= 1;
   writeFileSync(file, bytes);
-  await expect(Journal.open(nodeFileSystem, layoutDir, PLAN, 0)).rejects.toMatchObject({
+  await expect(openJournal(nodeFileSystem, layoutDir, PLAN, 0)).rejects.toMatchObject({
     code: 'JOURNAL_INVALID',
     message: expect.stringContaining('line 1 is damaged'),
   });
@@ -139,7 +139,7 @@ test('damage before the end is no torn end', async () => {
 });
 
 test('the journal of another plan, or of another version of it, is refused', async () => {
-  const { layoutDir, journal } = await openJournal();
+  const { layoutDir, journal } = await opened();
   await journal.close();
   const { plan_sha256: _, ...body } = PLAN;
   for (const plan of [
@@ -148,7 +148,7 @@ test('the journal of another plan, or of another version of it, is refused', asy
     sealPlan({ ...body, fleet: 'other' }),
     planOf({ nodes: [fleetNode('a')] }),
   ])
-    await expect(Journal.open(nodeFileSystem, layoutDir, plan, 0)).rejects.toMatchObject({
+    await expect(openJournal(nodeFileSystem, layoutDir, plan, 0)).rejects.toMatchObject({
       code: 'JOURNAL_INVALID',
     });
 });
@@ -166,7 +166,7 @@ test('after a write that failed nothing more is accepted', async () => {
       return { ...file, write };
     },
   };
-  const { journal, layoutDir } = await openJournal(PLAN, fs);
+  const { journal, layoutDir } = await opened(PLAN, fs);
   await journal.commit(preflight());
   isFull = true;
   await expect(journal.commit(claim(4))).rejects.toMatchObject({ code: 'NO_SPACE' });
@@ -178,7 +178,7 @@ test('after a write that failed nothing more is accepted', async () => {
 });
 
 test('what is committed at once shares a frame, and its order stays', async () => {
-  const { journal, layoutDir } = await openJournal();
+  const { journal, layoutDir } = await opened();
   await journal.commit(preflight());
   const { frames } = journal.written;
   await Promise.all([4, 5, 6].map((sequence) => journal.commit(claim(sequence))));
@@ -189,7 +189,7 @@ test('what is committed at once shares a frame, and its order stays', async () =
 });
 
 test('a journal with rows that nobody can run is told with its reasons', async () => {
-  const { journal, layoutDir, environment } = await openJournal();
+  const { journal, layoutDir, environment } = await opened();
   const { plan_id, run_id, plan_sha256, operations } = PLAN;
   await journal.commit({
     ...{ type: 'state', plan_id, run_id, plan_sha256, operations: operations.length },

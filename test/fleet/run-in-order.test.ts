@@ -5,7 +5,7 @@ import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { StillpointError } from '../../src/errors.ts';
 import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
 import { readFleetManifest } from '../../src/fleet/copies/manifest.ts';
-import { Journal, replayJournal } from '../../src/fleet/journal/journal.ts';
+import { openJournal, replayJournal } from '../../src/fleet/journal/journal.ts';
 import { executeBackupPlan } from '../../src/fleet/run/run-in-order.ts';
 import {
   fleetNode,
@@ -249,7 +249,7 @@ test('an effect whose answer was lost is asked for with the same key, one that f
   await expect(run()).rejects.toMatchObject({ code: 'NODE_UNREACHABLE' });
   isLost = false;
   // A controller that dies in the middle of an effect leaves it claimed.
-  const journal = await Journal.open(nodeFileSystem, config.layoutDir, plan, 0);
+  const journal = await openJournal(nodeFileSystem, config.layoutDir, plan, 0);
   const { sequence } = journal.execution.row('snapshot', 'c')!.operation;
   await journal.commit({ type: 'claimed', sequence, attempt: 2, at_ms: 0 });
   await journal.close();

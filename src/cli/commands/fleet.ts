@@ -27,6 +27,7 @@ import { examples, paragraph } from '../help-text.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, duration, table, visible } from '../text.ts';
+import { defineRestore, defineUndo } from './fleet-restore.ts';
 
 const FLEET_FILE = { '<fleetfile>': 'a JSON file that names the nodes and their units' };
 const LAYOUT = { '<dir>': 'the folder of a backup' };
@@ -43,6 +44,8 @@ export function define(command: Command, cli: Cli): void {
   defineVerify(command, cli);
   defineAbort(command, cli);
   defineDownload(command, cli);
+  defineRestore(command, cli);
+  defineUndo(command, cli);
 }
 
 function defineCheck(command: Command, cli: Cli): void {

@@ -1,11 +1,9 @@
-import { basename, resolve } from 'node:path';
+import { basename } from 'node:path';
 import { verifySnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { pause } from '../../env/clock.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
-import { readNamedFile } from '../../env/named-file.ts';
-import { environmentVariable } from '../../env/runtime.ts';
 import { ERROR_CODES, type ErrorCode, StillpointError, toStillpointError } from '../../errors.ts';
-import { AdminClient, type BackupReply } from '../../rpc/client.ts';
+import type { AdminClient, BackupReply } from '../../rpc/client.ts';
 import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
 import { isSnapshotName } from '../../snapshot/store/layout.ts';
 import type { FleetFile, FleetNode } from '../fleet-file.ts';
@@ -14,6 +12,7 @@ import { makeReceipts, type PreflightReceipts, type ReceiptDetail } from '../pla
 import type { TopologyNode } from '../plan/topology.ts';
 import type { EffectContext, FleetExecutor, PreflightRequest } from '../run/executor.ts';
 import { type RegistryRequest, type SnapshotDriver, selectTargets } from '../run/snapshot-driver.ts';
+import { NodeClients } from './clients.ts';
 import { downloadFromNode } from './download.ts';
 
 export interface HttpExecutorOptions {
@@ -35,35 +34,32 @@ const PIN_MS = 24 * 60 * 60 * 1000;
 /** Executes a plan on real servers through their admin RPC. */
 export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   readonly resumesDownloads = true;
-  readonly #nodes: ReadonlyMap<string, FleetNode>;
   readonly #file: FleetFile;
   readonly #environment: Environment;
   readonly #leaseMs: number;
-  readonly #timeoutMs: number | undefined;
-  readonly #clients = new Map<string, Promise<AdminClient>>();
+  readonly #clients: NodeClients;
   /** The leases that this process got and did not give back: their epochs, and how to end their renewal. */
   readonly #held = new Map<string, { readonly epoch: string; readonly stopRenewing: () => void }>();
 
   constructor(file: FleetFile, options: HttpExecutorOptions = {}) {
     const { leaseMs = DEFAULT_LEASE_MS, timeoutMs, environment = systemEnvironment } = options;
     this.#file = file;
-    this.#nodes = new Map(file.nodes.map((node) => [node.id, node]));
     this.#environment = environment;
     this.#leaseMs = leaseMs;
-    this.#timeoutMs = timeoutMs;
+    this.#clients = new NodeClients(file, environment, timeoutMs);
   }
 
   /** Ends connections and the renewal of leases. What is quiesced then takes writes again when its lease runs out. */
   async close(): Promise<void> {
     for (const { stopRenewing } of this.#held.values()) stopRenewing();
-    for (const client of this.#clients.values()) (await client.catch(() => undefined))?.close();
+    await this.#clients.close();
   }
 
   /** What the nodes say of themselves. All failures are told at once: `PREFLIGHT_REFUSED`. */
   async discover(ids?: readonly string[], signal?: AbortSignal): Promise<TopologyNode[]> {
-    const nodes = ids === undefined ? this.#file.nodes : ids.map((id) => this.#node(id));
+    const nodes = ids === undefined ? this.#file.nodes : ids.map((id) => this.#clients.node(id));
     return this.#ofAll(nodes, async ({ id, role, parent, identity }) => {
-      const { store_id: storeId, engine } = await (await this.#client(id)).identity(signal);
+      const { store_id: storeId, engine } = await (await this.#clients.client(id)).identity(signal);
       return { targetId: id, role, parent, identity, storeId, engine };
     });
   }
@@ -91,7 +87,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   }
 
   async stop(target: PlanTarget, context: EffectContext): Promise<ReceiptDetail> {
-    const client = await this.#client(target.target_id);
+    const client = await this.#clients.client(target.target_id);
     const body = { run: context.runId, ttl_ms: this.#leaseMs };
     this.#forgetLease(target.target_id);
     // The slot may be taken for a moment, by a backup of the node's own.
@@ -104,7 +100,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   }
 
   async createSnapshot(target: PlanTarget, context: EffectContext): Promise<{ snapshotId: string }> {
-    const client = await this.#client(target.target_id);
+    const client = await this.#clients.client(target.target_id);
     const epoch = epochOf(context);
     const body = { key: context.key, ...(epoch !== undefined && { epoch }) };
     const started = await this.#retried(context, ['UNAVAILABLE'], () =>
@@ -129,7 +125,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     const epoch = epochOf(context) ?? this.#held.get(target.target_id)?.epoch;
     this.#forgetLease(target.target_id);
     if (epoch === undefined) return;
-    const client = await this.#client(target.target_id);
+    const client = await this.#clients.client(target.target_id);
     try {
       await this.#retried(context, ['UNAVAILABLE'], () =>
         client.resume({ run: context.runId, epoch }, context.signal),
@@ -147,7 +143,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   ): Promise<ReceiptDetail> {
     const { fs } = this.#environment;
     const { signal } = context;
-    const client = await this.#client(target.target_id);
+    const client = await this.#clients.client(target.target_id);
     const name = nameOf(await client.backup(snapshotId, signal));
     await client.pin(name, { run: context.runId, ttl_ms: PIN_MS }, signal);
     return downloadFromNode({ fs, client, name, snapshotId, into, signal, onProgress: context.onProgress });
@@ -168,57 +164,9 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
 
   /** Ends the pin of a run's snapshot; the node deletes it as soon as it is not the newest there. */
   async forget(target: PlanTarget, runId: string, snapshotId: string): Promise<void> {
-    const client = await this.#client(target.target_id);
+    const client = await this.#clients.client(target.target_id);
     const name = nameOf(await client.backup(snapshotId));
     await client.pin(name, { run: runId, ttl_ms: 0, discard: true });
-  }
-
-  #node(id: string): FleetNode {
-    const node = this.#nodes.get(id);
-    if (node !== undefined) return node;
-    throw new StillpointError('TOPOLOGY_CHANGED', `the fleet file has no node ${id} any more`);
-  }
-
-  #client(id: string): Promise<AdminClient> {
-    const known = this.#clients.get(id);
-    if (known !== undefined) return known;
-    const made = this.#connect(this.#node(id));
-    this.#clients.set(id, made);
-    made.catch(() => this.#clients.delete(id));
-    return made;
-  }
-
-  async #connect({ id, url, key, ca }: FleetNode): Promise<AdminClient> {
-    const { fs } = this.#environment;
-    const place = (path: string) => resolve(this.#file.folder, path);
-    const authority =
-      ca === undefined
-        ? undefined
-        : await readNamedFile(fs, `certificate of ${id}`, place(ca), PEM_LIMIT_BYTES);
-    let secret: string | undefined;
-    if (key?.startsWith('env:')) {
-      secret = environmentVariable(key.slice(4));
-      if (secret === undefined || secret === '')
-        throw new StillpointError(
-          'INVALID_REQUEST',
-          `the environment has no ${key.slice(4)}, which is the key of ${id}`,
-        );
-    } else if (key !== undefined) {
-      const bytes = await readNamedFile(
-        fs,
-        `key of ${id}`,
-        place(key.slice('file:'.length)),
-        KEY_LIMIT_BYTES,
-      );
-      secret = bytes.toString('utf8').trim();
-    }
-    const timeoutMs = this.#timeoutMs;
-    return new AdminClient({
-      url,
-      key: secret,
-      ca: authority,
-      ...(timeoutMs !== undefined && { timeoutMs }),
-    });
   }
 
   /** The same of many nodes; when some fail, all of those are named. */
@@ -240,9 +188,9 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   }
 
   async #refuseUnready({ targets, run_id: run }: BackupPlan, signal: AbortSignal): Promise<void> {
-    const nodes = targets.map(({ target_id }) => this.#node(target_id));
+    const nodes = targets.map(({ target_id }) => this.#clients.node(target_id));
     await this.#ofAll(nodes, async ({ id }) =>
-      (await this.#client(id)).quiesce({ run, ttl_ms: this.#leaseMs, dry: true }, signal),
+      (await this.#clients.client(id)).quiesce({ run, ttl_ms: this.#leaseMs, dry: true }, signal),
     );
   }
 
@@ -336,8 +284,6 @@ const PROOF_CODES = {
   'source-damaged': 'SOURCE_DAMAGED',
   unread: 'UNREAD',
 } as const;
-const PEM_LIMIT_BYTES = 1024 * 1024;
-const KEY_LIMIT_BYTES = 4096;
 const AFTER_CAPTURE: ReadonlySet<string> = new Set(['seal', 'prove', 'publish', 'mark']);
 
 const isCode = (error: unknown, code: ErrorCode): boolean =>

@@ -4,7 +4,7 @@ import type { HeldLock } from '../../env/lock.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../../snapshot/environment.ts';
 import { type BackupPlan, readPlan } from '../plan/plan.ts';
-import { Journal } from './journal.ts';
+import { type Journal, openJournal } from './journal.ts';
 
 /** The part of the outside world that a fleet's controller needs. */
 export type FleetEnvironment = Pick<Environment, 'fs' | 'clock' | 'locks' | 'newId'>;
@@ -39,7 +39,7 @@ export async function openRun(env: FleetEnvironment, layoutDir: string): Promise
   try {
     const plan = await readPlan(env.fs, layout);
     if (plan === undefined) throw noPlan(layoutDir);
-    const journal = await Journal.open(env.fs, layout, plan, env.clock.nowMs());
+    const journal = await openJournal(env.fs, layout, plan, env.clock.nowMs());
     return {
       layout,
       plan,

@@ -1,0 +1,137 @@
+import type { Command } from 'commander';
+import { StillpointError } from '../../errors.ts';
+import { restoreFleetOptions, undoFleetOptions } from '../../fleet/options.ts';
+import { type FleetRestore, restoreFleet, undoFleetRestore } from '../../fleet/restore/restore-fleet.ts';
+import type { Cli } from '../cli.ts';
+import { commandEnvironment } from '../environment.ts';
+import { Flags, type Given, mandatory } from '../flags.ts';
+import { openFleetTable } from '../fleet-table.ts';
+import { examples, paragraph } from '../help-text.ts';
+import type { Style } from '../style.ts';
+import { subcommand } from '../subcommand.ts';
+import { count, table, visible } from '../text.ts';
+
+const LAYOUT = { '<dir>': 'the folder of a finished backup' };
+const environment = commandEnvironment;
+const PARTLY = 6;
+
+const restoreFlags = new Flags(restoreFleetOptions.fields, [
+  'fleetFile',
+  'dryRun',
+  'concurrency',
+  'patienceMs',
+]);
+const undoFlags = new Flags(undoFleetOptions.fields, [
+  'fleetFile',
+  'discardWrites',
+  'without',
+  'concurrency',
+]);
+
+const RESTORE_NOTE = `
+All copies are sent and proven before any node is touched. Then all nodes refuse writes and take a safety snapshot, and their databases are
+exchanged, parents first. A failure before the first exchange lets all nodes go. After it they stay without writes until the same
+command has finished, or "fleet undo" has taken everything back. The exit code is 6 until then.`;
+
+const UNDO_NOTE = `
+Brings every node back to its state before the last restore of this backup, finished or not. It is refused when a node has taken writes
+since, or was restored again. Run it again after any failure.`;
+
+export function defineRestore(command: Command, cli: Cli): void {
+  const restore = subcommand(
+    command,
+    'restore',
+    'restore a finished backup into the nodes of a fleet',
+    LAYOUT,
+  );
+  restoreFlags.addTo(restore, '', { fleetFile: mandatory });
+  restore
+    .option(
+      '--map <member=node>',
+      'restore this member into that node; repeatable (default: the node of the same id)',
+      (text: string, before: readonly string[]) => [...before, text],
+      [] as readonly string[],
+    )
+    .addHelpText(
+      'after',
+      `${paragraph(RESTORE_NOTE)}\n${examples('fleet restore ./backups/today --fleet fleet.json --dry-run', 'fleet restore ./backups/today --fleet new.json --map eu-1=new-1')}`,
+    )
+    .action(async (dir: string, given: Given) => {
+      const { fleetFile, ...options } = restoreFlags.read(given);
+      const mapping = mappingOf(given.map as readonly string[]);
+      await carryOut(cli, (signal, onProgress) =>
+        restoreFleet(dir, { ...options, fleetFile: fleetFile!, mapping, signal, environment, onProgress }),
+      );
+    });
+}
+
+export function defineUndo(command: Command, cli: Cli): void {
+  const undo = subcommand(command, 'undo', 'take the last restore of a backup back, on every node', LAYOUT);
+  undoFlags.addTo(undo, '', { fleetFile: mandatory });
+  undo
+    .addHelpText(
+      'after',
+      `${paragraph(UNDO_NOTE)}\n${examples('fleet undo ./backups/today --fleet fleet.json')}`,
+    )
+    .action(async (dir: string, given: Given) => {
+      const { fleetFile, ...options } = undoFlags.read(given);
+      await carryOut(cli, (signal, onProgress) =>
+        undoFleetRestore(dir, { ...options, fleetFile: fleetFile!, signal, environment, onProgress }),
+      );
+    });
+}
+
+function mappingOf(pairs: readonly string[]): Record<string, string> {
+  const mapping: Record<string, string> = {};
+  for (const pair of pairs) {
+    const [member = '', node = '', ...rest] = pair.split('=');
+    if (member === '' || node === '' || rest.length > 0)
+      throw new StillpointError('INVALID_REQUEST', `--map ${pair}: must be MEMBER=NODE`);
+    mapping[member] = node;
+  }
+  return mapping;
+}
+
+async function carryOut(
+  cli: Cli,
+  work: (signal: AbortSignal, show: ReturnType<typeof openFleetTable>['show']) => Promise<FleetRestore>,
+): Promise<void> {
+  const view = openFleetTable(cli.terminal);
+  try {
+    const result = await cli.interruptible(
+      (signal) => work(signal, view.show),
+      'ending the steps under way',
+      view.stop,
+    );
+    view.stop();
+    cli.output.result(result, (style) => describe(result, style));
+    if (!result.complete && !result.dryRun) cli.exitCode = PARTLY;
+  } finally {
+    view.stop();
+  }
+}
+
+function describe({ dryRun, complete, undone, restoreId, nodes }: FleetRestore, style: Style): string[] {
+  const head = ['NODE', 'COPY OF', 'STATE', ''];
+  const rows = nodes.map(({ id, member, state, error }) => [
+    visible(id),
+    visible(member),
+    state,
+    error === null ? '' : `${visible(error.message)} (${error.code})`,
+  ]);
+  const [first = '', ...lines] = table([head, ...rows]);
+  const failed = nodes.filter(({ error }) => error !== null).length;
+  return [
+    style.dim(first),
+    ...lines.map((line, i) => (nodes[i]!.error === null ? line : style.red(line))),
+    `${style.bold(restoreId)}: ${
+      dryRun
+        ? `${count(nodes.length, 'node')} would be restored in this order`
+        : undone
+          ? style.green('taken back')
+          : complete
+            ? style.green('restored')
+            : style.red(`not finished, ${count(failed, 'node')} failed; run it again, or "fleet undo"`)
+    }`,
+  ];
+}

@@ -1,0 +1,235 @@
+import { join } from 'node:path';
+import { MANIFEST } from '../../engine/engine.ts';
+import { pause } from '../../env/clock.ts';
+import { readFully, withFile } from '../../env/io.ts';
+import { ERROR_CODES, type ErrorCode, StillpointError } from '../../errors.ts';
+import type { AdminClient, HoldReply } from '../../rpc/client.ts';
+import { PART_BYTES } from '../../rpc/hold.ts';
+import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
+import { placeOf } from '../../snapshot/store/layout.ts';
+import { readManifest } from '../../snapshot/store/manifest-file.ts';
+import type { FleetFile } from '../fleet-file.ts';
+import type { RestoreContext, RestoreNodes } from '../restore/restore-nodes.ts';
+import { NodeClients } from './clients.ts';
+
+export interface HttpRestoreOptions {
+  /** For a reply of a node. Default 30 * 1000. */
+  readonly timeoutMs?: number | undefined;
+  /** How long a node that does not answer, or is busy, is asked again. Default 30 * 1000. */
+  readonly patienceMs?: number | undefined;
+  readonly environment?: Environment;
+}
+
+const DEFAULT_PATIENCE_MS = 30 * 1000;
+const POLL_MS = 100;
+const RETRY_MS = 250;
+/** A copy that failed its proof on the node was damaged on its way: it is sent once more. */
+const SENDINGS = 2;
+
+/** Restores real servers through their admin RPC. */
+export class HttpRestoreNodes implements RestoreNodes {
+  readonly #clients: NodeClients;
+  readonly #environment: Environment;
+  readonly #patienceMs: number;
+
+  constructor(file: FleetFile, options: HttpRestoreOptions = {}) {
+    const { timeoutMs, patienceMs = DEFAULT_PATIENCE_MS, environment = systemEnvironment } = options;
+    this.#clients = new NodeClients(file, environment, timeoutMs);
+    this.#environment = environment;
+    this.#patienceMs = patienceMs;
+  }
+
+  close(): Promise<void> {
+    return this.#clients.close();
+  }
+
+  async send(nodeId: string, folder: string, context: RestoreContext): Promise<string> {
+    const client = await this.#clients.client(nodeId);
+    const { restoreId, signal } = context;
+    for (let attempt = 1; ; attempt++) {
+      await this.#sendFiles(client, folder, context);
+      for (;;) {
+        const proof = await this.#retried(context, () => client.proveIncoming(restoreId, signal));
+        if (proof.state === 'proven') return proof.location;
+        if (proof.state === 'failed') {
+          if (attempt === SENDINGS)
+            throw new StillpointError(
+              codeOf(proof.code, 'COPY_DAMAGED'),
+              `the copy failed its proof on the node: ${proof.reason ?? 'no reason'}`,
+            );
+          await client.removeIncoming(restoreId, signal);
+          break;
+        }
+        await pause(POLL_MS, signal);
+      }
+    }
+  }
+
+  async hold(
+    nodeId: string,
+    context: RestoreContext,
+    options?: { readonly dry: boolean },
+  ): Promise<HoldReply> {
+    const client = await this.#clients.client(nodeId);
+    const { restoreId: run, signal } = context;
+    return this.#retried(context, () => client.hold({ run, ...options }, signal));
+  }
+
+  async snapshot(nodeId: string, context: RestoreContext): Promise<string> {
+    const client = await this.#clients.client(nodeId);
+    const { restoreId: run, key, signal } = context;
+    const { handle } = await this.#retried(context, () => client.startBackup({ key, run }, signal));
+    await this.#ended(context, 'safety snapshot', () => client.backup(handle, signal));
+    return handle;
+  }
+
+  async restore(nodeId: string, source: string, context: RestoreContext): Promise<void> {
+    await this.#exchange(nodeId, 'restored', context, (client, run) =>
+      client.startRestore({ key: context.key, run, source }, context.signal),
+    );
+  }
+
+  async undo(nodeId: string, context: RestoreContext): Promise<void> {
+    await this.#exchange(nodeId, 'undone', context, (client, run) =>
+      client.startUndo({ key: context.key, run }, context.signal),
+    );
+  }
+
+  async probe(nodeId: string, context: RestoreContext): Promise<void> {
+    const client = await this.#clients.client(nodeId);
+    const { held, state } = await this.hold(nodeId, context, { dry: true });
+    if (!held || state !== 'restored')
+      throw new StillpointError('CONFLICT', `its state is "${state}" and it is ${held ? '' : 'not '}held`);
+    await this.#retried(context, () => client.health(context.signal));
+  }
+
+  async release(nodeId: string, context: RestoreContext): Promise<void> {
+    const client = await this.#clients.client(nodeId);
+    await this.#retried(context, () => client.release(context.restoreId, context.signal));
+  }
+
+  async discard(nodeId: string, { restoreId, signal }: RestoreContext): Promise<void> {
+    await (await this.#clients.client(nodeId)).removeIncoming(restoreId, signal);
+  }
+
+  /**
+   * Exchanges the files once. What the node says of its state decides, not the answer to a request: that may be lost, and the server may
+   * have died in the middle and finished the exchange when it came back.
+   */
+  async #exchange(
+    nodeId: string,
+    goal: 'restored' | 'undone',
+    context: RestoreContext,
+    begin: (client: AdminClient, run: string) => Promise<{ readonly handle: string }>,
+  ): Promise<void> {
+    const client = await this.#clients.client(nodeId);
+    const isThere = async () => (await this.hold(nodeId, context)).state === goal;
+    if (await isThere()) return;
+    try {
+      const { handle } = await this.#retried(context, () => begin(client, context.restoreId));
+      await this.#ended(context, goal === 'restored' ? 'restore' : 'undo', () =>
+        client.restore(handle, context.signal),
+      );
+    } catch (error) {
+      if (context.signal.aborted || !(await isThere())) throw error;
+    }
+    if (await isThere()) return;
+    throw new StillpointError(
+      'NODE_REPLY_INVALID',
+      `it says that the work is done, and its state is not "${goal}"`,
+    );
+  }
+
+  async #ended(
+    context: RestoreContext,
+    what: string,
+    ask: () => Promise<{
+      readonly state: {
+        readonly status: string;
+        readonly code: string | null;
+        readonly reason: string | null;
+      };
+    }>,
+  ): Promise<void> {
+    for (;;) {
+      const { state } = await this.#retried(context, ask);
+      if (state.status === 'completed') return;
+      if (state.status !== 'queued' && state.status !== 'running')
+        throw new StillpointError(
+          codeOf(state.code, 'INTERNAL'),
+          `the ${what} ${state.status}: ${state.reason ?? 'no reason'}`,
+        );
+      await pause(POLL_MS, context.signal);
+    }
+  }
+
+  async #sendFiles(client: AdminClient, folder: string, context: RestoreContext): Promise<void> {
+    const { fs } = this.#environment;
+    const manifest = await readManifest(this.#environment, folder);
+    const inspected = await fs.inspect(join(folder, MANIFEST));
+    if (manifest === undefined || inspected === undefined)
+      throw new StillpointError('MANIFEST_INVALID', `${folder} has no manifest`, { path: folder });
+    const files = [
+      ...manifest.entries.map(({ path, size }) => ({ path, size })),
+      { path: MANIFEST, size: inspected.sizeBytes },
+    ];
+    const total = files.reduce((sum, { size }) => sum + size, 0);
+    let done = 0;
+    for (const { path, size } of files) {
+      await this.#sendFile(client, placeOf(folder, path), { path, size }, context);
+      done += size;
+      context.onProgress?.(done, total);
+    }
+  }
+
+  /** From where it was cut off. What is zero is not sent. */
+  async #sendFile(
+    client: AdminClient,
+    place: string,
+    { path, size }: { readonly path: string; readonly size: number },
+    context: RestoreContext,
+  ): Promise<void> {
+    const { restoreId: run, signal } = context;
+    const arrived = await this.#retried(context, () => client.arrived(run, path, signal));
+    // One that has its length has all its parts, since that comes with the last one.
+    if (arrived === size && size > 0) return;
+    await withFile(this.#environment.fs, place, 'read', async (file) => {
+      const buffer = Buffer.allocUnsafe(Math.min(PART_BYTES, Math.max(1, size)));
+      let at = arrived < size ? arrived - (arrived % PART_BYTES) : 0;
+      do {
+        const bytes = buffer.subarray(0, await readFully(file, buffer, at));
+        const from = at;
+        at += bytes.byteLength;
+        const isLast = at >= size || bytes.byteLength === 0;
+        const content = bytes.every((byte) => byte === 0) ? bytes.subarray(0, 0) : bytes;
+        if (content.byteLength === 0 && !isLast) continue;
+        const part = { from, bytes: content, ...(isLast && { size }) };
+        await this.#retried(context, () => client.send(run, path, part, signal));
+        if (isLast) return;
+      } while (at < size);
+    });
+  }
+
+  /** Asks again what may be asked twice, while the node does not answer or is busy. */
+  async #retried<T>({ signal }: RestoreContext, send: () => Promise<T>): Promise<T> {
+    const { clock } = this.#environment;
+    const endMs = clock.monotonicMs() + this.#patienceMs;
+    for (;;) {
+      try {
+        return await send();
+      } catch (error) {
+        if (signal.aborted || clock.monotonicMs() >= endMs || !isPassing(error)) throw error;
+        await pause(RETRY_MS, signal);
+      }
+    }
+  }
+}
+
+const isPassing = (error: unknown): boolean =>
+  error instanceof StillpointError &&
+  (error.code === 'NODE_UNREACHABLE' ||
+    error.code === 'UNAVAILABLE' ||
+    (error.code === 'CONFLICT' && error.message.includes('already running')));
+
+const codeOf = (code: string | null, otherwise: ErrorCode): ErrorCode =>
+  code !== null && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : otherwise;
