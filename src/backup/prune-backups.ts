@@ -1,4 +1,5 @@
 import { RunControl } from '../env/run-control.ts';
+import { warn } from '../env/safe-calls.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { type Fields, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
 import { milliseconds, trueOrFalse, wholeNumber } from '../options/values.ts';
@@ -8,10 +9,11 @@ import { readMarks, readVerified } from '../repository/marks.ts';
 import { removeBackup, unfinishedRemovals } from '../repository/remove-backup.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { countUnnamed, type Swept, sweep } from '../repository/sweep.ts';
+import { confirmPublished } from '../repository/upload.ts';
 import type { JobStore } from './jobs/job-store.ts';
 import { fromFields, storeOf } from './list-backups.ts';
 import { followed, translated } from './options.ts';
-import { type Decision, decide, type RetainedBackup, type RetentionRule } from './retention.ts';
+import { type Decision, decide, newestGood, type RetainedBackup, type RetentionRule } from './retention.ts';
 
 /** Which backups a repository keeps. */
 export const retentionFields = () =>
@@ -100,10 +102,16 @@ export async function prune(
   const { storeId, environment } = store;
   const isAbandoned = new Set(await unfinishedRemovals(store));
   const backups = await knownBackups(store, control);
-  const standing = backups.filter(({ backupId, isPinned }) => isPinned || !isAbandoned.has(backupId));
+  const standing = await withWholeNewest(
+    store,
+    backups.filter(({ backupId, isPinned }) => isPinned || !isAbandoned.has(backupId)),
+    control,
+  );
   const decision = decide(standing, rule, environment.clock.nowMs());
   // What an earlier prune began is brought to its end, whatever the rule says by now.
-  const unfinished = backups.filter((backup) => !standing.includes(backup)).map(({ backupId }) => backupId);
+  const unfinished = backups
+    .filter(({ backupId, isPinned }) => !isPinned && isAbandoned.has(backupId))
+    .map(({ backupId }) => backupId);
   const toRemove = [...unfinished, ...decision.removed].sort();
   const recorded = (await jobs?.listRecords(store.repositoryId))?.filter(
     (record) => record.storeId === storeId && record.state === 'present',
@@ -151,6 +159,34 @@ function reasonOf(error: unknown): string {
   const known = toStillpointError(error);
   if (known.code !== 'BACKUP_DAMAGED') throw known;
   return known.message;
+}
+
+/**
+ * The newest good backup is the one that others are removed for, so its objects are asked for first. A writer may have published it
+ * and not confirmed it yet, and still withdraw it.
+ */
+async function withWholeNewest(
+  store: StoreBackups,
+  backups: readonly RetainedBackup[],
+  control: RunControl,
+): Promise<readonly RetainedBackup[]> {
+  const newest = newestGood(backups);
+  if (newest === undefined || (await isWhole(store, newest.backupId, control))) return backups;
+  const others = backups.map((one): RetainedBackup => (one === newest ? { ...one, state: 'damaged' } : one));
+  return withWholeNewest(store, others, control);
+}
+
+async function isWhole(store: StoreBackups, backupId: string, control: RunControl): Promise<boolean> {
+  try {
+    const manifest = await store.read(backupId);
+    if (manifest === undefined) return false;
+    await confirmPublished(store, manifest, control);
+    return true;
+  } catch (error) {
+    if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
+    warn(error);
+    return false;
+  }
 }
 
 async function knownBackups(store: StoreBackups, control: RunControl): Promise<RetainedBackup[]> {

@@ -4,6 +4,7 @@ import { DataDirectory } from '../operation/data-directory.ts';
 import { checkArgument, OptionSet, type OptionsOf } from '../options/option.ts';
 import { folder } from '../options/values.ts';
 import { isMarked, readMarks } from '../repository/marks.ts';
+import { removeBackup } from '../repository/remove-backup.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { confirmPublished } from '../repository/upload.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
@@ -62,7 +63,11 @@ export async function reconcile(store: StoreBackups, jobs: JobStore): Promise<Re
   for (const { id, state } of records) {
     // A listing may be late: only the manifest's own place says whether it is there.
     if (await store.has(id)) {
-      if (state !== 'present') await jobs.updateBackupRecord(id, 'present');
+      // A removal that was begun comes to its end, unless the backup was pinned since.
+      if ((await isMarked(store, 'deleted', id)) && (await removeBackup(store, id))) {
+        await jobs.removeBackupRecord(id);
+        forgotten.push(id);
+      } else if (state !== 'present') await jobs.updateBackupRecord(id, 'present');
     } else if (await isMarked(store, 'deleted', id)) {
       await jobs.removeBackupRecord(id);
       forgotten.push(id);
@@ -75,23 +80,27 @@ export async function reconcile(store: StoreBackups, jobs: JobStore): Promise<Re
   const known = new Set(records.map(({ id }) => id));
   const adopted: string[] = [];
   for (const id of await store.ids()) {
-    if (!known.has(id) && !deleted.has(id) && (await adopt(store, jobs, id))) adopted.push(id);
+    if (!known.has(id) && !deleted.has(id) && (await adopt(store, jobs, id)) === 'adopted') adopted.push(id);
   }
   return { adopted, lost: lost.sort(), forgotten: forgotten.sort() };
 }
 
-/** Puts a backup on record that stands, is whole and stays. False when it is not, with a warning. */
-export async function adopt(store: StoreBackups, jobs: JobStore, id: string): Promise<boolean> {
+/** Puts a backup on record that stands, is whole and stays. `broken`, with a warning, when it stands and is not whole. */
+export async function adopt(
+  store: StoreBackups,
+  jobs: JobStore,
+  id: string,
+): Promise<'adopted' | 'absent' | 'broken'> {
   try {
     const found = await store.settle(id);
-    if (found === undefined || (await isMarked(store, 'deleted', id))) return false;
+    if (found === undefined || (await isMarked(store, 'deleted', id))) return 'absent';
     await confirmPublished(store, found.manifest);
     await jobs.createBackupRecord(recordOf(store, found));
-    return true;
+    return 'adopted';
   } catch (error) {
     if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
     warn(error);
-    return false;
+    return 'broken';
   }
 }
 

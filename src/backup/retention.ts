@@ -30,12 +30,19 @@ export interface Decision {
 export const isEmptyRule = (rule: RetentionRule): boolean =>
   Object.values(rule).every((value) => value === undefined || value === 0);
 
+const byAge = (backups: readonly RetainedBackup[]): RetainedBackup[] =>
+  [...backups].sort((a, b) => (a.backupId < b.backupId ? 1 : -1));
+
+/** The one that stays whatever the rule. */
+export const newestGood = (backups: readonly RetainedBackup[]): RetainedBackup | undefined =>
+  byAge(backups).find(({ state }) => state === 'good');
+
 /**
  * Backups are given in any order. Whatever the rule, these stay: pinned ones, those whose manifest cannot be read, the newest, the
  * newest good one, and the newest good one that was verified. Damaged ones count towards no number. Without a good one all stay.
  */
 export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, nowMs: number): Decision {
-  const newestFirst = [...backups].sort((a, b) => (a.backupId < b.backupId ? 1 : -1));
+  const newestFirst = byAge(backups);
   const good = newestFirst.filter(({ state }) => state === 'good');
   const reasons = new Map<string, string[]>(newestFirst.map(({ backupId }) => [backupId, []]));
   const keep = (backup: RetainedBackup | undefined, reason: string): void => {

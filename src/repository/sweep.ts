@@ -1,4 +1,5 @@
 import { bodyOf } from '../destination/destination.ts';
+import type { Clock } from '../env/clock.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { newUlid } from '../env/ulid.ts';
@@ -49,7 +50,7 @@ export async function sweep(store: StoreBackups, { recorded, control }: SweepReq
   const nowMs = (await destination.head(began))?.modifiedAtMs;
   if (nowMs === undefined) throw notThere(began);
   const { lists, unlisted } = await readSweeps(store);
-  const readAtMs = clock.monotonicMs();
+  const isRecent = stopwatch(clock);
   const named = await namedObjects(store, recorded, control);
   let objectsDeleted = 0;
   for (const list of lists) {
@@ -58,7 +59,7 @@ export async function sweep(store: StoreBackups, { recorded, control }: SweepReq
     } else if (isOlder(list.listedAtMs, nowMs)) {
       objectsDeleted += await deleteListed(store, list, named, () => {
         control.checkCancelled();
-        return clock.monotonicMs() - readAtMs < DELETE_WITHIN_MS;
+        return isRecent();
       });
     }
   }
@@ -75,6 +76,17 @@ export async function sweep(store: StoreBackups, { recorded, control }: SweepReq
   if (condemned.length > 0) await writeCondemned(store, sweepId, condemned);
   else await forget(store, sweepId);
   return { objectsCondemned: condemned.length, objectsDeleted };
+}
+
+/** Tells whether the time to delete is not over. A machine that slept knows it by its wall clock only. */
+function stopwatch(clock: Clock): () => boolean {
+  const beganMs = clock.nowMs();
+  const beganMonotonicMs = clock.monotonicMs();
+  return () => {
+    const passedMs = clock.nowMs() - beganMs;
+    const isLate = passedMs < 0 || passedMs >= DELETE_WITHIN_MS;
+    return !isLate && clock.monotonicMs() - beganMonotonicMs < DELETE_WITHIN_MS;
+  };
 }
 
 /** By more than a grace. A destination that tells no time (0) tells nothing. */

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -164,6 +164,19 @@ describe('a prune', () => {
     expect(await prune({ keepLast: 2 })).toMatchObject({ notSwept: null, objectsCondemned: 3 });
   });
 
+  test('removes nothing in favour of a newest one whose objects are not there', async () => {
+    const { repository, ids, prune, standing } = await setUp(3);
+    // As a writer leaves it that slept for days before it published, and has not looked at its objects since.
+    rmSync(pathsIn(repository, `/backups/${ids[2]}/small-`)[0]!);
+    const said = await prune({ keepLast: 1, dryRun: true });
+    const { kept, removed } = await prune({ keepLast: 1 });
+    expect(removed).toEqual([ids[0]]);
+    expect(said).toMatchObject({ kept, removed });
+    expect(kept[0]).toEqual({ backupId: ids[1], reasons: ['newest good', 'last 1'] });
+    expect(await standing()).toEqual(ids.slice(1));
+    expect(await verifyBackup(ids[1]!, { from: repository, level: 'full' })).toMatchObject({ ok: true });
+  });
+
   test('a rule that says nothing removes nothing', async () => {
     const { ids, prune, standing } = await setUp(2);
     expect(await prune()).toMatchObject({ removed: [] });
@@ -173,7 +186,6 @@ describe('a prune', () => {
   test('goes on with a removal that was begun', async () => {
     const { repository, ids, prune, standing } = await setUp(3);
     const mark = join(pathsIn(repository, 'store.json')[0]!, '..', 'deleted', ids[0]!);
-    const { mkdirSync } = await import('node:fs');
     mkdirSync(join(mark, '..'), { recursive: true });
     writeFileSync(mark, '');
     await prune({ keepLast: 3 });
@@ -206,6 +218,31 @@ describe('reconcile', () => {
     expect(found).toMatchObject({ adopted: [], lost: [ids[2]], forgotten: [] });
     await deleteBackup(ids[2]!, { from: repository });
     expect(await reconcileBackups(dataDir, { from: repository })).toMatchObject({ forgotten: [ids[2]] });
+  });
+});
+
+describe('reconcile, after a removal that was cut off', () => {
+  const begin = async (isPinned: boolean) => {
+    const { repository, dataDir, ids, standing } = await setUp(2);
+    const store = join(pathsIn(repository, 'store.json')[0]!, '..');
+    for (const mark of ['deleted', ...(isPinned ? ['pinned'] : [])]) {
+      mkdirSync(join(store, mark), { recursive: true });
+      writeFileSync(join(store, mark, ids[0]!), '');
+    }
+    const found = await reconcileBackups(dataDir, { from: repository });
+    return { found, ids, standing: await standing() };
+  };
+
+  test('brings it to its end', async () => {
+    const { found, ids, standing } = await begin(false);
+    expect(found).toMatchObject({ adopted: [], lost: [], forgotten: [ids[0]] });
+    expect(standing).toEqual([ids[1]]);
+  });
+
+  test('leaves a backup that was pinned meanwhile', async () => {
+    const { found, ids, standing } = await begin(true);
+    expect(found).toMatchObject({ adopted: [], lost: [], forgotten: [] });
+    expect(standing).toEqual(ids);
   });
 });
 
