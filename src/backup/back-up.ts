@@ -17,6 +17,7 @@ import {
 } from '../options/option.ts';
 import { hostSnapshotOptions } from '../options/snapshot.ts';
 import { callback, folder, nested, text, trueOrFalse, withMethods } from '../options/values.ts';
+import { withdraw } from '../repository/remove-backup.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -218,10 +219,11 @@ async function attempt(
             digests: await readDigestLedger(env, layout),
             name: basename(layout.dataDir),
             readBack: options.readBack,
-            beforeStoring: () =>
-              options.newStore
-                ? renewStoreFile(env, layout, storeId)
-                : adoptPending(jobs, lineageNow(), storeNow()),
+            beforeStoring: async () => {
+              if (!options.newStore) return settlePending(jobs, lineageNow(), storeNow());
+              await renewStoreFile(env, layout, storeId);
+              return false;
+            },
             onPhase: (phase) => phases.enter(phase),
             onPlanned: (bytes) => {
               phases.bytesTotal = bytes;
@@ -290,11 +292,20 @@ function standing(error: unknown, snapshot: string): unknown {
   });
 }
 
-/** A backup whose publication was unknown, or could not be recorded: if it stands and is whole, it gets its record now. */
-async function adoptPending(jobs: JobStore, lineage: Lineage, store: StoreBackups): Promise<void> {
-  for (const id of await lineage.known(store.repositoryId)) {
-    if ((await jobs.getRecord(id)) === undefined) await adopt(store, jobs, id);
+/**
+ * A backup whose publication was unknown, or could not be recorded: if it stands and is whole, it gets its record now. One that was
+ * never confirmed and is not whole is withdrawn: nobody was told of it. Resolves to whether one was.
+ */
+async function settlePending(jobs: JobStore, lineage: Lineage, store: StoreBackups): Promise<boolean> {
+  const { published, pending } = await lineage.last(store.repositoryId);
+  let isWithdrawn = false;
+  for (const id of [...(published === undefined ? [] : [published]), ...pending]) {
+    if ((await jobs.getRecord(id)) !== undefined) continue;
+    if ((await adopt(store, jobs, id)) !== 'broken' || id === published) continue;
+    await withdraw(store, id);
+    isWithdrawn = true;
   }
+  return isWithdrawn;
 }
 
 /** How long each phase took. */

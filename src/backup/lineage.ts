@@ -59,8 +59,14 @@ export class Lineage {
 
   /** The ids of the backups from here that count: the last published one, and all that may still turn up. Oldest first. */
   async known(repositoryId: string): Promise<string[]> {
-    const { published, pending = [] } = await this.#of(repositoryId);
+    const { published, pending } = await this.last(repositoryId);
     return [...(published === undefined ? [] : [published]), ...pending].sort();
+  }
+
+  /** The last backup that was published from here, and those that nobody was told of. */
+  async last(repositoryId: string): Promise<{ published: string | undefined; pending: readonly string[] }> {
+    const { published, pending = [] } = await this.#of(repositoryId);
+    return { published, pending };
   }
 
   /** Durable before the manifest is sent: should its answer be lost, the next runs know it for their own. */

@@ -18,8 +18,8 @@ export interface RepositoryDestinationRequest {
   readonly digests: KnownDigests;
   readonly name: string;
   readonly readBack: boolean;
-  /** Called when the lineage has been checked, right before anything is stored. */
-  readonly beforeStoring: () => Promise<void>;
+  /** Called when the lineage has been checked, right before anything is stored. Resolves to whether it removed a backup. */
+  readonly beforeStoring: () => Promise<boolean>;
   readonly onPhase: (phase: UploadPhase) => void;
   /** Called when it is known up to which number of bytes the run's control will count. */
   readonly onPlanned: (bytes: number) => void;
@@ -32,13 +32,13 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
   return {
     async store({ folder, report }: LockedSnapshot, run: BackupRun): Promise<RepositoryBackup> {
       const { backupId, control } = run;
-      const previousId = await lineage.check(store);
+      let previousId = await lineage.check(store);
       if (previousId !== undefined && backupId <= previousId) {
         throw new StillpointError('CONFLICT', `the newest backup is ${previousId} by now`, {
           hint: 'Run it again: its snapshot was taken before that backup.',
         });
       }
-      await beforeStoring();
+      if (await beforeStoring()) previousId = await lineage.check(store);
       // Left-overs cost room, and are no reason to make no backup.
       await store.destination.abortStale(STALE_MS).catch(warn);
       let bytesTotal = 0;

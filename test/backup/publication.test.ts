@@ -105,6 +105,39 @@ describe('a manifest', () => {
   });
 });
 
+describe('a backup that was published and never confirmed', () => {
+  /** The process dies right after the manifest; what the manifest names is gone by then, as after a sleep of days. */
+  async function unconfirmed() {
+    const { repository, dataDir, inner } = await stage();
+    const { backupId } = await backUpFiles(dataDir, repository);
+    writeTree(dataDir, { a: 'another' });
+    const dies = withPut(inner, async (key, body, options) => {
+      await inner.put(key, body, options);
+      throw new StillpointError('DESTINATION_UNREACHABLE', 'connection reset');
+    });
+    await expect(backUpFiles(dataDir, dies)).rejects.toMatchObject({ code: 'PUBLICATION_UNKNOWN' });
+    const [, second] = await idsIn(repository);
+    const { stores } = await listBackups({ from: repository });
+    const folder = join(repository, 'stores', stores[0]!.storeId, 'backups', second!);
+    return { repository, dataDir, first: backupId, second: second!, folder };
+  }
+
+  test('and is not whole is withdrawn by the next run, which goes on from the one before', async () => {
+    const { repository, dataDir, first, second, folder } = await unconfirmed();
+    rmSync(join(folder, 'small-0'));
+    const { backupId, objectsReused } = await backUpFiles(dataDir, repository);
+    expect(await idsIn(repository)).toEqual([first, backupId]);
+    expect(backupId > second).toBe(true);
+    expect(objectsReused).toBeGreaterThan(0);
+  });
+
+  test('and is whole stays, and gets its record', async () => {
+    const { repository, dataDir, first, second } = await unconfirmed();
+    const { backupId } = await backUpFiles(dataDir, repository);
+    expect(await idsIn(repository)).toEqual([first, second, backupId]);
+  });
+});
+
 describe('a foreign object in the place of the newest manifest', () => {
   test('is passed over with a warning that names it, and stops neither a run nor a claim', async () => {
     const { repository, dataDir } = await stage();

@@ -45,7 +45,7 @@ async function backUpLatest(world: World): Promise<string> {
       digests: await readDigestLedger(environment, layout),
       name: 'data',
       readBack: false,
-      beforeStoring: async () => {},
+      beforeStoring: async () => false,
       onPhase: () => {},
       onPlanned: () => {},
     }),
