@@ -188,8 +188,9 @@ export interface Part {
 
 export interface FileCheck {
   readonly sizeBytes: number;
+  /** 0 where it was not asked for: a live folder has no manifest to compare it with, and an engine may leave it out there. */
   readonly crc32: number;
-  /** Absent in a live folder, which has no manifest to compare it with. */
+  /** Absent in a live folder. */
   readonly crc32c?: number | undefined;
   readonly findings: readonly Finding[];
   readonly counts: Partial<Counts>;

@@ -34,8 +34,7 @@ export function streamFile(
   return withBuffer((buffer) => streamInto(buffer, file, request, run, take));
 }
 
-/** The same into a buffer of one's own. */
-export async function streamInto(
+async function streamInto(
   buffer: Buffer,
   file: OpenFile,
   { live, part }: Pick<FileCheckRequest, 'live' | 'part'>,

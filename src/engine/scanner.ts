@@ -1,7 +1,7 @@
 import { BUFFER_BYTES, withBuffer } from '../env/buffers.ts';
 import { Scanner } from '../format/scan/scanner.ts';
 
-/** A buffer to read a table into and, where there is one, the scanner that it belongs to. */
+/** A buffer for a `SequentialReader` and, where there is one, the scanner that it belongs to. */
 export interface ScanBuffer {
   readonly buffer: Buffer;
   readonly scanner: Scanner | undefined;
@@ -44,7 +44,7 @@ export const withoutScanner = <T>(use: (scan: ScanBuffer) => Promise<T>): Promis
 
 function another(): Scanner | undefined {
   if (isScarce || made === MOST) return undefined;
-  const scanner = Scanner.create(BUFFER_BYTES);
+  const scanner = Scanner.create(2 * BUFFER_BYTES);
   if (scanner === undefined) isScarce = true;
   else made++;
   return scanner;

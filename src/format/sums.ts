@@ -78,6 +78,13 @@ export class Sums implements Summed {
     this.#crc32c?.add(bytes);
   }
 
+  /** Bytes whose CRC-32 is known. */
+  addKnown(bytes: Uint8Array, crc32OfBytes: number): void {
+    this.sizeBytes += bytes.byteLength;
+    this.#crc32.append(crc32OfBytes, bytes.byteLength);
+    this.#crc32c?.add(bytes);
+  }
+
   addZeros(count: number): void {
     this.sizeBytes += count;
     this.#crc32.addZeros(count);

@@ -2,18 +2,18 @@ import type { OpenFile } from '../../env/file-system.ts';
 import type { TaskRun } from '../../env/run-control.ts';
 import { BlockCursor } from '../../format/leveldb/block.ts';
 import { compareInternalKeys, TAG_BYTES, TYPE_VALUE } from '../../format/leveldb/internal-key.ts';
-import { CRC_BYTES, checkSeal } from '../../format/leveldb/table.ts';
-import { runningCrc32c } from '../../format/sums.ts';
+import { CRC_BYTES, checkSeal, FOOTER_BYTES } from '../../format/leveldb/table.ts';
+import { runningCrc32c, Sums } from '../../format/sums.ts';
 import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import type { Findings } from '../findings.ts';
-import { streamFile, streamInto } from '../raw-file-check.ts';
+import { streamFile } from '../raw-file-check.ts';
 import { withoutScanner, withScanner } from '../scanner.ts';
-import { BlockCutter } from './block-cutter.ts';
+import { SequentialReader } from '../sequential-reader.ts';
 import { keyIdentity, type TableFacts } from './facts.ts';
 import { findingsOf } from './findings.ts';
 import { contentOf, readTableFrame, type TableFrame } from './table-frame.ts';
 import { layoutOf, type Region } from './table-layout.ts';
-import { TableScanner } from './table-scanner.ts';
+import { type Passed, TableScanner } from './table-scanner.ts';
 
 /**
  * A sorted table. Level `open`: footer, index, metaindex, filter, and that the blocks cover the file. Level `full`:
@@ -32,22 +32,31 @@ export async function checkTable(
     const read = await streamFile(file, request, run);
     return { ...read, findings: findings.list, counts: { tables: 1 } };
   }
+  const { index = NONE, filter } = frame;
   const withScan: typeof withoutScanner = (use) =>
-    request.level === 'full' ? withScanner([frame.filter?.bytes ?? NONE], use) : withoutScanner(use);
+    request.level === 'full' ? withScanner([index, filter?.bytes ?? NONE], use) : withoutScanner(use);
   return withScan(async ({ buffer, scanner, kept }) => {
-    const fast = scanner && new TableScanner(scanner, kept[0]!, frame.filter);
+    const fast =
+      scanner &&
+      new TableScanner(scanner, { indexAt: kept[0]!, filterAt: kept[1]! }, frame, sizeBytes - FOOTER_BYTES);
     const blocks = new BlockChecks(frame, request.level === 'full', { findings, order, fast });
-    const layout = layoutOf(frame, sizeBytes, findings, order);
-    const cutter = new BlockCutter(
-      layout,
-      (region, sealed) => blocks.check(region, sealed),
-      (between) => blocks.pass(between),
-    );
-    // The CRC-32C of the file is combined from those of its blocks, so that no byte is summed twice.
-    const read = await streamInto(buffer, file, { live: true }, run, (piece) => cutter.push(piece));
+    // The CRC-32C of the file is combined from those of its blocks and windows, so that no byte is summed twice.
+    const sums = request.live ? undefined : new Sums(false);
+    const reader = new SequentialReader(file, run, buffer, sums);
+    const laidOut = await blocks.pass(reader);
+    for (const region of layoutOf(frame, sizeBytes, findings, order, laidOut)) {
+      await reader.skipTo(region.offset, (between) => blocks.skip(between));
+      // Awaiting what is in memory already would take longer than checking a small block.
+      const sealed = reader.takeBuffered(region.length) ?? (await reader.take(region.length));
+      if (sealed.byteLength === region.length) blocks.check(region, sealed);
+      else blocks.skip(sealed); // the file has become shorter
+    }
+    await reader.skipTo(Number.POSITIVE_INFINITY, (between) => blocks.skip(between));
+    reader.flush();
     return {
-      ...read,
-      ...(!request.live && { crc32c: blocks.crc32c }),
+      sizeBytes: reader.position,
+      crc32: sums?.crc32 ?? 0,
+      ...(sums !== undefined && { crc32c: blocks.crc32c }),
       findings: findings.list,
       counts: { tables: 1, blocks: blocks.count, entries: blocks.entries },
       facts: blocks.facts(),
@@ -96,8 +105,17 @@ class BlockChecks {
   }
 
   /** Bytes that belong to no block. */
-  pass(between: Buffer): void {
+  skip(between: Buffer): void {
     this.#sum.add(between);
+  }
+
+  /** Goes through as many whole windows as are good. */
+  async pass(reader: SequentialReader): Promise<Passed> {
+    if (this.#fast === undefined) return { bytes: 0, isEnd: false, blocks: 0, entries: 0 };
+    const passed = await this.#fast.pass(reader, (crc, bytes) => this.#sum.append(crc, bytes));
+    this.count += passed.blocks;
+    this.entries += passed.entries;
+    return passed;
   }
 
   check(region: Region, sealed: Buffer): void {
@@ -116,7 +134,6 @@ class BlockChecks {
     const good = this.#fast?.entriesOf(sealed, region);
     if (good !== undefined) {
       this.entries += good;
-      this.#smallest ??= this.#fast!.firstKey();
       this.#largest = undefined;
       return;
     }
@@ -142,7 +159,7 @@ class BlockChecks {
       this.#noteTag(cursor, offset);
       if (isFirst) {
         isFirst = false;
-        this.#smallest ??= cursor.copyKey();
+        this.#smallest ??= this.#fast?.firstKey() ?? cursor.copyKey();
         const after = bounds!.after;
         if (after !== undefined && compareInternalKeys(after, key, after.length, keyLength) >= 0) {
           this.#bad(
@@ -201,7 +218,7 @@ class BlockChecks {
     const fastSequence = this.#fast?.maxSequence ?? 0n;
     return {
       kind: 'table',
-      smallest: identity(this.#smallest),
+      smallest: identity(this.#smallest ?? this.#fast?.firstKey()),
       largest: identity(this.#largest ?? this.#fast?.lastKey()),
       maxSequence: String(fastSequence > maxSequence ? fastSequence : maxSequence),
       order: this.#order.list,

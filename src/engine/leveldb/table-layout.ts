@@ -20,8 +20,16 @@ export interface Bounds {
   readonly upTo: Buffer;
 }
 
+/** The blocks from the first one on that are known to lie as they should. */
+export interface LaidOut {
+  /** Where the last of them ends. */
+  readonly bytes: number;
+  /** Whether these are all data blocks. */
+  readonly isEnd: boolean;
+}
+
 /**
- * The blocks of a table in file order. They must cover the file from its first byte to the footer. A gap or an overlap is
+ * The blocks of a table in file order, without those that are laid out already. They must cover the file from its first byte to the footer. A gap or an overlap is
  * reported and skipped. `order` gets findings that count only for bytewise order.
  */
 export function* layoutOf(
@@ -29,10 +37,11 @@ export function* layoutOf(
   sizeBytes: number,
   findings: Findings,
   order: Findings,
+  laidOut: LaidOut = { bytes: 0, isEnd: false },
 ): Generator<Region, void> {
   const footerAt = sizeBytes - FOOTER_BYTES;
-  let covered = 0;
-  for (const region of allRegions(frame, findings, order)) {
+  let covered = laidOut.bytes;
+  for (const region of allRegions(frame, findings, order, laidOut)) {
     const { name, offset, length } = region;
     if (offset < covered || offset + length > footerAt) {
       const message = `the ${name} block at ${offset} of ${length} bytes overlaps what is around it`;
@@ -50,8 +59,20 @@ export function* layoutOf(
   }
 }
 
-function* allRegions(frame: TableFrame, findings: Findings, order: Findings): Generator<Region, void> {
-  if (frame.index !== undefined) yield* dataRegions(frame, frame.index, findings, order);
+function* allRegions(
+  frame: TableFrame,
+  findings: Findings,
+  order: Findings,
+  { bytes, isEnd }: LaidOut,
+): Generator<Region, void> {
+  if (frame.index !== undefined && !isEnd) {
+    let from = 0;
+    for (const region of dataRegions(frame, frame.index, findings, order)) {
+      // What is laid out already has no findings, and nothing lies between.
+      if (from === bytes) yield region;
+      else from = region.offset + region.length;
+    }
+  }
   for (const { name, offset, sizeBytes } of frame.others) {
     yield { name, offset, length: sizeBytes + TRAILER_BYTES };
   }

@@ -78,6 +78,12 @@ export class BlockScan {
     };
   }
 
+  /** Blocks that are good. */
+  pass(blocks: number, entries: number): void {
+    this.#blocks += blocks;
+    this.#entries += entries;
+  }
+
   /** A block that cannot be read. The findings of the index say why. */
   skip(): void {
     this.#isComplete = false;

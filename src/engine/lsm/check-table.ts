@@ -13,12 +13,12 @@ import type { FileCheck, FileCheckRequest } from '../engine.ts';
 import type { Findings } from '../findings.ts';
 import { checkRawFile } from '../raw-file-check.ts';
 import { withoutScanner, withScanner } from '../scanner.ts';
+import { SequentialReader } from '../sequential-reader.ts';
 import { BlockScan, type Totals } from './block-scan.ts';
 import type { TableFacts } from './facts.ts';
 import { findingsOf } from './findings.ts';
 import { TABLES, tableId } from './names.ts';
-import { SequentialReader } from './sequential-reader.ts';
-import { MAX_PIECE_BYTES, readFrame } from './table-frame.ts';
+import { MAX_PIECE_BYTES, readFrame, readIndex, type TableFrame } from './table-frame.ts';
 import { TableScanner } from './table-scanner.ts';
 
 const NONE = new Uint8Array();
@@ -42,25 +42,29 @@ export async function checkTable(
       counts: { tables: 1 },
     };
   }
-  const { header, footer, index, indexBytes, filter } = frame;
+  const { header, footer, indexBytes, filter } = frame;
+  const isFull = request.level === 'full';
   const withScan: typeof withoutScanner = (use) =>
-    request.level === 'full' ? withScanner([indexBytes, filter?.bits ?? NONE], use) : withoutScanner(use);
+    isFull && indexBytes !== undefined
+      ? withScanner([indexBytes, filter?.bits ?? NONE], use)
+      : withoutScanner(use);
   return withScan(async ({ buffer, scanner, kept }) => {
-    const reader = new SequentialReader(file, run, buffer, new Sums(!request.live));
-    const fast = scanner && new TableScanner(scanner, { indexAt: kept[0]!, filterAt: kept[1]! }, frame);
+    const sums = new Sums(!request.live);
+    const reader = new SequentialReader(file, run, buffer, sums);
+    const fast =
+      scanner && new TableScanner(scanner, { indexAt: kept[0]!, filterAt: kept[1]! }, frame, indexBytes!);
     const scan = new BlockScan(findings, header.compression, filter, fast);
-    if (request.level === 'full' && index !== undefined) {
-      await scanBlocks(reader, scan, index, footer.indexOffset, findings);
-      compareTotals(scan.totals, header, footer, sizeBytes, findings);
-    }
+    const isScanned = await scanAll(frame, { reader, scan, fast, isFull }, findings);
+    if (isScanned) compareTotals(scan.totals, header, footer, sizeBytes, findings);
     const footerAt = sizeBytes - TABLE_FOOTER_BYTES;
     await reader.skipTo(footerAt);
-    if (reader.sums().crc32 !== footer.crc32) {
+    reader.flush();
+    if (sums.crc32 !== footer.crc32) {
       findings.error('LSM_TABLE_CHECKSUM', footerAt, 'the checksum over the whole table does not match');
     }
     await reader.skipTo(sizeBytes);
+    reader.flush();
 
-    const isScanned = request.level === 'full' && index !== undefined;
     const facts: TableFacts = {
       kind: 'table',
       id: String(tableId(request.path.slice(TABLES.length + 1)) ?? ''),
@@ -69,7 +73,7 @@ export async function checkTable(
       maxTimestamp: String(footer.maxTimestamp),
     };
     return {
-      ...reader.sums(),
+      ...sums.result(),
       findings: findings.list,
       counts: {
         tables: 1,
@@ -79,6 +83,33 @@ export async function checkTable(
       facts,
     };
   });
+}
+
+interface Scanning {
+  readonly reader: SequentialReader;
+  readonly scan: BlockScan;
+  readonly fast: TableScanner | undefined;
+  readonly isFull: boolean;
+}
+
+/** The index and, at the level `full`, all blocks. Resolves to whether they were looked at. */
+async function scanAll(
+  frame: TableFrame,
+  { reader, scan, fast, isFull }: Scanning,
+  findings: Findings,
+): Promise<boolean> {
+  if (isFull) await reader.skipTo(TABLE_HEADER_BYTES);
+  let passed = 0;
+  if (fast !== undefined && frame.header.compression === 'none') {
+    const { blocks, entries, isEnd } = await fast.pass(reader);
+    scan.pass(blocks, entries);
+    if (isEnd) return true;
+    passed = blocks;
+  }
+  const index = readIndex(frame, findings);
+  if (!isFull || index === undefined) return false;
+  await scanBlocks(reader, scan, index.slice(passed), frame.footer.indexOffset, findings);
+  return true;
 }
 
 /**
@@ -92,7 +123,6 @@ async function scanBlocks(
   blocksEnd: number,
   findings: Findings,
 ): Promise<void> {
-  await reader.skipTo(TABLE_HEADER_BYTES);
   for (const entry of index) {
     const { offset, sizeBytes } = entry;
     if (offset < reader.position || sizeBytes < BLOCK_OVERHEAD_BYTES || offset + sizeBytes > blocksEnd) {

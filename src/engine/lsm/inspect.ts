@@ -43,7 +43,7 @@ import { inferLogGeometry, inspectRegular } from './directory.ts';
 import { findingsOf } from './findings.ts';
 import { CHECKPOINT, LOG, TABLE_MAGIC, tableId } from './names.ts';
 import { readUpTo } from './read.ts';
-import { MAX_PIECE_BYTES, readFrame, type TableFrame } from './table-frame.ts';
+import { MAX_PIECE_BYTES, readFrame, readIndex, type TableFrame } from './table-frame.ts';
 
 /**
  * What a single file of the lsm engine holds: `log`, `table` or `checkpoint`, which its content shows, else its name. A table
@@ -166,7 +166,7 @@ async function describeTable(
   withEntries: boolean,
 ): Promise<FileDescription> {
   const frame = await readFrame(file, sizeBytes, findingsOf(''));
-  const index = frame?.index ?? [];
+  const index = (frame && readIndex(frame, findingsOf(''))) ?? [];
   const { findings } = await checkTable(file, { path: '', level: 'full', live: true }, new RunControl());
   const blocks: object[] = [];
   for (const { offset, sizeBytes: size_bytes, firstKey, lastKey } of index.slice(0, limit)) {

@@ -22,19 +22,15 @@ import { readUpTo } from './read.ts';
  */
 export const MAX_PIECE_BYTES = 1024 * 1024 * 1024;
 
-const EMPTY = Buffer.alloc(0);
-
 export interface TableFrame {
   readonly header: TableHeader;
   readonly footer: TableFooter;
-  /** Absent when it is damaged. */
-  readonly index: readonly IndexEntry[] | undefined;
-  /** What the keys of `index` are views into. */
-  readonly indexBytes: Buffer;
+  /** As it stands in the file; absent where it lies outside of it. */
+  readonly indexBytes: Buffer | undefined;
   readonly filter: BloomFilter | undefined;
 }
 
-/** Header, footer, index and filter. Undefined when header or footer cannot be read. */
+/** Header, footer and filter, and the bytes of the index. Undefined when header or footer cannot be read. */
 export async function readFrame(
   file: OpenFile,
   sizeBytes: number,
@@ -57,8 +53,7 @@ export async function readFrame(
   const bare = {
     header: header.value,
     footer: footer.value,
-    index: undefined,
-    indexBytes: EMPTY,
+    indexBytes: undefined,
     filter: undefined,
   };
   const layout = layoutDamage(header.value, footer.value, sizeBytes);
@@ -73,10 +68,6 @@ export async function readFrame(
   for (const gap of gapDamage(header.value, footer.value, sizeBytes)) report(gap);
   const { indexOffset, indexBytes, bloomOffset, bloomBytes } = footer.value;
   const bytes = await readUpTo(file, indexOffset, indexBytes);
-  const index = decodeIndex(bytes, indexOffset);
-  if (index.damage !== undefined) report(index.damage);
-  else for (const damage of indexDamage(index.value, header.value.blockCount, indexOffset)) report(damage);
-
   let filter: BloomFilter | undefined;
   if (header.value.hasBloom) {
     const decoded = decodeBloom(await readUpTo(file, bloomOffset, bloomBytes));
@@ -85,7 +76,20 @@ export async function readFrame(
     }
     filter = decoded.filter;
   }
-  return { header: header.value, footer: footer.value, index: index.value, indexBytes: bytes, filter };
+  return { header: header.value, footer: footer.value, indexBytes: bytes, filter };
+}
+
+/** The blocks of the index, whose keys are views into `indexBytes`. Undefined when it is damaged. */
+export function readIndex(
+  { header, footer, indexBytes }: TableFrame,
+  findings: Findings,
+): readonly IndexEntry[] | undefined {
+  if (indexBytes === undefined) return undefined;
+  const report = (damage: Damage) => findings.error(`LSM_${damage.code}`, damage.offset, damage.message);
+  const index = decodeIndex(indexBytes, footer.indexOffset);
+  if (index.damage !== undefined) report(index.damage);
+  else for (const damage of indexDamage(index.value, header.blockCount, footer.indexOffset)) report(damage);
+  return index.value;
 }
 
 const FLAGS_AT = 6;

@@ -1,7 +1,17 @@
+import { crc32 } from '../../format/crc32.ts';
 import type { IndexEntry } from '../../format/lsm/table-index.ts';
-import { LOOK_CLOSER, type Scanner } from '../../format/scan/scanner.ts';
+import { DONE, LOOK_CLOSER, type Scanner } from '../../format/scan/scanner.ts';
+import type { SequentialReader } from '../sequential-reader.ts';
 import type { Halves, Position } from './scan-position.ts';
 import type { TableFrame } from './table-frame.ts';
+
+/** What was found good in windows. */
+export interface Passed {
+  readonly blocks: number;
+  readonly entries: number;
+  /** Whether these were all blocks. */
+  readonly isEnd: boolean;
+}
 
 /** Totals of the entries so far. */
 export interface ScanState {
@@ -12,35 +22,72 @@ export interface ScanState {
   readonly maxKeyBytes: number;
 }
 
-/** Checks the blocks of one table in compiled code, in file order. A block with any damage is left to the JavaScript code, which names it. */
+/** Checks the blocks of one table in compiled code, in file order. What is not good is left to the JavaScript code, which names it. */
 export class TableScanner {
   readonly #scanner: Scanner;
-  readonly #keyShift: number;
+  readonly #indexAt: number;
+  readonly #indexBytes: Buffer;
 
   /** @param kept Where the scanner keeps the frame's `indexBytes` and the bits of its filter. */
   constructor(
     scanner: Scanner,
     kept: { readonly indexAt: number; readonly filterAt: number },
-    { indexBytes, filter }: TableFrame,
+    { header, footer, filter }: TableFrame,
+    indexBytes: Buffer,
   ) {
     this.#scanner = scanner;
-    this.#keyShift = kept.indexAt - indexBytes.byteOffset;
-    scanner.scan.lsmBegin(kept.filterAt, 8 * (filter?.bits.byteLength ?? 0), filter?.hashCount ?? 0);
+    this.#indexAt = kept.indexAt;
+    this.#indexBytes = indexBytes;
+    const { scan } = scanner;
+    scan.lsmBegin(kept.filterAt, 8 * (filter?.bits.byteLength ?? 0), filter?.hashCount ?? 0);
+    scan.lsmIndex(kept.indexAt, indexBytes.byteLength, header.blockCount, footer.indexOffset);
+  }
+
+  /**
+   * Goes from the first block on through whole windows of uncompressed blocks, as long as all is good in them: the index, the
+   * entries, and the checksums of all blocks, which one native pass over the window proves.
+   */
+  async pass(reader: SequentialReader): Promise<Passed> {
+    const { scan } = this.#scanner;
+    let blocks = 0;
+    let entries = 0;
+    for (;;) {
+      const { window } = reader;
+      const result = scan.lsmWindow(window.byteOffset, reader.position, window.byteLength);
+      if (result === LOOK_CLOSER) break;
+      const used = scan.windowBytes.value;
+      const crc = crc32(window.subarray(0, used));
+      if (crc !== scan.windowCrc.value >>> 0) {
+        scan.lsmRollBack();
+        break;
+      }
+      reader.advance(used, crc);
+      blocks += scan.windowBlocks.value;
+      entries += scan.windowEntries.value;
+      if (result === DONE) return { blocks, entries, isEnd: true };
+      if (!(await reader.more())) break;
+    }
+    return { blocks, entries, isEnd: false };
   }
 
   /** The number of entries of an uncompressed block whose checksum holds. Undefined unless all of them are good. */
   entriesOf(block: Buffer, { firstKey, lastKey }: IndexEntry): number | undefined {
-    const at = this.#scanner.place(block, 0);
+    const at = this.#scanner.place(block, 'block');
     if (at === undefined) return undefined;
     const count = this.#scanner.scan.lsmBlock(
       at,
       at + block.byteLength,
-      firstKey.byteOffset + this.#keyShift,
+      this.#addressOf(firstKey),
       firstKey.byteLength,
-      lastKey.byteOffset + this.#keyShift,
+      this.#addressOf(lastKey),
       lastKey.byteLength,
     );
     return count === LOOK_CLOSER ? undefined : count;
+  }
+
+  /** Of a key of the index. */
+  #addressOf(key: Buffer): number {
+    return this.#indexAt + key.byteOffset - this.#indexBytes.byteOffset;
   }
 
   /** Undefined before the first entry. */

@@ -4,8 +4,9 @@
  *
  * Layouts: `format/leveldb/block.ts`, `format/leveldb/filter.ts`, `format/leveldb/internal-key.ts`.
  */
-import { compareBytes, hasBit, KEY_AT, KEY_ROOM } from './memory';
+import { compareBytes, copyKey, FIRST_KEY_AT, hasBit, KEY_AT, KEY_BEFORE_AT, KEY_ROOM } from './memory';
 import { afterVarint, varint } from './varint';
+import { LOOK_CLOSER } from './window';
 
 const TAG_BYTES: u32 = 8;
 const MAX_TYPE: u64 = 1;
@@ -15,18 +16,36 @@ const REBUILT_AT_MOST_TIMES: u64 = 256;
 const SEED: u32 = 0xbc9f1d34;
 const MULTIPLIER: u32 = 0xc6a4a793;
 
-const LOOK_CLOSER: i32 = -1;
-
-// Of the last good block: its first key in the block itself, its last one at `KEY_AT`.
-export let leveldbFirstKeyAt: u32 = 0;
+/** The first key of the first good block stands at `FIRST_KEY_AT`, the last one of the last good block at `KEY_AT`; 0: none yet. */
 export let leveldbFirstKeyBytes: u32 = 0;
 export let leveldbLastKeyBytes: u32 = 0;
 /** Of all good blocks. */
 export let leveldbMaxSequence: u64 = 0;
 
+let firstKeyBytesBefore: u32 = 0;
+let lastKeyBytesBefore: u32 = 0;
+let maxSequenceBefore: u64 = 0;
+
 /** Begins a table. */
 export function leveldbBegin(): void {
+  leveldbFirstKeyBytes = 0;
+  leveldbLastKeyBytes = 0;
   leveldbMaxSequence = 0;
+}
+
+export function keepLeveldbState(): void {
+  memory.copy(KEY_BEFORE_AT, KEY_AT, leveldbLastKeyBytes);
+  firstKeyBytesBefore = leveldbFirstKeyBytes;
+  lastKeyBytesBefore = leveldbLastKeyBytes;
+  maxSequenceBefore = leveldbMaxSequence;
+}
+
+/** Everything is as it was when it was kept. */
+export function leveldbRollBack(): void {
+  memory.copy(KEY_AT, KEY_BEFORE_AT, lastKeyBytesBefore);
+  leveldbFirstKeyBytes = firstKeyBytesBefore;
+  leveldbLastKeyBytes = lastKeyBytesBefore;
+  leveldbMaxSequence = maxSequenceBefore;
 }
 
 /**
@@ -90,7 +109,7 @@ export function leveldbBlock(
 
     const userBytes = length - TAG_BYTES;
     if (count === 0) {
-      memory.copy(KEY_AT, next, unshared);
+      copyKey(KEY_AT, next, unshared);
       firstKeyAt = next;
       firstKeyBytes = length;
       if (afterBytes !== 0 && compareInternalKeys(after, afterBytes, KEY_AT, length) >= 0) return LOOK_CLOSER;
@@ -105,7 +124,7 @@ export function leveldbBlock(
         next + same - shared,
         userBytes - same,
       );
-      memory.copy(KEY_AT + shared, next, unshared);
+      copyKey(KEY_AT + shared, next, unshared);
       if (order > 0 || (order === 0 && load<u64>(KEY_AT + userBytes) >= tagBefore)) return LOOK_CLOSER;
     }
     keyBytes = length;
@@ -119,15 +138,17 @@ export function leveldbBlock(
   if (count === 0 || restart !== restartsEnd) return LOOK_CLOSER;
   if (compareInternalKeys(KEY_AT, keyBytes, upTo, upToBytes) > 0) return LOOK_CLOSER;
 
-  leveldbFirstKeyAt = firstKeyAt;
-  leveldbFirstKeyBytes = firstKeyBytes;
+  if (leveldbFirstKeyBytes === 0) {
+    memory.copy(FIRST_KEY_AT, firstKeyAt, firstKeyBytes);
+    leveldbFirstKeyBytes = firstKeyBytes;
+  }
   leveldbLastKeyBytes = keyBytes;
   leveldbMaxSequence = maxSequence;
   return count;
 }
 
 /** The newest version of a user key first. */
-function compareInternalKeys(a: u32, lengthA: u32, b: u32, lengthB: u32): i32 {
+export function compareInternalKeys(a: u32, lengthA: u32, b: u32, lengthB: u32): i32 {
   const userA = lengthA - TAG_BYTES;
   const userB = lengthB - TAG_BYTES;
   const order = compareBytes(a, userA, b, userB);

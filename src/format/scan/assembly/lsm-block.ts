@@ -4,14 +4,14 @@
  *
  * Layouts: `format/lsm/table-block.ts`, `format/lsm/bloom.ts`.
  */
-import { compareBytes, hasBit, KEY_AT, KEY_ROOM, TABLES_AT } from './memory';
+import { makeTables, table } from './checksum';
+import { compareBytes, hasBit, KEY_AT, KEY_BEFORE_AT, KEY_ROOM } from './memory';
+import { LOOK_CLOSER } from './window';
 
 const ENTRY_HEADER_BYTES: u32 = 25;
 const BLOCK_HEADER_BYTES: u32 = 8;
 const CRC_BYTES: u32 = 4;
 const SECOND_HASH_SUFFIX: u32 = 0xa5;
-
-const LOOK_CLOSER: i32 = -1;
 
 let filterAt: u32 = 0;
 let filterBits: u32 = 0;
@@ -39,6 +39,40 @@ export function lsmBegin(at: u32, bits: u32, count: u32): void {
   lsmMaxTimestamp = 0;
   lsmMinKeyBytes = 0;
   lsmMaxKeyBytes = 0;
+}
+
+let hadEntries: bool = false;
+let keyLengthBefore: u32 = 0;
+let timestampBefore: u64 = 0;
+let sequenceBefore: u64 = 0;
+let minTimestampBefore: u64 = 0;
+let maxTimestampBefore: u64 = 0;
+let minKeyBytesBefore: u32 = 0;
+let maxKeyBytesBefore: u32 = 0;
+
+export function keepLsmState(): void {
+  memory.copy(KEY_BEFORE_AT, KEY_AT, lsmKeyLength);
+  hadEntries = lsmHasEntries;
+  keyLengthBefore = lsmKeyLength;
+  timestampBefore = lsmTimestamp;
+  sequenceBefore = lsmSequence;
+  minTimestampBefore = lsmMinTimestamp;
+  maxTimestampBefore = lsmMaxTimestamp;
+  minKeyBytesBefore = lsmMinKeyBytes;
+  maxKeyBytesBefore = lsmMaxKeyBytes;
+}
+
+/** Everything is as it was when it was kept. */
+export function lsmRollBack(): void {
+  memory.copy(KEY_AT, KEY_BEFORE_AT, keyLengthBefore);
+  lsmHasEntries = hadEntries;
+  lsmKeyLength = keyLengthBefore;
+  lsmTimestamp = timestampBefore;
+  lsmSequence = sequenceBefore;
+  lsmMinTimestamp = minTimestampBefore;
+  lsmMaxTimestamp = maxTimestampBefore;
+  lsmMinKeyBytes = minKeyBytesBefore;
+  lsmMaxKeyBytes = maxKeyBytesBefore;
 }
 
 /**
@@ -137,24 +171,6 @@ function mayContain(key: u32, length: u32): bool {
     hash += step;
   }
   return true;
-}
-
-/** Of CRC-32 (IEEE): what a byte makes of the register when `behind` bytes follow it. */
-function table(behind: u32, byte: u32): u32 {
-  return load<u32>(TABLES_AT + (((behind << 8) | (byte & 0xff)) << 2));
-}
-
-function makeTables(): void {
-  if (table(0, 1) !== 0) return;
-  for (let byte: u32 = 0; byte < 256; byte++) {
-    let crc = byte;
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? 0xedb88320 ^ (crc >> 1) : crc >> 1;
-    store<u32>(TABLES_AT + (byte << 2), crc);
-  }
-  for (let i: u32 = 256; i < 8 * 256; i++) {
-    const before = load<u32>(TABLES_AT + ((i - 256) << 2));
-    store<u32>(TABLES_AT + (i << 2), table(0, before) ^ (before >> 8));
-  }
 }
 
 function crc32(from: u32, length: u32): u32 {

@@ -3,8 +3,7 @@
  * copies of what stands some bytes before.
  */
 import { afterVarint, varint } from './varint';
-
-const LOOK_CLOSER: i32 = -1;
+import { LOOK_CLOSER } from './window';
 
 /** What a copy of eight bytes at a time may write behind its end. */
 const SLACK: u32 = 8;
