@@ -52,7 +52,10 @@ function copySparsely(from: string, to: string): void {
   closeSync(target);
 }
 
-async function check(path: string): Promise<{ sum: number; bytesRead: number; findings: number }> {
+async function check(
+  path: string,
+  live = false,
+): Promise<{ sum: number; bytesRead: number; findings: number }> {
   const inner = await blockingFileSystem.open(path, 'read');
   let bytesRead = 0;
   const file = {
@@ -63,7 +66,7 @@ async function check(path: string): Promise<{ sum: number; bytesRead: number; fi
       return count;
     },
   };
-  const request = { path: 'lsm.wal', level: 'full', live: false } as const;
+  const request = { path: 'lsm.wal', level: 'full', live } as const;
   const result = await lsmEngine.checkFile(file, request, new RunControl());
   await inner.close();
   return { sum: result.crc32, bytesRead, findings: result.findings.length };
@@ -120,4 +123,12 @@ test('a byte in a hole changes the checksum of a copy that is not on disk yet, w
   const { sum } = await check(copy);
   expect(sum).not.toBe(before.sum);
   expect(sum).toBe(sumOf(copy));
+});
+
+test('of a live directory the holes are not read, and what is in the log is', async () => {
+  const path = await copiedLog(await diskFolder());
+  const { bytesRead, findings } = await check(path, true);
+  expect(findings).toBe(0);
+  expect(bytesRead).toBeGreaterThan(100 * 3000);
+  expect(bytesRead).toBeLessThan(4 << 20);
 });

@@ -6,24 +6,20 @@ import { TableScanner as LeveldbScanner } from '../../src/engine/leveldb/table-s
 import { TableScanner as LsmScanner } from '../../src/engine/lsm/table-scanner.ts';
 import type { OpenFile } from '../../src/env/file-system.ts';
 import { RunControl } from '../../src/env/run-control.ts';
-import { crc32 } from '../../src/format/crc32.ts';
-import { crc32c } from '../../src/format/crc32c.ts';
-import { BlockCursor } from '../../src/format/leveldb/block.ts';
 import { SNAPPY, TRAILER_BYTES, unpackBlock } from '../../src/format/leveldb/table.ts';
-import { encodeBlock, type TableEntry, tableEntryBytes } from '../../src/format/lsm/table-block.ts';
+import { encodeBlock, tableEntryBytes } from '../../src/format/lsm/table-block.ts';
 import { LOOK_CLOSER, Scanner } from '../../src/format/scan/scanner.ts';
 import { type Below, mutate } from '../fuzz/mutate.ts';
-import { fixLeveldbTable, fixLsmTable } from '../support/fix-checksums.ts';
+import { check, NUMBERS, scriptCheck, TABLES } from '../support/any-table.ts';
 import {
   encodeInternalKey,
   encodeBlock as encodeLevelBlock,
   sealBlock,
 } from '../support/leveldb-encoders.ts';
-import { type Craft, craftTable, entry as leveldbEntry } from '../support/leveldb-table.ts';
+import { craftTable, entry as leveldbEntry } from '../support/leveldb-table.ts';
 import { buildTable, entry as lsmEntry } from '../support/lsm-table.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 import { seeded } from '../support/seeded.ts';
-import { perTier } from '../support/tier.ts';
 
 // Compiled functions look at the blocks of a table first. They may only ever say "good" of what script has nothing to say of.
 
@@ -52,131 +48,6 @@ test('the compiled scanner matches the sources in `assembly/`', async () => {
   ].join('\n');
   await expect(source).toMatchFileSnapshot('../../src/format/scan/wasm.ts');
 });
-
-type Check = (engine: EngineName, path: string, bytes: Buffer) => Promise<FileCheck>;
-
-const check: Check = (engine, path, bytes) =>
-  engineByName(engine).checkFile(
-    new MemoryFile(bytes),
-    { path, level: 'full', live: false },
-    new RunControl(),
-  );
-
-/** The same by the same sources, where nothing can be compiled. */
-async function scriptCheck(): Promise<Check> {
-  vi.resetModules();
-  const { engineByName: engineInScript } = await import('../../src/engine/index.ts');
-  return async (engine, path, bytes) => {
-    vi.stubGlobal('WebAssembly', undefined);
-    try {
-      const request = { path, level: 'full', live: false } as const;
-      return await engineInScript(engine).checkFile(new MemoryFile(bytes), request, new RunControl());
-    } finally {
-      vi.unstubAllGlobals();
-    }
-  };
-}
-
-/** Two neighbours the other way round, or one of them twice: what is right in every checksum, filter and index. */
-function disordered<T>(entries: readonly T[], below: Below): T[] {
-  const at = below(Math.max(entries.length - 1, 1));
-  const pair = entries.slice(at, at + 2);
-  const change = below(2) === 0 ? pair.reverse() : [...pair, pair.at(-1)!];
-  return [...entries.slice(0, at), ...change, ...entries.slice(at + 2)];
-}
-
-/** The end of a block's content: entries | restarts | their number. */
-function withOtherEnd(content: Buffer, below: Below): Buffer {
-  const restarts = content.readUInt32LE(content.length - 4);
-  const entriesEnd = content.length - 4 - 4 * restarts;
-  const changed = Buffer.from(content);
-  const restartAt = entriesEnd + 4 * below(restarts);
-  switch (below(5)) {
-    case 0:
-      changed.writeUInt32LE(below(entriesEnd), restartAt);
-      return changed;
-    case 4: {
-      const offsets: number[] = [];
-      const cursor = new BlockCursor(content);
-      while (cursor.next()) offsets.push(cursor.offset);
-      const further = content.subarray(entriesEnd + 4 * restarts);
-      further.writeUInt32LE(restarts + 1);
-      const restart = Buffer.alloc(4);
-      restart.writeUInt32LE(offsets[below(offsets.length)]!);
-      return Buffer.concat([content.subarray(0, content.length - 4), restart, further]);
-    }
-    case 1:
-      changed.writeUInt32LE(below(restarts + 3), content.length - 4);
-      return changed;
-    case 2:
-      changed.writeUInt32LE(below(3), restartAt);
-      return changed;
-    default: {
-      const more = Buffer.from([below(3), below(9), below(3)].slice(0, 1 + below(3)));
-      return Buffer.concat([content.subarray(0, entriesEnd), more, content.subarray(entriesEnd)]);
-    }
-  }
-}
-
-const text = (below: Below): string => Array.from({ length: below(30) }, () => 'abc'[below(3)]).join('');
-
-/** Keys that share beginnings, in several versions, with values of all sizes, in blocks of any number of entries. */
-function sortedKeys(below: Below): string[] {
-  const keys = Array.from({ length: 1 + below(40) }, () => `${text(below)}${below(50)}`);
-  return [...new Set(keys)].sort();
-}
-
-function blocksOf<T>(entries: readonly T[], below: Below): T[][] {
-  const blocks: T[][] = [];
-  for (let at = 0; at < entries.length; ) {
-    const count = 1 + below(below(2) === 0 ? 6 : 60);
-    blocks.push(entries.slice(at, at + count));
-    at += count;
-  }
-  return blocks;
-}
-
-const value = (below: Below): string => 'v'.repeat(below(8) === 0 ? below(5000) : below(40));
-
-/** Numbers of all sizes: a u64 has two halves. */
-function lsmVersion(key: string, version: number, below: Below): TableEntry {
-  const base = [1000n, 2n ** 32n + 1000n, 2n ** 63n + 1000n][below(20) === 0 ? below(3) : 0]!;
-  const plain = lsmEntry(key, 0, below(6) === 0 ? undefined : value(below));
-  return version === 0
-    ? { ...plain, timestamp: below(2) === 0 ? 2000n : 2n ** 63n + 1n, sequence: base }
-    : { ...plain, timestamp: 1000n - BigInt(version * 10 + below(5)), sequence: base };
-}
-
-const TABLES = {
-  lsm: {
-    path: 'sst/1.sst',
-    fix: fixLsmTable,
-    make(below: Below, isHonest: boolean): Buffer {
-      const entries = sortedKeys(below).flatMap((key) =>
-        Array.from({ length: 1 + below(3) }, (_, version) => lsmVersion(key, version, below)),
-      );
-      return buildTable(blocksOf(isHonest ? entries : disordered(entries, below), below));
-    },
-  },
-  leveldb: {
-    path: '000005.ldb',
-    fix: fixLeveldbTable,
-    make(below: Below, isHonest: boolean): Buffer {
-      const entries = sortedKeys(below).flatMap((key) =>
-        Array.from({ length: 1 + below(3) }, (_, version) =>
-          leveldbEntry(key, 1000 - version * 10 - below(5), below(6) === 0 ? 0 : 1, value(below)),
-        ),
-      );
-      const craft: Craft = { blocks: [], ...(below(4) === 0 && { filterKeys: null }) };
-      const packed = { seal: (content: Buffer) => sealBlock(content, below(3) === 0 ? 'none' : 'snappy') };
-      if (isHonest) return craftTable({ ...craft, ...packed, blocks: blocksOf(entries, below) });
-      if (below(2) === 0)
-        return craftTable({ ...craft, blocks: blocksOf(disordered(entries, below), below) });
-      const seal = (content: Buffer) => sealBlock(below(2) === 0 ? withOtherEnd(content, below) : content);
-      return craftTable({ ...craft, blocks: blocksOf(entries, below), seal });
-    },
-  },
-} as const;
 
 test('valid tables are accepted by the scanner alone', () => {
   const scanner = Scanner.create(1024 * 1024)!;
@@ -356,7 +227,6 @@ test('a scanner that cannot be made is tried once', async () => {
 const scanners = { lsm: LsmScanner, leveldb: LeveldbScanner };
 
 const ROUNDS = 150;
-const NUMBERS = ['00', '01', 'ff', '7f', '80', '04000000', 'ffffffff'].map((hex) => Buffer.from(hex, 'hex'));
 
 test.each(['lsm', 'leveldb'] as const)(
   'scanner and JavaScript agree on every table of %s',
@@ -398,117 +268,3 @@ test.each(['lsm', 'leveldb'] as const)(
     expect(bad).toBeGreaterThan(8 * ROUNDS);
   },
 );
-
-/** The same with windows of so many bytes. */
-async function checkInWindows(bytes: number): Promise<Check> {
-  vi.resetModules();
-  const { engineByName: engineAnew } = await import('../../src/engine/index.ts');
-  const { Scanner: ScannerAnew } = await import('../../src/format/scan/scanner.ts');
-  const create = ScannerAnew.create.bind(ScannerAnew);
-  vi.spyOn(ScannerAnew, 'create').mockImplementation(() => create(2 * bytes));
-  return (engine, path, table) => {
-    const request = { path, level: 'full', live: false } as const;
-    return engineAnew(engine).checkFile(new MemoryFile(table), request, new RunControl());
-  };
-}
-
-test.each(['lsm', 'leveldb'] as const)(
-  'windows of any size, with edges anywhere in a table of %s, find the same',
-  async (engine) => {
-    const { path, make, fix } = TABLES[engine];
-    const random = seeded(20261126);
-    const below: Below = (limit) => Math.floor(random() * limit);
-    const byScript = await scriptCheck();
-    let bad = 0;
-    for (const bytes of [
-      ...Array.from({ length: perTier(40, 400) }, () => 1 + below(6000)),
-      64,
-      1000,
-      65536,
-    ]) {
-      const inWindows = await checkInWindows(bytes);
-      for (let round = 0; round < 8; round++) {
-        const table = make(below, round > 2);
-        if (round > 5) {
-          const damaged = mutate(table, below, { words: NUMBERS, other: table, maxBytes: 200_000 });
-          if (round === 7) fix(damaged);
-          damaged.copy(table);
-        }
-        const found = await inWindows(engine, path, table);
-        expect(found, `windows of ${bytes}, round ${round}`).toEqual(await byScript(engine, path, table));
-        if (found.findings.length > 0) bad++;
-      }
-    }
-    expect(bad).toBeGreaterThan(60);
-    vi.restoreAllMocks();
-  },
-);
-
-test.each(['lsm', 'leveldb'] as const)(
-  'one flipped bit anywhere in the blocks of a table of %s is found',
-  async (engine) => {
-    const { path, make } = TABLES[engine];
-    const random = seeded(5);
-    const below: Below = (limit) => Math.floor(random() * limit);
-    const table = make(below, true);
-    const inWindows = await checkInWindows(4096);
-    for (let flip = 0; flip < 300; flip++) {
-      const flipped = Buffer.from(table);
-      flipped[below(table.length)]! ^= 1 << below(8);
-      expect((await inWindows(engine, path, flipped)).findings.length, `flip ${flip}`).toBeGreaterThan(0);
-    }
-    vi.restoreAllMocks();
-  },
-);
-
-/** Four bytes at `at` so that `sum` of the whole becomes `wanted`: a checksum is linear in each bit. */
-function patchTo(bytes: Buffer, at: number, wanted: number, sum: (bytes: Buffer) => number): Buffer {
-  const base = sum(bytes);
-  const rows: { delta: number; bits: number }[] = [];
-  for (let bit = 0; bit < 32; bit++) {
-    const flipped = Buffer.from(bytes);
-    flipped[at + (bit >> 3)]! ^= 1 << (bit & 7);
-    let delta = (sum(flipped) ^ base) >>> 0;
-    let bits = (1 << bit) >>> 0;
-    for (const row of rows)
-      if ((delta ^ row.delta) >>> 0 < delta)
-        [delta, bits] = [(delta ^ row.delta) >>> 0, (bits ^ row.bits) >>> 0];
-    rows.push({ delta, bits });
-    rows.sort((a, b) => b.delta - a.delta);
-  }
-  let rest = (wanted ^ base) >>> 0;
-  const patched = Buffer.from(bytes);
-  for (const { delta, bits } of rows) {
-    if ((rest ^ delta) >>> 0 >= rest) continue;
-    rest = (rest ^ delta) >>> 0;
-    for (let bit = 0; bit < 32; bit++) if ((bits >>> bit) & 1) patched[at + (bit >> 3)]! ^= 1 << (bit & 7);
-  }
-  expect(sum(patched)).toBe(wanted);
-  return patched;
-}
-
-test('damage of two blocks made so that their sums cancel changes the other checksum of the manifest', async () => {
-  const values = ['a', 'b', 'c'].map((key) => `${key}${'v'.repeat(2000)}`);
-  const crafted = {
-    lsm: {
-      sum: crc32,
-      other: 'crc32c' as const,
-      table: buildTable(values.map((value, i) => [lsmEntry('abc'[i]!, 1, value)])),
-    },
-    leveldb: {
-      sum: crc32c,
-      other: 'crc32' as const,
-      table: craftTable({ blocks: values.map((value, i) => [leveldbEntry('abc'[i]!, 1, 1, value)]) }),
-    },
-  };
-  for (const engine of ['lsm', 'leveldb'] as const) {
-    const { sum, other, table } = crafted[engine];
-    const { path } = TABLES[engine];
-    const first = Buffer.from(table);
-    first[1000]! ^= 1;
-    const damaged = patchTo(first, 3000, sum(table), sum);
-    expect(damaged.equals(table)).toBe(false);
-    const [whole, found] = [await check(engine, path, table), await check(engine, path, damaged)];
-    expect(found[other]).not.toBe(whole[other]);
-  }
-});

@@ -48,7 +48,7 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
     findings.error('LSM_LOG_SECTION', 0, `the header of the log is wrong: ${problem}`);
     return { ...(await checkRawFile(file, request, run)), findings: findings.list };
   }
-  const log = { file, sizeBytes, geometry, header, withCrc32c: !request.live };
+  const log = { file, sizeBytes, geometry, header, withSums: !request.live };
   const { result, ...sums } = await replayFile(log, run);
   const damage = result.stop && request.live ? await damageBehind(log, result) : undefined;
   reportStop(result, geometry, request, findings, damage);
