@@ -61,5 +61,5 @@ export type { ScheduledRun } from './schedule/scheduler.ts';
 export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
 export type { SnapshotSummary } from './snapshot/store/list.ts';
 export type { PruneResult } from './snapshot/store/prune.ts';
-export type { ListedSnapshot, SnapshotState } from './snapshot/store/standing.ts';
+export type { ListedSnapshot, SnapshotState, SnapshotTotal } from './snapshot/store/standing.ts';
 export type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from './snapshot/verify/verify-all.ts';

@@ -32,6 +32,19 @@ export function duration(ms: number): string {
   return `${number(Math.floor(seconds / 60))} min ${seconds % 60} s`;
 }
 
+const AGES = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['min', 60_000],
+] as const;
+
+/** How long ago: `12 s`, `5 min`, `47 h`, `3 d`. A moment that is still to come, by this machine's clock, is `in 5 min`. */
+export function age(ms: number): string {
+  if (ms < 0) return `in ${age(-ms)}`;
+  for (const [unit, long] of AGES) if (ms >= 2 * long) return `${number(Math.floor(ms / long))} ${unit}`;
+  return ms >= 60_000 ? '1 min' : `${Math.floor(ms / 1000)} s`;
+}
+
 /** The farthest moment that a calendar of JavaScript knows. */
 const LAST_MS = 8.64e15;
 

@@ -15,6 +15,7 @@ import {
   type ListedSnapshot,
   listWithState,
   newestGood,
+  type SnapshotStates,
   standings,
   withState,
 } from '../snapshot/store/standing.ts';
@@ -41,10 +42,9 @@ export const snapshotsOptions = new OptionSet(() => ({
 }));
 export type SnapshotsOptions = OptionsOf<typeof snapshotsOptions>;
 
-export interface SnapshotList {
+export interface SnapshotList extends SnapshotStates {
   /** The name in the `latest` marker; null when there is none. */
   readonly latest: string | null;
-  readonly snapshots: readonly ListedSnapshot[];
 }
 
 /**
@@ -76,8 +76,8 @@ export class Snapshots {
   list(): Promise<SnapshotList> {
     return translated(async () => {
       const layout = await this.#layout();
-      const snapshots = await listWithState(this.#env, layout);
-      return { latest: (await latestName(this.#env.fs, layout.backup)) ?? null, snapshots };
+      const states = await listWithState(this.#env, layout);
+      return { latest: (await latestName(this.#env.fs, layout.backup)) ?? null, ...states };
     });
   }
 

@@ -4,9 +4,9 @@ import { ERROR_CODES, type ErrorCode } from '../errors.ts';
 import { LIFECYCLE_MODES } from '../operation/lifecycle.ts';
 import { operationStateSchema } from '../operation/operation-state.ts';
 import type { SnakeCased } from '../options/casing.ts';
-import { LEVELS } from '../options/choices.ts';
+import { LEVELS, MODES } from '../options/choices.ts';
 import type { SnapshotSummary } from '../snapshot/store/list.ts';
-import { type ListedSnapshot, SNAPSHOT_STATES } from '../snapshot/store/standing.ts';
+import { type ListedSnapshot, SNAPSHOT_STATES, type SnapshotTotal } from '../snapshot/store/standing.ts';
 
 /** Replies of the admin RPC: what the server promises and the client holds it to. The OpenAPI document is made from these. */
 
@@ -59,6 +59,7 @@ export const snapshotSchema = z.object({
   sequence: z.number().nullable(),
   created_at_ms: timeMs,
   engine: z.string().nullable(),
+  mode: z.enum(MODES).nullable().describe('`link`: it may share files with the database'),
   entries: z.number().nullable(),
   total_bytes: z.number().nullable(),
   location: z.string(),
@@ -74,11 +75,24 @@ const listedSnapshotSchema = snapshotSchema.extend({
       'The oldest proof among its files; for a damaged one, when it was last read; null when not on record',
     ),
   damage: z.string().nullable().describe('What is damaged or could not be read'),
+  age_ms: z.number().describe('Since it was taken, by the clock of this machine'),
+  disk_bytes: z.number().nullable().describe('What its files take on the disk; null when not looked at'),
+  own_bytes: z
+    .number()
+    .nullable()
+    .describe('What the disk gets back when it is removed; null when not looked at'),
 }) satisfies z.ZodType<SnakeCased<ListedSnapshot>>;
 
 export const snapshotListSchema = z.object({
   latest: z.string().nullable(),
+  latest_good: z.string().nullable().describe('The newest of the deepest proof'),
   snapshots: z.array(listedSnapshotSchema).readonly(),
+  total: z.object({
+    count: z.number(),
+    damaged: z.number(),
+    total_bytes: z.number().describe('Of all, as if nothing were shared'),
+    disk_bytes: z.number().describe('On the disk; a file that several share counts once'),
+  }) satisfies z.ZodType<SnakeCased<SnapshotTotal>>,
 });
 
 const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged', 'unread']);

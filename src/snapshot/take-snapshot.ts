@@ -159,6 +159,7 @@ function describe(
       ...(previous.name && { parent: previous.name }),
       ...(captured.checkpoint && { checkpoint: captured.checkpoint }),
       level: request.level,
+      mode: request.mode,
       total_bytes: captured.entries.reduce((sum, { size }) => sum + size, 0),
     },
   };

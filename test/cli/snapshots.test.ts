@@ -85,7 +85,14 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
       stillpoint(['restore', 'latest', '--data-dir', data, '--into', join(data, '../restored'), '--json']),
     ]);
     expect(list.code).toBe(0);
-    expect(Object.keys(list.json)).toEqual(['latest', 'snapshots']);
+    expect(Object.keys(list.json)).toEqual(['latest', 'latest_good', 'snapshots', 'total']);
+    const onDisk = list.json.snapshots.map(({ disk_bytes }: { disk_bytes: number }) => disk_bytes);
+    expect(list.json.total).toEqual({
+      count: 2,
+      damaged: 0,
+      total_bytes: 2 * bytes,
+      disk_bytes: onDisk[0] + onDisk[1], // `--full` shares nothing
+    });
     expect(list.json.latest).toBe(full.json.name);
     expect(list.json.snapshots).toMatchObject(
       [second.json, full.json].map(({ name, id, location }) => ({
@@ -96,6 +103,8 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
         entries: 4,
         total_bytes: bytes,
         created_at_ms: expect.any(Number),
+        age_ms: expect.any(Number),
+        mode: 'copy',
       })),
     );
     expect(show.json).toMatchObject({ name: second.json.name, sealed: true, parent: first.json.name });
@@ -150,7 +159,9 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
     expect(latest.stdout).toContain(`latest (${name}): faithful  (lsm, level files)\n`);
     expect(marker.stdout).toContain(`/latest (${name}): faithful  (lsm, level files)\n`);
     expect(list.stdout).toMatch(
-      new RegExp(`^NAME .*\n${name} +\\d{4}-.*Z +lsm +4 +1\\.3 MiB +\\d{4}-.*Z +latest +good\n$`),
+      new RegExp(
+        `^NAME .*\n${name} +\\d{4}-.*Z +\\d+ s +lsm +copy +4 +1\\.3 MiB +\\d+ KiB +full +\\d+ s ago +latest +good\n1 snapshot: \\d+ KiB on disk for 1\\.3 MiB of files\n$`,
+      ),
     );
     expect(show.stdout).toMatch(/sst\/1\.sst +225,465 +6b64e0e9 +immutable\n/);
     expect(verify.stdout).toContain(`${data}: faithful  (lsm, level full)\n`);

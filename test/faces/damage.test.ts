@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, getSnapshot, Snapshots } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
-import { plainDirectory } from '../support/folders.ts';
+import { plainDirectory, setOldTime } from '../support/folders.ts';
 import { rot } from '../support/rot.ts';
 import { injected, untilFinished } from '../support/server.ts';
 
@@ -47,9 +47,10 @@ test('damage that verify --all found shows in list, show and the library', async
   expect((await states())[1]).toMatchObject({ state: 'damaged', damage: 'a.txt is damaged' });
   const { stdout } = await stillpoint(['list', dir]);
   const lines = stdout.trimEnd().split('\n');
-  expect(lines[1]).toMatch(/good \(level files\)$/);
+  expect(lines[1]).toMatch(/ files +\d+ s ago +lesser proof$/);
   expect(lines[2]).toMatch(/damaged: a\.txt is damaged$/);
   expect(lines[3]).toMatch(/latest +good$/);
+  expect(lines[4]).toMatch(/^3 snapshots, 1 damaged: [\d.]+ MiB on disk for [\d.]+ MiB of files$/);
   const shown = ['show', bad!.name, '--data-dir', dir];
   expect((await stillpoint(shown)).stdout).toMatch(/^state +damaged: a\.txt is damaged$/m);
   expect((await stillpoint([...shown, '--json'])).json).toMatchObject({ state: 'damaged' });
@@ -89,5 +90,24 @@ test('the server lists the same', async () => {
   expect((await rpc('POST', `${url}/verify`)).json.ok).toBe(false);
   const [shown] = await list();
   expect(shown).toMatchObject({ state: 'damaged', level: null, damage: 'lsm.wal is damaged' });
-  expect((await stillpoint(['list', dataDir, '--json'])).json.snapshots).toEqual([shown]);
+  expect((await stillpoint(['list', dataDir, '--json'])).json.snapshots).toEqual([
+    { ...shown, age_ms: expect.any(Number) },
+  ]);
+});
+
+test('a file that snapshots share counts once on the disk, and is freed with the last of them only', async () => {
+  const dir = await plainDirectory();
+  writeFileSync(join(dir, 'one.bin'), Buffer.alloc(300_000, 1));
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  setOldTime(join(dir, 'one.bin'));
+  for (const _ of [1, 2]) await backup.backup();
+  const { snapshots, total, latest, latestGood } = await new Snapshots({ dataDir: dir }).list();
+  expect(latestGood).toBe(latest);
+  const [first, second] = snapshots;
+  const shared = first!.diskBytes! - first!.ownBytes!;
+  expect(shared).toBeGreaterThan(300_000 - 1);
+  expect(total.diskBytes).toBe(first!.diskBytes! + second!.diskBytes! - shared);
+  const { freedBytes } = await new Snapshots({ dataDir: dir }).prune({ keep: 1, dryRun: true });
+  expect(freedBytes).toBe(first!.ownBytes);
+  expect(first!.mode).toBe('copy');
 });

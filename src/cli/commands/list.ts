@@ -9,9 +9,9 @@ import { layoutOf, ownerOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { examples } from '../help-text.ts';
-import { stateText } from '../state-text.ts';
+import { stateCell } from '../state-text.ts';
 import type { Style } from '../style.ts';
-import { number, size, table, time, visible } from '../text.ts';
+import { age, count, number, size, table, time, visible } from '../text.ts';
 
 // Nothing else goes on in this process: with calls that block it, a list takes two thirds of the time.
 const environment = { ...commandEnvironment, fs: blockingFileSystem };
@@ -44,27 +44,56 @@ async function refuseOther(dir: string): Promise<void> {
   );
 }
 
-function describe({ latest, snapshots }: SnapshotList, dir: string, style: Style): string[] {
+function describe(list: SnapshotList, dir: string, style: Style): string[] {
+  const { latest, latestGood, snapshots, total } = list;
   if (snapshots.length === 0) return [`no snapshots yet; take one: stillpoint snapshot ${visible(dir)}`];
-  const rows = snapshots.map((snapshot) => [
+  const best = snapshots.find(({ name }) => name === latestGood);
+  const states = snapshots.map((snapshot) => stateCell(snapshot, best));
+  const rows = snapshots.map((snapshot, i) => [
     snapshot.name,
     time(snapshot.createdAtMs),
+    age(snapshot.ageMs),
     visible(snapshot.engine ?? '-'),
+    snapshot.mode ?? '-',
     snapshot.entries === null ? '-' : number(snapshot.entries),
     snapshot.totalBytes === null ? '-' : size(snapshot.totalBytes),
-    snapshot.verifiedAtMs === null ? '-' : time(snapshot.verifiedAtMs),
-    snapshot.name === latest ? 'latest' : '',
-    visible(stateText(snapshot)),
+    snapshot.diskBytes === null ? '-' : size(snapshot.diskBytes),
+    snapshot.level ?? '-',
+    snapshot.verifiedAtMs === null
+      ? '-'
+      : `${age(snapshot.createdAtMs + snapshot.ageMs - snapshot.verifiedAtMs)} ago`,
+    snapshot.name === latest ? 'latest' : snapshot.name === latestGood ? 'latest-good' : '',
+    visible(states[i]!),
   ]);
-  const heading = ['NAME', 'CREATED', 'ENGINE', 'FILES', 'SIZE', 'VERIFIED', '', 'STATE'];
-  const [head = '', ...lines] = table([heading, ...rows], [3, 4]);
+  const [head = '', ...lines] = table([HEADING, ...rows], [2, 5, 6, 7]);
   return [
     style.dim(head),
     ...lines.map((line, i) => {
-      const { name, state } = snapshots[i]!;
-      if (state === 'damaged') return style.red(line);
-      if (state !== 'good') return style.yellow(line);
-      return name === latest ? style.bold(line) : line;
+      if (snapshots[i]!.state === 'damaged') return style.red(line);
+      if (states[i] !== 'good') return style.yellow(line);
+      return snapshots[i]!.name === latest ? style.bold(line) : line;
     }),
+    totalLine(total),
   ];
+}
+
+const HEADING = [
+  'NAME',
+  'CREATED',
+  'AGE',
+  'ENGINE',
+  'MODE',
+  'FILES',
+  'SIZE',
+  'ON DISK',
+  'LEVEL',
+  'VERIFIED',
+  '',
+  'STATE',
+];
+
+/** Without holes, and with what several share counted once, it is less than the sizes add up to. */
+function totalLine({ count: all, damaged, diskBytes, totalBytes }: SnapshotList['total']): string {
+  const bad = damaged === 0 ? '' : `, ${number(damaged)} damaged`;
+  return `${count(all, 'snapshot')}${bad}: ${size(diskBytes)} on disk for ${size(totalBytes)} of files`;
 }

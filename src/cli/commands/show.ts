@@ -7,7 +7,7 @@ import { examples } from '../help-text.ts';
 import { addDataDirFlag } from '../options.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import { stateText } from '../state-text.ts';
-import { count, number, size, table, time, visible } from '../text.ts';
+import { age, count, number, size, table, time, visible } from '../text.ts';
 
 const FILES_SHOWN = 50;
 
@@ -38,20 +38,31 @@ async function read(snapshot: string, dataDir: string | undefined) {
   return { ...summary, sealed, tool, parent, checkpoint, files };
 }
 
+function diskText({ diskBytes, ownBytes }: { diskBytes: number | null; ownBytes: number | null }): string {
+  if (diskBytes === null || ownBytes === null) return 'not looked at';
+  return `${size(diskBytes)}; ${size(ownBytes)} of it is freed when it is removed`;
+}
+
 function describe(shown: Awaited<ReturnType<typeof read>>): string[] {
   const { files } = shown;
   const facts = [
     ['name', shown.name],
     ['id', shown.id ?? '-'],
-    ['created', time(shown.createdAtMs)],
+    ['created', `${time(shown.createdAtMs)}, ${age(shown.ageMs)} ago`],
     ['state', stateText(shown)],
     ['verified', shown.verifiedAtMs === null ? 'not on record' : time(shown.verifiedAtMs)],
+    ['level', shown.level ?? 'none on record'],
+    [
+      'mode',
+      shown.mode === 'link' ? 'link: it may share files with the database' : (shown.mode ?? 'not on record'),
+    ],
     ['engine', shown.engine ?? 'unknown'],
     ['checkpoint', shown.checkpoint === null ? '-' : `lsn ${shown.checkpoint.lsn}`],
     ['parent', shown.parent ?? '-'],
     ['taken by', shown.tool ?? 'another tool'],
     ['manifest', shown.sealed ? 'sealed' : 'unsealed: it carries no checksum of itself'],
     ['content', `${count(files.length, 'file')}, ${size(shown.totalBytes ?? 0)}`],
+    ['on disk', diskText(shown)],
     ['location', shown.location],
   ];
   const rows = files

@@ -4,6 +4,7 @@ import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, readSmallFile } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
+import type { Mode } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { compareNames, isSnapshotName, LATEST, type Layout, layoutOf, nameOf } from './layout.ts';
 import { readManifest } from './manifest-file.ts';
@@ -16,6 +17,8 @@ export interface SnapshotSummary {
   readonly sequence: number | null;
   readonly createdAtMs: number;
   readonly engine: string | null;
+  /** `link`: it may share files with the database. Null when that is not on record. */
+  readonly mode: Mode | null;
   readonly entries: number | null;
   readonly totalBytes: number | null;
   readonly location: string;
@@ -60,6 +63,7 @@ export async function summarize(env: Environment, location: string): Promise<Sna
     sequence: null,
     createdAtMs: fromName,
     engine: null,
+    mode: null,
     entries: null,
     totalBytes: null,
   };
@@ -74,6 +78,7 @@ export async function summarize(env: Environment, location: string): Promise<Sna
       sequence: snapshot?.sequence ?? null,
       createdAtMs: snapshot?.created_at_ms ?? fromName,
       engine: snapshot?.engine ?? (await detectEngine(env.fs, location))?.name ?? null,
+      mode: snapshot?.mode ?? null,
       entries: entries.length,
       totalBytes: entries.reduce((sum, { size }) => sum + size, 0),
       problem: null,

@@ -4,7 +4,7 @@ import { problemsOf } from '../../env/durable-json.ts';
 import { StillpointError } from '../../errors.ts';
 import { crc32 } from '../../format/crc32.ts';
 import type { Summed } from '../../format/sums.ts';
-import { LEVELS } from '../../options/choices.ts';
+import { LEVELS, MODES } from '../../options/choices.ts';
 import { countNames, measureJson } from './json-shape.ts';
 
 /**
@@ -55,6 +55,8 @@ const snapshotSchema = z.object({
   total_bytes: count,
   /** How deep the proof went before the snapshot was published. */
   level: z.enum(LEVELS).optional(),
+  /** Whether it may share files with the database. Absent in those of earlier versions. */
+  mode: z.enum(MODES).optional(),
 });
 
 /** Entries are parsed one by one and the first bad one is reported: nobody needs a list of a million. */

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { MANIFEST } from '../../engine/engine.ts';
-import type { FileStat, FileSystem } from '../../env/file-system.ts';
-import { walk } from '../../env/folder-tree.ts';
+import type { FileStat } from '../../env/file-system.ts';
 import { listIfPresent, removeTree } from '../../env/io.ts';
 import type { Environment } from '../environment.ts';
 import { removeLedger } from '../ledger/ledger-file.ts';
+import { bytesFreed, filesBelow } from './disk-use.ts';
 import { deletedFolder, isLeftOver, type Layout } from './layout.ts';
 import type { SnapshotSummary } from './list.ts';
 import { withReserve } from './reserve.ts';
@@ -36,7 +36,7 @@ export async function prune(
   const surplus = decided.filter(({ stays }) => !stays);
   // Before the first is removed: each removal takes a name off the files that it shares with others.
   const files = new Map<SnapshotSummary, readonly FileStat[]>();
-  for (const { snapshot } of surplus) files.set(snapshot, await filesOf(env.fs, snapshot.location));
+  for (const { snapshot } of surplus) files.set(snapshot, await filesBelow(env.fs, snapshot.location));
   const removed: SnapshotSummary[] = [];
   const busy: SnapshotSummary[] = [];
   for (const { snapshot } of surplus)
@@ -49,27 +49,6 @@ export async function prune(
     decisions: decided.map(({ name, stays, reason }) => ({ name, stays, reason })),
     freedBytes: bytesFreed(removed.flatMap((snapshot) => files.get(snapshot)!)),
   };
-}
-
-async function filesOf(fs: FileSystem, location: string): Promise<FileStat[]> {
-  const files: FileStat[] = [];
-  for await (const { path, kind } of walk(fs, location)) {
-    const stat = kind === 'file' ? await fs.inspect(join(location, path)) : undefined;
-    if (stat !== undefined) files.push(stat);
-  }
-  return files;
-}
-
-/** The bytes of those files of which all names are among `names`. */
-function bytesFreed(names: readonly FileStat[]): number {
-  const counts = new Map<bigint, number>();
-  let bytes = 0;
-  for (const { ino, links, allocatedBytes } of names) {
-    const count = (counts.get(ino) ?? 0) + 1;
-    counts.set(ino, count);
-    if (count === links) bytes += allocatedBytes;
-  }
-  return bytes;
 }
 
 /**

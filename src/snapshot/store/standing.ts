@@ -1,4 +1,7 @@
+import { join } from 'node:path';
+import { MANIFEST } from '../../engine/engine.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
+import type { FileStat } from '../../env/file-system.ts';
 import { RunControl } from '../../env/run-control.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import { LEVELS, type Level } from '../../options/choices.ts';
@@ -6,7 +9,8 @@ import type { Environment } from '../environment.ts';
 import { type Ledger, readLedger } from '../ledger/ledger-file.ts';
 import { isProofOf } from '../ledger/proven-files.ts';
 import { compareTree } from '../verify/compare-tree.ts';
-import { isSnapshotPlace, type Layout } from './layout.ts';
+import { DiskCount, type DiskUse, filesBelow } from './disk-use.ts';
+import { compareNames, isSnapshotPlace, type Layout } from './layout.ts';
 import { listSnapshotFolders, noneYet, type SnapshotSummary } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
@@ -22,6 +26,8 @@ export interface Standing {
   readonly isUnread: boolean;
   /** The oldest proof among its files, for a damaged one the newest; null when that is not on record. */
   readonly verifiedAtMs: number | null;
+  /** Its files on the disk. */
+  readonly files: readonly FileStat[];
 }
 
 /**
@@ -42,6 +48,30 @@ export interface ListedSnapshot extends SnapshotSummary {
   readonly verifiedAtMs: number | null;
   /** What is damaged or could not be read; null when nothing is known to be. */
   readonly damage: string | null;
+  /** Since it was taken, by the clock of this machine. */
+  readonly ageMs: number;
+  /** What its files take on the disk, also those that other snapshots share; null when that could not be looked at. */
+  readonly diskBytes: number | null;
+  /** What the disk gets back when it is removed: the files that nothing else shares. */
+  readonly ownBytes: number | null;
+}
+
+/** All snapshots of a data directory together. */
+export interface SnapshotTotal {
+  readonly count: number;
+  readonly damaged: number;
+  /** Of all, as if nothing were shared. */
+  readonly totalBytes: number;
+  /** On the disk: a file that several snapshots share counts once. */
+  readonly diskBytes: number;
+}
+
+export interface SnapshotStates {
+  /** The newest of the deepest proof that is not known to be damaged; null when there is none. */
+  readonly latestGood: string | null;
+  /** Oldest first. */
+  readonly snapshots: readonly ListedSnapshot[];
+  readonly total: SnapshotTotal;
 }
 
 /** A look at a snapshot mostly waits for the disk. */
@@ -50,28 +80,61 @@ const LOOKS_AT_ONCE = 8;
 /** The snapshots of a data directory with what is known of them, in the order in which they were taken. */
 export async function standings(env: Environment, layout: Layout): Promise<Standing[]> {
   const all = await listSnapshotFolders(env, layout);
-  // By sequence: a clock that was set back gives later ones smaller names.
-  all.sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1));
-  return mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) => standingOf(env, snapshot));
+  const known = await mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) => standingOf(env, snapshot));
+  return known.sort(bySequence);
 }
 
-/** The snapshots of a data directory with their state, oldest first. */
-export async function listWithState(env: Environment, layout: Layout): Promise<ListedSnapshot[]> {
+/** A clock that was set back gives later ones smaller names. */
+const bySequence = ({ snapshot: a }: Standing, { snapshot: b }: Standing): number =>
+  (a.sequence ?? -1) - (b.sequence ?? -1) || compareNames(a.name, b.name);
+
+/** The snapshots of a data directory with their state. */
+export async function listWithState(env: Environment, layout: Layout): Promise<SnapshotStates> {
   const all = await listSnapshotFolders(env, layout);
-  return mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) => withState(env, snapshot));
+  const disk = new DiskCount();
+  const known: Standing[] = [];
+  const snapshots = await mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) =>
+    withState(env, snapshot, disk, (standing) => known.push(standing)),
+  );
+  known.sort(bySequence);
+  return {
+    latestGood: newestGood(known)?.snapshot.name ?? null,
+    snapshots,
+    total: {
+      count: snapshots.length,
+      damaged: snapshots.filter(({ state }) => state === 'damaged').length,
+      totalBytes: snapshots.reduce((sum, { totalBytes }) => sum + (totalBytes ?? 0), 0),
+      diskBytes: disk.totalBytes,
+    },
+  };
 }
 
 /** One that cannot be looked at, or vanishes meanwhile, is `unread`: the others are listed all the same. */
-export async function withState(env: Environment, snapshot: SnapshotSummary): Promise<ListedSnapshot> {
+export async function withState(
+  env: Environment,
+  snapshot: SnapshotSummary,
+  disk = new DiskCount(),
+  onStanding?: (standing: Standing) => void,
+): Promise<ListedSnapshot> {
+  const ageMs = env.clock.nowMs() - snapshot.createdAtMs;
   try {
-    return described(await standingOf(env, snapshot));
+    const standing = await standingOf(env, snapshot);
+    onStanding?.(standing);
+    return { ...described(standing), ageMs, ...disk.add(standing.files) };
   } catch (error) {
     const damage = toStillpointError(error).message;
-    return { ...snapshot, state: 'unread', level: null, verifiedAtMs: null, damage };
+    const unknown = { level: null, verifiedAtMs: null, diskBytes: null, ownBytes: null };
+    return { ...snapshot, state: 'unread', damage, ageMs, ...unknown };
   }
 }
 
-function described({ snapshot, damage, depth, isUnread, verifiedAtMs }: Standing): ListedSnapshot {
+function described({
+  snapshot,
+  damage,
+  depth,
+  isUnread,
+  verifiedAtMs,
+}: Standing): Omit<ListedSnapshot, 'ageMs' | keyof DiskUse> {
   const proven = depth === -1 ? 'unproven' : 'good';
   const state = damage !== undefined ? 'damaged' : isUnread ? 'unread' : proven;
   const level = damage === undefined ? (LEVELS[depth] ?? null) : null;
@@ -80,13 +143,10 @@ function described({ snapshot, damage, depth, isUnread, verifiedAtMs }: Standing
 
 async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<Standing> {
   const { location, problem } = snapshot;
-  const untrusted = (damage: string): Standing => ({
-    snapshot,
-    damage,
-    depth: -1,
-    isUnread: false,
-    verifiedAtMs: null,
-  });
+  const untrusted = async (damage: string): Promise<Standing> => {
+    const files = await filesBelow(env.fs, location);
+    return { snapshot, damage, depth: -1, isUnread: false, verifiedAtMs: null, files };
+  };
   if (problem !== null) return untrusted(problem);
   const manifest = await readManifest(env, location).catch((error) => {
     if (error instanceof StillpointError) return undefined; // since it was listed
@@ -94,7 +154,7 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
   });
   if (manifest === undefined) return untrusted('the manifest cannot be read');
   const ledger = await readLedger(env.fs, location);
-  const wrong = await damagedPaths(env, location, manifest, ledger);
+  const { wrong, files } = await lookAt(env, location, manifest, ledger);
   const damage = manifest.rewritten ? 'the manifest was changed' : damageText(wrong);
 
   const recorded = manifest.entries.map((entry) => {
@@ -116,6 +176,7 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
     depth,
     isUnread,
     verifiedAtMs: Number.isFinite(verifiedAtMs) ? verifiedAtMs : null,
+    files,
   };
 }
 
@@ -126,18 +187,26 @@ function lastReadMs({ proofs, damaged }: Ledger): number {
   return last;
 }
 
-async function damagedPaths(
+/** The paths that are damaged, and the files as they are on the disk. */
+async function lookAt(
   env: Environment,
   location: string,
   { entries }: ParsedManifest,
   { proofs, damaged }: Ledger,
-): Promise<string[]> {
-  const { findings } = await compareTree(env.fs, location, entries, new RunControl());
+): Promise<{ wrong: string[]; files: FileStat[] }> {
+  const { fs } = env;
+  const { files: found, findings } = await compareTree(fs, location, entries, new RunControl());
+  const extra = findings.filter(({ code }) => code === 'FILE_EXTRA').map(({ path }) => path);
+  const others = await mapConcurrent([MANIFEST, ...extra], LOOKS_AT_ONCE, (path) =>
+    fs.inspect(join(location, path)),
+  );
+  const files = [...found.map(({ stat }) => stat), ...others].filter((stat) => stat !== undefined);
   // A file that was read and had another checksum has a proof of what it is now.
   const differs = entries.filter(
     (entry) => proofs.has(entry.path) && !isProofOf(proofs.get(entry.path), entry),
   );
-  return [...new Set([...findings, ...differs].map(({ path }) => path).concat(...damaged.keys()))];
+  const wrong = new Set([...findings, ...differs].map(({ path }) => path).concat(...damaged.keys()));
+  return { wrong: [...wrong], files: files.filter(({ kind }) => kind === 'file') };
 }
 
 const NAMES_SHOWN = 3;

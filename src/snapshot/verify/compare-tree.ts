@@ -1,6 +1,6 @@
 import { MANIFEST } from '../../engine/engine.ts';
 import type { Finding } from '../../engine/report.ts';
-import type { FileIdentity, FileKind, FileSystem } from '../../env/file-system.ts';
+import type { FileKind, FileStat, FileSystem } from '../../env/file-system.ts';
 import { walk } from '../../env/folder-tree.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { placeOf } from '../store/layout.ts';
@@ -8,7 +8,7 @@ import type { ManifestEntry } from '../store/manifest.ts';
 import type { SizedPath } from './check-files.ts';
 
 export interface FoundFile extends SizedPath {
-  readonly stat?: FileIdentity | undefined;
+  readonly stat?: FileStat | undefined;
 }
 
 /** Compares a folder with its manifest, both ways. Resolves to the files that are worth reading, with their real sizes. */
