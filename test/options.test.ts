@@ -72,6 +72,8 @@ const background: Wrong<BackgroundOptions> = { maxEventLoopDelayMs: notCount, is
 const throttle: Wrong<ThrottleOptions> = {
   maxBytesPerSecond: [...notCount, 65_535],
   background: ['yes', 1, null, [], ...nested(background), { maxDelay: 5 }],
+  pace: notOneOf,
+  medium: notBoolean,
   concurrency: notCount,
 };
 const watch = { signal: notSignal, onProgress: notFunction };
@@ -402,6 +404,8 @@ describe('what is right is accepted:', () => {
   const heldBack: Required<ThrottleOptions> = {
     maxBytesPerSecond: 1024 ** 3,
     background: { maxEventLoopDelayMs: 1000, isBusy: () => false },
+    pace: 'quiet',
+    medium: true,
     concurrency: 1,
   };
   const watching = () => ({ signal: new AbortController().signal, onProgress: () => {} });

@@ -4,13 +4,15 @@ import { setTimeout } from 'node:timers/promises';
 import { ClassicLevel } from 'classic-level';
 import { BackupCoordinator, openLsm, snapshotClassicLevel } from '../../src/index.ts';
 
+export type Pace = 'fast' | 'quiet';
+
 /** A database open in this process, and what its owner notices while something else goes on. */
 export interface Host {
   readonly name: string;
   /** Acknowledged when it is durable. */
   write(key: string, value: string): Promise<unknown>;
   /** A full one, as of an owner who keeps only the newest. */
-  snapshot(): Promise<unknown>;
+  snapshot(pace: Pace): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -27,7 +29,7 @@ export async function lsmHost(folder: string): Promise<Host> {
   return {
     name: 'lsm',
     write: (key, value) => database.put(key, value),
-    snapshot: () => backup.backup(),
+    snapshot: (pace) => backup.backup({ pace }),
     close: () => database.close(),
   };
 }
@@ -38,7 +40,7 @@ export async function levelHost(folder: string): Promise<Host> {
   return {
     name: 'leveldb',
     write: (key, value) => database.put(key, value, { sync: true }),
-    snapshot: () => snapshotClassicLevel(database, FULL),
+    snapshot: (pace) => snapshotClassicLevel(database, { ...FULL, pace }),
     close: () => database.close(),
   };
 }

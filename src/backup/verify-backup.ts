@@ -74,6 +74,7 @@ export async function verifyBackup(backup: string, options: VerifyBackupOptions)
         return {
           ok: verdict === 'faithful',
           verdict,
+          medium: false,
           engine: manifest.engine,
           steps,
           counts: { ...noCounts(), files: manifest.files.length, bytes },

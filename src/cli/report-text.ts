@@ -11,15 +11,16 @@ export function findingLine({ path, offset, code, severity, message }: Finding, 
 }
 
 /** What was shown: `3 tables, 61 blocks, 3,003 entries; log replayed to lsn 3042`. */
-export function proofText({ level, engine, counts }: Report): string {
-  const files = `checksums of ${count(counts.files, 'file')}`;
+export function proofText({ level, engine, counts, medium }: Report): string {
+  const where = medium ? ', read from the disk itself' : '';
+  const files = `checksums of ${count(counts.files, 'file')}${where}`;
   if (level === 'files' || engine === 'files') return files;
   const tables = [count(counts.tables, 'table')];
   // Only the full level reads what is in the tables.
   if (level === 'full') tables.push(count(counts.blocks, 'block'), count(counts.entries, 'entry', 'entries'));
   const unit = engine === 'lsm' ? 'lsn' : 'sequence';
   const log = counts.walLastLsn === null ? 'log empty' : `log replayed to ${unit} ${counts.walLastLsn}`;
-  return `${tables.join(', ')}; ${log}`;
+  return `${tables.join(', ')}; ${log}${where}`;
 }
 
 /** The verdict in one word, coloured, with the numbers of findings. */

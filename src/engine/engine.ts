@@ -198,6 +198,8 @@ export interface FileCheck {
   readonly facts?: unknown;
   /** Identity of the file before it was read, if all parts agree. Engines need not set it. */
   readonly identity?: FileIdentity | undefined;
+  /** Whether all that was read came from the device, and not from memory. Engines need not set it. */
+  readonly medium?: boolean | undefined;
 }
 
 export interface ConsistencyCheck {

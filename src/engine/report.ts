@@ -51,6 +51,8 @@ export interface Report {
   readonly ok: boolean;
   readonly verdict: Verdict;
   readonly level: Level;
+  /** Whether all files were read from the device itself, and not from the memory of the operating system. */
+  readonly medium: boolean;
   readonly engine: string;
   readonly steps: readonly Step[];
   readonly counts: Counts;

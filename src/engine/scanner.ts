@@ -1,4 +1,5 @@
 import { BUFFER_BYTES, withBuffer } from '../env/buffers.ts';
+import { notePageMemory } from '../env/past-cache.ts';
 import { Scanner } from '../format/scan/scanner.ts';
 
 /** A buffer for a `SequentialReader` and, where there is one, the scanner that it belongs to. */
@@ -32,6 +33,7 @@ export async function withScanner<T>(
   const kept = scanner?.keep(parts);
   try {
     if (scanner === undefined || kept === undefined) return await withoutScanner(use);
+    notePageMemory(scanner.buffer);
     return await use({ buffer: scanner.buffer, scanner, kept });
   } finally {
     if (scanner !== undefined) giveBack(scanner);

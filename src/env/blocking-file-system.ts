@@ -1,13 +1,16 @@
 import fs from 'node:fs';
 import { blockUse } from './block-use.ts';
 import { guardEngineLocks } from './engine-locks.ts';
-import type { FileSystem, OpenFile } from './file-system.ts';
+import type { FileSystem, OpenFile, OpenHow } from './file-system.ts';
 import {
   absentAsUndefined,
   CLONE,
+  DIRECT_FLAGS,
   FILE_MODE,
   FLAGS,
   FOLDER_MODE,
+  HAS_DIRECT,
+  isDirectRefused,
   isUnsyncable,
   isUnusableFile,
   isUnusableFolder,
@@ -20,6 +23,7 @@ import {
 } from './node-terms.ts';
 import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
 import { ignoreOwnerRefused, ownerFor, ownerOfNew } from './ownership.ts';
+import { filePastCache } from './past-cache.ts';
 
 const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
 
@@ -28,13 +32,15 @@ const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
  * Node's four I/O threads with the host's own reads, writes and name look-ups.
  */
 export const blockingFileSystem: FileSystem = guardEngineLocks({
-  open: (path, how) =>
+  open: (path, how, pastCache) =>
     anchor.name(path, (name) => {
       const owner = ownerOfNew(name, how);
       const fd = fs.openSync(name, FLAGS[how], FILE_MODE);
       if (owner !== undefined) changeOwner(() => fs.fchownSync(fd, owner.uid, owner.gid));
       if (mayCreate(how) && isUnusableFile(fs.fstatSync(fd), how)) fs.fchmodSync(fd, FILE_MODE);
-      return blockingFile(fd, path, true);
+      const file = blockingFile(fd, path, true);
+      const direct = pastCache === true ? openDirect(fd, path, how) : undefined;
+      return direct === undefined ? file : filePastCache(file, blockingFile(direct, path, true));
     }),
   adopt: (fd, path) => blockingFile(fd, path, false),
   inspect: (path) =>
@@ -120,6 +126,17 @@ function blockingFile(fd: number, path: string, owned: boolean): OpenFile {
       if (owned) fs.closeSync(fd);
     },
   };
+}
+
+/** A second descriptor of an open file; undefined where the file system refuses. Opening a new file so could leave one behind. */
+function openDirect(fd: number, path: string, how: OpenHow): number | undefined {
+  if (!HAS_DIRECT) return undefined;
+  try {
+    return fs.openSync(pathOf(fd, path), DIRECT_FLAGS[how]);
+  } catch (error) {
+    if (!isDirectRefused(error)) throw error;
+    return undefined;
+  }
 }
 
 function changeOwner(change: () => void): void {

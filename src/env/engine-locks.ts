@@ -108,9 +108,9 @@ export async function openEngineLock(path: string, open: () => Promise<OpenFile>
 export function guardEngineLocks(fs: FileSystem): FileSystem {
   return {
     ...fs,
-    open(path, how) {
+    open(path, how, pastCache) {
       // A new file is not locked yet.
-      if (how === 'create' || !ENGINE_LOCK_NAMES.has(basename(path))) return fs.open(path, how);
+      if (how === 'create' || !ENGINE_LOCK_NAMES.has(basename(path))) return fs.open(path, how, pastCache);
       return openEngineLock(path, () => fs.open(path, how));
     },
     async clone(from, to) {

@@ -19,8 +19,10 @@ export interface FileSystem {
    * - `open-or-create`: for reading and writing, created empty if absent.
    *
    * A new file has mode 0o600.
+   *
+   * @param pastCache Past the page cache where the file system admits it; `isPastCache` of the file says whether it does.
    */
-  open(path: string, how: OpenHow): Promise<OpenFile>;
+  open(path: string, how: OpenHow, pastCache?: boolean): Promise<OpenFile>;
   /** Wraps an open descriptor of this process that its opener will close; `close` does nothing. */
   adopt(fd: number, path: string): OpenFile;
   /** What is at `path`, without following a link; undefined when nothing is there. */
@@ -53,6 +55,8 @@ export type OpenHow = 'read' | 'update' | 'create' | 'open-or-create';
 export interface OpenFile {
   readonly fd: number;
   readonly path: string;
+  /** Whether all that was read so far came from the device, and not from memory. */
+  readonly isPastCache?: boolean;
   /** Reads into `target` from `position`; resolves to the bytes read, which may be fewer than asked. Use `readFully` of `io.ts`. */
   read(target: Uint8Array, position: number): Promise<number>;
   /** Resolves to the bytes written, which may be fewer than given. Use `writeFully` of `io.ts`. */

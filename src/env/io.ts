@@ -41,8 +41,9 @@ export async function withFile<T>(
   path: string,
   how: Parameters<FileSystem['open']>[1],
   use: (file: OpenFile) => Promise<T>,
+  pastCache = false,
 ): Promise<T> {
-  const file = await fs.open(path, how);
+  const file = await fs.open(path, how, pastCache);
   try {
     return await use(file);
   } finally {

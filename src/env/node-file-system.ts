@@ -2,13 +2,16 @@ import { statfs } from 'node:fs/promises';
 import fs from 'fs-extra';
 import { blockUse } from './block-use.ts';
 import { guardEngineLocks } from './engine-locks.ts';
-import type { FileSystem, OpenFile } from './file-system.ts';
+import type { FileSystem, OpenFile, OpenHow } from './file-system.ts';
 import {
   absentAsUndefined,
   CLONE,
+  DIRECT_FLAGS,
   FILE_MODE,
   FLAGS,
   FOLDER_MODE,
+  HAS_DIRECT,
+  isDirectRefused,
   isUnsyncable,
   isUnusableFile,
   isUnusableFolder,
@@ -21,19 +24,22 @@ import {
 } from './node-terms.ts';
 import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
 import { ignoreOwnerRefused, ownerFor, ownerOfNew } from './ownership.ts';
+import { filePastCache } from './past-cache.ts';
 import { warn } from './safe-calls.ts';
 
 const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
 
 /** For the host's main thread: every call is asynchronous and the event loop stays free. */
 export const nodeFileSystem: FileSystem = guardEngineLocks({
-  open: (path, how) =>
+  open: (path, how, pastCache) =>
     anchor.name(path, async (name) => {
       const owner = ownerOfNew(name, how);
       const fd = await fs.open(name, FLAGS[how], FILE_MODE);
       if (owner !== undefined) await fs.fchown(fd, owner.uid, owner.gid).catch(ignoreOwnerRefused);
       if (mayCreate(how) && isUnusableFile(await fs.fstat(fd), how)) await fs.fchmod(fd, FILE_MODE);
-      return asyncFile(fd, path, true);
+      const file = asyncFile(fd, path, true);
+      const direct = pastCache === true ? await openDirect(fd, path, how) : undefined;
+      return direct === undefined ? file : filePastCache(file, asyncFile(direct, path, true));
     }),
   adopt: (fd, path) => asyncFile(fd, path, false),
   inspect: (path) =>
@@ -97,6 +103,17 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
     return bavail * bsize;
   },
 });
+
+/** As in `blocking-file-system.ts`. */
+async function openDirect(fd: number, path: string, how: OpenHow): Promise<number | undefined> {
+  if (!HAS_DIRECT) return undefined;
+  try {
+    return await fs.open(pathOf(fd, path), DIRECT_FLAGS[how]);
+  } catch (error) {
+    if (!isDirectRefused(error)) throw error;
+    return undefined;
+  }
+}
 
 function asyncFile(fd: number, path: string, owned: boolean): OpenFile {
   return {

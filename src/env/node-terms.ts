@@ -2,6 +2,7 @@ import { type BigIntStats, constants, type Dirent } from 'node:fs';
 import { systemCode } from '../errors.ts';
 import type { FileKind, FileStat, FolderEntry, OpenHow } from './file-system.ts';
 import { DESCRIPTORS, HAS_DESCRIPTOR_NAMES } from './openat-paths.ts';
+import { DIRECT } from './past-cache.ts';
 
 // Shared by both file systems over Node's calls: our terms in Node's and back.
 
@@ -20,6 +21,17 @@ export const FLAGS: Readonly<Record<OpenHow, number>> = {
   create: constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | SAFE,
   'open-or-create': constants.O_RDWR | constants.O_CREAT | SAFE,
 };
+
+/** Only through the name of an open descriptor: between two openings of a path it may become another file. */
+export const HAS_DIRECT = HAS_DESCRIPTOR_NAMES && DIRECT !== 0;
+export const DIRECT_FLAGS: Readonly<Record<OpenHow, number>> = {
+  read: constants.O_RDONLY | DIRECT,
+  update: constants.O_RDWR | DIRECT,
+  create: constants.O_RDWR | DIRECT,
+  'open-or-create': constants.O_RDWR | DIRECT,
+};
+export const isDirectRefused = (error: unknown): boolean =>
+  ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOENT', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '');
 
 /** Some file systems have no sync for folders. Git and SQLite go on there, too. */
 export const isUnsyncable = (error: unknown): boolean =>

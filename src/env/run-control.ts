@@ -9,15 +9,22 @@ export interface TaskRun {
   addBytes(count: number): void;
   /** Counts bytes that were planned and need not be read: progress, without the rate limit. */
   skipBytes(count: number): void;
+  /** What goes past the page cache, where the file system admits it. */
+  readonly pastCache: PastCache;
 }
+
+/** `proof`: what is read for a proof. `all`: copying, too. */
+export type PastCache = 'nothing' | 'proof' | 'all';
+const PAST_CACHE: readonly PastCache[] = ['nothing', 'proof', 'all'];
 
 const LIMITER_AT = 16;
 
-/** The state of one run, shared by all threads: cancelled or not, bytes done, rate limit. */
+/** The state of one run, shared by all threads: cancelled or not, what goes past the page cache, bytes done, rate limit. */
 export class RunControl implements TaskRun {
   readonly shared: SharedArrayBuffer;
   readonly rateLimiter: RateLimiter;
   readonly #cancelled: Int32Array;
+  readonly #pastCache: Int32Array;
   readonly #bytes: BigInt64Array;
   readonly #onCancel = new Set<() => void>();
   #abort: AbortController | undefined;
@@ -25,8 +32,18 @@ export class RunControl implements TaskRun {
   constructor(shared = new SharedArrayBuffer(LIMITER_AT + RateLimiter.SIZE_BYTES)) {
     this.shared = shared;
     this.#cancelled = new Int32Array(shared, 0, 1);
+    this.#pastCache = new Int32Array(shared, 4, 1);
     this.#bytes = new BigInt64Array(shared, 8, 1);
     this.rateLimiter = new RateLimiter(shared, LIMITER_AT);
+  }
+
+  get pastCache(): PastCache {
+    return PAST_CACHE[this.#pastCache[0]!]!;
+  }
+
+  /** REQUIRES: no task has begun. */
+  goPastCache(what: PastCache): void {
+    this.#pastCache[0] = PAST_CACHE.indexOf(what);
   }
 
   cancel(): void {
@@ -80,6 +97,7 @@ export class RunControl implements TaskRun {
         this.rateLimiter.hold(count, this.#cancelled);
       },
       skipBytes: (count) => this.skipBytes(count),
+      pastCache: this.pastCache,
     };
   }
 }

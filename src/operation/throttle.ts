@@ -12,7 +12,9 @@ export async function withThrottle<T>(
   {
     maxBytesPerSecond,
     background = false,
-    concurrency = background === false ? undefined : 1,
+    pace = 'fast',
+    medium = pace === 'quiet',
+    concurrency = background === false && pace === 'fast' ? undefined : 1,
   }: ThrottleOptions,
   work: (env: Environment) => Promise<T>,
 ): Promise<T> {
@@ -22,6 +24,8 @@ export async function withThrottle<T>(
     ...env,
     pool: { ...pool, concurrency: most },
   };
+  if (pace === 'quiet') control.goPastCache('all');
+  else if (medium) control.goPastCache('proof');
   if (maxBytesPerSecond !== undefined || background !== false) control.rateLimiter.start(maxBytesPerSecond);
   if (!control.rateLimiter.isOn) pool.prepare(); // a thread is ready once the work is planned
   if (background === false) return work(throttled);

@@ -24,6 +24,13 @@ export type Mode = (typeof MODES)[number];
 export const CLONE_CHOICES = ['auto', 'never'] as const;
 export type CloneChoice = (typeof CLONE_CHOICES)[number];
 
+/**
+ * - `fast`: through the memory of the operating system.
+ * - `quiet`: past it, one small step at a time.
+ */
+export const PACES = ['fast', 'quiet'] as const;
+export type Pace = (typeof PACES)[number];
+
 /** Where a snapshot goes; each has a `latest` marker of its own. */
 export const SNAPSHOT_KINDS = ['backup', 'archive', 'export'] as const;
 export type SnapshotKind = (typeof SNAPSHOT_KINDS)[number];

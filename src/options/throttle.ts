@@ -1,6 +1,7 @@
 import * as z from 'zod/mini';
+import { PACES } from './choices.ts';
 import { aboutOf, OptionSet, type OptionsOf, optional, withDefault } from './option.ts';
-import { callback, nested, trueOrFalse, wholeNumber } from './values.ts';
+import { callback, nested, oneOf, trueOrFalse, wholeNumber } from './values.ts';
 
 /** A thread moves up to 1 MiB at a time, then waits as long as that takes at the limit: below this, for minutes. */
 export const LEAST_BYTES_PER_SECOND = 64 * 1024;
@@ -18,9 +19,19 @@ export const throttleOptions = new OptionSet(() => ({
       'Runs one task at a time and pauses while the host is slow, for at most nine tenths of the time.',
     without: 'no pauses',
   }),
+  pace: optional(oneOf(PACES), {
+    description:
+      '`fast` goes through the memory of the operating system. `quiet` goes past it, one small step at a time: other programs wait for the disk only for milliseconds and keep what they have in memory, and the copy is read back from the disk itself.',
+    without: 'quiet for a snapshot that a checkpoint hook takes part in, otherwise fast',
+  }),
+  medium: optional(trueOrFalse(), {
+    description:
+      'Proves what is on the disk: reads it from there and not from the memory of the operating system, where the file system admits it. The report says whether it did.',
+    without: 'from memory, unless the pace is quiet',
+  }),
   concurrency: optional(wholeNumber(1), {
     description:
-      'Runs at most this many tasks at once, each in a thread of its own. With `background` the default is 1.',
+      'Runs at most this many tasks at once, each in a thread of its own. With `background`, and at the pace `quiet`, the default is 1.',
     without: 'one for each processor',
     flag: { without: 'one for each processor' },
   }),

@@ -101,6 +101,7 @@ export const reportSchema = z.object({
   ok: z.boolean(),
   verdict,
   level,
+  medium: z.boolean(),
   engine: z.string(),
   steps: z.array(z.object({ name: z.string(), duration_ms: z.number() })).readonly(),
   counts: z.object({

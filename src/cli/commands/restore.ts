@@ -17,7 +17,7 @@ import { count, leftLine, size, visible } from '../text.ts';
 
 const { fields } = restoreIntoOptions;
 const intoFlag = new Flags(fields, ['into']);
-const flags = new Flags(fields, ['level', 'clone', 'maxBytesPerSecond', 'concurrency']);
+const flags = new Flags(fields, ['level', 'clone', 'pace', 'medium', 'maxBytesPerSecond', 'concurrency']);
 type How = ReturnType<typeof flags.read>;
 
 interface Options extends Given {

@@ -14,7 +14,7 @@ import { count, duration, leftLine, size, visible } from '../text.ts';
 
 const flags = new Flags(snapshotOptions.fields, [
   ...(['mode', 'clone', 'reuse', 'reprove', 'allowUnread', 'level', 'keep'] as const),
-  ...(['maxBytesPerSecond', 'concurrency'] as const),
+  ...(['pace', 'medium', 'maxBytesPerSecond', 'concurrency'] as const),
 ]);
 
 export function define(command: Command, cli: Cli): void {
@@ -28,6 +28,7 @@ export function define(command: Command, cli: Cli): void {
         'snapshot ./data --keep 7 --json',
         'snapshot ./data --mode link --level open',
         'snapshot ./data --reprove',
+        'snapshot ./data --pace quiet  # beside a busy database',
         'snapshot ./data --max-bytes-per-second 20M --concurrency 1',
       ),
     )

@@ -17,7 +17,13 @@ import type { Style } from '../style.ts';
 import { count, duration, size, visible } from '../text.ts';
 import { verifyAllText } from '../verify-all-text.ts';
 
-const verifyFlags = new Flags(verifyOptions.fields, ['level', 'maxBytesPerSecond', 'concurrency']);
+const verifyFlags = new Flags(verifyOptions.fields, [
+  'level',
+  'medium',
+  'pace',
+  'maxBytesPerSecond',
+  'concurrency',
+]);
 const nightlyFlags = new Flags(verifyAllOptions.fields, ['maxBytes', 'olderThanMs']);
 
 interface Options extends Given {

@@ -111,10 +111,11 @@ export class Reuse {
   }
 
   #add(path: string, proven: ProvenFile, provenance: Provenance): void {
-    const { reprove, level } = this.#request;
+    const { reprove, level, control } = this.#request;
+    const isMedium = control.pastCache !== 'nothing';
     // Without parts of a second, nobody sees whether the file was written to after its proof: it is read again.
     const isCarried = !reprove && hasPartsOfSecond(BigInt(proven.mtimeNs));
-    this.#captured.addProven(path, proven, provenance, isCarried ? proven.check(level) : undefined);
+    this.#captured.addProven(path, proven, provenance, isCarried ? proven.check(level, isMedium) : undefined);
   }
 
   /** A file that was written to after its proof is never shared. */

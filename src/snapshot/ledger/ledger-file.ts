@@ -35,6 +35,8 @@ const proofSchema = z.object({
   crc32c: z.number().int().min(0).max(0xffffffff).optional(),
   level: z.enum(LEVELS),
   proven_at_ms: z.number(),
+  /** When it was last proven by bytes that came from the device itself. */
+  medium_at_ms: z.number().optional(),
   counts: z.record(z.string(), z.union([z.number(), z.string(), z.null()])),
   facts: z.unknown().optional(),
   /** A file with an error has no proof. */

@@ -43,15 +43,20 @@ export function merge(
       continue;
     }
     damaged.delete(path);
-    const isLess = earlier !== undefined && isDeeper(earlier.level, level) && isSameFile(earlier, proof);
-    proofs.set(path, isLess ? { ...earlier, proven_at_ms: provenAtMs } : proof);
+    const known = isSameFile(earlier, proof) ? earlier : undefined;
+    const isLess = known !== undefined && isDeeper(known.level, level);
+    const mediumAtMs = proof.medium_at_ms ?? known?.medium_at_ms;
+    proofs.set(path, {
+      ...(isLess ? { ...known, proven_at_ms: provenAtMs } : proof),
+      ...(mediumAtMs !== undefined && { medium_at_ms: mediumAtMs }),
+    });
   }
 }
 
 export const isDeeper = (level: Level, than: Level): boolean => LEVELS.indexOf(level) > LEVELS.indexOf(than);
 
 function proofFrom(
-  { sizeBytes, crc32, crc32c, findings, counts, facts, identity }: FileCheck,
+  { sizeBytes, crc32, crc32c, findings, counts, facts, identity, medium }: FileCheck,
   level: Level,
   provenAtMs: number,
 ): FileProof | undefined {
@@ -69,13 +74,14 @@ function proofFrom(
     ...(crc32c !== undefined && { crc32c }),
     level,
     proven_at_ms: provenAtMs,
+    ...(medium === true && { medium_at_ms: provenAtMs }),
     counts: toJson(counts),
     ...(facts !== undefined && { facts }),
     ...(warnings.length > 0 && { warnings }),
   };
 }
 
-const isSameFile = (a: FileProof | undefined, b: FileProof): boolean =>
+const isSameFile = (a: FileProof | undefined, b: FileProof): a is FileProof =>
   a?.ino === b.ino &&
   a.mtime_ns === b.mtime_ns &&
   a.size === b.size &&

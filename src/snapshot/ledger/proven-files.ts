@@ -21,8 +21,8 @@ export interface ProvenFile {
   readonly provenAtMs: number;
   /** Whether it shares its blocks with the database's file. */
   readonly isClone: boolean;
-  /** What the proof said at this level or a higher one; undefined when it has to be read again. */
-  check(level: Level): FileCheck | undefined;
+  /** What the proof said at this level or a higher one, of bytes from the device if so wanted; undefined when it has to be read again. */
+  check(level: Level, medium: boolean): FileCheck | undefined;
 }
 
 export interface ReusableSnapshot {
@@ -52,7 +52,8 @@ export async function readReusable(
       source: entry.source,
       provenAtMs: proof.proven_at_ms,
       isClone: entry.cloned === true,
-      check: (level) => checkOf(proof, level),
+      check: (level, medium) =>
+        medium && proof.medium_at_ms === undefined ? undefined : checkOf(proof, level),
     });
   }
   const totalBytes = [...files.values()].reduce((sum, { size }) => sum + size, 0);
@@ -82,5 +83,15 @@ export function checkOf(proof: FileProof, level: Level): FileCheck | undefined {
   if (isDeeper(level, proof.level)) return undefined;
   const { size, crc32, crc32c, counts, facts, warnings = [] } = proof;
   const identity = { ino: BigInt(proof.ino), mtimeNs: BigInt(proof.mtime_ns) };
-  return { sizeBytes: size, crc32, crc32c, findings: warnings, counts: fromJson(counts), facts, identity };
+  const medium = proof.medium_at_ms !== undefined;
+  return {
+    sizeBytes: size,
+    crc32,
+    crc32c,
+    findings: warnings,
+    counts: fromJson(counts),
+    facts,
+    identity,
+    medium,
+  };
 }

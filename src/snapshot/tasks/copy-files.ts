@@ -51,9 +51,11 @@ export function joinRanges(ranges: readonly CopyResult[]): CopyResult {
 
 async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskRun): Promise<CopyResult> {
   const { fd, path } = job.source;
-  const source = fd === undefined ? await fs.open(path, 'read') : fs.adopt(fd, path);
+  // An image may lie in the file that its engine is writing right now, or be put together of pieces of any length.
+  const pastCache = run.pastCache === 'all' && job.image === undefined;
+  const source = fd === undefined ? await fs.open(path, 'read', pastCache) : fs.adopt(fd, path);
   try {
-    const target = await fs.open(job.target, job.range === undefined ? 'create' : 'update');
+    const target = await fs.open(job.target, job.range === undefined ? 'create' : 'update', pastCache);
     try {
       const sizeBytes = job.image?.sizeBytes ?? (await source.stat()).sizeBytes;
       const { extents, patches } = job.image ?? { extents: [{ offset: 0, length: sizeBytes }], patches: [] };

@@ -10,6 +10,8 @@ import { type CopyJob, type CopyResult, joinRanges } from './copy-files.ts';
 const SYNCS_AT_ONCE = 2;
 /** A larger file is copied in ranges by several threads, and synced while it still grows. */
 const RANGE_BYTES = 32 * 1024 * 1024;
+/** A range begins on the edge of a page. */
+const RANGE_STEP_BYTES = 1024 * 1024;
 
 type FileJob = CopyJob & { readonly path: string };
 
@@ -136,11 +138,12 @@ export class Pipeline {
 }
 
 function rangesOf<J extends FileJob>(job: J, bytes: number): FileRange<J>[] {
-  const count = Math.max(1, Math.ceil(bytes / RANGE_BYTES));
+  const wanted = Math.ceil(bytes / RANGE_BYTES);
   const ranges: CopyResult[] = [];
-  if (count === 1) return [{ job, bytes, index: 0, ranges, count }];
+  if (wanted <= 1) return [{ job, bytes, index: 0, ranges, count: 1 }];
   const size = job.image?.sizeBytes ?? bytes;
-  const length = Math.ceil(size / count);
+  const length = Math.ceil(size / wanted / RANGE_STEP_BYTES) * RANGE_STEP_BYTES;
+  const count = Math.ceil(size / length);
   return Array.from({ length: count }, (_, index) => ({
     job,
     bytes: bytes / count,

@@ -1,6 +1,6 @@
 import type { FileCheck, FileCheckRequest } from '../../engine/engine.ts';
 import { engineInThread } from '../../engine/index.ts';
-import type { FileSystem } from '../../env/file-system.ts';
+import type { FileSystem, OpenFile } from '../../env/file-system.ts';
 import { withFile } from '../../env/io.ts';
 import type { TaskRun } from '../../env/run-control.ts';
 import { placeOf } from '../store/layout.ts';
@@ -22,11 +22,13 @@ async function checkFiles(fs: FileSystem, args: CheckFilesArgs, run: TaskRun): P
   const engine = await engineInThread(args.engine, args.engineModule);
   const checks: FileCheck[] = [];
   for (const request of args.files) {
-    const check = await withFile(fs, placeOf(args.root, request.path), 'read', async (file) => {
+    const read = async (file: OpenFile): Promise<FileCheck> => {
       const { ino, mtimeNs } = await file.stat(); // before the first byte: a later write makes it another file
-      return { ...(await engine.checkFile(file, request, run)), identity: { ino, mtimeNs } };
-    });
-    checks.push(check);
+      const check = await engine.checkFile(file, request, run);
+      return { ...check, identity: { ino, mtimeNs }, medium: file.isPastCache === true };
+    };
+    const pastCache = run.pastCache !== 'nothing';
+    checks.push(await withFile(fs, placeOf(args.root, request.path), 'read', read, pastCache));
   }
   return checks;
 }

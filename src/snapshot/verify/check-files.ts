@@ -72,7 +72,8 @@ export async function checkBatch(
   );
   const [first, ...others] = parts.map(({ identity }) => identity);
   const isOne = first && others.every((other) => other && isSameIdentity(first, other));
-  return [{ ...engine.joinParts!(parts, whole), identity: isOne ? first : undefined }];
+  const medium = parts.every((part) => part.medium === true);
+  return [{ ...engine.joinParts!(parts, whole), identity: isOne ? first : undefined, medium }];
 }
 
 /** Opening a file costs as much as reading this many bytes. */

@@ -121,7 +121,9 @@ class Proving {
       this.#judgeContent(engine, live, counts);
       this.#report.addAll(findings);
     });
-    const report = this.#report.build(engine.name, this.#level, counts);
+    const checks = [...this.#checks.values()];
+    const medium = checks.length > 0 && checks.every((check) => check.medium === true);
+    const report = this.#report.build(engine.name, this.#level, medium, counts);
     return { report, checks: this.#checks, manifest };
   }
 

@@ -54,7 +54,7 @@ export class ReportBuilder {
     return new Set(this.#findings.filter(isWanted).map(({ path }) => path));
   }
 
-  build(engine: string, level: Level, counts: Counts): Report {
+  build(engine: string, level: Level, medium: boolean, counts: Counts): Report {
     if (this.#dropped > 0) {
       const message = `${this.#dropped} further findings are not listed`;
       this.#findings.push({ path: '', offset: null, code: 'FINDINGS_LIMIT', severity: 'warning', message });
@@ -63,7 +63,16 @@ export class ReportBuilder {
       (a, b) => comparePaths(a.path, b.path) || (a.offset ?? -1) - (b.offset ?? -1),
     );
     const verdict = WORST_FIRST.find((one) => this.#verdicts.has(one)) ?? 'faithful';
-    return { ok: verdict === 'faithful', verdict, level, engine, steps: this.#steps, counts, findings };
+    return {
+      ok: verdict === 'faithful',
+      verdict,
+      level,
+      medium,
+      engine,
+      steps: this.#steps,
+      counts,
+      findings,
+    };
   }
 }
 

@@ -269,6 +269,7 @@ const unjudged = (level: Level, finding: Finding): Report => ({
   ok: false,
   verdict: 'copy-damaged',
   level,
+  medium: false,
   engine: 'files',
   steps: [],
   counts: noCounts(),

@@ -1,0 +1,119 @@
+import { constants } from 'node:fs';
+import { systemCode } from '../errors.ts';
+import type { OpenFile } from './file-system.ts';
+
+/**
+ * Reading and writing past the page cache (`O_DIRECT`): what is read comes from the device, what other programs have in memory stays
+ * there, and their own writes do not wait behind ours. Memory, position and length must then be whole pages.
+ */
+
+/** 0 where the system has no such flag. */
+export const DIRECT: number = constants.O_DIRECT ?? 0;
+
+/** A multiple of what any usual device and file system ask for. */
+const PAGE_BYTES = 4096;
+/** The longest call: the device is busy with it for so long that others wait. */
+const STEP_BYTES = 256 * 1024;
+
+/** Memory that begins on a page's edge: that of `WebAssembly.Memory` does, that of a `Buffer` does not. */
+const pageMemory = new WeakSet<ArrayBufferLike>();
+
+/** REQUIRES: `bytes` is a view of the memory of a `WebAssembly.Memory`. */
+export function notePageMemory({ buffer }: Uint8Array): void {
+  pageMemory.add(buffer);
+}
+
+const unused: Uint8Array[] = [];
+
+/** For calls from and to other memory. Undefined where no page memory can be had. */
+function takeSteps(): Uint8Array | undefined {
+  const known = unused.pop();
+  if (known !== undefined) return known;
+  try {
+    const steps = new Uint8Array(new WebAssembly.Memory({ initial: STEP_BYTES / (64 * 1024) }).buffer);
+    notePageMemory(steps);
+    return steps;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A file through two descriptors: `direct`, which was opened with `DIRECT`, and `cached`. What cannot go past the cache goes through
+ * `cached`: the last bytes of a file that is written, and everything once the file system refuses.
+ */
+export function filePastCache(cached: OpenFile, direct: OpenFile): OpenFile {
+  let isRefused = false;
+  const steps = takeSteps();
+  const attempt = async (call: () => Promise<number>, instead: () => Promise<number>): Promise<number> => {
+    if (isRefused || steps === undefined) return instead();
+    try {
+      return await call();
+    } catch (error) {
+      if (systemCode(error) !== 'EINVAL') throw error;
+      isRefused = true;
+      return instead();
+    }
+  };
+  return {
+    ...cached,
+    get isPastCache() {
+      return !isRefused && steps !== undefined;
+    },
+    read: (target, position) =>
+      attempt(
+        () => readPages(direct, target, position, steps!),
+        () => cached.read(target, position),
+      ),
+    write(source, position) {
+      if (position % PAGE_BYTES !== 0 || source.byteLength < PAGE_BYTES)
+        return cached.write(source, position);
+      return attempt(
+        () => writePages(direct, source, position, steps!),
+        () => cached.write(source, position),
+      );
+    },
+    async close() {
+      if (steps !== undefined) unused.push(steps);
+      await direct.close();
+      await cached.close();
+    },
+  };
+}
+
+async function readPages(
+  direct: OpenFile,
+  target: Uint8Array,
+  position: number,
+  steps: Uint8Array,
+): Promise<number> {
+  if (position % PAGE_BYTES === 0 && isPages(target)) {
+    return direct.read(target.subarray(0, STEP_BYTES), position);
+  }
+  const from = floor(position);
+  const skipped = position - from;
+  const wanted = Math.min(floor(skipped + target.byteLength + PAGE_BYTES - 1), steps.byteLength);
+  const count = (await direct.read(steps.subarray(0, wanted), from)) - skipped;
+  if (count <= 0) return 0;
+  const piece = steps.subarray(skipped, skipped + Math.min(count, target.byteLength));
+  target.set(piece);
+  return piece.byteLength;
+}
+
+function writePages(
+  direct: OpenFile,
+  source: Uint8Array,
+  position: number,
+  steps: Uint8Array,
+): Promise<number> {
+  const bytes = Math.min(floor(source.byteLength), STEP_BYTES);
+  const pages = source.subarray(0, bytes);
+  if (isPages(pages)) return direct.write(pages, position);
+  steps.set(pages);
+  return direct.write(steps.subarray(0, bytes), position);
+}
+
+const floor = (bytes: number): number => bytes - (bytes % PAGE_BYTES);
+
+const isPages = ({ buffer, byteOffset, byteLength }: Uint8Array): boolean =>
+  pageMemory.has(buffer) && byteOffset % PAGE_BYTES === 0 && byteLength % PAGE_BYTES === 0;
