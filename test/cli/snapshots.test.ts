@@ -114,6 +114,7 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
       'ok',
       'verdict',
       'level',
+      'medium',
       'engine',
       'steps',
       'counts',
