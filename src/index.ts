@@ -32,6 +32,7 @@ export type {
   VerifyOptions,
 } from './coordinator/snapshot-work.ts';
 export { type SnapshotList, Snapshots, type SnapshotsOptions } from './coordinator/snapshots.ts';
+export type { KeptFolders, SnapshotsStatus, StatusOptions } from './coordinator/status.ts';
 export type * from './engine/api.ts';
 export { registerEngine } from './engine/index.ts';
 export { createLeveldbEngine, type LeveldbOptions } from './engine/leveldb/create-engine.ts';

@@ -27,6 +27,7 @@ import {
   type SnapshotsOptions,
   type StartBackupOptions,
   type StartRestoreOptions,
+  type StatusOptions,
   snapshotClassicLevel,
   type ThrottleOptions,
   type VerifyAllOptions,
@@ -268,6 +269,10 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     wrong: { keep: notCount, dryRun: notBoolean } satisfies Wrong<PruneOptions>,
     call: (options) => handle().prune({ keep: 1, ...options }),
   },
+  'Snapshots.status': {
+    wrong: { maxAgeMs: ['1', -1, Number.NaN, Number.POSITIVE_INFINITY, null] } satisfies Wrong<StatusOptions>,
+    call: (options) => handle().status(options),
+  },
   openLsm: { wrong: lsm, call: (options) => openLsm(join(root, 'new'), untyped(options)) },
   createLeveldbEngine: {
     wrong: { database: [5, null, {}], windowRounds: ['1', -1, 1.5, null] },
@@ -354,6 +359,7 @@ test('options that are no object are refused', async () => {
     'Snapshots.verifyAll': (options) => handle().verifyAll(options),
     'Snapshots.restore': (options) => handle().restore('latest', options),
     'Snapshots.prune': (options) => handle().prune(options),
+    'Snapshots.status': (options) => handle().status(options),
     openLsm: (options) => openLsm(dir, options),
     createLeveldbEngine: (options) => createLeveldbEngine(options),
     probeWithClassicLevel: (options) => probeWithClassicLevel(options),

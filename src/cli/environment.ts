@@ -1,3 +1,4 @@
+import { blockingFileSystem } from '../env/blocking-file-system.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { inlinePool, smallHere } from '../env/worker-pool.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
@@ -8,3 +9,6 @@ export const commandEnvironment: Environment = {
   ...systemEnvironment,
   pool: smallHere(inlinePool(TASKS, nodeFileSystem), systemEnvironment.pool),
 };
+
+/** Where nothing else goes on in the process and no thread is needed: with calls that block it, a list takes two thirds of the time. */
+export const blockingEnvironment: Environment = { ...commandEnvironment, fs: blockingFileSystem };

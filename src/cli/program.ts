@@ -36,6 +36,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/list.ts'),
   },
   {
+    name: 'status',
+    summary: 'say whether the data is safe: newest good snapshot, damage, age, space',
+    operands: DATA_DIR,
+    load: () => import('./commands/status.ts'),
+  },
+  {
     name: 'show',
     summary: 'show what a snapshot is and which files it holds',
     operands: SNAPSHOT,
@@ -123,7 +129,7 @@ Exit codes:
   0    done
   1    failed
   2    wrong usage, or nothing there that can be worked on
-  3    damage found
+  3    damage found, or not safe by what "status" asks
   4    conflict: locked, already running, target not empty
   5    not found
   6    partly: some units failed, the others are whole

@@ -1,5 +1,6 @@
 /** Numbers and names as people read them. */
 
+export { age } from '../options/age.ts';
 export { size } from '../options/size.ts';
 
 /**
@@ -30,19 +31,6 @@ export function duration(ms: number): string {
   if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000);
   return `${number(Math.floor(seconds / 60))} min ${seconds % 60} s`;
-}
-
-const AGES = [
-  ['d', 86_400_000],
-  ['h', 3_600_000],
-  ['min', 60_000],
-] as const;
-
-/** How long ago: `12 s`, `5 min`, `47 h`, `3 d`. A moment that is still to come, by this machine's clock, is `in 5 min`. */
-export function age(ms: number): string {
-  if (ms < 0) return `in ${age(-ms)}`;
-  for (const [unit, long] of AGES) if (ms >= 2 * long) return `${number(Math.floor(ms / long))} ${unit}`;
-  return ms >= 60_000 ? '1 min' : `${Math.floor(ms / 1000)} s`;
 }
 
 /** The farthest moment that a calendar of JavaScript knows. */

@@ -34,6 +34,7 @@ import {
   verifyFolders,
   verifyOptions,
 } from './snapshot-work.ts';
+import { gather, type SnapshotsStatus, type StatusOptions, statusFrom, statusOptions } from './status.ts';
 
 export const snapshotsOptions = new OptionSet(() => ({
   dataDir: required(folder(), { description: 'The data directory whose snapshots are meant.' }),
@@ -78,6 +79,16 @@ export class Snapshots {
       const layout = await this.#layout();
       const states = await listWithState(this.#env, layout);
       return { latest: (await latestName(this.#env.fs, layout.backup)) ?? null, ...states };
+    });
+  }
+
+  /** Whether the data can be brought back, and what speaks against it. Reads no data. */
+  async status(options: StatusOptions = {}): Promise<SnapshotsStatus> {
+    const { maxAgeMs } = statusOptions.resolve('Snapshots.status', options);
+    return translated(async () => {
+      const runs = await (await this.#directory.records()).read();
+      const findings = await gather(this.#env, await this.#layout(), runs);
+      return statusFrom(findings, this.#env.clock.nowMs(), maxAgeMs);
     });
   }
 

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { SnapshotsStatus } from '../coordinator/status.ts';
 import type { Report } from '../engine/report.ts';
 import { ERROR_CODES, type ErrorCode } from '../errors.ts';
 import { LIFECYCLE_MODES } from '../operation/lifecycle.ts';
@@ -83,16 +84,18 @@ const listedSnapshotSchema = snapshotSchema.extend({
     .describe('What the disk gets back when it is removed; null when not looked at'),
 }) satisfies z.ZodType<SnakeCased<ListedSnapshot>>;
 
+const snapshotTotalSchema = z.object({
+  count: z.number(),
+  damaged: z.number(),
+  total_bytes: z.number().describe('Of all, as if nothing were shared'),
+  disk_bytes: z.number().describe('On the disk; a file that several share counts once'),
+}) satisfies z.ZodType<SnakeCased<SnapshotTotal>>;
+
 export const snapshotListSchema = z.object({
   latest: z.string().nullable(),
   latest_good: z.string().nullable().describe('The newest of the deepest proof'),
   snapshots: z.array(listedSnapshotSchema).readonly(),
-  total: z.object({
-    count: z.number(),
-    damaged: z.number(),
-    total_bytes: z.number().describe('Of all, as if nothing were shared'),
-    disk_bytes: z.number().describe('On the disk; a file that several share counts once'),
-  }) satisfies z.ZodType<SnakeCased<SnapshotTotal>>,
+  total: snapshotTotalSchema,
 });
 
 const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged', 'unread']);
@@ -136,6 +139,38 @@ export const recoveryStateSchema = z.object({
   reason: z.string().nullable(),
 });
 
+const keptFoldersSchema = z.object({
+  count: z.number(),
+  disk_bytes: z.number().describe('A file that several share counts once'),
+  oldest_at_ms: timeMs.nullable(),
+  newest_at_ms: timeMs.nullable(),
+});
+
+export const safetySchema = z.object({
+  safe: z
+    .boolean()
+    .describe('False for damage, no good snapshot, one that is too old, or a restore that has not ended'),
+  summary: z.string().describe('One sentence: `Safe: …` or `Not safe: …`'),
+  problems: z.array(z.string()).readonly(),
+  notes: z.array(z.string()).readonly(),
+  last_success_at_ms: timeMs.nullable(),
+  last_failure: z
+    .object({ at_ms: timeMs.nullable(), code: z.string().nullable(), reason: z.string().nullable() })
+    .nullable(),
+  newest_good: listedSnapshotSchema.nullable(),
+  latest: z.string().nullable(),
+  latest_good: z.string().nullable().describe('The newest of the deepest proof'),
+  damaged: z.array(z.object({ name: z.string(), damage: z.string().nullable() })).readonly(),
+  unread: z.array(z.string()).readonly(),
+  unproven: z.array(z.string()).readonly(),
+  oldest_proof: z.object({ name: z.string(), verified_at_ms: timeMs }).nullable(),
+  total: snapshotTotalSchema,
+  undo: keptFoldersSchema.describe('What restores in place replaced'),
+  archives: keptFoldersSchema,
+  exports: keptFoldersSchema,
+  free_bytes: z.number(),
+}) satisfies z.ZodType<SnakeCased<SnapshotsStatus>>;
+
 export const statusReplySchema = z.object({
   version: z.string(),
   uptime_secs: z.number(),
@@ -157,6 +192,9 @@ export const statusReplySchema = z.object({
     .nullable()
     .describe('Who keeps writes away, and until when; null for the restore of a fleet, which says when'),
   engine: z.string(),
+  safety: safetySchema
+    .nullable()
+    .describe('Of the last five seconds; null when the snapshots cannot be looked at'),
 });
 
 export const metricsReplySchema = z.object({

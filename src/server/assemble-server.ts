@@ -19,6 +19,7 @@ import { Metrics } from './metrics.ts';
 import type { ResolvedOptions } from './options.ts';
 import { RecoveryWatch } from './recovery.ts';
 import { RestoreHold } from './restore-hold.ts';
+import { Safety } from './safety.ts';
 import { WriteLease } from './write-lease.ts';
 
 /** What the routes work with. */
@@ -39,6 +40,7 @@ export interface ServerContext {
   readonly backupFeed: RunFeed;
   readonly underWay: UnderWay;
   readonly recovery: RecoveryWatch;
+  readonly safety: Safety;
   readonly metrics: Metrics;
   readonly audit: Audit;
   /** Aborted when the server begins to close. */
@@ -96,6 +98,11 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     await gate.close();
     throw error;
   });
+  const safety = new Safety(environment, lifecycle);
+  for (const coordinator of [backups, restores]) {
+    coordinator.on('completed', () => safety.forget());
+    coordinator.on('failed', () => safety.forget());
+  }
   const audit = new Audit(options.audit, clock);
   const closing = new AbortController();
   setMaxListeners(0, closing.signal); // each client that follows a run listens to it
@@ -114,6 +121,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     lastRuns,
     backupFeed: new RunFeed(backups),
     recovery,
+    safety,
     metrics: new Metrics(clock),
     audit,
     closing,

@@ -4,6 +4,7 @@ import { backupCoordinatorOptions } from '../../src/coordinator/backup.ts';
 import { restoreCoordinatorOptions, startRestoreOptions } from '../../src/coordinator/restore.ts';
 import { restoreOptions, verifyAllOptions, verifyOptions } from '../../src/coordinator/snapshot-work.ts';
 import { snapshotsOptions } from '../../src/coordinator/snapshots.ts';
+import { statusOptions } from '../../src/coordinator/status.ts';
 import { leveldbOptions } from '../../src/engine/leveldb/create-engine.ts';
 import { probeOptions } from '../../src/engine/leveldb/probe.ts';
 import { lsmOptions } from '../../src/lsm-database/options.ts';
@@ -31,6 +32,7 @@ const SETS: Readonly<Record<string, OptionSet<any>>> = {
   'Snapshots.verifyAll, verifyAllSnapshots': verifyAllOptions,
   'Snapshots.restore, restoreSnapshot': restoreOptions,
   'Snapshots.prune': pruneOptions,
+  'Snapshots.status': statusOptions,
   'new Lifecycle': lifecycleOptions,
   createLeveldbEngine: leveldbOptions,
   probeWithClassicLevel: probeOptions,

@@ -372,6 +372,7 @@ test('status has every field, before and after', async () => {
     quiesced: null,
     mode: 'normal',
     engine: 'lsm',
+    safety: expect.objectContaining({ safe: false, problems: ['there is no snapshot yet'] }),
   });
   await server.rpc('PUT', '/kv/a', '1');
   const { state } = await takeBackup(server);

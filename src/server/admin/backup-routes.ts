@@ -144,7 +144,11 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       const location = await backups.location(id);
       const chosen = optionsIn(request.body, options.backup.background);
       const signal = AbortSignal.any([parts.closing.signal, whenGone(reply)]);
-      return toJson(await verifySnapshot(location, { ...chosen, environment, signal }));
+      try {
+        return toJson(await verifySnapshot(location, { ...chosen, environment, signal }));
+      } finally {
+        parts.safety.forget();
+      }
     },
   );
 
@@ -171,7 +175,9 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       refuseHeld(parts, undefined);
       const { running } = parts.lifecycle;
       if (running !== undefined) throw new StillpointError('CONFLICT', `${running} already running`);
-      return toJson(await snapshots.delete(name));
+      const deleted = await snapshots.delete(name);
+      parts.safety.forget();
+      return toJson(deleted);
     },
   );
 }

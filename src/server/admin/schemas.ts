@@ -41,6 +41,16 @@ export const lifecycleBodySchema = z.strictObject({
   action: z.string().describe('`archive` or `export`'),
 });
 
+export const statusQuerySchema = z.object({
+  max_age_ms: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(Number.MAX_SAFE_INTEGER)
+    .optional()
+    .describe('The newest good snapshot must not be older than this'),
+});
+
 export const emptyBodySchema = z.strictObject({}).nullish();
 
 export const handleParamsSchema = z.object({ id: z.string().describe('A handle: a UUID') });

@@ -1,4 +1,6 @@
 import * as z from 'zod';
+import { statusFrom } from '../../coordinator/status.ts';
+import { warn } from '../../env/safe-calls.ts';
 import { StillpointError } from '../../errors.ts';
 import type { LifecycleMode } from '../../operation/lifecycle.ts';
 import { toJson } from '../../options/casing.ts';
@@ -15,6 +17,7 @@ import { prometheusText } from '../metrics.ts';
 import type { RecoveryState } from '../recovery.ts';
 import { type App, replies } from '../route-types.ts';
 import { settledState } from './last-runs.ts';
+import { statusQuerySchema } from './schemas.ts';
 
 /** What the server is and does at this moment. Changes nothing. */
 export function statusRoutes(app: App, parts: ServerContext): void {
@@ -24,20 +27,26 @@ export function statusRoutes(app: App, parts: ServerContext): void {
     '/api/admin/status',
     {
       config: { load: 'light' },
-      schema: { summary: 'Everything at a glance', response: replies(statusReplySchema) },
+      schema: {
+        summary: 'Everything at a glance',
+        querystring: statusQuerySchema,
+        response: replies(statusReplySchema),
+      },
     },
-    async () => {
+    async ({ query }) => {
       const { mode } = lifecycle;
       const { backupId, restoreId } = lastRuns;
       const recovery = recoveryState(parts.recovery.last, mode);
       const isWell = mode === 'normal' && gate.isSound && recovery?.outcome === 'success';
       const reading = metrics.read();
+      const safety = await safetyOf(parts, query.max_age_ms);
+      const isSound = safety !== null && safety.total.damaged === 0;
       return {
         version: VERSION,
         uptime_secs: metrics.uptimeSeconds,
         connections: reading.active_connections,
         queries_per_second: reading.qps,
-        overall_status: isWell ? ('ok' as const) : ('degraded' as const),
+        overall_status: isWell && isSound ? ('ok' as const) : ('degraded' as const),
         read_only: mode === 'read_only',
         maintenance: mode === 'maintenance',
         recovery_state: recovery,
@@ -50,6 +59,7 @@ export function statusRoutes(app: App, parts: ServerContext): void {
         mode,
         quiesced: describeHolder(parts),
         engine: parts.options.backend.engine,
+        safety,
       };
     },
   );
@@ -120,6 +130,16 @@ const ALLOWED: Readonly<Record<LifecycleMode, readonly (typeof ACTIONS)[number][
   read_only: ['read', 'archive', 'restore', 'backup', 'export'],
   maintenance: [],
 };
+
+/** Null when the lifecycle folder cannot be looked at: the rest of the status is told all the same. */
+async function safetyOf({ safety, environment }: ServerContext, maxAgeMs: number | undefined) {
+  try {
+    return toJson(statusFrom(await safety.findings(), environment.clock.nowMs(), maxAgeMs));
+  } catch (error) {
+    warn(error);
+    return null;
+  }
+}
 
 /** Without the epoch: that is the secret of whoever has the lease. */
 function describeHolder({ lease: { current }, hold }: ServerContext) {

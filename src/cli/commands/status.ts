@@ -1,0 +1,87 @@
+import type { Command } from 'commander';
+import { Snapshots } from '../../coordinator/snapshots.ts';
+import {
+  type KeptFolders,
+  type SnapshotsStatus,
+  type StatusOptions,
+  statusOptions,
+} from '../../coordinator/status.ts';
+import type { Cli } from '../cli.ts';
+import { blockingEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
+import { examples, paragraph } from '../help-text.ts';
+import { refuseOther } from '../refuse-other.ts';
+import type { Style } from '../style.ts';
+import { age, count, number, size, table, time, visible } from '../text.ts';
+
+const NOT_SAFE = 3;
+const NOTE =
+  'Exits with 3 when a snapshot is damaged, none is good, the newest good one is older than --max-age, or a restore in place has not ended. Reads no data: `verify --all` does.';
+
+export function define(command: Command, cli: Cli): void {
+  const flags = new Flags(statusOptions.fields, ['maxAgeMs']);
+  flags.addTo(command);
+  command
+    .addHelpText(
+      'after',
+      `${paragraph(NOTE)}\n${examples('status ./data', 'status ./data --max-age 26h || mail -s "no good snapshot" ops')}`,
+    )
+    .action(async (dir: string, given: Given) => {
+      const snapshots = new Snapshots({ dataDir: dir, environment: blockingEnvironment });
+      const status = await snapshots.status(flags.read(given) as StatusOptions);
+      if (status.total.count === 0) await refuseOther('status', dir);
+      cli.output.result(status, (style) => describe(status, dir, style));
+      if (!status.safe) cli.exitCode = NOT_SAFE;
+    });
+}
+
+function describe(status: SnapshotsStatus, dir: string, style: Style): string[] {
+  const { summary, safe, newestGood, lastFailure, damaged, oldestProof, total, undo } = status;
+  const nowMs = blockingEnvironment.clock.nowMs();
+  const moment = (ms: number | null | undefined) =>
+    ms === null || ms === undefined ? 'none on record' : `${time(ms)}, ${age(nowMs - ms)} ago`;
+  const facts = [
+    ['last success', moment(status.lastSuccessAtMs)],
+    [
+      'last failure',
+      lastFailure === null
+        ? 'none on record'
+        : `${moment(lastFailure.atMs)}: ${lastFailure.code ?? ''} ${lastFailure.reason ?? ''}`.trimEnd(),
+    ],
+    ['newest good', newestGood === null ? 'none' : `${newestGood.name}, level ${newestGood.level}`],
+    [
+      'oldest proof',
+      oldestProof === null ? 'none on record' : `${oldestProof.name}, ${moment(oldestProof.verifiedAtMs)}`,
+    ],
+    ['snapshots', `${number(total.count)}, ${size(total.diskBytes)} on disk`],
+    ['damaged', damaged.length === 0 ? 'none' : number(damaged.length)],
+    ...damaged.map(({ name, damage }) => ['', `${name}: ${damage ?? ''}`]),
+    ...listed('not read', status.unread),
+    ...listed('not proven', status.unproven),
+    [
+      'undo folders',
+      `${kept(undo, nowMs)}${undo.count === 0 ? '' : `; \`stillpoint undo ${dir}\` brings the newest back`}`,
+    ],
+    ['archives', kept(status.archives, nowMs)],
+    ['exports', kept(status.exports, nowMs)],
+    ['free disk', size(status.freeBytes)],
+  ];
+  const sentence = visible(summary);
+  return [
+    style.bold(safe ? sentence : style.red(sentence)),
+    '',
+    ...table(facts.map(([name = '', value = '']) => [name, visible(value)])),
+  ];
+}
+
+const listed = (what: string, names: readonly string[]): string[][] =>
+  names.length === 0 ? [] : [[what, names.join(', ')]];
+
+function kept({ count: folders, diskBytes, oldestAtMs, newestAtMs }: KeptFolders, nowMs: number): string {
+  if (folders === 0 || oldestAtMs === null || newestAtMs === null) return 'none';
+  const ages =
+    folders === 1
+      ? `${age(nowMs - newestAtMs)} old`
+      : `${age(nowMs - newestAtMs)} to ${age(nowMs - oldestAtMs)} old`;
+  return `${count(folders, 'folder')}, ${size(diskBytes)}, ${ages}`;
+}

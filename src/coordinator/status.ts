@@ -1,0 +1,226 @@
+import { join } from 'node:path';
+import { listIfPresent } from '../env/io.ts';
+import type { RunRecord } from '../operation/records.ts';
+import { age } from '../options/age.ts';
+import { LEVELS } from '../options/choices.ts';
+import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
+import { milliseconds } from '../options/values.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
+import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
+import { isSnapshotName, type Layout } from '../snapshot/store/layout.ts';
+import { latestName } from '../snapshot/store/list.ts';
+import {
+  type ListedSnapshot,
+  listWithState,
+  type SnapshotStates,
+  type SnapshotTotal,
+} from '../snapshot/store/standing.ts';
+
+export const statusOptions = new OptionSet(() => ({
+  maxAgeMs: optional(milliseconds(), {
+    description: 'The newest good snapshot must not be older than this.',
+    without: 'any age will do',
+    unit: 'milliseconds',
+    flag: { name: 'max-age' },
+  }),
+}));
+export type StatusOptions = OptionsOf<typeof statusOptions>;
+
+/** Folders that somebody may remove, and what they take on the disk. */
+export interface KeptFolders {
+  readonly count: number;
+  /** A file that several of them share counts once. */
+  readonly diskBytes: number;
+  /** From their names; null when there are none. */
+  readonly oldestAtMs: number | null;
+  readonly newestAtMs: number | null;
+}
+
+/** Whether the data of a directory can be brought back, and what speaks against it. */
+export interface SnapshotsStatus {
+  /** False when a snapshot is damaged, none is good, the newest good one is too old, or a restore in place has not ended. */
+  readonly safe: boolean;
+  /** One sentence: `Safe: …` or `Not safe: …`. */
+  readonly summary: string;
+  /** Why it is not safe, one clause each. */
+  readonly problems: readonly string[];
+  /** What does not make it unsafe and should be known. */
+  readonly notes: readonly string[];
+  /** When the last backup ended well, or the newest snapshot was taken if that is not on record. */
+  readonly lastSuccessAtMs: number | null;
+  readonly lastFailure: {
+    readonly atMs: number | null;
+    readonly code: string | null;
+    readonly reason: string | null;
+  } | null;
+  /** The newest snapshot that is proven to any level and not known to be damaged. */
+  readonly newestGood: ListedSnapshot | null;
+  readonly latest: string | null;
+  /** The newest of the deepest proof. */
+  readonly latestGood: string | null;
+  readonly damaged: readonly { readonly name: string; readonly damage: string | null }[];
+  /** Names of snapshots that could not be looked at or read in whole. */
+  readonly unread: readonly string[];
+  /** Names of snapshots of which no proof is on record. */
+  readonly unproven: readonly string[];
+  /** The longest time for which a file of a snapshot that is not damaged was not read. */
+  readonly oldestProof: { readonly name: string; readonly verifiedAtMs: number } | null;
+  readonly total: SnapshotTotal;
+  /** What restores in place replaced; `undo` brings the newest back. */
+  readonly undo: KeptFolders;
+  readonly archives: KeptFolders;
+  readonly exports: KeptFolders;
+  readonly freeBytes: number;
+}
+
+/** What `statusFrom` judges: all that is on the disk. */
+export interface Findings extends SnapshotStates {
+  readonly latest: string | null;
+  readonly runs: readonly RunRecord[];
+  readonly isRestoreUnfinished: boolean;
+  readonly undo: KeptFolders;
+  readonly archives: KeptFolders;
+  readonly exports: KeptFolders;
+  readonly freeBytes: number;
+}
+
+/** Looks at names, sizes and the ledger. Reads no data, and changes nothing. */
+export async function gather(
+  env: Environment,
+  layout: Layout,
+  runs: readonly RunRecord[],
+): Promise<Findings> {
+  const states = await listWithState(env, layout);
+  return {
+    ...states,
+    runs,
+    latest: (await latestName(env.fs, layout.backup)) ?? null,
+    isRestoreUnfinished: (await DirectoryExchange.findInterrupted(env.fs, layout)) !== undefined,
+    undo: await keptFolders(env, layout.undo),
+    archives: await keptFolders(env, layout.archive),
+    exports: await keptFolders(env, layout.export),
+    freeBytes: await env.fs.freeBytes(layout.dataDir),
+  };
+}
+
+async function keptFolders({ fs }: Environment, parent: string): Promise<KeptFolders> {
+  const disk = new DiskCount();
+  const times: number[] = [];
+  for (const { name, kind } of await listIfPresent(fs, parent)) {
+    if (kind !== 'folder' || !isSnapshotName(name)) continue;
+    disk.add(await filesBelow(fs, join(parent, name)));
+    times.push(Number(name.slice(3).split('-')[0]) * 1000);
+  }
+  const { length: count } = times;
+  return {
+    count,
+    diskBytes: disk.totalBytes,
+    oldestAtMs: count === 0 ? null : Math.min(...times),
+    newestAtMs: count === 0 ? null : Math.max(...times),
+  };
+}
+
+/** A clock may be a little off; a snapshot of a time further to come says nothing about its age. */
+const CLOCK_DIFFERENCE_MS = 5 * 60_000;
+const NAMES_SHOWN = 3;
+
+/** Judges what was gathered. Ages are those of `nowMs`. */
+export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number | undefined): SnapshotsStatus {
+  const { runs, isRestoreUnfinished, snapshots: listed, ...rest } = findings;
+  const snapshots = listed.map((snapshot) => ({ ...snapshot, ageMs: nowMs - snapshot.createdAtMs }));
+  const inState = (wanted: ListedSnapshot['state']) => snapshots.filter(({ state }) => state === wanted);
+  const good = inState('good');
+  const newestGood = newestOf(good);
+  const damaged = inState('damaged');
+  const unread = inState('unread').map(({ name }) => name);
+  const backups = runs.filter(({ kind }) => kind === 'backup');
+  const success = backups.findLast(({ state }) => state.status === 'completed')?.state.finishedAtMs ?? null;
+  const failed = backups.findLast(({ state }) => state.status === 'failed')?.state;
+  const lastFailure = failed && { atMs: failed.finishedAtMs, code: failed.code, reason: failed.reason };
+  const lastSuccessAtMs = success ?? newestOf(snapshots)?.createdAtMs ?? null;
+
+  const problems = [
+    ...damageProblem(damaged, snapshots.length),
+    ...(newestGood === undefined ? [nothingGood(snapshots)] : ageProblem(newestGood, maxAgeMs)),
+    ...(isRestoreUnfinished
+      ? ['a restore in place has not ended; if none is under way, run `stillpoint recover DIR`']
+      : []),
+  ];
+  const safe = problems.length === 0;
+  const best = good.find(({ name }) => name === findings.latestGood);
+  const notes = [
+    ...(failedSince(lastFailure, lastSuccessAtMs) ? [failureNote(lastFailure!, nowMs)] : []),
+    ...(newestGood !== undefined && best !== undefined && isDeeper(best, newestGood)
+      ? [`the newest proven at level "${best.level}" is ${best.name}, ${age(best.ageMs)} old`]
+      : []),
+    ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),
+  ];
+  const goodText =
+    newestGood === undefined
+      ? ''
+      : `${newestGood.name}, ${age(newestGood.ageMs)} old, is proven at level "${newestGood.level}"`;
+  const clauses = safe ? [goodText] : [...problems, ...(goodText === '' ? [] : [goodText])];
+  return {
+    safe,
+    summary: `${safe ? 'Safe' : 'Not safe'}: ${[...clauses, ...notes].join('; ')}.`,
+    problems,
+    notes,
+    lastSuccessAtMs,
+    lastFailure: lastFailure ?? null,
+    newestGood: newestGood ?? null,
+    damaged: damaged.map(({ name, damage }) => ({ name, damage })),
+    unread,
+    unproven: inState('unproven').map(({ name }) => name),
+    oldestProof: oldestProof(good),
+    ...rest,
+  };
+}
+
+const newestOf = (snapshots: readonly ListedSnapshot[]): ListedSnapshot | undefined =>
+  [...snapshots].sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1)).at(-1);
+
+const isDeeper = (a: ListedSnapshot, b: ListedSnapshot): boolean =>
+  LEVELS.indexOf(a.level ?? 'files') > LEVELS.indexOf(b.level ?? 'files');
+
+function damageProblem(damaged: readonly ListedSnapshot[], all: number): string[] {
+  if (damaged.length === 0) return [];
+  const names = named(damaged.map(({ name }) => name));
+  return [`${damaged.length} of ${all} snapshot${all === 1 ? ' is' : 's are'} damaged (${names})`];
+}
+
+function nothingGood(snapshots: readonly ListedSnapshot[]): string {
+  if (snapshots.length === 0) return 'there is no snapshot yet';
+  return 'no snapshot has a proof on record that holds';
+}
+
+function ageProblem({ name, ageMs }: ListedSnapshot, maxAgeMs: number | undefined): string[] {
+  if (maxAgeMs === undefined) return [];
+  if (ageMs < -CLOCK_DIFFERENCE_MS)
+    return [`${name} is of a time to come, so its age is not known: check the clock`];
+  return ageMs > maxAgeMs
+    ? [`the newest good snapshot is ${age(ageMs)} old, and ${age(maxAgeMs)} is allowed`]
+    : [];
+}
+
+const failedSince = (
+  failure: SnapshotsStatus['lastFailure'] | undefined,
+  lastSuccessAtMs: number | null,
+): boolean => failure?.atMs != null && failure.atMs > (lastSuccessAtMs ?? Number.NEGATIVE_INFINITY);
+
+const failureNote = ({ atMs, code }: NonNullable<SnapshotsStatus['lastFailure']>, nowMs: number): string =>
+  `the last attempt failed ${age(nowMs - atMs!)} ago (${code ?? 'no reason on record'})`;
+
+function oldestProof(good: readonly ListedSnapshot[]): SnapshotsStatus['oldestProof'] {
+  let oldest: SnapshotsStatus['oldestProof'] = null;
+  for (const { name, verifiedAtMs } of good) {
+    if (verifiedAtMs === null) continue;
+    if (oldest === null || verifiedAtMs < oldest.verifiedAtMs) oldest = { name, verifiedAtMs };
+  }
+  return oldest;
+}
+
+function named(names: readonly string[]): string {
+  const more = names.length - NAMES_SHOWN;
+  return names.slice(-NAMES_SHOWN).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}

@@ -1,0 +1,134 @@
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { BackupCoordinator, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { stillpoint } from '../support/command.ts';
+import { plainDirectory } from '../support/folders.ts';
+import { rot } from '../support/rot.ts';
+import { injected, untilFinished } from '../support/server.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+const HOUR_MS = 60 * 60 * 1000;
+
+async function withSnapshots(count: number) {
+  const dir = await plainDirectory();
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  const taken = [];
+  for (let i = 0; i < count; i++) taken.push(await backup.backup({ reuse: false }));
+  return { dir, taken };
+}
+
+/** The status of a directory when the clock stands `aheadMs` further. */
+function statusAt(dir: string, aheadMs: number, maxAgeMs?: number) {
+  const clock = { ...systemEnvironment.clock, nowMs: () => Date.now() + aheadMs };
+  const environment = { ...systemEnvironment, clock };
+  return new Snapshots({ dataDir: dir, environment }).status({ maxAgeMs });
+}
+
+test('status says in one sentence that the data is safe, and exits with 0', async () => {
+  const { dir, taken } = await withSnapshots(2);
+  const { code, stdout, stderr } = await stillpoint(['status', dir, '--max-age', '26h']);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const [sentence, empty] = stdout.split('\n');
+  expect(sentence).toMatch(new RegExp(`^Safe: ${taken[1]!.name}, \\d+ s old, is proven at level "full"\\.$`));
+  expect(empty).toBe('');
+  for (const line of [/^last success +20.*Z, \d+ s ago$/m, /^damaged +none$/m, /^undo folders +none$/m])
+    expect(stdout).toMatch(line);
+  expect(stdout).toMatch(/^free disk +[\d.]+ [KMGTP]iB$/m);
+});
+
+test('status is not safe for damage that a verification found, and every face says so', async () => {
+  const { dir, taken } = await withSnapshots(3);
+  rot(join(taken[1]!.location, 'a.txt'));
+  expect((await stillpoint(['status', dir])).code).toBe(0); // nobody has looked
+  expect((await stillpoint(['verify', dir, '--all', '--level', 'files'])).code).toBe(3);
+  const { code, json } = await stillpoint(['status', dir, '--json']);
+  expect(code).toBe(3);
+  expect(json).toMatchObject({
+    safe: false,
+    damaged: [{ name: taken[1]!.name, damage: 'a.txt is damaged' }],
+    newest_good: { name: taken[2]!.name },
+    latest_good: taken[2]!.name,
+    total: { count: 3, damaged: 1 },
+  });
+  expect(json.summary).toMatch(
+    new RegExp(`^Not safe: 1 of 3 snapshots are damaged \\(${taken[1]!.name}\\); ${taken[2]!.name}, `),
+  );
+});
+
+test('status is not safe without a snapshot, and when the newest good one is too old', async () => {
+  const { dir, taken } = await withSnapshots(1);
+  expect(await statusAt(dir, 25 * HOUR_MS, 26 * HOUR_MS)).toMatchObject({ safe: true, problems: [] });
+  const old = await statusAt(dir, 27 * HOUR_MS, 26 * HOUR_MS);
+  expect(old).toMatchObject({
+    safe: false,
+    problems: ['the newest good snapshot is 27 h old, and 26 h is allowed'],
+    newestGood: { name: taken[0]!.name, ageMs: expect.any(Number) },
+  });
+  expect(await statusAt(dir, 27 * HOUR_MS)).toMatchObject({ safe: true });
+  // A clock that was set back makes nothing young.
+  const [problem] = (await statusAt(dir, -HOUR_MS, 26 * HOUR_MS)).problems;
+  expect(problem).toMatch(/is of a time to come/);
+
+  rmSync(join(dir, '.lifecycle/backup'), { recursive: true });
+  const none = await stillpoint(['status', dir]);
+  expect(none.code).toBe(3);
+  expect(none.stdout).toMatch(/^Not safe: there is no snapshot yet\.\n/);
+});
+
+test('a folder that is no data directory has no status', async () => {
+  const dir = await temporaryFolder();
+  mkdirSync(join(dir, 'empty'));
+  writeFileSync(join(dir, 'letter.txt'), 'no database');
+  expect((await stillpoint(['status', join(dir, 'empty')])).code).toBe(2);
+  expect((await stillpoint(['status', dir])).code).toBe(2);
+  expect((await stillpoint(['status', join(dir, 'absent')])).code).toBe(5);
+  expect(existsSync(join(dir, '.lifecycle'))).toBe(false);
+});
+
+test('a failure since the last success, a lesser proof and undo folders are told', async () => {
+  const { dir } = await withSnapshots(1);
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  await backup.backup({ level: 'files', reuse: false });
+  await new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore();
+  const failing = new BackupCoordinator({
+    dataDir: dir,
+    engine: 'files',
+    checkpoint: () => Promise.reject(new Error('the host is busy')),
+  });
+  await expect(failing.backup()).rejects.toThrow('the host is busy');
+  const status = await new Snapshots({ dataDir: dir }).status();
+  expect(status).toMatchObject({
+    safe: true,
+    lastFailure: { code: 'HOOK_FAILED', reason: expect.stringContaining('the host is busy') },
+    newestGood: { level: 'files' },
+    undo: { count: 1, diskBytes: expect.any(Number), newestAtMs: expect.any(Number) },
+  });
+  expect(status.undo.diskBytes).toBeGreaterThan(0);
+  expect(status.summary).toMatch(
+    /^Safe: ts-.* is proven at level "files"; the last attempt failed \d+ s ago \(HOOK_FAILED\); the newest proven at level "full" is ts-/,
+  );
+});
+
+test('the server says the same, and is degraded once damage is known', async () => {
+  const { rpc, dataDir } = await injected();
+  const status = async (query = '') => (await rpc('GET', `/api/admin/status${query}`)).json;
+  expect(await status()).toMatchObject({
+    overall_status: 'ok',
+    safety: { safe: false, summary: 'Not safe: there is no snapshot yet.' },
+  });
+  await rpc('PUT', '/kv/a', '1');
+  const { handle } = (await rpc('POST', '/api/admin/backup')).json;
+  const url = `/api/admin/backup/${handle}`;
+  const { location } = await untilFinished(async () => (await rpc('GET', url)).json);
+  expect(await status('?max_age_ms=3600000')).toMatchObject({ overall_status: 'ok', safety: { safe: true } });
+  expect((await rpc('GET', '/api/admin/status?max_age_ms=soon')).status).toBe(400);
+  rot(join(location, 'lsm.wal'), 100);
+  expect((await rpc('POST', `${url}/verify`)).json.ok).toBe(false);
+  const shown = await status();
+  expect(shown).toMatchObject({ overall_status: 'degraded', safety: { safe: false } });
+  const { json } = await stillpoint(['status', dataDir, '--json']);
+  expect(Object.keys(json).sort()).toEqual(Object.keys(shown.safety).sort());
+  expect(json.damaged).toEqual(shown.safety.damaged);
+});
