@@ -114,7 +114,7 @@ function correlationId(headers: Readonly<Record<string, string | string[] | unde
   return undefined;
 }
 
-function admitAndCount(app: App, { options, environment, metrics, audit }: ServerContext): void {
+function admitAndCount(app: App, { options, environment, metrics, prometheus, audit }: ServerContext): void {
   const { limits } = options;
   const admit = admission(options.apiKey);
   const places = new RequestPlaces(limits, environment.clock);
@@ -136,6 +136,7 @@ function admitAndCount(app: App, { options, environment, metrics, audit }: Serve
   app.addHook('onSend', async (request, reply) => {
     places.reply(request);
     metrics.record(reply.elapsedTime);
+    prometheus.answered(request.method, request.routeOptions.url, reply.statusCode, reply.elapsedTime);
     // From now on it is the client's turn; what it leaves lying would stay in memory.
     reply.raw.setTimeout(limits.replyTimeoutMs, () => reply.raw.destroy());
   });

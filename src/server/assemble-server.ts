@@ -4,6 +4,7 @@ import { RestoreCoordinator } from '../coordinator/restore.ts';
 import type { Hold } from '../engine/engine.ts';
 import { Semaphore } from '../env/concurrency.ts';
 import { makeFolders, realPlace } from '../env/io.ts';
+import { warn } from '../env/safe-calls.ts';
 import { StillpointError } from '../errors.ts';
 import { directoryOf, type Lifecycle } from '../operation/lifecycle.ts';
 import { refuseKept } from '../operation/refuse-snapshot.ts';
@@ -17,6 +18,7 @@ import { DatabaseHandle } from './database-handle.ts';
 import { Incoming } from './incoming.ts';
 import { Metrics } from './metrics.ts';
 import type { ResolvedOptions } from './options.ts';
+import { Prometheus } from './prometheus.ts';
 import { RecoveryWatch } from './recovery.ts';
 import { RestoreHold } from './restore-hold.ts';
 import { Safety } from './safety.ts';
@@ -42,6 +44,7 @@ export interface ServerContext {
   readonly recovery: RecoveryWatch;
   readonly safety: Safety;
   readonly metrics: Metrics;
+  readonly prometheus: Prometheus;
   readonly audit: Audit;
   /** Aborted when the server begins to close. */
   readonly closing: AbortController;
@@ -99,9 +102,22 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     throw error;
   });
   const safety = new Safety(environment, lifecycle);
+  const metrics = new Metrics(clock);
+  const prometheus = new Prometheus({
+    clock,
+    engine,
+    lifecycle,
+    safety,
+    connections: () => metrics.connections,
+    isOpen: () => gate.isOpen,
+  });
+  const ended = (id: string) => {
+    safety.forget();
+    prometheus.ended(id).catch(warn);
+  };
   for (const coordinator of [backups, restores]) {
-    coordinator.on('completed', () => safety.forget());
-    coordinator.on('failed', () => safety.forget());
+    coordinator.on('completed', ({ id }) => ended(id));
+    coordinator.on('failed', ended);
   }
   const audit = new Audit(options.audit, clock);
   const closing = new AbortController();
@@ -122,7 +138,8 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     backupFeed: new RunFeed(backups),
     recovery,
     safety,
-    metrics: new Metrics(clock),
+    metrics,
+    prometheus,
     audit,
     closing,
     underWay: new UnderWay(audit, closing.signal),

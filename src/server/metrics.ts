@@ -67,22 +67,3 @@ export class Metrics {
 }
 
 const round = (value: number): number => Math.round(value * 100) / 100;
-
-const HELP: Readonly<Record<keyof MetricsReading, string>> = {
-  qps: `Requests per second over the last ${SECONDS} seconds.`,
-  avg_latency_ms: `Mean latency of the last ${SAMPLES} requests.`,
-  p99_latency_ms: `99th percentile of the latency of the last ${SAMPLES} requests.`,
-  memory_usage_mb: 'Resident memory.',
-  active_connections: 'Open connections.',
-};
-
-/** The same in the text format that Prometheus reads. */
-export function prometheusText(reading: MetricsReading): string {
-  const names = Object.keys(HELP) as (keyof MetricsReading)[];
-  return names
-    .map((name) => {
-      const metric = `stillpoint_${name}`;
-      return `# HELP ${metric} ${HELP[name]}\n# TYPE ${metric} gauge\n${metric} ${reading[name]}\n`;
-    })
-    .join('');
-}

@@ -450,7 +450,7 @@ test('health, metrics and compaction answer as the first server did', async () =
   });
   const text = await rpc('GET', '/api/admin/metrics', undefined, { accept: 'text/plain' });
   expect(text.headers['content-type']).toMatch(/^text\/plain/);
-  expect(text.bytes.toString()).toMatch(/^stillpoint_active_connections 0$/m);
+  expect(text.bytes.toString()).toMatch(/^stillpoint_connections 0$/m);
   expect((await rpc('POST', '/api/admin/compaction')).json).toEqual({
     success: true,
     message: 'Compaction finished.',

@@ -13,7 +13,7 @@ import {
 } from '../../rpc/replies.ts';
 import { VERSION } from '../../snapshot/version.ts';
 import type { ServerContext } from '../assemble-server.ts';
-import { prometheusText } from '../metrics.ts';
+import { formatFor } from '../prometheus.ts';
 import type { RecoveryState } from '../recovery.ts';
 import { type App, replies } from '../route-types.ts';
 import { settledState } from './last-runs.ts';
@@ -86,22 +86,25 @@ export function statusRoutes(app: App, parts: ServerContext): void {
       config: { load: 'light' },
       schema: {
         summary: 'Load and memory',
-        description: 'With `Accept: text/plain` in the text format of Prometheus.',
+        description:
+          'As Prometheus reads it where the `Accept` header asks for `text/plain` or `application/openmetrics-text`.',
         response: {
           ...replies({
             description: 'The last seconds',
             content: {
               'application/json': { schema: metricsReplySchema },
               'text/plain': { schema: z.string() },
+              'application/openmetrics-text': { schema: z.string() },
             },
           }),
         },
       },
     },
     async (request, reply) => {
-      const reading = metrics.read();
-      if (!/^text\/plain\b/.test(request.headers.accept ?? '')) return reading as never;
-      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(prometheusText(reading) as never);
+      const format = formatFor(request.headers.accept);
+      if (format === undefined) return metrics.read() as never;
+      const { type, text } = await parts.prometheus.text(format);
+      return reply.type(type).send(text as never);
     },
   );
 
