@@ -31,7 +31,12 @@ export type {
   VerifyAllOptions,
   VerifyOptions,
 } from './coordinator/snapshot-work.ts';
-export { type SnapshotList, Snapshots, type SnapshotsOptions } from './coordinator/snapshots.ts';
+export {
+  type RunsOptions,
+  type SnapshotList,
+  Snapshots,
+  type SnapshotsOptions,
+} from './coordinator/snapshots.ts';
 export type { KeptFolders, SnapshotsStatus, StatusOptions } from './coordinator/status.ts';
 export type * from './engine/api.ts';
 export { registerEngine } from './engine/index.ts';

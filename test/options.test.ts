@@ -21,6 +21,7 @@ import {
   RestoreCoordinator,
   type RestoreCoordinatorOptions,
   type RestoreIntoOptions,
+  type RunsOptions,
   restoreSnapshot,
   type SnapshotClassicLevelOptions,
   Snapshots,
@@ -273,6 +274,10 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     wrong: { maxAgeMs: ['1', -1, Number.NaN, Number.POSITIVE_INFINITY, null] } satisfies Wrong<StatusOptions>,
     call: (options) => handle().status(options),
   },
+  'Snapshots.runs': {
+    wrong: { kind: notOneOf, status: notOneOf, limit: notCount } satisfies Wrong<RunsOptions>,
+    call: (options) => handle().runs(untyped(options)),
+  },
   openLsm: { wrong: lsm, call: (options) => openLsm(join(root, 'new'), untyped(options)) },
   createLeveldbEngine: {
     wrong: { database: [5, null, {}], windowRounds: ['1', -1, 1.5, null] },
@@ -360,6 +365,7 @@ test('options that are no object are refused', async () => {
     'Snapshots.restore': (options) => handle().restore('latest', options),
     'Snapshots.prune': (options) => handle().prune(options),
     'Snapshots.status': (options) => handle().status(options),
+    'Snapshots.runs': (options) => handle().runs(options),
     openLsm: (options) => openLsm(dir, options),
     createLeveldbEngine: (options) => createLeveldbEngine(options),
     probeWithClassicLevel: (options) => probeWithClassicLevel(options),

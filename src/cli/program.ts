@@ -42,6 +42,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/status.ts'),
   },
   {
+    name: 'runs',
+    summary: 'list what was done to a data directory: snapshots, restores, undos',
+    operands: DATA_DIR,
+    load: () => import('./commands/runs.ts'),
+  },
+  {
     name: 'show',
     summary: 'show what a snapshot is and which files it holds',
     operands: SNAPSHOT,

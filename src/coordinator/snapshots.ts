@@ -1,10 +1,20 @@
 import { dirname } from 'node:path';
+import * as z from 'zod/mini';
 import type { Report } from '../engine/report.ts';
 import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
 import { directoryOf, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
-import { checkArgument, OptionSet, type OptionsOf, required } from '../options/option.ts';
-import { folder, snapshotName, text } from '../options/values.ts';
+import { RUN_STATUSES } from '../operation/operation-state.ts';
+import { RUN_KINDS, type RunRecord } from '../operation/records.ts';
+import {
+  checkArgument,
+  OptionSet,
+  type OptionsOf,
+  optional,
+  required,
+  withDefault,
+} from '../options/option.ts';
+import { folder, snapshotName, text, wholeNumber } from '../options/values.ts';
 import { type PruneOptions, pruneOptions } from '../options/verify.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
@@ -42,6 +52,16 @@ export const snapshotsOptions = new OptionSet(() => ({
   environment: environmentOption(),
 }));
 export type SnapshotsOptions = OptionsOf<typeof snapshotsOptions>;
+
+export const runsOptions = new OptionSet(() => ({
+  kind: optional(z.enum(RUN_KINDS), { description: 'Only runs of this kind.', without: 'all kinds' }),
+  status: optional(z.enum(RUN_STATUSES), {
+    description: 'Only runs that have this status.',
+    without: 'whatever came of them',
+  }),
+  limit: withDefault(wholeNumber(1), () => 100, { description: 'How many at most.' }),
+}));
+export type RunsOptions = OptionsOf<typeof runsOptions>;
 
 export interface SnapshotList extends SnapshotStates {
   /** The name in the `latest` marker; null when there is none. */
@@ -89,6 +109,18 @@ export class Snapshots {
       const runs = await (await this.#directory.records()).read();
       const findings = await gather(this.#env, await this.#layout(), runs);
       return statusFrom(findings, this.#env.clock.nowMs(), maxAgeMs);
+    });
+  }
+
+  /** What was done here, newest first: at least the last thousand runs are on record, also of other processes. */
+  async runs(options: RunsOptions = {}): Promise<{ readonly runs: readonly RunRecord[] }> {
+    const { kind, status, limit } = runsOptions.resolve('Snapshots.runs', options);
+    return translated(async () => {
+      const all = await (await this.#directory.records()).read();
+      const wanted = all.filter(
+        (run) => (kind ?? run.kind) === run.kind && (status ?? run.state.status) === run.state.status,
+      );
+      return { runs: wanted.slice(-limit).reverse() };
     });
   }
 

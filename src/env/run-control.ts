@@ -28,6 +28,8 @@ export class RunControl implements TaskRun {
   readonly #bytes: BigInt64Array;
   readonly #onCancel = new Set<() => void>();
   #abort: AbortController | undefined;
+  /** Files that are done, as the main thread counts them. */
+  files = 0;
 
   constructor(shared = new SharedArrayBuffer(LIMITER_AT + RateLimiter.SIZE_BYTES)) {
     this.shared = shared;

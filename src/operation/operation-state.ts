@@ -1,12 +1,14 @@
 import * as z from 'zod';
 import type { CamelCased } from '../options/casing.ts';
 
+export const RUN_STATUSES = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
+
 /**
  * How far a run is, as files and the admin RPC have it. Every key is always present. The first server's clients read
  * `status` to `reason`; the rest is ours.
  */
 export const operationStateSchema = z.object({
-  status: z.enum(['queued', 'running', 'completed', 'failed', 'cancelled']),
+  status: z.enum(RUN_STATUSES),
   started_at_ms: z.number().nullable(),
   finished_at_ms: z.number().nullable(),
   progress: z

@@ -24,6 +24,8 @@ export class Run {
   readonly #durations: Record<string, number> = {};
   #phaseBegan: number;
   #isPastRecall = false;
+  /** Of rounds before the present plan. */
+  #filesBefore = 0;
   #state: OperationState;
   #metadata: RunRecord['metadata'] = null;
 
@@ -59,13 +61,15 @@ export class Run {
 
   /** The state with the progress of this moment. */
   get state(): OperationState {
-    const { progress, status } = this.#state;
+    const { progress, status, filesTotal } = this.#state;
     if (status !== 'running' || progress === null) return this.#state;
     const total = progress.bytesTotal;
     const done = total === null ? this.control.bytes : Math.min(this.control.bytes, total);
     // 100 is kept for what is finished: after the last byte there is still the publishing.
     const percent = total === null ? 0 : Math.min(99, Math.floor((done / Math.max(total, 1)) * 100));
-    return { ...this.#state, progress: { ...progress, percent, bytesProcessed: done } };
+    const filesProcessed =
+      filesTotal === null ? null : Math.min(filesTotal, this.control.files - this.#filesBefore);
+    return { ...this.#state, progress: { ...progress, percent, bytesProcessed: done }, filesProcessed };
   }
 
   get record(): RunRecord {
@@ -97,6 +101,7 @@ export class Run {
   }
 
   plan(files: number, bytes: number): void {
+    this.#filesBefore = this.control.files;
     const progress = { percent: 0, bytesProcessed: 0, bytesTotal: bytes };
     this.#change({ filesTotal: files, filesProcessed: 0, progress });
   }
@@ -117,9 +122,15 @@ export class Run {
     const reason = this.control.isCancelled
       ? new StillpointError('CANCELLED', 'cancelled on request', { cause: error })
       : toStillpointError(error);
-    const { progress } = this.state;
+    const { progress, filesProcessed } = this.state;
     const status = reason.code === 'CANCELLED' ? 'cancelled' : 'failed';
-    this.#finish({ status, reason: reason.message.slice(0, REASON_LIMIT), code: reason.code, progress });
+    this.#finish({
+      status,
+      reason: reason.message.slice(0, REASON_LIMIT),
+      code: reason.code,
+      progress,
+      filesProcessed,
+    });
     return reason;
   }
 

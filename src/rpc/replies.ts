@@ -1,4 +1,6 @@
 import * as z from 'zod';
+import type { SnapshotResult } from '../coordinator/backup.ts';
+import type { RestoreResult } from '../coordinator/restore.ts';
 import type { SnapshotsStatus } from '../coordinator/status.ts';
 import type { Report } from '../engine/report.ts';
 import { ERROR_CODES, type ErrorCode } from '../errors.ts';
@@ -26,27 +28,6 @@ export const errorSchema = z
 
 export const timeMs = z.number().describe('Milliseconds since 1970');
 const level = z.enum(LEVELS).describe('How thoroughly files are read: `full` is down to the last entry');
-
-export const backupReplySchema = z.object({
-  handle: z.uuid(),
-  location: z.string().describe('Where the snapshot is written, or was'),
-  state: operationStateSchema,
-});
-
-const restoreMetadataSchema = z
-  .object({
-    backup_id: z.string().describe('Last component of the path'),
-    location: z.string(),
-    restored_at_ms: timeMs,
-    size_bytes: z.number(),
-  })
-  .nullable();
-
-export const restoreReplySchema = z.object({
-  handle: z.uuid(),
-  state: operationStateSchema,
-  metadata: restoreMetadataSchema.describe('Filled when completed'),
-});
 
 export const lifecycleReplySchema = z.object({ status: z.literal('OK'), message: z.string() });
 export const unknownActionSchema = z.object({ status: z.literal('Error'), message: z.string() });
@@ -100,6 +81,15 @@ export const snapshotListSchema = z.object({
 
 const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged', 'unread']);
 
+export const findingSchema = z.object({
+  path: z.string(),
+  offset: z.number().nullable(),
+  code: z.string(),
+  severity: z.enum(['error', 'warning']),
+  message: z.string(),
+  verdict: verdict.exactOptional(),
+});
+
 export const reportSchema = z.object({
   ok: z.boolean(),
   verdict,
@@ -116,19 +106,65 @@ export const reportSchema = z.object({
     blocks: z.number(),
     entries: z.number(),
   }),
-  findings: z
-    .array(
-      z.object({
-        path: z.string(),
-        offset: z.number().nullable(),
-        code: z.string(),
-        severity: z.enum(['error', 'warning']),
-        message: z.string(),
-        verdict: verdict.exactOptional(),
-      }),
-    )
-    .readonly(),
+  findings: z.array(findingSchema).readonly(),
 }) satisfies z.ZodType<SnakeCased<Report>>;
+
+const restoreMetadataSchema = z
+  .object({
+    backup_id: z.string().describe('Last component of the path'),
+    location: z.string(),
+    restored_at_ms: timeMs,
+    size_bytes: z.number(),
+  })
+  .nullable();
+
+const RESULT = 'Filled when completed, as long as the server that did it runs';
+const durations = z.record(z.string(), z.number()).describe('Milliseconds of each phase');
+
+const snapshotResultSchema = z.object({
+  name: z.string(),
+  location: z.string(),
+  engine: z.string(),
+  entries: z.number(),
+  total_bytes: z.number(),
+  copied_bytes: z.number(),
+  linked_bytes: z.number(),
+  cloned_bytes: z.number(),
+  reused_bytes: z.number(),
+  carried_bytes: z.number().describe('Not read again: an earlier proof of the same file counts'),
+  reproven_bytes: z.number(),
+  report: reportSchema,
+  durations_ms: durations,
+  left_out: z.array(z.string()).readonly().describe('Names that are not of the engine'),
+  pruned: z.array(z.string()).readonly(),
+}) satisfies z.ZodType<SnakeCased<Omit<SnapshotResult, 'id' | 'state'>>>;
+
+const restoreResultSchema = z.object({
+  from: z.string(),
+  into: z.string(),
+  files: z.number(),
+  bytes: z.number(),
+  cloned_bytes: z.number(),
+  undo: z.string().describe('The folder with what was replaced'),
+  left_in_place: z.array(z.string()).readonly(),
+  metadata: restoreMetadataSchema.unwrap(),
+  report: reportSchema.nullable(),
+  durations_ms: durations,
+}) satisfies z.ZodType<SnakeCased<Omit<RestoreResult, 'id' | 'state'>>>;
+
+export const backupReplySchema = z.object({
+  handle: z.uuid(),
+  location: z.string().describe('Where the snapshot is written, or was'),
+  state: operationStateSchema,
+  result: snapshotResultSchema.nullish().describe(RESULT),
+});
+
+export const restoreReplySchema = z.object({
+  handle: z.uuid(),
+  state: operationStateSchema,
+  metadata: restoreMetadataSchema.describe('Filled when completed'),
+  result: restoreResultSchema.nullish().describe(RESULT),
+});
 
 export const recoveryStateSchema = z.object({
   outcome: z.enum(['success', 'read_only', 'failed']),

@@ -16,6 +16,7 @@ import { describeRoutes, openApiRoute } from './admin/openapi.ts';
 import { restoreRoutes } from './admin/restore-routes.ts';
 import { statusRoutes } from './admin/status-routes.ts';
 import { storedSnapshotRoutes } from './admin/stored-snapshot-routes.ts';
+import { upkeepRoutes } from './admin/upkeep-routes.ts';
 import type { ServerContext } from './assemble-server.ts';
 import { admission } from './auth.ts';
 import { Connections } from './connections.ts';
@@ -85,6 +86,7 @@ export async function createApp(parts: ServerContext, tls: ReadTls | undefined):
     lifecycleRoutes(scope, parts);
     statusRoutes(scope, parts);
     nodeRoutes(scope, parts);
+    upkeepRoutes(scope, parts);
     holdRoutes(scope, parts);
     storedSnapshotRoutes(scope, parts);
     openApiRoute(scope);

@@ -40,6 +40,7 @@ export interface ServerContext {
   readonly restores: RestoreCoordinator;
   readonly lastRuns: LastRuns;
   readonly backupFeed: RunFeed;
+  readonly restoreFeed: RunFeed;
   readonly underWay: UnderWay;
   readonly recovery: RecoveryWatch;
   readonly safety: Safety;
@@ -136,6 +137,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     restores,
     lastRuns,
     backupFeed: new RunFeed(backups),
+    restoreFeed: new RunFeed(restores),
     recovery,
     safety,
     metrics,

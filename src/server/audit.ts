@@ -10,6 +10,7 @@ export const AUDITED_ROUTES: Readonly<Record<string, string>> = {
   'DELETE /api/admin/backups/:name': 'delete',
   'POST /api/admin/restore': 'restore',
   'POST /api/admin/restore/undo': 'undo',
+  'POST /api/admin/prune': 'prune',
   'POST /api/admin/lifecycle': 'lifecycle',
   'POST /api/admin/export': 'export',
   'POST /api/admin/compaction': 'compaction',

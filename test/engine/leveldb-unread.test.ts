@@ -82,7 +82,7 @@ describe.each(Object.keys(UNREAD))('where %s is in a compression that nobody kno
     const backup = new BackupCoordinator({ dataDir: dir });
     await expect(backup.backup()).rejects.toMatchObject({ code: 'UNREAD', exitCode: 7, path: '000004.ldb' });
     expect((await stillpoint(['snapshot', dir])).code).toBe(7);
-    expect(await new Snapshots({ dataDir: dir }).list()).toEqual({ latest: null, snapshots: [] });
+    expect(await new Snapshots({ dataDir: dir }).list()).toMatchObject({ latest: null, snapshots: [] });
 
     const { location, report } = await backup.backup({ allowUnread: true });
     expect(report).toMatchObject({ ok: false, verdict: 'unread' });

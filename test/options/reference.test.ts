@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { backupCoordinatorOptions } from '../../src/coordinator/backup.ts';
 import { restoreCoordinatorOptions, startRestoreOptions } from '../../src/coordinator/restore.ts';
 import { restoreOptions, verifyAllOptions, verifyOptions } from '../../src/coordinator/snapshot-work.ts';
-import { snapshotsOptions } from '../../src/coordinator/snapshots.ts';
+import { runsOptions, snapshotsOptions } from '../../src/coordinator/snapshots.ts';
 import { statusOptions } from '../../src/coordinator/status.ts';
 import { leveldbOptions } from '../../src/engine/leveldb/create-engine.ts';
 import { probeOptions } from '../../src/engine/leveldb/probe.ts';
@@ -33,6 +33,7 @@ const SETS: Readonly<Record<string, OptionSet<any>>> = {
   'Snapshots.restore, restoreSnapshot': restoreOptions,
   'Snapshots.prune': pruneOptions,
   'Snapshots.status': statusOptions,
+  'Snapshots.runs': runsOptions,
   'new Lifecycle': lifecycleOptions,
   createLeveldbEngine: leveldbOptions,
   probeWithClassicLevel: probeOptions,

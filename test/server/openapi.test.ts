@@ -48,7 +48,7 @@ test('the document names every route that there is, and no other', async () => {
   const document = await documentOf(server);
   expect(document.openapi).toBe('3.1.0');
   expect(operationsOf(document)).toEqual(routesOf(server));
-  expect(operationsOf(document)).toHaveLength(35);
+  expect(operationsOf(document)).toHaveLength(39);
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, { summary }] of Object.entries(operations))
       expect(summary, `${method} ${path}`).toBeTruthy();
@@ -114,6 +114,7 @@ test('what the server answers is what the document says, route by route', async 
   };
   const restore = async (path: string) => {
     const { handle } = (await call('POST', path)).json;
+    await call('GET', '/api/admin/restore/{id}/events', { id: handle });
     return untilFinished(async () => (await call('GET', '/api/admin/restore/{id}', { id: handle })).json);
   };
 
@@ -133,6 +134,10 @@ test('what the server answers is what the document says, route by route', async 
   await call('DELETE', '/api/admin/backup/{id}', { id: first.handle });
   await call('GET', '/api/admin/backup/{id}', { id: 'no handle' });
   await call('GET', '/api/admin/backups');
+  await call('GET', '/api/admin/runs');
+  await call('POST', '/api/admin/verify');
+  await call('POST', '/api/admin/prune', {}, { keep: 1, dry_run: true });
+  await call('POST', '/api/admin/prune', {}, { keep: 0 });
   const name = first.location.split('/').at(-1);
   await call('GET', '/api/admin/identity');
   await call('GET', '/api/admin/backups/{name}/manifest', { name });

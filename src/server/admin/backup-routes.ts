@@ -4,7 +4,7 @@ import { verifySnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
 import { directoryOf } from '../../operation/lifecycle.ts';
-import { isFinished, type OperationState } from '../../operation/operation-state.ts';
+import { isFinished } from '../../operation/operation-state.ts';
 import { toJson } from '../../options/casing.ts';
 import type { SnapshotKind } from '../../options/choices.ts';
 import type { StartBackupOptions } from '../../options/snapshot.ts';
@@ -15,7 +15,7 @@ import { refuseHeld } from '../refuse-held.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 import { streamRun } from './events.ts';
-import { settledState } from './last-runs.ts';
+import { resultOf, settledState } from './last-runs.ts';
 import {
   backupBodySchema,
   handleParamsSchema,
@@ -29,11 +29,11 @@ export function backupRoutes(app: App, parts: ServerContext): void {
   const { backups, options, environment, lifecycle } = parts;
   const snapshots = new Snapshots({ dataDir: options.dataDir, lifecycle });
 
-  const describe = async (id: string) => ({
-    handle: id,
-    location: await backups.location(id),
-    state: toJson(await settledState(backups, id)),
-  });
+  const describe = async (id: string) => {
+    const state = await settledState(backups, id);
+    const location = await backups.location(id);
+    return { handle: id, location, state: toJson(state), result: await resultOf(backups, id, state) };
+  };
 
   app.post(
     '/api/admin/backup',
@@ -119,8 +119,14 @@ export function backupRoutes(app: App, parts: ServerContext): void {
     async ({ params }, reply) => {
       const id = requireHandle('backup', params.id);
       const location = await backups.location(id);
-      const toReply = (state: OperationState) => ({ handle: id, location, state: toJson(state) });
-      const stream = streamRun(parts, id, await backups.status(id), toReply);
+      const stream = streamRun(parts, {
+        coordinator: backups,
+        feed: parts.backupFeed,
+        id,
+        first: await backups.status(id),
+        describe: (state) => ({ handle: id, location, state: toJson(state), result: null }),
+        whole: () => describe(id),
+      });
       reply.header('cache-control', 'no-store').type('text/event-stream; charset=utf-8');
       return reply.send(stream as never);
     },

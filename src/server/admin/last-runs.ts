@@ -2,6 +2,7 @@ import type { BackupCoordinator } from '../../coordinator/backup.ts';
 import type { RestoreCoordinator } from '../../coordinator/restore.ts';
 import type { Lifecycle } from '../../operation/lifecycle.ts';
 import { isFinished, type OperationState } from '../../operation/operation-state.ts';
+import { type SnakeCased, toJson } from '../../options/casing.ts';
 
 /** The newest backup and the newest restore, also of earlier processes, for `status`. Undoing counts as a restore. */
 export class LastRuns {
@@ -49,4 +50,17 @@ export async function settledState(
   // A run of an earlier process has no outcome here; a failed one has its reason in its state.
   if (isFinished(state)) await coordinator.finished(id).catch(() => undefined);
   return state;
+}
+
+/** What a completed run of this process resolved to, without the state, which its reply has anyway; null for any other. */
+export async function resultOf<Result extends { readonly id: string; readonly state: OperationState }>(
+  coordinator: { finished(id: string): Promise<Result> },
+  id: string,
+  { status }: OperationState,
+): Promise<SnakeCased<Omit<Result, 'id' | 'state'>> | null> {
+  if (status !== 'completed') return null;
+  const result = await coordinator.finished(id).catch(() => undefined);
+  if (result === undefined) return null;
+  const { id: _, state: __, ...rest } = result;
+  return toJson(rest);
 }

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify';
+import * as z from 'zod';
 import { StillpointError } from '../../errors.ts';
 import { directoryOf } from '../../operation/lifecycle.ts';
 import { toJson } from '../../options/casing.ts';
@@ -6,9 +7,10 @@ import { restoreReplySchema } from '../../rpc/replies.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { refuseHeld } from '../refuse-held.ts';
 import type { RestoreHold } from '../restore-hold.ts';
-import { type App, replies } from '../route-types.ts';
+import { type App, content, replies } from '../route-types.ts';
 import { requireHandle } from './backup-routes.ts';
-import { settledState } from './last-runs.ts';
+import { streamRun } from './events.ts';
+import { resultOf, settledState } from './last-runs.ts';
 import { handleParamsSchema, optionsIn, restoreBodySchema, undoBodySchema } from './schemas.ts';
 
 /** Restoring in place, around the open database, and undoing it. */
@@ -40,7 +42,14 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
     handle,
     state: toJson(await restores.status(handle)),
     metadata: null,
+    result: null,
   });
+
+  const whole = async (id: string) => {
+    const state = await settledState(restores, id);
+    const metadata = await restores.metadata(id);
+    return { ...toJson({ handle: id, state, metadata }), result: await resultOf(restores, id, state) };
+  };
 
   app.post(
     '/api/admin/restore',
@@ -84,10 +93,34 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
         response: replies(restoreReplySchema),
       },
     },
-    async ({ params }) => {
+    async ({ params }) => whole(requireHandle('restore', params.id)),
+  );
+
+  app.get(
+    '/api/admin/restore/:id/events',
+    {
+      config: { load: 'follow' },
+      schema: {
+        summary: 'Follow a restore',
+        description: 'Server-sent events `state` and `progress`; ends with the run.',
+        params: handleParamsSchema,
+        response: replies(
+          content('text/event-stream', z.string(), 'The data of each event is a restore reply'),
+        ),
+      },
+    },
+    async ({ params }, reply) => {
       const id = requireHandle('restore', params.id);
-      const state = await settledState(restores, id);
-      return toJson({ handle: id, state, metadata: await restores.metadata(id) });
+      const stream = streamRun(parts, {
+        coordinator: restores,
+        feed: parts.restoreFeed,
+        id,
+        first: await restores.status(id),
+        describe: (state) => ({ handle: id, state: toJson(state), metadata: null, result: null }),
+        whole: () => whole(id),
+      });
+      reply.header('cache-control', 'no-store').type('text/event-stream; charset=utf-8');
+      return reply.send(stream as never);
     },
   );
 }

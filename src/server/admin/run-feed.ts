@@ -1,4 +1,5 @@
 import type { BackupCoordinator } from '../../coordinator/backup.ts';
+import type { RestoreCoordinator } from '../../coordinator/restore.ts';
 import type { OperationState } from '../../operation/operation-state.ts';
 
 type Listener = (state: OperationState) => void;
@@ -7,7 +8,7 @@ type Listener = (state: OperationState) => void;
 export class RunFeed {
   readonly #followers = new Map<string, Set<Listener>>();
 
-  constructor(coordinator: BackupCoordinator) {
+  constructor(coordinator: BackupCoordinator | RestoreCoordinator) {
     coordinator.on('state', (id, state) => {
       for (const listener of this.#followers.get(id) ?? []) listener(state);
     });

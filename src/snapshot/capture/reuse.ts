@@ -115,7 +115,9 @@ export class Reuse {
     const isMedium = control.pastCache !== 'nothing';
     // Without parts of a second, nobody sees whether the file was written to after its proof: it is read again.
     const isCarried = !reprove && hasPartsOfSecond(BigInt(proven.mtimeNs));
-    this.#captured.addProven(path, proven, provenance, isCarried ? proven.check(level, isMedium) : undefined);
+    const carried = isCarried ? proven.check(level, isMedium) : undefined;
+    if (carried !== undefined) control.files++;
+    this.#captured.addProven(path, proven, provenance, carried);
   }
 
   /** A file that was written to after its proof is never shared. */

@@ -58,6 +58,7 @@ export class Transfer {
       this.#captured.addBytes(item);
       this.#captured.bytes.copied += item.bytes.byteLength;
       this.#request.control.addBytes(item.bytes.byteLength);
+      this.#request.control.files++;
     }
     const images = await this.#reuse.shareEqual(items.filter((item) => item.kind === 'image'));
     return this.#copyImages(images, needsComparison);

@@ -106,6 +106,7 @@ export class Pipeline {
       if (this.#failures.length > 0) return;
       const checks = await checkBatch(this.#env, this.#request, batch, this.#workers);
       for (const [i, check] of checks.entries()) this.#checks.set(batch[i]!.path, check);
+      this.#request.control.files += batch.length;
     });
   }
 

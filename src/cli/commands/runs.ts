@@ -1,0 +1,49 @@
+import type { Command } from 'commander';
+import { runsOptions, Snapshots } from '../../coordinator/snapshots.ts';
+import type { RunRecord } from '../../operation/records.ts';
+import { nameOf } from '../../snapshot/store/layout.ts';
+import type { Cli } from '../cli.ts';
+import { blockingEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
+import { examples } from '../help-text.ts';
+import { refuseOther } from '../refuse-other.ts';
+import type { Style } from '../style.ts';
+import { duration, size, table, time, visible } from '../text.ts';
+
+const flags = new Flags(runsOptions.fields, ['kind', 'status', 'limit']);
+
+export function define(command: Command, cli: Cli): void {
+  flags.addTo(command);
+  command
+    .addHelpText('after', examples('runs ./data', 'runs ./data --status failed --limit 10 --json'))
+    .action(async (dir: string, given: Given) => {
+      const snapshots = new Snapshots({ dataDir: dir, environment: blockingEnvironment });
+      const list = await snapshots.runs(flags.read(given));
+      if (list.runs.length === 0) await refuseOther('runs', dir);
+      cli.output.result(list, (style) => describe(list.runs, given, style));
+    });
+}
+
+function describe(runs: readonly RunRecord[], { kind, status }: Given, style: Style): string[] {
+  if (runs.length === 0) return [kind === undefined && status === undefined ? 'no runs yet' : 'no such runs'];
+  const rows = runs.map(({ kind, location, state }) => [
+    state.startedAtMs === null ? '-' : time(state.startedAtMs),
+    kind,
+    state.status,
+    tookText(state),
+    size(state.progress?.bytesProcessed ?? 0),
+    visible(nameOf(location)),
+    visible(state.code === null ? '' : `${state.code} ${state.reason ?? ''}`),
+  ]);
+  const heading = ['STARTED', 'KIND', 'STATUS', 'TOOK', 'READ', 'SNAPSHOT', ''];
+  const [head = '', ...lines] = table([heading, ...rows], [3, 4]);
+  return [
+    style.dim(head),
+    ...lines.map((line, i) => (runs[i]!.state.status === 'failed' ? style.red(line) : line)),
+  ];
+}
+
+function tookText({ startedAtMs, finishedAtMs, progress }: RunRecord['state']): string {
+  if (finishedAtMs === null) return progress?.percent == null ? '-' : `${progress.percent}%`;
+  return startedAtMs === null ? '-' : duration(Math.max(0, finishedAtMs - startedAtMs));
+}

@@ -1,0 +1,54 @@
+import * as z from 'zod';
+import { recordSchema } from '../operation/records.ts';
+import type { SnakeCased } from '../options/casing.ts';
+import { LEVELS } from '../options/choices.ts';
+import type { PruneResult } from '../snapshot/store/prune.ts';
+import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
+import { findingSchema, reportSchema, snapshotSchema, timeMs } from './replies.ts';
+
+/** Replies about all snapshots, and about the runs on record. */
+
+export const runsReplySchema = z.object({ runs: z.array(recordSchema).readonly() });
+
+const decisionSchema = z.object({ name: z.string(), stays: z.boolean(), reason: z.string() });
+
+export const pruneReplySchema = z.object({
+  dry_run: z.boolean(),
+  removed: z.array(snapshotSchema).readonly(),
+  kept: z.array(snapshotSchema).readonly(),
+  busy: z.array(snapshotSchema).readonly().describe('Being read or pinned, and kept therefore'),
+  decisions: z.array(decisionSchema).readonly(),
+  freed_bytes: z.number(),
+}) satisfies z.ZodType<SnakeCased<PruneResult> & { readonly dry_run: boolean }>;
+
+export const verifyAllReplySchema = z.object({
+  ok: z.boolean(),
+  level: z.enum(LEVELS),
+  location: z.string(),
+  snapshots: z
+    .array(
+      z.object({
+        name: z.string(),
+        location: z.string(),
+        report: reportSchema,
+        complete: z.boolean().describe('False when some files have never been proven at this level'),
+      }),
+    )
+    .readonly(),
+  gone: z.array(z.string()).readonly().describe('Removed meanwhile'),
+  totals: z.object({
+    snapshots: z.number(),
+    damaged: z.number(),
+    files: z.number(),
+    bytes: z.number(),
+    distinct_files: z.number(),
+    distinct_bytes: z.number(),
+    read_files: z.number(),
+    read_bytes: z.number(),
+    skipped_files: z.number(),
+    skipped_bytes: z.number(),
+    unproven_files: z.number(),
+    oldest_proof_at_ms: timeMs.nullable(),
+  }),
+  warnings: z.array(findingSchema).readonly(),
+}) satisfies z.ZodType<SnakeCased<VerifyAllResult>>;
