@@ -20,6 +20,7 @@ import { upkeepRoutes } from './admin/upkeep-routes.ts';
 import type { ServerContext } from './assemble-server.ts';
 import { admission } from './auth.ts';
 import { Connections } from './connections.ts';
+import { consolePage } from './console-page.ts';
 import {
   answerBrokenRequest,
   CORRELATION_HEADER,
@@ -79,6 +80,7 @@ export async function createApp(parts: ServerContext, tls: ReadTls | undefined):
   closeWithApp(app, parts);
 
   await describeRoutes(app);
+  consolePage(app);
   await app.register(async (scope: App) => {
     readBodiesAsJson(scope, limits.adminBodyBytes);
     backupRoutes(scope, parts);
@@ -124,7 +126,7 @@ function admitAndCount(app: App, { options, environment, metrics, prometheus, au
   app.addHook('onRequest', async (request, reply) => {
     if (!connections.begin(request, reply, () => places.end(request))) return reply.hijack();
     reply.header(CORRELATION_HEADER, request.id);
-    const refusal = admit(request.headers);
+    const refusal = admit(request.headers, request.routeOptions.config.isPublic === true);
     if (refusal !== undefined) {
       audit.note(request, { action: 'authenticate' });
       reply.header('www-authenticate', 'Bearer');

@@ -3,12 +3,21 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { StillpointError } from '../errors.ts';
 import { isLoopbackName } from '../rpc/loopback.ts';
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Asks for no key: the answer is the same for everybody. */
+    readonly isPublic?: true;
+  }
+}
+
 /** Returns why a request is not admitted, undefined when it is. */
-export type Admit = (headers: IncomingHttpHeaders) => StillpointError | undefined;
+export type Admit = (headers: IncomingHttpHeaders, isPublic: boolean) => StillpointError | undefined;
 
 /**
  * With a key: `x-api-key`, or `Authorization: Bearer`, must show it. Hashes are compared, in constant time, so that neither
  * length nor content of the key can be measured.
+ *
+ * What is public holds nothing of the database: the page that asks for the key.
  *
  * Without one the server listens on loopback only, which keeps other machines out but not the browser on this one: any web page
  * may send requests to 127.0.0.1. So a request must name this machine as its host (a page that had its own name resolved to
@@ -17,7 +26,8 @@ export type Admit = (headers: IncomingHttpHeaders) => StillpointError | undefine
 export function admission(apiKey: string | undefined): Admit {
   if (apiKey === undefined) return admitLocal;
   const expected = digest(apiKey);
-  return (headers) => {
+  return (headers, isPublic) => {
+    if (isPublic) return undefined;
     const bearer = /^Bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1];
     const candidates = [headers['x-api-key'], bearer].filter((value) => typeof value === 'string');
     if (candidates.length === 0) return refused('an API key is required');

@@ -14,6 +14,8 @@ export function compileInto(folder: string): void {
     [compiler, '-p', join(PROJECT, 'test/support/build.tsconfig.json'), '--outDir', folder],
     { stdio: ['ignore', 'inherit', 'inherit'] },
   );
+  const bundle = ['run', '--silent', 'bundle:console', '--', `--outdir=${join(folder, 'src/console')}`];
+  execFileSync('npm', bundle, { cwd: PROJECT, stdio: ['ignore', 'inherit', 'inherit'] });
   symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
   const { exports } = JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8'));
   const description = { name: 'stillpoint', type: 'module', exports: inBuild(exports) };

@@ -164,6 +164,25 @@ export function backupRoutes(app: App, parts: ServerContext): void {
     async () => toJson(await snapshots.list()),
   );
 
+  app.post(
+    '/api/admin/backups/:name/verify',
+    {
+      schema: {
+        summary: 'Read a snapshot again, by its name, and report all that is wrong with it',
+        params: nameParamsSchema,
+        body: verifyBodySchema,
+        response: replies(reportSchema),
+      },
+    },
+    async (request, reply) => {
+      const { name } = request.params;
+      parts.audit.note(request, { id: name });
+      const chosen = optionsIn(request.body, options.backup.background);
+      const signal = AbortSignal.any([parts.closing.signal, whenGone(reply)]);
+      return toJson(await snapshots.verify(name, { ...chosen, signal }));
+    },
+  );
+
   app.delete(
     '/api/admin/backups/:name',
     {

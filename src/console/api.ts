@@ -1,0 +1,108 @@
+import type * as z from 'zod';
+import type {
+  backupReplySchema,
+  errorSchema,
+  reportSchema,
+  restoreReplySchema,
+  snapshotListSchema,
+  statusReplySchema,
+} from '../rpc/replies.ts';
+
+export type Status = z.infer<typeof statusReplySchema>;
+export type Snapshots = z.infer<typeof snapshotListSchema>;
+export type Snapshot = Snapshots['snapshots'][number];
+export type Report = z.infer<typeof reportSchema>;
+export type BackupReply = z.infer<typeof backupReplySchema>;
+export type RestoreReply = z.infer<typeof restoreReplySchema>;
+export type RunState = BackupReply['state'];
+
+/** An answer that is an error, in the server's own words. */
+export class Refused extends Error {
+  readonly code: string;
+  readonly hint: string;
+  readonly correlationId: string;
+
+  constructor({ error }: z.infer<typeof errorSchema>) {
+    super(error.message);
+    this.code = error.code;
+    this.hint = error.hint;
+    this.correlationId = error.correlation_id;
+  }
+}
+
+/** The admin RPC. The key is kept in memory, and for reloads of this tab in its session storage; it is never part of a URL. */
+export class Api {
+  static readonly #PLACE = 'stillpoint-api-key';
+  #key = sessionStorage.getItem(Api.#PLACE) ?? undefined;
+
+  signIn(key: string): void {
+    this.#key = key;
+    sessionStorage.setItem(Api.#PLACE, key);
+  }
+
+  signOut(): void {
+    this.#key = undefined;
+    sessionStorage.removeItem(Api.#PLACE);
+  }
+
+  get isSignedIn(): boolean {
+    return this.#key !== undefined;
+  }
+
+  status = (): Promise<Status> => this.#call('GET', 'status');
+  snapshots = (): Promise<Snapshots> => this.#call('GET', 'backups');
+  backUp = (): Promise<BackupReply> => this.#call('POST', 'backup');
+  backup = (handle: string): Promise<BackupReply> =>
+    this.#call('GET', `backup/${encodeURIComponent(handle)}`);
+  cancel = (handle: string): Promise<BackupReply> =>
+    this.#call('DELETE', `backup/${encodeURIComponent(handle)}`);
+  verify = (name: string, signal: AbortSignal): Promise<Report> =>
+    this.#call('POST', `backups/${encodeURIComponent(name)}/verify`, {}, signal);
+  delete = (name: string): Promise<unknown> => this.#call('DELETE', `backups/${encodeURIComponent(name)}`);
+  restore = (source: string): Promise<RestoreReply> => this.#call('POST', 'restore', { source });
+  undo = (): Promise<RestoreReply> => this.#call('POST', 'restore/undo');
+  restoring = (handle: string): Promise<RestoreReply> =>
+    this.#call('GET', `restore/${encodeURIComponent(handle)}`);
+
+  /** The states of a running snapshot as they come, until it has ended. */
+  async *follow(handle: string, signal: AbortSignal): AsyncGenerator<RunState> {
+    const response = await this.#fetch(
+      'GET',
+      `backup/${encodeURIComponent(handle)}/events`,
+      undefined,
+      signal,
+    );
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    let text = '';
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      text += value;
+      const events = text.split('\n\n');
+      text = events.pop()!;
+      for (const event of events) {
+        const data = event.split('\n').find((line) => line.startsWith('data: '));
+        if (data !== undefined) yield (JSON.parse(data.slice(6)) as BackupReply).state;
+      }
+    }
+  }
+
+  async #call<T>(method: string, path: string, body?: object, signal?: AbortSignal): Promise<T> {
+    return (await this.#fetch(method, path, body, signal)).json() as Promise<T>;
+  }
+
+  async #fetch(method: string, path: string, body?: object, signal?: AbortSignal): Promise<Response> {
+    const response = await fetch(`api/admin/${path}`, {
+      method,
+      cache: 'no-store',
+      credentials: 'omit',
+      headers: { accept: 'application/json', ...(this.#key !== undefined && { 'x-api-key': this.#key }) },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(signal !== undefined && { signal }),
+    });
+    if (response.ok) return response;
+    const reply = await response.json().catch(() => undefined);
+    if (reply?.error !== undefined) throw new Refused(reply);
+    throw new Error(`the server answered ${response.status}`);
+  }
+}

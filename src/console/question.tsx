@@ -1,0 +1,32 @@
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+
+interface Props {
+  readonly title: string;
+  readonly yes: string;
+  readonly onYes: () => void;
+  readonly onNo: () => void;
+  readonly children: ComponentChildren;
+}
+
+/** The second step of what replaces or removes something. Escape, and the first button, mean no. */
+export function Question({ title, yes, onYes, onNo, children }: Props) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    dialog.current!.showModal();
+  }, []);
+  return (
+    <dialog ref={dialog} aria-labelledby="question" onClose={onNo}>
+      <h3 id="question">{title}</h3>
+      {children}
+      <p class="actions">
+        <button type="button" onClick={onNo}>
+          No
+        </button>
+        <button type="button" class="danger" onClick={onYes}>
+          {yes}
+        </button>
+      </p>
+    </dialog>
+  );
+}

@@ -1,0 +1,120 @@
+import { useEffect, useState } from 'preact/hooks';
+import type { Api, RunState, Status } from './api.ts';
+import { CopyCommand } from './copy-command.tsx';
+import { bytes, span } from './text.ts';
+
+const PHASES: Readonly<Record<string, string>> = {
+  admit: 'waiting for its turn',
+  checkpoint: 'asking the database to hold still',
+  capture: 'copying',
+  prove: 'reading the copy back',
+  seal: 'writing the manifest',
+  publish: 'giving the snapshot its name',
+  mark: 'moving the latest marker',
+  close: 'closing the database',
+  exchange: 'exchanging the files',
+  open: 'opening the database',
+};
+
+interface Props {
+  readonly api: Api;
+  readonly status: Status;
+  readonly look: () => Promise<void>;
+}
+
+/** What runs now, and a button to begin. */
+export function Running({ api, status, look }: Props) {
+  const [handle, setHandle] = useState<string>();
+  const [state, setState] = useState<RunState>();
+  const [problem, setProblem] = useState<string>();
+
+  useEffect(() => {
+    if (handle === undefined) return;
+    const gone = new AbortController();
+    const follow = async () => {
+      for await (const next of api.follow(handle, gone.signal)) setState(next);
+    };
+    follow()
+      .catch((error) => gone.signal.aborted || setProblem(String(error.message ?? error)))
+      .finally(() => {
+        if (gone.signal.aborted) return;
+        setHandle(undefined);
+        look();
+      });
+    return () => gone.abort();
+  }, [api, handle, look]);
+
+  const begin = async () => {
+    setProblem(undefined);
+    setState(undefined);
+    try {
+      const reply = await api.backUp();
+      setState(reply.state);
+      setHandle(reply.handle);
+    } catch (error) {
+      setProblem(textOf(error));
+    }
+  };
+  const backup = handle !== undefined && state !== undefined ? state : status.backup_state;
+  const isBackup = isUnderWay(backup);
+  const isRestore = isUnderWay(status.restore_state);
+  return (
+    <section aria-labelledby="runs" class="card">
+      <h2 id="runs">What runs now?</h2>
+      {isBackup && <Bar name="A snapshot" state={backup!} />}
+      {isRestore && <Bar name="A restore" state={status.restore_state!} />}
+      {!isBackup && !isRestore && <p role="status">Nothing{ended(state)}.</p>}
+      {problem !== undefined && (
+        <p class="bad" role="alert">
+          {problem}
+        </p>
+      )}
+      <p class="actions">
+        <button type="button" class="main" disabled={isBackup || isRestore} onClick={begin}>
+          Snapshot now
+        </button>
+        {handle !== undefined && isBackup && (
+          <button
+            type="button"
+            onClick={() => api.cancel(handle).catch((error) => setProblem(textOf(error)))}
+          >
+            Cancel it
+          </button>
+        )}
+        <CopyCommand text="curl -X POST $API/api/admin/backup" what="a snapshot" />
+      </p>
+    </section>
+  );
+}
+
+function Bar({ name, state }: { name: string; state: RunState }) {
+  const { progress, phase, started_at_ms: beganMs } = state;
+  const percent = progress?.percent ?? null;
+  return (
+    <div class="run" role="status" aria-live="polite">
+      <p>
+        {name}: {PHASES[phase ?? ''] ?? phase ?? 'waiting'}
+        {progress?.bytes_processed != null && `, ${bytes(progress.bytes_processed)}`}
+        {progress?.bytes_total != null && ` of ${bytes(progress.bytes_total)}`}
+        {beganMs !== null && `, for ${span(Date.now() - beganMs)}`}
+      </p>
+      <progress aria-label={name} max={100} {...(percent !== null && { value: percent })} />
+    </div>
+  );
+}
+
+const isUnderWay = (state: RunState | null): boolean =>
+  state?.status === 'running' || state?.status === 'queued';
+
+function ended(state: RunState | undefined): string {
+  if (state === undefined || isUnderWay(state)) return '';
+  const what =
+    state.status === 'completed' ? 'was taken and proven' : `${state.status}: ${state.reason ?? ''}`;
+  return `; the snapshot ${what}`;
+}
+
+export const textOf = (error: unknown): string => {
+  const hint = (error as { hint?: string }).hint;
+  const message = error instanceof Error ? error.message : String(error);
+  return hint === undefined || hint === '' ? message : `${message}. ${hint}`;
+};

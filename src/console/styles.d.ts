@@ -1,0 +1,2 @@
+/** esbuild takes it into a file of its own. */
+declare module '*.css';

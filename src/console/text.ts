@@ -1,0 +1,53 @@
+/** Numbers as a person reads them. */
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const;
+
+/** `0 B`, `3.4 MiB`. */
+export function bytes(count: number): string {
+  let value = count;
+  let unit = 0;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
+}
+
+const SPANS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['min', 60_000],
+  ['s', 1000],
+] as const;
+
+/** The two largest parts: `2 d 3 h`, `45 s`; under a second `0.4 s`. */
+export function span(ms: number): string {
+  if (ms < 0) return '0 s';
+  if (ms < 1000) return `${(ms / 1000).toFixed(1)} s`;
+  const first = SPANS.findIndex(([, size]) => ms >= size);
+  const [name, size] = SPANS[first]!;
+  const whole = Math.floor(ms / size);
+  const next = SPANS[first + 1];
+  const rest = next === undefined ? 0 : Math.floor((ms - whole * size) / next[1]);
+  return rest === 0 || next === undefined ? `${whole} ${name}` : `${whole} ${name} ${rest} ${next[0]}`;
+}
+
+/** `2 h 5 min ago`; `just now` within a minute. */
+export const ago = (atMs: number, nowMs: number): string =>
+  nowMs - atMs < 60_000 ? 'just now' : `${span(nowMs - atMs)} ago`;
+
+/** By the clock and the habits of the reader. */
+export const time = (atMs: number): string =>
+  new Date(atMs).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+
+/** The day, as a heading and as a key. */
+export const day = (atMs: number): string =>
+  new Date(atMs).toLocaleDateString(undefined, {
+    weekday: 'short',
+    year: 'numeric',
+    month: 'short',
+    day: 'numeric',
+  });
+
+export const plural = (count: number, one: string, many = `${one}s`): string =>
+  `${count.toLocaleString()} ${count === 1 ? one : many}`;
