@@ -53,7 +53,7 @@ export type { RunRecord } from './operation/records.ts';
 export type { CloneChoice, Level, Mode, SnapshotKind } from './options/choices.ts';
 export type { SnapshotClassicLevelOptions, StartBackupOptions } from './options/snapshot.ts';
 export type { BackgroundOptions, ThrottleOptions } from './options/throttle.ts';
-export type { PruneOptions } from './options/verify.ts';
+export type { PruneOptions, PruneUndoOptions } from './options/verify.ts';
 export {
   checkSettings,
   listSchedules,
@@ -67,5 +67,6 @@ export type { ScheduledRun } from './schedule/scheduler.ts';
 export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
 export type { SnapshotSummary } from './snapshot/store/list.ts';
 export type { PruneResult } from './snapshot/store/prune.ts';
+export type { PruneUndoResult, UndoFolder } from './snapshot/store/prune-undo.ts';
 export type { ListedSnapshot, SnapshotState, SnapshotTotal } from './snapshot/store/standing.ts';
 export type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from './snapshot/verify/verify-all.ts';

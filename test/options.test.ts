@@ -17,6 +17,7 @@ import {
   type LsmOptions,
   openLsm,
   type PruneOptions,
+  type PruneUndoOptions,
   probeWithClassicLevel,
   RestoreCoordinator,
   type RestoreCoordinatorOptions,
@@ -270,6 +271,10 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     wrong: { keep: notCount, dryRun: notBoolean } satisfies Wrong<PruneOptions>,
     call: (options) => handle().prune({ keep: 1, ...options }),
   },
+  'Snapshots.pruneUndo': {
+    wrong: { keep: ['1', -1, 1.5, null], dryRun: notBoolean } satisfies Wrong<PruneUndoOptions>,
+    call: (options) => handle().pruneUndo({ keep: 1, ...options }),
+  },
   'Snapshots.status': {
     wrong: { maxAgeMs: ['1', -1, Number.NaN, Number.POSITIVE_INFINITY, null] } satisfies Wrong<StatusOptions>,
     call: (options) => handle().status(options),
@@ -364,6 +369,7 @@ test('options that are no object are refused', async () => {
     'Snapshots.verifyAll': (options) => handle().verifyAll(options),
     'Snapshots.restore': (options) => handle().restore('latest', options),
     'Snapshots.prune': (options) => handle().prune(options),
+    'Snapshots.pruneUndo': (options) => handle().pruneUndo(options),
     'Snapshots.status': (options) => handle().status(options),
     'Snapshots.runs': (options) => handle().runs(options),
     openLsm: (options) => openLsm(dir, options),

@@ -15,12 +15,18 @@ import {
   withDefault,
 } from '../options/option.ts';
 import { folder, snapshotName, text, wholeNumber } from '../options/values.ts';
-import { type PruneOptions, pruneOptions } from '../options/verify.ts';
+import {
+  type PruneOptions,
+  type PruneUndoOptions,
+  pruneOptions,
+  pruneUndoOptions,
+} from '../options/verify.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, type Layout, layoutOf } from '../snapshot/store/layout.ts';
 import { latestName, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
+import { type PruneUndoResult, pruneUndo } from '../snapshot/store/prune-undo.ts';
 import {
   type ListedSnapshot,
   listWithState,
@@ -164,6 +170,13 @@ export class Snapshots {
     const { keep, dryRun } = pruneOptions.resolve('Snapshots.prune', options);
     const nothing = () => ({ removed: [], kept: [], busy: [], decisions: [], freedBytes: 0 });
     return this.#locked(nothing, (layout) => prune(this.#env, layout, keep, dryRun));
+  }
+
+  /** Removes all but the newest `keep` undo folders: what restores in place replaced. Without any left, the last restore cannot be undone. */
+  async pruneUndo(options: PruneUndoOptions): Promise<PruneUndoResult> {
+    const { keep, dryRun } = pruneUndoOptions.resolve('Snapshots.pruneUndo', options);
+    const nothing = () => ({ removed: [], kept: [], freedBytes: 0 });
+    return this.#locked(nothing, (layout) => pruneUndo(this.#env, layout, keep, dryRun));
   }
 
   /** Removes one snapshot by name or id. `CONFLICT` for those that `latest` and `latest-good` name and for one that is being read or is pinned. */

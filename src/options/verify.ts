@@ -30,5 +30,14 @@ export const pruneOptions = new OptionSet(() => ({
   }),
 }));
 
+/** Removing what old restores in place replaced. */
+export const pruneUndoOptions = new OptionSet(() => ({
+  keep: required(wholeNumber(0), { description: 'How many of the newest undo folders stay.' }),
+  dryRun: withDefault(trueOrFalse(), () => false, {
+    description: 'Says what would be removed, and removes nothing.',
+  }),
+}));
+export type PruneUndoOptions = OptionsOf<typeof pruneUndoOptions>;
+
 export type VerifyAllOptions = OptionsOf<typeof verifyAllOptions>;
 export type PruneOptions = OptionsOf<typeof pruneOptions>;

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, RestoreCoordinator, Snapshots } from '../../src/index.ts';
@@ -148,4 +148,51 @@ test('files that are done are counted while a run goes on', async () => {
   const { state, entries } = await finished;
   expect(state).toMatchObject({ filesProcessed: entries, filesTotal: entries });
   expect([...seen].filter((count) => count > 0 && count < entries).length).toBeGreaterThan(2);
+});
+
+test('old undo folders are pruned, and what is kept can still be brought back', async () => {
+  const dir = await plainDirectory({ 'a.txt': 'first' });
+  await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  const restores = new RestoreCoordinator({ dataDir: dir, engine: 'files' });
+  for (const text of ['second', 'third', 'fourth']) {
+    writeFileSync(join(dir, 'a.txt'), text);
+    await restores.restore();
+  }
+  const undo = join(dir, '.lifecycle/restore-backup');
+  const names = readdirSync(undo).sort();
+  mkdirSync(join(undo, '.deleted-ts-1')); // left by a crash
+  writeFileSync(join(undo, 'notes.txt'), 'not ours');
+  const dry = await stillpoint(['prune', dir, '--undo', '--keep', '1', '--dry-run', '--json']);
+  expect(dry.json).toMatchObject({ dry_run: true, removed: [{ name: names[0] }, { name: names[1] }] });
+  expect(readdirSync(undo).filter((name) => name.startsWith('ts-'))).toEqual(names);
+  const { json } = await stillpoint(['prune', dir, '--undo', '--keep', '1', '--json']);
+  expect(json).toEqual({ ...dry.json, dry_run: false });
+  expect(json.freed_bytes).toBeGreaterThan(0);
+  expect(readdirSync(undo).sort()).toEqual(['notes.txt', names[2]]);
+  expect((await new Snapshots({ dataDir: dir }).status()).undo.count).toBe(1);
+  await restores.undo();
+  expect(readFileSync(join(dir, 'a.txt'), 'utf8')).toBe('fourth');
+
+  const all = await stillpoint(['prune', dir, '--undo', '--keep', '0']);
+  expect(all.stdout).toMatch(/0 undo folders kept, [\d.]+ K?i?B freed\n$/);
+  await expect(restores.undo()).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  const none = await stillpoint(['prune', dir, '--keep', '0']);
+  expect([none.code, none.stderr]).toEqual([2, expect.stringContaining('one snapshot stays')]);
+  expect((await new Snapshots({ dataDir: dir }).list()).total.count).toBe(1);
+});
+
+test('no undo folder goes while a restore is unfinished', async () => {
+  const dir = await plainDirectory({ 'a.txt': 'first' });
+  await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  let pruned: unknown;
+  const restores = new RestoreCoordinator({
+    dataDir: dir,
+    engine: 'files',
+    open: async () => {
+      pruned = await new Snapshots({ dataDir: dir }).pruneUndo({ keep: 0 }).catch((error) => error);
+    },
+  });
+  await restores.restore();
+  expect(pruned).toMatchObject({ code: 'CONFLICT' });
+  await restores.undo();
 });

@@ -13,7 +13,7 @@ import { describe } from '../../src/options/describe.ts';
 import { aboutOf, type OptionSet } from '../../src/options/option.ts';
 import { snapshotClassicLevelOptions, startBackupOptions } from '../../src/options/snapshot.ts';
 import { backgroundOptions } from '../../src/options/throttle.ts';
-import { pruneOptions } from '../../src/options/verify.ts';
+import { pruneOptions, pruneUndoOptions } from '../../src/options/verify.ts';
 import { serverLimits, serverOptions } from '../../src/server/options.ts';
 import { tlsOptions } from '../../src/server/tls.ts';
 
@@ -32,6 +32,7 @@ const SETS: Readonly<Record<string, OptionSet<any>>> = {
   'Snapshots.verifyAll, verifyAllSnapshots': verifyAllOptions,
   'Snapshots.restore, restoreSnapshot': restoreOptions,
   'Snapshots.prune': pruneOptions,
+  'Snapshots.pruneUndo': pruneUndoOptions,
   'Snapshots.status': statusOptions,
   'Snapshots.runs': runsOptions,
   'new Lifecycle': lifecycleOptions,

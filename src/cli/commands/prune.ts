@@ -1,30 +1,60 @@
-import type { Command } from 'commander';
+import type { Command, Option } from 'commander';
 import { Snapshots } from '../../coordinator/snapshots.ts';
-import { type PruneOptions, pruneOptions } from '../../options/verify.ts';
+import { StillpointError } from '../../errors.ts';
+import { type PruneUndoOptions, pruneUndoOptions } from '../../options/verify.ts';
 import type { SnapshotSummary } from '../../snapshot/store/list.ts';
 import type { PruneResult } from '../../snapshot/store/prune.ts';
+import type { PruneUndoResult, UndoFolder } from '../../snapshot/store/prune-undo.ts';
 import type { Cli } from '../cli.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
-import { count, size, visible } from '../text.ts';
+import { count, size, time, visible } from '../text.ts';
 
 const NOTE =
   'The snapshot that `latest` names always stays, and so do the newest of the deepest proof that is not known to be damaged (`latest-good`) and one that is being read or is pinned. Damaged ones do not count; one goes once a good one that stays is newer.';
 
 export function define(command: Command, cli: Cli): void {
-  const flags = new Flags(pruneOptions.fields, ['keep', 'dryRun']);
-  flags.addTo(command, '', { keep: mandatory });
+  const flags = new Flags(pruneUndoOptions.fields, ['keep', 'dryRun']);
+  flags.addTo(command, '', { keep: withSnapshotsText });
   command
+    .option('--undo', 'remove undo folders, which restores in place left, instead of snapshots')
     .addHelpText(
       'after',
-      `${paragraph(NOTE)}\n${examples('prune ./data --keep 7', 'prune ./data --keep 7 --dry-run --json')}`,
+      `${paragraph(NOTE)}\n${examples('prune ./data --keep 7', 'prune ./data --keep 7 --dry-run --json', 'prune ./data --undo --keep 1')}`,
     )
     .action(async (dir: string, given: Given) => {
-      const options = flags.read(given);
-      const { dryRun = false } = options;
-      const result = await new Snapshots({ dataDir: dir }).prune(options as PruneOptions);
+      const options = flags.read(given) as PruneUndoOptions;
+      const { dryRun = false, keep } = options;
+      const snapshots = new Snapshots({ dataDir: dir });
+      if (given.undo === true) {
+        const result = await snapshots.pruneUndo(options);
+        return cli.output.result({ dryRun, ...result }, () => describeUndo(result, dryRun));
+      }
+      if (keep < 1) {
+        throw new StillpointError('INVALID_REQUEST', '--keep must be at least 1: one snapshot stays', {
+          hint: 'With `--undo`, 0 removes all undo folders.',
+        });
+      }
+      const result = await snapshots.prune(options);
       cli.output.result({ dryRun, ...result }, () => describe(result, dryRun));
     });
+}
+
+function withSnapshotsText(option: Option, command: Command): void {
+  mandatory(option, command);
+  option.description = 'how many of the newest snapshots stay; with --undo, how many undo folders';
+}
+
+function describeUndo({ removed, kept, freedBytes }: PruneUndoResult, dryRun: boolean): string[] {
+  const line =
+    (verb: string) =>
+    ({ name, createdAtMs, diskBytes }: UndoFolder) =>
+      `${verb} ${name}: replaced ${time(createdAtMs)}, ${size(diskBytes)}`;
+  return [
+    ...removed.map(line(dryRun ? 'would remove' : 'removed')),
+    ...kept.map(line(dryRun ? 'would keep' : 'kept')),
+    `${count(kept.length, 'undo folder')} ${dryRun ? 'would be ' : ''}kept, ${size(freedBytes)} ${dryRun ? 'would be ' : ''}freed`,
+  ];
 }
 
 function describe({ removed, kept, busy, decisions, freedBytes }: PruneResult, dryRun: boolean): string[] {

@@ -60,7 +60,7 @@ function describe(status: SnapshotsStatus, dir: string, style: Style): string[] 
     ...listed('not proven', status.unproven),
     [
       'undo folders',
-      `${kept(undo, nowMs)}${undo.count === 0 ? '' : `; \`stillpoint undo ${dir}\` brings the newest back`}`,
+      `${kept(undo, nowMs)}${undo.count === 0 ? '' : `; \`stillpoint undo ${dir}\` brings the newest back, \`stillpoint prune ${dir} --undo --keep 1\` removes the others`}`,
     ],
     ['archives', kept(status.archives, nowMs)],
     ['exports', kept(status.exports, nowMs)],

@@ -85,7 +85,7 @@ export async function removeSnapshot(
 /** Removes what a run that died left behind. The caller holds the lifecycle lock, so nobody is using it. */
 export async function sweep(env: Environment, layout: Layout): Promise<string[]> {
   const swept: string[] = [];
-  for (const parent of [layout.backup, layout.archive, layout.export]) {
+  for (const parent of [layout.backup, layout.archive, layout.export, layout.undo]) {
     for (const { name } of await listIfPresent(env.fs, parent)) {
       if (!isLeftOver(name)) continue;
       await removeTree(env.fs, join(parent, name));

@@ -1,0 +1,64 @@
+import { join } from 'node:path';
+import type { FileStat } from '../../env/file-system.ts';
+import { removeTree } from '../../env/io.ts';
+import type { Environment } from '../environment.ts';
+import { bytesFreed, filesBelow } from './disk-use.ts';
+import { compareNames, deletedFolder, type Layout } from './layout.ts';
+import { snapshotNames } from './list.ts';
+import { withReserve } from './reserve.ts';
+
+/** A folder with what a restore in place replaced. */
+export interface UndoFolder {
+  readonly name: string;
+  readonly location: string;
+  /** From its name. */
+  readonly createdAtMs: number;
+  readonly diskBytes: number;
+}
+
+export interface PruneUndoResult {
+  readonly removed: readonly UndoFolder[];
+  /** Oldest first; `undo` brings the last of them back. */
+  readonly kept: readonly UndoFolder[];
+  readonly freedBytes: number;
+}
+
+/**
+ * Removes all undo folders but the newest `keep`. The caller holds the lifecycle lock and no restore is unfinished, so none of them is
+ * needed for one. First the name goes, then the content: nobody sees half of a folder.
+ */
+export async function pruneUndo(
+  env: Environment,
+  layout: Layout,
+  keep: number,
+  dryRun: boolean,
+): Promise<PruneUndoResult> {
+  const { fs } = env;
+  const names = (await snapshotNames(fs, layout.undo)).sort(compareNames);
+  const folders: { folder: UndoFolder; files: readonly FileStat[] }[] = [];
+  for (const name of names) {
+    const location = join(layout.undo, name);
+    const files = await filesBelow(fs, location);
+    const diskBytes = files.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+    const createdAtMs = Number(name.slice(3).split('-')[0]) * 1000;
+    folders.push({ folder: { name, location, createdAtMs, diskBytes }, files });
+  }
+  // An empty one brings nothing back: it was left by a crash, or by a restore into an empty directory.
+  const full = folders.filter(({ files }) => files.length > 0);
+  const kept = new Set(keep === 0 ? [] : full.slice(-keep));
+  const doomed = folders.filter((each) => !kept.has(each));
+  if (!dryRun) {
+    for (const { folder } of doomed) {
+      const target = deletedFolder(layout.undo, folder.name);
+      await removeTree(fs, target);
+      await withReserve(fs, layout, () => fs.rename(folder.location, target));
+      await fs.syncFolder(layout.undo);
+      await removeTree(fs, target);
+    }
+  }
+  return {
+    removed: doomed.map(({ folder }) => folder),
+    kept: [...kept].map(({ folder }) => folder),
+    freedBytes: bytesFreed(doomed.flatMap(({ files }) => files)),
+  };
+}
