@@ -99,7 +99,7 @@ describe('the command line', () => {
       { args: ['show', 'x', '--data-dir', ''], message: /'--data-dir <dir>' argument '' is invalid/ },
       { args: ['restore', 'x', '--into', ''], message: /'--into <dir>' argument '' is invalid/ },
       { args: ['prune', 'x', '--keep', '1.5'], message: /must be a whole number, 0 or more/ },
-      { args: ['snapshot', 'x', '--concurrency', '0'], message: /must be a whole number, 0 or more/ },
+      { args: ['snapshot', 'x', '--concurrency', '0'], message: /must be a whole number, 1 or more/ },
       {
         args: ['verify', 'x', '--max-bytes-per-second', 'fast'],
         message: /must be a number of bytes above 0/,
