@@ -89,7 +89,7 @@ describe('whatever the backups and the rule', () => {
     keepWeekly: number,
     keepMonthly: number,
   });
-  const numRuns = perTier(700, 200_000);
+  const numRuns = perTier(300, 200_000);
 
   test('each backup is told of once, and what must stay does', () => {
     fc.assert(

@@ -12,7 +12,7 @@ import { perTier } from '../support/tier.ts';
 
 // What is healthy is never called damaged: random workloads of both engines.
 
-const SNAPSHOTS = perTier(60, 2000);
+const SNAPSHOTS = perTier(40, 2000);
 const PER_DATABASE = 4;
 
 type Operation = { type: 'put'; key: Buffer; value: Buffer } | { type: 'del'; key: Buffer };
