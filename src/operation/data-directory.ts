@@ -1,6 +1,8 @@
 import { join } from 'node:path';
+import { isoTime } from '../env/clock.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import type { HeldLock } from '../env/lock.ts';
+import { lockHolder } from '../env/lock-holder.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
@@ -166,13 +168,7 @@ export class DataDirectory {
     await makeFolders(fs, layout.lifecycle);
     const lock = await locks.tryAcquire(fs, layout.lock, 'exclusive');
     if (lock !== undefined) return lock;
-    throw new StillpointError(
-      'CONFLICT',
-      `backup already running: another process is at work on ${layout.dataDir}`,
-      {
-        path: layout.lock,
-      },
-    );
+    throw await heldElsewhere(layout);
   }
 
   async #finishSwap(swap: DirectoryExchange, layout: Layout): Promise<'old' | 'new'> {
@@ -207,6 +203,18 @@ const needsRecovery = (layout: Layout): StillpointError =>
     path: layout.restore,
     hint: 'Close the database, then run `stillpoint recover DIR`, or call `lifecycle.recover()` before opening it.',
   });
+
+async function heldElsewhere({ dataDir, lock }: Layout): Promise<StillpointError> {
+  const message = `backup already running: another process is at work on ${dataDir}`;
+  const holder = await lockHolder(lock);
+  if (holder === undefined) return new StillpointError('CONFLICT', message, { path: lock });
+  const { pid, command, startedAtMs } = holder;
+  const since = startedAtMs === null ? '' : `, started ${isoTime(startedAtMs)}`;
+  return new StillpointError('CONFLICT', `${message}: process ${pid} (${command})${since}`, {
+    path: lock,
+    data: { pid, command, started_at_ms: startedAtMs },
+  });
+}
 
 const alreadyRunning = (kind: string): StillpointError =>
   new StillpointError('CONFLICT', `${kind === 'recovery' ? 'a recovery is' : kind} already running`);

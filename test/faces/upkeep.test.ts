@@ -1,8 +1,8 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { BackupCoordinator, RestoreCoordinator, Snapshots } from '../../src/index.ts';
-import { stillpoint } from '../support/command.ts';
+import { startProcess, stillpoint } from '../support/command.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { rot } from '../support/rot.ts';
 import { type Injected, injected, untilFinished } from '../support/server.ts';
@@ -195,4 +195,32 @@ test('no undo folder goes while a restore is unfinished', async () => {
   await restores.restore();
   expect(pruned).toMatchObject({ code: 'CONFLICT' });
   await restores.undo();
+});
+
+test('who is refused learns which process is at work, and no secret of its command line', async () => {
+  const dir = await plainDirectory();
+  writeFileSync(join(dir, 'large.bin'), Buffer.alloc(4_000_000, 1));
+  const child = startProcess([
+    'snapshot',
+    dir,
+    '--engine',
+    'files',
+    '--max-bytes-per-second',
+    '64K',
+    '--json',
+  ]);
+  onTestFinished(() => void child.kill('SIGKILL'));
+  const began = Date.now();
+  const snapshots = new Snapshots({ dataDir: dir });
+  await vi.waitFor(async () => {
+    const { runs } = await snapshots.runs({ status: 'running' });
+    expect(runs).toHaveLength(1);
+  }, 20_000);
+  const { code, json } = await stillpoint(['prune', dir, '--keep', '1', '--json']);
+  expect(code).toBe(4);
+  const { message, data } = json.error;
+  expect(data).toMatchObject({ pid: child.pid, command: expect.stringContaining(`main.js snapshot ${dir}`) });
+  expect(Math.abs(data.started_at_ms - began)).toBeLessThan(60_000);
+  expect(message).toContain(`process ${child.pid} (`);
+  expect(message).not.toContain('64K');
 });
