@@ -1,10 +1,19 @@
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
 import { AUDITED_ROUTES } from '../../src/server/audit.ts';
 import { type Injected, injected, untilFinished } from '../support/server.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+const REDOCLY = fileURLToPath(new URL('../../node_modules/@redocly/cli/bin/cli.js', import.meta.url));
 
 interface Operation {
   readonly summary?: string;
+  readonly description?: string;
+  readonly operationId?: string;
   readonly parameters?: readonly { readonly name: string; readonly in: string }[];
   readonly requestBody?: { readonly required?: boolean };
   readonly responses: Readonly<
@@ -51,9 +60,33 @@ test('the document names every route that there is, and no other', async () => {
   expect([...operationsOf(document), ...ofThePage].sort()).toEqual(routesOf(server));
   expect(operationsOf(document)).toHaveLength(40);
   for (const [path, operations] of Object.entries(document.paths)) {
-    for (const [method, { summary }] of Object.entries(operations))
+    for (const [method, { summary, description }] of Object.entries(operations)) {
       expect(summary, `${method} ${path}`).toBeTruthy();
+      expect(description, `${method} ${path}`).toBeTruthy();
+    }
   }
+  const ids = Object.values(document.paths).flatMap((operations) =>
+    Object.values(operations).map(({ operationId }) => operationId),
+  );
+  expect(new Set(ids).size).toBe(ids.length);
+  expect(ids).toEqual(
+    expect.arrayContaining(['postBackup', 'getBackupByIdEvents', 'getKvByKey', 'postKvBatch']),
+  );
+});
+
+test('the linter of OpenAPI has nothing to say about it', async () => {
+  const document = join(await temporaryFolder(), 'openapi.json');
+  const lint = () =>
+    execFileSync(process.execPath, [REDOCLY, 'lint', document, '--format', 'json'], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+      env: { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' },
+    });
+  const described = await documentOf(await injected());
+  writeFileSync(document, JSON.stringify(described));
+  expect(JSON.parse(lint()).totals).toMatchObject({ errors: 0, warnings: 0 });
+  writeFileSync(document, JSON.stringify({ ...described, info: undefined })); // so it can tell
+  expect(lint).toThrow();
 });
 
 test('every admin route that changes something has a name in the audit', async () => {

@@ -12,7 +12,7 @@ import {
   statusReplySchema,
 } from '../../rpc/replies.ts';
 import { VERSION } from '../../snapshot/version.ts';
-import type { App } from '../route-types.ts';
+import { type App, replies } from '../route-types.ts';
 
 /** Schemas that the document names and refers to. A registry of our own: the global one belongs to the host. */
 const named = {
@@ -38,7 +38,9 @@ export async function describeRoutes(app: App): Promise<void> {
         title: 'stillpoint',
         description: 'Key-value routes and admin RPC of the stillpoint database server',
         version: VERSION,
+        license: { name: 'MIT', identifier: 'MIT' },
       },
+      servers: [{ url: '/', description: 'The server that this document comes from' }],
       components: {
         securitySchemes: {
           apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
@@ -58,6 +60,9 @@ interface Document {
 }
 
 interface Operation {
+  operationId?: string;
+  readonly summary?: string;
+  description?: string;
   requestBody?: { required?: boolean; content: Readonly<Record<string, { schema?: { anyOf?: object[] } }>> };
 }
 
@@ -66,8 +71,11 @@ interface Operation {
  * required, also one that may be null, which is one that may be left out.
  */
 function tidy(document: Document): object {
-  for (const path of Object.values(document.paths ?? {})) {
-    for (const { requestBody } of Object.values(path)) {
+  for (const [path, operations] of Object.entries(document.paths ?? {})) {
+    for (const [method, operation] of Object.entries(operations)) {
+      operation.operationId = operationId(method, path);
+      operation.description ??= `${operation.summary}.`;
+      const { requestBody } = operation;
       const [media] = Object.values(requestBody?.content ?? {});
       const mayBeNull = media?.schema?.anyOf?.some((schema) => 'type' in schema && schema.type === 'null');
       if (requestBody !== undefined && mayBeNull) requestBody.required = false;
@@ -85,6 +93,17 @@ function tidy(document: Document): object {
   return { ...document, components: { ...document.components, schemas: Object.fromEntries(kept) } };
 }
 
+/** A name for generated clients: `GET /api/admin/backup/{id}/events` is `getBackupByIdEvents`. It changes only with the path. */
+function operationId(method: string, path: string): string {
+  const words = path
+    .replace(/^\/api\/admin/, '')
+    .split(/[/._]+/)
+    .filter((word) => word !== '')
+    .map((word) => (word.startsWith('{') ? `by-${word.slice(1, -1)}` : word))
+    .flatMap((word) => word.split('-'));
+  return method + words.map((word) => `${word[0]!.toUpperCase()}${word.slice(1)}`).join('');
+}
+
 const namesIn = (part: unknown): string[] =>
   [...(JSON.stringify(part) ?? '').matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name!);
 
@@ -92,7 +111,7 @@ export function openApiRoute(app: App): void {
   let text: string | undefined;
   app.get(
     '/api/admin/openapi.json',
-    { schema: { summary: 'This document', response: { 200: z.looseObject({ openapi: z.string() }) } } },
+    { schema: { summary: 'This document', response: replies(z.looseObject({ openapi: z.string() })) } },
     async (_request, reply) => {
       text ??= JSON.stringify(app.swagger());
       return reply
