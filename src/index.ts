@@ -15,6 +15,7 @@ export {
   type RestoreResult,
   type StartRestoreOptions,
 } from './coordinator/restore.ts';
+export { type SalvageOptions, salvageDatabase } from './coordinator/salvage.ts';
 export {
   type GetSnapshotOptions,
   getSnapshot,
@@ -54,6 +55,7 @@ export type { CloneChoice, Level, Mode, SnapshotKind } from './options/choices.t
 export type { SnapshotClassicLevelOptions, StartBackupOptions } from './options/snapshot.ts';
 export type { BackgroundOptions, ThrottleOptions } from './options/throttle.ts';
 export type { PruneOptions, PruneUndoOptions } from './options/verify.ts';
+export type { LostPart, Salvaged } from './salvage/salvage.ts';
 export {
   checkSettings,
   listSchedules,

@@ -11,6 +11,7 @@ const ROOMS = [
   'engine',
   'lsm-database',
   'snapshot',
+  'salvage',
   'operation',
   'coordinator',
   'rpc',

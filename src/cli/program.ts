@@ -66,6 +66,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/restore.ts'),
   },
   {
+    name: 'salvage',
+    summary: 'write what a damaged LevelDB still says into a new one',
+    operands: DATA_DIR,
+    load: () => import('./commands/salvage.ts'),
+  },
+  {
     name: 'undo',
     summary: 'bring back what the last restore in place replaced',
     operands: DATA_DIR,

@@ -53,7 +53,7 @@ export function probeWithClassicLevel(options: ProbeOptions = {}): (dir: string)
   };
 }
 
-async function importClassicLevel(): Promise<typeof import('classic-level')> {
+export async function importClassicLevel(): Promise<typeof import('classic-level')> {
   try {
     return await import('classic-level');
   } catch (cause) {

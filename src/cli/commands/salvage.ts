@@ -1,0 +1,66 @@
+import type { Command } from 'commander';
+import { salvageDatabase, salvageOptions } from '../../coordinator/salvage.ts';
+import type { LostPart, Salvaged } from '../../salvage/salvage.ts';
+import type { Cli } from '../cli.ts';
+import { commandEnvironment } from '../environment.ts';
+import { Flags, type Given, mandatory } from '../flags.ts';
+import { examples, paragraph } from '../help-text.ts';
+import type { Style } from '../style.ts';
+import { count, visible } from '../text.ts';
+
+const INCOMPLETE = 3;
+const LOST_SHOWN = 20;
+const NOTE =
+  'For a LevelDB that does not open or verify any more. The source is never changed; close the database first. Try `restore` of a good snapshot before: it has everything. Exits with 3 when something is missing.';
+
+const flags = new Flags(salvageOptions.fields, ['into']);
+
+export function define(command: Command, cli: Cli): void {
+  flags.addTo(command, '', { into: mandatory });
+  command
+    .addHelpText('after', `${paragraph(NOTE)}\n${examples('salvage ./data --into ./salvaged')}`)
+    .action(async (dir: string, given: Given) => {
+      const { into = '' } = flags.read(given);
+      const salvaged = await cli.watched((signal, progress) =>
+        salvageDatabase(dir, {
+          into,
+          environment: commandEnvironment,
+          signal,
+          onProgress: (done, total) => progress.show('salvage', done, total),
+        }),
+      );
+      cli.output.result(salvaged, (style) => describe(salvaged, style));
+      if (!salvaged.complete) cli.exitCode = INCOMPLETE;
+    });
+}
+
+function describe(
+  { into, entries, tables, logs, lost, lostTotal, notes, complete }: Salvaged,
+  style: Style,
+): string[] {
+  const word = complete ? style.green('complete') : style.yellow('not complete');
+  const from = `${count(tables, 'table')} and ${count(logs, 'log')}`;
+  return [
+    `${word}: ${count(entries, 'entry', 'entries')} from ${from} now stand in ${visible(into)}, proven at level full`,
+    ...notes.map((note) => `note: ${visible(note)}`),
+    ...lost.slice(0, LOST_SHOWN).map((part) => `lost: ${lineOf(part)}`),
+    ...(lostTotal > LOST_SHOWN
+      ? [`… and ${lostTotal - Math.min(LOST_SHOWN, lostTotal)} more; --json lists up to 1,000`]
+      : []),
+    ...(lostTotal > 0
+      ? ['Keys of these places may be missing, have an older value, or be back although they were deleted.']
+      : []),
+  ];
+}
+
+function lineOf({ path, offset, what, from, upTo }: LostPart): string {
+  const place = offset === null ? visible(path) : `${visible(path)} @${offset}`;
+  const keys = [
+    ...(from === null ? [] : [`from ${keyText(from)}`]),
+    ...(upTo === null ? [] : [`up to ${keyText(upTo)}`]),
+  ];
+  return `${place} ${visible(what)}${keys.length === 0 ? '' : `; keys ${keys.join(' ')}`}`;
+}
+
+const keyText = (key: NonNullable<LostPart['from']>): string =>
+  'text' in key && key.text !== undefined ? `"${visible(key.text)}"` : `0x${key.hex}`;
