@@ -203,14 +203,13 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     const staged = join(layout.restore, run.id, 'data');
     run.enter('stage');
     const { report, clonedBytes } = await this.#stage(run, source, staged, options).finally(source.release);
-    const undo = await this.#exchange(run, layout, staged, source.engine);
+    const exchange = await this.#exchange(run, layout, staged, source.engine);
     const leftInPlace = await this.#leftInPlace(layout, source.engine);
     const { manifest, bytes } = source;
-    return this.#done(run, layout, {
+    return this.#done(run, layout, exchange, {
       files: manifest.entries.length,
       bytes,
       clonedBytes,
-      undo,
       leftInPlace,
       report,
     });
@@ -234,9 +233,10 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
 
   async #undo(run: Run, from: string, layout: Layout): Promise<Done<RestoreResult>> {
     const engine = (await detectEngine(this.#env.fs, from)) ?? (await this.#wantedEngine(layout));
-    const undo = await this.#exchange(run, layout, from, engine);
+    const exchange = await this.#exchange(run, layout, from, engine);
     const leftInPlace = await this.#leftInPlace(layout, engine);
-    return this.#done(run, layout, { files: 0, bytes: 0, clonedBytes: 0, undo, leftInPlace, report: null });
+    const restored = { files: 0, bytes: 0, clonedBytes: 0, leftInPlace, report: null };
+    return this.#done(run, layout, exchange, restored);
   }
 
   /** The exchange is over: a folder that cannot be listed does not undo it. */
@@ -250,7 +250,8 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   #done(
     run: Run,
     { dataDir }: Layout,
-    restored: Pick<RestoreResult, 'files' | 'bytes' | 'clonedBytes' | 'undo' | 'leftInPlace' | 'report'>,
+    exchange: DirectoryExchange,
+    restored: Pick<RestoreResult, 'files' | 'bytes' | 'clonedBytes' | 'leftInPlace' | 'report'>,
   ): Done<RestoreResult> {
     const { id, location } = run;
     const metadata = {
@@ -261,8 +262,11 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     };
     return {
       metadata,
+      // While its journal stands, a crash leaves the run on record as complete.
+      cleanUp: () => exchange.finish(),
       result: () => ({
         ...restored,
+        undo: exchange.undoFolder,
         id,
         from: location,
         into: dataDir,
@@ -279,8 +283,13 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     await checkExchange(this.#env.fs, layout, keptNames(engine), engine);
   }
 
-  /** Closes, exchanges, opens. On a failure the old state comes back. Resolves to the undo folder. */
-  async #exchange(run: Run, layout: Layout, from: string, engine: Engine | undefined): Promise<string> {
+  /** Closes, exchanges, opens. On a failure the old state comes back. Resolves to the exchange, whose journal still stands. */
+  async #exchange(
+    run: Run,
+    layout: Layout,
+    from: string,
+    engine: Engine | undefined,
+  ): Promise<DirectoryExchange> {
     const { fs } = this.#env;
     const modeBefore = this.lifecycle.mode;
     const keep = keptNames(engine);
@@ -309,10 +318,8 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
       else this.lifecycle.setMode('read_only');
       throw error;
     }
-    // The new state is open. What is left of the exchange the next run can remove as well.
-    await swap.finish().catch(warn);
     this.lifecycle.setMode(modeBefore);
-    return undo;
+    return swap;
   }
 
   /** A close hook that timed out has closed the database after all: open it again. */

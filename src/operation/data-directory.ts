@@ -17,7 +17,7 @@ import { refuseKept, refuseSnapshot } from './refuse-snapshot.ts';
 export interface Recovery {
   /** Set when a restore in place was interrupted: the state that stands now. */
   readonly restore: 'old' | 'new' | null;
-  /** Ids of runs that were interrupted. From now on they are on record as failed, `INTERRUPTED`. */
+  /** Ids of runs that were interrupted and did not do their work. From now on they are on record as failed, `INTERRUPTED`. */
   readonly interrupted: readonly string[];
   /** Partial folders that were removed. */
   readonly swept: readonly string[];
@@ -106,8 +106,10 @@ export class DataDirectory {
       try {
         const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);
         // The new state is complete: only cleaning up is left. Before that point files would move under an open database.
-        if (swap?.phase === 'opening') await swap.finish();
-        else if (swap !== undefined) throw needsRecovery(layout);
+        if (swap?.phase === 'opening') {
+          await this.#recordAsDone(layout, swap.id);
+          await swap.finish();
+        } else if (swap !== undefined) throw needsRecovery(layout);
         await this.#putInOrder(layout);
         if (kind !== 'prune') await keepReserve(this.environment.fs, layout);
       } catch (error) {
@@ -126,8 +128,8 @@ export class DataDirectory {
   }
 
   /**
-   * Finishes what a crash interrupted: rolls a restore forward or back, records interrupted runs as failed, removes partial
-   * folders. `CONFLICT` when another process is in the middle of a restore. Without a data directory there is nothing to do.
+   * Finishes what a crash interrupted: rolls a restore forward or back, records interrupted runs as failed, and a restore whose
+   * state stands as completed, removes partial folders. `CONFLICT` when another process is in the middle of a restore. Without a data directory there is nothing to do.
    */
   async recover(): Promise<Recovery> {
     try {
@@ -180,10 +182,18 @@ export class DataDirectory {
         if (lock === undefined) throw needsRecovery(layout);
         held.push(lock);
       }
-      return await swap.recover();
+      const restore = await swap.complete();
+      if (restore === 'new') await this.#recordAsDone(layout, swap.id);
+      await swap.finish();
+      return restore;
     } finally {
       for (const lock of held) await lock.release();
     }
+  }
+
+  /** While the journal of the exchange still stands: after it nothing tells that the run was not in vain. */
+  async #recordAsDone(layout: Layout, id: string): Promise<void> {
+    await this.#recordsOf(layout).closeInterrupted(this.environment.clock.nowMs(), id);
   }
 
   async #putInOrder(layout: Layout): Promise<Omit<Recovery, 'restore'>> {

@@ -6,7 +6,7 @@ import type { FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
 import { isNoSpace, StillpointError } from '../errors.ts';
 import { type CamelCased, fromJson, toJson } from '../options/casing.ts';
-import type { Layout } from '../snapshot/store/layout.ts';
+import { type Layout, nameOf } from '../snapshot/store/layout.ts';
 import { isFinished, operationStateSchema } from './operation-state.ts';
 
 export const RUN_KINDS = ['backup', 'archive', 'export', 'restore', 'undo'] as const;
@@ -57,6 +57,23 @@ const ABSENT_PROGRESS: z.input<typeof operationStateSchema>['progress'] = {
 };
 
 export type RunRecord = CamelCased<z.infer<typeof recordSchema>>;
+
+/** A restore as it ends when its process died after the exchange of files had begun, and recovery finished that. */
+function completed({ state, location, ...record }: RunRecord, nowMs: number): RunRecord {
+  const bytes = state.progress?.bytesTotal ?? 0; // read once and proven once
+  return {
+    ...record,
+    location,
+    state: {
+      ...state,
+      status: 'completed',
+      finishedAtMs: nowMs,
+      progress: { percent: 100, bytesProcessed: bytes, bytesTotal: bytes },
+      filesProcessed: state.filesTotal,
+    },
+    metadata: { backupId: nameOf(location), location, restoredAtMs: nowMs, sizeBytes: bytes / 2 },
+  };
+}
 
 /** So many of the newest runs are on record at least. */
 export const KEEP_RUNS = 1_000;
@@ -114,13 +131,16 @@ export class RunRecords {
 
   /**
    * Ends the runs that a crash cut off, and drops the oldest beyond a limit. Only under the lifecycle lock: then nobody
-   * can be at work on what reads as running. Resolves to the ids of the runs that it ended. A full disk is no failure, as for
-   * `end`.
+   * can be at work on what reads as running. Resolves to the ids of the runs that it ended as failed. A full disk is no failure,
+   * as for `end`.
+   * @param doneId The restore whose new state stands: it ends as completed.
    */
-  async closeInterrupted(nowMs: number): Promise<string[]> {
+  async closeInterrupted(nowMs: number, doneId?: string): Promise<string[]> {
     const records = await this.read();
-    const interrupted = records.filter(({ state }) => !isFinished(state));
-    const ended = interrupted.map((record): RunRecord => {
+    const open = records.filter(({ state }) => !isFinished(state));
+    const interrupted = open.filter(({ id }) => id !== doneId);
+    const ended = open.map((record): RunRecord => {
+      if (record.id === doneId) return completed(record, nowMs);
       const reason = 'the process ended in the middle of it';
       const end = { status: 'failed', finishedAtMs: nowMs, code: 'INTERRUPTED', reason } as const;
       return { ...record, state: { ...record.state, ...end } };

@@ -28,6 +28,8 @@ export interface Done<Result> {
   readonly metadata?: RunRecord['metadata'];
   /** Called once the run is complete, with its final state. */
   result(): Result;
+  /** Removes what was needed only until the run is on record as complete. */
+  cleanUp?(): Promise<void>;
 }
 
 /** Finished runs whose outcome is kept in memory. Older ones are still on record. */
@@ -119,6 +121,7 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
       const done = await work();
       run.complete(done.metadata);
       await records.end(run.record).catch(warn); // the work is done: a missing line does not undo it
+      await done.cleanUp?.().catch(warn); // the next run can do it as well
       const result = done.result();
       emitSafely(this as EventEmitter<RunEvents<Result>>, 'completed', result);
       return result;

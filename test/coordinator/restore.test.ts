@@ -272,7 +272,12 @@ describe('a crash in the middle of a restore (invariant 7)', () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
     const recovery = await new Lifecycle({ dataDir: dir }).recover();
-    expect(recovery).toMatchObject({ restore: 'new', interrupted: [expect.any(String)] });
+    expect(recovery).toMatchObject({ restore: 'new', interrupted: [] });
+    expect((await new Lifecycle({ dataDir: dir }).runs()).at(-1)).toMatchObject({
+      kind: 'restore',
+      state: { status: 'completed', code: null, progress: { percent: 100 } },
+      metadata: { backupId: expect.stringMatching(/^ts-/) },
+    });
     const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
     expect(readTree(dir)).toEqual(snapshot);
     await backup.backup();

@@ -167,6 +167,8 @@ async function checkExchange(
   if ((await subject.read(worldOn(world.fs.after('none'), 8), DATA)) === next) {
     await exchange(aside, stage, (restore) => restore.undo());
     assert.equal(await subject.read(aside, DATA), old, 'undo brings something else back (7)');
+    const last = (await new RunRecords(world.fs, layoutOf(DATA)).read()).at(-1);
+    assert.equal(last?.state.status, 'completed', 'the new state stands, and its run is on record as failed');
   }
   await checkNextRun(world, stage);
 }

@@ -178,13 +178,12 @@ export class DirectoryExchange {
     await removeTree(this.#fs, this.#folder);
   }
 
-  /** After a crash: completes the exchange in the direction of its phase. Resolves to the state that is in place. */
-  async recover(): Promise<'old' | 'new'> {
+  /** After a crash: makes the moves that are left in the direction of its phase. Resolves to the state that is in place. */
+  async complete(): Promise<'old' | 'new'> {
     const phase = this.phase;
     const isNew = phase === 'out' || phase === 'in' || phase === 'opening';
     if (isNew) await this.forward();
     else if (phase !== 'staging') await this.back();
-    await this.finish();
     return isNew ? 'new' : 'old';
   }
 
