@@ -19,11 +19,7 @@ describe('the command line', () => {
       { args: ['list', at('other')], exit: 2, code: 'ENGINE_MISMATCH' },
       { args: ['undo', at('empty')], exit: 5, code: 'NOT_FOUND' },
       { args: ['show', 'latest', '--data-dir', at('empty')], exit: 5, code: 'NOT_FOUND' },
-      {
-        args: ['restore', 'salvage', 'latest', '--data-dir', at('empty'), '--in-place'],
-        exit: 5,
-        code: 'NOT_FOUND',
-      },
+      { args: ['restore', 'latest', '--data-dir', at('empty'), '--in-place'], exit: 5, code: 'NOT_FOUND' },
       { args: ['snapshot', at('other/letter.txt')], exit: 2, code: 'NOT_A_FOLDER' },
       { args: ['snapshot', at('other')], exit: 2, code: 'ENGINE_MISMATCH' },
       { args: ['snapshot', at('other'), '--engine', 'lsm'], exit: 2, code: 'ENGINE_MISMATCH' },
