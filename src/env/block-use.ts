@@ -9,8 +9,8 @@ export interface BlockUse {
 }
 
 // Types from `statfs`. Other file systems compress, inline small data or count differently: their counts prove nothing.
-const EXT4 = 0xef53;
-const XFS = 0x58465342;
+export const EXT4 = 0xef53;
+export const XFS = 0x58465342;
 
 /** An ext4 inode describes this many runs itself. For more it needs at least one block, which is in the count. */
 const EXT4_RUNS_IN_INODE = 4;

@@ -10,7 +10,6 @@ import {
   FLAGS,
   FOLDER_MODE,
   HAS_DIRECT,
-  isDirectRefused,
   isUnsyncable,
   isUnusableFile,
   isUnusableFolder,
@@ -39,8 +38,7 @@ export const blockingFileSystem: FileSystem = guardEngineLocks({
       if (owner !== undefined) changeOwner(() => fs.fchownSync(fd, owner.uid, owner.gid));
       if (mayCreate(how) && isUnusableFile(fs.fstatSync(fd), how)) fs.fchmodSync(fd, FILE_MODE);
       const file = blockingFile(fd, path, true);
-      const direct = pastCache === true ? openDirect(fd, path, how) : undefined;
-      return direct === undefined ? file : filePastCache(file, blockingFile(direct, path, true));
+      return pastCache === true ? openPastCache(file, how) : file;
     }),
   adopt: (fd, path) => blockingFile(fd, path, false),
   inspect: (path) =>
@@ -128,14 +126,16 @@ function blockingFile(fd: number, path: string, owned: boolean): OpenFile {
   };
 }
 
-/** A second descriptor of an open file; undefined where the file system refuses. Opening a new file so could leave one behind. */
-function openDirect(fd: number, path: string, how: OpenHow): number | undefined {
-  if (!HAS_DIRECT) return undefined;
+/** With a second descriptor of an open file, where the file system admits it. Opening a new file so could leave one behind. */
+function openPastCache(file: OpenFile, how: OpenHow): OpenFile {
+  if (!HAS_DIRECT) return file;
   try {
-    return fs.openSync(pathOf(fd, path), DIRECT_FLAGS[how]);
-  } catch (error) {
-    if (!isDirectRefused(error)) throw error;
-    return undefined;
+    const name = pathOf(file.fd, file.path);
+    const { type } = fs.statfsSync(name);
+    const direct = fs.openSync(name, DIRECT_FLAGS[how]);
+    return filePastCache(file, blockingFile(direct, file.path, true), type);
+  } catch {
+    return file;
   }
 }
 

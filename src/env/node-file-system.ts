@@ -11,7 +11,6 @@ import {
   FLAGS,
   FOLDER_MODE,
   HAS_DIRECT,
-  isDirectRefused,
   isUnsyncable,
   isUnusableFile,
   isUnusableFolder,
@@ -38,8 +37,7 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
       if (owner !== undefined) await fs.fchown(fd, owner.uid, owner.gid).catch(ignoreOwnerRefused);
       if (mayCreate(how) && isUnusableFile(await fs.fstat(fd), how)) await fs.fchmod(fd, FILE_MODE);
       const file = asyncFile(fd, path, true);
-      const direct = pastCache === true ? await openDirect(fd, path, how) : undefined;
-      return direct === undefined ? file : filePastCache(file, asyncFile(direct, path, true));
+      return pastCache === true ? openPastCache(file, how) : file;
     }),
   adopt: (fd, path) => asyncFile(fd, path, false),
   inspect: (path) =>
@@ -105,13 +103,15 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
 });
 
 /** As in `blocking-file-system.ts`. */
-async function openDirect(fd: number, path: string, how: OpenHow): Promise<number | undefined> {
-  if (!HAS_DIRECT) return undefined;
+async function openPastCache(file: OpenFile, how: OpenHow): Promise<OpenFile> {
+  if (!HAS_DIRECT) return file;
   try {
-    return await fs.open(pathOf(fd, path), DIRECT_FLAGS[how]);
-  } catch (error) {
-    if (!isDirectRefused(error)) throw error;
-    return undefined;
+    const name = pathOf(file.fd, file.path);
+    const { type } = await statfs(name);
+    const direct = await fs.open(name, DIRECT_FLAGS[how]);
+    return filePastCache(file, asyncFile(direct, file.path, true), type);
+  } catch {
+    return file;
   }
 }
 

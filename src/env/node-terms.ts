@@ -30,8 +30,6 @@ export const DIRECT_FLAGS: Readonly<Record<OpenHow, number>> = {
   create: constants.O_RDWR | DIRECT,
   'open-or-create': constants.O_RDWR | DIRECT,
 };
-export const isDirectRefused = (error: unknown): boolean =>
-  ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOENT', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '');
 
 /** Some file systems have no sync for folders. Git and SQLite go on there, too. */
 export const isUnsyncable = (error: unknown): boolean =>

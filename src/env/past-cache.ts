@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { systemCode } from '../errors.ts';
+import { EXT4, XFS } from './block-use.ts';
 import type { OpenFile } from './file-system.ts';
 
 /**
@@ -9,6 +10,9 @@ import type { OpenFile } from './file-system.ts';
 
 /** 0 where the system has no such flag. */
 export const DIRECT: number = constants.O_DIRECT ?? 0;
+
+/** File systems whose direct reading comes from the device. Others may take it from memory without a word, as btrfs does for what it compresses. */
+const FROM_DEVICE: ReadonlySet<number> = new Set([EXT4, XFS]);
 
 /** A multiple of what any usual device and file system ask for. */
 const PAGE_BYTES = 4096;
@@ -41,8 +45,10 @@ function takeSteps(): Uint8Array | undefined {
 /**
  * A file through two descriptors: `direct`, which was opened with `DIRECT`, and `cached`. What cannot go past the cache goes through
  * `cached`: the last bytes of a file that is written, and everything once the file system refuses.
+ *
+ * @param fileSystem Its type, from `statfs`.
  */
-export function filePastCache(cached: OpenFile, direct: OpenFile): OpenFile {
+export function filePastCache(cached: OpenFile, direct: OpenFile, fileSystem: number): OpenFile {
   let isRefused = false;
   const steps = takeSteps();
   const attempt = async (call: () => Promise<number>, instead: () => Promise<number>): Promise<number> => {
@@ -58,7 +64,7 @@ export function filePastCache(cached: OpenFile, direct: OpenFile): OpenFile {
   return {
     ...cached,
     get isPastCache() {
-      return !isRefused && steps !== undefined;
+      return !isRefused && steps !== undefined && FROM_DEVICE.has(fileSystem);
     },
     read: (target, position) =>
       attempt(

@@ -117,3 +117,13 @@ test('on a disk that keeps what it is given, the proof of the medium is carried 
     expect((await backups.backup()).report.medium).toBe(false); // the manifest and the log were read from memory
   }
 });
+
+test('where direct reading may come from memory, nothing is said to be proven of the medium', async (context) => {
+  const dataDir = join(await mountedImage(context, 'btrfs'), 'data');
+  const database = new ClassicLevel(dataDir);
+  await database.open();
+  await database.put('key', 'value');
+  await database.close();
+  const { report } = await new BackupCoordinator({ dataDir, engine: 'leveldb' }).backup({ pace: 'quiet' });
+  expect(report).toMatchObject({ ok: true, medium: false });
+});
