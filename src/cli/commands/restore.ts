@@ -1,19 +1,26 @@
 import type { Command } from 'commander';
+import {
+  previewRestoreInPlace,
+  previewRestoreInto,
+  type RestorePreview,
+} from '../../coordinator/preview-restore.ts';
 import { restoreSnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
-import { StillpointError } from '../../errors.ts';
+import { ERROR_CODES, StillpointError } from '../../errors.ts';
 import { restoreIntoOptions } from '../../options/restore.ts';
-import { nameOf } from '../../snapshot/store/layout.ts';
+import { nameOf, ownerOf } from '../../snapshot/store/layout.ts';
 import { namingBest, noteLesser } from '../best-snapshot.ts';
 import type { Cli } from '../cli.ts';
-import { commandEnvironment } from '../environment.ts';
+import { blockingEnvironment, commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
 import { addDataDirFlag, noteConcurrency } from '../options.ts';
 import { proofText } from '../report-text.ts';
-import { explainNotFound } from '../snapshot-operand.ts';
-import { count, leftLine, size, visible } from '../text.ts';
+import { explainNotFound, findOperand } from '../snapshot-operand.ts';
+import { stateText } from '../state-text.ts';
+import type { Style } from '../style.ts';
+import { age, count, leftLine, size, visible } from '../text.ts';
 
 const { fields } = restoreIntoOptions;
 const intoFlag = new Flags(fields, ['into']);
@@ -22,6 +29,7 @@ type How = ReturnType<typeof flags.read>;
 
 interface Options extends Given {
   readonly inPlace?: true;
+  readonly dryRun?: true;
   readonly dataDir?: string;
 }
 
@@ -33,22 +41,25 @@ restored files have passed their proof.`;
 export function define(command: Command, cli: Cli): void {
   intoFlag.addTo(command, '', { into: (option) => option.conflicts('inPlace') });
   command.option('--in-place', 'replace the files of the data directory; `stillpoint undo` brings them back');
+  command.option('--dry-run', 'say what would be restored, replaced and left, and change nothing');
   flags.addTo(command);
   addDataDirFlag(command)
     .addHelpText(
       'after',
       `${paragraph(NOTE)}\n${examples(
         'restore latest --data-dir ./data --into ./copy',
+        'restore latest --data-dir ./data --in-place --dry-run',
         'restore latest --data-dir ./data --in-place',
         'restore ./data/.lifecycle/backup/ts-1763625600 --in-place',
       )}`,
     )
     .action((snapshot: string, options: Options) => {
-      const { inPlace, dataDir } = options;
+      const { inPlace, dryRun, dataDir } = options;
       const { into } = intoFlag.read(options);
       const how = flags.read(options);
       noteConcurrency(cli, how.concurrency);
       return explainNotFound(snapshot, dataDir, () => {
+        if (dryRun && (into !== undefined || inPlace)) return preview(cli, snapshot, dataDir, into);
         if (into !== undefined)
           return namingBest(snapshot, dataDir, () => restoreInto(cli, snapshot, dataDir, into, how));
         if (inPlace) return namingBest(snapshot, dataDir, () => restoreHere(cli, snapshot, dataDir, how));
@@ -57,6 +68,50 @@ export function define(command: Command, cli: Cli): void {
         });
       });
     });
+}
+
+async function preview(
+  cli: Cli,
+  snapshot: string,
+  dataDir: string | undefined,
+  into: string | undefined,
+): Promise<void> {
+  const found = await findOperand(snapshot, dataDir);
+  const environment = blockingEnvironment;
+  const shown =
+    into === undefined
+      ? await previewRestoreInPlace(found, dataDir ?? ownerHere(found.location), environment)
+      : await previewRestoreInto(found, into, environment);
+  cli.output.result(shown, (style) => describePreview(shown, style));
+  if (shown.neededBytes > shown.freeBytes) cli.exitCode = NO_SPACE;
+}
+
+const NO_SPACE = ERROR_CODES.NO_SPACE.exit;
+const NAMES_SHOWN = 8;
+
+function ownerHere(location: string): string {
+  const owner = ownerOf(location);
+  if (owner !== undefined) return owner;
+  throw new StillpointError('INVALID_REQUEST', `the data directory to restore ${location} in is missing`, {
+    hint: 'Add `--data-dir DIR`, or name a path inside DIR/.lifecycle/.',
+  });
+}
+
+function describePreview(shown: RestorePreview, style: Style): string[] {
+  const { snapshot, target, inPlace, replaced, replacedBytes, leftInPlace, neededBytes, freeBytes } = shown;
+  const names = [...replaced.slice(0, NAMES_SHOWN), ...(replaced.length > NAMES_SHOWN ? ['…'] : [])];
+  const fits = neededBytes <= freeBytes;
+  return [
+    `${style.bold(snapshot.name)}, ${age(snapshot.ageMs)} old, ${stateText(snapshot)}, would be restored ${inPlace ? 'in place' : 'into'}: ${visible(target)}`,
+    `  ${fits ? 'needs' : style.red('needs')} ${size(neededBytes)}; ${size(freeBytes)} are free`,
+    ...(inPlace
+      ? [
+          `  replaced, and kept for \`undo\`: ${size(replacedBytes)} (${names.map(visible).join(', ') || 'nothing'})`,
+        ]
+      : []),
+    ...leftLine('left where it is, since the engine did not write it', leftInPlace),
+    '  nothing was changed',
+  ];
 }
 
 async function restoreInto(
