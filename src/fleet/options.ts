@@ -153,6 +153,7 @@ export const abortFleetOptions = new OptionSet(() => ({
 
 /** Of a restore and of its undo. */
 const restoring = () => ({
+  ...connection(),
   fleetFile: required(path(), {
     description: 'The JSON file that names the nodes.',
     flag: { name: 'fleet', value: 'file' },

@@ -206,6 +206,8 @@ export class DataDirectory {
   }
 }
 
+const RETRY_AFTER_MS = 1000;
+
 const NOTHING: Recovery = { restore: null, interrupted: [], swept: [] };
 
 const needsRecovery = (layout: Layout): StillpointError =>
@@ -217,14 +219,19 @@ const needsRecovery = (layout: Layout): StillpointError =>
 async function heldElsewhere({ dataDir, lock }: Layout): Promise<StillpointError> {
   const message = `backup already running: another process is at work on ${dataDir}`;
   const holder = await lockHolder(lock);
-  if (holder === undefined) return new StillpointError('CONFLICT', message, { path: lock });
+  const retry_after_ms = RETRY_AFTER_MS;
+  if (holder === undefined)
+    return new StillpointError('CONFLICT', message, { path: lock, data: { retry_after_ms } });
   const { pid, command, startedAtMs } = holder;
   const since = startedAtMs === null ? '' : `, started ${isoTime(startedAtMs)}`;
   return new StillpointError('CONFLICT', `${message}: process ${pid} (${command})${since}`, {
     path: lock,
-    data: { pid, command, started_at_ms: startedAtMs },
+    data: { pid, command, started_at_ms: startedAtMs, retry_after_ms },
   });
 }
 
-const alreadyRunning = (kind: string): StillpointError =>
-  new StillpointError('CONFLICT', `${kind === 'recovery' ? 'a recovery is' : kind} already running`);
+/** `retry_after_ms` tells a program that this refusal passes by itself. */
+export const alreadyRunning = (kind: string): StillpointError =>
+  new StillpointError('CONFLICT', `${kind === 'recovery' ? 'a recovery is' : kind} already running`, {
+    data: { retry_after_ms: RETRY_AFTER_MS },
+  });

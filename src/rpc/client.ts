@@ -102,7 +102,10 @@ export class AdminClient {
     return this.#json({ method: 'POST', path, body, signal }, pinReplySchema);
   }
 
-  hold(body: { readonly run: string; readonly dry?: boolean }, signal?: AbortSignal): Promise<HoldReply> {
+  hold(
+    body: { readonly run: string; readonly epoch?: string; readonly dry?: boolean },
+    signal?: AbortSignal,
+  ): Promise<HoldReply> {
     return this.#json({ method: 'POST', path: '/api/admin/hold', body, signal }, holdReplySchema);
   }
 

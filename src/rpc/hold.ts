@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { runSchema } from './node.ts';
+import { epochSchema, runSchema } from './node.ts';
 
 /** Bodies and replies of the routes that the restore of a fleet uses on a node. */
 
@@ -12,6 +12,9 @@ export type HoldState = (typeof HOLD_STATES)[number];
 
 export const holdBodySchema = z.strictObject({
   run: runSchema,
+  epoch: epochSchema
+    .optional()
+    .describe('Of a lease of this run: refused unless it lives, so that no write came since it began'),
   dry: z.boolean().optional().describe('Only tells. Default false'),
 });
 export const holdReplySchema = z.object({

@@ -1,4 +1,5 @@
 import { StillpointError } from '../errors.ts';
+import { alreadyRunning } from '../operation/data-directory.ts';
 import type { ServerContext } from './assemble-server.ts';
 
 /** `CONFLICT` while a run other than `run` keeps writes away from the database: by its lease, or because it restores a fleet. */
@@ -12,4 +13,9 @@ export function refuseHeld(
     data: { run: hold.run },
     hint: 'Finish it or take it back: `stillpoint fleet restore` or `fleet undo` with its folder.',
   });
+}
+
+/** `CONFLICT`, with `retry-after`, while this process is at work on the data directory. */
+export function refuseBusy({ lifecycle }: Pick<ServerContext, 'lifecycle'>): void {
+  if (lifecycle.running !== undefined) throw alreadyRunning(lifecycle.running);
 }

@@ -63,7 +63,7 @@ export class WriteLease {
     this.#released = [...this.#released.slice(1 - RELEASED_KEPT), epoch];
   }
 
-  /** Takes back a lease that nobody was told of. */
+  /** Ends a lease, if it lives, that nobody will give back. */
   withdraw(epoch: string): void {
     if (this.#lease?.epoch === epoch) this.#lease = undefined;
   }

@@ -7,6 +7,7 @@ import { CrashFileSystem } from '../support/crash-file-system.ts';
 import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
 import { type World, worldOn } from '../support/crash-world.ts';
 import { fleetNode, planOf, SimulatedNodes, simulatedDriver, simulatedExecutor } from '../support/fleet.ts';
+import { nodeOn, prepareNodes, RESTORED_NODES, restoreOn } from '../support/restore-nodes.ts';
 
 const LAYOUT = '/disk/backup';
 
@@ -65,5 +66,31 @@ test('a snapshot download that is cut at any moment is finished by the next call
     },
   });
   console.log(describeCoverage('snapshot download', coverage));
+  expect(coverage.points).toBeGreaterThan(50);
+});
+
+test.each([
+  ['a restore', 'is finished by the next call', 'restore', 'restore', ['restored']],
+  ['a restore', 'is taken back by an undo', 'restore', 'undo', ['before', 'undone']],
+  ['the undo of a finished restore', 'is finished by the next call', 'undo', 'undo', ['undone']],
+] as const)('%s that is cut at any moment %s, and no node stays held', async (_, __, first, next, states) => {
+  const before = worldOn(new CrashFileSystem(), 0);
+  await prepareNodes(before.fs);
+  if (first === 'undo') await restoreOn(before, 'restore');
+  const name = `fleet ${first} then ${next}`;
+  const coverage = await everyCrash({
+    name,
+    before: before.fs,
+    run: (world) => restoreOn(world, first),
+    recover: (world) => restoreOn(world, next),
+    async check({ fs }) {
+      for (const id of RESTORED_NODES) {
+        const { state, held } = await nodeOn(fs, id);
+        expect({ id, held }).toEqual({ id, held: false });
+        expect(states).toContain(state);
+      }
+    },
+  });
+  console.log(describeCoverage(name, coverage));
   expect(coverage.points).toBeGreaterThan(50);
 });

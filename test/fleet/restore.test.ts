@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { basename, join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
 import { runFleet } from '../../src/fleet/fleet.ts';
 import { restoreFleet, undoFleetRestore } from '../../src/fleet/restore/restore-fleet.ts';
+import { AdminClient } from '../../src/rpc/client.ts';
 import type { Backend } from '../../src/server/index.ts';
 import { leveldbBackend } from '../../src/server/index.ts';
 import { type FleetServer, fleetServers } from '../support/fleet-servers.ts';
@@ -139,8 +140,8 @@ test('after a failure in the middle all nodes stay without writes, and an undo b
   expect(failed.complete).toBe(false);
   expect(failed.nodes.map(({ id, state, error }) => [id, state, error?.code ?? null])).toEqual([
     ['root', 'restored', null],
-    ['child', 'saved', 'HOOK_FAILED'],
-    ['leaf', 'saved', null],
+    ['child', 'held', 'HOOK_FAILED'],
+    ['leaf', 'held', null],
   ]);
   expect(await values(servers)).toEqual(['new', 'new', 'old']); // leaf, child, root
   expect(await writable(servers, 'x')).toEqual([503, 503, 503]);
@@ -239,4 +240,20 @@ test('a node that was restarted in the middle stays without writes and is finish
   expect(await restoreFleet(dir, { fleetFile: file })).toMatchObject({ complete: true });
   expect(await values(servers)).toEqual(['old', 'old', 'old']);
   expect(await writable(servers, 'later')).toEqual([200, 200, 200]);
+});
+
+test('the safety snapshot of a restore is kept until the restore is taken back', async () => {
+  const { servers, file, dir } = await backedUp();
+  const { nodes } = await restoreFleet(dir, { fleetFile: file });
+  const [{ url }] = servers as [FleetServer];
+  const client = new AdminClient({ url });
+  onTestFinished(() => client.close());
+  const { location } = await client.backup(nodes.find(({ id }) => id === servers[0]!.id)!.safetySnapshot!);
+  const { handle } = await client.startBackup({}); // the newest is never deleted
+  while ((await client.backup(handle)).state.status !== 'completed');
+  const remove = async () =>
+    (await fetch(`${url}/api/admin/backups/${basename(location)}`, { method: 'DELETE' })).status;
+  expect(await remove()).toBe(409);
+  await undoFleetRestore(dir, { fleetFile: file });
+  expect(await remove()).toBe(200);
 });

@@ -71,6 +71,25 @@ test('a held node takes no writes until it is released, also after a restart; re
   expect(existsSync(join(server.dataDir, '.lifecycle/restore-hold.json'))).toBe(false);
 });
 
+test('a hold takes the place of a lease that lives, and is refused for one that ran out or is of another run', async () => {
+  const server = await injected();
+  const quiesce = async (ttl_ms: number, run = RUN) =>
+    (await server.rpc('POST', call('quiesce'), { run, ttl_ms })).json.epoch as string;
+  const LOST = { status: 409, json: { error: { code: 'LEASE_LOST' } } };
+  const short = await quiesce(1);
+  while ((await put(server, 'old')).status !== 200); // it runs out
+  expect(await hold(server, RUN, { epoch: short })).toMatchObject(LOST);
+  expect((await put(server, 'old')).status).toBe(200);
+  const epoch = await quiesce(60_000);
+  expect(await hold(server, 'restore-2', { epoch })).toMatchObject(CONFLICT);
+  expect(await hold(server, RUN, { epoch: 'f'.repeat(32) })).toMatchObject(LOST);
+  expect((await hold(server, RUN, { epoch })).json).toMatchObject({ held: true });
+  expect((await hold(server, RUN, { epoch })).json).toMatchObject({ held: true }); // its answer was lost
+  expect((await server.rpc('GET', call('status'))).json.quiesced).toEqual({ run: RUN, expires_at_ms: null });
+  await release(server);
+  expect((await put(server, 'new')).status).toBe(200);
+});
+
 test('a held node restores what was sent once, and takes that back once', async () => {
   const server = await injected();
   await put(server, 'old');

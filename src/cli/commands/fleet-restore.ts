@@ -18,6 +18,7 @@ const PARTLY = 6;
 const restoreFlags = new Flags(restoreFleetOptions.fields, [
   'fleetFile',
   'dryRun',
+  'leaseMs',
   'concurrency',
   'patienceMs',
 ]);
@@ -25,12 +26,14 @@ const undoFlags = new Flags(undoFleetOptions.fields, [
   'fleetFile',
   'discardWrites',
   'without',
+  'leaseMs',
   'concurrency',
 ]);
 
 const RESTORE_NOTE = `
 All copies are sent and proven before any node is touched. Then all nodes refuse writes and take a safety snapshot, and their databases are
-exchanged, parents first. A failure before the first exchange lets all nodes go. After it they stay without writes until the same
+exchanged, parents first. A failure before the first exchange lets all nodes go. If this process dies before it, they take writes again when
+their leases (--lease) run out. After it they stay without writes until the same
 command has finished, or "fleet undo" has taken everything back. The exit code is 6 until then.`;
 
 const UNDO_NOTE = `

@@ -1,9 +1,10 @@
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { readNamedFile } from '../../env/named-file.ts';
 import { environmentVariable } from '../../env/runtime.ts';
 import { StillpointError } from '../../errors.ts';
-import { AdminClient } from '../../rpc/client.ts';
+import { AdminClient, type BackupReply } from '../../rpc/client.ts';
 import type { Environment } from '../../snapshot/environment.ts';
+import { isSnapshotName } from '../../snapshot/store/layout.ts';
 import type { FleetFile, FleetNode } from '../fleet-file.ts';
 
 const PEM_LIMIT_BYTES = 1024 * 1024;
@@ -75,4 +76,14 @@ export class NodeClients {
       ...(timeoutMs !== undefined && { timeoutMs }),
     });
   }
+}
+
+/** The last part of the place that a node names, which must be that of a snapshot. */
+export function snapshotNameIn({ location }: BackupReply): string {
+  const name = basename(location.replaceAll('\\', '/'));
+  if (isSnapshotName(name)) return name;
+  throw new StillpointError(
+    'NODE_REPLY_INVALID',
+    `${JSON.stringify(location.slice(0, 200))} is no place of a snapshot`,
+  );
 }

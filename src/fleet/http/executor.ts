@@ -1,19 +1,18 @@
-import { basename } from 'node:path';
 import { verifySnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { pause } from '../../env/clock.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import { ERROR_CODES, type ErrorCode, StillpointError, toStillpointError } from '../../errors.ts';
 import type { AdminClient, BackupReply } from '../../rpc/client.ts';
 import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
-import { isSnapshotName } from '../../snapshot/store/layout.ts';
 import type { FleetFile, FleetNode } from '../fleet-file.ts';
 import type { BackupPlan, PlanTarget } from '../plan/plan.ts';
 import { makeReceipts, type PreflightReceipts, type ReceiptDetail } from '../plan/receipts.ts';
 import type { TopologyNode } from '../plan/topology.ts';
 import type { EffectContext, FleetExecutor, PreflightRequest } from '../run/executor.ts';
 import { type RegistryRequest, type SnapshotDriver, selectTargets } from '../run/snapshot-driver.ts';
-import { NodeClients } from './clients.ts';
+import { NodeClients, snapshotNameIn } from './clients.ts';
 import { downloadFromNode } from './download.ts';
+import { NodeLeases } from './node-leases.ts';
 
 export interface HttpExecutorOptions {
   /** How long a node refuses writes without hearing from the controller again. Default 60 * 1000; at most 10 minutes. */
@@ -23,7 +22,6 @@ export interface HttpExecutorOptions {
   readonly environment?: Environment;
 }
 
-const DEFAULT_LEASE_MS = 60 * 1000;
 const NODES_AT_ONCE = 64;
 const POLL_FIRST_MS = 20;
 const POLL_LAST_MS = 500;
@@ -36,22 +34,20 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   readonly resumesDownloads = true;
   readonly #file: FleetFile;
   readonly #environment: Environment;
-  readonly #leaseMs: number;
   readonly #clients: NodeClients;
-  /** The leases that this process got and did not give back: their epochs, and how to end their renewal. */
-  readonly #held = new Map<string, { readonly epoch: string; readonly stopRenewing: () => void }>();
+  readonly #leases: NodeLeases;
 
   constructor(file: FleetFile, options: HttpExecutorOptions = {}) {
-    const { leaseMs = DEFAULT_LEASE_MS, timeoutMs, environment = systemEnvironment } = options;
+    const { leaseMs, timeoutMs, environment = systemEnvironment } = options;
     this.#file = file;
     this.#environment = environment;
-    this.#leaseMs = leaseMs;
     this.#clients = new NodeClients(file, environment, timeoutMs);
+    this.#leases = new NodeLeases(environment.clock, leaseMs);
   }
 
   /** Ends connections and the renewal of leases. What is quiesced then takes writes again when its lease runs out. */
   async close(): Promise<void> {
-    for (const { stopRenewing } of this.#held.values()) stopRenewing();
+    this.#leases.close();
     await this.#clients.close();
   }
 
@@ -88,15 +84,10 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
 
   async stop(target: PlanTarget, context: EffectContext): Promise<ReceiptDetail> {
     const client = await this.#clients.client(target.target_id);
-    const body = { run: context.runId, ttl_ms: this.#leaseMs };
-    this.#forgetLease(target.target_id);
     // The slot may be taken for a moment, by a backup of the node's own.
-    const { epoch, expires_at_ms } = await this.#retried(context, ['CONFLICT', 'UNAVAILABLE'], () =>
-      client.quiesce(body, context.signal),
+    return this.#retried(context, ['CONFLICT', 'UNAVAILABLE'], () =>
+      this.#leases.take(target.target_id, client, context.runId, context.signal),
     );
-    if (epoch === null) throw new StillpointError('NODE_REPLY_INVALID', `${target.target_id} gave no epoch`);
-    this.#renew(target.target_id, client, { ...body, epoch });
-    return { epoch, expires_at_ms };
   }
 
   async createSnapshot(target: PlanTarget, context: EffectContext): Promise<{ snapshotId: string }> {
@@ -116,14 +107,14 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
         `the backup of ${target.target_id} ${status}: ${reason ?? 'no reason'}`,
       );
     }
-    await client.pin(nameOf(done), { run: context.runId, ttl_ms: PIN_MS }, context.signal);
+    await client.pin(snapshotNameIn(done), { run: context.runId, ttl_ms: PIN_MS }, context.signal);
     return { snapshotId: done.handle };
   }
 
   async start(target: PlanTarget, context: EffectContext): Promise<void> {
     // The journal does not know it when the disk was full.
-    const epoch = epochOf(context) ?? this.#held.get(target.target_id)?.epoch;
-    this.#forgetLease(target.target_id);
+    const epoch = epochOf(context) ?? this.#leases.epochOf(target.target_id);
+    this.#leases.forget(target.target_id);
     if (epoch === undefined) return;
     const client = await this.#clients.client(target.target_id);
     try {
@@ -144,7 +135,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     const { fs } = this.#environment;
     const { signal } = context;
     const client = await this.#clients.client(target.target_id);
-    const name = nameOf(await client.backup(snapshotId, signal));
+    const name = snapshotNameIn(await client.backup(snapshotId, signal));
     await client.pin(name, { run: context.runId, ttl_ms: PIN_MS }, signal);
     return downloadFromNode({ fs, client, name, snapshotId, into, signal, onProgress: context.onProgress });
   }
@@ -165,7 +156,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   /** Ends the pin of a run's snapshot; the node deletes it as soon as it is not the newest there. */
   async forget(target: PlanTarget, runId: string, snapshotId: string): Promise<void> {
     const client = await this.#clients.client(target.target_id);
-    const name = nameOf(await client.backup(snapshotId));
+    const name = snapshotNameIn(await client.backup(snapshotId));
     await client.pin(name, { run: runId, ttl_ms: 0, discard: true });
   }
 
@@ -190,29 +181,8 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   async #refuseUnready({ targets, run_id: run }: BackupPlan, signal: AbortSignal): Promise<void> {
     const nodes = targets.map(({ target_id }) => this.#clients.node(target_id));
     await this.#ofAll(nodes, async ({ id }) =>
-      (await this.#clients.client(id)).quiesce({ run, ttl_ms: this.#leaseMs, dry: true }, signal),
+      (await this.#clients.client(id)).quiesce({ run, ttl_ms: this.#leases.leaseMs, dry: true }, signal),
     );
-  }
-
-  /** Keeps a lease alive while this process is. A renewal that fails is not the end of it: the snapshot tells. */
-  #renew(id: string, client: AdminClient, body: { run: string; ttl_ms: number; epoch: string }): void {
-    let isBusy = false;
-    const stopRenewing = this.#environment.clock.every(Math.ceil(this.#leaseMs / 3), () => {
-      if (isBusy) return;
-      isBusy = true;
-      client
-        .quiesce(body)
-        .catch((error) => isCode(error, 'LEASE_LOST') && this.#forgetLease(id))
-        .finally(() => {
-          isBusy = false;
-        });
-    });
-    this.#held.set(id, { epoch: body.epoch, stopRenewing });
-  }
-
-  #forgetLease(id: string): void {
-    this.#held.get(id)?.stopRenewing();
-    this.#held.delete(id);
   }
 
   /** `LEASE_LOST` when the node took writes: then that is why its snapshot does not count. */
@@ -224,7 +194,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
   ): Promise<void> {
     if (epoch === undefined) return;
     try {
-      await client.quiesce({ run, ttl_ms: this.#leaseMs, epoch }, signal);
+      await client.quiesce({ run, ttl_ms: this.#leases.leaseMs, epoch }, signal);
     } catch (error) {
       if (isCode(error, 'LEASE_LOST'))
         throw new StillpointError('LEASE_LOST', `${target_id} took writes before its snapshot was captured`, {
@@ -256,7 +226,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     send: () => Promise<T>,
   ): Promise<T> {
     const { clock } = this.#environment;
-    const endMs = clock.monotonicMs() + this.#leaseMs / 2;
+    const endMs = clock.monotonicMs() + this.#leases.leaseMs / 2;
     for (;;) {
       try {
         return await send();
@@ -291,13 +261,3 @@ const isCode = (error: unknown, code: ErrorCode): boolean =>
 
 const epochOf = ({ stopped }: EffectContext): string | undefined =>
   typeof stopped?.epoch === 'string' ? stopped.epoch : undefined;
-
-/** The last part of the place that a node names, which must be that of a snapshot. */
-function nameOf({ location }: BackupReply): string {
-  const name = basename(location.replaceAll('\\', '/'));
-  if (isSnapshotName(name)) return name;
-  throw new StillpointError(
-    'NODE_REPLY_INVALID',
-    `${JSON.stringify(location.slice(0, 200))} is no place of a snapshot`,
-  );
-}

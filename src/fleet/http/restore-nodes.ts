@@ -10,9 +10,12 @@ import { placeOf } from '../../snapshot/store/layout.ts';
 import { readManifest } from '../../snapshot/store/manifest-file.ts';
 import type { FleetFile } from '../fleet-file.ts';
 import type { RestoreContext, RestoreNodes } from '../restore/restore-nodes.ts';
-import { NodeClients } from './clients.ts';
+import { NodeClients, snapshotNameIn } from './clients.ts';
+import { NodeLeases } from './node-leases.ts';
 
 export interface HttpRestoreOptions {
+  /** How long a node refuses writes without hearing from this process, before anything is exchanged. Default 60 * 1000. */
+  readonly leaseMs?: number | undefined;
   /** For a reply of a node. Default 30 * 1000. */
   readonly timeoutMs?: number | undefined;
   /** How long a node that does not answer, or is busy, is asked again. Default 30 * 1000. */
@@ -23,6 +26,8 @@ export interface HttpRestoreOptions {
 const DEFAULT_PATIENCE_MS = 30 * 1000;
 const POLL_MS = 100;
 const RETRY_MS = 250;
+/** How long a safety snapshot is not pruned, unless the restore is taken back before: the longest that a node allows. */
+const PIN_MS = 30 * 24 * 60 * 60 * 1000;
 /** A copy that failed its proof on the node was damaged on its way: it is sent once more. */
 const SENDINGS = 2;
 
@@ -31,15 +36,19 @@ export class HttpRestoreNodes implements RestoreNodes {
   readonly #clients: NodeClients;
   readonly #environment: Environment;
   readonly #patienceMs: number;
+  readonly #leases: NodeLeases;
 
   constructor(file: FleetFile, options: HttpRestoreOptions = {}) {
-    const { timeoutMs, patienceMs = DEFAULT_PATIENCE_MS, environment = systemEnvironment } = options;
+    const { leaseMs, timeoutMs, patienceMs = DEFAULT_PATIENCE_MS, environment = systemEnvironment } = options;
     this.#clients = new NodeClients(file, environment, timeoutMs);
+    this.#leases = new NodeLeases(environment.clock, leaseMs);
     this.#environment = environment;
     this.#patienceMs = patienceMs;
   }
 
+  /** Ends the renewal of leases. What is quiesced then takes writes again when its lease runs out; what is held does not. */
   close(): Promise<void> {
+    this.#leases.close();
     return this.#clients.close();
   }
 
@@ -65,22 +74,39 @@ export class HttpRestoreNodes implements RestoreNodes {
     }
   }
 
-  async hold(
-    nodeId: string,
-    context: RestoreContext,
-    options?: { readonly dry: boolean },
-  ): Promise<HoldReply> {
+  async report(nodeId: string, context: RestoreContext): Promise<HoldReply> {
     const client = await this.#clients.client(nodeId);
     const { restoreId: run, signal } = context;
-    return this.#retried(context, () => client.hold({ run, ...options }, signal));
+    return this.#retried(context, () => client.hold({ run, dry: true }, signal));
+  }
+
+  async quiesce(nodeId: string, context: RestoreContext): Promise<void> {
+    if ((await this.report(nodeId, context)).held) return;
+    const client = await this.#clients.client(nodeId);
+    const { restoreId: run, signal } = context;
+    await this.#retried(context, () => this.#leases.take(nodeId, client, run, signal));
   }
 
   async snapshot(nodeId: string, context: RestoreContext): Promise<string> {
     const client = await this.#clients.client(nodeId);
     const { restoreId: run, key, signal } = context;
-    const { handle } = await this.#retried(context, () => client.startBackup({ key, run }, signal));
+    const epoch = this.#leases.epochOf(nodeId);
+    const body = epoch === undefined ? { key, run } : { key, epoch };
+    const { handle } = await this.#retried(context, () => client.startBackup(body, signal));
     await this.#ended(context, 'safety snapshot', () => client.backup(handle, signal));
+    const name = snapshotNameIn(await this.#retried(context, () => client.backup(handle, signal)));
+    await this.#retried(context, () => client.pin(name, { run, ttl_ms: PIN_MS }, signal));
     return handle;
+  }
+
+  async hold(nodeId: string, context: RestoreContext): Promise<HoldReply> {
+    const client = await this.#clients.client(nodeId);
+    const { restoreId: run, signal } = context;
+    const epoch = this.#leases.epochOf(nodeId);
+    const body = { run, ...(epoch !== undefined && { epoch }) };
+    const reply = await this.#retried(context, () => client.hold(body, signal));
+    this.#leases.forget(nodeId);
+    return reply;
   }
 
   async restore(nodeId: string, source: string, context: RestoreContext): Promise<void> {
@@ -97,7 +123,7 @@ export class HttpRestoreNodes implements RestoreNodes {
 
   async probe(nodeId: string, context: RestoreContext): Promise<void> {
     const client = await this.#clients.client(nodeId);
-    const { held, state } = await this.hold(nodeId, context, { dry: true });
+    const { held, state } = await this.report(nodeId, context);
     if (!held || state !== 'restored')
       throw new StillpointError('CONFLICT', `its state is "${state}" and it is ${held ? '' : 'not '}held`);
     await this.#retried(context, () => client.health(context.signal));
@@ -105,11 +131,30 @@ export class HttpRestoreNodes implements RestoreNodes {
 
   async release(nodeId: string, context: RestoreContext): Promise<void> {
     const client = await this.#clients.client(nodeId);
-    await this.#retried(context, () => client.release(context.restoreId, context.signal));
+    const { restoreId: run, signal } = context;
+    const epoch = this.#leases.epochOf(nodeId);
+    this.#leases.forget(nodeId);
+    if (epoch !== undefined)
+      await this.#retried(context, () => client.resume({ run, epoch }, signal)).catch((error) => {
+        // A lease that is gone needs no end.
+        if (!(error instanceof StillpointError) || error.code !== 'LEASE_LOST') throw error;
+      });
+    await this.#retried(context, () => client.release(run, signal));
   }
 
   async discard(nodeId: string, { restoreId, signal }: RestoreContext): Promise<void> {
     await (await this.#clients.client(nodeId)).removeIncoming(restoreId, signal);
+  }
+
+  async unpin(
+    nodeId: string,
+    snapshotId: string,
+    { restoreId: run, signal }: RestoreContext,
+    { discard }: { readonly discard: boolean },
+  ): Promise<void> {
+    const client = await this.#clients.client(nodeId);
+    const name = snapshotNameIn(await client.backup(snapshotId, signal));
+    await client.pin(name, { run, ttl_ms: 0, ...(discard && { discard }) }, signal);
   }
 
   /**
@@ -123,7 +168,7 @@ export class HttpRestoreNodes implements RestoreNodes {
     begin: (client: AdminClient, run: string) => Promise<{ readonly handle: string }>,
   ): Promise<void> {
     const client = await this.#clients.client(nodeId);
-    const isThere = async () => (await this.hold(nodeId, context)).state === goal;
+    const isThere = async () => (await this.hold(nodeId, context)).state === goal; // waits while it is busy
     if (await isThere()) return;
     try {
       const { handle } = await this.#retried(context, () => begin(client, context.restoreId));
@@ -229,7 +274,7 @@ const isPassing = (error: unknown): boolean =>
   error instanceof StillpointError &&
   (error.code === 'NODE_UNREACHABLE' ||
     error.code === 'UNAVAILABLE' ||
-    (error.code === 'CONFLICT' && error.message.includes('already running')));
+    (error.code === 'CONFLICT' && error.data?.retryAfterMs !== undefined)); // busy
 
 const codeOf = (code: string | null, otherwise: ErrorCode): ErrorCode =>
   code !== null && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : otherwise;

@@ -30,7 +30,7 @@ export interface FleetRestoreNode {
   readonly id: string;
   /** The member of the backup whose copy it gets. */
   readonly member: string;
-  /** What was done last: `planned`, `sent`, `held`, `saved`, `restored`, `probed`, `released` or `undone`. */
+  /** What was done last: `planned`, `sent`, `quiesced`, `saved`, `held`, `restored`, `probed`, `released` or `undone`. */
   readonly state: string;
   /** Of its state before, on the node. */
   readonly safetySnapshot: string | null;
@@ -59,7 +59,7 @@ export interface FleetRestore {
 export async function restoreFleet(backupDir: string, options: RestoreFleetOptions): Promise<FleetRestore> {
   checkArgument('restoreFleet: backupDir', path(), backupDir);
   const resolved = restoreFleetOptions.resolve('restoreFleet', options);
-  const { environment = systemEnvironment, fleetFile, mapping = {}, dryRun } = resolved;
+  const { environment = systemEnvironment, fleetFile, mapping = {}, dryRun, leaseMs, patienceMs } = resolved;
   const signal = resolved.signal ?? new AbortController().signal;
   return translated(signal, () =>
     withLayout(environment, backupDir, async (layout) => {
@@ -74,7 +74,7 @@ export async function restoreFleet(backupDir: string, options: RestoreFleetOptio
         ? requireSameMapping(unfinished.execution.plan, mapping)
         : await planRestore(environment, fleetFile, manifest, mapping, signal);
       const file = await readFleetFile(environment.fs, fleetFile);
-      const nodes = new HttpRestoreNodes(file, { environment, patienceMs: resolved.patienceMs });
+      const nodes = new HttpRestoreNodes(file, { environment, leaseMs, patienceMs });
       try {
         if (isContinued) await requireSameStores(environment, fleetFile, plan, signal);
         if (dryRun) return describe(unfinishedOr(plan, unfinished, isContinued), true);
@@ -101,6 +101,7 @@ export async function undoFleetRestore(backupDir: string, options: UndoFleetOpti
   checkArgument('undoFleetRestore: backupDir', path(), backupDir);
   const resolved = undoFleetOptions.resolve('undoFleetRestore', options);
   const { environment = systemEnvironment, fleetFile, discardWrites, without = [] } = resolved;
+  const { leaseMs, patienceMs } = resolved;
   const signal = resolved.signal ?? new AbortController().signal;
   return translated(signal, () =>
     withLayout(environment, backupDir, async (layout) => {
@@ -114,7 +115,7 @@ export async function undoFleetRestore(backupDir: string, options: UndoFleetOpti
         if (!plan.nodes.some(({ node_id }) => node_id === id))
           throw new StillpointError('INVALID_REQUEST', `the restore has no node ${id}`);
       const file = await readFleetFile(environment.fs, fleetFile);
-      const nodes = new HttpRestoreNodes(file, { environment, patienceMs: resolved.patienceMs });
+      const nodes = new HttpRestoreNodes(file, { environment, leaseMs, patienceMs });
       try {
         return await underJournal(environment, layout, last.folder, plan, nodes, resolved, signal, (run) =>
           run.undo({ discardWrites, without }),

@@ -14,18 +14,29 @@ export interface RestoreContext {
 export interface RestoreNodes {
   /** Brings a copy to the node and proves it there. Resolves to what `restore` takes as its source. */
   send(nodeId: string, folder: string, context: RestoreContext): Promise<string>;
-  /** Refuses writes until `release`, whatever happens to this process. With `dry` it only tells. */
-  hold(nodeId: string, context: RestoreContext, options?: { readonly dry: boolean }): Promise<HoldReply>;
-  /** Takes a snapshot of the present state. Resolves to its id. */
+  /** What the restore has done to the node. */
+  report(nodeId: string, context: RestoreContext): Promise<HoldReply>;
+  /** Refuses writes for the time of a lease, which is renewed while this process lives. A node that is held stays so. */
+  quiesce(nodeId: string, context: RestoreContext): Promise<void>;
+  /** Takes a snapshot of the present state, and keeps it from being pruned. Resolves to its id. */
   snapshot(nodeId: string, context: RestoreContext): Promise<string>;
+  /** Refuses writes until `release`, whatever happens to this process. `LEASE_LOST` when writes came since `quiesce`. */
+  hold(nodeId: string, context: RestoreContext): Promise<HoldReply>;
   /** Exchanges the database for what was sent. Resolves when the new state is open. */
   restore(nodeId: string, source: string, context: RestoreContext): Promise<void>;
   /** Takes that back. */
   undo(nodeId: string, context: RestoreContext): Promise<void>;
   /** Rejects unless the node is well, is held by this restore, and has the restored state. */
   probe(nodeId: string, context: RestoreContext): Promise<void>;
-  /** The node takes writes again. Doing it twice is no error. */
+  /** The node takes writes again, whether it is quiesced or held. Doing it twice is no error. */
   release(nodeId: string, context: RestoreContext): Promise<void>;
   /** Removes what was sent. */
   discard(nodeId: string, context: RestoreContext): Promise<void>;
+  /** From now on the snapshot may be pruned; with `discard` the node deletes it as soon as it can. */
+  unpin(
+    nodeId: string,
+    snapshotId: string,
+    context: RestoreContext,
+    options: { readonly discard: boolean },
+  ): Promise<void>;
 }

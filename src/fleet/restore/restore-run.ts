@@ -8,7 +8,7 @@ import type { RestoreContext, RestoreNodes } from './restore-nodes.ts';
 import type { RestoreNode, RestorePlan } from './restore-plan.ts';
 import type { RestoreExecution, RestoreRecord, RestoreStep } from './restore-states.ts';
 
-export type RestorePhase = 'send' | 'hold' | 'save' | 'restore' | 'probe' | 'release' | 'undo';
+export type RestorePhase = 'send' | 'quiesce' | 'save' | 'hold' | 'restore' | 'probe' | 'release' | 'undo';
 
 export interface RestoreProgress {
   readonly targetId: string;
@@ -44,8 +44,9 @@ interface Found {
 
 const PHASES: Readonly<Record<RestoreStep, RestorePhase>> = {
   sent: 'send',
-  held: 'hold',
+  quiesced: 'quiesce',
   saved: 'save',
+  held: 'hold',
   restored: 'restore',
   probed: 'probe',
   released: 'release',
@@ -55,9 +56,10 @@ const PHASES: Readonly<Record<RestoreStep, RestorePhase>> = {
 /**
  * Carries out the plan of a restore, forward or back.
  *
- *     send ─▶ hold ─▶ save ─▶ restore ─▶ probe ─▶ release        undo: hold ─▶ undo ─▶ release
+ *     send ─▶ quiesce ─▶ save ─▶ hold ─▶ restore ─▶ probe ─▶ release        undo: quiesce ─▶ hold ─▶ undo ─▶ release
  *
- * Each step is done on all nodes before the next begins. Until the first database is exchanged a failure lets all nodes go. From then on they
+ * Each step is done on all nodes before the next begins. Until the nodes are held they refuse writes only for the time of a lease: when this
+ * process dies they take writes again by themselves. Until the first database is exchanged a failure lets all nodes go. From then on they
  * stay held, whatever happens to this process, until the restore is finished or taken back: a fleet whose nodes are of two
  * different moments takes no writes.
  */
@@ -76,10 +78,18 @@ export class RestoreRun {
   async restore(): Promise<void> {
     const { nodes, layout } = this.#options;
     const all = this.#plan.nodes;
+    await this.#letGoOfEarlier();
     await this.#each(all, 'sent', async (node, context) => ({
       location: await nodes.send(node.node_id, placeOf(layout, node.artifact_path), context),
     }));
-    try {
+    await this.#orLetGo(async () => {
+      await this.#each(all, 'quiesced', async ({ node_id }, context) => {
+        await nodes.quiesce(node_id, context);
+        return {};
+      });
+      await this.#each(all, 'saved', async ({ node_id }, context) => ({
+        safety_snapshot: await nodes.snapshot(node_id, context),
+      }));
       await this.#each(all, 'held', async ({ node_id }, context) => {
         const { state } = await nodes.hold(node_id, context);
         if (state !== 'before' && !this.#execution.node(node_id).is_touched)
@@ -89,13 +99,7 @@ export class RestoreRun {
           );
         return {};
       });
-      await this.#each(all, 'saved', async ({ node_id }, context) => ({
-        safety_snapshot: await nodes.snapshot(node_id, context),
-      }));
-    } catch (error) {
-      if (!this.#execution.hasBegunExchange) await this.#letGo();
-      throw error;
-    }
+    });
     for (const level of this.#levels(all))
       await this.#each(level, 'restored', async ({ node_id }, context) => {
         await nodes.restore(node_id, this.#execution.node(node_id).location!, context);
@@ -116,23 +120,32 @@ export class RestoreRun {
     const { nodes, journal, env } = this.#options;
     const all = this.#plan.nodes.filter(({ node_id }) => !without.includes(node_id));
     await this.#refuseLoss(all, discardWrites);
-    if (!this.#execution.isUndoing) await journal.commit({ type: 'undo', at_ms: env.clock.nowMs() });
+    if (this.#execution.isUndoing) await this.#letGoOfEarlier();
+    else await journal.commit({ type: 'undo', at_ms: env.clock.nowMs() });
     for (const node_id of without)
       await journal.commit({ type: 'did', node_id, step: 'released', at_ms: env.clock.nowMs() });
-    await this.#each(all, 'held', async ({ node_id }, context) => {
-      if (!this.#isUntouched(node_id)) await nodes.hold(node_id, context);
-      return {};
+    await this.#orLetGo(async () => {
+      await this.#each(all, 'quiesced', async ({ node_id }, context) => {
+        if (!this.#isUntouched(node_id)) await nodes.quiesce(node_id, context);
+        return {};
+      });
+      // Writes may have come between the first look and the lease.
+      const isAnyRestored = await this.#refuseLoss(all, discardWrites);
+      if (!isAnyRestored) return;
+      await this.#each(all, 'held', async ({ node_id }, context) => {
+        if (!this.#isUntouched(node_id)) await nodes.hold(node_id, context);
+        return {};
+      });
     });
-    // Writes may have come between the first look and the hold.
-    await this.#refuseLoss(all, discardWrites);
     for (const level of this.#levels(all).reverse())
       await this.#each(level, 'undone', async ({ node_id }, context) => {
         if (this.#isUntouched(node_id)) return {};
-        const { state } = await nodes.hold(node_id, context);
+        const { state } = await nodes.report(node_id, context);
         if (state === 'restored') await nodes.undo(node_id, context);
         return {};
       });
     await this.#releaseAll();
+    await this.#unpinAll(all);
   }
 
   /** A node that was never asked to hold still has nothing to be taken back. */
@@ -141,17 +154,20 @@ export class RestoreRun {
     return !is_touched && !done.includes('sent');
   }
 
-  async #refuseLoss(all: readonly RestoreNode[], discardWrites: boolean): Promise<void> {
+  /** @returns whether the restore stands on any node. */
+  async #refuseLoss(all: readonly RestoreNode[], discardWrites: boolean): Promise<boolean> {
     const { nodes, concurrency } = this.#options;
     const reasons: string[] = [];
+    let isAnyRestored = false;
     await mapConcurrent(all, concurrency, async ({ node_id }) => {
       if (this.#isUntouched(node_id) || this.#execution.isDone(node_id, 'undone')) return;
-      const { state, written } = await nodes.hold(node_id, this.#context(node_id, 'look', 1), { dry: true });
+      const { state, written } = await nodes.report(node_id, this.#context(node_id, 'look', 1));
+      isAnyRestored ||= state === 'restored';
       if (state === 'replaced') reasons.push(`${node_id} was restored again since`);
       else if (state === 'restored' && written && !discardWrites)
         reasons.push(`${node_id} has taken writes since it was restored`);
     });
-    if (reasons.length === 0) return;
+    if (reasons.length === 0) return isAnyRestored;
     throw new StillpointError('CONFLICT', `the restore cannot be taken back: ${reasons.sort().join('; ')}`, {
       hint: 'Nothing was changed. With `--discard-writes` the writes since the restore are given up.',
       data: { reasons },
@@ -170,18 +186,49 @@ export class RestoreRun {
       });
   }
 
-  /** Before anything was exchanged nobody is kept waiting. A node that cannot be reached stays held, and its row says so. */
+  /** Nobody is kept waiting by a failure before anything was exchanged. */
+  async #orLetGo(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!this.#execution.hasBegunExchange) await this.#letGo();
+      throw error;
+    }
+  }
+
+  /** What an earlier process quiesced has taken writes since, and what it held has no reason to wait. */
+  async #letGoOfEarlier(): Promise<void> {
+    if (!this.#execution.hasBegunExchange) await this.#letGo();
+  }
+
+  /** A node that cannot be reached may stay held, and its row says so; its lease runs out. */
   async #letGo(): Promise<void> {
     const { nodes, journal, env, concurrency } = this.#options;
     const signal = new AbortController().signal; // also when the restore is cancelled
     await mapConcurrent(this.#plan.nodes, concurrency, async ({ node_id }) => {
-      if (!this.#execution.isDone(node_id, 'sent')) return; // it was never asked
+      const { safety_snapshot } = this.#execution.node(node_id);
+      if (!this.#execution.mayRefuseWrites(node_id)) return;
+      const context = { ...this.#context(node_id, 'let-go', 1), signal };
       try {
-        await nodes.release(node_id, { ...this.#context(node_id, 'let-go', 1), signal });
+        await nodes.release(node_id, context);
         await journal.commit({ type: 'let-go', node_id, at_ms: env.clock.nowMs() });
       } catch (error) {
         await this.#fail(node_id, 'held', error);
+        return;
       }
+      if (safety_snapshot !== null && !this.#execution.isUndoing)
+        await nodes.unpin(node_id, safety_snapshot, context, { discard: true }).catch(() => undefined);
+    });
+  }
+
+  /** What cannot be reached now loses its pin by itself. */
+  async #unpinAll(all: readonly RestoreNode[]): Promise<void> {
+    const { nodes, concurrency } = this.#options;
+    await mapConcurrent(all, concurrency, async ({ node_id }) => {
+      const { safety_snapshot } = this.#execution.node(node_id);
+      if (safety_snapshot === null) return;
+      const context = this.#context(node_id, 'unpin', 1);
+      await nodes.unpin(node_id, safety_snapshot, context, { discard: false }).catch(() => undefined);
     });
   }
 
@@ -194,7 +241,8 @@ export class RestoreRun {
     const { journal, env, concurrency, signal } = this.#options;
     const failures = await mapConcurrent(list, concurrency, async (node) => {
       const { node_id } = node;
-      if (this.#execution.isDone(node_id, step)) return undefined;
+      // A lease of an earlier process is gone with it, unless a hold took its place.
+      if (this.#execution.isDone(node_id, step === 'quiesced' ? 'held' : step)) return undefined;
       try {
         signal.throwIfAborted();
         this.#tell(node_id, PHASES[step]);

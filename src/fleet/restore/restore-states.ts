@@ -7,9 +7,9 @@ import type { RestorePlan } from './restore-plan.ts';
 
 /**
  * What is done to a node, in this order. A restore goes through all of them on all nodes before the next; an undo takes a node back with
- * `undone` and lets go of it with `released`.
+ * `quiesced`, `held`, `undone` and `released`.
  */
-export const RESTORE_STEPS = ['sent', 'held', 'saved', 'restored', 'probed', 'released'] as const;
+export const RESTORE_STEPS = ['sent', 'quiesced', 'saved', 'held', 'restored', 'probed', 'released'] as const;
 export type RestoreStep = (typeof RESTORE_STEPS)[number] | 'undone';
 
 const stepSchema = z.enum([...RESTORE_STEPS, 'undone']);
@@ -20,7 +20,7 @@ const nodeStateSchema = z.strictObject({
   attempt: z.int().min(0),
   /** The step whose end is not known. */
   under_way: stepSchema.nullable(),
-  /** Its database may have been exchanged. */
+  /** Its database may have been exchanged, by the restore or, once a finished restore is taken back, by the undo. */
   is_touched: z.boolean(),
   /** What a restore takes as its source there. */
   location: z.string().nullable(),
@@ -60,7 +60,7 @@ const restoreRecordSchema = z.discriminatedUnion('type', [
     reason: z.string(),
     at_ms: timeSchema,
   }),
-  /** Before anything was restored: the node takes writes again and must be held anew. */
+  /** Before anything was exchanged: the node takes writes again and must be quiesced anew. */
   z.strictObject({ type: z.literal('let-go'), node_id: idSchema, at_ms: timeSchema }),
   /** From now on the restore is only taken back. */
   z.strictObject({ type: z.literal('undo'), at_ms: timeSchema }),
@@ -112,9 +112,18 @@ export class RestoreExecution {
     return this.plan.nodes.every(({ node_id }) => this.isDone(node_id, 'released'));
   }
 
-  /** Whether anything may have been restored. */
+  /** Whether nodes may be of two different states, so that none of them may take writes. */
   get hasBegunExchange(): boolean {
     return this.plan.nodes.some(({ node_id }) => this.node(node_id).is_touched);
+  }
+
+  /** Whether the node may have been quiesced, or held, and not let go since. */
+  mayRefuseWrites(id: string): boolean {
+    const { done, under_way } = this.node(id);
+    return (
+      !done.includes('released') &&
+      [...done, under_way].some((step) => step === 'quiesced' || step === 'saved' || step === 'held')
+    );
   }
 
   /** A step whose end is not known is repeated as the same attempt, so with the same key; any other is a new one. */
@@ -151,16 +160,21 @@ export class RestoreExecution {
         this.#nodes = new Map(record.nodes.map((node) => [node.node_id, node]));
         return;
       case 'undo':
+        // All nodes are of one state again, until the first of them is taken back.
+        if (this.isOver) for (const row of this.#nodes.values()) row.is_touched = false;
         this.isUndoing = true;
         // A node that was let go is held once more.
-        for (const { node_id } of this.plan.nodes) this.#without(node_id, ['released', 'held']);
+        for (const { node_id } of this.plan.nodes) this.#without(node_id, ['released', 'quiesced', 'held']);
         return;
       case 'let-go':
-        this.#without(record.node_id, ['held', 'saved']);
+        this.#without(record.node_id, ['quiesced', 'held']);
+        if (this.isUndoing) return;
+        this.#without(record.node_id, ['saved']);
+        this.#nodes.get(record.node_id)!.safety_snapshot = null;
         return;
       case 'began': {
         const row = this.#nodes.get(record.node_id)!;
-        if (record.step === 'restored') row.is_touched = true;
+        if (record.step === 'restored' || record.step === 'undone') row.is_touched = true;
         row.attempt = record.attempt;
         row.under_way = record.step;
         row.failure = null;

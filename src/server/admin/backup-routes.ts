@@ -11,7 +11,7 @@ import type { StartBackupOptions } from '../../options/snapshot.ts';
 import { backupReplySchema, reportSchema, snapshotListSchema, snapshotSchema } from '../../rpc/replies.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { deleteDiscarded } from '../discard.ts';
-import { refuseHeld } from '../refuse-held.ts';
+import { refuseBusy, refuseHeld } from '../refuse-held.ts';
 import { type App, content, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 import { streamRun } from './events.ts';
@@ -198,8 +198,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       parts.audit.note(request, { id: name });
       refuseWhenClosing(parts);
       refuseHeld(parts, undefined);
-      const { running } = parts.lifecycle;
-      if (running !== undefined) throw new StillpointError('CONFLICT', `${running} already running`);
+      refuseBusy(parts);
       const deleted = await snapshots.delete(name);
       parts.safety.forget();
       return toJson(deleted);

@@ -10,7 +10,7 @@ import {
   releaseReplySchema,
 } from '../../rpc/hold.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
-import { refuseHeld } from '../refuse-held.ts';
+import { refuseBusy, refuseHeld } from '../refuse-held.ts';
 import { type App, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 
@@ -28,11 +28,19 @@ const offset = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 
 /** What the restore of a fleet asks of a node: to be held without writes, and to take the snapshot that is to be restored. */
 export function holdRoutes(app: App, parts: ServerContext): void {
-  const { hold, gate, lifecycle, incoming } = parts;
+  const { hold, lease, gate, lifecycle, incoming } = parts;
 
-  const refuseBusy = () => {
-    if (lifecycle.running !== undefined)
-      throw new StillpointError('CONFLICT', `${lifecycle.running} already running`);
+  const take = async (run: string, epoch: string | undefined) => {
+    if (epoch !== undefined) lease.require(epoch, run);
+    await hold.take(run);
+    if (epoch === undefined) return;
+    try {
+      lease.require(epoch, run); // else it ran out meanwhile, and writes came
+    } catch (error) {
+      await hold.release(run);
+      throw error;
+    }
+    lease.withdraw(epoch);
   };
 
   app.post(
@@ -41,25 +49,25 @@ export function holdRoutes(app: App, parts: ServerContext): void {
       schema: {
         summary: 'Refuse writes until `release`, for the restore of a fleet',
         description:
-          'Answers when the writes under way have ended. Unlike the lease of `quiesce` it has no end of its own and outlives a restart. Also tells what the run has done here.',
+          'Answers when the writes under way have ended. Unlike the lease of `quiesce` it has no end of its own and outlives a restart. With the epoch of a lease of this run it takes the place of that lease, without a moment between the two. Also tells what the run has done here.',
         body: holdBodySchema,
         response: replies(holdReplySchema),
       },
     },
     async (request, reply) => {
-      const { run, dry = false } = request.body;
+      const { run, epoch, dry = false } = request.body;
       parts.audit.note(request, { id: run });
       refuseWhenClosing(parts);
       refuseHeld(parts, run);
       if (!dry && hold.run !== run) {
-        refuseBusy();
+        refuseBusy(parts);
         if (lifecycle.mode !== 'normal')
           throw new StillpointError('CONFLICT', `writes are blocked in ${lifecycle.mode} mode`);
         if (!gate.isSound) throw new StillpointError('UNAVAILABLE', 'the database is closed');
-        await hold.take(run);
+        await take(run, epoch);
       }
       if (!dry) await gate.writesEnded(AbortSignal.any([parts.closing.signal, whenGone(reply)]));
-      refuseBusy(); // a restore that is under way is neither done nor not
+      refuseBusy(parts); // a restore that is under way is neither done nor not
       return hold.report(run);
     },
   );
@@ -78,7 +86,7 @@ export function holdRoutes(app: App, parts: ServerContext): void {
     async (request) => {
       const { run } = request.body;
       parts.audit.note(request, { id: run });
-      if (hold.run === run) refuseBusy();
+      if (hold.run === run) refuseBusy(parts);
       await hold.release(run);
       return { released: true as const };
     },
@@ -125,7 +133,7 @@ export function holdRoutes(app: App, parts: ServerContext): void {
     },
     async (request) => {
       parts.audit.note(request, { id: request.params.run });
-      refuseBusy();
+      refuseBusy(parts);
       await incoming.remove(request.params.run);
       return { released: true as const };
     },

@@ -16,7 +16,7 @@ import { ensureStoreFile } from '../../snapshot/store/store-identity.ts';
 import { VERSION } from '../../snapshot/version.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { findStored } from '../find-stored.ts';
-import { refuseHeld } from '../refuse-held.ts';
+import { refuseBusy, refuseHeld } from '../refuse-held.ts';
 import { type App, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 import { nameParamsSchema } from './schemas.ts';
@@ -57,8 +57,7 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
         return { epoch, expires_at_ms: renewed.expiresAtMs };
       }
       refuseHeld(parts, run);
-      if (lifecycle.running !== undefined)
-        throw new StillpointError('CONFLICT', `${lifecycle.running} already running`);
+      refuseBusy(parts);
       if (lifecycle.mode !== 'normal')
         throw new StillpointError('CONFLICT', `writes are blocked in ${lifecycle.mode} mode`);
       if (!gate.isSound)

@@ -1,9 +1,8 @@
 import { Snapshots } from '../../coordinator/snapshots.ts';
-import { StillpointError } from '../../errors.ts';
 import { toJson } from '../../options/casing.ts';
 import { pruneReplySchema, runsReplySchema, verifyAllReplySchema } from '../../rpc/upkeep.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
-import { refuseHeld } from '../refuse-held.ts';
+import { refuseBusy, refuseHeld } from '../refuse-held.ts';
 import { type App, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
 import { optionsIn, pruneBodySchema, runsQuerySchema, verifyAllBodySchema } from './schemas.ts';
@@ -64,8 +63,7 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
       refuseWhenClosing(parts);
       refuseHeld(parts, undefined);
       const { keep, dry_run: dryRun = false } = request.body;
-      if (lifecycle.running !== undefined)
-        throw new StillpointError('CONFLICT', `${lifecycle.running} already running`);
+      refuseBusy(parts);
       const pruned = await snapshots.prune({ keep, dryRun });
       parts.safety.forget();
       return toJson({ dryRun, ...pruned });
