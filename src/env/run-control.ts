@@ -11,11 +11,14 @@ export interface TaskRun {
   skipBytes(count: number): void;
   /** What goes past the page cache, where the file system admits it. */
   readonly pastCache: PastCache;
+  /** Whether a proof counts only if it saw the device. */
+  readonly wantsMedium: boolean;
 }
 
 /** `proof`: what is read for a proof. `all`: copying, too. */
 export type PastCache = 'nothing' | 'proof' | 'all';
 const PAST_CACHE: readonly PastCache[] = ['nothing', 'proof', 'all'];
+const WANTS_MEDIUM = 4;
 
 const LIMITER_AT = 16;
 
@@ -40,12 +43,16 @@ export class RunControl implements TaskRun {
   }
 
   get pastCache(): PastCache {
-    return PAST_CACHE[this.#pastCache[0]!]!;
+    return PAST_CACHE[this.#pastCache[0]! & ~WANTS_MEDIUM]!;
   }
 
   /** REQUIRES: no task has begun. */
-  goPastCache(what: PastCache): void {
-    this.#pastCache[0] = PAST_CACHE.indexOf(what);
+  goPastCache(what: PastCache, wantsMedium: boolean): void {
+    this.#pastCache[0] = PAST_CACHE.indexOf(what) | (wantsMedium ? WANTS_MEDIUM : 0);
+  }
+
+  get wantsMedium(): boolean {
+    return (this.#pastCache[0]! & WANTS_MEDIUM) !== 0;
   }
 
   cancel(): void {
@@ -100,6 +107,7 @@ export class RunControl implements TaskRun {
       },
       skipBytes: (count) => this.skipBytes(count),
       pastCache: this.pastCache,
+      wantsMedium: this.wantsMedium,
     };
   }
 }

@@ -13,7 +13,7 @@ export async function withThrottle<T>(
     maxBytesPerSecond,
     background = false,
     pace = 'fast',
-    medium = pace === 'quiet',
+    medium = false,
     concurrency = background === false && pace === 'fast' ? undefined : 1,
   }: ThrottleOptions,
   work: (env: Environment) => Promise<T>,
@@ -24,8 +24,9 @@ export async function withThrottle<T>(
     ...env,
     pool: { ...pool, concurrency: most },
   };
-  if (pace === 'quiet') control.goPastCache('all');
-  else if (medium) control.goPastCache('proof');
+  // Quiet alone takes what an earlier proof has seen: where the file system admits no other way, all would be read each time.
+  if (pace === 'quiet') control.goPastCache('all', medium);
+  else if (medium) control.goPastCache('proof', true);
   if (maxBytesPerSecond !== undefined || background !== false) control.rateLimiter.start(maxBytesPerSecond);
   if (!control.rateLimiter.isOn) pool.prepare(); // a thread is ready once the work is planned
   if (background === false) return work(throttled);

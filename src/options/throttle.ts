@@ -27,7 +27,7 @@ export const throttleOptions = new OptionSet(() => ({
   medium: optional(trueOrFalse(), {
     description:
       'Proves what is on the disk: reads it from there and not from the memory of the operating system, where the file system admits it. The report says whether it did.',
-    without: 'from memory, unless the pace is quiet',
+    without: 'at the pace fast from memory; at the pace quiet from the disk, and earlier proofs count',
   }),
   concurrency: optional(wholeNumber(1), {
     description:

@@ -1,7 +1,7 @@
 import { basename, dirname, join, resolve } from 'node:path';
 import { describeKey } from '../engine/describe.ts';
 import { engineByName } from '../engine/index.ts';
-import { importClassicLevel } from '../engine/leveldb/probe.ts';
+import { importClassicLevel } from '../engine/leveldb/classic-level.ts';
 import type { Report } from '../engine/report.ts';
 import { listFolder, listIfPresent, makeFolders, realPlace, removeTree, withFile } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';

@@ -1,6 +1,13 @@
 import type { Socket } from 'node:net';
 import type * as z from 'zod';
-import { ERROR_CODES, type ErrorCode, StillpointError, systemCode } from '../errors.ts';
+import {
+  ERROR_CODES,
+  type ErrorCode,
+  isNoSpace,
+  StillpointError,
+  systemCode,
+  toStillpointError,
+} from '../errors.ts';
 import type { errorSchema } from '../rpc/replies.ts';
 import type { Environment } from '../snapshot/environment.ts';
 
@@ -38,6 +45,8 @@ export function describeError(error: unknown): DescribedError {
   if (error instanceof StillpointError && error.code !== 'INTERNAL') {
     return described(error.httpStatus, error.code, error.message, error.hint);
   }
+  // Whatever a request writes, a full disk is for its operator to know.
+  if (isNoSpace(error)) return describeError(toStillpointError(error));
   const { validation, validationContext, statusCode, message } = error as FrameworkError;
   if (validation !== undefined) {
     return described(400, 'INVALID_REQUEST', describeIssue(validationContext, validation[0]));

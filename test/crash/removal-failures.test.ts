@@ -11,5 +11,6 @@ test.each([
   ['prune', pruneFlow],
   ['delete', deleteFlow],
 ] as const)('%s loses nothing when any operation fails, and the next run succeeds', async (_, flowOf) => {
-  await expectNoPromiseBroken(await flowOf(await stageOf(lsm)));
+  const stage = { ...(await stageOf(lsm)), mayLackRecord: true } as const;
+  await expectNoPromiseBroken(await flowOf(stage));
 });

@@ -8,6 +8,7 @@ import { verifyAllOptions, verifyOptions } from '../../src/coordinator/snapshot-
 import { systemClock } from '../../src/env/clock.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { RateLimiter } from '../../src/env/rate-limiter.ts';
+import type { RunControl } from '../../src/env/run-control.ts';
 import {
   BackupCoordinator,
   openLsm,
@@ -48,6 +49,8 @@ interface Seen {
   readonly clones: number;
   /** How many tasks a run could have at once. */
   readonly concurrency: number;
+  /** What went past the page cache. */
+  readonly pastCache: string;
   /** Levels at which files were checked. */
   readonly levels: string;
   /** Files that were checked. */
@@ -67,6 +70,7 @@ const seen = {
   ticks: 0,
   clones: 0,
   concurrency: 0,
+  pastCache: '',
   levels: new Set<string>(),
   checked: 0,
 };
@@ -97,7 +101,8 @@ beforeAll(async () => {
   for (const { pool } of [systemEnvironment, commandEnvironment]) {
     const run = pool.run.bind(pool) as (...args: unknown[]) => Promise<unknown>;
     vi.spyOn(pool, 'run').mockImplementation(function (this: typeof pool, ...task: unknown[]) {
-      const [name, args] = task as [string, { files: readonly { level: string }[] }];
+      const [name, args, control] = task as [string, { files: readonly { level: string }[] }, RunControl];
+      seen.pastCache = `${control.pastCache} ${control.wantsMedium}`;
       // A run has a pool of its own, with its own concurrency.
       seen.concurrency = Math.min(seen.concurrency || this.concurrency, this.concurrency);
       if (name === 'checkFiles') {
@@ -128,7 +133,10 @@ async function look(work: (dataDir: string) => Promise<unknown>, place = lsmFold
     statSync(join(folder, 'sst/1.sst'), { throwIfNoEntry: false })?.ino ?? `none in ${folder}`;
   const previous = table(before.find(({ name }) => name === first)?.location);
   const live = table(dataDir);
-  Object.assign(seen, { limits: [], ticks: 0, clones: 0, concurrency: 0, levels: new Set(), checked: 0 });
+  Object.assign(seen, {
+    ...{ limits: [], ticks: 0, clones: 0, concurrency: 0, pastCache: '' },
+    ...{ levels: new Set(), checked: 0 },
+  });
   const result = await work(dataDir).catch((error) => error.code);
   const { snapshots } = await new Snapshots({ dataDir }).list();
   const newest = table(snapshots.find(({ name }) => name !== first)?.location);
@@ -171,11 +179,15 @@ const COPY_ALL = { reuse: false };
 const THROTTLE: Readonly<Record<string, Experiment>> = {
   maxBytesPerSecond: { value: 2 ** 30, changes: 'limits' },
   background: { value: true, changes: 'ticks' },
+  pace: { value: 'quiet', changes: 'pastCache' },
+  medium: { value: true, changes: 'pastCache' },
   concurrency: { value: 1, changes: 'concurrency' },
 };
 const SNAPSHOT: Readonly<Record<string, Experiment>> = {
   ...THROTTLE,
-  concurrency: { value: 1, changes: 'concurrency', with: COPY_ALL },
+  pace: { value: 'quiet', changes: 'pastCache', with: COPY_ALL },
+  medium: { value: true, changes: 'pastCache', with: COPY_ALL },
+  concurrency: { value: 1, changes: 'concurrency', with: { ...COPY_ALL, pace: 'fast' } },
   mode: { value: 'link', changes: 'isLinked', with: COPY_ALL },
   clone: { value: 'auto', changes: 'clones', with: COPY_ALL },
   reuse: { value: false, changes: 'isReused' },
@@ -184,6 +196,11 @@ const SNAPSHOT: Readonly<Record<string, Experiment>> = {
   level: { value: 'files', changes: 'levels', with: COPY_ALL },
   keep: { value: 1, changes: 'snapshots' },
 };
+/** A server's own snapshots are quiet. */
+const SERVER_SNAPSHOT = {
+  ...SNAPSHOT,
+  pace: { value: 'fast', changes: 'pastCache', with: COPY_ALL },
+} as const;
 const VERIFY: Readonly<Record<string, Experiment>> = {
   ...THROTTLE,
   level: { value: 'files', changes: 'levels' },
@@ -265,7 +282,7 @@ const FACES: Readonly<Record<string, Face>> = {
   },
   'POST backup': {
     offers: offered(snapshotOptions.fields),
-    experiments: SNAPSHOT,
+    experiments: SERVER_SNAPSHOT,
     run: (dataDir, options) => overHttp(dataDir, '/api/admin/backup', options),
   },
   'stillpoint snapshot': {

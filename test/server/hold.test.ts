@@ -76,7 +76,7 @@ test('a hold takes the place of a lease that lives, and is refused for one that 
   const quiesce = async (ttl_ms: number, run = RUN) =>
     (await server.rpc('POST', call('quiesce'), { run, ttl_ms })).json.epoch as string;
   const LOST = { status: 409, json: { error: { code: 'LEASE_LOST' } } };
-  const short = await quiesce(1);
+  const short = await quiesce(300);
   while ((await put(server, 'old')).status !== 200); // it runs out
   expect(await hold(server, RUN, { epoch: short })).toMatchObject(LOST);
   expect((await put(server, 'old')).status).toBe(200);

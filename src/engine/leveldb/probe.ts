@@ -1,6 +1,7 @@
 import { StillpointError } from '../../errors.ts';
 import { OptionSet, type OptionsOf, withDefault } from '../../options/option.ts';
 import { trueOrFalse, wholeNumber } from '../../options/values.ts';
+import { importClassicLevel } from './classic-level.ts';
 
 export const probeOptions = new OptionSet(() => ({
   count: withDefault(trueOrFalse(), () => true, {
@@ -51,21 +52,6 @@ export function probeWithClassicLevel(options: ProbeOptions = {}): (dir: string)
       if (db.status === 'open') await db.close();
     }
   };
-}
-
-export async function importClassicLevel(): Promise<typeof import('classic-level')> {
-  try {
-    return await import('classic-level');
-  } catch (cause) {
-    throw new StillpointError(
-      'ENGINE_MISSING',
-      'the package `classic-level` is needed to open a LevelDB folder',
-      {
-        cause,
-        hint: 'Install it: npm install classic-level',
-      },
-    );
-  }
 }
 
 function reasonOf(error: unknown): string {

@@ -112,7 +112,7 @@ export class Reuse {
 
   #add(path: string, proven: ProvenFile, provenance: Provenance): void {
     const { reprove, level, control } = this.#request;
-    const isMedium = control.pastCache !== 'nothing';
+    const isMedium = control.wantsMedium;
     // Without parts of a second, nobody sees whether the file was written to after its proof: it is read again.
     const isCarried = !reprove && hasPartsOfSecond(BigInt(proven.mtimeNs));
     const carried = isCarried ? proven.check(level, isMedium) : undefined;
