@@ -11,7 +11,10 @@ import type { OpenFile } from './file-system.ts';
 /** 0 where the system has no such flag. */
 export const DIRECT: number = constants.O_DIRECT ?? 0;
 
-/** File systems whose direct reading comes from the device. Others may take it from memory without a word, as btrfs does for what it compresses. */
+/**
+ * File systems whose direct reading comes from the device, or is refused where it is not by whole blocks of it. Others may take it from
+ * memory without a word, as btrfs does for what it compresses.
+ */
 const FROM_DEVICE: ReadonlySet<number> = new Set([EXT4, XFS]);
 
 /** A multiple of what any usual device and file system ask for. */
@@ -50,6 +53,8 @@ function takeSteps(): Uint8Array | undefined {
  */
 export function filePastCache(cached: OpenFile, direct: OpenFile, fileSystem: number): OpenFile {
   let isRefused = false;
+  let hasRead = false;
+  let isOfDevice = false;
   const steps = takeSteps();
   const attempt = async (call: () => Promise<number>, instead: () => Promise<number>): Promise<number> => {
     if (isRefused || steps === undefined) return instead();
@@ -64,11 +69,18 @@ export function filePastCache(cached: OpenFile, direct: OpenFile, fileSystem: nu
   return {
     ...cached,
     get isPastCache() {
-      return !isRefused && steps !== undefined && FROM_DEVICE.has(fileSystem);
+      return !isRefused && steps !== undefined && FROM_DEVICE.has(fileSystem) && (isOfDevice || !hasRead);
     },
     read: (target, position) =>
       attempt(
-        () => readPages(direct, target, position, steps!),
+        async () => {
+          const count = await readPages(direct, target, position, steps!);
+          if (count > 0) {
+            hasRead = true;
+            isOfDevice ||= await isOnlyInBlocks(direct, position, count, steps!);
+          }
+          return count;
+        },
         () => cached.read(target, position),
       ),
     write(source, position) {
@@ -104,6 +116,27 @@ async function readPages(
   const piece = steps.subarray(skipped, skipped + Math.min(count, target.byteLength));
   target.set(piece);
   return piece.byteLength;
+}
+
+/**
+ * Whether a part of [position, position + count) cannot be read but in blocks of the device. Where ext4 takes a file from memory all the
+ * same (`data=journal`, `inline_data`, encryption, verity), any number of bytes can be read; a hole tells nothing.
+ */
+async function isOnlyInBlocks(
+  direct: OpenFile,
+  position: number,
+  count: number,
+  steps: Uint8Array,
+): Promise<boolean> {
+  // One byte is refused at once, mostly. Where a hole begins, an odd number of bytes goes on into what follows.
+  for (const bytes of [1, Math.min(count | 1, steps.byteLength - 1)]) {
+    try {
+      await direct.read(steps.subarray(0, bytes), position);
+    } catch (error) {
+      if (systemCode(error) === 'EINVAL') return true;
+    }
+  }
+  return false;
 }
 
 function writePages(
