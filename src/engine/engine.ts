@@ -200,6 +200,8 @@ export interface FileCheck {
   readonly identity?: FileIdentity | undefined;
   /** Whether all that was read came from the device, and not from memory. Engines need not set it. */
   readonly medium?: boolean | undefined;
+  /** When, if that was earlier. Engines need not set it. */
+  readonly mediumAtMs?: number | undefined;
 }
 
 export interface ConsistencyCheck {

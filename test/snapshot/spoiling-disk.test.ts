@@ -1,12 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { ClassicLevel } from 'classic-level';
 import { expect, type TestContext, test } from 'vitest';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
-import { BackupCoordinator, Lifecycle, verifySnapshot } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, verifyAllSnapshots, verifySnapshot } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { readProofs } from '../../src/snapshot/ledger/proven-files.ts';
 import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
 import { mountedImage } from '../support/file-systems.ts';
 
@@ -138,3 +140,41 @@ test.for([
     expect(report).toMatchObject({ ok: true, medium: false });
   },
 );
+
+test('of all snapshots too, a proof from memory does not count where the medium is to be proven', async (context) => {
+  const { dataDir, backups } = await spoilingDisk(context);
+  await backups.backup();
+  const young = { olderThanMs: 3_600_000 };
+  expect(await verifyAllSnapshots(dataDir, young)).toMatchObject({ ok: true, totals: { readBytes: 0 } });
+  // What is not read at all is not proven of the medium either.
+  const { snapshots } = await verifyAllSnapshots(dataDir, { medium: true, maxBytes: 1 });
+  expect(snapshots).toMatchObject([{ complete: false, report: { medium: false } }]);
+  expect(await verifyAllSnapshots(dataDir, { medium: true, ...young })).toMatchObject({
+    ok: false,
+    totals: { damaged: 1 },
+  });
+});
+
+test('when the medium was proven stays on record, whatever is read from memory later', async (context) => {
+  const dataDir = join(await mountedImage(context, 'ext4'), 'data');
+  const database = new ClassicLevel(dataDir);
+  await database.open();
+  await database.put('key', 'value');
+  await database.compactRange('a', 'z');
+  await database.close();
+  const backups = new BackupCoordinator({ dataDir, engine: 'leveldb' });
+  const proofOf = async (location: string) => {
+    const proofs = await readProofs(systemEnvironment.fs, location);
+    return [...proofs].find(([path]) => path.endsWith('.ldb'))![1];
+  };
+  const { location } = await backups.backup({ medium: true });
+  const first = await proofOf(location);
+  expect(first.medium_at_ms).toBe(first.proven_at_ms);
+  await setTimeout(2);
+  await verifySnapshot(location); // from memory
+  const again = await proofOf(location);
+  expect(again.proven_at_ms).toBeGreaterThan(first.proven_at_ms);
+  expect(again.medium_at_ms).toBe(first.medium_at_ms);
+  const carried = await proofOf((await backups.backup()).location);
+  expect(carried.medium_at_ms).toBe(first.medium_at_ms);
+});

@@ -56,7 +56,7 @@ export function merge(
 export const isDeeper = (level: Level, than: Level): boolean => LEVELS.indexOf(level) > LEVELS.indexOf(than);
 
 function proofFrom(
-  { sizeBytes, crc32, crc32c, findings, counts, facts, identity, medium }: FileCheck,
+  { sizeBytes, crc32, crc32c, findings, counts, facts, identity, medium, mediumAtMs }: FileCheck,
   level: Level,
   provenAtMs: number,
 ): FileProof | undefined {
@@ -74,7 +74,7 @@ function proofFrom(
     ...(crc32c !== undefined && { crc32c }),
     level,
     proven_at_ms: provenAtMs,
-    ...(medium === true && { medium_at_ms: provenAtMs }),
+    ...(medium === true && { medium_at_ms: mediumAtMs ?? provenAtMs }),
     counts: toJson(counts),
     ...(facts !== undefined && { facts }),
     ...(warnings.length > 0 && { warnings }),

@@ -52,8 +52,7 @@ export async function readReusable(
       source: entry.source,
       provenAtMs: proof.proven_at_ms,
       isClone: entry.cloned === true,
-      check: (level, medium) =>
-        medium && proof.medium_at_ms === undefined ? undefined : checkOf(proof, level),
+      check: (level, medium) => checkOf(proof, level, medium),
     });
   }
   const totalBytes = [...files.values()].reduce((sum, { size }) => sum + size, 0);
@@ -78,12 +77,12 @@ export const isProofOf = (proof: FileProof | undefined, entry: ManifestEntry): p
 export const isProofOfFile = (proof: FileProof, { ino, mtimeNs }: FileIdentity): boolean =>
   hasPartsOfSecond(mtimeNs) && proof.ino === ino.toString() && proof.mtime_ns === mtimeNs.toString();
 
-/** What the proof said at `level` or a higher one; undefined when it says less. */
-export function checkOf(proof: FileProof, level: Level): FileCheck | undefined {
-  if (isDeeper(level, proof.level)) return undefined;
+/** What the proof said at `level` or a higher one, of bytes from the device if so wanted; undefined when it says less. */
+export function checkOf(proof: FileProof, level: Level, wantsMedium: boolean): FileCheck | undefined {
+  if (isDeeper(level, proof.level) || (wantsMedium && proof.medium_at_ms === undefined)) return undefined;
   const { size, crc32, crc32c, counts, facts, warnings = [] } = proof;
   const identity = { ino: BigInt(proof.ino), mtimeNs: BigInt(proof.mtime_ns) };
-  const medium = proof.medium_at_ms !== undefined;
+  const mediumAtMs = proof.medium_at_ms;
   return {
     sizeBytes: size,
     crc32,
@@ -92,6 +91,7 @@ export function checkOf(proof: FileProof, level: Level): FileCheck | undefined {
     counts: fromJson(counts),
     facts,
     identity,
-    medium,
+    medium: mediumAtMs !== undefined,
+    mediumAtMs,
   };
 }

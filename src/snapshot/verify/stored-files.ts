@@ -63,9 +63,15 @@ export class StoredFiles {
         const file = this.#find(engine, entry.path, stat);
         file.home = nameOf(folder);
         const proof = proofs.get(entry.path);
-        if (isProofOf(proof, entry) && isProofOfFile(proof, stat) && checkOf(proof, this.#level)) {
+        const { wantsMedium } = control;
+        if (
+          isProofOf(proof, entry) &&
+          isProofOfFile(proof, stat) &&
+          checkOf(proof, this.#level, wantsMedium)
+        ) {
+          const atMs = wantsMedium ? proof.medium_at_ms! : proof.proven_at_ms;
           // A proof from the future, of a clock that was set back, must not make the file look proven for ever.
-          const provenAtMs = proof.proven_at_ms <= this.#nowMs ? proof.proven_at_ms : 0;
+          const provenAtMs = atMs <= this.#nowMs ? atMs : 0;
           file.provenAtMs = Math.max(file.provenAtMs, provenAtMs);
         }
         files.push(file);

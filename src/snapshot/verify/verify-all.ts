@@ -194,6 +194,7 @@ class VerifyingAll {
 
   /** For each file of a snapshot: what was read, what its last proof says, or why neither is known. */
   async #knowledgeOf(location: string, files: readonly StoredFile[]) {
+    const { level, control } = this.#request;
     const known = new Map<string, FileCheck>();
     const unread = new Map<string, Finding | undefined>();
     const hasSkipped = files.some(({ isSkipped }) => isSkipped);
@@ -204,7 +205,7 @@ class VerifyingAll {
       else if (isSkipped) {
         // Also when the bytes differ from the manifest: what was found wrong stays wrong until it is read again.
         const proof = proofs.get(path);
-        const carried = proof && isProofOfFile(proof, stat) && checkOf(proof, this.#request.level);
+        const carried = proof && isProofOfFile(proof, stat) && checkOf(proof, level, control.wantsMedium);
         if (carried) known.set(path, carried);
         else unread.set(path, undefined);
       } // else its home was pruned before it was read: it is read with this snapshot
