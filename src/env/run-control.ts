@@ -11,8 +11,6 @@ export interface TaskRun {
   skipBytes(count: number): void;
   /** What goes past the page cache, where the file system admits it. */
   readonly pastCache: PastCache;
-  /** Whether a proof counts only if it saw the device. */
-  readonly wantsMedium: boolean;
 }
 
 /** `proof`: what is read for a proof. `all`: copying, too. */
@@ -51,6 +49,7 @@ export class RunControl implements TaskRun {
     this.#pastCache[0] = PAST_CACHE.indexOf(what) | (wantsMedium ? WANTS_MEDIUM : 0);
   }
 
+  /** Whether a proof counts only if it saw the device. */
   get wantsMedium(): boolean {
     return (this.#pastCache[0]! & WANTS_MEDIUM) !== 0;
   }
@@ -107,7 +106,6 @@ export class RunControl implements TaskRun {
       },
       skipBytes: (count) => this.skipBytes(count),
       pastCache: this.pastCache,
-      wantsMedium: this.wantsMedium,
     };
   }
 }

@@ -133,7 +133,6 @@ export function testProofs(subject: Subject): void {
         addBytes() {},
         skipBytes() {},
         pastCache: 'nothing',
-        wantsMedium: false,
       };
       for (const path of paths) {
         if ((await readBytes(join(dir, path))).byteLength === 0) continue;
