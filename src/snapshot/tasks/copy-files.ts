@@ -51,9 +51,10 @@ export function joinRanges(ranges: readonly CopyResult[]): CopyResult {
 
 async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskRun): Promise<CopyResult> {
   const { fd, path } = job.source;
-  // An image may lie in the file that its engine is writing right now, or be put together of pieces of any length.
-  const pastCache = run.pastCache === 'all' && job.image === undefined;
-  const source = fd === undefined ? await fs.open(path, 'read', pastCache) : fs.adopt(fd, path);
+  const pastCache = run.pastCache === 'all';
+  // The source of an image is read from memory: its engine may be writing it right now, and has it there.
+  const source =
+    fd === undefined ? await fs.open(path, 'read', pastCache && job.image === undefined) : fs.adopt(fd, path);
   try {
     const target = await fs.open(job.target, job.range === undefined ? 'create' : 'update', pastCache);
     try {
