@@ -45,7 +45,7 @@ export async function snapshotClassicLevel(
     await translated(() => directoryOf(backup.lifecycle).layout()); // what is wrong with the path itself comes first
     // From here on the coordinator knows which folder it is.
     if (isNotOpenHere(join(database.location, LOCK))) throw folderReplaced(database.location);
-    return await backup.backup(start);
+    return await backup.backup({ pace: 'quiet', ...start }); // the database is open in this process
   } finally {
     engine.detach();
   }

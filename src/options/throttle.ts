@@ -22,7 +22,8 @@ export const throttleOptions = new OptionSet(() => ({
   pace: optional(oneOf(PACES), {
     description:
       '`fast` goes through the memory of the operating system. `quiet` goes past it, one small step at a time: other programs wait for the disk only for milliseconds and keep what they have in memory, and the copy is read back from the disk itself.',
-    without: 'quiet for a snapshot that a checkpoint hook takes part in, otherwise fast',
+    without:
+      'quiet for a snapshot of a database that this process has open (a checkpoint hook, `snapshotClassicLevel`, a server), otherwise fast',
   }),
   medium: optional(trueOrFalse(), {
     description:

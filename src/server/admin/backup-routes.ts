@@ -225,8 +225,8 @@ export async function startSnapshot(
   // While something runs the start is refused, and what runs keeps its epoch.
   if (parts.lifecycle.running === undefined) parts.lease.capturing = epoch;
   // Under a lease no write waits for the disk, and all of them wait for the last captured byte.
-  const pace = epoch === undefined ? {} : ({ pace: 'fast' } as const);
-  const { id, location } = await parts.backups.startBackup({ ...pace, ...options, kind });
+  const pace = epoch === undefined ? 'quiet' : 'fast';
+  const { id, location } = await parts.backups.startBackup({ pace, ...options, kind });
   parts.underWay.add(request, kind, id, parts.backups);
   return { id, location };
 }
