@@ -1,11 +1,13 @@
 import { dirname, join } from 'node:path';
-import { NOT_OF_THE_DATABASE } from '../engine/engine.ts';
 import { engineByName } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
-import { realPlace } from '../env/io.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { foreignNames } from '../snapshot/foreign-names.ts';
+import { checkExchange, isExchanged, keptNames } from '../snapshot/restore/check-exchange.ts';
+import { outsideOf } from '../snapshot/restore/restore.ts';
+import { checkTarget } from '../snapshot/restore/target.ts';
 import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
+import { layoutOf } from '../snapshot/store/layout.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import type { ListedSnapshot } from '../snapshot/store/standing.ts';
 import { translated } from './long-call.ts';
@@ -26,13 +28,14 @@ export interface RestorePreview {
   readonly freeBytes: number;
 }
 
+/** Rejects where the restore would: `TARGET_NOT_EMPTY`, `INVALID_REQUEST`. */
 export function previewRestoreInto(
   snapshot: ListedSnapshot,
   into: string,
   env: Environment = systemEnvironment,
 ): Promise<RestorePreview> {
   return translated(async () => {
-    const target = await realPlace(env.fs, into);
+    const { folder: target } = await checkTarget(env.fs, into, outsideOf(snapshot.location));
     const none = { inPlace: false, replaced: [], replacedBytes: 0, leftInPlace: [] };
     return {
       snapshot,
@@ -43,6 +46,7 @@ export function previewRestoreInto(
   });
 }
 
+/** Rejects where the restore would, before it closes the database: `PREFLIGHT_REFUSED`. */
 export function previewRestoreInPlace(
   snapshot: ListedSnapshot,
   dataDir: string,
@@ -52,16 +56,12 @@ export function previewRestoreInPlace(
     const { fs } = env;
     const target = await realFolder(fs, dataDir);
     const engine = snapshot.engine === null ? undefined : engineByName(snapshot.engine);
-    const leftInPlace = await foreignNames(fs, target, engine);
-    const stays = new Set([
-      ...NOT_OF_THE_DATABASE,
-      ...(engine?.lockFile === undefined ? [] : [engine.lockFile]),
-    ]);
-    const owns = (name: string) => engine?.ownsName === undefined || engine.ownsName(name);
+    const keep = keptNames(engine);
+    await checkExchange(fs, layoutOf(target), keep, engine);
     const disk = new DiskCount();
     const replaced: string[] = [];
     for (const { name, kind } of await fs.list(target)) {
-      if (stays.has(name) || !owns(name)) continue;
+      if (!isExchanged(name, keep, engine)) continue;
       replaced.push(name);
       const stat = kind === 'folder' ? undefined : await fs.inspect(join(target, name));
       disk.add(
@@ -74,7 +74,7 @@ export function previewRestoreInPlace(
       inPlace: true,
       replaced: replaced.sort(),
       replacedBytes: disk.totalBytes,
-      leftInPlace,
+      leftInPlace: await foreignNames(fs, target, engine),
       ...(await room(fs, snapshot, target)),
     };
   });

@@ -30,7 +30,7 @@ import { hostThrottleOptions } from '../options/throttle.ts';
 import { callback, folder, paths, text, wholeNumber } from '../options/values.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { foreignNames } from '../snapshot/foreign-names.ts';
-import { checkExchange } from '../snapshot/restore/check-exchange.ts';
+import { checkExchange, keptNames } from '../snapshot/restore/check-exchange.ts';
 import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
 import { newestUndoFolder, newUndoFolder, type Restored, stage } from '../snapshot/restore/restore.ts';
 import {
@@ -378,9 +378,6 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     }
   }
 }
-
-const keptNames = (engine: Engine | undefined): string[] =>
-  engine?.lockFile === undefined ? [] : [engine.lockFile];
 
 const nothingToUndo = ({ dataDir, undo }: Layout): StillpointError =>
   new StillpointError('NOT_FOUND', `there is nothing to undo in ${dataDir}`, {

@@ -45,3 +45,20 @@ test('a dry run of a restore says what the restore then does, and does nothing',
   expect(restored.json.left_in_place).toEqual(preview.json.left_in_place);
   expect(readdirSync(restored.json.undo).sort()).toEqual(preview.json.replaced);
 });
+
+test('a dry run refuses what the restore would refuse', async () => {
+  const root = await temporaryFolder();
+  const dir = join(root, 'data');
+  mkdirSync(dir);
+  writeFileSync(join(dir, 'file'), 'content');
+  expect((await stillpoint(['snapshot', dir, '--engine', 'files'])).code).toBe(0);
+  const taken = join(root, 'taken');
+  mkdirSync(taken);
+  writeFileSync(join(taken, 'file'), 'another');
+  for (const into of [taken, join(dir, 'inside'), join(dir, '.lifecycle/backup/new')]) {
+    const args = ['restore', 'latest', '--data-dir', dir, '--into', into, '--json'];
+    const [dry, real] = [await stillpoint([...args, '--dry-run']), await stillpoint(args)];
+    expect(real.code).not.toBe(0);
+    expect(dry, into).toMatchObject({ code: real.code, json: real.json });
+  }
+});

@@ -42,6 +42,10 @@ export async function checkExchange(
 export const isExchanged = (name: string, keep: readonly string[], engine: Engine | undefined): boolean =>
   !NOT_OF_THE_DATABASE.includes(name) && !keep.includes(name) && (engine?.ownsName?.(name) ?? true);
 
+/** The engine's lock is taken, and so stays, while its files are exchanged. */
+export const keptNames = (engine: Engine | undefined): string[] =>
+  engine?.lockFile === undefined ? [] : [engine.lockFile];
+
 /** Whether a folder lies on another device than its parent. */
 async function isOnOtherDevice(fs: FileSystem, folder: string): Promise<boolean> {
   const [own, parent] = [await fs.inspect(folder), await fs.inspect(dirname(folder))];

@@ -1,11 +1,9 @@
-import { dirname, join, relative, sep } from 'node:path';
-import { LIFECYCLE } from '../../engine/engine.ts';
+import { dirname, join, relative } from 'node:path';
 import { isDamaged, type Report } from '../../engine/report.ts';
-import type { FileSystem } from '../../env/file-system.ts';
-import { listIfPresent, makeFolders, realPlace, removeTree } from '../../env/io.ts';
+import { listIfPresent, makeFolders, removeTree } from '../../env/io.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { warn } from '../../env/safe-calls.ts';
-import { StillpointError, systemCode } from '../../errors.ts';
+import { StillpointError } from '../../errors.ts';
 import type { CloneChoice, Level } from '../../options/choices.ts';
 import { size } from '../../options/size.ts';
 import type { Environment } from '../environment.ts';
@@ -18,17 +16,16 @@ import {
   type Layout,
   layoutOf,
   nextName,
-  ownerOf,
   partialFolder,
 } from '../store/layout.ts';
 import { dataDirOf, snapshotNames } from '../store/list.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
 import { describeFindings } from '../verify/describe-findings.ts';
 import { prove } from '../verify/prove.ts';
-import { isMountPoint } from './check-exchange.ts';
 import { copySnapshot } from './copy-snapshot.ts';
 import { DirectoryExchange } from './directory-exchange.ts';
 import { mismatch, type RestoreSource } from './restore-source.ts';
+import { checkTarget, moveToTarget, type Outside } from './target.ts';
 
 export interface Restored {
   /** The proof of what was restored. */
@@ -115,46 +112,14 @@ export async function restoreInto(
   control: RunControl,
 ): Promise<Restored> {
   const { fs } = env;
-  const target = await realPlace(fs, into);
-  const there = await fs.inspect(target);
-  if (there !== undefined && (there.kind !== 'folder' || !(await isUnused(fs, target)))) {
-    throw new StillpointError('TARGET_NOT_EMPTY', `${into} exists and is not an empty folder`, {
-      path: into,
-    });
-  }
-  if (ownerOf(target) !== undefined) {
-    throw new StillpointError('INVALID_REQUEST', `${into} lies in a folder ${LIFECYCLE}, among snapshots`, {
-      path: into,
-      hint: 'Name a folder outside of it.',
-    });
-  }
-  const owner = source.files.folder && dataDirOf(source.files.folder);
-  if (owner !== undefined && `${target}${sep}`.startsWith(`${owner}${sep}`)) {
-    throw new StillpointError(
-      'INVALID_REQUEST',
-      `${into} lies in the data directory that the snapshot was taken of`,
-      {
-        path: into,
-        hint: 'Name a folder outside of it, or restore with `--in-place`.',
-      },
-    );
-  }
-  if (there !== undefined && (await isMountPoint(fs, target)))
-    return restoreIntoMount(env, source, target, level, clone, control);
+  const { folder: target, isMount } = await checkTarget(fs, into, outsideOf(source.files.folder));
+  if (isMount) return restoreIntoMount(env, source, target, level, clone, control);
   await makeFolders(fs, dirname(target));
   const staged = partialFolder(dirname(target), env.newId());
   try {
     const restored = await stage(env, source, staged, level, clone, control);
     control.checkCancelled();
-    try {
-      await fs.rename(staged, target); // replaces an empty folder
-    } catch (cause) {
-      const code = systemCode(cause);
-      if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'EBUSY') throw cause;
-      const why = code === 'EBUSY' ? 'is a mount point; name a folder inside it' : 'was filled meanwhile';
-      throw new StillpointError('TARGET_NOT_EMPTY', `${into} ${why}`, { path: into, cause });
-    }
-    await fs.syncFolder(dirname(target));
+    await moveToTarget(fs, staged, target);
     return restored;
   } catch (error) {
     await removeTree(fs, staged);
@@ -162,9 +127,17 @@ export async function restoreInto(
   }
 }
 
-/** A volume of ext4 is made with a folder `lost+found`. */
-const isUnused = async (fs: FileSystem, folder: string): Promise<boolean> =>
-  (await fs.list(folder)).every(({ name }) => name === 'lost+found');
+/** A new database does not belong in the folder of the one that the snapshot was taken of. */
+export function outsideOf(snapshot: string | undefined): Outside | undefined {
+  const folder = snapshot && dataDirOf(snapshot);
+  return folder === undefined
+    ? undefined
+    : {
+        folder,
+        what: 'the data directory that the snapshot was taken of',
+        hint: 'Name a folder outside of it, or restore with `--in-place`.',
+      };
+}
 
 /**
  * Restores into the root of a mount, which no other folder can replace. Stages inside it, then exchanges the files under a journal:
