@@ -67,7 +67,7 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'salvage',
-    summary: 'write what a damaged LevelDB still says into a new one',
+    summary: 'write what a damaged database still says into a new one',
     operands: DATA_DIR,
     load: () => import('./commands/salvage.ts'),
   },

@@ -1,4 +1,4 @@
-import { lstatSync, statSync } from 'node:fs';
+import { lchownSync, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { systemCode } from '../errors.ts';
 import type { OpenHow } from './file-system.ts';
@@ -31,4 +31,15 @@ export function ownerOfNew(name: string, how: OpenHow): Owner | undefined {
 /** Where a file system has owners of its own, or a user namespace does not know them, root stays the owner. */
 export function ignoreOwnerRefused(error: unknown): void {
   if (!['EPERM', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'].includes(systemCode(error) ?? '')) throw error;
+}
+
+/** Gives away what other code than ours made as root. */
+export function giveToOwner(name: string): void {
+  const owner = ownerFor(name);
+  if (owner === undefined) return;
+  try {
+    lchownSync(name, owner.uid, owner.gid);
+  } catch (error) {
+    ignoreOwnerRefused(error);
+  }
 }

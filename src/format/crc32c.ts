@@ -19,3 +19,8 @@ export const crc32c: Checksum = (bytes, seed = 0) =>
 const MASK_DELTA = 0xa282ead8;
 
 export const maskCrc = (crc: number): number => (((crc >>> 15) | (crc << 17)) + MASK_DELTA) >>> 0;
+
+export function unmaskCrc(masked: number): number {
+  const rotated = masked - MASK_DELTA;
+  return ((rotated >>> 17) | (rotated << 15)) >>> 0;
+}

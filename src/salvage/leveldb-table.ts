@@ -2,13 +2,14 @@ import { findingsOf } from '../engine/leveldb/findings.ts';
 import { contentOf, readTableFrame } from '../engine/leveldb/table-frame.ts';
 import { layoutOf } from '../engine/leveldb/table-layout.ts';
 import type { OpenFile } from '../env/file-system.ts';
-import { readExactly, readFully } from '../env/io.ts';
+import { readExactly } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { BlockCursor } from '../format/leveldb/block.ts';
 import { decodeInternalKey, TAG_BYTES, TYPE_VALUE } from '../format/leveldb/internal-key.ts';
 import { checkSeal, decodeHandle, TRAILER_BYTES, unpackBlock } from '../format/leveldb/table.ts';
-import { findSealedBlocks } from './sealed-blocks.ts';
+import { findSealedBlocks, type SealedBlock } from './sealed-blocks.ts';
 import type { Entry, Taking } from './source.ts';
+import { readWhatCanBe, unlessUnreadable } from './unreadable.ts';
 
 /** A larger block is not read: no valid one is, and a hostile index may claim anything. */
 const MOST_BLOCK_BYTES = 1024 * 1024 * 1024;
@@ -20,17 +21,21 @@ const MOST_BLOCK_BYTES = 1024 * 1024 * 1024;
 export async function salvageTable(
   file: OpenFile,
   path: string,
-  { take, lose }: Taking,
+  taking: Taking,
   control: RunControl,
 ): Promise<void> {
   const { sizeBytes } = await file.stat();
   const findings = findingsOf(path);
-  const frame = await readTableFrame(file, sizeBytes, findings);
+  const frame = await unlessUnreadable(
+    () => readTableFrame(file, sizeBytes, findings),
+    () => undefined,
+  );
   if (frame?.index === undefined) {
-    const [why] = findings.list;
-    await salvageWithoutIndex(file, path, why?.message ?? 'the index is damaged', { take, lose }, control);
+    const why = findings.list[0]?.message ?? 'the index cannot be read';
+    await salvageWithoutIndex(file, path, why, taking, control);
     return;
   }
+  const { take, lose } = taking;
   const index = frame.others.find(({ name }) => name === 'index')!;
   let reached = 0;
   for (const { name, offset, length, bounds } of layoutOf(frame, sizeBytes, findings, findings)) {
@@ -44,7 +49,14 @@ export async function salvageTable(
       lost(`a block that claims ${length} bytes`);
       continue;
     }
-    const sealed = await readExactly(file, offset, length);
+    const sealed = await unlessUnreadable<Buffer | string>(
+      () => readExactly(file, offset, length),
+      (code) => code,
+    );
+    if (typeof sealed === 'string') {
+      lost(`a block that cannot be read (${sealed})`);
+      continue;
+    }
     const { broken } = checkSeal(sealed);
     if (broken !== undefined) {
       lost(`a block whose checksum does not hold: ${broken}`);
@@ -80,11 +92,16 @@ async function salvageWithoutIndex(
     return;
   }
   const bytes = Buffer.allocUnsafe(sizeBytes);
-  const whole = bytes.subarray(0, await readFully(file, bytes, 0));
-  control.addBytes(whole.byteLength);
-  const { blocks, end } = findSealedBlocks(whole);
-  const places = new Set(blocks.map(({ offset, length }) => `${offset} ${length - TRAILER_BYTES}`));
+  const count = await readWhatCanBe(file, bytes, 0, (offset, length, code) =>
+    lose({ path, offset, what: `${length} bytes cannot be read (${code})` }),
+  );
+  const whole = bytes.subarray(0, count);
+  control.addBytes(count);
+  const blocks = [...findSealedBlocks(whole, isBlock)];
+  lose({ path, offset: null, what: `${why}; ${blocks.length} blocks were found by their checksums` });
+  const passed: PassedBlock[] = [];
   let last: Buffer | undefined;
+  let end = 0;
   for (const { offset, length } of blocks) {
     control.checkCancelled();
     const unpacked = unpackBlock(whole.subarray(offset, offset + length));
@@ -92,19 +109,36 @@ async function salvageWithoutIndex(
       lose({ path, offset, what: 'a block that cannot be read here', from: last });
       continue;
     }
-    if (isIndex(unpacked.content, places) || !isData(unpacked.content)) continue;
+    const isOfData = !isIndex(unpacked.content, passed) && isData(unpacked.content);
+    passed.push({ offset, length, isOfData });
+    if (!isOfData) continue;
     const { entries, problem } = entriesOf(unpacked.content);
+    const first = entries[0]?.key;
+    // A value may hold blocks of another table, and looks like one where its own block is damaged.
+    if (first === undefined || (last !== undefined && first.compare(last) < 0)) {
+      lose({ path, offset, what: 'a block whose keys do not follow those before it', from: last });
+      continue;
+    }
+    if (offset > end) {
+      const what = `${offset - end} bytes that are no whole block`;
+      lose({ path, offset: end, what, from: last, upTo: first });
+    }
     await take(entries);
     if (problem !== undefined) lose({ path, offset, what: problem, from: last });
-    last = entries.at(-1)?.key ?? last;
+    last = entries.at(-1)!.key;
+    end = offset + length;
   }
-  const found = `${blocks.length} blocks were found by their checksums`;
-  lose({
-    path,
-    offset: end,
-    what: `${why}; ${found}, and what lies behind the last of them is lost`,
-    from: last,
-  });
+  lose({ path, offset: end, what: 'what lies behind the last of these blocks', from: last });
+}
+
+/** Whether its content is entries from the first byte to the last. */
+function isBlock(sealed: Buffer): boolean {
+  const unpacked = unpackBlock(sealed);
+  if (!('content' in unpacked)) return false;
+  const cursor = new BlockCursor(unpacked.content);
+  let count = 0;
+  while (cursor.next()) count++;
+  return count > 0 && cursor.problem === undefined;
 }
 
 /** The newest version of each key of a block, in order; `problem` says why the rest of the block is lost. */
@@ -122,24 +156,37 @@ function entriesOf(content: Buffer): { entries: Entry[]; problem: string | undef
     const { userKey, sequence, type } = key;
     entries.push({
       key: userKey,
-      sequence,
+      version: sequence,
       value: type === TYPE_VALUE ? Buffer.from(cursor.value()) : undefined,
     });
   }
   return { entries, problem: cursor.problem ?? problem };
 }
 
-/** Whether all values are the places of blocks that were found: then it is an index, and holds no data. */
-function isIndex(content: Buffer, places: ReadonlySet<string>): boolean {
+interface PassedBlock extends SealedBlock {
+  readonly isOfData: boolean;
+}
+
+/**
+ * Whether its values are the places of blocks, back to back from the first byte on, that agree with the blocks that were found. Behind the
+ * last of these places no data stands. It is an index then, and holds no data.
+ */
+function isIndex(content: Buffer, passed: readonly PassedBlock[]): boolean {
+  const places = new Map<number, number>();
+  let end = 0;
   const cursor = new BlockCursor(content);
-  let count = 0;
   while (cursor.next()) {
     const value = cursor.value();
     const handle = decodeHandle(value);
-    if (handle?.next !== value.length || !places.has(`${handle.offset} ${handle.sizeBytes}`)) return false;
-    count++;
+    if (handle?.next !== value.length || handle.offset !== end) return false;
+    const length = handle.sizeBytes + TRAILER_BYTES;
+    places.set(end, length);
+    end += length;
   }
-  return count > 0;
+  return (
+    places.size > 0 &&
+    passed.every(({ offset, length, isOfData }) => (offset < end ? places.get(offset) === length : !isOfData))
+  );
 }
 
 /** Whether the first key is one of data: a filter and the index of the filters are none. */

@@ -1,13 +1,15 @@
 import { explainCurrent, readCurrent } from '../engine/leveldb/directory.ts';
 import { findingsOf } from '../engine/leveldb/findings.ts';
 import { readLog } from '../engine/leveldb/log-records.ts';
-import type { FileSystem } from '../env/file-system.ts';
 import { withFile } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
-import { parseFileName } from '../format/leveldb/file-name.ts';
+import { StillpointError } from '../errors.ts';
+import { CURRENT, parseFileName } from '../format/leveldb/file-name.ts';
 import { Version } from '../format/leveldb/version.ts';
 import { decodeVersionEdit } from '../format/leveldb/version-edit.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
+import type { Source } from './source.ts';
+import { unlessUnreadable } from './unreadable.ts';
 
 /** Which files make up the state, and how that is known. */
 export interface Known {
@@ -18,52 +20,72 @@ export interface Known {
 }
 
 /** The state as the MANIFEST in use has it; where that one is gone or damaged, the newest other one that is whole. */
-export async function readVersion(
-  fs: FileSystem,
-  dir: string,
-  names: readonly string[],
-  control: RunControl,
-): Promise<Known> {
-  const current = await readCurrent(fs, dir);
+export async function readVersion(source: Source, control: RunControl): Promise<Known> {
   const notes: string[] = [];
-  if (current === undefined) notes.push(await explainCurrent(fs, dir));
-  else if (!names.includes(current)) notes.push(`CURRENT names ${current}, which is gone`);
+  const current = await nameInUse(source, notes);
   const number = (name: string) => parseFileName(name)!.number;
-  const manifests = names
+  const manifests = source.paths
     .filter((name) => parseFileName(name)?.kind === 'manifest')
     .sort((a, b) => Number(b === current) - Number(a === current) || number(b) - number(a));
   for (const name of manifests) {
-    const read = await readManifest(fs, dir, name, control);
+    const read = await readManifest(source, name, control);
     if (typeof read === 'string') notes.push(`${name}: ${read}`);
     else {
       if (name !== current) notes.push(`${name} was taken for the list of tables`);
       return { version: read, notes };
     }
   }
-  notes.push('no MANIFEST is whole, so every table and log was read: what was deleted may be back');
+  notes.push(
+    'no MANIFEST is whole, so every table and log was read, and keys are taken to be in bytewise order: what was deleted may be back',
+  );
   return { version: undefined, notes };
+}
+
+async function nameInUse({ fs, dir, paths }: Source, notes: string[]): Promise<string | undefined> {
+  try {
+    const current = await unlessUnreadable(
+      () => readCurrent(fs, dir),
+      (code) => {
+        throw new StillpointError('IO_ERROR', `${CURRENT} cannot be read (${code})`);
+      },
+    );
+    if (current === undefined) notes.push(await explainCurrent(fs, dir));
+    else if (!paths.includes(current)) notes.push(`${CURRENT} names ${current}, which is gone`);
+    return current;
+  } catch (error) {
+    // It is a link, far too large, or unreadable.
+    if (!(error instanceof StillpointError)) throw error;
+    notes.push(error.message);
+    return undefined;
+  }
 }
 
 /** The version, or why it cannot be trusted. A torn last record is what a crash leaves: what is before it holds. */
 async function readManifest(
-  fs: FileSystem,
-  dir: string,
+  { fs, dir }: Source,
   name: string,
   control: RunControl,
 ): Promise<Version | string> {
   const version = new Version();
   let problem: string | undefined;
-  await withFile(fs, placeOf(dir, name), 'read', (file) =>
-    readLog(file, { live: true }, control, findingsOf(name), (item) => {
-      if (item.kind !== 'record') {
-        problem ??= item.message;
-        return;
-      }
-      const edit = decodeVersionEdit(item.payload);
-      if (typeof edit === 'string') problem ??= edit;
-      else version.apply(edit);
-    }),
+  const unreadable = await unlessUnreadable<string | undefined>(
+    async () => {
+      await withFile(fs, placeOf(dir, name), 'read', (file) =>
+        readLog(file, { live: true }, control, findingsOf(name), (item) => {
+          if (item.kind !== 'record') {
+            problem ??= item.message;
+            return;
+          }
+          const edit = decodeVersionEdit(item.payload);
+          if (typeof edit === 'string') problem ??= edit;
+          else version.apply(edit);
+        }),
+      );
+      return undefined;
+    },
+    (code) => `it cannot be read (${code})`,
   );
+  problem ??= unreadable;
   if (problem !== undefined) return problem;
   const { missingFields } = version;
   return missingFields.length > 0 ? `without ${missingFields.join(', ')}` : version;

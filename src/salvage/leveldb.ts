@@ -1,34 +1,36 @@
-import { findingsOf } from '../engine/leveldb/findings.ts';
-import { readLog } from '../engine/leveldb/log-records.ts';
+import { engineByName } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
-import { withFile } from '../env/io.ts';
+import { listFolder, withFile } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
-import { decodeBatchHeader, scanBatch } from '../format/leveldb/batch.ts';
-import { logName, parseFileName, tableNames } from '../format/leveldb/file-name.ts';
+import { CURRENT, logName, parseFileName, tableNames } from '../format/leveldb/file-name.ts';
 import { BYTEWISE_COMPARATOR, TAG_BYTES } from '../format/leveldb/internal-key.ts';
-import type { LogItem } from '../format/leveldb/log.ts';
 import type { Version } from '../format/leveldb/version.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
+import { salvageLog } from './leveldb-log.ts';
+import { createLeveldb } from './leveldb-store.ts';
 import { salvageTable } from './leveldb-table.ts';
 import { readVersion } from './leveldb-version.ts';
-import type { Entry, Taking } from './source.ts';
+import type { Part, ReadSource, Salvager, Source, Taking } from './source.ts';
+import { unlessUnreadable } from './unreadable.ts';
 
-export interface ReadSource {
-  readonly tables: number;
-  readonly logs: number;
-  readonly notes: readonly string[];
+export const leveldbSalvager = (): Salvager => ({
+  engine: engineByName('leveldb'),
+  list,
+  read,
+  create: createLeveldb,
+});
+
+async function list(fs: FileSystem, dir: string): Promise<Part[]> {
+  const found = await listFolder(fs, dir);
+  return found
+    .filter(({ name }) => name === CURRENT || parseFileName(name) !== undefined)
+    .map(({ name, kind }) => ({ path: name, kind }));
 }
 
-/** Hands over all that the tables and logs of the state still say. `names`: the files of the folder. */
-export async function readLeveldb(
-  fs: FileSystem,
-  dir: string,
-  names: readonly string[],
-  taking: Taking,
-  control: RunControl,
-): Promise<ReadSource> {
-  const { version, notes } = await readVersion(fs, dir, names, control);
+async function read(source: Source, taking: Taking, control: RunControl): Promise<ReadSource> {
+  const { fs, dir, paths } = source;
+  const { version, notes } = await readVersion(source, control);
   const comparator = version?.comparator;
   if (comparator !== undefined && comparator !== BYTEWISE_COMPARATOR) {
     throw new StillpointError('ENGINE_MISMATCH', `keys of ${dir} are ordered by "${comparator}"`, {
@@ -36,15 +38,27 @@ export async function readLeveldb(
       hint: 'Only the program that has this order can write such a database.',
     });
   }
-  const tables = names.filter((name) => isPart(name, 'table', version));
-  const logs = names.filter((name) => isPart(name, 'log', version)).sort();
-  tellMissing(version, names, taking);
-  for (const name of tables) {
-    await withFile(fs, placeOf(dir, name), 'read', (file) => salvageTable(file, name, taking, control));
+  const isMissing = tellMissing(version, paths, taking);
+  const told = isMissing ? [...notes, ALL_TABLES] : notes;
+  const tables = paths.filter((name) => isPart(name, 'table', isMissing ? undefined : version));
+  const logs = paths.filter((name) => isPart(name, 'log', version)).sort();
+  for (const [names, salvage] of [
+    [tables, salvageTable],
+    [logs, salvageLog],
+  ] as const) {
+    for (const path of names) {
+      await unlessUnreadable(
+        () => withFile(fs, placeOf(dir, path), 'read', (file) => salvage(file, path, taking, control)),
+        (code) => taking.lose({ path, offset: null, what: `the file cannot be read (${code})` }),
+      );
+    }
   }
-  for (const name of logs) await salvageLog(fs, dir, name, taking, control);
-  return { tables: tables.length, logs: logs.length, notes };
+  return { tables: tables.length, logs: logs.length, notes: told };
 }
+
+/** An older MANIFEST, or one whose end is lost, names tables that were merged into others and removed. */
+const ALL_TABLES =
+  'tables that the MANIFEST names are missing, so all others were read, too: what was deleted may be back';
 
 /** Without a version everything is. What is newer than the version knows of is, too: it may be an older one. */
 function isPart(name: string, kind: 'table' | 'log', version: Version | undefined): boolean {
@@ -55,7 +69,8 @@ function isPart(name: string, kind: 'table' | 'log', version: Version | undefine
   return version.tables.some(({ number }) => number === file.number);
 }
 
-function tellMissing(version: Version | undefined, names: readonly string[], { lose }: Taking): void {
+/** Whether tables are missing. */
+function tellMissing(version: Version | undefined, names: readonly string[], { lose }: Taking): boolean {
   const log = version?.logNumber;
   if (log !== undefined && !names.includes(logName(log))) {
     lose({ path: logName(log), offset: null, what: 'this log is missing, and with it the newest writes' });
@@ -63,64 +78,11 @@ function tellMissing(version: Version | undefined, names: readonly string[], { l
   const present = new Set(
     names.map(parseFileName).flatMap((file) => (file?.kind === 'table' ? [file.number] : [])),
   );
-  for (const { number, level, smallest, largest } of version?.tables ?? []) {
-    if (present.has(number)) continue;
+  const missing = (version?.tables ?? []).filter(({ number }) => !present.has(number));
+  for (const { number, level, smallest, largest } of missing) {
     const [path] = tableNames(number);
     const [from, upTo] = [smallest, largest].map((key) => key.subarray(0, -TAG_BYTES));
     lose({ path, offset: null, what: `this table of level ${level} is missing`, from, upTo });
   }
-}
-
-/** Entries that are handed over at once. */
-const MANY = 1000;
-
-async function salvageLog(
-  fs: FileSystem,
-  dir: string,
-  path: string,
-  { take, lose }: Taking,
-  control: RunControl,
-): Promise<void> {
-  // By key: of several writes of one key the last counts. The records come without a pause, so they are kept until the end of the log.
-  const newest = new Map<string, Entry>();
-  let next: bigint | undefined;
-  const note = (item: LogItem): void => {
-    if (item.kind === 'unfinished') return; // never acknowledged, or torn by the power cut
-    if (item.kind === 'damage') {
-      lose({ path, offset: item.offset, what: item.message });
-      return;
-    }
-    const problem = scanBatch(item.payload);
-    const header = decodeBatchHeader(item.payload);
-    if (problem !== undefined || header === undefined) {
-      lose({ path, offset: item.offset, what: problem ?? 'a record that is no batch' });
-      return;
-    }
-    const { sequence, count } = header;
-    if (next !== undefined && sequence > next)
-      lose({
-        path,
-        offset: item.offset,
-        what: `the writes ${next} to ${sequence - 1n} are missing before this one`,
-      });
-    next = sequence + BigInt(count);
-    let at = sequence;
-    scanBatch(item.payload, (operation) => {
-      const key = Buffer.from(operation.key);
-      const value = operation.type === 'put' ? Buffer.from(operation.value) : undefined;
-      newest.set(key.toString('latin1'), { key, sequence: at++, value });
-    });
-  };
-  const findings = findingsOf(path);
-  const { tornAt } = await withFile(fs, placeOf(dir, path), 'read', (file) =>
-    readLog(file, { live: true }, control, findings, note),
-  );
-  const entries = [...newest.values()];
-  for (let from = 0; from < entries.length; from += MANY) await take(entries.slice(from, from + MANY));
-  if (tornAt !== undefined)
-    lose({
-      path,
-      offset: tornAt,
-      what: 'the last record is not complete; if it was acknowledged, it is lost',
-    });
+  return missing.length > 0;
 }

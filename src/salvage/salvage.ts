@@ -1,18 +1,19 @@
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describeKey } from '../engine/describe.ts';
-import { engineByName } from '../engine/index.ts';
-import { importClassicLevel } from '../engine/leveldb/classic-level.ts';
 import type { Report } from '../engine/report.ts';
-import { listFolder, listIfPresent, makeFolders, realPlace, removeTree, withFile } from '../env/io.ts';
+import { listFolder, makeFolders, removeTree, withFile } from '../env/io.ts';
+import { giveToOwner } from '../env/ownership.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { placeOf } from '../snapshot/store/layout.ts';
-import { stillnessOf } from '../snapshot/verify/live-directory.ts';
+import { checkTarget, moveToTarget } from '../snapshot/restore/target.ts';
+import { partialFolder, placeOf } from '../snapshot/store/layout.ts';
+import { describeFindings } from '../snapshot/verify/describe-findings.ts';
 import { prove } from '../snapshot/verify/prove.ts';
-import { readLeveldb } from './leveldb.ts';
-import type { Loss } from './source.ts';
-import { type Database, Stage } from './stage.ts';
+import type { Loss, Part, Salvager, Source } from './source.ts';
+import { Stage } from './stage.ts';
+import type { Row, Store } from './store.ts';
+import { unlessUnreadable } from './unreadable.ts';
 
 /** Losses that a report lists. */
 const LISTED = 1000;
@@ -31,7 +32,8 @@ export interface LostPart {
 export interface Salvaged {
   readonly from: string;
   readonly into: string;
-  /** Nothing that the source should have was missing or damaged. */
+  readonly engine: string;
+  /** The source passes its own proof, and all of it was read. */
   readonly complete: boolean;
   /** Keys in the new database. */
   readonly entries: number;
@@ -42,90 +44,71 @@ export interface Salvaged {
   readonly lost: readonly LostPart[];
   readonly lostTotal: number;
   readonly notes: readonly string[];
+  /** Why the source does not pass its proof; null when it does. */
+  readonly sourceProblem: string | null;
   /** The proof of the new database. */
   readonly report: Report;
 }
 
-/** REQUIRES: `dir` is real, and holds a LevelDB. */
+/** REQUIRES: `dir` is real. */
 export async function salvageInto(
   env: Environment,
+  salvager: Salvager,
   dir: string,
-  given: string,
+  into: string,
   control: RunControl,
   watch: (bytesTotal: number) => void,
 ): Promise<Salvaged> {
   const { fs } = env;
-  const into = await realPlace(fs, resolve(given));
-  await refuseOccupied(env, dir, into);
-  const { ClassicLevel } = await importClassicLevel();
-  const engine = engineByName('leveldb');
-  const names = (await listFolder(fs, dir)).filter(({ kind }) => kind === 'file').map(({ name }) => name);
-  watch(await bytesOf(env, dir, names));
-  const before = await stillnessOf(fs, engine, dir);
-  await makeFolders(fs, dirname(into));
-  const partial = join(dirname(into), `.${basename(into)}.salvage-${env.newId()}`);
+  const target = await placeFor(env, dir, into);
+  const parts = await salvager.list(fs, dir);
+  const lost: Loss[] = [];
+  let lostTotal = 0;
+  const lose = (loss: Loss): void => {
+    lostTotal++;
+    if (lost.length < LISTED) lost.push(loss);
+  };
+  for (const { path, kind } of parts) {
+    if (kind !== 'file') lose({ path, offset: null, what: `${KINDS[kind]}, which was not followed` });
+  }
+  const source: Source = {
+    fs,
+    dir,
+    paths: parts.filter(({ kind }) => kind === 'file').map(({ path }) => path),
+  };
+  const before = await stateOf(source);
+  watch(2 * before.bytes);
+  const problem = await problemOf(env, salvager, dir, control);
+  await makeFolders(fs, dirname(target));
+  const partial = partialFolder(dirname(target), env.newId());
   await fs.makeFolder(partial);
   try {
-    const open = async (name: string): Promise<Database> => {
-      const database: Database = new ClassicLevel(join(partial, name), {
-        keyEncoding: 'buffer',
-        valueEncoding: 'buffer',
-        errorIfExists: true,
-      });
-      await database.open();
-      return database;
-    };
-    const lost: Loss[] = [];
-    let lostTotal = 0;
-    const staged = await open('stage');
-    const stage = new Stage(staged);
+    const made = join(partial, 'data');
     let entries = 0;
-    let read: Awaited<ReturnType<typeof readLeveldb>>;
-    try {
-      const lose = (loss: Loss): void => {
-        lostTotal++;
-        if (lost.length < LISTED) lost.push(loss);
-      };
-      read = await readLeveldb(fs, dir, names, { take: (some) => stage.take(some), lose }, control);
-      const made = await open('data');
-      try {
-        entries = await fill(made, stage, control);
-      } finally {
-        await made.close();
-      }
-    } finally {
-      await staged.close();
-    }
-    const data = join(partial, 'data');
-    const { report } = await prove(env, data, { level: 'full', engine, control });
-    if (!report.ok) {
-      throw new StillpointError(
-        'COPY_DAMAGED',
-        `the new database does not pass its proof: ${report.verdict}`,
-        {
-          path: data,
-          data: { findings: report.findings, verdict: report.verdict },
-        },
-      );
-    }
-    await syncAll(env, data);
-    if ((await fs.inspect(into)) !== undefined) await fs.removeFolder(into); // it was empty
-    await fs.rename(data, into);
-    await fs.syncFolder(dirname(into));
-    const moved = before !== (await stillnessOf(fs, engine, dir));
-    const notes = moved
-      ? [...read.notes, 'the folder was written to meanwhile: close the database first']
-      : read.notes;
+    const read = await withStore(salvager.create(join(partial, 'stage'), source), async (staging) => {
+      const stage = new Stage(staging);
+      const taking = { take: stage.take.bind(stage), lose };
+      const result = await salvager.read(source, taking, control);
+      entries = await withStore(salvager.create(made, source), (store) => fill(store, stage, control));
+      return result;
+    });
+    const report = await proven(env, salvager, made, control);
+    giveToOwner(made);
+    await syncAll(env, made);
+    const isMoved = before.mark !== (await stateOf(source, await salvager.list(fs, dir))).mark;
+    control.checkCancelled();
+    await moveToTarget(fs, made, target);
+    const notes = [...read.notes, ...(isMoved ? [MOVED] : [])];
     return {
-      from: dir,
-      into,
-      complete: lostTotal === 0 && !moved && read.notes.length === 0,
+      ...{ from: dir, into: target, engine: salvager.engine.name },
+      complete: lostTotal === 0 && notes.length === 0 && problem === undefined,
       entries,
       tables: read.tables,
       logs: read.logs,
       lost: lost.map(describeLoss),
       lostTotal,
       notes,
+      sourceProblem: problem ?? null,
       report,
     };
   } finally {
@@ -133,48 +116,106 @@ export async function salvageInto(
   }
 }
 
-async function refuseOccupied({ fs }: Environment, dir: string, into: string): Promise<void> {
-  if (into === dir || into.startsWith(`${dir}/`)) {
-    throw new StillpointError('INVALID_REQUEST', `${into} lies in the folder that is to be salvaged`, {
-      path: into,
-    });
-  }
-  const found = await fs.inspect(into);
-  if (found === undefined || (found.kind === 'folder' && (await listIfPresent(fs, into)).length === 0))
-    return;
-  throw new StillpointError('TARGET_NOT_EMPTY', `${into} exists and is not empty`, { path: into });
+const KINDS = { link: 'a link', folder: 'a folder', other: 'no regular file', file: 'a file' } as const;
+const MOVED = 'the folder was written to meanwhile: close the database first';
+
+async function placeFor({ fs }: Environment, dir: string, into: string): Promise<string> {
+  const { folder, isMount } = await checkTarget(fs, into, {
+    folder: dir,
+    what: 'the folder that is to be salvaged',
+    hint: 'Name a folder outside of it.',
+  });
+  if (!isMount) return folder;
+  throw new StillpointError('TARGET_NOT_EMPTY', `${into} is a mount point; name a folder inside it`, {
+    path: into,
+  });
 }
 
-async function bytesOf({ fs }: Environment, dir: string, names: readonly string[]): Promise<number> {
-  let total = 0;
-  for (const name of names) total += (await fs.inspect(placeOf(dir, name)))?.sizeBytes ?? 0;
-  return total;
+/** What the proof of the source says against it; undefined when it passes. */
+async function problemOf(
+  env: Environment,
+  { engine }: Salvager,
+  dir: string,
+  control: RunControl,
+): Promise<string | undefined> {
+  try {
+    const { report } = await prove(env, dir, { level: 'full', engine, control });
+    if (report.ok) return undefined;
+    return describeFindings(report.findings.filter(({ severity }) => severity === 'error'));
+  } catch (error) {
+    control.checkCancelled();
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function withStore<T>(opening: Promise<Store>, use: (store: Store) => Promise<T>): Promise<T> {
+  const store = await opening;
+  try {
+    return await use(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/** The bytes of the source, and a mark that changes when somebody writes to it. */
+async function stateOf({ fs, dir, paths }: Source, parts?: readonly Part[]) {
+  const lines: string[] = [];
+  let bytes = 0;
+  for (const path of parts?.filter(({ kind }) => kind === 'file').map((part) => part.path) ?? paths) {
+    const stat = await unlessUnreadable(
+      () => fs.inspect(placeOf(dir, path)),
+      () => undefined,
+    );
+    bytes += stat?.sizeBytes ?? 0;
+    lines.push(`${path} ${stat?.ino} ${stat?.sizeBytes} ${stat?.mtimeNs}`);
+  }
+  return { bytes, mark: lines.sort().join('\n') };
+}
+
+async function proven(
+  env: Environment,
+  { engine }: Salvager,
+  folder: string,
+  control: RunControl,
+): Promise<Report> {
+  const { report } = await prove(env, folder, { level: 'full', engine, control });
+  if (report.ok) return report;
+  const { findings, verdict } = report;
+  throw new StillpointError('COPY_DAMAGED', `the new database does not pass its proof: ${verdict}`, {
+    path: folder,
+    data: { findings, verdict },
+  });
 }
 
 /** Batches of about so many bytes. */
 const BATCH_BYTES = 1024 * 1024;
 
-async function fill(database: Database, stage: Stage, control: RunControl): Promise<number> {
+async function fill(store: Store, stage: Stage, control: RunControl): Promise<number> {
   let entries = 0;
-  let batch = database.batch();
+  let rows: Row[] = [];
   let bytes = 0;
-  for await (const [key, value] of stage.present()) {
-    batch.put(key, value);
+  for await (const row of stage.present()) {
+    rows.push(row);
     entries++;
-    bytes += key.length + value.length;
+    bytes += row[0].length + row[1].length;
     if (bytes < BATCH_BYTES) continue;
     control.checkCancelled();
-    await batch.write();
-    batch = database.batch();
+    await store.put(rows);
+    rows = [];
     bytes = 0;
   }
-  await batch.write({ sync: true });
+  await store.put(rows);
   return entries;
 }
 
-async function syncAll({ fs }: Environment, folder: string): Promise<void> {
+/** All is on disk, and belongs to whom the folder belongs to: an engine of C++ makes its files as the user of this process. */
+async function syncAll(env: Environment, folder: string): Promise<void> {
+  const { fs } = env;
   for (const { name, kind } of await listFolder(fs, folder)) {
-    if (kind === 'file') await withFile(fs, join(folder, name), 'read', (file) => file.sync());
+    const path = join(folder, name);
+    giveToOwner(path);
+    if (kind === 'folder') await syncAll(env, path);
+    else await withFile(fs, path, 'read', (file) => file.sync());
   }
   await fs.syncFolder(folder);
 }

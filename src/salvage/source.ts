@@ -1,9 +1,15 @@
+import type { Engine } from '../engine/engine.ts';
+import type { FileKind, FileSystem } from '../env/file-system.ts';
+import type { RunControl } from '../env/run-control.ts';
+import type { Store } from './store.ts';
+
 /** What a damaged database still says, and what it does not say any more. */
 
 /** The newest version of a key that one place has. */
 export interface Entry {
   readonly key: Buffer;
-  readonly sequence: bigint;
+  /** Of two versions of a key the higher one is newer. Up to 128 bits. */
+  readonly version: bigint;
   /** Undefined: the key was deleted. */
   readonly value: Buffer | undefined;
 }
@@ -21,6 +27,38 @@ export interface Loss {
 }
 
 export interface Taking {
+  /** Keys of one call are distinct. */
   readonly take: (entries: readonly Entry[]) => Promise<void>;
   readonly lose: (loss: Loss) => void;
+}
+
+/** Something in the folder that has the name of a part of the database. */
+export interface Part {
+  /** Relative to the folder. */
+  readonly path: string;
+  readonly kind: FileKind;
+}
+
+export interface Source {
+  readonly fs: FileSystem;
+  readonly dir: string;
+  /** The parts that are regular files. */
+  readonly paths: readonly string[];
+}
+
+export interface ReadSource {
+  readonly tables: number;
+  readonly logs: number;
+  readonly notes: readonly string[];
+}
+
+/** How the databases of one engine are read when they are damaged, and made anew. */
+export interface Salvager {
+  readonly engine: Engine;
+  /** By their names alone: what is in them may be anything. Links are among them, and are not followed. */
+  list(fs: FileSystem, dir: string): Promise<readonly Part[]>;
+  /** Hands over all that the parts still say. What cannot be read is a loss and no failure. */
+  read(source: Source, taking: Taking, control: RunControl): Promise<ReadSource>;
+  /** A new database in a folder that does not exist, set up as the source. */
+  create(dir: string, source: Source): Promise<Store>;
 }

@@ -1,47 +1,51 @@
-import type { ClassicLevel } from 'classic-level';
 import type { Entry } from './source.ts';
+import type { Row, Store } from './store.ts';
 
-const SEQUENCE_BYTES = 8;
-const DELETED = Buffer.from([0]);
-const PRESENT = Buffer.from([1]);
+const HALF_BYTES = 8;
+const VERSION_BYTES = 2 * HALF_BYTES;
+const LOW_HALF = (1n << 64n) - 1n;
+const DELETED = 0;
+const PRESENT = 1;
 /** Keys that are asked for at once. */
 const AT_ONCE = 500;
 
-export type Database = ClassicLevel<Buffer, Buffer>;
-
 /** The newest version of each key, in a database of its own: there may be more of them than memory. */
 export class Stage {
-  readonly #database: Database;
+  readonly #store: Store;
 
-  constructor(database: Database) {
-    this.#database = database;
+  constructor(store: Store) {
+    this.#store = store;
   }
 
   /** Keys of one call are distinct. */
   async take(entries: readonly Entry[]): Promise<void> {
     for (let from = 0; from < entries.length; from += AT_ONCE) {
       const some = entries.slice(from, from + AT_ONCE);
-      const known = await this.#database.getMany(some.map(({ key }) => key));
-      const newer = some.filter(({ sequence }, i) => {
+      const known = await this.#store.getMany(some.map(({ key }) => key));
+      const newer = some.filter(({ version }, i) => {
         const staged = known[i];
-        return staged === undefined || staged.readBigUInt64LE(0) <= sequence;
+        return staged === undefined || versionOf(staged) <= version;
       });
-      await this.#database.batch(
-        newer.map(({ key, sequence, value }) => ({ type: 'put', key, value: staged(sequence, value) })),
-      );
+      await this.#store.put(newer.map((entry): Row => [entry.key, staged(entry)]));
     }
   }
 
   /** What is there in the end, in order. */
-  async *present(): AsyncGenerator<[key: Buffer, value: Buffer]> {
-    for await (const [key, value] of this.#database.iterator()) {
-      if (value[SEQUENCE_BYTES] === PRESENT[0]) yield [key, value.subarray(SEQUENCE_BYTES + 1)];
+  async *present(): AsyncGenerator<Row> {
+    for await (const [key, value] of this.#store.rows()) {
+      if (value[VERSION_BYTES] === PRESENT) yield [key, value.subarray(VERSION_BYTES + 1)];
     }
   }
 }
 
-function staged(sequence: bigint, value: Buffer | undefined): Buffer {
-  const head = Buffer.allocUnsafe(SEQUENCE_BYTES);
-  head.writeBigUInt64LE(sequence);
-  return Buffer.concat(value === undefined ? [head, DELETED] : [head, PRESENT, value]);
+const versionOf = (staged: Buffer): bigint =>
+  (staged.readBigUInt64BE(0) << 64n) | staged.readBigUInt64BE(HALF_BYTES);
+
+function staged({ version, value }: Entry): Buffer {
+  const bytes = Buffer.allocUnsafe(VERSION_BYTES + 1 + (value?.length ?? 0));
+  bytes.writeBigUInt64BE(version >> 64n, 0);
+  bytes.writeBigUInt64BE(version & LOW_HALF, HALF_BYTES);
+  bytes[VERSION_BYTES] = value === undefined ? DELETED : PRESENT;
+  value?.copy(bytes, VERSION_BYTES + 1);
+  return bytes;
 }

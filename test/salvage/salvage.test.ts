@@ -1,26 +1,35 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
+  chownSync,
   cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
-import { openLsm, type Salvaged, salvageDatabase } from '../../src/index.ts';
+import { type Salvaged, salvageDatabase } from '../../src/index.ts';
+import { changeImage, mountedImage } from '../support/file-systems.ts';
+import { testAsRoot } from '../support/needs.ts';
+import { ENGINES, filesOf, type Piece, stateOf } from '../support/salvage-subjects.ts';
 import { seeded } from '../support/seeded.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
-const DAMAGES = perTier(40, 1000);
+const DAMAGES = perTier(12, 500);
+const leveldb = ENGINES[0]!;
 
 interface Subject {
   readonly dir: string;
+  readonly pieces: readonly Piece[];
   /** What is in the database. */
   readonly present: ReadonlyMap<string, string>;
   /** All values that a key ever had. */
@@ -28,12 +37,11 @@ interface Subject {
 }
 
 /** A database of several tables and a log, with keys that were written again and again and some that were deleted. */
-async function databaseOf(root: string, seed: number): Promise<Subject> {
+async function databaseOf(root: string, seed: number, engine = leveldb): Promise<Subject> {
   const random = seeded(seed);
   const below = (limit: number) => Math.floor(random() * limit);
   const dir = join(root, 'data');
-  const database = new ClassicLevel(dir, { compression: seed % 2 === 0, writeBufferSize: 64 * 1024 });
-  await database.open();
+  const database = await engine.create(dir, seed);
   const present = new Map<string, string>();
   const history = new Map<string, Set<string>>();
   for (let i = 0; i < 4000; i++) {
@@ -49,16 +57,7 @@ async function databaseOf(root: string, seed: number): Promise<Subject> {
     history.set(key, (history.get(key) ?? new Set()).add(value));
   }
   await database.close();
-  return { dir, present, history };
-}
-
-async function contentOf(dir: string): Promise<Map<string, string>> {
-  const database = new ClassicLevel(dir, { createIfMissing: false });
-  await database.open();
-  const rows = new Map<string, string>();
-  for await (const [key, value] of database.iterator()) rows.set(key, value);
-  await database.close();
-  return rows;
+  return { dir, present, history, pieces: await engine.piecesOf(dir) };
 }
 
 /** LevelDB's own repair, in a process of its own: on some damage it ends the process. */
@@ -95,14 +94,19 @@ const isTold = (key: string, { lost, notes }: Salvaged): boolean =>
   notes.length > 0 ||
   lost.some(({ from, upTo }) => (from === null || key >= from.text!) && (upTo === null || key <= upTo.text!));
 
-function damage(dir: string, below: (limit: number) => number): string {
-  const names = readdirSync(dir).filter(
-    (name) => !/^(LOCK|LOG)/.test(name) && statSync(join(dir, name)).size > 0,
-  );
+interface Damage {
+  readonly path: string;
+  readonly kind: string;
+}
+
+function damage(dir: string, below: (limit: number) => number): Damage {
+  const names = filesOf(dir).filter((name) => statSync(join(dir, name)).size > 0);
   const name = names[below(names.length)]!;
   const path = join(dir, name);
   const bytes = readFileSync(path);
-  const at = below(bytes.length);
+  // The file of a log is mostly empty.
+  const used = name === 'lsm.wal' && below(2) === 0 ? 8 * 1024 : bytes.length;
+  const at = below(used);
   const kind = ['flip', 'zeros', 'cut', 'gone', 'noise'][below(5)]!;
   switch (kind) {
     case 'flip':
@@ -116,82 +120,112 @@ function damage(dir: string, below: (limit: number) => number): string {
       break;
     case 'cut':
       writeFileSync(path, bytes.subarray(0, at));
-      return `${name} cut at ${at}`;
+      return { path: name, kind };
     default:
       rmSync(path);
-      return `${name} gone`;
+      return { path: name, kind };
   }
   writeFileSync(path, bytes);
-  return `${name} ${kind} at ${at}`;
+  return { path: name, kind };
 }
 
-const filesOf = (dir: string): Record<string, string> =>
+/** Whether the bytes are the same in both folders. */
+function unchangedIn(dir: string, pristine: string) {
+  const read = (folder: string) => {
+    const files = new Map<string, Buffer>();
+    for (const path of filesOf(folder)) files.set(path, readFileSync(join(folder, path)));
+    return files;
+  };
+  const [now, before] = [read(dir), read(pristine)];
+  return (path: string, from: number, to: number) =>
+    now.get(path)?.subarray(from, to).equals(before.get(path)!.subarray(from, to)) === true;
+}
+
+const bytesOf = (dir: string): Record<string, string> =>
   Object.fromEntries(
-    readdirSync(dir).map((name) => [name, readFileSync(join(dir, name)).toString('base64')]),
+    readdirSync(dir, { recursive: true, encoding: 'utf8' })
+      .filter((name) => statSync(join(dir, name)).isFile())
+      .map((name) => [
+        name,
+        createHash('sha256')
+          .update(readFileSync(join(dir, name)))
+          .digest('hex'),
+      ]),
   );
 
-test('what is whole is there, nothing is invented, and what is missing is told; more right rows than LevelDB repairs', async () => {
-  const root = await temporaryFolder();
-  const random = seeded(20261126);
-  const below = (limit: number) => Math.floor(random() * limit);
-  let subject = await databaseOf(root, 1);
-  let incomplete = 0;
-  let ours = 0;
-  let theirs = 0;
-  for (let round = 0; round < DAMAGES; round++) {
-    if (round % 20 === 19) {
-      rmSync(subject.dir, { recursive: true });
-      subject = await databaseOf(root, round);
-    }
-    const [damaged, forRepair, into] = ['damaged', 'repaired', 'salvaged'].map((name) =>
-      join(root, name),
-    ) as [string, string, string];
-    for (const folder of [damaged, forRepair, into]) rmSync(folder, { recursive: true, force: true });
-    cpSync(subject.dir, damaged, { recursive: true });
-    const what = Array.from({ length: 1 + below(3) }, () => damage(damaged, below)).join(', ');
-    cpSync(damaged, forRepair, { recursive: true });
-    const before = filesOf(damaged);
-    const salvaged = await salvageDatabase(damaged, { into });
-    expect(filesOf(damaged), `round ${round}: ${what}: the source is as it was`).toEqual(before);
-    const rows = await contentOf(into);
-    expect(rows.size).toBe(salvaged.entries);
-    for (const [key, value] of rows) {
-      if (!subject.history.get(key)?.has(value))
-        throw new Error(`round ${round}: ${what}: ${key} never had ${value}`);
-    }
-    // A log that was cut behind a whole record looks like one that ends there.
-    const isUnknowable = /\.log cut/.test(what);
-    const isSame = rows.size === subject.present.size && right(rows, subject) === rows.size;
-    if (salvaged.complete && !isUnknowable) expect(isSame, `round ${round}: ${what}: complete`).toBe(true);
-    if (!salvaged.complete) incomplete++;
-    for (const [key, value] of subject.present) {
-      if (rows.get(key) === value || isUnknowable) continue;
-      expect(isTold(key, salvaged), `round ${round}: ${what}: ${key} is missing, and nothing said so`).toBe(
-        true,
+test.each(ENGINES)(
+  '$name: every row whose block is whole is there, nothing is invented, and what is missing is told',
+  async (engine) => {
+    const root = await temporaryFolder();
+    const random = seeded(20261126);
+    const below = (limit: number) => Math.floor(random() * limit);
+    let subject = await databaseOf(root, 1, engine);
+    let incomplete = 0;
+    let ours = 0;
+    let theirs = 0;
+    for (let round = 0; round < DAMAGES; round++) {
+      if (round % 20 === 19) {
+        rmSync(subject.dir, { recursive: true });
+        subject = await databaseOf(root, round, engine);
+      }
+      const [damaged, forRepair, into] = ['damaged', 'repaired', 'salvaged'].map((name) =>
+        join(root, name),
+      ) as [string, string, string];
+      for (const folder of [damaged, forRepair, into]) rmSync(folder, { recursive: true, force: true });
+      cpSync(subject.dir, damaged, { recursive: true });
+      const damages = Array.from({ length: 1 + below(3) }, () => damage(damaged, below));
+      const what = `round ${round}: ${damages.map(({ path, kind }) => `${path} ${kind}`).join(', ')}`;
+      if (engine.name === 'leveldb') cpSync(damaged, forRepair, { recursive: true });
+      const before = bytesOf(damaged);
+      const salvaged = await salvageDatabase(damaged, { into, engine: engine.name });
+      expect(bytesOf(damaged), `${what}: the source is as it was`).toEqual(before);
+      const rows = await engine.contentOf(into);
+      expect(rows.size).toBe(salvaged.entries);
+      for (const [key, value] of rows) {
+        if (!subject.history.get(key)?.has(value)) throw new Error(`${what}: ${key} never had ${value}`);
+      }
+      const whole = stateOf(subject.pieces, unchangedIn(damaged, subject.dir));
+      for (const [key, value] of whole) {
+        if (subject.present.get(key) !== value || rows.get(key) === value) continue;
+        throw new Error(`${what}: the block of ${key} is whole, and its value is not there`);
+      }
+      // A log that was cut behind a whole record looks like one that ends there.
+      const isUnknowable = damages.some(
+        ({ path, kind }) =>
+          (kind === 'cut' && /\.log$/.test(path)) || (kind === 'gone' && engine.isUntold(path)),
       );
+      const isSame = rows.size === subject.present.size && right(rows, subject) === rows.size;
+      if (salvaged.complete && !isUnknowable) expect(isSame, `${what}: complete`).toBe(true);
+      if (!salvaged.complete) incomplete++;
+      for (const [key, value] of subject.present) {
+        if (rows.get(key) === value || isUnknowable || isTold(key, salvaged)) continue;
+        throw new Error(`${what}: ${key} is missing, and nothing said so`);
+      }
+      ours += right(rows, subject);
+      if (engine.name === 'leveldb') theirs += right(repaired(forRepair), subject);
     }
-    const byRepair = repaired(forRepair);
-    ours += right(rows, subject);
-    theirs += right(byRepair, subject);
-  }
-  expect(incomplete).toBeGreaterThan(DAMAGES / 3);
-  expect(ours).toBeGreaterThan(theirs);
-  expect(readdirSync(root).filter((name) => name.includes('salvage-'))).toEqual([]);
-});
+    expect(incomplete).toBeGreaterThan(DAMAGES / 4);
+    expect(ours).toBeGreaterThan(theirs);
+    expect(readdirSync(root).filter((name) => name.startsWith('.'))).toEqual([]);
+  },
+);
 
-test('a whole database is salvaged whole', async () => {
+test.each(ENGINES)('$name: a whole database is salvaged whole', async (engine) => {
   const root = await temporaryFolder();
-  const subject = await databaseOf(root, 7);
+  const subject = await databaseOf(root, 7, engine);
   const into = join(root, 'deep/er/salvaged');
   const salvaged = await salvageDatabase(subject.dir, { into });
   expect(salvaged).toMatchObject({
     complete: true,
+    engine: engine.name,
     lost: [],
     notes: [],
+    sourceProblem: null,
     entries: subject.present.size,
     report: { ok: true },
   });
-  expect(await contentOf(into)).toEqual(subject.present);
+  expect(await engine.contentOf(into)).toEqual(subject.present);
+  expect(stateOf(subject.pieces, () => true)).toEqual(subject.present); // what the tests above compare with
 });
 
 test('says which keys are lost with a block, and which with a table that is gone', async () => {
@@ -215,7 +249,7 @@ test('says which keys are lost with a block, and which with a table that is gone
     what: expect.stringContaining('checksum'),
     upTo: { text: expect.stringMatching(/^key01/) },
   });
-  const rows = await contentOf(join(root, 'a'));
+  const rows = await leveldb.contentOf(join(root, 'a'));
   expect(rows.size).toBeGreaterThan(290);
   expect(rows.has('key0100')).toBe(false);
 
@@ -227,26 +261,115 @@ test('says which keys are lost with a block, and which with a table that is gone
   });
 });
 
-test('refuses what is no LevelDB, and a place that is taken, and leaves nothing behind', async () => {
+test('refuses what is no database, and a place that is taken, and leaves nothing behind', async () => {
   const root = await temporaryFolder();
   const { dir } = await databaseOf(root, 3);
   const taken = join(root, 'taken');
   mkdirSync(taken);
   writeFileSync(join(taken, 'file'), '');
   await expect(salvageDatabase(dir, { into: taken })).rejects.toMatchObject({ code: 'TARGET_NOT_EMPTY' });
-  await expect(salvageDatabase(dir, { into: join(dir, 'inside') })).rejects.toMatchObject({
-    code: 'INVALID_REQUEST',
-  });
+  for (const inside of [join(dir, 'inside'), join(root, '.lifecycle/backup/new')]) {
+    await expect(salvageDatabase(dir, { into: inside })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+  }
   await expect(salvageDatabase(join(root, 'none'), { into: join(root, 'x') })).rejects.toMatchObject({
     code: 'NOT_FOUND',
   });
-  const lsm = await openLsm(join(root, 'lsm'));
-  await lsm.close();
-  await expect(salvageDatabase(join(root, 'lsm'), { into: join(root, 'x') })).rejects.toMatchObject({
+  mkdirSync(join(root, 'files'));
+  writeFileSync(join(root, 'files/file'), '');
+  await expect(salvageDatabase(join(root, 'files'), { into: join(root, 'x') })).rejects.toMatchObject({
     code: 'ENGINE_MISMATCH',
   });
   const cancelled = salvageDatabase(dir, { into: join(root, 'x'), signal: AbortSignal.abort() });
   await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' });
   expect(existsSync(join(root, 'x'))).toBe(false);
-  expect(readdirSync(root).sort()).toEqual(['data', 'lsm', 'taken']);
+  expect(readdirSync(root).sort()).toEqual(['data', 'files', 'taken']);
+});
+
+test('finds the blocks behind a damaged one, when the index is gone, too', async () => {
+  const root = await temporaryFolder();
+  const dir = join(root, 'data');
+  const database = new ClassicLevel(dir, { compression: true });
+  await database.open();
+  for (let i = 0; i < 2000; i++)
+    await database.put(`key${String(i).padStart(4, '0')}`, `value ${i} ${seeded(i)()}`);
+  await database.compactRange('a', 'z');
+  await database.close();
+  const pieces = (await leveldb.piecesOf(dir)).filter(({ path }) => path.endsWith('.ldb'));
+  expect(pieces.length).toBeGreaterThan(10);
+  const path = join(dir, pieces[0]!.path);
+  const bytes = readFileSync(path);
+  for (const damaged of [0, 4, 5]) bytes[pieces[damaged]!.stretches[0]![0] + 10]! ^= 1;
+  bytes.fill(0, bytes.length - 48);
+  writeFileSync(path, bytes);
+  const salvaged = await salvageDatabase(dir, { into: join(root, 'new') });
+  const whole = pieces.filter((_, i) => ![0, 4, 5].includes(i)).flatMap(({ versions }) => versions);
+  expect([...(await leveldb.contentOf(join(root, 'new'))).keys()].sort()).toEqual(
+    whole.map(({ key }) => key).sort(),
+  );
+  expect(salvaged).toMatchObject({ complete: false, sourceProblem: expect.stringContaining('magic') });
+});
+
+test.for(ENGINES)(
+  '$name: what the disk cannot read any more is lost, and nothing else',
+  async (engine, context) => {
+    const disk = await mountedImage(context, 'btrfs', '-m', 'single'); // it does not hand out bytes whose checksum is wrong
+    const dir = join(disk, 'data');
+    const database = await engine.create(dir, 1);
+    const MARK = 'spoilt'.repeat(20);
+    for (let i = 0; i < 400; i++)
+      await database.put(`key${i}`, i % 50 === 7 || i === 398 ? MARK : `value ${i} ${'v'.repeat(3000)}`);
+    await database.close();
+    const before = await engine.contentOf(dir);
+    changeImage(disk, (bytes) => {
+      for (let at = bytes.indexOf(MARK); at !== -1; at = bytes.indexOf(MARK, at + 1)) bytes[at]! ^= 1;
+    });
+    const unreadable = filesOf(dir).filter((path) => {
+      try {
+        readFileSync(join(dir, path));
+        return false;
+      } catch {
+        return true;
+      }
+    });
+    expect(unreadable.length).toBeGreaterThan(1); // a log, too
+    const into = join(await temporaryFolder(), 'new');
+    const salvaged = await salvageDatabase(dir, { into, engine: engine.name });
+    expect(salvaged).toMatchObject({ complete: false, sourceProblem: expect.stringMatching(/EIO|I\/O/) });
+    for (const path of unreadable)
+      expect(
+        salvaged.lost.some((lost) => lost.path === path && lost.what.includes('EIO')),
+        path,
+      ).toBe(true);
+    const rows = await engine.contentOf(into);
+    for (const [key, value] of rows) expect(before.get(key)).toBe(value);
+    // Each of nine marks takes the rows of a page or two with it, and in a log of LevelDB those of 32 KiB.
+    expect(rows.size).toBeGreaterThan(360);
+    expect(rows.has('key57')).toBe(false);
+  },
+);
+
+test('does not follow links, and says so', async () => {
+  const root = await temporaryFolder();
+  const { dir } = await databaseOf(root, 5);
+  const table = filesOf(dir).find((name) => name.endsWith('.ldb'))!;
+  renameSync(join(dir, table), join(root, 'elsewhere'));
+  symlinkSync(join(root, 'elsewhere'), join(dir, table));
+  rmSync(join(dir, 'CURRENT'));
+  symlinkSync(join(root, 'elsewhere'), join(dir, 'CURRENT'));
+  const { lost } = await salvageDatabase(dir, { into: join(root, 'new'), engine: 'leveldb' });
+  for (const path of [table, 'CURRENT'])
+    expect(lost).toContainEqual(expect.objectContaining({ path, what: expect.stringContaining('link') }));
+});
+
+testAsRoot('what root salvages belongs to the owner of the folder it stands in (needs root)', async () => {
+  const root = await temporaryFolder();
+  chownSync(root, 1234, 1234);
+  for (const engine of ENGINES) {
+    const { dir } = await databaseOf(root, 5, engine);
+    const into = join(root, engine.name);
+    await salvageDatabase(dir, { into });
+    for (const name of ['', ...readdirSync(into, { recursive: true, encoding: 'utf8' })])
+      expect(statSync(join(into, name)).uid, name).toBe(1234);
+    rmSync(dir, { recursive: true });
+  }
 });

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { onTestFinished, type TestContext } from 'vitest';
 import { needsPrograms, withRights } from './needs.ts';
 import { temporaryFolder } from './temp.ts';
@@ -30,6 +30,16 @@ export async function mountedImage(
   withRights(context, 'mount', '-o', 'loop', image, folder);
   onTestFinished(() => void execFileSync('umount', ['-l', folder]));
   return folder;
+}
+
+/** Changes the bytes below a file system of `mountedImage`, and forgets what the system has of it in memory. */
+export function changeImage(folder: string, change: (bytes: Buffer) => void): void {
+  const image = join(dirname(folder), 'image');
+  execFileSync('umount', [folder]);
+  const bytes = readFileSync(image);
+  change(bytes);
+  writeFileSync(image, bytes);
+  execFileSync('mount', ['-o', 'loop', image, folder]);
 }
 
 /** The places on disk of a file's data, as the kernel tells them, and whether other files share them. */

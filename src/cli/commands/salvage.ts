@@ -11,19 +11,20 @@ import { count, visible } from '../text.ts';
 const INCOMPLETE = 3;
 const LOST_SHOWN = 20;
 const NOTE =
-  'For a LevelDB that does not open or verify any more. The source is never changed; close the database first. Try `restore` of a good snapshot before: it has everything. Exits with 3 when something is missing.';
+  'For a database that does not open or verify any more. The source is never changed; close the database first. Try `restore` of a good snapshot before: it has everything. Exits with 3 when something is missing.';
 
-const flags = new Flags(salvageOptions.fields, ['into']);
+const flags = new Flags(salvageOptions.fields, ['into', 'engine']);
 
 export function define(command: Command, cli: Cli): void {
   flags.addTo(command, '', { into: mandatory });
   command
     .addHelpText('after', `${paragraph(NOTE)}\n${examples('salvage ./data --into ./salvaged')}`)
     .action(async (dir: string, given: Given) => {
-      const { into = '' } = flags.read(given);
+      const { into = '', engine } = flags.read(given);
       const salvaged = await cli.watched((signal, progress) =>
         salvageDatabase(dir, {
           into,
+          engine,
           environment: commandEnvironment,
           signal,
           onProgress: (done, total) => progress.show('salvage', done, total),
@@ -35,13 +36,14 @@ export function define(command: Command, cli: Cli): void {
 }
 
 function describe(
-  { into, entries, tables, logs, lost, lostTotal, notes, complete }: Salvaged,
+  { into, entries, tables, logs, lost, lostTotal, notes, complete, sourceProblem }: Salvaged,
   style: Style,
 ): string[] {
   const word = complete ? style.green('complete') : style.yellow('not complete');
   const from = `${count(tables, 'table')} and ${count(logs, 'log')}`;
   return [
     `${word}: ${count(entries, 'entry', 'entries')} from ${from} now stand in ${visible(into)}, proven at level full`,
+    ...(sourceProblem === null ? [] : [`the old one does not pass its proof: ${visible(sourceProblem)}`]),
     ...notes.map((note) => `note: ${visible(note)}`),
     ...lost.slice(0, LOST_SHOWN).map((part) => `lost: ${lineOf(part)}`),
     ...(lostTotal > LOST_SHOWN

@@ -39,7 +39,8 @@ export async function checkLog(file: OpenFile, request: FileCheckRequest, run: T
   };
 }
 
-class LogCheck {
+/** What the items of a log, in their order, say of it. */
+export class LogCheck {
   readonly findings: Findings;
   batches = 0;
   /** Of the first operation. */

@@ -42,18 +42,44 @@ export interface Tail {
   readonly hasEntries: boolean;
 }
 
-/**
- * LSNs of the entries that stand whole anywhere in [from, end) of the log, at any byte, above `afterLsn` and ascending. Where
- * an entry was found the search goes on behind it. `gave up` when bytes that look like entries and are none take too long.
- */
+/** LSNs of the entries behind a stop. `gave up` when bytes that look like entries and are none take too long. */
 async function searchEntries(
   log: LogBytes,
   from: number,
   afterLsn: bigint,
 ): Promise<readonly bigint[] | 'gave up'> {
   const found: bigint[] = [];
+  for await (const { lsn } of findEntries(log, from, { after: afterLsn, isAscending: true })) {
+    if (lsn === undefined) return 'gave up';
+    found.push(lsn);
+  }
+  return found;
+}
+
+export interface FoundEntry {
+  readonly lsn: bigint;
+  /** In the live bytes. */
+  readonly at: number;
+  readonly bytes: Buffer;
+}
+
+/** The search went on up to here, and is too expensive from here on. */
+export interface GaveUp {
+  readonly lsn?: undefined;
+  readonly at: number;
+}
+
+/**
+ * The entries that stand whole anywhere in [from, end) of the log, at any byte, above the LSN `after`, and above each other if that is
+ * asked for. Where an entry was found the search goes on behind it.
+ */
+export async function* findEntries(
+  log: LogBytes,
+  from: number,
+  { after, isAscending }: { readonly after: bigint | undefined; readonly isAscending: boolean },
+): AsyncGenerator<FoundEntry | GaveUp, void> {
   let budget = BUDGET_BYTES;
-  let last = afterLsn;
+  let last = after;
   let window: Buffer = Buffer.alloc(0);
   let windowAt = from;
   for (let at = from; log.end - at >= ENTRY_HEADER_BYTES + MIN_ENTRY_LEN; ) {
@@ -74,22 +100,24 @@ async function searchEntries(
     }
     const rest = window.subarray(offset);
     const { lsn } = decodeEntryHeader(rest);
-    if (lsn <= last || lsn - last > MAX_LSN_STEP) {
+    if (last !== undefined && (lsn <= last || lsn - last > MAX_LSN_STEP)) {
       at++;
       continue;
     }
-    budget -= total;
-    if (budget < 0) return 'gave up';
-    const entry = total <= rest.byteLength ? rest.subarray(0, total) : await readRange(log, at, at + total);
-    if (entryProblem(entry) === undefined) {
-      found.push(lsn);
-      last = lsn;
+    const bytes = total <= rest.byteLength ? rest.subarray(0, total) : await readRange(log, at, at + total);
+    if (entryProblem(bytes) === undefined) {
+      yield { lsn, at, bytes };
+      if (isAscending) last = lsn;
       at += total;
-    } else {
-      at++;
+      continue;
     }
+    budget -= total;
+    if (budget < 0) {
+      yield { at };
+      return;
+    }
+    at++;
   }
-  return found;
 }
 
 async function readRange(log: LogBytes, from: number, to: number): Promise<Buffer> {
