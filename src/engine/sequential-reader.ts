@@ -53,7 +53,7 @@ export class SequentialReader {
   /** Hands out the next bytes of the window, whose CRC-32 may be known. */
   advance(length: number, crc32?: number): void {
     if (crc32 !== undefined && this.#sums !== undefined) {
-      this.#sum();
+      this.flush();
       this.#sums.addKnown(this.#room.subarray(this.#from, this.#from + length), crc32);
       this.#summedTo += length;
     }
@@ -82,9 +82,10 @@ export class SequentialReader {
     }
   }
 
-  /** Sums up what was handed out so far. */
+  /** Sums up what was handed out so far, in few large pieces: each call has a fixed cost. */
   flush(): void {
-    this.#sum();
+    if (this.#from > this.#summedTo) this.#sums?.add(this.#room.subarray(this.#summedTo, this.#from));
+    this.#summedTo = this.#from;
   }
 
   #take(length: number): Buffer {
@@ -108,7 +109,7 @@ export class SequentialReader {
 
   async #fill(): Promise<number> {
     this.#run.checkCancelled();
-    this.#sum();
+    this.flush();
     const rest = this.#to - this.#from;
     this.#room.copyWithin(this.#readAt - rest, this.#from, this.#to);
     this.#from = this.#readAt - rest;
@@ -118,11 +119,5 @@ export class SequentialReader {
     this.#to += count;
     this.#run.addBytes(count);
     return count;
-  }
-
-  /** In few large pieces: each call has a fixed cost. */
-  #sum(): void {
-    if (this.#from > this.#summedTo) this.#sums?.add(this.#room.subarray(this.#summedTo, this.#from));
-    this.#summedTo = this.#from;
   }
 }

@@ -121,12 +121,13 @@ export class RunRecords {
 
   /**
    * Puts the end of a run on record. A full disk is no failure: the run reads as ended in this process, and its line is
-   * written once there is room.
+   * written once there is room. Resolves to whether it is on disk.
    */
-  async end(record: RunRecord): Promise<void> {
+  async end(record: RunRecord): Promise<boolean> {
     lineOf(record);
     this.#unwritten = [...this.#unwritten, record];
     await this.#writeEnds();
+    return !this.#unwritten.includes(record);
   }
 
   /**

@@ -120,8 +120,11 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
     try {
       const done = await work();
       run.complete(done.metadata);
-      await records.end(run.record).catch(warn); // the work is done: a missing line does not undo it
-      await done.cleanUp?.().catch(warn); // the next run can do it as well
+      try {
+        if (await records.end(run.record)) await done.cleanUp?.();
+      } catch (error) {
+        warn(error); // the work is done: a missing line does not undo it, and the next run notes it and cleans up
+      }
       const result = done.result();
       emitSafely(this as EventEmitter<RunEvents<Result>>, 'completed', result);
       return result;

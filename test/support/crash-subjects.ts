@@ -100,8 +100,6 @@ export interface Stage {
   readonly snapshots: readonly TakenSnapshot[];
   /** What a user reads in the data directory, which has changed since the last snapshot. */
   readonly live: string;
-  /** The disk may refuse the note of a run's end: a warning says so, and what was done stands. */
-  readonly mayLackRecord?: true;
 }
 
 export interface TakenSnapshot {
