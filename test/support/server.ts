@@ -6,18 +6,16 @@ import {
   type Backend,
   buildServer,
   type Database,
-  lsmBackend,
   type RunningServer,
   type ServerOptions,
   startServer,
 } from '../../src/server/index.ts';
+import { smallLsm } from './small-lsm.ts';
 import { temporaryFolder } from './temp.ts';
 
 export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** A log of 256 KiB: a snapshot of it takes no time. */
-export const smallLsm = (): Backend =>
-  lsmBackend({ walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } });
+export { smallLsm };
 
 /** The same database with some of its functions replaced, to stop it where a test wants to look. */
 export function altered(backend: Backend, alter: (database: Database) => Partial<Database>): Backend {
