@@ -66,6 +66,7 @@ export {
   type SettingsProblem,
 } from './schedule/index.ts';
 export type { ScheduledRun } from './schedule/scheduler.ts';
+export type { ChangedFile, SnapshotDifference } from './snapshot/compare-snapshots.ts';
 export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
 export type { SnapshotSummary } from './snapshot/store/list.ts';
 export type { PruneResult } from './snapshot/store/prune.ts';

@@ -115,6 +115,7 @@ const restoreInto: Wrong<RestoreIntoOptions> = {
   ...watch,
   ...throttle,
   into: notPath,
+  files: notPaths,
   level: notOneOf,
   clone: notOneOf,
 };
@@ -495,6 +496,7 @@ describe('what is right is accepted:', () => {
       ...watching(),
       ...heldBack,
       into,
+      files: [],
       level: 'files',
       clone: 'auto',
     });

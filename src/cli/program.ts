@@ -54,6 +54,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/show.ts'),
   },
   {
+    name: 'diff',
+    summary: 'say which files two snapshots have of each other',
+    operands: { '<from>': SNAPSHOT['<snapshot>'], '<to>': 'as <from>' },
+    load: () => import('./commands/diff.ts'),
+  },
+  {
     name: 'verify',
     summary: 'read a snapshot or a data directory and report all that is wrong with it',
     operands: { '<path>': 'a data directory, or a snapshot as in `show`' },

@@ -10,6 +10,7 @@ import type { Environment } from '../snapshot/environment.ts';
 import { noteSnapshot } from '../snapshot/ledger/write-proofs.ts';
 import { restoreInto } from '../snapshot/restore/restore.ts';
 import { checkSource, openSnapshotFolder } from '../snapshot/restore/restore-source.ts';
+import { selectFiles } from '../snapshot/restore/select-files.ts';
 import { lockForReading } from '../snapshot/source/folder-source.ts';
 import { isSnapshotPlace } from '../snapshot/store/layout.ts';
 import { snapshotsFolder } from '../snapshot/store/list.ts';
@@ -97,15 +98,16 @@ export function restoreFolder(
 ): Promise<RestoreIntoResult> {
   const { into, level, clone } = options;
   return watched(system, options, async (env, control, watch) => {
-    const source = await checkSource(env, await openSnapshotFolder(env, await locate(env)), control);
+    const whole = await checkSource(env, await openSnapshotFolder(env, await locate(env)), control);
     try {
+      const source = selectFiles(whole, options.files);
       watch(2 * source.bytes); // read once for the copy and once for its proof
       const { report, clonedBytes } = await restoreInto(env, source, into, level, clone, control);
       const { location: from, manifest, bytes } = source;
       const files = manifest.entries.length;
       return { from, into: resolve(into), files, bytes, clonedBytes, undo: null, report };
     } finally {
-      await source.release();
+      await whole.release();
     }
   });
 }

@@ -21,6 +21,7 @@ import {
   pruneOptions,
   pruneUndoOptions,
 } from '../options/verify.ts';
+import { compareSnapshots, type SnapshotDifference } from '../snapshot/compare-snapshots.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, type Layout, layoutOf } from '../snapshot/store/layout.ts';
@@ -137,6 +138,13 @@ export class Snapshots {
       const env = this.#env;
       return withState(env, await summarize(env, await this.#find(snapshot)));
     });
+  }
+
+  /** Which files two snapshots have of each other, by their manifests. Reads no data. */
+  async compare(from: string, to: string): Promise<SnapshotDifference> {
+    checkArgument('Snapshots.compare: from', snapshotName(), from);
+    checkArgument('Snapshots.compare: to', snapshotName(), to);
+    return translated(async () => compareSnapshots(this.#env, await this.#find(from), await this.#find(to)));
   }
 
   /** Reads a snapshot and reports everything that is wrong with it, as `verifySnapshot` does. */

@@ -2,7 +2,7 @@ import { CLONE_CHOICES } from './choices.ts';
 import { OptionSet, type OptionsOf, required, withDefault } from './option.ts';
 import { level } from './snapshot.ts';
 import { hostThrottleOptions, throttleOptions } from './throttle.ts';
-import { folder, oneOf, text } from './values.ts';
+import { folder, oneOf, paths, text } from './values.ts';
 
 const clone = () =>
   withDefault(oneOf(CLONE_CHOICES), () => 'never', {
@@ -25,6 +25,11 @@ export const restoreIntoOptions = new OptionSet(() => ({
   into: required(folder(), {
     description: 'A new folder: it must not exist or be empty.',
     flag: { value: 'dir' },
+  }),
+  files: withDefault(paths(), (): readonly string[] => [], {
+    description:
+      'Only these files and folders of a snapshot of plain files, named as in the snapshot. A database is restored as a whole.',
+    flag: { name: 'file', value: 'path' },
   }),
   level: level(),
   clone: clone(),

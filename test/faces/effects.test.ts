@@ -217,6 +217,10 @@ const RESTORE: Readonly<Record<string, Experiment>> = {
   level: { value: 'files', changes: 'levels' },
   clone: { value: 'auto', changes: 'clones' },
 };
+const RESTORE_INTO = {
+  ...RESTORE,
+  files: { value: ['sst'], changes: 'result' }, // of a database: refused
+} as const;
 const PRUNE: Readonly<Record<string, Experiment>> = {
   keep: { value: 1, changes: 'snapshots' },
   dryRun: { value: true, changes: 'snapshots', with: { keep: 1 } },
@@ -248,6 +252,7 @@ const FLAGS: Readonly<Record<string, (value: unknown) => string[]>> = {
   olderThanMs: () => ['--older-than', '1h'],
   maxBytesPerSecond: (value) => ['--max-bytes-per-second', String(value)],
   maxBytes: (value) => ['--max-bytes', String(value)],
+  files: (value) => (value as string[]).flatMap((path) => ['--file', path]),
 };
 const flagsFor = (options: Options): string[] =>
   Object.entries(options).flatMap(([name, value]) => FLAGS[name]?.(value) ?? [`--${name}`, String(value)]);
@@ -330,19 +335,19 @@ const FACES: Readonly<Record<string, Face>> = {
   },
   restoreSnapshot: {
     offers: offered(restoreIntoOptions.fields),
-    experiments: RESTORE,
+    experiments: RESTORE_INTO,
     run: async (dataDir, options) =>
       void (await restoreSnapshot(latest(dataDir), { into: target(dataDir), ...options })),
   },
   'Snapshots.restore': {
     offers: offered(restoreIntoOptions.fields),
-    experiments: RESTORE,
+    experiments: RESTORE_INTO,
     run: async (dataDir, options) =>
       void (await new Snapshots({ dataDir }).restore('latest', { into: target(dataDir), ...options })),
   },
   'stillpoint restore --into': {
     offers: offered(restoreIntoOptions.fields, 'background'),
-    experiments: RESTORE,
+    experiments: RESTORE_INTO,
     run: (dataDir, options) =>
       command('restore', latest(dataDir), '--into', target(dataDir), ...flagsFor(options)),
   },

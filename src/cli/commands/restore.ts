@@ -23,9 +23,9 @@ import type { Style } from '../style.ts';
 import { age, count, leftLine, size, visible } from '../text.ts';
 
 const { fields } = restoreIntoOptions;
-const intoFlag = new Flags(fields, ['into']);
+const intoFlags = new Flags(fields, ['into', 'files']);
 const flags = new Flags(fields, ['level', 'clone', 'pace', 'medium', 'maxBytesPerSecond', 'concurrency']);
-type How = ReturnType<typeof flags.read>;
+type How = ReturnType<typeof flags.read> & { readonly files?: readonly string[] };
 
 interface Options extends Given {
   readonly inPlace?: true;
@@ -39,7 +39,10 @@ directory is --data-dir, or the one that the snapshot's path lies in. Nothing is
 restored files have passed their proof.`;
 
 export function define(command: Command, cli: Cli): void {
-  intoFlag.addTo(command, '', { into: (option) => option.conflicts('inPlace') });
+  intoFlags.addTo(command, '', {
+    into: (option) => option.conflicts('inPlace'),
+    files: (option) => option.conflicts(['inPlace', 'dryRun']),
+  });
   command.option('--in-place', 'replace the files of the data directory; `stillpoint undo` brings them back');
   command.option('--dry-run', 'say what would be restored, replaced and left, and change nothing');
   flags.addTo(command);
@@ -48,6 +51,7 @@ export function define(command: Command, cli: Cli): void {
       'after',
       `${paragraph(NOTE)}\n${examples(
         'restore latest --data-dir ./data --into ./copy',
+        'restore latest --data-dir ./files --into ./copy --file letters/to-ann.txt --file photos',
         'restore latest --data-dir ./data --in-place --dry-run',
         'restore latest --data-dir ./data --in-place',
         'restore ./data/.lifecycle/backup/ts-1763625600 --in-place',
@@ -55,8 +59,8 @@ export function define(command: Command, cli: Cli): void {
     )
     .action((snapshot: string, options: Options) => {
       const { inPlace, dryRun, dataDir } = options;
-      const { into } = intoFlag.read(options);
-      const how = flags.read(options);
+      const { into, files } = intoFlags.read(options);
+      const how = { ...flags.read(options), ...(files !== undefined && { files }) };
       noteConcurrency(cli, how.concurrency);
       return explainNotFound(snapshot, dataDir, () => {
         if (dryRun && (into !== undefined || inPlace)) return preview(cli, snapshot, dataDir, into);

@@ -1,0 +1,43 @@
+import { StillpointError } from '../../errors.ts';
+import type { RestoreSource } from './restore-source.ts';
+
+/**
+ * The same source with only the files that `names` name: files, and folders with all that is in them. `INVALID_REQUEST` for the files of
+ * a database, which say something only together; `NOT_FOUND` for a name that the snapshot does not have.
+ */
+export function selectFiles(source: RestoreSource, names: readonly string[]): RestoreSource {
+  if (names.length === 0) return source;
+  const { engine, location, manifest } = source;
+  if (engine.name !== 'files') {
+    throw new StillpointError(
+      'INVALID_REQUEST',
+      `the files of a database of ${engine.name} are restored together`,
+      {
+        path: location,
+        hint: 'Restore all of it with `--into DIR`, and take from there what you need.',
+      },
+    );
+  }
+  const wanted = names.map((name) => name.replace(/^(\.?\/)+|\/+$/g, ''));
+  const found = new Set<string>();
+  const entries = manifest.entries.filter(({ path }) => {
+    const name = wanted.find((name) => path === name || path.startsWith(`${name}/`));
+    if (name !== undefined) found.add(name);
+    return name !== undefined;
+  });
+  const absent = wanted.filter(
+    (name) => !found.has(name) && !entries.some(({ path }) => path.startsWith(`${name}/`)),
+  );
+  if (absent.length > 0) {
+    throw new StillpointError(
+      'NOT_FOUND',
+      `${location} has no ${absent.map((name) => JSON.stringify(name)).join(', ')}`,
+      {
+        path: location,
+        hint: 'Name files and folders as `stillpoint show` lists them, without what stands before them.',
+      },
+    );
+  }
+  const bytes = entries.reduce((sum, { size }) => sum + size, 0);
+  return { ...source, manifest: { ...manifest, entries }, bytes };
+}
