@@ -2,7 +2,7 @@ import { CommanderError } from 'commander';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { interruptible } from './interrupt.ts';
 import { Output } from './output.ts';
-import { openProgress, type Progress } from './progress.ts';
+import { NO_PROGRESS, openProgress, type Progress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What one run of the command line has at hand: where to print, how to be interrupted, what to exit with. */
@@ -15,9 +15,10 @@ export class Cli {
   constructor(argv: readonly string[], terminal: Terminal) {
     this.terminal = terminal;
     const end = argv.indexOf('--');
+    const flags = end === -1 ? argv : argv.slice(0, end);
     // Needed before the command line is parsed: a mistake in it is told as JSON too.
-    const json = (end === -1 ? argv : argv.slice(0, end)).includes('--json');
-    this.output = new Output(json, terminal);
+    const json = flags.includes('--json');
+    this.output = new Output({ json, quiet: flags.includes('--quiet') || flags.includes('-q') }, terminal);
   }
 
   /** Ctrl-C, SIGTERM or a closed terminal abort the signal; a second one kills. */
@@ -40,7 +41,7 @@ export class Cli {
     work: (signal: AbortSignal, progress: Progress) => Promise<T>,
     maxBytesPerSecond?: number,
   ): Promise<T> {
-    const progress = await openProgress(this.terminal, maxBytesPerSecond);
+    const progress = this.output.quiet ? NO_PROGRESS : await openProgress(this.terminal, maxBytesPerSecond);
     try {
       return await this.interruptible(
         (signal) => work(signal, progress),

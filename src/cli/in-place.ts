@@ -8,6 +8,7 @@ import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { LATEST, ownerOf } from '../snapshot/store/layout.ts';
 import type { Cli } from './cli.ts';
 import { commandEnvironment } from './environment.ts';
+import { patiently } from './patience.ts';
 import { recoverFirst } from './recover-first.ts';
 import { visible } from './text.ts';
 
@@ -20,6 +21,7 @@ export async function restoreInPlace(
   snapshot: string,
   dataDir: string | undefined,
   how: Omit<StartRestoreOptions, 'source'>,
+  waitMs = 0,
 ): Promise<RestoreResult> {
   const path = await nodeFileSystem.realPath(snapshot).catch(() => resolve(snapshot));
   const owner = ownerOf(path);
@@ -39,7 +41,7 @@ export async function restoreInPlace(
     target,
     { allowedSources: [dirname(location)] },
     (coordinator, signal) => coordinator.startRestore({ source, ...how, signal }),
-    how.maxBytesPerSecond,
+    { waitMs, maxBytesPerSecond: how.maxBytesPerSecond },
   );
 }
 
@@ -52,8 +54,8 @@ export function restoreFrom(
   return exchange(cli, dataDir, {}, (coordinator, signal) => coordinator.startRestore({ source, signal }));
 }
 
-export function undoInPlace(cli: Cli, dataDir: string): Promise<RestoreResult> {
-  return exchange(cli, dataDir, {}, (coordinator) => coordinator.startUndo());
+export function undoInPlace(cli: Cli, dataDir: string, waitMs: number): Promise<RestoreResult> {
+  return exchange(cli, dataDir, {}, (coordinator) => coordinator.startUndo(), { waitMs });
 }
 
 /** What says how to come back. */
@@ -67,13 +69,13 @@ async function exchange(
   dataDir: string,
   options: { readonly allowedSources?: readonly string[] },
   start: (coordinator: RestoreCoordinator, signal: AbortSignal) => Promise<{ id: string }>,
-  maxBytesPerSecond?: number,
+  { waitMs = 0, maxBytesPerSecond }: { waitMs?: number; maxBytesPerSecond?: number | undefined } = {},
 ): Promise<RestoreResult> {
   const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
-  await recoverFirst(cli, lifecycle);
+  await cli.interruptible((signal) => patiently(cli, waitMs, signal, () => recoverFirst(cli, lifecycle)));
   const coordinator = new RestoreCoordinator({ dataDir, lifecycle, ...options });
   return cli.watched(async (signal, progress) => {
-    const { id } = await start(coordinator, signal);
+    const { id } = await patiently(cli, waitMs, signal, () => start(coordinator, signal));
     const cancel = () => {
       if (!coordinator.cancel(id))
         cli.output.note('the files are being exchanged already; that goes to its end');

@@ -14,12 +14,16 @@ const FINDINGS_SHOWN = 20;
  */
 export class Output {
   readonly json: boolean;
+  /** Results are held back until it is known that something is wrong; notes are left out. */
+  readonly quiet: boolean;
+  readonly #held: string[] = [];
   readonly #terminal: Terminal;
   readonly #out: Style;
   readonly #err: Style;
 
-  constructor(json: boolean, terminal: Terminal) {
+  constructor({ json, quiet }: { json: boolean; quiet: boolean }, terminal: Terminal) {
     this.json = json;
+    this.quiet = quiet;
     this.#terminal = terminal;
     this.#out = styleFor(terminal.stdout, terminal.env);
     this.#err = styleFor(terminal.stderr, terminal.env);
@@ -27,10 +31,18 @@ export class Output {
 
   result(document: unknown, lines: (style: Style) => readonly string[]): void {
     const text = this.json ? JSON.stringify(toJson(document)) : lines(this.#out).join('\n');
-    this.#terminal.stdout.write(`${text}\n`);
+    if (this.quiet) this.#held.push(text);
+    else this.#terminal.stdout.write(`${text}\n`);
+  }
+
+  /** What was held back is told after all, once the exit code says that something is wrong. */
+  end(exitCode: number): void {
+    if (exitCode === 0) return;
+    for (const text of this.#held.splice(0)) this.#terminal.stdout.write(`${text}\n`);
   }
 
   note(text: string): void {
+    if (this.quiet) return;
     this.#terminal.stderr.write(`${this.#err.dim(visible(text))}\n`);
   }
 

@@ -3,6 +3,7 @@ import { VERSION } from '../snapshot/version.ts';
 import { Cli } from './cli.ts';
 import { paragraph } from './help-text.ts';
 import { nonEmpty } from './non-empty.ts';
+import { addOutputFlags } from './subcommand.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Adds the options, the examples and the action to a command that has its name, arguments and `--json` already. */
@@ -140,7 +141,7 @@ const COMMANDS: readonly Entry[] = [
 ];
 
 const EVERY_COMMAND =
-  'Every command has --help with examples, and --json: one JSON document on stdout, everything else on stderr.';
+  'Every command has --help with examples, --json (one JSON document on stdout, everything else on stderr), and --quiet for timers: nothing is printed unless something is wrong.';
 
 const EXIT_CODES = `
 Exit codes:
@@ -161,6 +162,7 @@ export async function run(argv: readonly string[], terminal: Terminal): Promise<
   try {
     program = await createProgram(argv, cli, terminal);
     await program.parseAsync(askedFor(argv), { from: 'user' });
+    cli.output.end(cli.exitCode);
     return cli.exitCode;
   } catch (error) {
     return cli.fail(error, `stillpoint ${[...namedIn(argv, program?.commands), '--help'].join(' ')}`);
@@ -211,7 +213,7 @@ async function createProgram(
       .configureHelp({ subcommandDescription: Help.prototype.subcommandDescription });
     for (const [operand, what] of Object.entries(operands)) command.argument(operand, what, nonEmpty);
     if (argv.includes(name)) (await load()).define(command, cli);
-    command.option('--json', 'print one JSON document on stdout');
+    addOutputFlags(command);
   }
   return program;
 }

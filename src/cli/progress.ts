@@ -11,14 +11,18 @@ export interface Progress {
 }
 
 const INTERVAL_MS = 100;
-const NOTHING: Progress = { show: () => undefined, follow: () => undefined, stop: () => undefined };
+export const NO_PROGRESS: Progress = {
+  show: () => undefined,
+  follow: () => undefined,
+  stop: () => undefined,
+};
 
 /** A bar on a terminal, nothing elsewhere. It is gone from the screen once it is stopped. */
 export async function openProgress(
   { stderr: stream, env }: Terminal,
   maxBytesPerSecond?: number,
 ): Promise<Progress> {
-  if (!stream.isTTY || env.TERM === 'dumb') return NOTHING;
+  if (!stream.isTTY || env.TERM === 'dumb') return NO_PROGRESS;
   const { default: progress } = await import('cli-progress');
   const bar = new progress.SingleBar({
     stream,

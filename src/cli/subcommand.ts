@@ -15,5 +15,11 @@ export function subcommand(
     .summary(summary)
     .description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`);
   for (const [operand, what] of Object.entries(operands)) command.argument(operand, what, nonEmpty);
-  return command.option('--json', 'print one JSON document on stdout');
+  return addOutputFlags(command);
 }
+
+/** What every command has. */
+export const addOutputFlags = (command: Command): Command =>
+  command
+    .option('--json', 'print one JSON document on stdout')
+    .option('-q, --quiet', 'print nothing unless something is wrong');

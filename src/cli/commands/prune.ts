@@ -8,6 +8,7 @@ import type { PruneUndoResult, UndoFolder } from '../../snapshot/store/prune-und
 import type { Cli } from '../cli.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
+import { addWaitFlag, patiently, waitMs } from '../patience.ts';
 import { count, size, time, visible } from '../text.ts';
 
 const NOTE =
@@ -16,7 +17,7 @@ const NOTE =
 export function define(command: Command, cli: Cli): void {
   const flags = new Flags(pruneUndoOptions.fields, ['keep', 'dryRun']);
   flags.addTo(command, '', { keep: withSnapshotsText });
-  command
+  addWaitFlag(command)
     .option('--undo', 'remove undo folders, which restores in place left, instead of snapshots')
     .addHelpText(
       'after',
@@ -26,8 +27,10 @@ export function define(command: Command, cli: Cli): void {
       const options = flags.read(given) as PruneUndoOptions;
       const { dryRun = false, keep } = options;
       const snapshots = new Snapshots({ dataDir: dir });
+      const patient = <T>(work: () => Promise<T>) =>
+        cli.interruptible((signal) => patiently(cli, waitMs(given), signal, work));
       if (given.undo === true) {
-        const result = await snapshots.pruneUndo(options);
+        const result = await patient(() => snapshots.pruneUndo(options));
         return cli.output.result({ dryRun, ...result }, () => describeUndo(result, dryRun));
       }
       if (keep < 1) {
@@ -35,7 +38,7 @@ export function define(command: Command, cli: Cli): void {
           hint: 'With `--undo`, 0 removes all undo folders.',
         });
       }
-      const result = await snapshots.prune(options);
+      const result = await patient(() => snapshots.prune(options));
       cli.output.result({ dryRun, ...result }, () => describe(result, dryRun));
     });
 }

@@ -2,7 +2,9 @@ import type { Command } from 'commander';
 import type { Recovery } from '../../operation/data-directory.ts';
 import { directoryOf, Lifecycle } from '../../operation/lifecycle.ts';
 import type { Cli } from '../cli.ts';
+import type { Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
+import { addWaitFlag, patiently, waitMs } from '../patience.ts';
 import { visible } from '../text.ts';
 
 const NOTE = `
@@ -10,12 +12,14 @@ Run it with the database closed. It ends in exactly the state from before the re
 one.`;
 
 export function define(command: Command, cli: Cli): void {
-  command
+  addWaitFlag(command)
     .addHelpText('after', `${paragraph(NOTE)}\n${examples('recover ./data', 'recover ./data --json')}`)
-    .action(async (dir: string) => {
+    .action(async (dir: string, given: Given) => {
       const lifecycle = new Lifecycle({ dataDir: dir });
       await directoryOf(lifecycle).layout(); // a missing directory is a typing error
-      const recovery = await lifecycle.recover();
+      const recovery = await cli.interruptible((signal) =>
+        patiently(cli, waitMs(given), signal, () => lifecycle.recover()),
+      );
       cli.output.result(recovery, () => describe(recovery));
     });
 }

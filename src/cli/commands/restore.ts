@@ -16,6 +16,7 @@ import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
 import { addDataDirFlag, noteConcurrency } from '../options.ts';
+import { addWaitFlag, waitMs } from '../patience.ts';
 import { proofText } from '../report-text.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import { stateText } from '../state-text.ts';
@@ -46,6 +47,7 @@ export function define(command: Command, cli: Cli): void {
   command.option('--in-place', 'replace the files of the data directory; `stillpoint undo` brings them back');
   command.option('--dry-run', 'say what would be restored, replaced and left, and change nothing');
   flags.addTo(command);
+  addWaitFlag(command);
   addDataDirFlag(command)
     .addHelpText(
       'after',
@@ -66,7 +68,10 @@ export function define(command: Command, cli: Cli): void {
         if (dryRun && (into !== undefined || inPlace)) return preview(cli, snapshot, dataDir, into);
         if (into !== undefined)
           return namingBest(snapshot, dataDir, () => restoreInto(cli, snapshot, dataDir, into, how));
-        if (inPlace) return namingBest(snapshot, dataDir, () => restoreHere(cli, snapshot, dataDir, how));
+        if (inPlace)
+          return namingBest(snapshot, dataDir, () =>
+            restoreHere(cli, snapshot, dataDir, how, waitMs(options)),
+          );
         throw new StillpointError('INVALID_REQUEST', 'where to is missing: --into <dir> or --in-place', {
           hint: 'Run `stillpoint restore --help`.',
         });
@@ -140,12 +145,19 @@ async function restoreInto(
   ]);
 }
 
-async function restoreHere(cli: Cli, snapshot: string, dataDir: string | undefined, how: How): Promise<void> {
+async function restoreHere(
+  cli: Cli,
+  snapshot: string,
+  dataDir: string | undefined,
+  how: How,
+  wait: number,
+): Promise<void> {
   const { from, into, files, bytes, clonedBytes, undo, leftInPlace, report } = await restoreInPlace(
     cli,
     snapshot,
     dataDir,
     how,
+    wait,
   );
   await noteLesser(cli, from, dataDir);
   cli.output.result({ from, into, files, bytes, clonedBytes, undo, leftInPlace }, (style) => [

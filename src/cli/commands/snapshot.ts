@@ -7,6 +7,7 @@ import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import { engineFlag, noteConcurrency } from '../options.ts';
+import { addWaitFlag, patiently, waitMs } from '../patience.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { findingLine, proofText } from '../report-text.ts';
 import type { Style } from '../style.ts';
@@ -20,13 +21,14 @@ const flags = new Flags(snapshotOptions.fields, [
 export function define(command: Command, cli: Cli): void {
   engineFlag.addTo(command);
   flags.addTo(command);
-  command
+  addWaitFlag(command)
     .addHelpText(
       'after',
       examples(
         'snapshot ./data',
         'snapshot ./data --keep 7 --json',
         'snapshot ./data --mode link --level open',
+        'snapshot ./data --keep 7 --quiet --wait 30m  # from a timer',
         'snapshot ./data --reprove',
         'snapshot ./data --pace quiet  # beside a busy database',
         'snapshot ./data --max-bytes-per-second 20M --concurrency 1',
@@ -39,10 +41,14 @@ async function takeSnapshot(cli: Cli, dataDir: string, given: Given): Promise<vo
   const options = flags.read(given);
   noteConcurrency(cli, options.concurrency);
   const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
-  await recoverFirst(cli, lifecycle);
+  await cli.interruptible((signal) =>
+    patiently(cli, waitMs(given), signal, () => recoverFirst(cli, lifecycle)),
+  );
   const coordinator = new BackupCoordinator({ dataDir, lifecycle, ...engineFlag.read(given) });
   const result = await cli.watched(async (signal, progress) => {
-    const { id } = await coordinator.startBackup({ ...options, signal });
+    const { id } = await patiently(cli, waitMs(given), signal, () =>
+      coordinator.startBackup({ ...options, signal }),
+    );
     progress.follow(async () => {
       const state = await coordinator.status(id);
       const { bytesProcessed, bytesTotal } = state.progress ?? {};
