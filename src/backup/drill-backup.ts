@@ -6,12 +6,15 @@ import { StillpointError } from '../errors.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
 import { callback, folder, text } from '../options/values.ts';
 import { recordVerified } from '../repository/marks.ts';
-import { fromFields, storeOf } from './list-backups.ts';
-import { followed, translated } from './options.ts';
+import { fromFields } from './list-backups.ts';
+import { onRecord, onRecordFields } from './on-record.ts';
+import { translated } from './options.ts';
 import { withScratch } from './restore-backup.ts';
+import { problemIn } from './verify-backup.ts';
 
 export const drillBackupOptions = new OptionSet(() => ({
   ...fromFields(),
+  ...onRecordFields(),
   scratch: withDefault(folder(), temporaryFolder, {
     description: 'An existing folder with room for the whole backup.',
     flag: { value: 'dir' },
@@ -37,33 +40,43 @@ export interface DrillResult {
 
 /**
  * Restores a backup into a scratch folder as for a lost machine, proves it, opens it, takes the time, and throws it away. Resolves also
- * when the proof found damage: look at `verdict`. Rejects with what kept the restore from its end, or with what the probe rejects with.
+ * when the proof could not read everything: `verdict` is `unread` then. Rejects with `RESTORE_INTEGRITY_MISMATCH` or `BACKUP_DAMAGED` when it
+ * is damaged, with what kept the restore from its end, or with what the probe rejects with.
  */
 export async function drillBackup(backup: string, options: DrillBackupOptions): Promise<DrillResult> {
   checkArgument('drillBackup: backup', text(), backup);
   const { scratch, probe, ...from } = drillBackupOptions.resolve('drillBackup', options);
-  return translated(async () => {
-    const store = await storeOf(from);
-    const { clock } = store.environment;
-    const manifest = await store.find(backup);
-    const bytes = manifest.snapshot.entries.reduce((sum, { size }) => sum + size, 0);
-    const look = (control: { readonly bytes: number }) => ({
-      phase: 'drill',
-      bytesProcessed: control.bytes,
-      bytesTotal: 2 * bytes,
-    });
-    return followed(store.environment, from, look, async (control) => {
-      const began = clock.monotonicMs();
-      return withScratch(store, manifest, scratch, control, async (report, dir) => {
-        const answer = report.ok ? await (probe ?? probeOf(manifest.engine))(dir) : null;
-        const restoreMs = Math.round(clock.monotonicMs() - began);
-        if (report.ok) await recordVerified(store, manifest.backupId, 'full').catch(warn);
-        const { backupId } = manifest;
-        const { verdict } = report;
-        return { backupId, storeId: store.storeId, verdict, restoreMs, bytes, probe: answer ?? null, report };
-      });
-    });
-  });
+  return translated(() =>
+    onRecord('drill', from, async (store) => {
+      const { clock } = store.environment;
+      const manifest = await store.find(backup);
+      const { backupId } = manifest;
+      const bytes = manifest.snapshot.entries.reduce((sum, { size }) => sum + size, 0);
+      return {
+        backupId,
+        look: (control) => ({ phase: 'drill', bytesProcessed: control.bytes, bytesTotal: 2 * bytes }),
+        work: async (control): Promise<DrillResult> => {
+          const began = clock.monotonicMs();
+          return withScratch(store, manifest, scratch, control, async (report, dir) => {
+            const answer = report.ok ? await (probe ?? probeOf(manifest.engine))(dir) : null;
+            const restoreMs = Math.round(clock.monotonicMs() - began);
+            if (report.ok) await recordVerified(store, backupId, 'full').catch(warn);
+            const { verdict } = report;
+            return {
+              backupId,
+              storeId: store.storeId,
+              verdict,
+              restoreMs,
+              bytes,
+              probe: answer ?? null,
+              report,
+            };
+          });
+        },
+        problem: ({ report }) => problemIn({ ...report, backupId }),
+      };
+    }),
+  );
 }
 
 function probeOf(engine: string): (dir: string) => unknown {

@@ -94,8 +94,8 @@ export async function followed<T>(
   { signal, onProgress }: Pick<BackupOptions, 'signal' | 'onProgress'>,
   look: (control: RunControl) => BackupProgress | Promise<BackupProgress>,
   work: (control: RunControl) => Promise<T>,
+  control = new RunControl(),
 ): Promise<T> {
-  const control = new RunControl();
   const cancel = () => control.cancel();
   if (signal?.aborted) cancel();
   signal?.addEventListener('abort', cancel, { once: true });

@@ -11,8 +11,10 @@ import type { StoreBackups } from '../repository/store-backups.ts';
 import { countUnnamed, type Swept, sweep } from '../repository/sweep.ts';
 import { confirmPublished } from '../repository/upload.ts';
 import type { JobStore } from './jobs/job-store.ts';
-import { fromFields, storeOf } from './list-backups.ts';
-import { followed, translated } from './options.ts';
+import { fromFields } from './list-backups.ts';
+import { onRecord, onRecordFields } from './on-record.ts';
+import { translated } from './options.ts';
+import { reconcile } from './reconcile-backups.ts';
 import { type Decision, decide, newestGood, type RetainedBackup, type RetentionRule } from './retention.ts';
 
 /** Which backups a repository keeps. */
@@ -44,6 +46,7 @@ export const retentionFields = () =>
 
 export const pruneBackupsOptions = new OptionSet(() => ({
   ...fromFields(),
+  ...onRecordFields(),
   ...retentionFields(),
   dryRun: withDefault(trueOrFalse(), () => false, {
     description: 'Tells what would be removed, and removes nothing.',
@@ -69,13 +72,16 @@ export interface PruneBackupsResult extends Swept {
  */
 export async function pruneBackups(options: PruneBackupsOptions): Promise<PruneBackupsResult> {
   const resolved = pruneBackupsOptions.resolve('pruneBackups', options);
-  return translated(async () => {
-    const store = await storeOf(resolved);
-    const look = () => ({ phase: 'prune', bytesProcessed: 0, bytesTotal: 0 });
-    return followed(store.environment, resolved, look, (control) =>
-      prune(store, { rule: ruleOf(resolved), dryRun: resolved.dryRun, control }),
-    );
-  });
+  const { dryRun } = resolved;
+  return translated(() =>
+    onRecord('prune', resolved, async (store, jobs) => ({
+      look: () => ({ phase: 'prune', bytesProcessed: 0, bytesTotal: 0 }),
+      work: async (control) => {
+        if (jobs !== undefined) await reconcile(store, jobs);
+        return prune(store, { rule: ruleOf(resolved), dryRun, control, ...(jobs && { jobs }) });
+      },
+    })),
+  );
 }
 
 /** The rule among other options. */

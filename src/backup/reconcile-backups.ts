@@ -7,10 +7,10 @@ import { isMarked, readMarks } from '../repository/marks.ts';
 import { removeBackup } from '../repository/remove-backup.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { confirmPublished } from '../repository/upload.ts';
-import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import type { BackupRecord, JobStore } from './jobs/job-store.ts';
 import { jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { fromFields, storeOf } from './list-backups.ts';
+import { ownStore, refuseOther } from './on-record.ts';
 import { environmentOf, translated } from './options.ts';
 
 export const reconcileOptions = new OptionSet(() => ({ ...fromFields(), jobs: jobsOption() }));
@@ -35,18 +35,9 @@ export async function reconcileBackups(
   return translated(async () => {
     const env = environmentOf(options);
     const layout = await new DataDirectory(dataDir, env).layout();
-    const own = (await readStoreFile(env.fs, layout))?.store_id;
-    if (own === undefined) {
-      throw new StillpointError('NOT_FOUND', `${dataDir} was never backed up`, { path: dataDir });
-    }
+    const own = await ownStore(env, layout);
     const store = await storeOf(options, own);
-    if (store.storeId !== own) {
-      throw new StillpointError(
-        'INVALID_REQUEST',
-        `${dataDir} is store ${own}, which has no backup in ${store.destination.url}`,
-        { path: dataDir },
-      );
-    }
+    refuseOther(store, own, dataDir);
     const jobs = await openJobs(env, layout, choice);
     try {
       return { storeId: own, ...(await reconcile(store, jobs)) };

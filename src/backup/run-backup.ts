@@ -1,12 +1,13 @@
-import { type Clock, pause } from '../env/clock.ts';
+import type { Clock } from '../env/clock.ts';
 import { RunControl } from '../env/run-control.ts';
 import { callSafely, warn } from '../env/safe-calls.ts';
-import { newUlid, newUlidAfter } from '../env/ulid.ts';
+import { newUlidAfter } from '../env/ulid.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { OptionSet, optional, required } from '../options/option.ts';
 import { clock } from '../options/system-parts.ts';
 import { abortSignal, callback, text, withMethods } from '../options/values.ts';
-import type { BackupRecord, ExecutorJobs, Job, JobChange } from './jobs/job-store.ts';
+import type { BackupRecord, ExecutorJobs, Job } from './jobs/job-store.ts';
+import { RunningJob, retried } from './running-job.ts';
 
 /**
  * The executor: one attempt to make one backup, from its job row to its end. It knows no engine, no snapshot, no destination,
@@ -90,8 +91,6 @@ export interface BackupOutcome<B extends StoredBackup = StoredBackup> {
 /** Progress once the source is open, and once the backup exists. Between them it follows the storing. */
 const OPENED = 10;
 const STORED = 95;
-const STEP = 5;
-const ASK_MS = 1000;
 
 /**
  * Runs one attempt. Rejects with a `TypeError` for a mistake in the call, and with what `createBackupJob` rejects with; there is no
@@ -102,67 +101,43 @@ export async function runBackup<S extends OpenSource, B extends StoredBackup>(
   options: RunBackupOptions<S> & { readonly destination: { store(source: S, run: BackupRun): Promise<B> } },
 ): Promise<BackupOutcome<B>> {
   runBackupOptions.check('runBackup', options);
-  const attempt = new Attempt(options);
-  await options.jobs.createBackupJob(attempt.job);
-  return attempt.run() as Promise<BackupOutcome<B>>;
+  const { jobs, clock, storeId, repositoryId, onJobCreated, onWarning, control = new RunControl() } = options;
+  const about = { jobs, clock, storeId, repositoryId, onJobCreated, onWarning, control };
+  const running = await RunningJob.create({ ...about, kind: 'backup' });
+  return new Attempt(options, running, control).run() as Promise<BackupOutcome<B>>;
 }
 
 class Attempt<S extends OpenSource> {
-  job: Job;
   readonly #options: RunBackupOptions<S>;
+  readonly #running: RunningJob;
   readonly #control: RunControl;
   readonly #abort = new AbortController();
   #backupId = '';
-  #progress: Promise<void> = Promise.resolve();
 
-  constructor(options: RunBackupOptions<S>) {
-    const { clock, control = new RunControl(), repositoryId, storeId } = options;
+  constructor(options: RunBackupOptions<S>, running: RunningJob, control: RunControl) {
     this.#options = options;
+    this.#running = running;
     this.#control = control;
-    const nowMs = clock.nowMs();
-    this.job = {
-      id: newUlid(nowMs),
-      kind: 'backup',
-      storeId,
-      repositoryId,
-      backupId: null,
-      backupRecordId: null,
-      status: 'running',
-      startedAtMs: nowMs,
-      finishedAtMs: null,
-      progress: 0,
-      error: null,
-      errorCode: null,
-    };
   }
 
   async run(): Promise<BackupOutcome> {
-    const { onJobCreated, signal } = this.#options;
-    if (onJobCreated !== undefined) callSafely(() => onJobCreated(this.job));
+    const { signal } = this.#options;
     const cancel = () => this.#control.cancel();
     const forget = this.#control.onCancel(() => this.#abort.abort());
     signal?.addEventListener('abort', cancel, { once: true });
     if (signal?.aborted) cancel();
     if (this.#control.isCancelled) this.#abort.abort();
-    const stopAsking = this.#options.clock.every(ASK_MS, () => void this.#askForCancel());
     try {
       const stored = await this.#store();
-      this.#tell(STORED);
+      this.#running.tell(STORED);
       const record = await this.#record(stored);
-      return { job: await this.#succeed(record), record, stored };
+      return { job: await this.#running.succeed({ backupRecordId: record.id }), record, stored };
     } catch (error) {
-      throw await this.#fail(error);
+      throw await this.#running.fail(error);
     } finally {
-      stopAsking();
       forget();
       signal?.removeEventListener('abort', cancel);
     }
-  }
-
-  /** Best effort: a store that cannot be asked now is asked again. */
-  async #askForCancel(): Promise<void> {
-    const { jobs } = this.#options;
-    if (await jobs.isCancelAsked?.(this.job.id).catch(() => false)) this.#control.cancel();
   }
 
   async #store(): Promise<StoredBackup> {
@@ -174,12 +149,12 @@ class Attempt<S extends OpenSource> {
       control: this.#control,
       signal: this.#abort.signal,
       onStored: (share) =>
-        this.#tell(Math.floor(OPENED + (STORED - OPENED) * Math.min(1, Math.max(0, share)))),
-      confirmAlive: () => this.#update({ progress: this.job.progress }),
+        this.#running.tell(Math.floor(OPENED + (STORED - OPENED) * Math.min(1, Math.max(0, share)))),
+      confirmAlive: () => this.#running.update({ progress: this.#running.job.progress }),
     };
     const opened = await source.open(run);
     try {
-      this.#tell(OPENED);
+      this.#running.tell(OPENED);
       return await destination.store(opened, run);
     } finally {
       await opened.close().catch((error) => this.#warn(error));
@@ -191,18 +166,12 @@ class Attempt<S extends OpenSource> {
     const { begin, clock, storeId } = this.#options;
     const place = (await begin?.()) ?? { storeId };
     this.#backupId = newUlidAfter(clock.nowMs(), place.afterBackupId);
-    await this.#update({ storeId: place.storeId, backupId: this.#backupId });
-  }
-
-  async #update(change: JobChange): Promise<void> {
-    this.job = { ...this.job, ...change };
-    await this.#progress;
-    await this.#options.jobs.updateBackupJob(this.job.id, change);
+    await this.#running.update({ storeId: place.storeId, backupId: this.#backupId });
   }
 
   async #record({ sizeBytes, manifestPath, sha256 }: StoredBackup): Promise<BackupRecord> {
     const { jobs, clock, repositoryId } = this.#options;
-    const { storeId } = this.job;
+    const { storeId } = this.#running.job;
     const record: BackupRecord = {
       id: this.#backupId,
       repositoryId,
@@ -226,77 +195,9 @@ class Attempt<S extends OpenSource> {
     return record;
   }
 
-  /** The backup exists and is on record: that its job cannot be ended is no failure of it. */
-  async #succeed(record: BackupRecord): Promise<Job> {
-    try {
-      await this.#end({ status: 'succeeded', progress: 100, backupRecordId: record.id });
-    } catch (error) {
-      this.#warn(error);
-    }
-    return this.job;
-  }
-
-  async #fail(cause: unknown): Promise<StillpointError> {
-    const known = toStillpointError(cause);
-    // A backup that exists is no cancelled one, whatever was asked for since.
-    const isCancelled =
-      this.#control.isCancelled &&
-      known.code !== 'BACKUP_NOT_RECORDED' &&
-      known.code !== 'PUBLICATION_UNKNOWN';
-    const error = isCancelled ? new StillpointError('CANCELLED', 'cancelled on request', { cause }) : known;
-    try {
-      await this.#end({
-        status: isCancelled ? 'interrupted' : 'failed',
-        error: error.message,
-        errorCode: error.code,
-      });
-    } catch (problem) {
-      this.#warn(problem);
-    }
-    return error;
-  }
-
-  async #end(change: JobChange): Promise<void> {
-    const { jobs, clock } = this.#options;
-    const end = { ...change, finishedAtMs: clock.nowMs() };
-    this.job = { ...this.job, ...end };
-    await this.#progress;
-    try {
-      await retried(() => jobs.updateBackupJob(this.job.id, end));
-    } catch (error) {
-      // A full disk, for instance. Without an owner the job blocks nobody, and the next reader ends it.
-      await jobs.abandonBackupJob(this.job.id).catch((problem) => this.#warn(problem));
-      throw error;
-    }
-  }
-
-  /** Best effort, one after the other. */
-  #tell(percent: number): void {
-    if (percent < this.job.progress + STEP) return;
-    this.job = { ...this.job, progress: percent };
-    this.#progress = this.#progress
-      .then(() => this.#options.jobs.updateBackupJobProgress(this.job.id, percent))
-      .catch((error) => this.#warn(error));
-  }
-
   #warn(error: unknown): void {
     const { onWarning = warn } = this.#options;
     callSafely(() => onWarning(toStillpointError(error)));
-  }
-}
-
-const ATTEMPTS = 3;
-const PAUSE_MS = 100;
-
-/** What says how a run ended is written whatever it takes. */
-async function retried(write: () => Promise<void>): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await write();
-    } catch (error) {
-      if (attempt === ATTEMPTS) throw error;
-      await pause(attempt * PAUSE_MS);
-    }
   }
 }
 

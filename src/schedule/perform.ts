@@ -1,13 +1,11 @@
 import { backUp } from '../backup/back-up.ts';
-import { drillBackup } from '../backup/drill-backup.ts';
-import { verifyBackup } from '../backup/verify-backup.ts';
+import { type DrillBackupOptions, drillBackup } from '../backup/drill-backup.ts';
+import type { Job } from '../backup/jobs/job-store.ts';
+import { problemIn, verifyBackup } from '../backup/verify-backup.ts';
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import { warn } from '../env/safe-calls.ts';
-import { StillpointError } from '../errors.ts';
-import { DataDirectory } from '../operation/data-directory.ts';
 import { Lifecycle } from '../operation/lifecycle.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import type { Schedule } from './scheduler.ts';
 import type { Plan } from './settings.ts';
 
@@ -15,26 +13,42 @@ export interface PerformOptions {
   readonly environment: Environment;
   readonly signal?: AbortSignal | undefined;
   /** Of a database that this process has open, by its data directory; undefined for others. */
-  readonly coordinatorOf?: (dataDir: string) => BackupCoordinator | undefined;
+  readonly coordinatorOf?: ((dataDir: string) => BackupCoordinator | undefined) | undefined;
+  /** Called once the job is on record. */
+  readonly onJobCreated?: ((job: Job) => void) | undefined;
 }
 
-/** Does what a schedule says; rejects with what kept it from its end, and when what was read is damaged. */
+/** Does what a schedule says; rejects with what kept it from its end, and when what was read is damaged or could not be read. */
 export async function perform({ plan, action }: Schedule, options: PerformOptions): Promise<void> {
   if (action === 'backup') return runBackup(plan, options);
-  const { environment, signal } = options;
-  const store = await storeOf(plan, environment);
+  const { environment, signal, onJobCreated } = options;
   const { destination: from, encryption } = plan.repository;
-  const about = { environment, from, store, signal, ...(encryption && { encryption }) };
-  if (action === 'verify') {
-    const report = await verifyBackup('latest', about);
-    if (report.ok) return;
-    const [finding] = report.findings;
-    throw new StillpointError('BACKUP_DAMAGED', `${report.backupId}: ${finding?.message ?? report.verdict}`);
-  }
-  await drillBackup('latest', { ...about, ...(plan.scratch !== undefined && { scratch: plan.scratch }) });
+  const about = {
+    environment,
+    from,
+    dataDir: plan.store.dataDir,
+    signal,
+    ...(encryption && { encryption }),
+    ...(plan.jobs !== undefined && { jobs: plan.jobs }),
+    ...(onJobCreated && { onJobCreated }),
+  };
+  const read =
+    action === 'verify'
+      ? await verifyBackup('latest', about)
+      : await drilled({ ...about, ...(plan.scratch !== undefined && { scratch: plan.scratch }) });
+  const problem = problemIn(read);
+  if (problem !== undefined) throw problem;
 }
 
-async function runBackup(plan: Plan, { environment, signal, coordinatorOf }: PerformOptions): Promise<void> {
+async function drilled(about: DrillBackupOptions) {
+  const { backupId, report } = await drillBackup('latest', about);
+  return { ...report, backupId };
+}
+
+async function runBackup(
+  plan: Plan,
+  { environment, signal, coordinatorOf, onJobCreated }: PerformOptions,
+): Promise<void> {
   const { dataDir, engine } = plan.store;
   const { destination: to, encryption } = plan.repository;
   const { retention, keep_snapshots: keep } = plan;
@@ -47,6 +61,7 @@ async function runBackup(plan: Plan, { environment, signal, coordinatorOf }: Per
     signal,
     ...(encryption && { encryption }),
     ...(plan.jobs !== undefined && { jobs: plan.jobs }),
+    ...(onJobCreated && { onJobCreated }),
     ...(keep !== undefined && { snapshotOptions: { keep } }),
     ...(retention && {
       retention: {
@@ -59,11 +74,4 @@ async function runBackup(plan: Plan, { environment, signal, coordinatorOf }: Per
     }),
   });
   for (const warning of warnings) warn(`${plan.name}: ${warning}`);
-}
-
-async function storeOf({ store: { dataDir } }: Plan, environment: Environment): Promise<string> {
-  const layout = await new DataDirectory(dataDir, environment).layout();
-  const identity = await readStoreFile(environment.fs, layout);
-  if (identity !== undefined) return identity.store_id;
-  throw new StillpointError('NOT_FOUND', `there is no backup of ${dataDir} yet`, { path: dataDir });
 }

@@ -52,7 +52,15 @@ export interface BackupRecord {
 export type JobChange = Partial<
   Pick<
     Job,
-    'status' | 'finishedAtMs' | 'progress' | 'error' | 'errorCode' | 'storeId' | 'backupId' | 'backupRecordId'
+    | 'status'
+    | 'finishedAtMs'
+    | 'progress'
+    | 'error'
+    | 'errorCode'
+    | 'storeId'
+    | 'repositoryId'
+    | 'backupId'
+    | 'backupRecordId'
   >
 >;
 

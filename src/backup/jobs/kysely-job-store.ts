@@ -245,17 +245,17 @@ export class KyselyJobStore implements JobStore {
     await this.#owners.releaseAll().finally(() => this.#db.destroy());
   }
 
-  /** Ends the jobs whose process died: with a record the backup succeeded, without one nobody knows yet. */
+  /** Ends the jobs whose process died. Of a job that makes a backup, its record says that it succeeded. */
   async #reap(transaction: Transaction<Tables>): Promise<void> {
     const running = await transaction
       .selectFrom('jobs')
       .selectAll()
       .where('status', '=', 'running')
       .execute();
-    for (const { id, backup_id } of running) {
+    for (const { id, kind, backup_id } of running) {
       if (!(await this.#owners.isDead(id))) continue;
       const record =
-        backup_id === null
+        kind !== 'backup' || backup_id === null
           ? undefined
           : await transaction
               .selectFrom('records')

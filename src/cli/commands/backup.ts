@@ -267,13 +267,13 @@ async function restoreInPlace(cli: Cli, backup: string, dir: string, options: Re
   ]);
 }
 
-const verifyFlags = new Flags(verifyBackupOptions.fields, ['level', 'scratch']);
+const verifyFlags = new Flags(verifyBackupOptions.fields, ['level', 'scratch', 'dataDir', 'jobs']);
 
 function defineVerify(command: Command, cli: Cli): void {
   const verify = addFrom(
     subcommand(command, 'verify', 'read a backup and report all that is wrong with it', BACKUP),
   );
-  verifyFlags.addTo(verify);
+  verifyFlags.addTo(verify, '', { jobs: fromVariable });
   verify
     .addHelpText(
       'after',

@@ -6,11 +6,13 @@ import { reconcileBackups, reconcileOptions } from '../../backup/reconcile-backu
 import type { Cli } from '../cli.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
-import { proofText } from '../report-text.ts';
+import { proofText, verdictText } from '../report-text.ts';
 import { addFrom, BACKUP, fromOf, shown } from '../repository-flags.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, duration, size, table } from '../text.ts';
+
+const UNREAD = 7;
 
 /** The commands of `backup` that decide what stays, and try whether it is worth it. */
 export function defineKeeping(command: Command, cli: Cli): void {
@@ -22,7 +24,7 @@ export function defineKeeping(command: Command, cli: Cli): void {
 }
 
 export const RETENTION = ['keepLast', 'keepWithinMs', 'keepDaily', 'keepWeekly', 'keepMonthly'] as const;
-const pruneFlags = new Flags(pruneBackupsOptions.fields, [...RETENTION, 'dryRun']);
+const pruneFlags = new Flags(pruneBackupsOptions.fields, [...RETENTION, 'dryRun', 'dataDir', 'jobs']);
 
 const PRUNE_NOTE = `
 A backup stays if any rule keeps it. Pinned ones, the newest, the newest good one and the newest verified one
@@ -31,7 +33,7 @@ deleted by a prune that comes 48 hours later.`;
 
 function definePrune(command: Command, cli: Cli): void {
   const prune = addFrom(subcommand(command, 'prune', 'remove backups that no rule keeps', {}));
-  pruneFlags.addTo(prune);
+  pruneFlags.addTo(prune, '', { jobs: fromVariable });
   prune
     .addHelpText(
       'after',
@@ -94,7 +96,7 @@ function defineDelete(command: Command, cli: Cli): void {
     });
 }
 
-const drillFlags = new Flags(drillBackupOptions.fields, ['scratch']);
+const drillFlags = new Flags(drillBackupOptions.fields, ['scratch', 'dataDir', 'jobs']);
 
 function defineDrill(command: Command, cli: Cli): void {
   const drill = addFrom(
@@ -105,7 +107,7 @@ function defineDrill(command: Command, cli: Cli): void {
       BACKUP,
     ),
   );
-  drillFlags.addTo(drill);
+  drillFlags.addTo(drill, '', { jobs: fromVariable });
   drill
     .addHelpText('after', examples('backup drill latest --from /mnt/backups --scratch /var/tmp'))
     .action(async (backup: string, given: Given) => {
@@ -119,12 +121,16 @@ function defineDrill(command: Command, cli: Cli): void {
       );
       const { report: _, ...document } = result;
       cli.output.result(document, (style) => describeDrill(result, style));
+      if (!result.report.ok) cli.exitCode = UNREAD;
     });
 }
 
 function describeDrill({ backupId, report, restoreMs, bytes, probe }: DrillResult, style: Style): string[] {
+  const proof = report.ok
+    ? `${style.green('proven')}: ${proofText(report)}`
+    : verdictText({ ...report, level: 'full' }, style);
   return [
-    `${style.bold(backupId)} restored in ${duration(restoreMs)}: ${size(bytes)}; ${style.green('proven')}: ${proofText(report)}`,
+    `${style.bold(backupId)} restored in ${duration(restoreMs)}: ${size(bytes)}; ${proof}`,
     probe === null
       ? '  not opened: there is nothing here to open it with'
       : `  opened: ${JSON.stringify(probe)}`,
