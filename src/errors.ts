@@ -42,7 +42,7 @@ export const ERROR_CODES = {
   SOURCE_DAMAGED: {
     http: 500,
     exit: 3,
-    hint: 'The live database itself is damaged. Keep the older snapshots. `stillpoint verify` says what is wrong; to keep the files as they are, close the database and take a snapshot with `--engine files`.',
+    hint: 'The live database itself is damaged; `stillpoint verify DIR` says what is wrong. Keep the older snapshots: `stillpoint restore latest-good` brings the best of them back. Without one, `stillpoint salvage DIR --into NEW` writes what can still be read into a new database.',
   },
   UNREAD: {
     http: 409,

@@ -1,5 +1,6 @@
-import { setTimeout } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
+import { pause, systemClock } from '../env/clock.ts';
+import { orAborted } from '../env/concurrency.ts';
 import { StillpointError } from '../errors.ts';
 import type { Cli } from './cli.ts';
 import type { Given } from './flags.ts';
@@ -22,16 +23,16 @@ export async function patiently<T>(
   signal: AbortSignal,
   work: () => Promise<T>,
 ): Promise<T> {
-  const deadline = performance.now() + limitMs;
+  const deadline = systemClock.monotonicMs() + limitMs;
   for (let isTold = false; ; isTold = true) {
     try {
       return await work();
     } catch (error) {
       const pauseMs = retryAfterMs(error);
-      const leftMs = deadline - performance.now();
+      const leftMs = deadline - systemClock.monotonicMs();
       if (pauseMs === undefined || leftMs <= 0) throw error;
       if (!isTold) output.note(`waiting: ${(error as Error).message}`);
-      await setTimeout(Math.min(pauseMs, leftMs), undefined, { signal }).catch(() => {
+      await orAborted(pause(Math.min(pauseMs, leftMs)), signal).catch(() => {
         throw new StillpointError('CANCELLED', 'cancelled on request');
       });
     }

@@ -10,6 +10,7 @@ import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
 import { layoutOf } from '../snapshot/store/layout.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import type { ListedSnapshot } from '../snapshot/store/standing.ts';
+import { refuseOpenDatabase } from './lock-database.ts';
 import { translated } from './long-call.ts';
 
 /** What a restore would do. Nothing is changed, and no file is read: whether it succeeds, only the restore itself shows. */
@@ -46,7 +47,7 @@ export function previewRestoreInto(
   });
 }
 
-/** Rejects where the restore would, before it closes the database: `PREFLIGHT_REFUSED`. */
+/** Rejects where the restore would: `PREFLIGHT_REFUSED`, and `CONFLICT` while somebody has the database open. */
 export function previewRestoreInPlace(
   snapshot: ListedSnapshot,
   dataDir: string,
@@ -58,6 +59,7 @@ export function previewRestoreInPlace(
     const engine = snapshot.engine === null ? undefined : engineByName(snapshot.engine);
     const keep = keptNames(engine);
     await checkExchange(fs, layoutOf(target), keep, engine);
+    await refuseOpenDatabase(env, target, keep, engine);
     const disk = new DiskCount();
     const replaced: string[] = [];
     for (const { name, kind } of await fs.list(target)) {

@@ -4,7 +4,6 @@ import type { Engine } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Report } from '../engine/report.ts';
 import { removeTree } from '../env/io.ts';
-import type { HeldLock } from '../env/lock.ts';
 import { warn } from '../env/safe-calls.ts';
 import { StillpointError } from '../errors.ts';
 import type { DataDirectory } from '../operation/data-directory.ts';
@@ -41,6 +40,7 @@ import {
 } from '../snapshot/restore/restore-source.ts';
 import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
 import { engineOption } from './choose-engine.ts';
+import { lockDatabase, unlock } from './lock-database.ts';
 
 export type RestoreMetadata = NonNullable<RunRecord['metadata']>;
 
@@ -303,18 +303,18 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     try {
       await this.#hook('close', () => this.#openLate());
       isClosed = true;
-      const locks = await this.#lockEngine(layout, keep);
+      const locks = await lockDatabase(this.#env, layout.dataDir, keep, engine);
       try {
         swap = await DirectoryExchange.begin(fs, layout, { id: run.id, from, undo, keep, engine });
         run.enter('swap');
         await swap.forward();
       } finally {
-        for (const lock of locks) await lock.release();
+        await unlock(locks);
       }
       run.enter('open');
       await this.#hook('open');
     } catch (error) {
-      if (await this.#back(layout, swap, isClosed)) this.lifecycle.setMode(modeBefore);
+      if (await this.#back(layout, swap, isClosed, engine)) this.lifecycle.setMode(modeBefore);
       else this.lifecycle.setMode('read_only');
       throw error;
     }
@@ -331,17 +331,22 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   }
 
   /** False when the old state could not be brought back and opened. */
-  async #back(layout: Layout, swap: DirectoryExchange | undefined, isClosed: boolean): Promise<boolean> {
+  async #back(
+    layout: Layout,
+    swap: DirectoryExchange | undefined,
+    isClosed: boolean,
+    engine: Engine | undefined,
+  ): Promise<boolean> {
     if (!isClosed) return true; // the host's database was never closed, or says that it could not be
     try {
       if (swap !== undefined) {
         if (swap.phase === 'opening') await this.#hook('close').catch(() => undefined); // it may be half open
-        const locks = await this.#lockEngine(layout, swap.keep);
+        const locks = await lockDatabase(this.#env, layout.dataDir, swap.keep, engine);
         try {
           await swap.back();
           await swap.finish();
         } finally {
-          for (const lock of locks) await lock.release();
+          await unlock(locks);
         }
       }
       await this.#hook('open');
@@ -360,33 +365,10 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     const limit = '`hookTimeoutMs` of the RestoreCoordinator';
     await callHook(name, hook, { timeoutMs, limit, signal, ...(onLate && { onLate }) });
   }
-
-  /** Keeps other processes from opening the database while its files are exchanged; `CONFLICT` when one has. */
-  async #lockEngine(layout: Layout, names: readonly string[]): Promise<HeldLock[]> {
-    const { fs, locks } = this.#env;
-    const held: HeldLock[] = [];
-    try {
-      for (const name of names) {
-        const lock = await locks.tryAcquireEngineLock(fs, join(layout.dataDir, name));
-        if (lock === undefined) throw databaseOpen(layout);
-        held.push(lock);
-      }
-      return held;
-    } catch (error) {
-      for (const lock of held) await lock.release();
-      throw error;
-    }
-  }
 }
 
 const nothingToUndo = ({ dataDir, undo }: Layout): StillpointError =>
   new StillpointError('NOT_FOUND', `there is nothing to undo in ${dataDir}`, {
     path: undo,
     hint: 'Nothing was restored in place here, or its undo folder was removed.',
-  });
-
-const databaseOpen = ({ dataDir }: Layout): StillpointError =>
-  new StillpointError('CONFLICT', `the database in ${dataDir} is open`, {
-    path: dataDir,
-    hint: 'Close it first, or restore through the server that has it open.',
   });

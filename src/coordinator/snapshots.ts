@@ -113,7 +113,7 @@ export class Snapshots {
   async status(options: StatusOptions = {}): Promise<SnapshotsStatus> {
     const { maxAgeMs } = statusOptions.resolve('Snapshots.status', options);
     return translated(async () => {
-      const runs = await (await this.#directory.records()).read();
+      const runs = await this.#directory.runs();
       const findings = await gather(this.#env, await this.#layout(), runs);
       return statusFrom(findings, this.#env.clock.nowMs(), maxAgeMs);
     });
@@ -123,7 +123,7 @@ export class Snapshots {
   async runs(options: RunsOptions = {}): Promise<{ readonly runs: readonly RunRecord[] }> {
     const { kind, status, limit } = runsOptions.resolve('Snapshots.runs', options);
     return translated(async () => {
-      const all = await (await this.#directory.records()).read();
+      const all = await this.#directory.runs();
       const wanted = all.filter(
         (run) => (kind ?? run.kind) === run.kind && (status ?? run.state.status) === run.state.status,
       );

@@ -39,7 +39,10 @@ export interface KeptFolders {
 
 /** Whether the data of a directory can be brought back, and what speaks against it. */
 export interface SnapshotsStatus {
-  /** False when a snapshot is damaged, none is good, the newest good one is too old, or a restore in place has not ended. */
+  /**
+   * False when a snapshot is damaged, none is good, the newest good one is too old, the last attempt found the database itself damaged, or
+   * a restore in place has not ended.
+   */
   readonly safe: boolean;
   /** One sentence: `Safe: …` or `Not safe: …`. */
   readonly summary: string;
@@ -143,6 +146,11 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const problems = [
     ...damageProblem(damaged, snapshots.length),
     ...(newestGood === undefined ? [nothingGood(snapshots)] : ageProblem(newestGood, maxAgeMs)),
+    ...(failedSince(lastFailure, lastSuccessAtMs) && isDamageOfSource(lastFailure!)
+      ? [
+          `the database itself is damaged, as the last attempt to take a snapshot found ${age(nowMs - lastFailure!.atMs!)} ago`,
+        ]
+      : []),
     ...(isRestoreUnfinished
       ? ['a restore in place has not ended; if none is under way, run `stillpoint recover DIR`']
       : []),
@@ -150,7 +158,9 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const safe = problems.length === 0;
   const best = good.find(({ name }) => name === findings.latestGood);
   const notes = [
-    ...(failedSince(lastFailure, lastSuccessAtMs) ? [failureNote(lastFailure!, nowMs)] : []),
+    ...(failedSince(lastFailure, lastSuccessAtMs) && !isDamageOfSource(lastFailure!)
+      ? [failureNote(lastFailure!, nowMs)]
+      : []),
     ...(newestGood !== undefined && best !== undefined && isDeeper(best, newestGood)
       ? [`the newest proven at level "${best.level}" is ${best.name}, ${age(best.ageMs)} old`]
       : []),
@@ -207,6 +217,9 @@ const failedSince = (
   failure: SnapshotsStatus['lastFailure'] | undefined,
   lastSuccessAtMs: number | null,
 ): boolean => failure?.atMs != null && failure.atMs > (lastSuccessAtMs ?? Number.NEGATIVE_INFINITY);
+
+const isDamageOfSource = ({ code }: NonNullable<SnapshotsStatus['lastFailure']>): boolean =>
+  code === 'SOURCE_DAMAGED' || code === 'DATABASE_DAMAGED';
 
 const failureNote = ({ atMs, code }: NonNullable<SnapshotsStatus['lastFailure']>, nowMs: number): string =>
   `the last attempt failed ${age(nowMs - atMs!)} ago (${code ?? 'no reason on record'})`;

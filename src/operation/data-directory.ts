@@ -10,7 +10,8 @@ import { type Layout, layoutOf } from '../snapshot/store/layout.ts';
 import { sweep } from '../snapshot/store/prune.ts';
 import { keepReserve } from '../snapshot/store/reserve.ts';
 import { MeantFolder } from './meant-folder.ts';
-import { type RunKind, RunRecords } from './records.ts';
+import { isFinished } from './operation-state.ts';
+import { gone, type RunKind, type RunRecord, RunRecords } from './records.ts';
 import { refuseKept, refuseSnapshot } from './refuse-snapshot.ts';
 
 /** What an interrupted restore or snapshot left, and what was done about it. */
@@ -83,6 +84,27 @@ export class DataDirectory {
 
   async records(): Promise<RunRecords> {
     return this.#recordsOf(await this.layout());
+  }
+
+  /** All runs, oldest first. One whose process is gone, and which nobody has put in order yet, reads as failed. Writes nothing. */
+  async runs(): Promise<readonly RunRecord[]> {
+    const records = await this.records();
+    const first = await records.read();
+    const open = new Set(first.filter(({ state }) => !isFinished(state)).map(({ id }) => id));
+    if (open.size === 0 || (await this.#isAtWork())) return first;
+    // One that began after the look at the lock was not open before.
+    return (await records.read()).map((record) => (open.has(record.id) ? gone(record) : record));
+  }
+
+  /** Whether anybody, this process or another, has the place of a run. */
+  async #isAtWork(): Promise<boolean> {
+    if (this.#running !== undefined) return true;
+    const { fs, locks } = this.environment;
+    const { lock: path } = await this.layout();
+    if ((await fs.inspect(path)) === undefined) return false;
+    const lock = await locks.tryAcquire(fs, path, 'shared');
+    await lock?.release();
+    return lock === undefined;
   }
 
   /** One for all calls: it reads only what is new. */

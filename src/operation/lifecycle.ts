@@ -72,7 +72,7 @@ export class Lifecycle {
 
   /** The runs on record, oldest first, also of earlier processes. */
   async runs(): Promise<RunRecord[]> {
-    return (await this.#directory.records()).read();
+    return [...(await this.#directory.runs())];
   }
 
   /**

@@ -58,6 +58,17 @@ const ABSENT_PROGRESS: z.input<typeof operationStateSchema>['progress'] = {
 
 export type RunRecord = CamelCased<z.infer<typeof recordSchema>>;
 
+/** A run as it reads once its process is gone. */
+export function gone(record: RunRecord): RunRecord {
+  if (isFinished(record.state)) return record;
+  const end = {
+    status: 'failed',
+    code: 'INTERRUPTED',
+    reason: 'the process ended in the middle of it',
+  } as const;
+  return { ...record, state: { ...record.state, ...end } };
+}
+
 /** A restore as it ends when its process died after the exchange of files had begun, and recovery finished that. */
 function completed({ state, location, ...record }: RunRecord, nowMs: number): RunRecord {
   const bytes = state.progress?.bytesTotal ?? 0; // read once and proven once
@@ -142,9 +153,8 @@ export class RunRecords {
     const interrupted = open.filter(({ id }) => id !== doneId);
     const ended = open.map((record): RunRecord => {
       if (record.id === doneId) return completed(record, nowMs);
-      const reason = 'the process ended in the middle of it';
-      const end = { status: 'failed', finishedAtMs: nowMs, code: 'INTERRUPTED', reason } as const;
-      return { ...record, state: { ...record.state, ...end } };
+      const { state, ...rest } = gone(record);
+      return { ...rest, state: { ...state, finishedAtMs: nowMs } };
     });
     this.#unwritten = [...this.#unwritten, ...ended];
     await this.#writeEnds();

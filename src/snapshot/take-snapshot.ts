@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { CapturePlan, Engine } from '../engine/engine.ts';
 import { isDamaged, type Report } from '../engine/report.ts';
 import { makeFolders, removeTree } from '../env/io.ts';
@@ -14,8 +15,9 @@ import { type Layout, nameOf, partialFolder } from './store/layout.ts';
 import type { Manifest } from './store/manifest.ts';
 import { writeManifest } from './store/manifest-file.ts';
 import { mark, publish } from './store/publish.ts';
+import { setbackSince, withSetback } from './store/setback.ts';
 import { describeFindings } from './verify/describe-findings.ts';
-import { prove } from './verify/prove.ts';
+import { type Proof, prove } from './verify/prove.ts';
 
 /**
  * What a run waits for; `admit` and `checkpoint` come before and are the coordinator's.
@@ -98,6 +100,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
       const disposable = partialFolder(parent, `probe-${request.id}`);
       await runProbe(env, partial, disposable, { engine, level, control, probe: request.probe });
     }
+    const report = await judged(env, request, proof, previous.name);
     control.checkCancelled(); // the last moment: what is published stays
 
     // The name, then the marker, each durable before the next step.
@@ -109,7 +112,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     // Without the ledger the next snapshot reads more than it needs to; that is no reason to fail this one.
     const reading = { level, sinceMs: env.clock.nowMs() };
     await noteSnapshot(env, request.location, manifest.entries, proof, reading).catch(warn);
-    return { manifest, report: proof.report, capture: captured };
+    return { manifest, report, capture: captured };
   } catch (error) {
     await removeTree(fs, partial);
     throw error;
@@ -139,6 +142,18 @@ function captureFrom(
       on.onPhase('prove');
     },
   });
+}
+
+/** The report, with a warning where the database has fallen behind its last snapshot. */
+async function judged(
+  { fs }: Environment,
+  { engine, layout }: TakeRequest,
+  { report, checks }: Proof,
+  previous: string | undefined,
+): Promise<Report> {
+  if (previous === undefined) return report;
+  const setback = await setbackSince(fs, engine, checks, join(layout.backup, previous));
+  return setback === undefined ? report : withSetback(report, setback, previous);
 }
 
 function describe(

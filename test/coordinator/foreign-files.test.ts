@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
@@ -5,6 +6,7 @@ import { expect, test } from 'vitest';
 import { BackupCoordinator, openLsm, RestoreCoordinator } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
 import { readTree } from '../support/folders.ts';
+import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // Whatever is in the folder of a database and is not the engine's: geth keeps `ancient/` there, applications their uploads.
@@ -73,4 +75,55 @@ test('the command line says what it left out and what it left in place', async (
   expect((await stillpoint(['snapshot', dir])).stdout).toContain('the engine did not write it: uploads.zip');
   const restored = await stillpoint(['restore', 'latest', '--data-dir', dir, '--in-place']);
   expect(restored.stdout).toContain('the engine did not write it: uploads.zip');
+});
+
+test('a restore of plain files is refused while a database among them is open, and what would be lost is as it was', async () => {
+  const dir = join(await temporaryFolder(), 'world');
+  mkdirSync(dir);
+  writeFileSync(join(dir, 'level.dat'), 'level');
+  await makers.leveldb(join(dir, 'db'), 'old');
+  const backups = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  const { location } = await backups.backup();
+  const other = startScript(
+    `import { ClassicLevel } from 'classic-level';
+     const db = new ClassicLevel(process.argv[2]);
+     await db.put('a', 'new');
+     console.log('open');
+     process.stdin.once('data', async () => { await db.close(); process.exit(); });`,
+    [join(dir, 'db')],
+  );
+  await once(other.stdout, 'data');
+  const before = readTree(join(dir, 'db'));
+  const restore = new RestoreCoordinator({ dataDir: dir });
+  await expect(restore.restore()).rejects.toMatchObject({
+    code: 'CONFLICT',
+    path: join(dir, 'db'),
+  });
+  const dry = await stillpoint(['restore', location, '--in-place', '--dry-run', '--json']);
+  expect(dry).toMatchObject({ code: 4, json: { error: { code: 'CONFLICT' } } });
+  expect(readTree(join(dir, 'db'))).toEqual(before);
+  other.stdin.write('close\n');
+  await once(other, 'exit');
+  await restore.restore();
+  const db = new ClassicLevel(join(dir, 'db'));
+  expect(await db.get('a')).toBe('old');
+  await db.close();
+});
+
+test('snapshots of a database among plain files are none of these files, and no restore moves them away', async () => {
+  const dir = join(await temporaryFolder(), 'world');
+  mkdirSync(dir);
+  writeFileSync(join(dir, 'level.dat'), 'level');
+  await makers.leveldb(join(dir, 'db'), 'old');
+  await new BackupCoordinator({ dataDir: join(dir, 'db') }).backup();
+  const { location } = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  expect(existsSync(join(location, 'db/CURRENT'))).toBe(true);
+  expect(existsSync(join(location, 'db/.lifecycle'))).toBe(false);
+  const before = readTree(dir);
+  const restoring = new RestoreCoordinator({ dataDir: dir }).restore();
+  await expect(restoring).rejects.toMatchObject({
+    code: 'PREFLIGHT_REFUSED',
+    message: expect.stringContaining(join(dir, 'db/.lifecycle')),
+  });
+  expect(readTree(dir)).toEqual(before);
 });

@@ -2,7 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { BackupCoordinator, RestoreCoordinator, restoreSnapshot, Snapshots } from '../../src/index.ts';
+import {
+  BackupCoordinator,
+  openLsm,
+  RestoreCoordinator,
+  restoreSnapshot,
+  Snapshots,
+} from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { rot } from '../support/rot.ts';
@@ -10,9 +16,17 @@ import { temporaryFolder } from '../support/temp.ts';
 
 // One rule for `prune`, `keep`, HTTP and the command line: what could be restored best is never removed.
 
-async function directory() {
-  const dir = await plainDirectory();
-  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+async function databaseFolder(): Promise<string> {
+  const dir = await temporaryFolder();
+  const database = await openLsm(dir, { walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } });
+  await database.put('key', 'value');
+  await database.close();
+  return dir;
+}
+
+async function directory(make = plainDirectory, engine = 'files') {
+  const dir = await make();
+  const backup = new BackupCoordinator({ dataDir: dir, engine });
   const store = new Snapshots({ dataDir: dir });
   let change = 0;
   /** Each holds files of its own, so that damage of one is no damage of another. */
@@ -32,7 +46,7 @@ async function directory() {
 
 describe('retention never removes the newest snapshot of the deepest proof (invariant 12)', () => {
   test('for one that was proven less', async () => {
-    const { take, names, reasons } = await directory();
+    const { take, names, reasons } = await directory(databaseFolder, 'lsm');
     const deep = await take();
     const shallow = await take({ level: 'files', keep: 1 });
     const last = await take({ level: 'files', keep: 1 });

@@ -45,7 +45,7 @@ test.each(Object.keys(CASES))(
     expect((await stillpoint(['verify', dir])).code).toBe(3);
     await expect(new BackupCoordinator({ dataDir: dir }).backup()).rejects.toMatchObject({
       code: 'SOURCE_DAMAGED',
-      hint: expect.stringContaining('--engine files'),
+      hint: expect.stringContaining('stillpoint salvage'),
     });
     const copy = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
     expect(await readFile(join(copy.location, '000004.ldb'))).toEqual(

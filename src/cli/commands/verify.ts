@@ -144,7 +144,10 @@ async function nextStep(report: Report, folder: string): Promise<string[]> {
     ];
   }
   const hasSnapshots = (await nodeFileSystem.inspect(layoutOf(folder).backup)) !== undefined;
-  if (!hasSnapshots) return ['next: use another copy or a backup; this one cannot be restored'];
+  if (!hasSnapshots) {
+    const salvage = `stillpoint salvage ${visible(folder)} --into NEW writes what can still be read of it into a new database`;
+    return [`next: use another copy or a backup; without one, ${salvage}`];
+  }
   return [
     `next: remove no snapshot; stillpoint list ${visible(folder)} shows which are good. With the database closed,`,
     `  stillpoint restore latest-good --data-dir ${visible(folder)} --in-place brings the best of them back`,

@@ -3,6 +3,7 @@ import type { FileSystem } from '../../env/file-system.ts';
 import { listRegularFiles } from '../../env/folder-tree.ts';
 import { StillpointError } from '../../errors.ts';
 import { type Engine, type ImageItem, MANIFEST, NOT_OF_THE_DATABASE } from '../engine.ts';
+import { nestedLifecycles } from '../nested-lifecycles.ts';
 import { checkRawFile, joinRawParts } from '../raw-file-check.ts';
 
 /**
@@ -36,8 +37,12 @@ export const filesEngine: Engine = {
   checkConsistency: () => ({ findings: [] }),
 };
 
-function listFiles(fs: FileSystem, dir: string): Promise<string[]> {
-  return listRegularFiles(fs, dir, [...NOT_OF_THE_DATABASE, MANIFEST]);
+async function listFiles(fs: FileSystem, dir: string): Promise<string[]> {
+  const files = await listRegularFiles(fs, dir, [...NOT_OF_THE_DATABASE, MANIFEST]);
+  const nested = nestedLifecycles(files);
+  return nested.length === 0
+    ? files
+    : files.filter((path) => !nested.some((folder) => path.startsWith(`${folder}/`)));
 }
 
 interface FileState {

@@ -17,16 +17,20 @@ const ROCKSDB = /^(IDENTITY|OPTIONS-\d+)$/;
 
 /**
  * Whether names in `dir` are those of a LevelDB database. One of `CURRENT` and the MANIFEST may be gone: power loss does that, and then
- * the database is damaged and not another folder.
+ * the database is damaged and not another folder. Tables with the ending that no other engine uses are enough.
  */
 export async function detect(fs: FileSystem, dir: string): Promise<boolean> {
   const names = (await fs.list(dir)).filter(({ kind }) => kind === 'file').map(({ name }) => name);
   if (names.some((name) => ROCKSDB.test(name))) return false;
   const kinds = new Set(names.map((name) => (name === CURRENT ? CURRENT : parseFileName(name)?.kind)));
+  if (names.some(isOwnTable)) return true;
   const hasData = kinds.has('table') || kinds.has('log');
   const heads = Number(kinds.has(CURRENT)) + Number(kinds.has('manifest'));
   return heads === 2 || (heads === 1 && hasData);
 }
+
+/** RocksDB and old versions of LevelDB name theirs `.sst`. */
+const isOwnTable = (name: string): boolean => name.endsWith('.ldb') && parseFileName(name)?.kind === 'table';
 
 /** The names of all files that are or were part of the state: not `LOCK`, `LOG` or temporary files. */
 export async function listFiles(fs: FileSystem, dir: string): Promise<string[]> {

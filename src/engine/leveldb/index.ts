@@ -10,6 +10,7 @@ import { checkManifest } from './check-manifest.ts';
 import { checkTable } from './check-table.ts';
 import { detect, listFiles } from './directory.ts';
 import type { LeveldbFacts } from './facts.ts';
+import { history } from './history.ts';
 import { planFromOutside } from './plan.ts';
 import type { WriteBarrier } from './write-barrier.ts';
 
@@ -32,6 +33,7 @@ export function leveldbEngineWith(barrier: WriteBarrier | undefined, windowRound
     plan: (context) => planFromOutside(context, { barrier, windowRounds }),
     checkFile,
     checkConsistency,
+    history,
     detach: () => barrier?.detach(),
   };
 }

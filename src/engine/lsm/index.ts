@@ -9,6 +9,7 @@ import { checkConsistency } from './check-consistency.ts';
 import { checkLog } from './check-log.ts';
 import { checkTable } from './check-table.ts';
 import { detectLsm, listLsmFiles } from './directory.ts';
+import { history } from './history.ts';
 import { CHECKPOINT, LOCK, LOG, ownsName, TABLES, tableId } from './names.ts';
 import { planFromOutside } from './plan.ts';
 import { readUpTo } from './read.ts';
@@ -25,6 +26,7 @@ export const lsmEngine: Engine = {
   listFiles: listLsmFiles,
   checkFile,
   checkConsistency,
+  history,
 };
 
 type Check = (file: OpenFile, request: FileCheckRequest, run: TaskRun) => Promise<FileCheck>;

@@ -4,6 +4,7 @@ import type { FileSystem } from '../../env/file-system.ts';
 import { mountPoints, refusalOfWrites } from '../../env/obstacles.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Layout } from '../store/layout.ts';
+import { nestedDatabases } from './nested-databases.ts';
 
 /**
  * Rejects with `PREFLIGHT_REFUSED` when files of a data directory cannot be moved: to be known before the database is closed. Changes
@@ -26,6 +27,7 @@ export async function checkExchange(
   const code = await refusalOfWrites(dataDir);
   if (code !== undefined && code !== 'ENOENT')
     throw immovable(dataDir, `takes no change (${code})`, code === 'EPERM' ? IMMUTABLE : OWNER);
+  await refuseNestedLifecycles(fs, dataDir, keep, engine);
   for (const { name, kind } of await fs.list(dataDir)) {
     if (!isExchanged(name, keep, engine)) continue;
     const path = join(dataDir, name);
@@ -36,6 +38,21 @@ export async function checkExchange(
     // A folder that moves gets another parent, which is written into it.
     if (code === 'EACCES' && kind === 'folder') throw immovable(path, `takes no change (${code})`, OWNER);
   }
+}
+
+/** Snapshots of a database that is one of the files would move away with it, and go with the undo folder. */
+async function refuseNestedLifecycles(
+  fs: FileSystem,
+  dataDir: string,
+  keep: readonly string[],
+  engine: Engine | undefined,
+): Promise<void> {
+  if (engine?.ownsName !== undefined) return;
+  const isMoved = (name: string): boolean => isExchanged(name, keep, engine);
+  const [first] = (await nestedDatabases(fs, dataDir, isMoved)).lifecycles;
+  if (first === undefined) return;
+  const hint = `Restore into another folder with \`--into DIR\`, or move ${join(dataDir, first)} elsewhere first.`;
+  throw immovable(join(dataDir, first), 'holds snapshots of their own, and would be moved away', hint);
 }
 
 /** Whether a restore in place moves a name at the root of the data directory. */

@@ -14,6 +14,7 @@ import { compareNames, isSnapshotPlace, type Layout } from './layout.ts';
 import { listSnapshotFolders, noneYet, type SnapshotSummary } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
+import { positionOf } from './setback.ts';
 
 /** What is known of a snapshot without reading its files. */
 export interface Standing {
@@ -26,6 +27,8 @@ export interface Standing {
   readonly isUnread: boolean;
   /** The oldest proof among its files, for a damaged one the newest; null when that is not on record. */
   readonly verifiedAtMs: number | null;
+  /** How far the database had come, for `Engine.history`. */
+  readonly position: unknown;
   /** Its files on the disk. */
   readonly files: readonly FileStat[];
 }
@@ -145,7 +148,7 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
   const { location, problem } = snapshot;
   const untrusted = async (damage: string): Promise<Standing> => {
     const files = await filesBelow(env.fs, location);
-    return { snapshot, damage, depth: -1, isUnread: false, verifiedAtMs: null, files };
+    return { snapshot, damage, depth: -1, isUnread: false, verifiedAtMs: null, position: undefined, files };
   };
   if (problem !== null) return untrusted(problem);
   const manifest = await readManifest(env, location).catch((error) => {
@@ -167,7 +170,9 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
   const published = publishedLevel === undefined ? -1 : LEVELS.indexOf(publishedLevel);
   // What could not be read is not proven any deeper than the checksums of its files.
   const isUnread = recorded.some((proof) => proof?.warnings?.some(({ verdict }) => verdict === 'unread'));
-  const depth = isUnread ? 0 : Math.max(published, Math.min(...depths));
+  const proven = Math.max(published, Math.min(...depths));
+  // Of files that no engine knows, any proof says that they are the bytes that were there, and no more.
+  const depth = isUnread ? 0 : snapshot.engine === 'files' ? Math.min(proven, 0) : proven;
   const oldestMs = Math.min(...recorded.map((proof) => proof?.proven_at_ms ?? Number.NaN));
   const verifiedAtMs = damage === undefined ? oldestMs : lastReadMs(ledger);
   return {
@@ -176,6 +181,7 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
     depth,
     isUnread,
     verifiedAtMs: Number.isFinite(verifiedAtMs) ? verifiedAtMs : null,
+    position: positionOf(snapshot.engine, ledger.proofs),
     files,
   };
 }

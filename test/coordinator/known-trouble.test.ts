@@ -1,0 +1,78 @@
+import { once } from 'node:events';
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
+import { expect, test } from 'vitest';
+import { BackupCoordinator, openLsm, Snapshots } from '../../src/index.ts';
+import { stillpoint } from '../support/command.ts';
+import { startScript } from '../support/process.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// What is known to be wrong, every face says.
+
+async function filled(): Promise<string> {
+  const dir = join(await temporaryFolder(), 'data');
+  const database = new ClassicLevel(dir);
+  await database.open();
+  for (let i = 0; i < 100; i++) await database.put(`key${i}`, `value ${i}`);
+  await database.compactRange('a', 'z');
+  await database.close();
+  return dir;
+}
+
+test('a LevelDB of which only the tables are left is a damaged LevelDB, and its snapshots do not make it safe', async () => {
+  const dir = await filled();
+  const backups = new BackupCoordinator({ dataDir: dir });
+  await backups.backup();
+  const snapshots = new Snapshots({ dataDir: dir });
+  expect(await snapshots.status()).toMatchObject({ safe: true });
+  for (const name of readdirSync(dir)) if (/^(CURRENT|MANIFEST|.*\.log$)/.test(name)) rmSync(join(dir, name));
+  await expect(backups.backup()).rejects.toMatchObject({
+    code: 'SOURCE_DAMAGED',
+    hint: expect.stringContaining('salvage'),
+  });
+  expect(await snapshots.status()).toMatchObject({
+    safe: false,
+    problems: [expect.stringContaining('the database itself is damaged')],
+    lastFailure: { code: 'SOURCE_DAMAGED' },
+  });
+  expect(await stillpoint(['status', dir])).toMatchObject({
+    code: 3,
+    stdout: expect.stringMatching(/^Not safe: /),
+  });
+  rmSync(join(dir, '.lifecycle'), { recursive: true });
+  expect(await stillpoint(['verify', dir])).toMatchObject({
+    code: 3,
+    stdout: expect.stringContaining(`stillpoint salvage ${dir} --into NEW`),
+  });
+});
+
+test('a run whose process was killed does not read as running', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const database = await openLsm(dir, { walGeometry: { segmentBytes: 1024 * 1024, segmentCount: 4 } });
+  await database.put('key', Buffer.alloc(2_000_000, 7));
+  await database.close();
+  const child = startScript(
+    `import { BackupCoordinator } from 'stillpoint';
+     const backups = new BackupCoordinator({ dataDir: process.argv[2] });
+     const { id } = await backups.startBackup({ maxBytesPerSecond: 65536 });
+     console.log(id);
+     await backups.finished(id);`,
+    [dir],
+  );
+  const [id] = (await once(child.stdout, 'data')) as [Buffer];
+  const snapshots = new Snapshots({ dataDir: dir });
+  const first = async () => (await snapshots.runs()).runs[0];
+  expect(await first()).toMatchObject({ id: String(id).trim(), state: { status: 'running' } });
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  expect(await first()).toMatchObject({
+    id: String(id).trim(),
+    state: { status: 'failed', code: 'INTERRUPTED' },
+  });
+  await new BackupCoordinator({ dataDir: dir }).backup();
+  expect((await snapshots.runs()).runs).toMatchObject([
+    { state: { status: 'completed' } },
+    { state: { status: 'failed', code: 'INTERRUPTED' } },
+  ]);
+});

@@ -1,0 +1,96 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
+import { expect, test } from 'vitest';
+import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// A database that is of an older state than its last snapshot, or was begun anew, must not roll the good ones out.
+
+interface Open {
+  put(key: string, value: string): Promise<unknown>;
+  close(): Promise<unknown>;
+}
+
+const ENGINES: Readonly<Record<string, (dir: string) => Promise<Open>>> = {
+  lsm: (dir) => openLsm(dir, { walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } }),
+  async leveldb(dir) {
+    const database = new ClassicLevel(dir);
+    await database.open();
+    return database;
+  },
+};
+
+async function fill(open: (dir: string) => Promise<Open>, dir: string, count: number): Promise<void> {
+  const database = await open(dir);
+  for (let i = 0; i < count; i++) await database.put(`key${i}`, `value ${i}`);
+  await database.close();
+}
+
+const NO_SETBACK = expect.not.arrayContaining([expect.objectContaining({ code: 'STATE_OLDER' })]);
+const SETBACK = expect.arrayContaining([
+  expect.objectContaining({ code: 'STATE_OLDER', severity: 'warning' }),
+]);
+
+test.each(Object.keys(ENGINES))(
+  '%s: what was there before it was begun anew stays, whatever is kept',
+  async (name) => {
+    const open = ENGINES[name]!;
+    const dir = join(await temporaryFolder(), 'data');
+    const backups = new BackupCoordinator({ dataDir: dir });
+    await fill(open, dir, 200);
+    await backups.backup();
+    await fill(open, dir, 10);
+    const good = await backups.backup({ keep: 1 });
+    expect(good).toMatchObject({ report: { findings: NO_SETBACK }, pruned: [expect.any(String)] });
+    for (const entry of readdirSync(dir))
+      if (entry !== '.lifecycle') rmSync(join(dir, entry), { recursive: true });
+    await fill(open, dir, 5);
+    const anew = await backups.backup({ keep: 1 });
+    expect(anew).toMatchObject({ report: { ok: true, findings: SETBACK }, pruned: [] });
+    await fill(open, dir, 5);
+    const later = await backups.backup({ keep: 1 });
+    expect(later).toMatchObject({ report: { findings: NO_SETBACK }, pruned: [anew.name] });
+    const { decisions } = await new Snapshots({ dataDir: dir }).prune({ keep: 1, dryRun: true });
+    expect(decisions).toEqual([
+      { name: good.name, stays: true, reason: expect.stringContaining('writes that no newer one has') },
+      { name: later.name, stays: true, reason: 'one of the newest 1' },
+    ]);
+  },
+);
+
+test('a state that came back from a snapshot is told as an older one, and the newer stays until the database has passed it', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const backups = new BackupCoordinator({ dataDir: dir });
+  await fill(ENGINES.lsm!, dir, 20);
+  const old = await backups.backup();
+  await fill(ENGINES.lsm!, dir, 20);
+  const newer = await backups.backup();
+  await new RestoreCoordinator({ dataDir: dir }).restore({ source: old.name });
+  await fill(ENGINES.lsm!, dir, 3);
+  expect(await backups.backup({ keep: 1 })).toMatchObject({
+    report: { findings: SETBACK },
+    pruned: [old.name],
+  });
+  await fill(ENGINES.lsm!, dir, 100);
+  const passed = await backups.backup({ keep: 1 });
+  expect(passed).toMatchObject({ report: { findings: NO_SETBACK } });
+  expect(passed.pruned).toContain(newer.name);
+});
+
+test('a copy of the files of a damaged database does not take the place of a proven snapshot', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  await fill(ENGINES.leveldb!, dir, 200);
+  const proven = await new BackupCoordinator({ dataDir: dir }).backup();
+  const files = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup({ keep: 1 });
+  expect(files.pruned).toEqual([]);
+  const snapshots = new Snapshots({ dataDir: dir });
+  expect(await snapshots.list()).toMatchObject({
+    latestGood: proven.name,
+    snapshots: [{ level: 'full' }, { level: 'files', state: 'good' }],
+  });
+  const { summary } = await snapshots.status();
+  expect(summary).toContain(
+    `is proven at level "files"; the newest proven at level "full" is ${proven.name}`,
+  );
+});
