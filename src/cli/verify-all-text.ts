@@ -55,7 +55,7 @@ function snapshotLines({ name, report, complete }: SnapshotVerdict, owners: Owne
   const own = lines.filter((line) => owners.get(line)!.length === 1);
   const shared = own.length < lines.length ? ', shared with others' : '';
   return [
-    `${name}: ${verdictText(report, style)}${shared}${complete ? '' : ', as far as it was read'}`,
+    `${name}: ${verdictText(report, style)}${shared}${complete ? '' : ', as far as it was read'}${report.medium ? ', from the disk itself' : ''}`,
     ...limited(own.map((line) => [`  ${line}`])),
   ];
 }

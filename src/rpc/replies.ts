@@ -56,6 +56,9 @@ const listedSnapshotSchema = snapshotSchema.extend({
     .describe(
       'The oldest proof among its files; for a damaged one, when it was last read; null when not on record',
     ),
+  medium_at_ms: timeMs
+    .nullable()
+    .describe('When the oldest of its files was last read from the disk itself; null when one never was'),
   damage: z.string().nullable().describe('What is damaged or could not be read'),
   age_ms: z.number().describe('Since it was taken, by the clock of this machine'),
   disk_bytes: z.number().nullable().describe('What its files take on the disk; null when not looked at'),

@@ -47,6 +47,15 @@ test('a LevelDB of which only the tables are left is a damaged LevelDB, and its 
   });
 });
 
+test('who names the folder around a database is told where it is', async () => {
+  const dir = await filled();
+  const around = join(dir, '..');
+  expect(await stillpoint(['snapshot', around])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining(`There is a database of leveldb in ${dir}.`),
+  });
+});
+
 test('a run whose process was killed does not read as running', async () => {
   const dir = join(await temporaryFolder(), 'data');
   const database = await openLsm(dir, { walGeometry: { segmentBytes: 1024 * 1024, segmentCount: 4 } });

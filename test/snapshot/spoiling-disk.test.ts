@@ -6,7 +6,13 @@ import { ClassicLevel } from 'classic-level';
 import { expect, type TestContext, test } from 'vitest';
 import type { FileSystem } from '../../src/env/file-system.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
-import { BackupCoordinator, Lifecycle, verifyAllSnapshots, verifySnapshot } from '../../src/index.ts';
+import {
+  BackupCoordinator,
+  Lifecycle,
+  Snapshots,
+  verifyAllSnapshots,
+  verifySnapshot,
+} from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { readProofs } from '../../src/snapshot/ledger/proven-files.ts';
 import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
@@ -170,11 +176,14 @@ test('when the medium was proven stays on record, whatever is read from memory l
   const { location } = await backups.backup({ medium: true });
   const first = await proofOf(location);
   expect(first.medium_at_ms).toBe(first.proven_at_ms);
+  const listed = async () => (await new Snapshots({ dataDir }).list()).snapshots.at(-1)!.mediumAtMs;
+  expect(await listed()).toBe(first.medium_at_ms);
   await setTimeout(2);
   await verifySnapshot(location); // from memory
   const again = await proofOf(location);
   expect(again.proven_at_ms).toBeGreaterThan(first.proven_at_ms);
   expect(again.medium_at_ms).toBe(first.medium_at_ms);
+  expect(await listed()).toBe(first.medium_at_ms);
   const carried = await proofOf((await backups.backup()).location);
   expect(carried.medium_at_ms).toBe(first.medium_at_ms);
 });

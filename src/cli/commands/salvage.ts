@@ -39,7 +39,8 @@ function describe(
   { into, entries, tables, logs, lost, lostTotal, notes, complete, sourceProblem }: Salvaged,
   style: Style,
 ): string[] {
-  const word = complete ? style.green('complete') : style.yellow('not complete');
+  const partial = lostTotal === 0 ? 'all that was found' : 'not complete';
+  const word = complete ? style.green('complete') : style.yellow(partial);
   const from = `${count(tables, 'table')} and ${count(logs, 'log')}`;
   return [
     `${word}: ${count(entries, 'entry', 'entries')} from ${from} now stand in ${visible(into)}, proven at level full`,

@@ -51,6 +51,12 @@ function describe(shown: Awaited<ReturnType<typeof read>>): string[] {
     ['created', `${time(shown.createdAtMs)}, ${age(shown.ageMs)} ago`],
     ['state', stateText(shown)],
     ['verified', shown.verifiedAtMs === null ? 'not on record' : time(shown.verifiedAtMs)],
+    [
+      'from the disk',
+      shown.mediumAtMs === null
+        ? 'not on record; `verify --medium` reads it past the memory of the system'
+        : `itself read ${time(shown.mediumAtMs)}`,
+    ],
     ['level', shown.level ?? 'none on record'],
     [
       'mode',

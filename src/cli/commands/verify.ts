@@ -160,7 +160,7 @@ function describe(report: Report, judged: string, style: Style): string[] {
   return [
     ...findings.map((finding) => findingLine(finding, style)),
     `${visible(judged)}: ${verdictText(report, style)}  ${style.dim(`(${engine}, level ${level})`)}`,
-    `  read: ${proofText(report)}`,
+    `  read${report.medium ? ' from the disk itself' : ''}: ${proofText(report)}`,
     `  ${count(counts.files, 'file')}, ${size(counts.bytes)} in ${duration(ms)}`,
   ];
 }

@@ -74,6 +74,7 @@ export async function checkSource(
         `${location} was written by ${engine.name}, not by ${wanted.name}`,
         {
           path: location,
+          hint: 'Restore it into a new folder with `--into DIR`, and look there; or name a snapshot of this engine, such as `latest-good`.',
         },
       );
     }

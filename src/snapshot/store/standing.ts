@@ -27,6 +27,8 @@ export interface Standing {
   readonly isUnread: boolean;
   /** The oldest proof among its files, for a damaged one the newest; null when that is not on record. */
   readonly verifiedAtMs: number | null;
+  /** The oldest proof among its files that read the device itself, and not memory; null when a file has none. */
+  readonly mediumAtMs: number | null;
   /** How far the database had come, for `Engine.history`. */
   readonly position: unknown;
   /** Its files on the disk. */
@@ -49,6 +51,8 @@ export interface ListedSnapshot extends SnapshotSummary {
   readonly level: Level | null;
   /** When the oldest proof among its files was made; for a damaged one, when it was last read. Null: not on record. */
   readonly verifiedAtMs: number | null;
+  /** When the oldest of its files was last read from the disk itself, and not from memory; null: one of them never was, as far as is on record. */
+  readonly mediumAtMs: number | null;
   /** What is damaged or could not be read; null when nothing is known to be. */
   readonly damage: string | null;
   /** Since it was taken, by the clock of this machine. */
@@ -126,7 +130,7 @@ export async function withState(
     return { ...described(standing), ageMs, ...disk.add(standing.files) };
   } catch (error) {
     const damage = toStillpointError(error).message;
-    const unknown = { level: null, verifiedAtMs: null, diskBytes: null, ownBytes: null };
+    const unknown = { level: null, verifiedAtMs: null, mediumAtMs: null, diskBytes: null, ownBytes: null };
     return { ...snapshot, state: 'unread', damage, ageMs, ...unknown };
   }
 }
@@ -137,18 +141,28 @@ function described({
   depth,
   isUnread,
   verifiedAtMs,
+  mediumAtMs,
 }: Standing): Omit<ListedSnapshot, 'ageMs' | keyof DiskUse> {
   const proven = depth === -1 ? 'unproven' : 'good';
   const state = damage !== undefined ? 'damaged' : isUnread ? 'unread' : proven;
   const level = damage === undefined ? (LEVELS[depth] ?? null) : null;
-  return { ...snapshot, state, level, verifiedAtMs, damage: damage ?? null };
+  return { ...snapshot, state, level, verifiedAtMs, mediumAtMs, damage: damage ?? null };
 }
 
 async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<Standing> {
   const { location, problem } = snapshot;
   const untrusted = async (damage: string): Promise<Standing> => {
     const files = await filesBelow(env.fs, location);
-    return { snapshot, damage, depth: -1, isUnread: false, verifiedAtMs: null, position: undefined, files };
+    return {
+      snapshot,
+      damage,
+      depth: -1,
+      isUnread: false,
+      verifiedAtMs: null,
+      mediumAtMs: null,
+      position: undefined,
+      files,
+    };
   };
   if (problem !== null) return untrusted(problem);
   const manifest = await readManifest(env, location).catch((error) => {
@@ -174,6 +188,7 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
   // Of files that no engine knows, any proof says that they are the bytes that were there, and no more.
   const depth = isUnread ? 0 : snapshot.engine === 'files' ? Math.min(proven, 0) : proven;
   const oldestMs = Math.min(...recorded.map((proof) => proof?.proven_at_ms ?? Number.NaN));
+  const mediumAtMs = Math.min(...recorded.map((proof) => proof?.medium_at_ms ?? Number.NaN));
   const verifiedAtMs = damage === undefined ? oldestMs : lastReadMs(ledger);
   return {
     snapshot,
@@ -181,6 +196,7 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
     depth,
     isUnread,
     verifiedAtMs: Number.isFinite(verifiedAtMs) ? verifiedAtMs : null,
+    mediumAtMs: damage === undefined && Number.isFinite(mediumAtMs) ? mediumAtMs : null,
     position: positionOf(snapshot.engine, ledger.proofs),
     files,
   };
