@@ -26,6 +26,7 @@ import { counting } from '../support/counting-destination.ts';
 import { entriesBelow, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { dumpLsm } from '../support/lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
 
 const newRepository = async (): Promise<string> => {
   const folder = join(await temporaryFolder(), 'repository');
@@ -434,14 +435,14 @@ describe('a damaged repository', () => {
     expect(findings.map(({ path }) => path)).toEqual(['zeros.bin']);
   });
 
-  test('every byte of a manifest that is changed is found', async () => {
+  test('a changed byte of a manifest is found, wherever it is', async () => {
     const repository = await newRepository();
     await backUpFiles(await plainDirectory({ a: 'b' }), repository);
     const path = entriesBelow(repository)
       .filter(({ name }) => name === 'manifest')
       .map((entry) => join(entry.parentPath, entry.name))[0]!;
     const content = readFileSync(path);
-    for (let i = 0; i < content.byteLength; i++) {
+    for (let i = 0; i < content.byteLength; i += perTier(5, 1)) {
       const changed = Buffer.from(content);
       changed[i] = changed[i]! ^ 1;
       writeFileSync(path, changed);

@@ -17,7 +17,7 @@ import { readTree, writeTree } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier, SEED } from '../support/tier.ts';
 
-const KILLS = perTier(5, 300);
+const KILLS = perTier(3, 300);
 
 test(`${KILLS} kills of a process that backs up: no record without a backup, and no job stays running`, async () => {
   const repository = join(await temporaryFolder(), 'repository');

@@ -21,9 +21,9 @@ import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
 /** Of the requests of a run, every so many-th is spoiled. */
-const STEP = perTier(10, 1);
+const STEP = perTier(17, 1);
 /** A prune asks for more. */
-const PRUNE_STEP = perTier(13, 1);
+const PRUNE_STEP = perTier(19, 1);
 const SPOILED = perTier<readonly Fault[]>(['cut after the server', 'a wrong byte'], FAULTS);
 
 /** A data directory with a repository in a bucket, reached directly and through the proxy. */
