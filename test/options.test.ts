@@ -41,6 +41,7 @@ import { type ServerLimits, type ServerOptions, startServer } from '../src/serve
 import { systemEnvironment } from '../src/snapshot/environment.ts';
 import { entriesBelow, plainDirectory, readTree, writeTree } from './support/folders.ts';
 import { smallLsm } from './support/server.ts';
+import { withPlans } from './support/server-plans.ts';
 import { temporaryFolder } from './support/temp.ts';
 
 // A misspelt `dryRun` once removed the snapshots that it should only have named; `plainHttp: 'false'` once served plain HTTP, and
@@ -169,6 +170,7 @@ const server: Wrong<ServerOptions> = {
     { signal: AbortSignal.abort() },
     ...nested(served),
   ],
+  settings: notPath,
   audit: [5, 'x', null, {}, { write: () => {} }, new WritableStream()],
   log: [5, 'x', null, {}, { write: () => {} }],
   limits: [...notOptions, { toString: 5 }, { __proto__: null, constructor: 5 }, ...nested(limits)],
@@ -534,10 +536,11 @@ describe('what is right is accepted:', () => {
   });
 
   test.each(['plainHttp', 'tls'] as const)('by startServer, with %s', async (transport) => {
-    const dataDir = join(await temporaryFolder(), 'new');
+    const { dataDir, settings } = await withPlans();
     const { signal: _, ...backup } = snapshotOptions();
     const options: Omit<Required<ServerOptions>, 'plainHttp' | 'tls'> = {
       dataDir,
+      settings,
       backend: smallLsm(),
       host: '127.0.0.1',
       port: 0,

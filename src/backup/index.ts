@@ -44,7 +44,14 @@ export {
   type StoreList,
   showBackup,
 } from './list-backups.ts';
-export { cancelJob, type ListJobsOptions, listJobs, type ShowJobOptions, showJob } from './list-jobs.ts';
+export {
+  cancelJob,
+  type ListJobsOptions,
+  listJobs,
+  listRecords,
+  type ShowJobOptions,
+  showJob,
+} from './list-jobs.ts';
 export type { BackupOptions, BackupProgress, DestinationChoice } from './options.ts';
 export { type PruneBackupsOptions, type PruneBackupsResult, pruneBackups } from './prune-backups.ts';
 export { type Reconciled, type ReconcileOptions, reconcileBackups } from './reconcile-backups.ts';

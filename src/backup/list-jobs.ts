@@ -4,7 +4,8 @@ import { DataDirectory } from '../operation/data-directory.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
 import { folder, oneOf, text, wholeNumber } from '../options/values.ts';
 import { environmentOption, systemEnvironment } from '../snapshot/environment.ts';
-import { JOB_KINDS, JOB_STATUSES, type Job, type JobStore } from './jobs/job-store.ts';
+import { readStoreFile } from '../snapshot/store/store-identity.ts';
+import { type BackupRecord, JOB_KINDS, JOB_STATUSES, type Job, type JobStore } from './jobs/job-store.ts';
 import { jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { translated } from './options.ts';
 
@@ -14,6 +15,11 @@ export const listJobsOptions = new OptionSet(() => ({
   kind: optional(oneOf(JOB_KINDS), { description: 'Only jobs of this kind.', without: 'all' }),
   status: optional(oneOf(JOB_STATUSES), { description: 'Only jobs with this status.', without: 'all' }),
   repositoryId: optional(text(), { description: 'Only jobs with this repository.', without: 'all' }),
+  before: optional(text(), {
+    description: 'Only jobs that are older than the one with this id: the next page of a list.',
+    without: 'from the newest on',
+    flag: { value: 'job' },
+  }),
   limit: withDefault(wholeNumber(1), () => 100, { description: 'Lists at most so many.' }),
 }));
 export type ListJobsOptions = OptionsOf<typeof listJobsOptions>;
@@ -31,6 +37,24 @@ export async function listJobs(
   return translated(async () => {
     const found = await withJobs(dataDir, { environment, jobs }, (store) => store.listJobs(filter));
     return { jobs: found ?? [] };
+  });
+}
+
+/** The backups of a data directory that are on record, newest first. */
+export async function listRecords(
+  dataDir: string,
+  options: ShowJobOptions = {},
+): Promise<{ readonly records: readonly BackupRecord[] }> {
+  checkArgument('listRecords: dataDir', folder(), dataDir);
+  showJobOptions.check('listRecords', options);
+  return translated(async () => {
+    const found = await withJobs(dataDir, options, (store) => store.listRecords());
+    if (options.jobs === undefined) return { records: found ?? [] };
+    // In PostgreSQL those of other directories are there too.
+    const environment = options.environment ?? systemEnvironment;
+    const layout = await new DataDirectory(dataDir, environment).layout();
+    const own = (await readStoreFile(environment.fs, layout))?.store_id;
+    return { records: (found ?? []).filter(({ storeId }) => storeId === own) };
   });
 }
 

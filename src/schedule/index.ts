@@ -39,19 +39,24 @@ const TICK_MS = 1000;
 export async function runSchedules(settingsFile: string, options: RunSchedulesOptions = {}): Promise<void> {
   checkArgument('runSchedules: settingsFile', path(), settingsFile);
   runSchedulesOptions.check('runSchedules', options);
-  const { environment = systemEnvironment, signal, onRun, coordinatorOf } = options;
+  const { environment = systemEnvironment } = options;
   return translated(async () => {
     const { plans } = await readSettings(environment.fs, settingsFile);
-    const scheduler = new Scheduler(schedulesOf(plans), {
-      clock: environment.clock,
-      openJobs: (plan) => jobsOf(plan, environment),
-      perform: (schedule) =>
-        perform(schedule, { environment, signal, ...(coordinatorOf && { coordinatorOf }) }),
-      ...(onRun && { onRun }),
-    });
-    await untilAborted(signal, () => scheduler.tick());
-    await scheduler.idle();
+    await runPlans(plans, options);
   });
+}
+
+/** The same with plans that were read already. */
+export async function runPlans(plans: readonly Plan[], options: RunSchedulesOptions): Promise<void> {
+  const { environment = systemEnvironment, signal, onRun, coordinatorOf } = options;
+  const scheduler = new Scheduler(schedulesOf(plans), {
+    clock: environment.clock,
+    openJobs: (plan) => jobsOf(plan, environment),
+    perform: (schedule) => perform(schedule, { environment, signal, coordinatorOf }),
+    ...(onRun && { onRun }),
+  });
+  await untilAborted(signal, () => scheduler.tick());
+  await scheduler.idle();
 }
 
 async function untilAborted(signal: AbortSignal | undefined, tick: () => Promise<void>): Promise<void> {
@@ -89,10 +94,14 @@ export async function listSchedules(
   const environment = options.environment ?? systemEnvironment;
   return translated(async () => {
     const { plans } = await readSettings(environment.fs, settingsFile);
-    const schedules: ScheduleState[] = [];
-    for (const schedule of schedulesOf(plans)) schedules.push(await stateOf(schedule, environment));
-    return { schedules };
+    return { schedules: await statesOf(plans, environment) };
   });
+}
+
+export async function statesOf(plans: readonly Plan[], environment: Environment): Promise<ScheduleState[]> {
+  const schedules: ScheduleState[] = [];
+  for (const schedule of schedulesOf(plans)) schedules.push(await stateOf(schedule, environment));
+  return schedules;
 }
 
 async function stateOf(schedule: Schedule, environment: Environment): Promise<ScheduleState> {

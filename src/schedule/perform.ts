@@ -19,7 +19,10 @@ export interface PerformOptions {
 }
 
 /** Does what a schedule says; rejects with what kept it from its end, and when what was read is damaged or could not be read. */
-export async function perform({ plan, action }: Schedule, options: PerformOptions): Promise<void> {
+export async function perform(
+  { plan, action }: Pick<Schedule, 'plan' | 'action'>,
+  options: PerformOptions,
+): Promise<void> {
   if (action === 'backup') return runBackup(plan, options);
   const { environment, signal, onJobCreated } = options;
   const { destination: from, encryption } = plan.repository;

@@ -12,6 +12,7 @@ import { backupRoutes } from './admin/backup-routes.ts';
 import { holdRoutes, incomingPartRoute } from './admin/hold-routes.ts';
 import { lifecycleRoutes } from './admin/lifecycle-routes.ts';
 import { nodeRoutes } from './admin/node-routes.ts';
+import { offsiteRoutes } from './admin/offsite-routes.ts';
 import { describeRoutes, openApiRoute } from './admin/openapi.ts';
 import { restoreRoutes } from './admin/restore-routes.ts';
 import { statusRoutes } from './admin/status-routes.ts';
@@ -91,6 +92,7 @@ export async function createApp(parts: ServerContext, tls: ReadTls | undefined):
     upkeepRoutes(scope, parts);
     holdRoutes(scope, parts);
     storedSnapshotRoutes(scope, parts);
+    offsiteRoutes(scope, parts);
     openApiRoute(scope);
   });
   await app.register(async (scope: App) => {
@@ -197,7 +199,10 @@ const SWEEP_MS = 50;
  * Closing: runs are cancelled and streams end, no connection is taken any more, requests under way end or are cut off at
  * the limit, a restore past recall goes to its end, and then the database is closed.
  */
-function closeWithApp(app: App, { options, environment, closing, underWay, gate }: ServerContext): void {
+function closeWithApp(
+  app: App,
+  { options, environment, closing, underWay, plans, gate }: ServerContext,
+): void {
   const { clock } = environment;
   let stopWaiting = () => {};
   app.addHook('preClose', async () => {
@@ -212,6 +217,7 @@ function closeWithApp(app: App, { options, environment, closing, underWay, gate 
   app.addHook('onClose', async () => {
     stopWaiting();
     await underWay.idle();
+    await plans?.ended();
     await gate.close();
   });
 }

@@ -18,8 +18,10 @@ import { DatabaseHandle } from './database-handle.ts';
 import { Incoming } from './incoming.ts';
 import { Metrics } from './metrics.ts';
 import type { ResolvedOptions } from './options.ts';
+import type { Plans, ServerSettings } from './plans.ts';
 import { Prometheus } from './prometheus.ts';
 import { RecoveryWatch } from './recovery.ts';
+import { refuseHeld } from './refuse-held.ts';
 import { RestoreHold } from './restore-hold.ts';
 import { Safety } from './safety.ts';
 import { WriteLease } from './write-lease.ts';
@@ -47,12 +49,17 @@ export interface ServerContext {
   readonly metrics: Metrics;
   readonly prometheus: Prometheus;
   readonly audit: Audit;
+  /** Undefined without a settings file. */
+  readonly plans: Plans | undefined;
   /** Aborted when the server begins to close. */
   readonly closing: AbortController;
 }
 
 /** Finishes what a crash interrupted, opens the database, and creates the coordinators. */
-export async function assemble(options: ResolvedOptions): Promise<ServerContext> {
+export async function assemble(
+  options: ResolvedOptions,
+  settings: ServerSettings | undefined,
+): Promise<ServerContext> {
   const { dataDir, backend, environment, lifecycle, allowedSources } = options;
   const { fs, clock } = environment;
   const place = await realPlace(fs, dataDir);
@@ -103,6 +110,17 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     throw error;
   });
   const safety = new Safety(environment, lifecycle);
+  const closing = new AbortController();
+  setMaxListeners(0, closing.signal); // each client that follows a run listens to it
+  const parts = {
+    options,
+    environment,
+    backups,
+    closing: closing.signal,
+    admit: () => refuseHeld({ lease, hold }, undefined),
+  };
+  // Loaded only where there are plans.
+  const plans = settings && new (await import('./plans.ts')).Plans(settings, parts);
   const metrics = new Metrics(clock);
   const prometheus = new Prometheus({
     clock,
@@ -111,6 +129,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     safety,
     connections: () => metrics.connections,
     isOpen: () => gate.isOpen,
+    planStates: async () => (await plans?.states()) ?? [],
   });
   const ended = (id: string) => {
     safety.forget();
@@ -121,8 +140,6 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     coordinator.on('failed', ended);
   }
   const audit = new Audit(options.audit, clock);
-  const closing = new AbortController();
-  setMaxListeners(0, closing.signal); // each client that follows a run listens to it
   return {
     options,
     environment,
@@ -143,6 +160,7 @@ export async function assemble(options: ResolvedOptions): Promise<ServerContext>
     metrics,
     prometheus,
     audit,
+    plans,
     closing,
     underWay: new UnderWay(audit, closing.signal),
   };

@@ -11,6 +11,8 @@ export const AUDITED_ROUTES: Readonly<Record<string, string>> = {
   'POST /api/admin/restore': 'restore',
   'POST /api/admin/restore/undo': 'undo',
   'POST /api/admin/prune': 'prune',
+  'POST /api/admin/plans/:name/run': 'run-plan',
+  'DELETE /api/admin/jobs/:id': 'cancel-job',
   'POST /api/admin/lifecycle': 'lifecycle',
   'POST /api/admin/export': 'export',
   'POST /api/admin/compaction': 'compaction',
@@ -32,7 +34,7 @@ export interface AuditNote {
   readonly action?: string;
   readonly outcome?: AuditOutcome;
   readonly code?: ErrorCode | undefined;
-  /** Of the run, the name of the snapshot, or the run of a fleet's controller. */
+  /** Of the run or job, the name of the snapshot, or the run of a fleet's controller. */
   readonly id?: string;
 }
 

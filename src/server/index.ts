@@ -10,6 +10,7 @@ import {
   resolveOptions,
   type ServerOptions,
 } from './options.ts';
+import type { ServerSettings } from './plans.ts';
 import { readTls } from './tls.ts';
 
 export { leveldbBackend } from './backends/leveldb.ts';
@@ -98,13 +99,26 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   const { environment } = resolved;
   // Before the database is opened: a file that is wrong must change nothing.
   const tls = resolved.tls && (await readTls(environment.fs, resolved.tls));
-  const parts = await assemble(resolved).catch((error) => {
+  const settings = await readSettingsOf(resolved);
+  const parts = await assemble(resolved, settings).catch((error) => {
     throw toStillpointError(error);
   });
   try {
-    return (await createApp(parts, tls)) as unknown as FastifyInstance;
+    const app = (await createApp(parts, tls)) as unknown as FastifyInstance;
+    parts.plans?.begin();
+    return app;
   } catch (error) {
     await parts.gate.close();
     throw error;
   }
+}
+
+/** Loads nothing of backups off the machine where there is no settings file. */
+async function readSettingsOf(options: ResolvedOptions): Promise<ServerSettings | undefined> {
+  const { settings, environment } = options;
+  if (settings === undefined) return undefined;
+  const { readServerSettings } = await import('./plans.ts');
+  return readServerSettings(options, environment, settings).catch((error) => {
+    throw toStillpointError(error);
+  });
 }

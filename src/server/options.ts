@@ -15,7 +15,16 @@ import {
   withoutDefaults,
 } from '../options/option.ts';
 import { hostSnapshotOptions } from '../options/snapshot.ts';
-import { callback, folder, nested, text, trueOrFalse, wholeNumber, withMembers } from '../options/values.ts';
+import {
+  callback,
+  folder,
+  nested,
+  path,
+  text,
+  trueOrFalse,
+  wholeNumber,
+  withMembers,
+} from '../options/values.ts';
 import { isLoopbackName } from '../rpc/loopback.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { lsmBackend } from './backends/lsm.ts';
@@ -96,6 +105,12 @@ export const serverOptions = new OptionSet(() => ({
   allowedSources: allowedSources(),
   backup: withDefault(nested(withoutDefaults(hostSnapshotOptions.fields)), () => ({}), {
     description: 'Defaults for every snapshot that the admin RPC starts.',
+  }),
+  settings: optional(path(), {
+    description:
+      'A settings file with plans: those of this data directory are run, and its repositories can be restored from.',
+    without: 'no backup is made off the machine',
+    flag: { value: 'file' },
   }),
   audit: withDefault(lineTarget(), () => standardError, {
     description: 'Gets one JSON line for each admin action that changes something or is refused.',

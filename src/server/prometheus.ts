@@ -5,6 +5,7 @@ import { residentBytes } from '../env/runtime.ts';
 import { warn } from '../env/safe-calls.ts';
 import type { Lifecycle } from '../operation/lifecycle.ts';
 import { RUN_KINDS, type RunKind, type RunRecord } from '../operation/records.ts';
+import type { ScheduleState } from '../schedule/index.ts';
 import { SNAPSHOT_STATES } from '../snapshot/store/standing.ts';
 import { VERSION } from '../snapshot/version.ts';
 import type { Safety } from './safety.ts';
@@ -31,6 +32,7 @@ interface Sources {
   readonly safety: Safety;
   readonly connections: () => number;
   readonly isOpen: () => boolean;
+  readonly planStates: () => Promise<readonly ScheduleState[]>;
 }
 
 /** What Prometheus scrapes: base units, counters since the start of the process, moments as seconds since 1970. */
@@ -111,6 +113,16 @@ export class Prometheus {
     this.#about('exports_disk_bytes', 'What the exports take on the disk.', (s) => s.exports.diskBytes),
     this.#about('disk_free_bytes', 'Free space on the file system of the data.', (s) => s.freeBytes),
   ];
+  readonly #overdue = this.#gauge(
+    'plan_overdue',
+    'Whether an action of a plan has not succeeded for too long after it was due.',
+    ['plan', 'action'],
+  );
+  readonly #planSuccess = this.#gauge(
+    'plan_last_success_timestamp_seconds',
+    'When an action of a plan last succeeded; 0: never.',
+    ['plan', 'action'],
+  );
   readonly #open = this.#gauge('database_open', 'Whether the database is open.');
   readonly #mode = this.#gauge('mode', 'The present mode has 1.', ['mode']);
   readonly #connections = this.#gauge('connections', 'Open connections.');
@@ -165,6 +177,7 @@ export class Prometheus {
     this.#mode.set({ mode: lifecycle.mode }, 1);
     const findings = await safety.findings().catch((error) => void warn(error));
     this.#tell(findings ?? undefined);
+    await this.#tellPlans();
     return { type: CONTENT_TYPES[format], text: await this.#registries[format].metrics() };
   }
 
@@ -184,6 +197,17 @@ export class Prometheus {
     for (const kind of RUN_KINDS) {
       setMoment(this.#lastSuccess, kind, findings, 'completed');
       setMoment(this.#lastFailure, kind, findings, 'failed');
+    }
+  }
+
+  /** Better nothing than what was true once. */
+  async #tellPlans(): Promise<void> {
+    const states = await this.#sources.planStates().catch((error) => void warn(error));
+    this.#overdue.reset();
+    this.#planSuccess.reset();
+    for (const { plan, action, overdue, lastSuccessMs } of states ?? []) {
+      this.#overdue.set({ plan, action }, Number(overdue));
+      this.#planSuccess.set({ plan, action }, (lastSuccessMs ?? 0) / 1000);
     }
   }
 

@@ -1,10 +1,12 @@
 import { StillpointError } from '../errors.ts';
 import { alreadyRunning } from '../operation/data-directory.ts';
-import type { ServerContext } from './assemble-server.ts';
+import type { Lifecycle } from '../operation/lifecycle.ts';
+import type { RestoreHold } from './restore-hold.ts';
+import type { WriteLease } from './write-lease.ts';
 
 /** `CONFLICT` while a run other than `run` keeps writes away from the database: by its lease, or because it restores a fleet. */
 export function refuseHeld(
-  { lease, hold }: Pick<ServerContext, 'lease' | 'hold'>,
+  { lease, hold }: { readonly lease: WriteLease; readonly hold: RestoreHold },
   run: string | undefined,
 ): void {
   lease.refuseOthers(run);
@@ -16,6 +18,6 @@ export function refuseHeld(
 }
 
 /** `CONFLICT`, with `retry-after`, while this process is at work on the data directory. */
-export function refuseBusy({ lifecycle }: Pick<ServerContext, 'lifecycle'>): void {
+export function refuseBusy({ lifecycle }: { readonly lifecycle: Lifecycle }): void {
   if (lifecycle.running !== undefined) throw alreadyRunning(lifecycle.running);
 }

@@ -4,8 +4,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
+import { openSqliteJobStore } from '../../src/backup/jobs/sqlite-job-store.ts';
+import { newUlid } from '../../src/env/ulid.ts';
 import { AUDITED_ROUTES } from '../../src/server/audit.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { type Injected, injected, untilFinished } from '../support/server.ts';
+import { ended, withPlans } from '../support/server-plans.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const REDOCLY = fileURLToPath(new URL('../../node_modules/@redocly/cli/bin/cli.js', import.meta.url));
@@ -58,7 +63,7 @@ test('the document names every route that there is, and no other', async () => {
   expect(document.openapi).toBe('3.1.0');
   const ofThePage = ['GET /', 'GET /console/main.css', 'GET /console/main.js'];
   expect([...operationsOf(document), ...ofThePage].sort()).toEqual(routesOf(server));
-  expect(operationsOf(document)).toHaveLength(40);
+  expect(operationsOf(document)).toHaveLength(48);
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, { summary, description }] of Object.entries(operations)) {
       expect(summary, `${method} ${path}`).toBeTruthy();
@@ -111,7 +116,7 @@ test('bodies that may be left out are not required, and no schema is named witho
 });
 
 test('what the server answers is what the document says, route by route', async () => {
-  const server = await injected();
+  const server = await injected(await withPlans());
   const document = await documentOf(server);
   const backupSchema = schemaOf({ $ref: '#/components/schemas/Backup' }, document);
   expect(backupSchema.safeParse({ handle: 'x' }).success).toBe(false); // so it can tell
@@ -206,6 +211,22 @@ test('what the server answers is what the document says, route by route', async 
   for (const name of ['status', 'health', 'metrics', 'capabilities', 'openapi.json']) {
     await call('GET', `/api/admin/${name}`);
   }
+  const job = (await call('POST', '/api/admin/plans/{name}/run', { name: 'nightly' })).json;
+  await call('POST', '/api/admin/plans/{name}/run', { name: 'none' });
+  await call('GET', '/api/admin/plans');
+  await ended(server, job.id);
+  await call('GET', '/api/admin/jobs/{id}', { id: job.id });
+  await call('GET', '/api/admin/jobs/{id}', { id: 'none' });
+  await call('GET', '/api/admin/jobs');
+  await call('GET', '/api/admin/records');
+  await call('GET', '/api/admin/repositories');
+  await call('GET', '/api/admin/repositories/{name}/backups', { name: 'offsite' });
+  await call('DELETE', '/api/admin/jobs/{id}', { id: job.id });
+  const jobs = await openSqliteJobStore(systemEnvironment, layoutOf(server.dataDir));
+  const running = { ...(await jobs.getJob(job.id))!, id: newUlid(Date.now()), status: 'running' as const };
+  await jobs.createBackupJob(running);
+  await call('DELETE', '/api/admin/jobs/{id}', { id: running.id });
+  await jobs.close();
   const all = operationsOf(document).map((route) => route.replace(/:(\w+)/g, '{$1}'));
   expect([...checked].sort()).toEqual(all.sort());
 });

@@ -113,7 +113,7 @@ test('a real Prometheus scrapes the server with the settings of the page, and it
   const rules = join(dir, 'alerts.yml');
   writeFileSync(rules, alerts.replaceAll(/for: \w+/g, 'for: 0s'));
   const checked = execFileSync('promtool', ['check', 'rules', rules], { encoding: 'utf8', stdio: 'pipe' });
-  expect(checked).toContain('SUCCESS: 6 rules found');
+  expect(checked).toContain('SUCCESS: 7 rules found');
   writeFileSync(join(dir, 'api-key'), apiKey);
   const settings = scrape
     .replace('/etc/stillpoint/api-key', join(dir, 'api-key'))

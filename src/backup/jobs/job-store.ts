@@ -119,6 +119,8 @@ export interface JobFilter {
   readonly kind?: JobKind | undefined;
   readonly status?: JobStatus | undefined;
   readonly repositoryId?: string | undefined;
+  /** Only jobs that are older than the one with this id. */
+  readonly before?: string | undefined;
   /** Newest first; default 100. */
   readonly limit?: number | undefined;
 }
@@ -128,8 +130,8 @@ export interface JobStore extends ExecutorJobs, TickStore {
   /** Newest first. Jobs whose process died read as `interrupted`. */
   listJobs(filter?: JobFilter): Promise<Job[]>;
   getJob(id: string): Promise<Job | undefined>;
-  /** Newest first. */
-  listRecords(repositoryId: string): Promise<BackupRecord[]>;
+  /** Newest first; of all repositories unless one is named. */
+  listRecords(repositoryId?: string): Promise<BackupRecord[]>;
   /** Asks whoever works on the job to end it. False when it is over, or there is none. */
   askCancel(id: string): Promise<boolean>;
   getRecord(id: string): Promise<BackupRecord | undefined>;

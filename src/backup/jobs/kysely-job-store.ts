@@ -123,12 +123,13 @@ export class KyselyJobStore implements JobStore {
       .execute();
   }
 
-  async listJobs({ kind, status, repositoryId, limit = LIST_LIMIT }: JobFilter = {}): Promise<Job[]> {
+  async listJobs({ kind, status, repositoryId, before, limit = LIST_LIMIT }: JobFilter = {}): Promise<Job[]> {
     await this.#db.transaction().execute((transaction) => this.#reap(transaction));
     let query = this.#db.selectFrom('jobs').selectAll().orderBy('id', 'desc').limit(limit);
     if (kind !== undefined) query = query.where('kind', '=', kind);
     if (status !== undefined) query = query.where('status', '=', status);
     if (repositoryId !== undefined) query = query.where('repository_id', '=', repositoryId);
+    if (before !== undefined) query = query.where('id', '<', before);
     const { storeId } = this.#scope;
     if (storeId !== undefined) query = query.where('store_id', '=', storeId);
     return (await query.execute()).map(toJob);
@@ -160,14 +161,10 @@ export class KyselyJobStore implements JobStore {
     return row !== undefined && row.cancel_asked_at_ms !== null;
   }
 
-  async listRecords(repositoryId: string): Promise<BackupRecord[]> {
-    const rows = await this.#db
-      .selectFrom('records')
-      .selectAll()
-      .where('repository_id', '=', repositoryId)
-      .orderBy('id', 'desc')
-      .execute();
-    return rows.map(toRecord);
+  async listRecords(repositoryId?: string): Promise<BackupRecord[]> {
+    let query = this.#db.selectFrom('records').selectAll().orderBy('id', 'desc');
+    if (repositoryId !== undefined) query = query.where('repository_id', '=', repositoryId);
+    return (await query.execute()).map(toRecord);
   }
 
   async getRecord(id: string): Promise<BackupRecord | undefined> {

@@ -11,7 +11,7 @@ import { duration, table, time, visible } from '../text.ts';
 
 const DATA_DIR = { '<dir>': "the database's data directory" };
 
-const flags = new Flags(listJobsOptions.fields, ['kind', 'status', 'limit', 'jobs']);
+const flags = new Flags(listJobsOptions.fields, ['kind', 'status', 'before', 'limit', 'jobs']);
 
 const showFlags = new Flags(showJobOptions.fields, ['jobs']);
 

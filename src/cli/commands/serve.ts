@@ -21,7 +21,14 @@ type BackendName = keyof typeof BACKENDS;
 const DEFAULT_PORT = 4780;
 const INTERRUPTED = 130;
 
-const flags = new Flags(serverOptions.fields, ['port', 'host', 'apiKey', 'plainHttp', 'allowedSources']);
+const flags = new Flags(serverOptions.fields, [
+  'port',
+  'host',
+  'apiKey',
+  'plainHttp',
+  'allowedSources',
+  'settings',
+]);
 const tlsFlags = new Flags(tlsOptions.fields, ['keyFile', 'certFile']);
 
 interface Options extends Given {
@@ -62,6 +69,7 @@ export function define(command: Command, cli: Cli): void {
       `${paragraph(NOTE)}\n${examples(
         'serve ./data',
         'serve ./data --host 0.0.0.0 --api-key-file ./key --tls-key ./tls.key --tls-cert ./tls.crt',
+        'serve ./data --settings stillpoint.json',
         'serve ./data --port 0 --json',
       )}`,
     )

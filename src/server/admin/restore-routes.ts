@@ -11,6 +11,7 @@ import { type App, content, replies } from '../route-types.ts';
 import { requireHandle } from './backup-routes.ts';
 import { streamRun } from './events.ts';
 import { resultOf, settledState } from './last-runs.ts';
+import { requirePlans } from './offsite-routes.ts';
 import { handleParamsSchema, optionsIn, restoreBodySchema, undoBodySchema } from './schemas.ts';
 
 /** Restoring in place, around the open database, and undoing it. */
@@ -63,10 +64,16 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
       },
     },
     async (request) => {
-      const { key, run, ...body } = request.body ?? {};
+      const { key, run, repository, ...body } = request.body ?? {};
       const { source, ...chosen } = optionsIn(body, parts.options.backup.background);
       return begin(request, 'restore', { key, run }, () =>
-        restores.startRestore({ ...chosen, source: source ?? undefined }),
+        restores.startRestore({
+          ...chosen,
+          source:
+            repository === undefined
+              ? (source ?? undefined)
+              : () => requirePlans(parts).source(repository, source ?? 'latest'),
+        }),
       );
     },
   );

@@ -31,7 +31,13 @@ export const restoreBodySchema = bodyOf(
     // Clients of the first server send null where they mean the latest.
     source: restated(restoreOptions.fields.source, z.string().min(1).max(4096).nullable()),
   },
-  restoreFields,
+  {
+    ...restoreFields,
+    repository: z
+      .string()
+      .optional()
+      .describe('Of the settings file: `source` is then a backup in it, by its id or `latest`'),
+  },
 );
 export const undoBodySchema = z.strictObject(restoreFields).nullish();
 

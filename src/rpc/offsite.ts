@@ -1,0 +1,109 @@
+import * as z from 'zod';
+import { timeMs } from './replies.ts';
+
+/** Bodies and replies about backups off the machine: plans, jobs, records, repositories. */
+
+const id = z.string().describe('A ULID');
+const ACTIONS = ['backup', 'verify', 'drill'] as const;
+
+export const planRunBodySchema = z
+  .strictObject({ action: z.enum(ACTIONS).optional().describe('Default `backup`') })
+  .nullish();
+
+const planSchema = z.object({
+  name: z.string(),
+  repository: z.string(),
+  time_zone: z.string(),
+  schedules: z
+    .array(
+      z.object({
+        action: z.enum(ACTIONS),
+        next_due_ms: timeMs.nullable(),
+        last_due_ms: timeMs.nullable().describe('The last due time that somebody saw; null: not run yet'),
+        last_status: z
+          .enum(['begun', 'running', 'succeeded', 'failed', 'skipped', 'missed', 'interrupted'])
+          .nullable(),
+        last_error: z.string().nullable(),
+        last_success_ms: timeMs.nullable(),
+        overdue: z.boolean().describe('Due for longer than `overdue_after` without a success'),
+      }),
+    )
+    .readonly(),
+});
+export const plansReplySchema = z.object({ plans: z.array(planSchema).readonly() });
+
+export const jobSchema = z
+  .object({
+    id,
+    kind: z.enum(['backup', 'restore', 'verify', 'drill', 'prune']),
+    store_id: id,
+    repository_id: id.nullable().describe('Null where the attempt failed before the repository was open'),
+    backup_id: id.nullable().describe('Of the backup that it makes or reads'),
+    backup_record_id: id.nullable(),
+    status: z.enum(['pending', 'running', 'succeeded', 'failed', 'interrupted']),
+    started_at_ms: timeMs,
+    finished_at_ms: timeMs.nullable(),
+    progress: z.number().describe('0 to 100'),
+    error: z.string().nullable(),
+    error_code: z.string().nullable(),
+  })
+  .describe('One attempt');
+export const jobsReplySchema = z.object({ jobs: z.array(jobSchema).readonly() });
+
+export const jobsQuerySchema = z.object({
+  kind: jobSchema.shape.kind.optional(),
+  status: jobSchema.shape.status.optional(),
+  before: z.string().min(1).optional().describe('Only jobs that are older than the one with this id'),
+  limit: z.coerce.number().int().min(1).max(1000).optional(),
+});
+
+export const recordsReplySchema = z.object({
+  records: z
+    .array(
+      z.object({
+        id: id.describe('Of the backup'),
+        repository_id: id,
+        store_id: id,
+        created_at_ms: timeMs,
+        size_bytes: z.number(),
+        state: z
+          .enum(['present', 'deleting', 'lost'])
+          .describe('`lost`: its manifest was not there when somebody looked'),
+        manifest_path: z.string(),
+        sha256: z.string().describe('Of the manifest'),
+      }),
+    )
+    .readonly(),
+});
+
+export const repositoriesReplySchema = z.object({
+  repositories: z
+    .array(
+      z.object({
+        name: z.string(),
+        destination: z.string(),
+        encrypted: z.boolean().describe('Whether the settings name a key'),
+      }),
+    )
+    .readonly(),
+});
+
+export const storedBackupsReplySchema = z.object({
+  backups: z
+    .array(
+      z.object({
+        backup_id: id,
+        created_at_ms: timeMs,
+        engine: z.string().nullable(),
+        files: z.number().nullable(),
+        total_bytes: z.number().nullable(),
+        stored_bytes: z.number().nullable(),
+        tool: z.string().nullable(),
+        problem: z.string().nullable().describe('Why the manifest cannot be trusted'),
+        damaged: z.boolean(),
+        pinned: z.boolean(),
+        verified_at_ms: timeMs.nullable().describe('When it was last read in full and was whole'),
+      }),
+    )
+    .readonly(),
+});

@@ -1,0 +1,141 @@
+import type { Job } from '../backup/jobs/job-store.ts';
+import { openBackup } from '../backup/restore-backup.ts';
+import type { BackupCoordinator } from '../coordinator/backup.ts';
+import { isoTime } from '../env/clock.ts';
+import { realPlace } from '../env/io.ts';
+import { warn } from '../env/safe-calls.ts';
+import { StillpointError } from '../errors.ts';
+import { runPlans, type ScheduleState, statesOf } from '../schedule/index.ts';
+import { perform } from '../schedule/perform.ts';
+import type { ScheduledRun } from '../schedule/scheduler.ts';
+import { type Action, type Plan, type RepositorySettings, readSettings } from '../schedule/settings.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
+import { lineWriter } from './line-writer.ts';
+import type { ResolvedOptions } from './options.ts';
+
+/** What a server reads of its settings file: the plans of its own data directory, and all repositories. */
+export interface ServerSettings {
+  readonly plans: readonly Plan[];
+  readonly repositories: readonly RepositorySettings[];
+}
+
+/** `INVALID_REQUEST` for a file that is wrong, and for one without a plan of this data directory. */
+export async function readServerSettings(
+  { dataDir }: ResolvedOptions,
+  { fs }: Environment,
+  file: string,
+): Promise<ServerSettings> {
+  const { plans, repositories } = await readSettings(fs, file);
+  const own = await realPlace(fs, dataDir);
+  const ofThis: Plan[] = [];
+  for (const plan of plans) if ((await realPlace(fs, plan.store.dataDir)) === own) ofThis.push(plan);
+  if (ofThis.length > 0) return { plans: ofThis, repositories };
+  throw new StillpointError('INVALID_REQUEST', `${file} has no plan for ${dataDir}`, {
+    path: file,
+    hint: 'Add a store with this `data_dir`, and a plan for it: src/schedule/README.md shows a whole file.',
+  });
+}
+
+interface Parts {
+  readonly options: ResolvedOptions;
+  readonly environment: Environment;
+  readonly backups: BackupCoordinator;
+  /** Throws when no snapshot may be taken now. */
+  readonly admit: () => void;
+  readonly closing: AbortSignal;
+}
+
+/** The plans of a server: run when they are due, and on request. */
+export class Plans {
+  readonly #settings: ServerSettings;
+  readonly #parts: Parts;
+  /** Runs on request that are under way, by plan and action. */
+  readonly #requested = new Map<string, Promise<unknown>>();
+  #schedule: Promise<void> | undefined;
+
+  constructor(settings: ServerSettings, parts: Parts) {
+    this.#settings = settings;
+    this.#parts = parts;
+  }
+
+  /** Runs what is due, until the server is closed. */
+  begin(): void {
+    const { options, environment, closing } = this.#parts;
+    const log = lineWriter(options.log);
+    const onRun = ({ schedule, status, error }: ScheduledRun) => {
+      if (status !== 'failed') return;
+      const time = isoTime(environment.clock.nowMs());
+      log({ time, level: 'error', plan: schedule.plan.name, action: schedule.action, message: error });
+    };
+    const about = { environment, signal: closing, onRun, coordinatorOf: () => this.#coordinator() };
+    this.#schedule = runPlans(this.#settings.plans, about).catch(warn);
+  }
+
+  /** Resolves once the server is being closed and no run is under way. */
+  async ended(): Promise<void> {
+    await this.#schedule;
+    await Promise.all(this.#requested.values());
+  }
+
+  get plans(): readonly Plan[] {
+    return this.#settings.plans;
+  }
+
+  get repositories(): readonly RepositorySettings[] {
+    return this.#settings.repositories;
+  }
+
+  /** Where jobs and records are kept, if not in the data directory. */
+  get jobs(): string | undefined {
+    return this.plans[0]?.jobs;
+  }
+
+  states(): Promise<ScheduleState[]> {
+    return statesOf(this.plans, this.#parts.environment);
+  }
+
+  /**
+   * Runs an action of a plan now. Resolves once its job is on record; the work goes on. `NOT_FOUND`; `CONFLICT` while the last
+   * request for it is under way; and what kept the job from being made.
+   */
+  async run(name: string, action: Action): Promise<Job> {
+    const plan = this.plans.find((one) => one.name === name);
+    if (plan === undefined)
+      throw new StillpointError('NOT_FOUND', `there is no plan ${JSON.stringify(name)}`);
+    const id = `${name}/${action}`;
+    if (this.#requested.has(id)) {
+      throw new StillpointError('CONFLICT', `the ${action} of ${name} is under way already`, {
+        hint: 'Its job is in `GET /api/admin/jobs?status=running`.',
+      });
+    }
+    const { environment, closing: signal } = this.#parts;
+    const coordinatorOf = () => this.#coordinator();
+    return new Promise<Job>((resolve, reject) => {
+      const end = perform({ plan, action }, { environment, signal, coordinatorOf, onJobCreated: resolve })
+        .catch(reject) // does nothing once the job is on record, which tells how it ended
+        .finally(() => this.#requested.delete(id));
+      this.#requested.set(id, end);
+    });
+  }
+
+  /** `NOT_FOUND`. */
+  repository(name: string): RepositorySettings {
+    const found = this.repositories.find((one) => one.name === name);
+    if (found !== undefined) return found;
+    throw new StillpointError('NOT_FOUND', `there is no repository ${JSON.stringify(name)}`);
+  }
+
+  /** A backup of this server's own store, as what a restore in place takes. */
+  async source(repository: string, backup: string): Promise<SnapshotSource> {
+    const { destination: from, encryption } = this.repository(repository);
+    const { environment, options } = this.#parts;
+    const about = { environment, from, dataDir: options.dataDir, ...(encryption && { encryption }) };
+    return (await openBackup(backup, about)).source;
+  }
+
+  #coordinator(): BackupCoordinator {
+    this.#parts.admit();
+    return this.#parts.backups;
+  }
+}
