@@ -45,6 +45,13 @@ export class Api {
     sessionStorage.removeItem(Api.#PLACE);
   }
 
+  /** The same call for a shell. The key is named and never shown. */
+  commandFor(method: string, path: string, body?: object): string {
+    const url = new URL(`api/admin/${path}`, location.href);
+    const key = this.isSignedIn ? ' -H "x-api-key: $STILLPOINT_API_KEY"' : '';
+    return `curl -X ${method}${key} '${url}'${body === undefined ? '' : ` -d '${JSON.stringify(body)}'`}`;
+  }
+
   get isSignedIn(): boolean {
     return this.#key !== undefined;
   }
@@ -52,17 +59,13 @@ export class Api {
   status = (): Promise<Status> => this.#call('GET', 'status');
   snapshots = (): Promise<Snapshots> => this.#call('GET', 'backups');
   backUp = (): Promise<BackupReply> => this.#call('POST', 'backup');
-  backup = (handle: string): Promise<BackupReply> =>
-    this.#call('GET', `backup/${encodeURIComponent(handle)}`);
   cancel = (handle: string): Promise<BackupReply> =>
     this.#call('DELETE', `backup/${encodeURIComponent(handle)}`);
-  verify = (name: string, signal: AbortSignal): Promise<Report> =>
-    this.#call('POST', `backups/${encodeURIComponent(name)}/verify`, {}, signal);
+  verify = (name: string): Promise<Report> =>
+    this.#call('POST', `backups/${encodeURIComponent(name)}/verify`, {});
   delete = (name: string): Promise<unknown> => this.#call('DELETE', `backups/${encodeURIComponent(name)}`);
   restore = (source: string): Promise<RestoreReply> => this.#call('POST', 'restore', { source });
   undo = (): Promise<RestoreReply> => this.#call('POST', 'restore/undo');
-  restoring = (handle: string): Promise<RestoreReply> =>
-    this.#call('GET', `restore/${encodeURIComponent(handle)}`);
 
   /** The states of a running snapshot as they come, until it has ended. */
   async *follow(handle: string, signal: AbortSignal): AsyncGenerator<RunState> {
@@ -87,8 +90,8 @@ export class Api {
     }
   }
 
-  async #call<T>(method: string, path: string, body?: object, signal?: AbortSignal): Promise<T> {
-    return (await this.#fetch(method, path, body, signal)).json() as Promise<T>;
+  async #call<T>(method: string, path: string, body?: object): Promise<T> {
+    return (await this.#fetch(method, path, body)).json() as Promise<T>;
   }
 
   async #fetch(method: string, path: string, body?: object, signal?: AbortSignal): Promise<Response> {

@@ -63,7 +63,12 @@ export function Running({ api, status, look }: Props) {
       <h2 id="runs">What runs now?</h2>
       {isBackup && <Bar name="A snapshot" state={backup!} />}
       {isRestore && <Bar name="A restore" state={status.restore_state!} />}
-      {!isBackup && !isRestore && <p role="status">Nothing{ended(state)}.</p>}
+      {!isBackup && !isRestore && (
+        <p role="status">
+          Nothing{ended(state)}
+          {endedRestore(status.restore_state)}.
+        </p>
+      )}
       {problem !== undefined && (
         <p class="bad" role="alert">
           {problem}
@@ -81,7 +86,7 @@ export function Running({ api, status, look }: Props) {
             Cancel it
           </button>
         )}
-        <CopyCommand text="curl -X POST $API/api/admin/backup" what="a snapshot" />
+        <CopyCommand text={api.commandFor('POST', 'backup')} what="a snapshot" />
       </p>
     </section>
   );
@@ -111,6 +116,13 @@ function ended(state: RunState | undefined): string {
   const what =
     state.status === 'completed' ? 'was taken and proven' : `${state.status}: ${state.reason ?? ''}`;
   return `; the snapshot ${what}`;
+}
+
+function endedRestore(state: RunState | null): string {
+  if (state === null || isUnderWay(state)) return '';
+  return state.status === 'completed'
+    ? '; the last restore was completed'
+    : `; the last restore ${state.status}: ${state.reason ?? ''}`;
 }
 
 export const textOf = (error: unknown): string => {

@@ -23,11 +23,12 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
   const [verifying, setVerifying] = useState<string>();
   const isBusy = status.restore_state?.status === 'running' || status.backup_state?.status === 'running';
 
-  const act = async (work: () => Promise<string>) => {
+  const act = async (work: () => Promise<string | undefined>) => {
     setAsked(undefined);
     setTold(undefined);
     try {
-      setTold({ text: await work(), isBad: false });
+      const text = await work();
+      if (text !== undefined) setTold({ text, isBad: false });
     } catch (error) {
       setTold({ text: textOf(error), isBad: true });
     }
@@ -37,7 +38,7 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
     setVerifying(name);
     setTold(undefined);
     try {
-      const report = await api.verify(name, new AbortController().signal);
+      const report = await api.verify(name);
       setTold({ text: `${name}: ${verdictOf(report)}`, isBad: !report.ok });
     } catch (error) {
       setTold({ text: textOf(error), isBad: true });
@@ -52,10 +53,10 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
       <h2 id="back">What can I go back to?</h2>
       {undoable > 0 && (
         <p class="notice">
-          A restore replaced the data {ago(status.safety!.undo.newest_at_ms ?? nowMs, nowMs)}. What was there
-          is kept.{' '}
+          A restore, or the undo of one, replaced the data{' '}
+          {ago(status.safety!.undo.newest_at_ms ?? nowMs, nowMs)}. What was there is kept.{' '}
           <button type="button" disabled={isBusy} onClick={() => setAsked({ what: 'undo' })}>
-            Undo the restore
+            Undo it
           </button>
         </p>
       )}
@@ -75,6 +76,7 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
               <Row
                 key={snapshot.name}
                 snapshot={snapshot}
+                command={api.commandFor('POST', 'restore', { source: snapshot.name })}
                 nowMs={nowMs}
                 isBusy={isBusy}
                 isVerifying={verifying === snapshot.name}
@@ -93,7 +95,7 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
           onYes={() =>
             act(async () => {
               await api.restore(asked.snapshot.name);
-              return 'The restore has begun.';
+              return undefined; // how far it is, and what came of it, stands under "What runs now?"
             })
           }
         >
@@ -103,10 +105,17 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
             again. Writes since then are not in it.
           </p>
           <p>
-            What is replaced is kept in an undo folder until you remove it: <strong>Undo the restore</strong>{' '}
-            brings it back.
+            What is replaced is kept in an undo folder until you remove it: <strong>Undo it</strong> brings it
+            back.
           </p>
-          {asked.snapshot.state !== 'good' && <p class="bad">{standingOf(asked.snapshot).explanation}</p>}
+          {asked.snapshot.state !== 'good' && (
+            <p class="bad">
+              {standingOf(asked.snapshot).explanation}
+              {list.latest_good !== null &&
+                list.latest_good !== asked.snapshot.name &&
+                ` The best of the others is ${list.latest_good}.`}
+            </p>
+          )}
         </Question>
       )}
       {asked?.what === 'delete' && (
@@ -132,7 +141,7 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
           onYes={() =>
             act(async () => {
               await api.undo();
-              return 'The undo has begun.';
+              return undefined;
             })
           }
         >
@@ -148,6 +157,8 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
 
 interface RowProps {
   readonly snapshot: Snapshot;
+  /** That restores it. */
+  readonly command: string;
   readonly nowMs: number;
   readonly isBusy: boolean;
   readonly isVerifying: boolean;
@@ -155,7 +166,7 @@ interface RowProps {
   readonly onAsk: (what: 'restore' | 'delete') => void;
 }
 
-function Row({ snapshot, nowMs, isBusy, isVerifying, onVerify, onAsk }: RowProps) {
+function Row({ snapshot, command, nowMs, isBusy, isVerifying, onVerify, onAsk }: RowProps) {
   const { name, created_at_ms: atMs, entries, disk_bytes, own_bytes, verified_at_ms } = snapshot;
   const { word, tone, explanation } = standingOf(snapshot);
   return (
@@ -191,10 +202,7 @@ function Row({ snapshot, nowMs, isBusy, isVerifying, onVerify, onAsk }: RowProps
         <button type="button" disabled={isBusy} aria-label={`Delete ${name}`} onClick={() => onAsk('delete')}>
           Delete …
         </button>
-        <CopyCommand
-          text={`curl -X POST $API/api/admin/restore -d '{"source":"${name}"}'`}
-          what={`restore ${name}`}
-        />
+        <CopyCommand text={command} what={`restore ${name}`} />
       </div>
     </li>
   );

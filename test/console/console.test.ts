@@ -88,6 +88,9 @@ test('takes a snapshot under writes, verifies it, restores it in two steps, and 
   await expect.poll(() => sentence.textContent(), { timeout: 15_000 }).toContain('Safe:');
   expect(await page.locator('.badge').allTextContents()).toEqual(['proven']);
 
+  await page.getByRole('button', { name: 'Copy as command: a snapshot' }).click();
+  expect(await page.locator('code').textContent()).toBe(`curl -X POST '${server.url}/api/admin/backup'`);
+
   await page.getByRole('button', { name: /^Verify ts-/ }).click();
   await page.getByText(/read( from the disk itself)? and whole/).waitFor();
 
@@ -102,7 +105,7 @@ test('takes a snapshot under writes, verifies it, restores it in two steps, and 
   await page.getByRole('button', { name: /^Restore ts-/ }).click();
   await page.getByRole('button', { name: 'Replace the data' }).click();
   await expect.poll(value, { timeout: 15_000 }).toBe('before');
-  const undo = page.getByRole('button', { name: 'Undo the restore' });
+  const undo = page.getByRole('button', { name: 'Undo it' });
   await undo.click({ timeout: 15_000 });
   await page.getByRole('button', { name: 'Bring back what was replaced' }).click();
   await expect.poll(value, { timeout: 15_000 }).toBe('after');

@@ -1,5 +1,5 @@
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Lifecycle } from '../../src/index.ts';
 import {
@@ -552,4 +552,19 @@ test('each admin action that changes something or is refused is audited', async 
       await rpc('DELETE', '/kv/a');
     }),
   ).toEqual([]);
+});
+
+test('what a verify finds, the next status says', async () => {
+  const server = await injected();
+  await server.rpc('PUT', '/kv/a', 'value');
+  const { location } = await takeBackup(server);
+  const safety = async () => (await server.rpc('GET', '/api/admin/status')).json.safety.safe;
+  expect(await safety()).toBe(true);
+  const log = join(location, 'lsm.wal');
+  const bytes = readFileSync(log);
+  bytes[20]! ^= 1;
+  writeFileSync(log, bytes);
+  const { json } = await server.rpc('POST', `/api/admin/backups/${basename(location)}/verify`, {});
+  expect(json.ok).toBe(false);
+  expect(await safety()).toBe(false);
 });

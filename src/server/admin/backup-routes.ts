@@ -179,7 +179,11 @@ export function backupRoutes(app: App, parts: ServerContext): void {
       parts.audit.note(request, { id: name });
       const chosen = optionsIn(request.body, options.backup.background);
       const signal = AbortSignal.any([parts.closing.signal, whenGone(reply)]);
-      return toJson(await snapshots.verify(name, { ...chosen, signal }));
+      try {
+        return toJson(await snapshots.verify(name, { ...chosen, signal }));
+      } finally {
+        parts.safety.forget();
+      }
     },
   );
 
