@@ -9,6 +9,8 @@ import { type Bench, type Part, type PartResult, type Row, seconds } from './lib
 import { draw } from './lib/svg.ts';
 import { resultTable, timesTable } from './lib/table.ts';
 import { openWorkspace } from './lib/workspace.ts';
+import { fleet } from './parts/fleet.ts';
+import { fleetScaling } from './parts/fleet-scaling.ts';
 import { host } from './parts/host.ts';
 import { link } from './parts/link.ts';
 import { memory } from './parts/memory.ts';
@@ -36,6 +38,8 @@ const PARTS: readonly Part[] = [
   link,
   start,
   offsite,
+  fleet,
+  fleetScaling,
 ];
 
 const tell = (line: string) => process.stderr.write(`${line}\n`);
