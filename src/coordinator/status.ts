@@ -59,6 +59,8 @@ export interface SnapshotsStatus {
   } | null;
   /** The newest snapshot that is proven to any level and not known to be damaged. */
   readonly newestGood: ListedSnapshot | null;
+  /** How far back the data can be brought: the oldest snapshot that is good. */
+  readonly oldestGood: { readonly name: string; readonly createdAtMs: number } | null;
   readonly latest: string | null;
   /** The newest of the deepest proof. */
   readonly latestGood: string | null;
@@ -135,6 +137,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const inState = (wanted: ListedSnapshot['state']) => snapshots.filter(({ state }) => state === wanted);
   const good = inState('good');
   const newestGood = newestOf(good);
+  const oldest = sorted(good)[0];
   const damaged = inState('damaged');
   const unread = inState('unread').map(({ name }) => name);
   const backups = runs.filter(({ kind }) => kind === 'backup');
@@ -179,6 +182,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     lastSuccessAtMs,
     lastFailure: lastFailure ?? null,
     newestGood: newestGood ?? null,
+    oldestGood: oldest === undefined ? null : { name: oldest.name, createdAtMs: oldest.createdAtMs },
     damaged: damaged.map(({ name, damage }) => ({ name, damage })),
     unread,
     unproven: inState('unproven').map(({ name }) => name),
@@ -187,8 +191,11 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   };
 }
 
+const sorted = (snapshots: readonly ListedSnapshot[]): ListedSnapshot[] =>
+  [...snapshots].sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1));
+
 const newestOf = (snapshots: readonly ListedSnapshot[]): ListedSnapshot | undefined =>
-  [...snapshots].sort((a, b) => (a.sequence ?? -1) - (b.sequence ?? -1)).at(-1);
+  sorted(snapshots).at(-1);
 
 const isDeeper = (a: ListedSnapshot, b: ListedSnapshot): boolean =>
   LEVELS.indexOf(a.level ?? 'files') > LEVELS.indexOf(b.level ?? 'files');

@@ -202,6 +202,10 @@ export const safetySchema = z.object({
   damaged: z.array(z.object({ name: z.string(), damage: z.string().nullable() })).readonly(),
   unread: z.array(z.string()).readonly(),
   unproven: z.array(z.string()).readonly(),
+  oldest_good: z
+    .object({ name: z.string(), created_at_ms: timeMs })
+    .nullable()
+    .describe('How far back the data can be brought'),
   oldest_proof: z.object({ name: z.string(), verified_at_ms: timeMs }).nullable(),
   total: snapshotTotalSchema,
   undo: keptFoldersSchema.describe('What restores in place replaced'),

@@ -89,7 +89,8 @@ test('a copy of the files of a damaged database does not take the place of a pro
     latestGood: proven.name,
     snapshots: [{ level: 'full' }, { level: 'files', state: 'good' }],
   });
-  const { summary } = await snapshots.status();
+  const { summary, oldestGood, newestGood } = await snapshots.status();
+  expect([oldestGood?.name, newestGood?.name]).toEqual([proven.name, files.name]);
   expect(summary).toContain(
     `is proven at level "files"; the newest proven at level "full" is ${proven.name}`,
   );

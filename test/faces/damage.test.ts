@@ -27,8 +27,8 @@ test('damage that verify --all found shows in list, show and the library', async
   const states = async () => (await stillpoint(['list', dir, '--json'])).json.snapshots;
   expect(await states()).toMatchObject([
     { name: lesser!.name, state: 'good', level: 'files', verified_at_ms: expect.any(Number), damage: null },
-    { name: bad!.name, state: 'good', level: 'full', verified_at_ms: expect.any(Number), damage: null },
-    { name: good!.name, state: 'good', level: 'full', verified_at_ms: expect.any(Number), damage: null },
+    { name: bad!.name, state: 'good', level: 'files', verified_at_ms: expect.any(Number), damage: null },
+    { name: good!.name, state: 'good', level: 'files', verified_at_ms: expect.any(Number), damage: null },
   ]);
   rot(join(bad!.location, 'a.txt'));
   const verified = await stillpoint(['verify', dir, '--all', '--level', 'files']);
@@ -65,7 +65,7 @@ test('a snapshot without a proof on record, or with files that are gone, is not 
   expect(snapshots).toMatchObject([
     { state: 'damaged', verifiedAtMs: null, damage: 'a.txt is damaged' },
     { state: 'damaged', verifiedAtMs: null, damage: 'there is no manifest' },
-    { state: 'good', level: 'full', verifiedAtMs: null },
+    { state: 'good', level: 'files', verifiedAtMs: null },
   ]);
 });
 
@@ -85,7 +85,7 @@ test('the server lists the same', async () => {
   const url = `/api/admin/backup/${handle}`;
   const { location } = await untilFinished(async () => (await rpc('GET', url)).json);
   const list = async () => (await rpc('GET', '/api/admin/backups')).json.snapshots;
-  expect(await list()).toMatchObject([{ state: 'good', level: 'full', damage: null }]);
+  expect(await list()).toMatchObject([{ state: 'good', level: 'files', damage: null }]);
   rot(join(location, 'lsm.wal'), 100);
   expect((await rpc('POST', `${url}/verify`)).json.ok).toBe(false);
   const [shown] = await list();

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { BackupCoordinator, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { stillpoint } from '../support/command.ts';
 import { plainDirectory } from '../support/folders.ts';
@@ -31,7 +31,9 @@ test('status says in one sentence that the data is safe, and exits with 0', asyn
   const { code, stdout, stderr } = await stillpoint(['status', dir, '--max-age', '26h']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   const [sentence, empty] = stdout.split('\n');
-  expect(sentence).toMatch(new RegExp(`^Safe: ${taken[1]!.name}, \\d+ s old, is proven at level "full"\\.$`));
+  expect(sentence).toMatch(
+    new RegExp(`^Safe: ${taken[1]!.name}, \\d+ s old, is proven at level "files"\\.$`),
+  );
   expect(empty).toBe('');
   for (const line of [/^last success +20.*Z, \d+ s ago$/m, /^damaged +none$/m, /^undo folders +none$/m])
     expect(stdout).toMatch(line);
@@ -88,13 +90,16 @@ test('a folder that is no data directory has no status', async () => {
 });
 
 test('a failure since the last success, a lesser proof and undo folders are told', async () => {
-  const { dir } = await withSnapshots(1);
-  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  const dir = await temporaryFolder();
+  const database = await openLsm(dir, { walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } });
+  await database.put('key', 'value');
+  await database.close();
+  const backup = new BackupCoordinator({ dataDir: dir });
+  await backup.backup();
   await backup.backup({ level: 'files', reuse: false });
-  await new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore();
+  await new RestoreCoordinator({ dataDir: dir }).restore();
   const failing = new BackupCoordinator({
     dataDir: dir,
-    engine: 'files',
     checkpoint: () => Promise.reject(new Error('the host is busy')),
   });
   await expect(failing.backup()).rejects.toThrow('the host is busy');

@@ -36,7 +36,7 @@ export function define(command: Command, cli: Cli): void {
 }
 
 function describe(status: SnapshotsStatus, dir: string, style: Style): string[] {
-  const { summary, safe, newestGood, lastFailure, damaged, oldestProof, total, undo } = status;
+  const { summary, safe, newestGood, oldestGood, lastFailure, damaged, oldestProof, total, undo } = status;
   const nowMs = blockingEnvironment.clock.nowMs();
   const moment = (ms: number | null | undefined) =>
     ms === null || ms === undefined ? 'none on record' : `${time(ms)}, ${age(nowMs - ms)} ago`;
@@ -49,6 +49,7 @@ function describe(status: SnapshotsStatus, dir: string, style: Style): string[] 
         : `${moment(lastFailure.atMs)}: ${lastFailure.code ?? ''} ${lastFailure.reason ?? ''}`.trimEnd(),
     ],
     ['newest good', newestGood === null ? 'none' : `${newestGood.name}, level ${newestGood.level}`],
+    ['oldest good', oldestGood === null ? 'none' : `${oldestGood.name}, ${moment(oldestGood.createdAtMs)}`],
     [
       'oldest proof',
       oldestProof === null ? 'none on record' : `${oldestProof.name}, ${moment(oldestProof.verifiedAtMs)}`,
