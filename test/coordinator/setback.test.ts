@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { stillpoint } from '../support/command.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // A database that is of an older state than its last snapshot, or was begun anew, must not roll the good ones out.
@@ -89,6 +90,8 @@ test('a copy of the files of a damaged database does not take the place of a pro
     latestGood: proven.name,
     snapshots: [{ level: 'full' }, { level: 'files', state: 'good' }],
   });
+  const { stdout } = await stillpoint(['list', dir]);
+  expect(stdout.split('\n').find((line) => line.startsWith(files.name))).toMatch(/latest +lesser proof$/);
   const { summary, oldestGood, newestGood } = await snapshots.status();
   expect([oldestGood?.name, newestGood?.name]).toEqual([proven.name, files.name]);
   expect(summary).toContain(

@@ -47,7 +47,7 @@ test('damage that verify --all found shows in list, show and the library', async
   expect((await states())[1]).toMatchObject({ state: 'damaged', damage: 'a.txt is damaged' });
   const { stdout } = await stillpoint(['list', dir]);
   const lines = stdout.trimEnd().split('\n');
-  expect(lines[1]).toMatch(/ files +\d+ s ago +lesser proof$/);
+  expect(lines[1]).toMatch(/ files +\d+ s ago +good$/);
   expect(lines[2]).toMatch(/damaged: a\.txt is damaged$/);
   expect(lines[3]).toMatch(/latest +good$/);
   expect(lines[4]).toMatch(/^3 snapshots, 1 damaged: [\d.]+ MiB on disk for [\d.]+ MiB of files$/);
@@ -85,7 +85,7 @@ test('the server lists the same', async () => {
   const url = `/api/admin/backup/${handle}`;
   const { location } = await untilFinished(async () => (await rpc('GET', url)).json);
   const list = async () => (await rpc('GET', '/api/admin/backups')).json.snapshots;
-  expect(await list()).toMatchObject([{ state: 'good', level: 'files', damage: null }]);
+  expect(await list()).toMatchObject([{ state: 'good', level: 'full', damage: null }]);
   rot(join(location, 'lsm.wal'), 100);
   expect((await rpc('POST', `${url}/verify`)).json.ok).toBe(false);
   const [shown] = await list();
