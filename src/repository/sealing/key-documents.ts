@@ -38,9 +38,16 @@ export type KeyDocument = z.infer<typeof schema>;
 
 /** `REPOSITORY_INVALID` where there is none, or the newest does not read. */
 export async function readKeys(destination: Destination, repositoryId: string): Promise<KeyDocument> {
-  const newest = (await revisions(destination, repositoryId)).at(-1);
+  let newest = (await revisions(destination, repositoryId)).at(-1);
+  let document: KeyDocument | undefined;
+  for (let last: number | undefined; newest !== undefined && newest !== last; ) {
+    document = await readJson(destination, keysKey(repositoryId, newest), schema);
+    if (document !== undefined) break;
+    // Somebody who changed the keys since it was listed has removed it, and put a newer one first.
+    last = newest;
+    newest = (await revisions(destination, repositoryId)).at(-1);
+  }
   const key = keysKey(repositoryId, newest ?? 1);
-  const document = newest === undefined ? undefined : await readJson(destination, key, schema);
   if (document === undefined) throw invalid(key, 'is missing: nobody can open this repository without it');
   if (document.repository_id !== repositoryId)
     throw invalid(key, `is of repository ${document.repository_id}`);
@@ -101,7 +108,7 @@ export async function makeSlot(
 }
 
 /**
- * Puts a document: it is durable and was read back when this resolves. `CONFLICT` when another process put one meanwhile.
+ * Puts a document: it is durable, was read back and is the newest when this resolves. `CONFLICT` when another process put one meanwhile.
  */
 export async function writeKeys(
   destination: Destination,
@@ -123,9 +130,14 @@ export async function writeKeys(
   const text = `${JSON.stringify(document, undefined, 1)}\n`;
   await destination.put(key, bodyOf(Buffer.from(text)), { ifAbsent: true });
   const stands = await readJson(destination, key, schema);
-  if (JSON.stringify(stands) === JSON.stringify(document)) return document;
-  throw new StillpointError('CONFLICT', `somebody else changes the keys of this repository: ${key} exists`, {
+  const isOurs = JSON.stringify(stands) === JSON.stringify(document);
+  const isNewest = (await revisions(destination, keyring.repositoryId)).at(-1) === revision;
+  if (isOurs && isNewest) return document;
+  // Others may have gone on from the same document so far that this number was free again: then ours counts for nobody.
+  if (isOurs) await destination.delete([key]);
+  throw new StillpointError('CONFLICT', `somebody else changes the keys of this repository: ${key}`, {
     path: key,
+    hint: '`stillpoint repo keys list DEST` shows who can open it now. If your change is not there, make it again.',
   });
 }
 
