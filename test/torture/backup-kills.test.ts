@@ -19,67 +19,78 @@ import { perTier, SEED } from '../support/tier.ts';
 
 const KILLS = perTier(3, 300);
 
-test(`${KILLS} kills of a process that backs up: no record without a backup, and no job stays running`, async () => {
-  const repository = join(await temporaryFolder(), 'repository');
-  const dataDir = join(await temporaryFolder(), 'data');
-  const change = (generation: number) =>
-    writeTree(dataDir, {
-      large: Buffer.alloc(3_000_000, `generation ${generation} `),
-      [`table-${generation % 5}`]: Buffer.alloc(400_000, `table of ${generation} `),
-      small: `${generation}`,
-    });
-  change(0);
-  await initRepository(repository);
-  const { repositoryId } = await showRepository(repository);
-  const command = [
-    ...COMMAND,
-    'backup',
-    'run',
-    dataDir,
-    '--to',
-    repository,
-    '--engine',
-    'files',
-    '--keep',
-    '1',
-  ];
-  const start = () => {
-    const child = spawn(command[0]!, command.slice(1), { stdio: 'ignore' });
-    onTestFinished(() => void child.kill('SIGKILL'));
-    return child;
-  };
-  const began = performance.now();
-  await once(start(), 'exit');
-  const wholeMs = performance.now() - began;
-  const random = chanceFrom(SEED);
-  let survived = 0;
-  for (let kill = 1; kill <= KILLS; kill++) {
-    change(kill);
-    const child = start();
-    const ended = once(child, 'exit');
-    const timer = setTimeout(() => child.kill('SIGKILL'), wholeMs * (0.3 + 0.8 * random()));
-    const [code] = await ended;
-    clearTimeout(timer);
-    if (code === 0) survived++;
-    const { jobs } = await listJobs(dataDir);
-    expect(jobs.filter(({ status }) => status === 'running')).toEqual([]);
-    const backups = (await listBackups({ from: repository })).stores.flatMap((store) => store.backups);
-    expect(backups.filter(({ problem }) => problem !== null)).toEqual([]);
-    const ids = new Set(backups.map(({ backupId }) => backupId));
-    const store = await openSqliteJobStore(systemEnvironment, layoutOf(dataDir));
-    for (const record of await store.listRecords(repositoryId)) expect(ids).toContain(record.id);
-    await store.close();
-    for (const { backupRecordId, status } of jobs)
-      if (status === 'succeeded') expect(ids).toContain(backupRecordId);
-  }
-  writeFileSync(join(dataDir, 'small'), 'the last');
-  const [code] = await once(start(), 'exit');
-  expect(code).toBe(0);
-  const backups = (await listBackups({ from: repository })).stores.flatMap((store) => store.backups);
-  for (const { backupId } of backups)
-    expect(await verifyBackup(backupId, { from: repository })).toMatchObject({ ok: true });
-  const into = join(await temporaryFolder(), 'out');
-  await restoreBackup('latest', { from: repository, into });
-  expect(readTree(into)).toEqual(readTree(dataDir));
-  console.log(`${KILLS} kills: ${survived} ended before theirs; ${backups.length} backups stand, each whole`);
-});
+const FORMS = perTier(['encrypted'], ['in clear', 'encrypted']);
+
+test.each(FORMS)(
+  `${KILLS} kills of a process that backs up, %s: no record without a backup, and no job stays running`,
+  async (form) => {
+    const repository = join(await temporaryFolder(), 'repository');
+    const dataDir = join(await temporaryFolder(), 'data');
+    const change = (generation: number) =>
+      writeTree(dataDir, {
+        large: Buffer.alloc(3_000_000, `generation ${generation} `),
+        [`table-${generation % 5}`]: Buffer.alloc(400_000, `table of ${generation} `),
+        small: `${generation}`,
+      });
+    change(0);
+    const keyFile = join(await temporaryFolder(), 'key');
+    const sealing = form === 'encrypted' ? { encryption: { keyFile } } : {};
+    await initRepository(repository, sealing);
+    const { repositoryId } = await showRepository(repository, sealing);
+    const from = { from: repository, ...sealing };
+    const command = [
+      ...COMMAND,
+      'backup',
+      'run',
+      dataDir,
+      '--to',
+      repository,
+      '--engine',
+      'files',
+      '--keep',
+      '1',
+      ...(form === 'encrypted' ? ['--key-file', keyFile] : []),
+    ];
+    const start = () => {
+      const child = spawn(command[0]!, command.slice(1), { stdio: 'ignore' });
+      onTestFinished(() => void child.kill('SIGKILL'));
+      return child;
+    };
+    const began = performance.now();
+    await once(start(), 'exit');
+    const wholeMs = performance.now() - began;
+    const random = chanceFrom(SEED);
+    let survived = 0;
+    for (let kill = 1; kill <= KILLS; kill++) {
+      change(kill);
+      const child = start();
+      const ended = once(child, 'exit');
+      const timer = setTimeout(() => child.kill('SIGKILL'), wholeMs * (0.3 + 0.8 * random()));
+      const [code] = await ended;
+      clearTimeout(timer);
+      if (code === 0) survived++;
+      const { jobs } = await listJobs(dataDir);
+      expect(jobs.filter(({ status }) => status === 'running')).toEqual([]);
+      const backups = (await listBackups(from)).stores.flatMap((store) => store.backups);
+      expect(backups.filter(({ problem }) => problem !== null)).toEqual([]);
+      const ids = new Set(backups.map(({ backupId }) => backupId));
+      const store = await openSqliteJobStore(systemEnvironment, layoutOf(dataDir));
+      for (const record of await store.listRecords(repositoryId)) expect(ids).toContain(record.id);
+      await store.close();
+      for (const { backupRecordId, status } of jobs)
+        if (status === 'succeeded') expect(ids).toContain(backupRecordId);
+    }
+    writeFileSync(join(dataDir, 'small'), 'the last');
+    const [code] = await once(start(), 'exit');
+    expect(code).toBe(0);
+    const backups = (await listBackups(from)).stores.flatMap((store) => store.backups);
+    for (const { backupId } of backups)
+      expect(await verifyBackup(backupId, from)).toMatchObject({ ok: true });
+    const into = join(await temporaryFolder(), 'out');
+    await restoreBackup('latest', { ...from, into });
+    expect(readTree(into)).toEqual(readTree(dataDir));
+    console.log(
+      `${KILLS} kills, ${form}: ${survived} ended before theirs; ${backups.length} backups stand, each whole`,
+    );
+  },
+);

@@ -24,10 +24,19 @@ import { perTier } from '../support/tier.ts';
 const STEP = perTier(17, 1);
 /** A prune asks for more. */
 const PRUNE_STEP = perTier(19, 1);
-const SPOILED = perTier<readonly Fault[]>(['cut after the server', 'a wrong byte'], FAULTS);
+
+type Form = 'in clear' | 'encrypted';
+/** Each fault meets both forms in the long tier, one in the quick one. */
+const MEETINGS: readonly (readonly [Fault, Form])[] = perTier(
+  [
+    ['cut after the server', 'in clear'],
+    ['a wrong byte', 'encrypted'],
+  ],
+  FAULTS.flatMap((fault) => [[fault, 'in clear'] as const, [fault, 'encrypted'] as const]),
+);
 
 /** A data directory with a repository in a bucket, reached directly and through the proxy. */
-async function stage() {
+async function stage(form: Form) {
   const proxy = await startFaultProxy(process.env.S3_ENDPOINT!);
   onTestFinished(() => proxy.close());
   const direct = await newS3Place();
@@ -38,9 +47,11 @@ async function stage() {
     middle: Buffer.alloc(300_000, 'm '),
     small: 's',
   });
-  await initRepository(direct);
+  const keyFile = join(await temporaryFolder(), 'key');
+  const sealing = form === 'encrypted' ? { encryption: { keyFile } } : {};
+  await initRepository(direct, sealing);
   const coordinator = new BackupCoordinator({ dataDir, engine: 'files', defaults: { keep: 2 } });
-  return { proxy, direct, spoiled, dataDir, coordinator };
+  return { proxy, direct, spoiled, dataDir, coordinator, sealing };
 }
 
 /** All but the beginning of a sweep looks four days older, so that it lists and deletes at once. */
@@ -68,58 +79,65 @@ function expectClear(error: unknown, about: string): void {
 }
 
 describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with faults between us and the server', () => {
-  test.each(SPOILED)('a backup whose requests meet "%s" is whole or a clear error', async (fault) => {
-    const { proxy, direct, spoiled, dataDir, coordinator } = await stage();
-    let wentWell = 0;
-    let failed = 0;
-    await backUp(dataDir, { to: spoiled, coordinator });
-    const count = proxy.requests.length;
-    for (let at = 0; at < count; at += STEP) {
-      writeFileSync(join(dataDir, 'large'), Buffer.alloc(9_000_000, `${fault} at ${at} `));
-      proxy.plan(fault, at);
-      const about = `${fault} at request ${at}`;
-      const outcome = await backUp(dataDir, { to: spoiled, coordinator }).catch((error: unknown) => error);
-      const { stores } = await listBackups({ from: direct });
-      const backups = stores.flatMap((store) => store.backups);
-      expect(
-        backups.every(({ problem }) => problem === null),
-        about,
-      ).toBe(true);
-      if (outcome instanceof Error) {
-        expectClear(outcome, about);
-        failed++;
-      } else {
-        expect(backups.at(-1)?.backupId, about).toBe((outcome as { backupId: string }).backupId);
-        expect(await verifyBackup('latest', { from: direct }), about).toMatchObject({ ok: true });
-        wentWell++;
+  test.each(MEETINGS)(
+    'a backup whose requests meet "%s", %s, is whole or a clear error',
+    async (fault, form) => {
+      const { proxy, direct, spoiled, dataDir, coordinator, sealing } = await stage(form);
+      let wentWell = 0;
+      let failed = 0;
+      await backUp(dataDir, { to: spoiled, coordinator, ...sealing });
+      const count = proxy.requests.length;
+      for (let at = 0; at < count; at += STEP) {
+        writeFileSync(join(dataDir, 'large'), Buffer.alloc(9_000_000, `${fault} at ${at} `));
+        proxy.plan(fault, at);
+        const about = `${fault} at request ${at}`;
+        const outcome = await backUp(dataDir, { to: spoiled, coordinator, ...sealing }).catch(
+          (error: unknown) => error,
+        );
+        const { stores } = await listBackups({ from: direct, ...sealing });
+        const backups = stores.flatMap((store) => store.backups);
+        expect(
+          backups.every(({ problem }) => problem === null),
+          about,
+        ).toBe(true);
+        if (outcome instanceof Error) {
+          expectClear(outcome, about);
+          failed++;
+        } else {
+          expect(backups.at(-1)?.backupId, about).toBe((outcome as { backupId: string }).backupId);
+          expect(await verifyBackup('latest', { from: direct, ...sealing }), about).toMatchObject({
+            ok: true,
+          });
+          wentWell++;
+        }
+        expect((await listJobs(dataDir, { status: 'running' })).jobs, about).toEqual([]);
       }
-      expect((await listJobs(dataDir, { status: 'running' })).jobs, about).toEqual([]);
-    }
-    proxy.plan();
-    // Whatever was left behind, the next run goes on.
-    await backUp(dataDir, { to: spoiled, coordinator });
-    const into = join(await temporaryFolder(), 'out');
-    await restoreBackup('latest', { from: direct, into });
-    expect(readTree(into)).toEqual(readTree(dataDir));
-    console.log(`${fault}: ${wentWell} backups went well, ${failed} failed with a clear error`);
-    expect(wentWell).toBeGreaterThan(0);
-  });
+      proxy.plan();
+      // Whatever was left behind, the next run goes on.
+      await backUp(dataDir, { to: spoiled, coordinator, ...sealing });
+      const into = join(await temporaryFolder(), 'out');
+      await restoreBackup('latest', { from: direct, into, ...sealing });
+      expect(readTree(into)).toEqual(readTree(dataDir));
+      console.log(`${fault}, ${form}: ${wentWell} backups went well, ${failed} failed with a clear error`);
+      expect(wentWell).toBeGreaterThan(0);
+    },
+  );
 
-  test.each(SPOILED)(
-    'a restore whose requests meet "%s" is right or a clear error that leaves nothing',
-    async (fault) => {
-      const { proxy, spoiled, dataDir, coordinator, direct } = await stage();
-      await backUp(dataDir, { to: direct, coordinator });
+  test.each(MEETINGS)(
+    'a restore whose requests meet "%s", %s, is right or a clear error that leaves nothing',
+    async (fault, form) => {
+      const { proxy, spoiled, dataDir, coordinator, direct, sealing } = await stage(form);
+      await backUp(dataDir, { to: direct, coordinator, ...sealing });
       const parent = await temporaryFolder();
       const into = join(parent, 'out');
       proxy.plan();
-      await restoreBackup('latest', { from: spoiled, into });
+      await restoreBackup('latest', { from: spoiled, into, ...sealing });
       rmSync(into, { recursive: true });
       const count = proxy.requests.length;
       for (let at = 0; at < count; at += Math.min(STEP, 2)) {
         proxy.plan(fault, at);
         const about = `${fault} at request ${at}`;
-        const outcome = await restoreBackup('latest', { from: spoiled, into }).catch(
+        const outcome = await restoreBackup('latest', { from: spoiled, into, ...sealing }).catch(
           (error: unknown) => error,
         );
         if (outcome instanceof Error) expectClear(outcome, about);
@@ -130,15 +148,15 @@ describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with faults between us a
     },
   );
 
-  test.each(perTier(SPOILED.slice(0, 1), SPOILED))(
-    'prunes whose requests meet "%s" leave every backup that stands whole',
-    async (fault) => {
-      const { proxy, direct, spoiled, dataDir, coordinator } = await stage();
-      await backUp(dataDir, { to: direct, coordinator });
+  test.each(perTier(MEETINGS.slice(0, 1), MEETINGS))(
+    'prunes whose requests meet "%s", %s, leave every backup that stands whole',
+    async (fault, form) => {
+      const { proxy, direct, spoiled, dataDir, coordinator, sealing } = await stage(form);
+      await backUp(dataDir, { to: direct, coordinator, ...sealing });
       const from = aged(await openDestination(spoiled));
       const prunes = async () => {
-        await pruneBackups({ from, keepLast: 1 });
-        return pruneBackups({ from, keepLast: 1 });
+        await pruneBackups({ from, keepLast: 1, ...sealing });
+        return pruneBackups({ from, keepLast: 1, ...sealing });
       };
       proxy.plan();
       await prunes();
@@ -147,7 +165,7 @@ describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with faults between us a
       let failed = 0;
       for (let at = 0; at < count + PRUNE_STEP; at += PRUNE_STEP) {
         writeFileSync(join(dataDir, 'large'), Buffer.alloc(9_000_000, `${fault} at ${at} `));
-        await backUp(dataDir, { to: direct, coordinator });
+        await backUp(dataDir, { to: direct, coordinator, ...sealing });
         proxy.plan(fault, at);
         const about = `${fault} at request ${at}`;
         const outcome = await prunes().catch((error: unknown) => error);
@@ -155,27 +173,35 @@ describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with faults between us a
           expectClear(outcome, about);
           failed++;
         } else deleted += (outcome as PruneBackupsResult).objectsDeleted;
-        const [store] = (await listBackups({ from: direct })).stores;
+        const [store] = (await listBackups({ from: direct, ...sealing })).stores;
         for (const { backupId } of store!.backups)
-          expect(await verifyBackup(backupId, { from: direct }), about).toMatchObject({ ok: true });
+          expect(await verifyBackup(backupId, { from: direct, ...sealing }), about).toMatchObject({
+            ok: true,
+          });
       }
       proxy.plan();
       await prunes();
-      expect((await listBackups({ from: direct })).stores[0]!.backups).toHaveLength(1);
-      console.log(`${fault}: ${deleted} objects deleted, ${failed} prunes failed with a clear error`);
+      expect((await listBackups({ from: direct, ...sealing })).stores[0]!.backups).toHaveLength(1);
+      console.log(
+        `${fault}, ${form}: ${deleted} objects deleted, ${failed} prunes failed with a clear error`,
+      );
       expect(deleted).toBeGreaterThan(0);
     },
   );
 
   test('a server that is gone for good in the middle of a backup: a clear error, and no job stays running', async () => {
-    const { proxy, direct, spoiled, dataDir, coordinator } = await stage();
+    const { proxy, direct, spoiled, dataDir, coordinator, sealing } = await stage('in clear');
     proxy.plan('cut before the server', 6, true);
-    const failed = await backUp(dataDir, { to: spoiled, coordinator }).catch((error: unknown) => error);
+    const failed = await backUp(dataDir, { to: spoiled, coordinator, ...sealing }).catch(
+      (error: unknown) => error,
+    );
     expect(failed).toMatchObject({ code: 'DESTINATION_UNREACHABLE' });
     expect((await listJobs(dataDir)).jobs).toMatchObject([
       { status: 'failed', errorCode: 'DESTINATION_UNREACHABLE' },
     ]);
     proxy.plan();
-    expect(await backUp(dataDir, { to: direct, coordinator })).toMatchObject({ state: 'succeeded' });
+    expect(await backUp(dataDir, { to: direct, coordinator, ...sealing })).toMatchObject({
+      state: 'succeeded',
+    });
   });
 });
