@@ -26,6 +26,7 @@ export {
   type Extent,
   type FileCheck,
   type FileCheckRequest,
+  type History,
   type Hold,
   type ImageItem,
   type ImmutableItem,
