@@ -32,8 +32,9 @@ const each = <T>(nodes: readonly NodeProcess[], ask: (node: NodeProcess) => Prom
   Promise.all(nodes.map(ask));
 const values = (nodes: readonly NodeProcess[]) => each(nodes, (node) => node.get('state'));
 
-/** Whether the moment lies before the first request for a hold: then only leases keep writes away. */
-const isBeforeHold = (text: string): boolean => /quiesce|PUT |"step":"(sent|quiesced|saved)"/.test(text);
+/** Whether the moment lies before the first request for a hold: then only leases keep writes away. Renewals of those come also later. */
+const isBeforeHold = (text: string): boolean =>
+  /quiesce(?!.*"epoch")|PUT |"step":"(sent|quiesced|saved)"/.test(text);
 
 /** Whether any node is held without an end; a lease does not count. */
 async function anyHeld(nodes: readonly NodeProcess[]): Promise<boolean> {

@@ -38,6 +38,7 @@ function nodesOn(fs: CrashFileSystem): RestoreNodes {
   };
   return {
     send: async (id) => `copy on ${id}`,
+    hasCopy: async () => true,
     report,
     async quiesce(id) {
       if (!(await nodeOn(fs, id)).held) quiesced.add(id);

@@ -74,6 +74,12 @@ export class HttpRestoreNodes implements RestoreNodes {
     }
   }
 
+  async hasCopy(nodeId: string, context: RestoreContext): Promise<boolean> {
+    const client = await this.#clients.client(nodeId);
+    const { restoreId, signal } = context;
+    return (await this.#retried(context, () => client.arrived(restoreId, MANIFEST, signal))) > 0;
+  }
+
   async report(nodeId: string, context: RestoreContext): Promise<HoldReply> {
     const client = await this.#clients.client(nodeId);
     const { restoreId: run, signal } = context;

@@ -14,6 +14,8 @@ export interface RestoreContext {
 export interface RestoreNodes {
   /** Brings a copy to the node and proves it there. Resolves to what `restore` takes as its source. */
   send(nodeId: string, folder: string, context: RestoreContext): Promise<string>;
+  /** Whether what was sent is still there: the copy of another restore takes its place. */
+  hasCopy(nodeId: string, context: RestoreContext): Promise<boolean>;
   /** What the restore has done to the node. */
   report(nodeId: string, context: RestoreContext): Promise<HoldReply>;
   /** Refuses writes for the time of a lease, which is renewed while this process lives. A node that is held stays so. */

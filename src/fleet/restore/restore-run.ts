@@ -79,6 +79,7 @@ export class RestoreRun {
     const { nodes, layout } = this.#options;
     const all = this.#plan.nodes;
     await this.#letGoOfEarlier();
+    await this.#forgetLostCopies();
     await this.#each(all, 'sent', async (node, context) => ({
       location: await nodes.send(node.node_id, placeOf(layout, node.artifact_path), context),
     }));
@@ -97,6 +98,11 @@ export class RestoreRun {
             'CONFLICT',
             `${node_id} was restored by another controller of this restore`,
           );
+        // From here on no other restore can take the place of the copy.
+        if (!(await nodes.hasCopy(node_id, context)))
+          throw new StillpointError('CONFLICT', 'another restore has removed the copy that was sent', {
+            hint: 'Run the same command again: it sends the copy once more.',
+          });
         return {};
       });
     });
@@ -199,6 +205,20 @@ export class RestoreRun {
   /** What an earlier process quiesced has taken writes since, and what it held has no reason to wait. */
   async #letGoOfEarlier(): Promise<void> {
     if (!this.#execution.hasBegunExchange) await this.#letGo();
+  }
+
+  /** What an earlier process sent may have gone since. */
+  async #forgetLostCopies(): Promise<void> {
+    const { nodes, concurrency } = this.#options;
+    await mapConcurrent(this.#plan.nodes, concurrency, async ({ node_id }) => {
+      if (!this.#execution.isDone(node_id, 'sent') || this.#execution.isDone(node_id, 'restored')) return;
+      try {
+        if (await nodes.hasCopy(node_id, this.#context(node_id, 'look', 1))) return;
+      } catch (error) {
+        throw await this.#fail(node_id, 'sent', error);
+      }
+      await this.#fail(node_id, 'sent', new StillpointError('NOT_FOUND', 'the copy that was sent is gone'));
+    });
   }
 
   /** A node that cannot be reached may stay held, and its row says so; its lease runs out. */

@@ -194,6 +194,8 @@ export class RestoreExecution {
         const row = this.#nodes.get(record.node_id)!;
         row.under_way = null;
         row.failure = { step, code, reason };
+        // The copy may be the reason: what is missing of it is sent again.
+        if (step === 'sent' || step === 'restored') row.done = row.done.filter((done) => done !== 'sent');
       }
     }
   }
