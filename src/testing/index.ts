@@ -2,7 +2,9 @@ import { testCaptures } from './captures.ts';
 import { testProofs } from './proofs.ts';
 import type { EngineTestOptions, Subject } from './subject.ts';
 
+export { type BackupsTestOptions, testBackups } from './backups.ts';
 export { type DestinationTestOptions, testDestination } from './destination.ts';
+export { type ExecutorTestOptions, testExecutor } from './executor.ts';
 export type { EngineSupports, EngineTestOptions, TestDatabase } from './subject.ts';
 
 const WRITES = 200;

@@ -63,6 +63,16 @@ test('damage that a verification finds is what its job says; so is what kept it 
   expect(await newest()).toMatchObject({ kind: 'verify', status: 'interrupted', errorCode: 'CANCELLED' });
 });
 
+test('an onJobCreated that throws is a warning of the process, and the work goes on', async () => {
+  const { from, dataDir } = await setUp();
+  const warned = new Promise<Error>((resolve) => process.once('warning', resolve));
+  const onJobCreated = () => {
+    throw new Error('of the caller');
+  };
+  expect(await verifyBackup('latest', { from, dataDir, onJobCreated })).toMatchObject({ ok: true });
+  expect((await warned).message).toBe('of the caller');
+});
+
 test('a directory that was never backed up, and one of another store, are refused', async () => {
   const { from } = await setUp();
   const other = await plainDirectory();

@@ -12,8 +12,8 @@ import { initRepository } from '../../src/backup/repositories.ts';
 import { newUlid } from '../../src/env/ulid.ts';
 import { BackupCoordinator } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { testExecutor } from '../../src/testing/index.ts';
 import { compiled } from '../support/build.ts';
-import { executorSuite } from '../support/executor-suite.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { describeWith } from '../support/needs.ts';
 import { hasPostgres, newDatabase } from '../support/postgres.ts';
@@ -55,9 +55,11 @@ async function holder(url: string, leaseMs: number, job: Job): Promise<ChildProc
 }
 
 describeWith('a PostgreSQL server (POSTGRES_URL)', hasPostgres, 'jobs in PostgreSQL', () => {
-  executorSuite('the executor with jobs in PostgreSQL', async (storeId) =>
-    open(await newDatabase(), storeId),
-  );
+  testExecutor({
+    test,
+    name: 'jobs in PostgreSQL',
+    createJobStore: async (storeId) => open(await newDatabase(), storeId),
+  });
 
   test('of many that begin a job of one store at the same moment one does; other stores are not in the way', async () => {
     const url = await newDatabase();

@@ -8,13 +8,13 @@ import { openSqliteJobStore } from '../../src/backup/jobs/sqlite-job-store.ts';
 import { newUlid } from '../../src/env/ulid.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
+import { testExecutor } from '../../src/testing/index.ts';
 import { compiled } from '../support/build.ts';
-import { aRecord, executorSuite } from '../support/executor-suite.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const open = (dataDir: string) => openSqliteJobStore(systemEnvironment, layoutOf(dataDir));
 
-executorSuite('the executor with jobs in SQLite', async () => open(await temporaryFolder()));
+testExecutor({ test, name: 'jobs in SQLite', createJobStore: async () => open(await temporaryFolder()) });
 
 const aJob = (change: Partial<Job> = {}): Job => ({
   id: newUlid(Date.now()),
@@ -88,7 +88,16 @@ test('one whose backup is on record has succeeded, although its process died bef
   const job = aJob();
   const dying = await holder(dataDir, job);
   const store = await open(dataDir);
-  await store.createBackupRecord(aRecord(job.repositoryId!, job.backupId!));
+  await store.createBackupRecord({
+    id: job.backupId!,
+    repositoryId: job.repositoryId!,
+    storeId: newUlid(2),
+    createdAtMs: 5,
+    sizeBytes: 2 ** 40,
+    state: 'present',
+    manifestPath: 'somewhere',
+    sha256: '00'.repeat(32),
+  });
   await dying.kill();
   expect(await store.getJob(job.id)).toMatchObject({
     status: 'succeeded',
