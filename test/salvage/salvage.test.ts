@@ -163,6 +163,7 @@ test.each(ENGINES)(
     let incomplete = 0;
     let ours = 0;
     let theirs = 0;
+    let fewer = 0;
     for (let round = 0; round < DAMAGES; round++) {
       if (round % 20 === 19) {
         rmSync(subject.dir, { recursive: true });
@@ -202,8 +203,14 @@ test.each(ENGINES)(
         throw new Error(`${what}: ${key} is missing, and nothing said so`);
       }
       ours += right(rows, subject);
-      if (engine.name === 'leveldb') theirs += right(repaired(forRepair), subject);
+      if (engine.name !== 'leveldb') continue;
+      const byRepair = right(repaired(forRepair), subject);
+      theirs += byRepair;
+      if (byRepair > right(rows, subject)) fewer++;
     }
+    console.log(
+      `${engine.name}: ${DAMAGES} damages, ${incomplete} told as incomplete: ${ours} right rows; by repair ${theirs}, and more than ours in ${fewer}`,
+    );
     expect(incomplete).toBeGreaterThan(DAMAGES / 4);
     expect(ours).toBeGreaterThan(theirs);
     expect(readdirSync(root).filter((name) => name.startsWith('.'))).toEqual([]);
@@ -320,9 +327,12 @@ test.for(ENGINES)(
       await database.put(`key${i}`, i % 50 === 7 ? MARK : `value ${i} ${'v'.repeat(3000)}`);
     await database.close();
     const again = await engine.create(dir, 1); // what it finds in its log goes into a table, and this into the log
-    await again.put('key398', MARK);
+    await again.put('last', `${MARK}${'v'.repeat(8000)}`); // larger than what btrfs keeps beside its own data
     await again.close();
-    const before = await engine.contentOf(dir);
+    // Opening it would empty the log.
+    const copy = join(await temporaryFolder(), 'copy');
+    cpSync(dir, copy, { recursive: true });
+    const before = await engine.contentOf(copy);
     changeImage(disk, (bytes) => {
       for (let at = bytes.indexOf(MARK); at !== -1; at = bytes.indexOf(MARK, at + 1)) bytes[at]! ^= 1;
     });
@@ -334,7 +344,8 @@ test.for(ENGINES)(
         return true;
       }
     });
-    expect(unreadable.length).toBeGreaterThan(1); // a log, too
+    expect(unreadable.some((path) => /\.(log|wal)$/.test(path))).toBe(true);
+    expect(unreadable.length).toBeGreaterThan(1);
     const into = join(await temporaryFolder(), 'new');
     const salvaged = await salvageDatabase(dir, { into, engine: engine.name });
     expect(salvaged).toMatchObject({ complete: false, sourceProblem: expect.stringMatching(/EIO|I\/O/) });
@@ -347,7 +358,7 @@ test.for(ENGINES)(
     for (const [key, value] of rows) expect(before.get(key)).toBe(value);
     // Each of nine marks takes the rows of a page or two with it, and in a log of LevelDB those of 32 KiB.
     expect(rows.size).toBeGreaterThan(360);
-    expect(rows.has('key57')).toBe(false);
+    expect([rows.has('key57'), rows.has('last')]).toEqual([false, false]);
   },
 );
 
