@@ -66,7 +66,8 @@ export default defineConfig(({ mode }) => {
       hookTimeout: timeoutMs,
       reporters: ['default', join(import.meta.dirname, 'support/skipped-reporter.ts')],
       pool: 'forks',
-      maxWorkers: Math.max(2, availableParallelism()),
+      // One more than processors: many tests wait for a lease, a server or another process.
+      maxWorkers: Math.max(2, availableParallelism() + 1),
     },
   };
 });

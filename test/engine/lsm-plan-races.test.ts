@@ -15,6 +15,7 @@ import { ForeignServer, tableBytes } from '../support/foreign-lsm-server.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 import { planContext } from '../support/plan-context.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
 
 const MiB = 1024 * 1024;
 
@@ -161,14 +162,15 @@ async function race(
 test.each(STORIES)(
   'a plan from outside captures a state that existed, whenever %s comes in between (invariant 5)',
   async (_, before, meanwhile) => {
-    for (const [pace, readAtOnceBytes] of [
-      [atOnce, MiB],
-      [oneEachCall, MiB],
-      [restTwoCallsLater, MiB],
-      [atOnce, 0],
+    const step = perTier(2, 1);
+    for (const [pace, readAtOnceBytes, first] of [
+      [atOnce, MiB, 1],
+      [oneEachCall, MiB, step],
+      [restTwoCallsLater, MiB, 1],
+      [atOnce, 0, step],
     ] as const) {
-      let at = 1;
-      while (await race(before, meanwhile, { at, pace, readAtOnceBytes })) at++;
+      let at = first;
+      while (await race(before, meanwhile, { at, pace, readAtOnceBytes })) at += step;
       expect(at).toBeGreaterThan(30);
     }
   },

@@ -84,7 +84,7 @@ test('a restore or undo whose controller is killed at any record or request leav
       expect(isBeforeHold(text), `held after: ${text}`).toBe(false);
     }
   };
-  for (const moment of momentsOf(points.restore, 3)) {
+  for (const moment of momentsOf(points.restore, 2)) {
     await killed('restore', moment, 'new');
     expect(await restoreFleet(dir, { fleetFile: file }), `restore ${moment}`).toMatchObject({
       complete: true,
@@ -96,7 +96,7 @@ test('a restore or undo whose controller is killed at any record or request leav
     await each(nodes, (node) => node.writable());
     await each(nodes, (node) => node.put('state', 'new'));
   }
-  for (const moment of momentsOf(points.undo, 2)) {
+  for (const moment of momentsOf(points.undo, 1)) {
     await restoreFleet(dir, { fleetFile: file });
     await killed('undo', moment, 'old');
     const options = { fleetFile: file, discardWrites: true };

@@ -5,7 +5,7 @@ import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 import { torture } from '../support/torture.ts';
 
-const kills = perTier(5, 100);
+const kills = perTier(3, 100);
 
 test('a server killed under writes, snapshots and restores breaks no promise (invariants 2, 5, 7)', async () => {
   const root = await temporaryFolder();

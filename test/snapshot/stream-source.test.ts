@@ -36,7 +36,10 @@ async function snapshotOfFiles() {
 
 async function snapshotOfLsm() {
   const dir = join(await temporaryFolder(), 'data');
-  const database = await openLsm(dir, { memtableBytes: 64 * 1024 });
+  const database = await openLsm(dir, {
+    memtableBytes: 64 * 1024,
+    walGeometry: { segmentBytes: 1024 * 1024, segmentCount: 4 },
+  });
   for (let i = 0; i < 2_000; i++)
     await database.put(Buffer.from(`key ${i}`), Buffer.from(`value ${i}`.repeat(20)));
   const { location } = await new BackupCoordinator({
