@@ -13,6 +13,7 @@ import { type BackupPlan, buildPlan, type PlanTarget, readPlan, type TargetKind 
 import { makeReceipts } from '../plan/receipts.ts';
 import { idSchema } from '../plan/schemas.ts';
 import { IDENTITY_MODES, type TopologyNode, topologyChanges, topologyHash } from '../plan/topology.ts';
+import { LocalSteps } from '../steps/local-steps.ts';
 import type { FleetExecutor } from './executor.ts';
 import { fetchCopy } from './fetch-copy.ts';
 import { type NodePhase, PHASES } from './node-progress.ts';
@@ -203,6 +204,7 @@ function asExecutor(driver: SnapshotDriver, registry: () => Promise<Found>): Fle
 
 class Download {
   readonly #run: OpenRun;
+  readonly #steps: LocalSteps;
   readonly #options: Resolved;
   readonly #operations: Operations;
   /** Starts what is stopped also when the download is cancelled. */
@@ -210,7 +212,8 @@ class Download {
 
   constructor(run: OpenRun, executor: FleetExecutor, options: Resolved) {
     const { layout, plan, journal } = run;
-    const given = { env: options.environment, layout, plan, journal, executor };
+    this.#steps = new LocalSteps(journal, options.environment.clock);
+    const given = { env: options.environment, layout, plan, lane: this.#steps, executor };
     this.#run = run;
     this.#options = options;
     this.#operations = new Operations({ ...given, signal: options.signal });
@@ -261,7 +264,7 @@ class Download {
         at = next;
         await this.#do(next);
       }
-      await fetchCopy(this.#run.journal, this.#options.environment.clock, target.target_id, (next) => {
+      await fetchCopy(this.#steps, this.#options.environment.clock, target.target_id, (next) => {
         at = next;
         return this.#do(next);
       });
@@ -286,7 +289,7 @@ class Download {
     const { kind, target_id: targetId } = row.operation;
     const phase = PHASES[kind as TargetKind];
     this.#tell(targetId!, phase);
-    await operations.run(row, { onProgress: (done, total) => this.#tell(targetId!, phase, done, total) });
+    await operations.run(row, (done, total) => this.#tell(targetId!, phase, done, total));
   }
 
   #tell(targetId: string, phase: NodePhase, bytesDone = 0, bytesTotal = 0): void {

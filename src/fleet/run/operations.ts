@@ -1,4 +1,4 @@
-import { StillpointError, toStillpointError } from '../../errors.ts';
+import { ERROR_CODES, type ErrorCode, StillpointError, toStillpointError } from '../../errors.ts';
 import { TOOL } from '../../snapshot/version.ts';
 import {
   artifactPathOf,
@@ -9,11 +9,16 @@ import {
 } from '../copies/artifacts.ts';
 import { folderDigest } from '../copies/digest.ts';
 import { buildManifest, readFleetManifest, writeFleetManifest } from '../copies/manifest.ts';
-import type { Journal } from '../journal/journal.ts';
 import type { FleetEnvironment } from '../journal/open-run.ts';
-import { type ArtifactRow, isDone, type OperationRow } from '../journal/operation-states.ts';
+import {
+  type ArtifactRow,
+  isDone,
+  type JournalRecord,
+  type OperationRow,
+} from '../journal/operation-states.ts';
 import type { BackupPlan, PlanTarget, PlanUnit } from '../plan/plan.ts';
 import { checkPreflight, PREFLIGHT_VALID_MS, type Receipt } from '../plan/receipts.ts';
+import type { Claim, Decision, EndedRecord, Lane, StepWithPoint } from '../steps/steps.ts';
 import { type EffectContext, effectKey, type FleetExecutor, type ReceiptFacts } from './executor.ts';
 
 /** What an operation leaves: the facts of its receipt, and the new row of the target's artifact. */
@@ -26,7 +31,8 @@ export interface OperationsOptions {
   readonly env: FleetEnvironment;
   readonly layout: string;
   readonly plan: BackupPlan;
-  readonly journal: Journal;
+  /** Drives the operations and records them. */
+  readonly lane: Lane;
   readonly executor: FleetExecutor;
   readonly signal: AbortSignal;
 }
@@ -35,7 +41,7 @@ export interface OperationsOptions {
 const MOST_REOPENED = 3;
 
 /**
- * Runs single operations of a plan: claimed in the journal, then done, then ended in the journal. Which one is next is the
+ * Runs single operations of a plan: claimed, then done, then ended, each on record. Which one is next is the
  * runner's to decide.
  */
 export class Operations {
@@ -49,17 +55,22 @@ export class Operations {
     this.#targets = new Map(options.plan.targets.map((target) => [target.target_id, target]));
   }
 
+  /** Asks for receipts unless the last ones are still good. Rejects with `PREFLIGHT_REFUSED` or `TOPOLOGY_CHANGED`. */
+  async ensurePreflight(): Promise<void> {
+    await this.#options.lane.decide('preflight', () =>
+      this.#isPreflightValid ? undefined : this.#preflight(),
+    );
+  }
+
   /** Whether the receipts of the last preflight are good at this moment. A clock that went back makes them bad. */
-  get isPreflightValid(): boolean {
-    const { preflight } = this.#options.journal.execution;
+  get #isPreflightValid(): boolean {
+    const { preflight } = this.#options.lane.execution;
     const nowMs = this.#options.env.clock.nowMs();
     return preflight !== null && nowMs >= preflight.accepted_at_ms && nowMs < preflight.valid_until_ms;
   }
 
-  /** Asks for receipts unless the last ones are still good. Rejects with `PREFLIGHT_REFUSED` or `TOPOLOGY_CHANGED`. */
-  async ensurePreflight(): Promise<void> {
-    if (this.isPreflightValid) return;
-    const { env, plan, journal, executor, signal } = this.#options;
+  async #preflight(): Promise<Decision> {
+    const { env, plan, executor, signal } = this.#options;
     const preflightId = env.newId();
     const acceptedAtMs = env.clock.nowMs(); // before they are asked for: what they say is at least so old
     const receipts = checkPreflight(
@@ -67,7 +78,7 @@ export class Operations {
       preflightId,
       await executor.preflight({ plan, preflightId, signal }),
     );
-    await journal.commit({
+    return {
       type: 'preflight',
       accepted: {
         preflight_id: preflightId,
@@ -75,63 +86,85 @@ export class Operations {
         valid_until_ms: acceptedAtMs + PREFLIGHT_VALID_MS,
         receipts,
       },
-    });
+    };
   }
 
   /**
    * Runs one operation. When it fails, its receipt says why, and the failure is thrown.
-   * @param watch What the runner wants to know of the effect.
+   * @param onProgress Called as the bytes of its effect move.
    */
-  async run(row: OperationRow, watch: Pick<EffectContext, 'onCaptured' | 'onProgress'> = {}): Promise<void> {
-    const { journal, plan, signal } = this.#options;
-    const { operation } = row;
-    signal.throwIfAborted();
-    const attempt = await this.#claim(row);
-    const window = journal.execution.window(operation.target_id);
-    const context: EffectContext = {
-      key: effectKey(plan.run_id, operation.operation_id, window, attempt),
-      runId: plan.run_id,
-      attempt,
-      window,
-      signal,
-      stopped: this.#stopped(operation.target_id),
-      ...watch,
+  async run(row: OperationRow, onProgress?: EffectContext['onProgress']): Promise<void> {
+    let failure: StillpointError | undefined;
+    await this.#options.lane.step(row, async (claim) => {
+      const [ended, error] = await this.#attempt(row, claim, { onProgress });
+      failure = error;
+      return ended;
+    });
+    throwFailure(row, failure);
+  }
+
+  /** The same for a snapshot: its node may be started when it is captured, long before it is proven. */
+  runSnapshot(row: OperationRow, onProgress?: EffectContext['onProgress']): StepWithPoint {
+    let failure: StillpointError | undefined;
+    const { reached, finish } = this.#options.lane.stepWithPoint(row, async (claim, reach) => {
+      const [ended, error] = await this.#attempt(row, claim, { onCaptured: reach, onProgress });
+      failure = error;
+      return ended;
+    });
+    return {
+      reached,
+      async finish() {
+        await finish();
+        throwFailure(row, failure);
+      },
     };
+  }
+
+  /** What happened is a record in any case; the error has more to say to people. */
+  async #attempt(
+    row: OperationRow,
+    claim: Claim,
+    watch: Pick<EffectContext, 'onCaptured' | 'onProgress'>,
+  ): Promise<[EndedRecord, StillpointError?]> {
+    const { lane, plan, signal } = this.#options;
+    const { operation } = row;
+    const { attempt, window } = claim;
     try {
-      const { facts, artifact } = await this.#effect(row, context);
-      await journal.commit({
+      signal.throwIfAborted();
+      const context: EffectContext = {
+        key: effectKey(plan.run_id, operation.operation_id, window, attempt),
+        runId: plan.run_id,
+        attempt,
+        window,
+        signal,
+        stopped: this.#stopped(operation.target_id),
+        ...watch,
+      };
+      const { facts, artifact } = await this.#effect(row, context, claim);
+      const ended: EndedRecord = {
         type: 'ended',
         receipt: { ...this.#receipt(row, attempt, 'completed'), ...facts },
         ...(artifact && { artifact }),
-      });
+      };
+      lane.execution.check(ended);
+      return [ended];
     } catch (error) {
       const known = toStillpointError(error);
-      await journal.commit({
-        type: 'ended',
-        receipt: {
-          ...this.#receipt(row, attempt, 'failed'),
-          failure_reason: known.message,
-          failure_code: known.code,
-        },
-      });
-      throw known;
+      const receipt = {
+        ...this.#receipt(row, attempt, 'failed'),
+        failure_reason: known.message,
+        failure_code: known.code,
+      };
+      return [{ type: 'ended', receipt }, known];
     }
   }
 
-  /** Marks an operation as begun. @returns its attempt: one that was claimed and never ended may have happened, and its key finds out. */
-  async #claim({ operation: { sequence }, state, attempt: before }: OperationRow): Promise<number> {
-    const { journal, env } = this.#options;
-    const attempt = state === 'pending' ? before : before + 1;
-    await journal.commit({ type: 'claimed', sequence, attempt, at_ms: env.clock.nowMs() });
-    return attempt;
-  }
-
   #receipt({ operation }: OperationRow, attempt: number, outcome: Receipt['outcome']): Receipt {
-    const { plan, journal, env } = this.#options;
+    const { plan, lane, env } = this.#options;
     return {
       plan_id: plan.plan_id,
       run_id: plan.run_id,
-      preflight_id: journal.execution.preflight?.preflight_id ?? null,
+      preflight_id: lane.execution.preflight?.preflight_id ?? null,
       sequence: operation.sequence,
       operation_id: operation.operation_id,
       kind: operation.kind,
@@ -139,7 +172,7 @@ export class Operations {
       outcome,
       updated_at_ms: env.clock.nowMs(),
       attempt,
-      window: journal.execution.window(operation.target_id),
+      window: lane.execution.window(operation.target_id),
     };
   }
 
@@ -151,15 +184,16 @@ export class Operations {
     const isLost = error instanceof StillpointError && error.code === 'LEASE_LOST';
     if (!isLost || operation.kind !== 'create-snapshot' || this.#reopened >= MOST_REOPENED) return false;
     this.#reopened++;
-    await this.openWindow(this.#options.journal.execution.unitOf(operation.target_id!), error.message);
+    await this.openWindow(this.#options.lane.execution.unitOf(operation.target_id!), error.message);
     return true;
   }
 
   /** Takes a unit back to its beginning: all its snapshots are taken anew. */
   async openWindow({ unit_id, targets }: PlanUnit, reason: string): Promise<void> {
-    const { journal, env } = this.#options;
-    const window = journal.execution.window(targets[0]!) + 1;
-    await journal.commit({ type: 'window', unit_id, window, reason, at_ms: env.clock.nowMs() });
+    const { lane, env } = this.#options;
+    const window = lane.execution.window(targets[0]!) + 1;
+    const decide = (): Decision => ({ type: 'window', unit_id, window, reason, at_ms: env.clock.nowMs() });
+    await lane.decide(`window ${window}`, decide);
   }
 
   /**
@@ -180,23 +214,28 @@ export class Operations {
   /** Records that an operation is not wanted. */
   async skip(row: OperationRow): Promise<void> {
     if (isDone(row)) return;
-    const { journal } = this.#options;
-    const attempt = await this.#claim(row);
-    await journal.commit({ type: 'ended', receipt: this.#receipt(row, attempt, 'skipped') });
+    await this.#options.lane.step(row, async ({ attempt }) => ({
+      type: 'ended',
+      receipt: this.#receipt(row, attempt, 'skipped'),
+    }));
   }
 
-  /** Gives a verified copy its name, on disk and in the journal. */
+  /** Gives a verified copy its name, on disk and on record. */
   async nameArtifact(target: PlanTarget): Promise<void> {
-    const { env, layout, journal } = this.#options;
-    const row = this.#requireArtifact(target);
-    if (row.state === 'Durable') return;
-    await journal.commit({ type: 'artifact', artifact: await makeDurable(env.fs, layout, target, row) });
+    if (this.#requireArtifact(target).state === 'Durable') return;
+    await this.#options.lane.decide(`name ${target.target_id}`, () => this.#name(target));
+  }
+
+  async #name(target: PlanTarget): Promise<Extract<JournalRecord, { type: 'artifact' }>> {
+    const { env, layout } = this.#options;
+    const artifact = await makeDurable(env.fs, layout, target, this.#requireArtifact(target));
+    return { type: 'artifact', artifact };
   }
 
   async #startUnrecorded({ operation }: OperationRow): Promise<void> {
-    const { journal, plan, executor, signal } = this.#options;
+    const { lane, plan, executor, signal } = this.#options;
     const { operation_id, target_id } = operation;
-    const window = journal.execution.window(target_id);
+    const window = lane.execution.window(target_id);
     const key = effectKey(plan.run_id, operation_id, window, 0);
     const stopped = this.#stopped(target_id);
     const context = { key, runId: plan.run_id, attempt: 0, window, signal, stopped };
@@ -206,11 +245,11 @@ export class Operations {
   /** The node's own words about how it was stopped in this window. */
   #stopped(targetId: string | null): Receipt['detail'] {
     if (targetId === null) return undefined;
-    return this.#options.journal.execution.row('stop', targetId)?.receipt?.detail;
+    return this.#options.lane.execution.row('stop', targetId)?.receipt?.detail;
   }
 
-  async #effect({ operation }: OperationRow, context: EffectContext): Promise<Effect> {
-    if (operation.target_id === null) return this.#finalize();
+  async #effect({ operation }: OperationRow, context: EffectContext, { note }: Claim): Promise<Effect> {
+    if (operation.target_id === null) return this.#finalize(note);
     const target = this.#targets.get(operation.target_id)!;
     switch (operation.kind) {
       case 'stop': {
@@ -263,10 +302,11 @@ export class Operations {
     };
   }
 
-  async #finalize(): Promise<Effect> {
-    const { env, layout, plan, journal } = this.#options;
-    const { execution } = journal;
-    for (const target of plan.targets) await this.nameArtifact(target);
+  async #finalize(note: Claim['note']): Promise<Effect> {
+    const { env, layout, plan, lane } = this.#options;
+    const { execution } = lane;
+    for (const target of plan.targets)
+      if (this.#requireArtifact(target).state !== 'Durable') await note(await this.#name(target));
     const written = await readFleetManifest(env.fs, layout);
     if (written !== undefined && written.source.run_id !== plan.run_id)
       throw new StillpointError('TARGET_NOT_EMPTY', `${layout} holds the manifest of another backup`, {
@@ -279,7 +319,7 @@ export class Operations {
   }
 
   #requireArtifact({ target_id }: PlanTarget): ArtifactRow {
-    const artifact = this.#options.journal.execution.artifact(target_id);
+    const artifact = this.#options.lane.execution.artifact(target_id);
     if (artifact !== undefined) return artifact;
     throw new StillpointError('JOURNAL_INVALID', `there is no snapshot of ${target_id} on record`);
   }
@@ -290,4 +330,12 @@ function created({ target_id }: PlanTarget, { snapshotId }: { readonly snapshotI
     facts: { snapshot_id: snapshotId },
     artifact: { target_id, state: 'Created', snapshot_id: snapshotId },
   };
+}
+
+/** A failure that is on record from before is known by its receipt alone. */
+function throwFailure({ receipt }: OperationRow, known: StillpointError | undefined): void {
+  if (known !== undefined) throw known;
+  if (receipt?.outcome !== 'failed') return;
+  const { failure_code: code = '', failure_reason: reason = '' } = receipt;
+  throw new StillpointError(Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'INTERNAL', reason);
 }

@@ -3,6 +3,7 @@ import { systemEnvironment } from '../../snapshot/environment.ts';
 import { type FleetEnvironment, openRun } from '../journal/open-run.ts';
 import type { Execution, RowState } from '../journal/operation-states.ts';
 import type { OperationKind } from '../plan/plan.ts';
+import { LocalSteps } from '../steps/local-steps.ts';
 import type { FleetExecutor } from './executor.ts';
 import { Operations } from './operations.ts';
 
@@ -62,7 +63,14 @@ export async function executeBackupPlan(
     try {
       const { layout, plan, journal } = run;
       const { execution } = journal;
-      const operations = new Operations({ env, layout, plan, journal, executor, signal });
+      const operations = new Operations({
+        env,
+        layout,
+        plan,
+        lane: new LocalSteps(journal, env.clock),
+        executor,
+        signal,
+      });
       const executed: ExecutedOperation[] = [];
       while (!execution.isComplete && executed.length < maxSteps) {
         if (signal.aborted) throw new StillpointError('CANCELLED', 'cancelled on request');

@@ -1,7 +1,7 @@
 import { Semaphore } from '../../env/concurrency.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import { systemEnvironment } from '../../snapshot/environment.ts';
-import { type FleetEnvironment, type OpenRun, openRun } from '../journal/open-run.ts';
+import type { FleetEnvironment } from '../journal/open-run.ts';
 import {
   type ArtifactState,
   type Execution,
@@ -9,7 +9,9 @@ import {
   type OperationRow,
 } from '../journal/operation-states.ts';
 import type { PlanUnit, TargetKind } from '../plan/plan.ts';
-import type { EffectContext, FleetExecutor } from './executor.ts';
+import { type OpenSteps, openLocalSteps } from '../steps/open-steps.ts';
+import type { Lane, StepWithPoint } from '../steps/steps.ts';
+import type { FleetExecutor } from './executor.ts';
 import { fetchCopy } from './fetch-copy.ts';
 import { type NodePhase, type NodeProgress, PHASES } from './node-progress.ts';
 import { Operations } from './operations.ts';
@@ -72,7 +74,7 @@ export async function runFleetBackup(config: RunConfig, executor: FleetExecutor)
   const env = config.environment ?? systemEnvironment;
   const signal = config.signal ?? new AbortController().signal;
   try {
-    const run = await openRun(env, config.layoutDir);
+    const run = await openLocalSteps(env, config.layoutDir);
     try {
       return await new FleetRun(env, run, executor, { ...config, signal }).run();
     } finally {
@@ -86,10 +88,8 @@ export async function runFleetBackup(config: RunConfig, executor: FleetExecutor)
 
 class FleetRun {
   readonly #env: FleetEnvironment;
-  readonly #run: OpenRun;
-  readonly #operations: Operations;
-  /** Starts what is stopped also when the run is cancelled. */
-  readonly #starting: Operations;
+  readonly #run: OpenSteps;
+  readonly #executor: FleetExecutor;
   readonly #config: RunConfig & { readonly signal: AbortSignal };
   readonly #preflight = new Semaphore(1);
   readonly #transfers: Semaphore;
@@ -98,32 +98,29 @@ class FleetRun {
 
   constructor(
     env: FleetEnvironment,
-    run: OpenRun,
+    run: OpenSteps,
     executor: FleetExecutor,
     config: RunConfig & { readonly signal: AbortSignal },
   ) {
-    const { layout, plan, journal } = run;
     this.#env = env;
     this.#run = run;
+    this.#executor = executor;
     this.#config = config;
-    const options = { env, layout, plan, journal, executor };
-    this.#operations = new Operations({ ...options, signal: config.signal });
-    this.#starting = new Operations({ ...options, signal: new AbortController().signal });
     this.#transfers = new Semaphore(config.concurrency ?? 4);
   }
 
   async run(): Promise<FleetRunResult> {
-    const { plan, journal } = this.#run;
-    const { execution } = journal;
+    const { plan, steps } = this.#run;
+    const { execution } = steps;
     const failures = new Map<string, StillpointError>();
     if (!execution.isComplete) {
       // Nothing is changed before the whole fleet is known to be there.
-      await this.#ensurePreflight();
+      await steps.lane('preflight', (lane) => this.#operations(lane).ensurePreflight());
       const windows = new Semaphore(this.#config.unitConcurrency ?? 4);
       await Promise.all(
         plan.units.map(async (unit) => {
           try {
-            await windows.run(() => this.#capture(unit));
+            await windows.run(() => steps.lane(`unit-${unit.unit_id}`, (lane) => this.#capture(unit, lane)));
             await this.#fetch(unit);
           } catch (error) {
             failures.set(unit.unit_id, toStillpointError(error));
@@ -132,14 +129,20 @@ class FleetRun {
         }),
       );
       this.#config.signal.throwIfAborted();
-      if (failures.size === 0) await this.#do(execution.finalizeRow);
+      if (failures.size === 0)
+        await steps.lane('finalize', (lane) => this.#do(execution.finalizeRow, this.#operations(lane)));
     }
     return this.#describe(failures);
   }
 
+  #operations(lane: Lane, signal = this.#config.signal): Operations {
+    const { layout, plan } = this.#run;
+    return new Operations({ env: this.#env, layout, plan, lane, executor: this.#executor, signal });
+  }
+
   #describe(failures: ReadonlyMap<string, StillpointError>): FleetRunResult {
-    const { plan, journal } = this.#run;
-    const { execution } = journal;
+    const { plan, steps } = this.#run;
+    const { execution } = steps;
     return {
       ...describeRun(execution, this.#executed),
       maxStepsReached: false,
@@ -158,61 +161,55 @@ class FleetRun {
   }
 
   /** The snapshots of a unit, in one window; in a new one as long as a node took writes and another may help. */
-  async #capture(unit: PlanUnit): Promise<void> {
+  async #capture(unit: PlanUnit, lane: Lane): Promise<void> {
+    const operations = this.#operations(lane);
     for (;;) {
-      const failure = await this.#window(unit);
+      const failure = await this.#window(unit, lane, operations);
       if (failure === undefined) return;
-      if (!(await this.#operations.reopenWindow(failure.row, failure.error))) throw failure.error;
+      if (!(await operations.reopenWindow(failure.row, failure.error))) throw failure.error;
     }
   }
 
-  async #window(unit: PlanUnit): Promise<{ row: OperationRow; error: unknown } | undefined> {
+  async #window(unit: PlanUnit, lane: Lane, operations: Operations): Promise<Failure | undefined> {
     const { unit_id, targets } = unit;
-    const creates = this.#rows('snapshot', targets);
-    const starts = this.#rows('start', targets);
+    const rowsOf = (kind: 'stop' | 'snapshot' | 'start') =>
+      targets.flatMap((target) => lane.execution.row(kind, target) ?? []);
+    const [stops, creates, starts] = [rowsOf('stop'), rowsOf('snapshot'), rowsOf('start')];
     if ([...creates, ...starts].every(isDone)) return undefined;
     // A window that was ended before all its snapshots were captured is over.
     if (starts.some(isDone) && creates.some(({ state }) => state !== 'pending' && state !== 'completed'))
-      await this.#operations.openWindow(unit, 'the window before ended without all its snapshots');
-    const stops = this.#rows('stop', targets);
-    if (!stops.every(isDone)) await this.#ensurePreflight();
+      await operations.openWindow(unit, 'the window before ended without all its snapshots');
+    if (!stops.every(isDone)) await this.#preflight.run(() => operations.ensurePreflight());
     const beginMs = this.#env.clock.monotonicMs();
-    let failure: { row: OperationRow; error: unknown } | undefined;
-    const attempt = async (row: OperationRow, onCaptured?: () => void) => {
-      try {
-        await this.#do(row, onCaptured);
-      } catch (error) {
-        // A new window mends a lost lease, and no other failure.
-        if (failure === undefined || isLeaseLost(failure.error)) failure = { row, error };
-      }
-    };
-    await Promise.all(stops.map((row) => attempt(row)));
-    const taking: Promise<void>[] = [];
-    if (failure === undefined) {
-      const captured = creates.map(
-        (row) => new Promise<void>((resolve) => taking.push(attempt(row, resolve).finally(resolve))),
-      );
-      await Promise.all(captured);
-    }
-    const startFailures = await Promise.all(starts.map((row) => this.#start(row)));
+    const failures = await failuresOf(stops.map((row) => ({ row, done: this.#do(row, operations) })));
+    const taking = failures.length > 0 ? [] : creates.map((row) => this.#begin(row, operations));
+    await Promise.all(taking.map(({ reached }) => reached));
+    // What is stopped is started also when the run is cancelled.
+    const starting = this.#operations(lane, new AbortController().signal);
+    const startFailures = await Promise.all(
+      starts.map((row) => starting.startRegardless(row, () => this.#do(row, starting))),
+    );
     this.#windowMs.set(unit_id, Math.round(this.#env.clock.monotonicMs() - beginMs));
-    await Promise.all(taking);
+    failures.push(...(await failuresOf(taking.map(({ row, finish }) => ({ row, done: finish() })))));
+    // A new window mends a lost lease, and no other failure.
+    const failure = failures.find(({ error }) => !isLeaseLost(error)) ?? failures[0];
     if (failure !== undefined) return failure;
     const error = startFailures.find((reason) => reason !== undefined);
     if (error !== undefined) throw error;
     return undefined;
   }
 
-  #start(row: OperationRow): Promise<StillpointError | undefined> {
-    return this.#starting.startRegardless(row, () => this.#do(row, undefined, this.#starting));
-  }
-
   /** The copies of a unit, each verified. */
   async #fetch({ targets }: PlanUnit): Promise<void> {
+    const { steps } = this.#run;
     const results = await Promise.allSettled(
       targets.map((target) =>
         this.#transfers.run(async () => {
-          await fetchCopy(this.#run.journal, this.#env.clock, target, (row) => this.#do(row));
+          this.#config.signal.throwIfAborted();
+          await steps.lane(`copy-${target}`, (lane) => {
+            const operations = this.#operations(lane);
+            return fetchCopy(lane, this.#env.clock, target, (row) => this.#do(row, operations));
+          });
           this.#tell(target, 'done');
         }),
       ),
@@ -220,43 +217,60 @@ class FleetRun {
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
-  #ensurePreflight(): Promise<void> {
-    return this.#preflight.run(() => this.#operations.ensurePreflight());
+  async #do(row: OperationRow, operations: Operations): Promise<void> {
+    if (isDone(row)) return;
+    const { kind, target_id: targetId } = row.operation;
+    const phase = targetId === null ? undefined : PHASES[kind as TargetKind];
+    if (phase !== undefined) this.#tell(targetId!, phase);
+    await operations.run(row, (done, total) => phase && this.#tell(targetId!, phase, done, total));
+    this.#note(row);
   }
 
-  async #do(row: OperationRow, onCaptured?: () => void, operations = this.#operations): Promise<void> {
-    if (isDone(row)) {
-      onCaptured?.();
-      return;
-    }
-    const { sequence, operation_id: operationId, kind, target_id: targetId } = row.operation;
-    let watch: Pick<EffectContext, 'onCaptured' | 'onProgress'> = {};
-    if (targetId !== null) {
-      const phase = PHASES[kind as TargetKind];
-      this.#tell(targetId, phase);
-      // A snapshot is proven while its node is started, which is what people want to see.
-      let isCaptured = false;
-      watch = {
-        onCaptured: () => {
-          isCaptured = true;
-          onCaptured?.();
-        },
-        onProgress: (done, total) => {
-          if (!isCaptured) this.#tell(targetId, phase, done, total);
-        },
-      };
-    }
-    await operations.run(row, watch);
+  /** A snapshot is proven while its node is started, which is what people want to see. */
+  #begin(row: OperationRow, operations: Operations): StepWithPoint & { readonly row: OperationRow } {
+    if (isDone(row)) return { row, reached: Promise.resolve(), finish: async () => undefined };
+    const targetId = row.operation.target_id!;
+    this.#tell(targetId, 'snapshot');
+    let isCaptured = false;
+    const { reached, finish } = operations.runSnapshot(row, (done, total) => {
+      if (!isCaptured) this.#tell(targetId, 'snapshot', done, total);
+    });
+    return {
+      row,
+      reached: reached.then(() => {
+        isCaptured = true;
+      }),
+      finish: async () => {
+        await finish();
+        this.#note(row);
+      },
+    };
+  }
+
+  #note({
+    operation: { sequence, operation_id: operationId, kind, target_id: targetId },
+  }: OperationRow): void {
     this.#executed.push({ sequence, operationId, kind, targetId, outcome: 'completed' });
-  }
-
-  #rows(kind: 'stop' | 'snapshot' | 'start', targets: readonly string[]): OperationRow[] {
-    return targets.flatMap((target) => this.#run.journal.execution.row(kind, target) ?? []);
   }
 
   #tell(targetId: string, phase: NodePhase, bytesDone = 0, bytesTotal = 0): void {
     this.#config.onProgress?.({ targetId, phase, bytesDone, bytesTotal });
   }
+}
+
+interface Failure {
+  readonly row: OperationRow;
+  readonly error: unknown;
+}
+
+/** Which of them failed, in the order of the list: not in that of the clock, which would differ after a crash. */
+async function failuresOf(
+  list: readonly { readonly row: OperationRow; readonly done: Promise<void> }[],
+): Promise<Failure[]> {
+  const results = await Promise.allSettled(list.map(({ done }) => done));
+  return results.flatMap((result, i) =>
+    result.status === 'rejected' ? [{ row: list[i]!.row, error: result.reason }] : [],
+  );
 }
 
 const isLeaseLost = (error: unknown): boolean =>
