@@ -1,5 +1,11 @@
 import type * as z from 'zod';
 import type {
+  jobSchema,
+  jobsReplySchema,
+  plansReplySchema,
+  storedBackupsReplySchema,
+} from '../rpc/offsite.ts';
+import type {
   backupReplySchema,
   errorSchema,
   reportSchema,
@@ -7,6 +13,7 @@ import type {
   snapshotListSchema,
   statusReplySchema,
 } from '../rpc/replies.ts';
+import type { pruneReplySchema, runsReplySchema, verifyAllReplySchema } from '../rpc/upkeep.ts';
 
 export type Status = z.infer<typeof statusReplySchema>;
 export type Snapshots = z.infer<typeof snapshotListSchema>;
@@ -15,6 +22,13 @@ export type Report = z.infer<typeof reportSchema>;
 export type BackupReply = z.infer<typeof backupReplySchema>;
 export type RestoreReply = z.infer<typeof restoreReplySchema>;
 export type RunState = BackupReply['state'];
+export type Plan = z.infer<typeof plansReplySchema>['plans'][number];
+export type Action = Plan['schedules'][number]['action'];
+export type Job = z.infer<typeof jobSchema>;
+export type StoredBackup = z.infer<typeof storedBackupsReplySchema>['backups'][number];
+export type Run = z.infer<typeof runsReplySchema>['runs'][number];
+export type Pruned = z.infer<typeof pruneReplySchema>;
+export type VerifiedAll = z.infer<typeof verifyAllReplySchema>;
 
 /** An answer that is an error, in the server's own words. */
 export class Refused extends Error {
@@ -48,8 +62,10 @@ export class Api {
   /** The same call for a shell. The key is named and never shown. */
   commandFor(method: string, path: string, body?: object): string {
     const url = new URL(`api/admin/${path}`, location.href);
+    url.hash = '';
     const key = this.isSignedIn ? ' -H "x-api-key: $STILLPOINT_API_KEY"' : '';
-    return `curl -X ${method}${key} '${url}'${body === undefined ? '' : ` -d '${JSON.stringify(body)}'`}`;
+    const data = body === undefined ? '' : ` -d ${quoted(JSON.stringify(body))}`;
+    return `curl -X ${method}${key} ${quoted(String(url))}${data}`;
   }
 
   get isSignedIn(): boolean {
@@ -64,7 +80,24 @@ export class Api {
   verify = (name: string): Promise<Report> =>
     this.#call('POST', `backups/${encodeURIComponent(name)}/verify`, {});
   delete = (name: string): Promise<unknown> => this.#call('DELETE', `backups/${encodeURIComponent(name)}`);
-  restore = (source: string): Promise<RestoreReply> => this.#call('POST', 'restore', { source });
+  restore = (source: string, repository?: string): Promise<RestoreReply> =>
+    this.#call('POST', 'restore', { source, ...(repository !== undefined && { repository }) });
+  verifyAll = (): Promise<VerifiedAll> => this.#call('POST', 'verify', {});
+  prune = (keep: number, isDryRun: boolean): Promise<Pruned> =>
+    this.#call('POST', 'prune', { keep, dry_run: isDryRun });
+  runs = async (limit: number): Promise<readonly Run[]> =>
+    (await this.#call<z.infer<typeof runsReplySchema>>('GET', `runs?limit=${limit}`)).runs;
+  plans = async (): Promise<readonly Plan[]> =>
+    (await this.#call<z.infer<typeof plansReplySchema>>('GET', 'plans')).plans;
+  jobs = async (query: string): Promise<readonly Job[]> =>
+    (await this.#call<z.infer<typeof jobsReplySchema>>('GET', `jobs?${query}`)).jobs;
+  storedBackups = async (repository: string): Promise<readonly StoredBackup[]> => {
+    const path = `repositories/${encodeURIComponent(repository)}/backups`;
+    return (await this.#call<z.infer<typeof storedBackupsReplySchema>>('GET', path)).backups;
+  };
+  runPlan = (name: string, action: Action): Promise<Job> =>
+    this.#call('POST', `plans/${encodeURIComponent(name)}/run`, { action });
+  cancelJob = (id: string): Promise<Job> => this.#call('DELETE', `jobs/${encodeURIComponent(id)}`);
   undo = (): Promise<RestoreReply> => this.#call('POST', 'restore/undo');
 
   /** The states of a running snapshot as they come, until it has ended. */
@@ -109,3 +142,6 @@ export class Api {
     throw new Error(`the server answered ${response.status}`);
   }
 }
+
+/** One word of a shell, whatever is in it. */
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;

@@ -1,6 +1,8 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { type Api, Refused, type Snapshots, type Status } from './api.ts';
+import { type Api, Refused, type Run, type Snapshots, type Status } from './api.ts';
 import { Failures } from './failures.tsx';
+import { lookOffsite, type Offsite, runningJobs } from './offsite.ts';
+import { Plans } from './plans.tsx';
 import { Room } from './room.tsx';
 import { Running } from './running.tsx';
 import { Safety } from './safety.tsx';
@@ -10,10 +12,15 @@ import { Timeline } from './timeline.tsx';
 
 const IDLE_MS = 5000;
 const BUSY_MS = 1000;
+const RUNS = 100;
 
 export interface Seen {
   readonly status: Status;
   readonly list: Snapshots;
+  /** Newest first. */
+  readonly runs: readonly Run[];
+  /** Undefined for a server without plans. */
+  readonly offsite: Offsite | undefined;
   readonly atMs: number;
 }
 
@@ -22,17 +29,24 @@ export function App({ api }: { api: Api }) {
   const [seen, setSeen] = useState<Seen>();
   const [problem, setProblem] = useState<string>();
   const [asksForKey, setAsksForKey] = useState<'first' | 'again'>();
+  const known = useRef<Offsite>(undefined);
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
 
   const look = useCallback(async () => {
     clearTimeout(timer.current);
     let next = IDLE_MS;
     try {
-      const [status, list] = await Promise.all([api.status(), api.snapshots()]);
-      setSeen({ status, list, atMs: Date.now() });
+      const [status, list, runs, offsite] = await Promise.all([
+        api.status(),
+        api.snapshots(),
+        api.runs(RUNS),
+        lookOffsite(api, known.current),
+      ]);
+      known.current = offsite;
+      setSeen({ status, list, runs, offsite, atMs: Date.now() });
       setProblem(undefined);
       setAsksForKey(undefined);
-      if (isBusy(status)) next = BUSY_MS;
+      if (isBusy(status) || (offsite && runningJobs(offsite).length > 0)) next = BUSY_MS;
     } catch (error) {
       if (error instanceof Refused && error.code === 'UNAUTHORIZED') {
         setAsksForKey(api.isSignedIn ? 'again' : 'first');
@@ -67,7 +81,7 @@ export function App({ api }: { api: Api }) {
       </main>
     );
   }
-  const { status, list } = seen;
+  const { status, list, runs, offsite } = seen;
   return (
     <>
       <header>
@@ -95,11 +109,12 @@ export function App({ api }: { api: Api }) {
             No answer from the server: {problem}. What stands here is {span(Date.now() - seen.atMs)} old.
           </p>
         )}
-        <Safety status={status} list={list} nowMs={seen.atMs} />
-        <Running api={api} status={status} look={look} />
-        <Timeline api={api} list={list} status={status} nowMs={seen.atMs} look={look} />
+        <Safety {...seen} nowMs={seen.atMs} />
+        <Running api={api} status={status} offsite={offsite} look={look} />
+        <Timeline api={api} list={list} status={status} offsite={offsite} nowMs={seen.atMs} look={look} />
+        {offsite !== undefined && <Plans api={api} offsite={offsite} nowMs={seen.atMs} look={look} />}
         <Room list={list} safety={status.safety} nowMs={seen.atMs} />
-        <Failures status={status} nowMs={seen.atMs} />
+        <Failures status={status} runs={runs} offsite={offsite} nowMs={seen.atMs} />
       </main>
     </>
   );

@@ -1,23 +1,24 @@
 import { useState } from 'preact/hooks';
 
-/** Puts a command on the clipboard; it is shown, too, for where there is no clipboard. */
+/** Puts a command on the clipboard, and shows it for where there is none. Says `Copied` only if it was. */
 export function CopyCommand({ text, what }: { text: string; what: string }) {
-  const [shown, setShown] = useState(false);
-  const label = shown ? 'Copied' : 'Copy as command';
+  const [came, setCame] = useState<'copied' | 'shown'>();
+  const label =
+    came === 'copied' ? 'Copied' : came === 'shown' ? 'Not copied: take it from here' : 'Copy as command';
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      setCame('copied');
+    } catch {
+      setCame('shown'); // no clipboard outside of HTTPS and loopback, or none allowed
+    }
+  };
   return (
     <span class="copy">
-      <button
-        type="button"
-        class="quiet"
-        aria-label={`${label}: ${what}`}
-        onClick={() => {
-          navigator.clipboard?.writeText(text).catch(() => {});
-          setShown(true);
-        }}
-      >
+      <button type="button" class="quiet" aria-label={`${label}: ${what}`} onClick={copy}>
         {label}
       </button>
-      {shown && <code>{text}</code>}
+      {came !== undefined && <code>{text}</code>}
     </span>
   );
 }

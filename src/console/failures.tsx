@@ -1,21 +1,28 @@
-import type { Status } from './api.ts';
+import type { Run, Status } from './api.ts';
+import type { Offsite } from './offsite.ts';
 import { ago, time } from './text.ts';
 
-/** What failed, with the reason. */
-export function Failures({ status, nowMs }: { status: Status; nowMs: number }) {
-  const { safety, restore_state: restored, recovery_state: recovery } = status;
-  const failures: { what: string; atMs: number | null; reason: string }[] = [];
-  const last = safety?.last_failure ?? null;
-  if (last !== null)
-    failures.push({ what: 'Snapshot', atMs: last.at_ms, reason: last.reason ?? last.code ?? '' });
-  if (restored?.status === 'failed')
-    failures.push({ what: 'Restore', atMs: restored.finished_at_ms, reason: restored.reason ?? '' });
-  if (recovery !== null && recovery.outcome === 'failed')
-    failures.push({
-      what: 'Recovery at the start',
-      atMs: recovery.finished_at_ms,
-      reason: recovery.reason ?? '',
-    });
+const SHOWN = 10;
+
+interface Failure {
+  readonly id: string;
+  readonly what: string;
+  readonly atMs: number | null;
+  readonly reason: string;
+}
+
+interface Props {
+  readonly status: Status;
+  readonly runs: readonly Run[];
+  readonly offsite: Offsite | undefined;
+  readonly nowMs: number;
+}
+
+/** What failed, with the reason: the newest ten. */
+export function Failures({ status, runs, offsite, nowMs }: Props) {
+  const failures = [...recovery(status), ...failedRuns(runs), ...failedJobs(offsite)]
+    .sort((a, b) => (b.atMs ?? 0) - (a.atMs ?? 0))
+    .slice(0, SHOWN);
   return (
     <section aria-labelledby="failed" class="card">
       <h2 id="failed">What failed?</h2>
@@ -23,8 +30,8 @@ export function Failures({ status, nowMs }: { status: Status; nowMs: number }) {
         <p>Nothing that is on record.</p>
       ) : (
         <ul>
-          {failures.map(({ what, atMs, reason }) => (
-            <li key={what}>
+          {failures.map(({ id, what, atMs, reason }) => (
+            <li key={id}>
               <strong>{what}</strong>
               {atMs !== null && (
                 <>
@@ -42,3 +49,40 @@ export function Failures({ status, nowMs }: { status: Status; nowMs: number }) {
     </section>
   );
 }
+
+function recovery({ recovery_state: last }: Status): Failure[] {
+  if (last?.outcome !== 'failed') return [];
+  const { finished_at_ms: atMs, reason } = last;
+  return [{ id: 'recovery', what: 'Recovery at the start', atMs, reason: reason ?? '' }];
+}
+
+const RUN_NAMES: Readonly<Record<Run['kind'], string>> = {
+  backup: 'Snapshot',
+  archive: 'Archive',
+  export: 'Export',
+  restore: 'Restore',
+  undo: 'Undo of a restore',
+};
+
+const failedRuns = (runs: readonly Run[]): Failure[] =>
+  runs
+    .filter(({ state }) => state.status === 'failed')
+    .map(({ id, kind, state }) => ({
+      id,
+      what: RUN_NAMES[kind],
+      atMs: state.finished_at_ms,
+      reason: state.reason ?? state.code ?? '',
+    }));
+
+const failedJobs = (offsite: Offsite | undefined): Failure[] =>
+  (offsite?.jobs ?? [])
+    .filter(({ status }) => status === 'failed' || status === 'interrupted')
+    .map(({ id, kind, finished_at_ms: atMs, error, error_code }) => ({
+      id,
+      what:
+        kind === 'backup'
+          ? 'Backup off the machine'
+          : `${kind[0]!.toUpperCase()}${kind.slice(1)} of a backup`,
+      atMs,
+      reason: error ?? error_code ?? 'interrupted',
+    }));

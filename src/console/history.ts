@@ -1,27 +1,57 @@
-import type { Snapshot } from './api.ts';
+import type { Snapshot, StoredBackup } from './api.ts';
+import type { Stored } from './offsite.ts';
 import { day } from './text.ts';
 
-/** Beyond this many snapshots, days other than the newest are folded. */
+/** Beyond this many points, days other than the newest are folded. */
 const FOLD_BEYOND = 50;
+
+/** What one can go back to: a snapshot beside the database, or a backup off the machine. */
+export type Point =
+  | { readonly kind: 'snapshot'; readonly id: string; readonly atMs: number; readonly snapshot: Snapshot }
+  | {
+      readonly kind: 'backup';
+      readonly id: string;
+      readonly atMs: number;
+      readonly backup: StoredBackup;
+      readonly repository: string;
+    };
 
 export interface Day {
   readonly name: string;
   /** Newest first. */
-  readonly snapshots: readonly Snapshot[];
+  readonly points: readonly Point[];
   readonly isFolded: boolean;
 }
 
-/** The snapshots by day, newest first. */
-export function byDay(oldestFirst: readonly Snapshot[]): Day[] {
-  const days = new Map<string, Snapshot[]>();
-  for (const snapshot of [...oldestFirst].reverse()) {
-    const name = day(snapshot.created_at_ms);
-    const known = days.get(name);
-    if (known === undefined) days.set(name, [snapshot]);
-    else known.push(snapshot);
+/** Newest first. */
+export function pointsOf(snapshots: readonly Snapshot[], stored: readonly Stored[]): Point[] {
+  const points: Point[] = snapshots.map((snapshot) => ({
+    kind: 'snapshot',
+    id: snapshot.name,
+    atMs: snapshot.created_at_ms,
+    snapshot,
+  }));
+  for (const { repository, backups } of stored) {
+    for (const backup of backups) {
+      const id = `${repository}/${backup.backup_id}`;
+      points.push({ kind: 'backup', id, atMs: backup.created_at_ms, backup, repository });
+    }
   }
-  const isLong = oldestFirst.length > FOLD_BEYOND;
-  return [...days].map(([name, snapshots], index) => ({ name, snapshots, isFolded: isLong && index > 0 }));
+  // Of one moment, what is off the machine comes below. Names keep the order of snapshots of one second.
+  return points.reverse().sort((a, b) => b.atMs - a.atMs);
+}
+
+/** By day, in the order that they have. */
+export function byDay(points: readonly Point[]): Day[] {
+  const days = new Map<string, Point[]>();
+  for (const point of points) {
+    const name = day(point.atMs);
+    const known = days.get(name);
+    if (known === undefined) days.set(name, [point]);
+    else known.push(point);
+  }
+  const isLong = points.length > FOLD_BEYOND;
+  return [...days].map(([name, ofDay], index) => ({ name, points: ofDay, isFolded: isLong && index > 0 }));
 }
 
 export interface Standing {
@@ -51,6 +81,19 @@ export function standingOf({ state, level, damage }: Snapshot): Standing {
     default:
       return { word: 'not proven', tone: 'unsure', explanation: 'No proof of it is on record. Verify it.' };
   }
+}
+
+/** The same of a backup off the machine. */
+export function standingOfBackup({ damaged, problem, verified_at_ms }: StoredBackup): Standing {
+  if (damaged) return { word: 'damaged', tone: 'bad', explanation: problem ?? 'It was found damaged.' };
+  if (problem !== null) return { word: 'not read', tone: 'unsure', explanation: problem };
+  return verified_at_ms === null
+    ? {
+        word: 'not verified',
+        tone: 'unsure',
+        explanation: 'It was not read back in full since it was stored.',
+      }
+    : { word: 'verified', tone: 'good', explanation: 'It was read back in full and is whole.' };
 }
 
 /** From the oldest to the newest snapshot that is proven and not damaged. */

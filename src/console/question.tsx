@@ -4,13 +4,15 @@ import { useEffect, useRef } from 'preact/hooks';
 interface Props {
   readonly title: string;
   readonly yes: string;
+  /** False: what it would do is not known yet. */
+  readonly isReady?: boolean;
   readonly onYes: () => void;
   readonly onNo: () => void;
   readonly children: ComponentChildren;
 }
 
 /** The second step of what replaces or removes something. Escape, and the first button, mean no. */
-export function Question({ title, yes, onYes, onNo, children }: Props) {
+export function Question({ title, yes, isReady = true, onYes, onNo, children }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     dialog.current!.showModal();
@@ -23,7 +25,7 @@ export function Question({ title, yes, onYes, onNo, children }: Props) {
         <button type="button" onClick={onNo}>
           No
         </button>
-        <button type="button" class="danger" onClick={onYes}>
+        <button type="button" class="danger" disabled={!isReady} onClick={onYes}>
           {yes}
         </button>
       </p>

@@ -1,7 +1,8 @@
 import { useEffect, useState } from 'preact/hooks';
-import type { Api, RunState, Status } from './api.ts';
+import type { Api, Job, RunState, Status } from './api.ts';
 import { CopyCommand } from './copy-command.tsx';
-import { bytes, span } from './text.ts';
+import { type Offsite, runningJobs } from './offsite.ts';
+import { bytes, span, textOf } from './text.ts';
 
 const PHASES: Readonly<Record<string, string>> = {
   admit: 'waiting for its turn',
@@ -19,11 +20,12 @@ const PHASES: Readonly<Record<string, string>> = {
 interface Props {
   readonly api: Api;
   readonly status: Status;
+  readonly offsite: Offsite | undefined;
   readonly look: () => Promise<void>;
 }
 
 /** What runs now, and a button to begin. */
-export function Running({ api, status, look }: Props) {
+export function Running({ api, status, offsite, look }: Props) {
   const [handle, setHandle] = useState<string>();
   const [state, setState] = useState<RunState>();
   const [problem, setProblem] = useState<string>();
@@ -58,12 +60,20 @@ export function Running({ api, status, look }: Props) {
   const backup = handle !== undefined && state !== undefined ? state : status.backup_state;
   const isBackup = isUnderWay(backup);
   const isRestore = isUnderWay(status.restore_state);
+  const jobs = offsite === undefined ? [] : runningJobs(offsite);
+  const cancelJob = async ({ id }: Job) => {
+    await api.cancelJob(id).catch((error) => setProblem(textOf(error)));
+    await look();
+  };
   return (
     <section aria-labelledby="runs" class="card">
       <h2 id="runs">What runs now?</h2>
       {isBackup && <Bar name="A snapshot" state={backup!} />}
       {isRestore && <Bar name="A restore" state={status.restore_state!} />}
-      {!isBackup && !isRestore && (
+      {jobs.map((job) => (
+        <JobBar key={job.id} job={job} onCancel={() => cancelJob(job)} />
+      ))}
+      {!isBackup && !isRestore && jobs.length === 0 && (
         <p role="status">
           Nothing{ended(state)}
           {endedRestore(status.restore_state)}.
@@ -108,6 +118,29 @@ function Bar({ name, state }: { name: string; state: RunState }) {
   );
 }
 
+const JOB_NAMES: Readonly<Record<Job['kind'], string>> = {
+  backup: 'A backup off the machine',
+  restore: 'A restore from a repository',
+  verify: 'Reading a backup again',
+  drill: 'A drill: a backup is restored for a trial',
+  prune: 'Removing old backups',
+};
+
+function JobBar({ job, onCancel }: { job: Job; onCancel: () => void }) {
+  const name = JOB_NAMES[job.kind];
+  return (
+    <div class="run">
+      <p role="status">
+        {name}, for {span(Date.now() - job.started_at_ms)}{' '}
+        <button type="button" aria-label={`Cancel: ${name}`} onClick={onCancel}>
+          Cancel it
+        </button>
+      </p>
+      <progress aria-label={name} max={100} value={job.progress} />
+    </div>
+  );
+}
+
 const isUnderWay = (state: RunState | null): boolean =>
   state?.status === 'running' || state?.status === 'queued';
 
@@ -124,9 +157,3 @@ function endedRestore(state: RunState | null): string {
     ? '; the last restore was completed'
     : `; the last restore ${state.status}: ${state.reason ?? ''}`;
 }
-
-export const textOf = (error: unknown): string => {
-  const hint = (error as { hint?: string }).hint;
-  const message = error instanceof Error ? error.message : String(error);
-  return hint === undefined || hint === '' ? message : `${message}. ${hint}`;
-};

@@ -1,26 +1,30 @@
 import type { Snapshots, Status } from './api.ts';
 import { recoverableWindow } from './history.ts';
-import { ago, span, time } from './text.ts';
+import { lastSuccess, lastVerified, nextDue, type Offsite, overdue, tookMs, wholeAt } from './offsite.ts';
+import { ago, ahead, span, time } from './text.ts';
 
-/** Am I safe? The server's own sentence, and the five numbers. */
-export function Safety({ status, list, nowMs }: { status: Status; list: Snapshots; nowMs: number }) {
+interface Props {
+  readonly status: Status;
+  readonly list: Snapshots;
+  readonly offsite: Offsite | undefined;
+  readonly nowMs: number;
+}
+
+/** Am I safe? One sentence, and the five numbers. */
+export function Safety(props: Props) {
+  const { status, offsite } = props;
   const { safety } = status;
-  const isSafe = safety?.safe === true && status.overall_status === 'ok';
-  const sentence =
-    safety === null
-      ? 'Not known: the snapshots cannot be looked at.'
-      : safety.safe && status.overall_status !== 'ok'
-        ? `The snapshots are good, and the database is not well: mode ${status.mode.replace('_', ' ')}${reasonOf(status)}.`
-        : safety.summary;
+  const late = offsite === undefined ? [] : overdue(offsite);
+  const isSafe = safety?.safe === true && status.overall_status === 'ok' && late.length === 0;
   return (
     <section aria-labelledby="safe" class={`card ${isSafe ? 'safe' : 'unsafe'}`}>
       <h2 id="safe">Am I safe?</h2>
       <p class={`sentence ${isSafe ? 'good' : 'bad'}`} role="status">
-        <span aria-hidden="true">{isSafe ? '✔' : '✘'}</span> {sentence}
+        <span aria-hidden="true">{isSafe ? '✔' : '✘'}</span> {sentenceOf(status, late)}
       </p>
-      {safety !== null && safety.problems.length > 1 && (
+      {safety !== null && safety.problems.length + late.length > 1 && (
         <ul>
-          {safety.problems.map((problem) => (
+          {[...safety.problems, ...late].map((problem) => (
             <li key={problem}>{problem}</li>
           ))}
         </ul>
@@ -32,57 +36,114 @@ export function Safety({ status, list, nowMs }: { status: Status; list: Snapshot
           ))}
         </ul>
       )}
-      <Numbers status={status} list={list} nowMs={nowMs} />
+      <Numbers {...props} />
     </section>
   );
 }
 
-function Numbers({ status, list, nowMs }: { status: Status; list: Snapshots; nowMs: number }) {
-  const { safety, restore_state: restored } = status;
+/** The server's own sentence, unless the snapshots are good and something else is not. */
+function sentenceOf(status: Status, late: readonly string[]): string {
+  const { safety, overall_status, mode, recovery_state } = status;
+  if (safety === null) return 'Not known: the snapshots cannot be looked at.';
+  if (!safety.safe) return safety.summary;
+  if (overall_status !== 'ok') {
+    const reason = recovery_state?.reason == null ? '' : `: ${recovery_state.reason}`;
+    return `The snapshots are good, and the database is not well: mode ${mode.replace('_', ' ')}${reason}.`;
+  }
+  return late.length > 0 ? `The snapshots are good, and a plan is late. ${late[0]}` : safety.summary;
+}
+
+function Numbers({ status, list, offsite, nowMs }: Props) {
+  const { safety } = status;
   const window = recoverableWindow(list.snapshots);
-  const lastMs = safety?.last_success_at_ms ?? null;
+  const successMs = safety?.last_success_at_ms ?? null;
   const proven = safety?.newest_good ?? null;
-  const took =
-    restored?.status === 'completed' && restored.started_at_ms !== null && restored.finished_at_ms !== null
-      ? restored.finished_at_ms - restored.started_at_ms
-      : undefined;
+  const provenMs = proven === null ? null : (proven.verified_at_ms ?? proven.created_at_ms);
+  const due = offsite && nextDue(offsite);
+  const restore = measured(status, offsite);
+  const since = (ms: number | null) => (ms === null ? 'none yet' : ago(ms, nowMs));
   return (
     <dl class="numbers">
-      <Figure name="Last success" value={lastMs === null ? 'none yet' : ago(lastMs, nowMs)} atMs={lastMs} />
+      <Figure
+        name="Last success"
+        value={since(successMs)}
+        atMs={successMs}
+        more={offsite && `off the machine: ${since(lastSuccess(offsite, 'backup'))}`}
+      />
       <Figure
         name="Last proven"
-        value={proven === null ? 'none' : `${ago(proven.verified_at_ms ?? proven.created_at_ms, nowMs)}`}
-        atMs={proven === null ? null : (proven.verified_at_ms ?? proven.created_at_ms)}
+        value={provenMs === null ? 'none' : ago(provenMs, nowMs)}
+        atMs={provenMs}
+        more={offsite && `off the machine: ${since(lastVerified(offsite))}`}
       />
-      <Figure name="Next due" value="not planned by this server" atMs={null} />
+      <Figure
+        name="Next due"
+        value={
+          due === undefined ? (offsite ? 'nothing' : 'not planned by this server') : ahead(due.atMs, nowMs)
+        }
+        atMs={due?.atMs ?? null}
+        more={due && `${due.action}, plan ${due.plan}`}
+      />
       <Figure
         name="Recoverable window"
-        value={
-          window === undefined
-            ? 'nothing'
-            : window.fromMs === window.toMs
-              ? `one moment, ${ago(window.toMs, nowMs)}`
-              : `${span(window.toMs - window.fromMs)}, up to ${ago(window.toMs, nowMs)}`
-        }
+        value={windowText(window, nowMs)}
         atMs={window?.fromMs ?? null}
+        more={offsite && `off the machine: ${windowText(windowOf(wholeAt(offsite)), nowMs)}`}
       />
       <Figure
         name="Time to restore"
-        value={took === undefined ? 'not measured yet' : span(took)}
-        atMs={took === undefined ? null : (restored?.finished_at_ms ?? null)}
+        value={restore === undefined ? 'not measured yet' : span(restore.tookMs)}
+        atMs={restore?.atMs ?? null}
+        more={restore && `by ${restore.by}, ${ago(restore.atMs, nowMs)}`}
       />
     </dl>
   );
 }
 
-function Figure({ name, value, atMs }: { name: string; value: string; atMs: number | null }) {
+interface Window {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+const windowOf = (times: readonly number[]): Window | undefined =>
+  times.length === 0 ? undefined : { fromMs: Math.min(...times), toMs: Math.max(...times) };
+
+function windowText(window: Window | undefined, nowMs: number): string {
+  if (window === undefined) return 'nothing';
+  const { fromMs, toMs } = window;
+  return fromMs === toMs
+    ? `one moment, ${ago(toMs, nowMs)}`
+    : `${span(toMs - fromMs)}, up to ${ago(toMs, nowMs)}`;
+}
+
+/** The newest restore whose time was taken: one in place, or a drill. */
+function measured(
+  { restore_state: restored }: Status,
+  offsite: Offsite | undefined,
+): { tookMs: number; atMs: number; by: string } | undefined {
+  const found: { tookMs: number; atMs: number; by: string }[] = [];
+  const drill = offsite?.drills[0];
+  if (drill !== undefined && drill.finished_at_ms !== null)
+    found.push({ tookMs: tookMs(drill), atMs: drill.finished_at_ms, by: 'a drill' });
+  const { status, started_at_ms: beganMs = null, finished_at_ms: endedMs = null } = restored ?? {};
+  if (status === 'completed' && beganMs !== null && endedMs !== null)
+    found.push({ tookMs: endedMs - beganMs, atMs: endedMs, by: 'a restore here' });
+  return found.sort((a, b) => b.atMs - a.atMs)[0];
+}
+
+interface FigureProps {
+  readonly name: string;
+  readonly value: string;
+  readonly atMs: number | null;
+  readonly more?: string | undefined;
+}
+
+function Figure({ name, value, atMs, more }: FigureProps) {
   return (
     <div>
       <dt>{name}</dt>
       <dd title={atMs === null ? undefined : time(atMs)}>{value}</dd>
+      {more !== undefined && <dd class="more">{more}</dd>}
     </div>
   );
 }
-
-const reasonOf = ({ recovery_state }: Status): string =>
-  recovery_state?.reason == null ? '' : `: ${recovery_state.reason}`;

@@ -51,3 +51,14 @@ export const day = (atMs: number): string =>
 
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString()} ${count === 1 ? one : many}`;
+
+/** `in 2 h 5 min`; what is due within a second, or was due already, is due `now`. */
+export const ahead = (atMs: number, nowMs: number): string =>
+  atMs - nowMs < 1000 ? 'now' : `in ${span(atMs - nowMs)}`;
+
+/** An error in its own words, and what to do about it. */
+export const textOf = (error: unknown): string => {
+  const hint = (error as { hint?: string }).hint;
+  const message = error instanceof Error ? error.message : String(error);
+  return hint === undefined || hint === '' ? message : `${message}. ${hint}`;
+};

@@ -1,28 +1,40 @@
 import { useState } from 'preact/hooks';
-import type { Api, Report, Snapshot, Snapshots, Status } from './api.ts';
-import { CopyCommand } from './copy-command.tsx';
-import { byDay, standingOf } from './history.ts';
+import type { Api, Report, Snapshot, Snapshots, Status, StoredBackup, VerifiedAll } from './api.ts';
+import { byDay, pointsOf, standingOf, standingOfBackup } from './history.ts';
+import type { Offsite } from './offsite.ts';
+import { BackupRow, SnapshotRow } from './point-rows.tsx';
+import { PruneQuestion } from './prune.tsx';
 import { Question } from './question.tsx';
-import { textOf } from './running.tsx';
-import { ago, bytes, plural, time } from './text.ts';
+import { ago, bytes, plural, textOf, time } from './text.ts';
 
 interface Props {
   readonly api: Api;
   readonly list: Snapshots;
   readonly status: Status;
+  readonly offsite: Offsite | undefined;
   readonly nowMs: number;
   readonly look: () => Promise<void>;
 }
 
-type Asked = { readonly what: 'restore' | 'delete'; readonly snapshot: Snapshot } | { readonly what: 'undo' };
+type Asked =
+  | { readonly what: 'restore' | 'delete'; readonly snapshot: Snapshot }
+  | { readonly what: 'restore-backup'; readonly backup: StoredBackup; readonly repository: string }
+  | { readonly what: 'undo' | 'prune' };
 
-/** What can I go back to? The snapshots by day, and what can be done with each. */
-export function Timeline({ api, list, status, nowMs, look }: Props) {
+/** Stands for all snapshots where the one that is being verified is named. */
+const ALL = '';
+/** What the question about old snapshots begins with. */
+const KEEP = 7;
+
+/** What can I go back to? Snapshots and backups by day, and what can be done with each. */
+export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
   const [asked, setAsked] = useState<Asked>();
   const [told, setTold] = useState<{ text: string; isBad: boolean }>();
   const [verifying, setVerifying] = useState<string>();
   const isBusy = status.restore_state?.status === 'running' || status.backup_state?.status === 'running';
+  const no = () => setAsked(undefined);
 
+  /** How far a restore is, and what came of it, stands under "What runs now?": it has nothing to tell here. */
   const act = async (work: () => Promise<string | undefined>) => {
     setAsked(undefined);
     setTold(undefined);
@@ -34,12 +46,11 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
     }
     await look();
   };
-  const verify = async ({ name }: Snapshot) => {
+  const verify = async (name: string, work: () => Promise<{ text: string; isBad: boolean }>) => {
     setVerifying(name);
     setTold(undefined);
     try {
-      const report = await api.verify(name);
-      setTold({ text: `${name}: ${verdictOf(report)}`, isBad: !report.ok });
+      setTold(await work());
     } catch (error) {
       setTold({ text: textOf(error), isBad: true });
     } finally {
@@ -47,7 +58,16 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
     }
     await look();
   };
+  const verifyOne = async (name: string) => {
+    const report = await api.verify(name);
+    return { text: `${name}: ${verdictOf(report)}`, isBad: !report.ok };
+  };
+  const verifyAll = async () => {
+    const result = await api.verifyAll();
+    return { text: verdictOfAll(result), isBad: !result.ok };
+  };
   const undoable = status.safety?.undo.count ?? 0;
+  const points = pointsOf(list.snapshots, offsite?.stored ?? []);
   return (
     <section aria-labelledby="back" class="card">
       <h2 id="back">What can I go back to?</h2>
@@ -60,30 +80,65 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
           </button>
         </p>
       )}
+      {list.snapshots.length > 0 && (
+        <p class="actions">
+          <button type="button" disabled={verifying !== undefined} onClick={() => verify(ALL, verifyAll)}>
+            {verifying === ALL ? 'Reading all …' : 'Verify all snapshots'}
+          </button>
+          <button type="button" disabled={isBusy} onClick={() => setAsked({ what: 'prune' })}>
+            Remove old snapshots …
+          </button>
+        </p>
+      )}
       {told !== undefined && (
         <p class={told.isBad ? 'bad' : 'good'} role={told.isBad ? 'alert' : 'status'}>
           {told.text}
         </p>
       )}
-      {list.snapshots.length === 0 && <p>There is no snapshot yet.</p>}
-      {byDay(list.snapshots).map(({ name, snapshots, isFolded }) => (
+      {offsite?.stored.map(
+        ({ repository, problem }) =>
+          problem !== undefined && (
+            <p key={repository} class="bad" role="alert">
+              The backups in {repository} cannot be shown: {problem}
+            </p>
+          ),
+      )}
+      {points.length === 0 && <p>There is no snapshot yet{offsite !== undefined && ', and no backup'}.</p>}
+      {byDay(points).map(({ name, points: ofDay, isFolded }) => (
         <details key={name} open={!isFolded}>
           <summary>
-            {name} <span class="small">({plural(snapshots.length, 'snapshot')})</span>
+            {name} <span class="small">({countOf(ofDay)})</span>
           </summary>
           <ul class="snapshots">
-            {snapshots.map((snapshot) => (
-              <Row
-                key={snapshot.name}
-                snapshot={snapshot}
-                command={api.commandFor('POST', 'restore', { source: snapshot.name })}
-                nowMs={nowMs}
-                isBusy={isBusy}
-                isVerifying={verifying === snapshot.name}
-                onVerify={() => verify(snapshot)}
-                onAsk={(what) => setAsked({ what, snapshot })}
-              />
-            ))}
+            {ofDay.map((point) =>
+              point.kind === 'snapshot' ? (
+                <SnapshotRow
+                  key={point.id}
+                  snapshot={point.snapshot}
+                  command={api.commandFor('POST', 'restore', { source: point.snapshot.name })}
+                  nowMs={nowMs}
+                  isBusy={isBusy}
+                  isVerifying={verifying === point.snapshot.name}
+                  onVerify={() => verify(point.snapshot.name, () => verifyOne(point.snapshot.name))}
+                  onAsk={(what) => setAsked({ what, snapshot: point.snapshot })}
+                />
+              ) : (
+                <BackupRow
+                  key={point.id}
+                  backup={point.backup}
+                  repository={point.repository}
+                  command={api.commandFor('POST', 'restore', {
+                    source: point.backup.backup_id,
+                    repository: point.repository,
+                  })}
+                  nowMs={nowMs}
+                  isBusy={isBusy}
+                  onRestore={() =>
+                    setAsked({ what: 'restore-backup', backup: point.backup, repository: point.repository })
+                  }
+                />
+              ),
+            )}
           </ul>
         </details>
       ))}
@@ -91,23 +146,15 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
         <Question
           title={`Restore ${asked.snapshot.name}?`}
           yes="Replace the data"
-          onNo={() => setAsked(undefined)}
+          onNo={no}
           onYes={() =>
             act(async () => {
               await api.restore(asked.snapshot.name);
-              return undefined; // how far it is, and what came of it, stands under "What runs now?"
+              return undefined;
             })
           }
         >
-          <p>
-            The database is closed, its data of now is replaced by that of{' '}
-            {time(asked.snapshot.created_at_ms)} ({bytes(asked.snapshot.total_bytes ?? 0)}), and it is opened
-            again. Writes since then are not in it.
-          </p>
-          <p>
-            What is replaced is kept in an undo folder until you remove it: <strong>Undo it</strong> brings it
-            back.
-          </p>
+          <WhatIsReplaced atMs={asked.snapshot.created_at_ms} sizeBytes={asked.snapshot.total_bytes} />
           {asked.snapshot.state !== 'good' && (
             <p class="bad">
               {standingOf(asked.snapshot).explanation}
@@ -118,11 +165,30 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
           )}
         </Question>
       )}
+      {asked?.what === 'restore-backup' && (
+        <Question
+          title={`Restore a backup from ${asked.repository}?`}
+          yes="Replace the data"
+          onNo={no}
+          onYes={() =>
+            act(async () => {
+              await api.restore(asked.backup.backup_id, asked.repository);
+              return undefined;
+            })
+          }
+        >
+          <p>It is downloaded and proven first.</p>
+          <WhatIsReplaced atMs={asked.backup.created_at_ms} sizeBytes={asked.backup.total_bytes} />
+          {standingOfBackup(asked.backup).tone !== 'good' && (
+            <p class="bad">{standingOfBackup(asked.backup).explanation}</p>
+          )}
+        </Question>
+      )}
       {asked?.what === 'delete' && (
         <Question
           title={`Delete ${asked.snapshot.name}?`}
           yes="Delete it for good"
-          onNo={() => setAsked(undefined)}
+          onNo={no}
           onYes={() =>
             act(async () => {
               await api.delete(asked.snapshot.name);
@@ -133,11 +199,24 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
           <p>The disk gets back {bytes(asked.snapshot.own_bytes ?? 0)}. This cannot be undone.</p>
         </Question>
       )}
+      {asked?.what === 'prune' && (
+        <PruneQuestion
+          api={api}
+          keep={KEEP}
+          onNo={no}
+          onYes={(keep) =>
+            act(async () => {
+              const { removed, freed_bytes } = await api.prune(keep, false);
+              return `${plural(removed.length, 'snapshot')} removed; the disk got back ${bytes(freed_bytes)}.`;
+            })
+          }
+        />
+      )}
       {asked?.what === 'undo' && (
         <Question
-          title="Undo the restore?"
+          title="Bring back what was replaced last?"
           yes="Bring back what was replaced"
-          onNo={() => setAsked(undefined)}
+          onNo={no}
           onYes={() =>
             act(async () => {
               await api.undo();
@@ -146,8 +225,8 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
           }
         >
           <p>
-            The database is closed, gets back what the last restore replaced, and is opened again. What it
-            holds now is kept in turn.
+            The database is closed, gets back what the last restore, or the undo of one, replaced, and is
+            opened again. What it holds now is kept in turn.
           </p>
         </Question>
       )}
@@ -155,57 +234,26 @@ export function Timeline({ api, list, status, nowMs, look }: Props) {
   );
 }
 
-interface RowProps {
-  readonly snapshot: Snapshot;
-  /** That restores it. */
-  readonly command: string;
-  readonly nowMs: number;
-  readonly isBusy: boolean;
-  readonly isVerifying: boolean;
-  readonly onVerify: () => void;
-  readonly onAsk: (what: 'restore' | 'delete') => void;
+function WhatIsReplaced({ atMs, sizeBytes }: { atMs: number; sizeBytes: number | null }) {
+  return (
+    <>
+      <p>
+        The database is closed, its data of now is replaced by that of {time(atMs)} ({bytes(sizeBytes ?? 0)}),
+        and it is opened again. Writes since then are not in it.
+      </p>
+      <p>
+        What is replaced is kept in an undo folder until you remove it: <strong>Undo it</strong> brings it
+        back.
+      </p>
+    </>
+  );
 }
 
-function Row({ snapshot, command, nowMs, isBusy, isVerifying, onVerify, onAsk }: RowProps) {
-  const { name, created_at_ms: atMs, entries, disk_bytes, own_bytes, verified_at_ms } = snapshot;
-  const { word, tone, explanation } = standingOf(snapshot);
-  return (
-    <li>
-      <div class="what">
-        <strong>
-          <time dateTime={new Date(atMs).toISOString()}>{time(atMs)}</time>
-        </strong>{' '}
-        <span class="small">{ago(atMs, nowMs)}</span>
-        <span class={`badge ${tone}`} title={explanation}>
-          {word}
-        </span>
-        <div class="small">
-          {name} · {entries === null ? 'files unknown' : plural(entries, 'file')}
-          {disk_bytes !== null && ` · ${bytes(disk_bytes)}`}
-          {own_bytes !== null && `, ${bytes(own_bytes)} of its own`}
-          {verified_at_ms !== null && ` · read ${ago(verified_at_ms, nowMs)}`}
-        </div>
-        {tone !== 'good' && <div class={tone}>{explanation}</div>}
-      </div>
-      <div class="actions">
-        <button type="button" disabled={isVerifying} aria-label={`Verify ${name}`} onClick={onVerify}>
-          {isVerifying ? 'Reading …' : 'Verify'}
-        </button>
-        <button
-          type="button"
-          disabled={isBusy}
-          aria-label={`Restore ${name}`}
-          onClick={() => onAsk('restore')}
-        >
-          Restore …
-        </button>
-        <button type="button" disabled={isBusy} aria-label={`Delete ${name}`} onClick={() => onAsk('delete')}>
-          Delete …
-        </button>
-        <CopyCommand text={command} what={`restore ${name}`} />
-      </div>
-    </li>
-  );
+function countOf(points: readonly { readonly kind: 'snapshot' | 'backup' }[]): string {
+  const backups = points.filter(({ kind }) => kind === 'backup').length;
+  const snapshots = points.length - backups;
+  const parts = [snapshots > 0 && plural(snapshots, 'snapshot'), backups > 0 && plural(backups, 'backup')];
+  return parts.filter(Boolean).join(', ');
 }
 
 function verdictOf({ ok, verdict, findings, counts, medium }: Report): string {
@@ -215,4 +263,15 @@ function verdictOf({ ok, verdict, findings, counts, medium }: Report): string {
   }
   const worst = findings.find(({ severity }) => severity === 'error') ?? findings[0];
   return worst === undefined ? verdict : `${verdict}: ${worst.path} ${worst.message}`;
+}
+
+function verdictOfAll({ ok, snapshots, totals }: VerifiedAll): string {
+  if (ok) {
+    const { read_bytes, snapshots: count } = totals;
+    return `${plural(count, 'snapshot')} read and whole; ${bytes(read_bytes)} were read.`;
+  }
+  const bad = snapshots.filter(({ report }) => !report.ok);
+  return (
+    bad.map(({ name, report }) => `${name}: ${verdictOf(report)}`).join('; ') || 'Not all could be read.'
+  );
 }

@@ -1,0 +1,90 @@
+import { useEffect, useState } from 'preact/hooks';
+import type { Api, Pruned } from './api.ts';
+import { Question } from './question.tsx';
+import { bytes, plural, textOf } from './text.ts';
+
+interface Props {
+  readonly api: Api;
+  /** How many stay unless the reader says otherwise. */
+  readonly keep: number;
+  readonly onNo: () => void;
+  readonly onYes: (keep: number) => void;
+}
+
+/** Says which snapshots would go, and why each stays or goes; nothing is removed before it was shown. */
+export function PruneQuestion({ api, keep: first, onNo, onYes }: Props) {
+  const [keep, setKeep] = useState(first);
+  const [shown, setShown] = useState<{ keep: number; pruned: Pruned }>();
+  const [problem, setProblem] = useState<string>();
+  useEffect(() => {
+    let isOver = false;
+    setShown(undefined);
+    setProblem(undefined);
+    if (!Number.isInteger(keep) || keep < 1) {
+      setProblem('How many stay is a whole number, at least 1.');
+      return;
+    }
+    api.prune(keep, true).then(
+      (pruned) => isOver || setShown({ keep, pruned }),
+      (error) => isOver || setProblem(textOf(error)),
+    );
+    return () => {
+      isOver = true;
+    };
+  }, [api, keep]);
+  const count = shown?.pruned.removed.length ?? 0;
+  return (
+    <Question
+      title="Remove old snapshots?"
+      yes={`Remove ${plural(count, 'snapshot')} for good`}
+      isReady={count > 0}
+      onNo={onNo}
+      onYes={() => shown !== undefined && onYes(shown.keep)}
+    >
+      <p>
+        <label for="keep">The newest that stay:</label>{' '}
+        <input
+          id="keep"
+          type="number"
+          class="count"
+          min={1}
+          value={keep}
+          onInput={({ currentTarget }) => setKeep(currentTarget.valueAsNumber)}
+        />
+      </p>
+      <div role="status">
+        {problem !== undefined && <p class="bad">{problem}</p>}
+        {problem === undefined && shown === undefined && <p>Asking the server …</p>}
+        {shown !== undefined && (
+          <p>
+            {count === 0 ? 'None would go.' : `${plural(count, 'snapshot')} would go; `}
+            {count > 0 && `the disk gets back ${bytes(shown.pruned.freed_bytes)}. This cannot be undone.`}
+          </p>
+        )}
+      </div>
+      {shown !== undefined && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached with the keyboard
+        <section class="scroll" tabIndex={0} aria-label="Why each stays or goes">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Snapshot</th>
+                <th scope="col">Then</th>
+                <th scope="col">Why</th>
+              </tr>
+            </thead>
+            <tbody>
+              {shown.pruned.decisions.map(({ name, stays, reason }) => (
+                <tr key={name}>
+                  <th scope="row">{name}</th>
+                  <td class={stays ? '' : 'bad'}>{stays ? 'stays' : 'goes'}</td>
+                  <td>{reason}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </section>
+      )}
+    </Question>
+  );
+}
