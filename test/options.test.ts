@@ -199,7 +199,11 @@ const latest = () => join(dir, '.lifecycle/backup/latest');
 
 const SUBJECTS: Readonly<Record<string, Subject>> = {
   Lifecycle: {
-    wrong: { dataDir: notPath, environment: notEnvironment } satisfies Wrong<LifecycleOptions>,
+    wrong: {
+      dataDir: notPath,
+      lifecycleDir: notPath,
+      environment: notEnvironment,
+    } satisfies Wrong<LifecycleOptions>,
     call: (options) => new Lifecycle({ dataDir: dir, ...options }),
   },
   BackupCoordinator: {

@@ -7,7 +7,7 @@ import { checkExchange, isExchanged, keptNames } from '../snapshot/restore/check
 import { outsideOf } from '../snapshot/restore/restore.ts';
 import { checkTarget } from '../snapshot/restore/target.ts';
 import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
-import { layoutOf } from '../snapshot/store/layout.ts';
+import { keptLayout } from '../snapshot/store/home.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import type { ListedSnapshot } from '../snapshot/store/standing.ts';
 import { refuseOpenDatabase } from './lock-database.ts';
@@ -36,7 +36,7 @@ export function previewRestoreInto(
   env: Environment = systemEnvironment,
 ): Promise<RestorePreview> {
   return translated(async () => {
-    const { folder: target } = await checkTarget(env.fs, into, outsideOf(snapshot.location));
+    const { folder: target } = await checkTarget(env.fs, into, await outsideOf(env.fs, snapshot.location));
     const none = { inPlace: false, replaced: [], replacedBytes: 0, leftInPlace: [] };
     return {
       snapshot,
@@ -55,10 +55,11 @@ export function previewRestoreInPlace(
 ): Promise<RestorePreview> {
   return translated(async () => {
     const { fs } = env;
-    const target = await realFolder(fs, dataDir);
+    const layout = await keptLayout(fs, await realFolder(fs, dataDir));
+    const target = await realFolder(fs, layout.dataDir);
     const engine = snapshot.engine === null ? undefined : engineByName(snapshot.engine);
     const keep = keptNames(engine);
-    await checkExchange(fs, layoutOf(target), keep, engine);
+    await checkExchange(fs, layout, keep, engine);
     await refuseOpenDatabase(env, target, keep, engine);
     const disk = new DiskCount();
     const replaced: string[] = [];

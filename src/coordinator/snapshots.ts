@@ -24,7 +24,7 @@ import {
 import { compareSnapshots, type SnapshotDifference } from '../snapshot/compare-snapshots.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
-import { LATEST, type Layout, layoutOf } from '../snapshot/store/layout.ts';
+import { LATEST, type Layout } from '../snapshot/store/layout.ts';
 import { latestName, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
 import { type PruneUndoResult, pruneUndo } from '../snapshot/store/prune-undo.ts';
@@ -216,8 +216,8 @@ export class Snapshots {
     return this.#directory.environment;
   }
 
-  async #layout(): Promise<Layout> {
-    return layoutOf(await this.#directory.folder.realPath());
+  #layout(): Promise<Layout> {
+    return this.#directory.places();
   }
 
   async #find(snapshot: string): Promise<string> {

@@ -105,7 +105,7 @@ export async function gather(
     undo: await keptFolders(env, layout.undo),
     archives: await keptFolders(env, layout.archive),
     exports: await keptFolders(env, layout.export),
-    freeBytes: await env.fs.freeBytes(layout.dataDir),
+    freeBytes: await env.fs.freeBytes(layout.home),
   };
 }
 

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { isoTime } from '../env/clock.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import type { HeldLock } from '../env/lock.ts';
@@ -6,7 +6,8 @@ import { lockHolder } from '../env/lock-holder.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
-import { type Layout, layoutOf } from '../snapshot/store/layout.ts';
+import { chosenLayout, isRefused, keptLayout, noteHome } from '../snapshot/store/home.ts';
+import { type Layout, ownLayout } from '../snapshot/store/layout.ts';
 import { sweep } from '../snapshot/store/prune.ts';
 import { keepReserve } from '../snapshot/store/reserve.ts';
 import { MeantFolder } from './meant-folder.ts';
@@ -31,6 +32,12 @@ export interface Admission {
   release(): Promise<void>;
 }
 
+interface HeldLocks {
+  /** Whether the lock in the data directory itself is among them. */
+  readonly hasOwn: boolean;
+  release(): Promise<void>;
+}
+
 /** What can occupy a data directory. */
 export type Work = RunKind | 'recovery' | 'prune';
 
@@ -44,14 +51,19 @@ export class DataDirectory {
   readonly path: string;
   /** What `path` meant when this was made. */
   readonly folder: MeantFolder;
+  /** Where its snapshots are to be kept, when the caller said so; absolute. */
+  readonly #chosenHome: string | undefined;
+  /** Found once: a run that began with one home does not end with another. */
+  #places: { readonly folder: string; readonly layout: Layout } | undefined;
   #isDatabase = false;
   #running: Work | undefined;
-  #records: { readonly dataDir: string; readonly records: RunRecords } | undefined;
+  #records: { readonly file: string; readonly records: RunRecords } | undefined;
 
-  constructor(path: string, environment: Environment) {
+  constructor(path: string, environment: Environment, home?: string) {
     this.path = path;
     this.environment = environment;
     this.folder = new MeantFolder(environment.fs, path);
+    this.#chosenHome = home && resolve(home);
     environment.pool.load();
   }
 
@@ -65,11 +77,23 @@ export class DataDirectory {
    * before, `INVALID_REQUEST` when it is a snapshot, or anything else inside a folder `.lifecycle`: to work on that would change it.
    */
   async layout(): Promise<Layout> {
-    const dataDir = await this.folder.realPath();
-    refuseKept(dataDir);
-    if (!this.#isDatabase) await refuseSnapshot(this.environment, dataDir);
+    const layout = await this.places();
+    refuseKept(layout.home);
+    if (!this.#isDatabase) await refuseSnapshot(this.environment, layout.dataDir);
     this.#isDatabase = true; // what is not one snapshot now does not become one
-    return layoutOf(dataDir);
+    return layout;
+  }
+
+  /** The same of any folder, for calls that only read. `CONFLICT` and `NOT_FOUND` as of `keptLayout`. */
+  async places(): Promise<Layout> {
+    const { fs } = this.environment;
+    const folder = await this.folder.realPath();
+    if (this.#places?.folder !== folder) {
+      const home = this.#chosenHome;
+      const layout = await (home === undefined ? keptLayout(fs, folder) : chosenLayout(fs, folder, home));
+      this.#places = { folder, layout };
+    }
+    return this.#places.layout;
   }
 
   /** Whether there is no lifecycle folder yet. Ask before a check that would make it. */
@@ -109,9 +133,9 @@ export class DataDirectory {
 
   /** One for all calls: it reads only what is new. */
   #recordsOf(layout: Layout): RunRecords {
-    const { dataDir } = layout;
-    if (this.#records?.dataDir !== dataDir)
-      this.#records = { dataDir, records: new RunRecords(this.environment.fs, layout) };
+    const { records: file } = layout;
+    if (this.#records?.file !== file)
+      this.#records = { file, records: new RunRecords(this.environment.fs, layout) };
     return this.#records.records;
   }
 
@@ -124,7 +148,7 @@ export class DataDirectory {
     this.#running = kind;
     try {
       const layout = await this.layout();
-      const lock = await this.#lock(layout);
+      const held = await this.#lock(layout, kind);
       try {
         const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);
         // The new state is complete: only cleaning up is left. Before that point files would move under an open database.
@@ -132,15 +156,15 @@ export class DataDirectory {
           await this.#recordAsDone(layout, swap.id);
           await swap.finish();
         } else if (swap !== undefined) throw needsRecovery(layout);
-        await this.#putInOrder(layout);
-        if (kind !== 'prune') await keepReserve(this.environment.fs, layout);
+        await this.#putInOrder(layout, held);
+        if (kind !== 'prune') await this.#keepReserves(layout, held);
       } catch (error) {
-        await lock.release();
+        await held.release();
         throw error;
       }
       const release = async () => {
         this.#running = undefined;
-        await lock.release();
+        await held.release();
       };
       return { layout, records: this.#recordsOf(layout), release };
     } catch (error) {
@@ -166,11 +190,10 @@ export class DataDirectory {
       if (error instanceof StillpointError && error.code === 'NOT_FOUND') return undefined;
       throw error;
     });
-    if (layout === undefined || (await this.environment.fs.inspect(layout.lifecycle)) === undefined)
-      return NOTHING;
-    let lock: HeldLock;
+    if (layout === undefined || (await this.#isUntouched(layout))) return NOTHING;
+    let held: HeldLocks;
     try {
-      lock = await this.#lock(layout);
+      held = await this.#lock(layout, 'recovery');
     } catch (error) {
       // Another process is at work, so nothing was interrupted. A snapshot does not disturb opening; a restore does.
       const isRestoring =
@@ -181,18 +204,63 @@ export class DataDirectory {
     try {
       const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);
       const restore = swap === undefined ? null : await this.#finishSwap(swap, layout);
-      return { restore, ...(await this.#putInOrder(layout)) };
+      return { restore, ...(await this.#putInOrder(layout, held)) };
     } finally {
-      await lock.release();
+      await held.release();
     }
   }
 
-  async #lock(layout: Layout): Promise<HeldLock> {
+  async #isUntouched(layout: Layout): Promise<boolean> {
+    const { fs } = this.environment;
+    for (const { lifecycle } of [layout, ownLayout(layout)])
+      if ((await fs.inspect(lifecycle)) !== undefined) return false;
+    return true;
+  }
+
+  /** Of the lifecycle folder with the snapshots, and of the one in the data directory, where that is another. */
+  async #lock(layout: Layout, kind: Work): Promise<HeldLocks> {
+    const { fs } = this.environment;
+    const own = ownLayout(layout);
+    const lock = await this.#lockOne(layout);
+    let ownLock: HeldLock | undefined;
+    try {
+      if (this.#chosenHome !== undefined) await noteHome(fs, layout);
+      if (own !== layout) ownLock = await this.#lockOwn(own, kind);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+    const release = async () => {
+      await ownLock?.release();
+      await lock.release();
+    };
+    return { hasOwn: own === layout || ownLock !== undefined, release };
+  }
+
+  async #lockOne(layout: Layout): Promise<HeldLock> {
     const { fs, locks } = this.environment;
     await makeFolders(fs, layout.lifecycle);
     const lock = await locks.tryAcquire(fs, layout.lock, 'exclusive');
     if (lock !== undefined) return lock;
     throw await heldElsewhere(layout);
+  }
+
+  /** A data directory that takes no change has no restore in it that a snapshot could meet. */
+  async #lockOwn(own: Layout, kind: Work): Promise<HeldLock | undefined> {
+    const mayBeAbsent = kind !== 'restore' && kind !== 'undo';
+    if (mayBeAbsent && (await this.environment.fs.inspect(own.lifecycle)) === undefined) return undefined;
+    try {
+      return await this.#lockOne(own);
+    } catch (error) {
+      if (mayBeAbsent && isRefused(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #keepReserves(layout: Layout, { hasOwn }: HeldLocks): Promise<void> {
+    const own = ownLayout(layout);
+    await keepReserve(this.environment.fs, layout);
+    if (own !== layout && hasOwn) await keepReserve(this.environment.fs, own);
   }
 
   async #finishSwap(swap: DirectoryExchange, layout: Layout): Promise<'old' | 'new'> {
@@ -218,11 +286,13 @@ export class DataDirectory {
     await this.#recordsOf(layout).closeInterrupted(this.environment.clock.nowMs(), id);
   }
 
-  async #putInOrder(layout: Layout): Promise<Omit<Recovery, 'restore'>> {
+  async #putInOrder(layout: Layout, { hasOwn }: HeldLocks): Promise<Omit<Recovery, 'restore'>> {
     const { fs, clock } = this.environment;
-    for (const { name } of await listIfPresent(fs, layout.restore))
-      await removeTree(fs, join(layout.restore, name));
-    const swept = await sweep(this.environment, layout);
+    const { backup, archive, export: exported, undo } = layout;
+    if (hasOwn)
+      for (const { name } of await listIfPresent(fs, layout.restore))
+        await removeTree(fs, join(layout.restore, name));
+    const swept = await sweep(this.environment, [backup, archive, exported, ...(hasOwn ? [undo] : [])]);
     const interrupted = await this.#recordsOf(layout).closeInterrupted(clock.nowMs());
     return { interrupted, swept };
   }

@@ -17,6 +17,12 @@ export type LifecycleMode = (typeof LIFECYCLE_MODES)[number];
 
 export const lifecycleOptions = new OptionSet(() => ({
   dataDir: required(folder(), { description: 'The data directory.' }),
+  lifecycleDir: optional(folder(), {
+    description:
+      'The folder that `.lifecycle` with the snapshots stands in, such as one on another disk. It is made if it is missing, and remembered on both sides: every later call finds it.',
+    without: 'where it was before; at first the data directory itself',
+    flag: { name: 'to', value: 'dir' },
+  }),
   environment: environmentOption(),
 }));
 export type LifecycleOptions = OptionsOf<typeof lifecycleOptions>;
@@ -39,8 +45,8 @@ export class Lifecycle {
   }
 
   constructor(options: LifecycleOptions) {
-    const { dataDir, environment } = lifecycleOptions.resolve('Lifecycle', options);
-    this.#directory = new DataDirectory(dataDir, environment ?? systemEnvironment);
+    const { dataDir, lifecycleDir, environment } = lifecycleOptions.resolve('Lifecycle', options);
+    this.#directory = new DataDirectory(dataDir, environment ?? systemEnvironment, lifecycleDir);
   }
 
   /** As it was given. */

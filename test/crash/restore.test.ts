@@ -7,7 +7,7 @@ import {
   undoFlow,
 } from '../support/crash-flows.ts';
 import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
-import { files, leveldb, lsm, stageOf } from '../support/crash-subjects.ts';
+import { files, leveldb, lsm, type Place, stageOf } from '../support/crash-subjects.ts';
 
 const SUBJECTS = { files: async () => files, lsm: async () => lsm, leveldb };
 const FLOWS = {
@@ -29,8 +29,9 @@ describe('a crash in the middle of a restore ends in the old state or the new on
     ['lsm', 'undo'],
     ['lsm', 'into'],
     ['leveldb', 'restore'],
-  ] as const)('%s: %s', async (engine, kind) => {
-    const flow = await FLOWS[kind](await stageOf(await SUBJECTS[engine]()));
+    ['files', 'restore', 'elsewhere'],
+  ] as const)('%s: %s, snapshots %s', async (engine, kind, place: Place = 'inside') => {
+    const flow = await FLOWS[kind](await stageOf(await SUBJECTS[engine](), 2, place));
     const coverage = await everyCrash(flow);
     console.log(describeCoverage(flow.name, coverage));
     expect(coverage.points).toBeGreaterThan(8);

@@ -13,7 +13,7 @@ import { RunRecords } from '../../src/operation/records.ts';
 import { restoreInto } from '../../src/snapshot/restore/restore.ts';
 import { checkSource } from '../../src/snapshot/restore/restore-source.ts';
 import { folderSource } from '../../src/snapshot/source/folder-source.ts';
-import { layoutOf } from '../../src/snapshot/store/layout.ts';
+import { type Layout, ownLayout } from '../../src/snapshot/store/layout.ts';
 import type { Flow } from './crash-matrix.ts';
 import { DATA, restoredState, type Stage } from './crash-subjects.ts';
 import { treeOf, type World, worldOn } from './crash-world.ts';
@@ -21,9 +21,13 @@ import { treeOf, type World, worldOn } from './crash-world.ts';
 // What is done with a data directory, and the invariants of the design that must hold of it afterwards (their numbers in brackets).
 
 const INTO = '/disk/into';
-const { backup: BACKUP, lifecycle: LIFECYCLE_FOLDER } = layoutOf(DATA);
 
-const lifecycleOf = ({ environment }: World) => new Lifecycle({ dataDir: DATA, environment });
+const lifecycleOf = ({ environment }: World, home?: string) =>
+  new Lifecycle({
+    dataDir: DATA,
+    environment,
+    ...(home !== undefined && home !== DATA && { lifecycleDir: home }),
+  });
 
 const recover = (world: World) => lifecycleOf(world).recover();
 
@@ -39,7 +43,7 @@ export function snapshotFlow(stage: Stage, options: StartBackupOptions): Flow {
         const coordinator = new BackupCoordinator({
           dataDir: DATA,
           engine: subject.engine,
-          lifecycle: lifecycleOf(world),
+          lifecycle: lifecycleOf(world, stage.layout.home),
           ...(database?.hold && { checkpoint: () => database.hold!() }),
         });
         reached((await coordinator.backup(options)).name);
@@ -58,7 +62,8 @@ export function snapshotFlow(stage: Stage, options: StartBackupOptions): Flow {
       );
       if (promise !== '') assert.equal(latest, promise, 'what was taken is not the latest (2)');
       // The very first run makes the file of records.
-      if (promise !== '' && before === null) assert.ok(await isOnRecord(world), 'the run is not on record');
+      if (promise !== '' && before === null)
+        assert.ok(await isOnRecord(world, stage.layout), 'the run is not on record');
       // What the marker names from now on holds the state of that moment (5).
       if (latest !== null && latest !== before)
         assert.equal(await restoredState(world, subject, latest), live, 'another state (5)');
@@ -67,8 +72,8 @@ export function snapshotFlow(stage: Stage, options: StartBackupOptions): Flow {
   };
 }
 
-async function isOnRecord({ fs }: World): Promise<boolean> {
-  const records = await new RunRecords(fs, layoutOf(DATA)).read();
+async function isOnRecord({ fs }: World, layout: Layout): Promise<boolean> {
+  const records = await new RunRecords(fs, layout).read();
   return records.at(-1)?.state.status === 'completed';
 }
 
@@ -167,7 +172,7 @@ async function checkExchange(
   if ((await subject.read(worldOn(world.fs.after('none'), 8), DATA)) === next) {
     await exchange(aside, stage, (restore) => restore.undo());
     assert.equal(await subject.read(aside, DATA), old, 'undo brings something else back (7)');
-    const last = (await new RunRecords(world.fs, layoutOf(DATA)).read()).at(-1);
+    const last = (await new RunRecords(world.fs, stage.layout).read()).at(-1);
     assert.equal(last?.state.status, 'completed', 'the new state stands, and its run is on record as failed');
   }
   await checkNextRun(world, stage);
@@ -250,7 +255,7 @@ async function checkRemoval(
   const latest = await checkFolder(world, stage, [stage.live], gone);
   assert.equal(latest, stage.snapshots.at(-1)!.name, 'the marker moved (11)');
   for (const name of promise.split(' ').filter((text) => text !== ''))
-    assert.equal(await world.fs.inspect(join(BACKUP, name)), undefined, `${name} is back`);
+    assert.equal(await world.fs.inspect(join(stage.layout.backup, name)), undefined, `${name} is back`);
   await checkNextRun(world, stage);
 }
 
@@ -260,12 +265,12 @@ async function checkRemoval(
  */
 async function checkFolder(
   world: World,
-  { subject, snapshots }: Stage,
+  { subject, snapshots, layout }: Stage,
   states: readonly string[],
   gone: readonly string[] = [],
 ): Promise<string | null> {
   const { fs, environment } = world;
-  assert.deepEqual(leftOvers(fs), [], 'left over');
+  assert.deepEqual(leftOvers(fs, layout), [], 'left over');
   const list = await new Snapshots({ dataDir: DATA, environment }).list();
   const names = list.snapshots.map(({ name }) => name);
   for (const { name, location, tree } of snapshots) {
@@ -279,7 +284,7 @@ async function checkFolder(
   }
   if (list.latest === null) assert.ok(snapshots.length === 0, 'latest names nothing any more (2)');
   else assert.ok(names.includes(list.latest), `latest names ${list.latest} (2)`);
-  const records = await new RunRecords(fs, layoutOf(DATA)).read();
+  const records = await new RunRecords(fs, layout).read();
   for (const { id, state } of records) assert.notEqual(state.status, 'running', `${id} reads as running`);
   const state = await subject.read(worldOn(fs.after('none'), 7), DATA);
   assert.ok(
@@ -290,16 +295,17 @@ async function checkFolder(
 }
 
 /** Names that no process at work may leave behind for good. */
-function leftOvers(fs: World['fs']): string[] {
-  const restore = join(LIFECYCLE_FOLDER, 'restore/');
+function leftOvers(fs: World['fs'], layout: Layout): string[] {
+  const restore = join(layout.restore, '/');
+  const folders = [layout, ownLayout(layout)].map(({ lifecycle }) => lifecycle);
   return [...fs.nodes()]
     .map(([path]) => path)
-    .filter((path) => path.startsWith(LIFECYCLE_FOLDER))
+    .filter((path) => folders.some((folder) => path.startsWith(folder)))
     .filter((path) => path.startsWith(restore) || /\/(backup|archive|export)\/\.[^/]*$/.test(path));
 }
 
 /** The one after it goes well, whatever happened, and holds what is there now. */
-async function checkNextRun(world: World, { subject }: Stage): Promise<void> {
+async function checkNextRun(world: World, { subject, layout }: Stage): Promise<void> {
   const { environment, fs } = world;
   const coordinator = new BackupCoordinator({
     dataDir: DATA,
@@ -310,6 +316,6 @@ async function checkNextRun(world: World, { subject }: Stage): Promise<void> {
   assert.equal((await new Snapshots({ dataDir: DATA, environment }).list()).latest, name);
   const live = await subject.read(worldOn(fs.after('none'), 7), DATA);
   assert.equal(await restoredState(world, subject, name), live, 'the next snapshot holds another state');
-  assert.deepEqual(leftOvers(fs), []);
+  assert.deepEqual(leftOvers(fs, layout), []);
   assert.deepEqual(world.leaks(), []);
 }

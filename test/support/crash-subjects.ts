@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type Hold, LIFECYCLE } from '../../src/engine/engine.ts';
 import { BackupCoordinator, Lifecycle, openLsm, Snapshots } from '../../src/index.ts';
+import { type Layout, layoutOf } from '../../src/snapshot/store/layout.ts';
 import { CrashFileSystem } from './crash-file-system.ts';
 import { putTree, readRealTree, treeOf, type World, worldOn } from './crash-world.ts';
 import { fill, writeFolder } from './leveldb-folders.ts';
@@ -8,6 +9,8 @@ import { dumpLsm } from './lsm.ts';
 import { temporaryFolder } from './temp.ts';
 
 export const DATA = '/disk/data';
+/** Where the snapshots of `DATA` are kept in a stage `elsewhere`. */
+export const HOME = '/disk/home';
 
 /** A database of some engine that crashes while something is done to its directory. */
 export interface Subject {
@@ -96,6 +99,7 @@ export async function leveldb(): Promise<Subject> {
 export interface Stage {
   readonly subject: Subject;
   readonly disk: CrashFileSystem;
+  readonly layout: Layout;
   /** Oldest first; the last is `latest`. */
   readonly snapshots: readonly TakenSnapshot[];
   /** What a user reads in the data directory, which has changed since the last snapshot. */
@@ -111,15 +115,23 @@ export interface TakenSnapshot {
   readonly state: string;
 }
 
-/** A data directory with so many snapshots, each of another state. */
-export async function stageOf(subject: Subject, count = 2): Promise<Stage> {
+/** Where the snapshots of a stage are kept: in the data directory, or in `HOME`. */
+export type Place = 'inside' | 'elsewhere';
+
+/** A data directory with so many snapshots, each of another state, kept in it or elsewhere. */
+export async function stageOf(subject: Subject, count = 2, place: Place = 'inside'): Promise<Stage> {
+  const home = place === 'inside' ? DATA : HOME;
   const world = worldOn(new CrashFileSystem(), 0);
   const { environment } = world;
   await world.fs.makeFolder('/disk');
   const snapshots: TakenSnapshot[] = [];
   for (let generation = 1; generation <= count; generation++) {
     await subject.write(world, generation);
-    const lifecycle = new Lifecycle({ dataDir: DATA, environment });
+    const lifecycle = new Lifecycle({
+      dataDir: DATA,
+      environment,
+      ...(home !== DATA && { lifecycleDir: home }),
+    });
     const coordinator = new BackupCoordinator({ dataDir: DATA, engine: subject.engine, lifecycle });
     const { name, location } = await coordinator.backup();
     const tree = treeOf(world.fs, location);
@@ -128,7 +140,7 @@ export async function stageOf(subject: Subject, count = 2): Promise<Stage> {
   await subject.write(world, count + 1);
   const disk = world.fs.after('none');
   const live = await subject.read(worldOn(disk.after('none'), 0), DATA);
-  return { subject, disk, snapshots, live };
+  return { subject, disk, layout: layoutOf(DATA, home), snapshots, live };
 }
 
 /** What a user reads in a snapshot, restored on a disk of its own. */

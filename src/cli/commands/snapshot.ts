@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { BackupCoordinator, type SnapshotResult } from '../../coordinator/backup.ts';
-import { Lifecycle } from '../../operation/lifecycle.ts';
+import { Lifecycle, lifecycleOptions } from '../../operation/lifecycle.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
@@ -18,8 +18,11 @@ const flags = new Flags(snapshotOptions.fields, [
   ...(['pace', 'medium', 'maxBytesPerSecond', 'concurrency'] as const),
 ]);
 
+const placeFlags = new Flags(lifecycleOptions.fields, ['lifecycleDir']);
+
 export function define(command: Command, cli: Cli): void {
   engineFlag.addTo(command);
+  placeFlags.addTo(command);
   flags.addTo(command);
   addWaitFlag(command)
     .addHelpText(
@@ -29,6 +32,7 @@ export function define(command: Command, cli: Cli): void {
         'snapshot ./data --keep 7 --json',
         'snapshot ./data --mode link --level open',
         'snapshot ./data --keep 7 --quiet --wait 30m  # from a timer',
+        'snapshot ./data --to /mnt/other-disk/data  # remembered: list, restore and undo find it',
         'snapshot ./data --reprove',
         'snapshot ./data --pace quiet  # beside a busy database',
         'snapshot ./data --max-bytes-per-second 20M --concurrency 1',
@@ -40,7 +44,7 @@ export function define(command: Command, cli: Cli): void {
 async function takeSnapshot(cli: Cli, dataDir: string, given: Given): Promise<void> {
   const options = flags.read(given);
   noteConcurrency(cli, options.concurrency);
-  const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
+  const lifecycle = new Lifecycle({ dataDir, ...placeFlags.read(given), environment: commandEnvironment });
   await cli.interruptible((signal) =>
     patiently(cli, waitMs(given), signal, () => recoverFirst(cli, lifecycle)),
   );

@@ -5,7 +5,9 @@ import { verifyAllOptions, verifyOptions } from '../../coordinator/snapshot-work
 import { isDamaged, type Report } from '../../engine/report.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
-import { isSnapshotName, LATEST, layoutOf, nameOf, ownerOf } from '../../snapshot/store/layout.ts';
+import { keptLayout } from '../../snapshot/store/home.ts';
+import { isSnapshotName, LATEST, nameOf, ownerOf } from '../../snapshot/store/layout.ts';
+import { realFolder } from '../../snapshot/store/real-folder.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
@@ -143,7 +145,8 @@ async function nextStep(report: Report, folder: string): Promise<string[]> {
       `next: stillpoint list ${visible(owner)} shows which snapshots are good; latest-good names the best of them`,
     ];
   }
-  const hasSnapshots = (await nodeFileSystem.inspect(layoutOf(folder).backup)) !== undefined;
+  const { backup } = await keptLayout(nodeFileSystem, await realFolder(nodeFileSystem, folder));
+  const hasSnapshots = (await nodeFileSystem.inspect(backup)) !== undefined;
   if (!hasSnapshots) {
     const salvage = `stillpoint salvage ${visible(folder)} --into NEW writes what can still be read of it into a new database`;
     return [`next: use another copy or a backup; without one, ${salvage}`];

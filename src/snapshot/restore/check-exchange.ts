@@ -3,7 +3,7 @@ import { type Engine, NOT_OF_THE_DATABASE } from '../../engine/engine.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { mountPoints, refusalOfWrites } from '../../env/obstacles.ts';
 import { StillpointError } from '../../errors.ts';
-import type { Layout } from '../store/layout.ts';
+import { type Layout, ownLayout } from '../store/layout.ts';
 import { nestedDatabases } from './nested-databases.ts';
 
 /**
@@ -18,7 +18,7 @@ export async function checkExchange(
   keep: readonly string[],
   engine: Engine | undefined,
 ): Promise<void> {
-  const { dataDir, lifecycle } = layout;
+  const { dataDir, lifecycle } = ownLayout(layout);
   const mounts = await mountPoints();
   for (const folder of [lifecycle, layout.restore, layout.undo]) {
     const isElsewhere = mounts?.has(folder) === true || (await isOnOtherDevice(fs, folder));

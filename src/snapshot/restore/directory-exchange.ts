@@ -7,7 +7,7 @@ import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listFolder, listIfPresent, makeFolders, removeIfPresent, removeTree } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
-import type { Layout } from '../store/layout.ts';
+import { type Layout, ownLayout } from '../store/layout.ts';
 import { withReserve } from '../store/reserve.ts';
 import { isExchanged } from './check-exchange.ts';
 
@@ -62,7 +62,7 @@ export class DirectoryExchange {
 
   private constructor(fs: FileSystem, layout: Layout, journal: ExchangeJournal) {
     this.#fs = fs;
-    this.#layout = layout;
+    this.#layout = ownLayout(layout);
     this.#journal = journal;
   }
 
@@ -72,7 +72,7 @@ export class DirectoryExchange {
     layout: Layout,
     options: { id: string; from: string; undo: string; keep: readonly string[]; engine?: Engine | undefined },
   ): Promise<DirectoryExchange> {
-    const inside = (path: string) => relative(layout.lifecycle, path);
+    const inside = (path: string) => relative(ownLayout(layout).lifecycle, path);
     const exchange = new DirectoryExchange(fs, layout, {
       id: options.id,
       phase: 'staging',

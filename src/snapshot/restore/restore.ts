@@ -1,5 +1,6 @@
 import { dirname, join, relative } from 'node:path';
 import { isDamaged, type Report } from '../../engine/report.ts';
+import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, makeFolders, removeTree } from '../../env/io.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { warn } from '../../env/safe-calls.ts';
@@ -9,6 +10,7 @@ import { size } from '../../options/size.ts';
 import type { Environment } from '../environment.ts';
 import { noteFailedRestore } from '../ledger/write-proofs.ts';
 import type { SnapshotSource } from '../source/snapshot-source.ts';
+import { keptLayout } from '../store/home.ts';
 import {
   compareNames,
   isSnapshotName,
@@ -112,7 +114,7 @@ export async function restoreInto(
   control: RunControl,
 ): Promise<Restored> {
   const { fs } = env;
-  const { folder: target, isMount } = await checkTarget(fs, into, outsideOf(source.files.folder));
+  const { folder: target, isMount } = await checkTarget(fs, into, await outsideOf(fs, source.files.folder));
   if (isMount) return restoreIntoMount(env, source, target, level, clone, control);
   await makeFolders(fs, dirname(target));
   const staged = partialFolder(dirname(target), env.newId());
@@ -128,12 +130,12 @@ export async function restoreInto(
 }
 
 /** A new database does not belong in the folder of the one that the snapshot was taken of. */
-export function outsideOf(snapshot: string | undefined): Outside | undefined {
-  const folder = snapshot && dataDirOf(snapshot);
-  return folder === undefined
+export async function outsideOf(fs: FileSystem, snapshot: string | undefined): Promise<Outside | undefined> {
+  const home = snapshot && dataDirOf(snapshot);
+  return home === undefined
     ? undefined
     : {
-        folder,
+        folder: (await keptLayout(fs, home)).dataDir,
         what: 'the data directory that the snapshot was taken of',
         hint: 'Name a folder outside of it, or restore with `--in-place`.',
       };

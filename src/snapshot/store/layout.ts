@@ -3,7 +3,7 @@ import { LIFECYCLE } from '../../engine/engine.ts';
 import { RESTORE_FOLDER } from '../../engine/unfinished-restore.ts';
 import { temporaryOf } from '../../env/io.ts';
 
-/** Names and places on disk, all below one data directory. */
+/** Names and places on disk, all below one data directory and its home. */
 
 export const LATEST = 'latest';
 /** In the place of a name: the newest snapshot of the deepest proof that is not known to be damaged. */
@@ -12,6 +12,8 @@ const RECORDS = 'records.jsonl';
 
 export interface Layout {
   readonly dataDir: string;
+  /** The folder that the lifecycle folder with the snapshots stands in: the data directory, or another one (`home.ts`). */
+  readonly home: string;
   readonly lifecycle: string;
   readonly lock: string;
   readonly backup: string;
@@ -23,22 +25,29 @@ export interface Layout {
   readonly export: string;
 }
 
-export function layoutOf(dataDir: string): Layout {
-  const lifecycle = join(dataDir, LIFECYCLE);
+export function layoutOf(dataDir: string, home = dataDir): Layout {
+  const lifecycle = join(home, LIFECYCLE);
   const backup = join(lifecycle, 'backup');
+  // A restore in place moves files by renaming: they stay on the disk of the data directory.
+  const exchange = join(dataDir, LIFECYCLE);
   return {
     dataDir,
+    home,
     lifecycle,
     lock: join(lifecycle, 'lock'),
     backup,
     latest: join(backup, LATEST),
     records: join(backup, RECORDS),
-    restore: join(lifecycle, RESTORE_FOLDER),
-    undo: join(lifecycle, 'restore-backup'),
+    restore: join(exchange, RESTORE_FOLDER),
+    undo: join(exchange, 'restore-backup'),
     archive: join(lifecycle, 'archive'),
     export: join(lifecycle, 'export'),
   };
 }
+
+/** Of the lifecycle folder in the data directory itself, wherever its snapshots are kept. */
+export const ownLayout = (layout: Layout): Layout =>
+  layout.home === layout.dataDir ? layout : layoutOf(layout.dataDir);
 
 /** The ledger beside the snapshots in `parent`: one file for each snapshot. */
 export const proofsFolder = (parent: string): string => join(parent, 'proofs');

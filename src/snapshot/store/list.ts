@@ -6,8 +6,10 @@ import { listIfPresent, readSmallFile } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Mode } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import { compareNames, isSnapshotName, LATEST, type Layout, layoutOf, nameOf } from './layout.ts';
+import { keptLayout } from './home.ts';
+import { compareNames, isSnapshotName, LATEST, type Layout, nameOf } from './layout.ts';
 import { readManifest } from './manifest-file.ts';
+import { realFolder } from './real-folder.ts';
 
 /** A published snapshot as `list` shows it. */
 export interface SnapshotSummary {
@@ -48,7 +50,8 @@ export async function snapshotNames(fs: FileSystem, parent: string): Promise<str
  * The folder with the snapshots: in the lifecycle folder of a data directory, or `dir` itself. `NOT_FOUND` when neither has any.
  */
 export async function snapshotsFolder(fs: FileSystem, dir: string): Promise<string> {
-  for (const parent of [layoutOf(dir).backup, dir]) {
+  const { backup } = await keptLayout(fs, await realFolder(fs, dir, 'folder'));
+  for (const parent of [backup, dir]) {
     if ((await snapshotNames(fs, parent)).length > 0) return parent;
   }
   throw noneYet(dir);

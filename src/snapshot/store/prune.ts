@@ -82,10 +82,10 @@ export async function removeSnapshot(
   return true;
 }
 
-/** Removes what a run that died left behind. The caller holds the lifecycle lock, so nobody is using it. */
-export async function sweep(env: Environment, layout: Layout): Promise<string[]> {
+/** Removes what a run that died left behind in `parents`. The caller holds the lifecycle lock, so nobody is using it. */
+export async function sweep(env: Environment, parents: readonly string[]): Promise<string[]> {
   const swept: string[] = [];
-  for (const parent of [layout.backup, layout.archive, layout.export, layout.undo]) {
+  for (const parent of parents) {
     for (const { name } of await listIfPresent(env.fs, parent)) {
       if (!isLeftOver(name)) continue;
       await removeTree(env.fs, join(parent, name));

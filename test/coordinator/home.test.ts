@@ -1,0 +1,146 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { stillpoint } from '../support/command.ts';
+import { mountInMemory } from '../support/file-systems.ts';
+import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { withRights } from '../support/needs.ts';
+
+// The snapshots of a data directory are kept in another folder, its home. Both sides find it, and no two databases share one.
+
+const MiB = 1024 * 1024;
+
+async function keptElsewhere() {
+  const dataDir = await plainDirectory({ 'a.txt': 'first', 'folder/b.txt': 'second' });
+  const home = join(dirname(dataDir), 'home');
+  const lifecycle = new Lifecycle({ dataDir, lifecycleDir: home });
+  const { name, location } = await new BackupCoordinator({ dataDir, engine: 'files', lifecycle }).backup();
+  return { dataDir, home, name, location };
+}
+
+const take = (dataDir: string, lifecycleDir?: string) =>
+  new BackupCoordinator({
+    dataDir,
+    engine: 'files',
+    lifecycle: new Lifecycle({ dataDir, ...(lifecycleDir !== undefined && { lifecycleDir }) }),
+  }).backup();
+
+test('list, restore, undo and the next snapshot find it from the data directory and from the home', async () => {
+  const { dataDir, home, name, location } = await keptElsewhere();
+  expect(location).toBe(join(home, '.lifecycle/backup', name));
+  expect(existsSync(join(dataDir, '.lifecycle/backup'))).toBe(false);
+  for (const dir of [dataDir, home]) {
+    expect((await new Snapshots({ dataDir: dir }).list()).latest).toBe(name);
+    expect((await stillpoint(['verify', dir, '--all', '--json'])).json.ok).toBe(true);
+    expect((await stillpoint(['status', dir, '--json'])).json.safe).toBe(true);
+  }
+  const first = readTree(dataDir);
+  writeTree(dataDir, { 'a.txt': 'changed' });
+  const changed = readTree(dataDir);
+  for (const args of [
+    ['restore', location, '--in-place'],
+    ['restore', 'latest', '--data-dir', dataDir, '--in-place'],
+    ['restore', 'latest', '--data-dir', home, '--in-place'],
+  ]) {
+    const { json } = await stillpoint([...args, '--json']);
+    expect([json.into, readTree(dataDir)]).toEqual([dataDir, first]);
+    expect(dirname(dirname(json.undo))).toBe(join(dataDir, '.lifecycle'));
+    expect((await stillpoint(['undo', dataDir])).code).toBe(0);
+    expect(readTree(dataDir)).toEqual(changed);
+  }
+  expect((await take(dataDir)).location).toContain(home); // nobody says so again
+  expect(new Set((await new Lifecycle({ dataDir: home }).runs()).map(({ kind }) => kind))).toEqual(
+    new Set(['backup', 'restore', 'undo']),
+  );
+  expect((await stillpoint(['prune', home, '--keep', '1', '--json'])).json.removed).toHaveLength(1);
+});
+
+test('a data directory that nobody may write to, as a database at rest on a read-only mount', async (context) => {
+  const root = dirname(await plainDirectory());
+  const [written, dataDir, home] = [join(root, 'written'), join(root, 'read-only'), join(root, 'home')];
+  mkdirSync(dataDir);
+  const database = await openLsm(written);
+  await database.put('key', 'value');
+  await database.close();
+  withRights(context, 'mount', '--bind', written, dataDir);
+  onTestFinished(() => void execFileSync('umount', ['-l', dataDir]));
+  execFileSync('mount', ['-o', 'remount,ro,bind', dataDir]);
+  const taken = await stillpoint(['snapshot', dataDir, '--to', home, '--json']);
+  expect([taken.code, taken.json?.engine, readdirSync(dataDir).includes('.lifecycle')]).toEqual([
+    0,
+    'lsm',
+    false,
+  ]);
+  expect((await stillpoint(['snapshot', dataDir, '--to', home])).code).toBe(0);
+  expect((await new Snapshots({ dataDir: home }).list()).snapshots).toHaveLength(2);
+  const into = join(root, 'copy');
+  await new Snapshots({ dataDir: home }).restore('latest', { into });
+  const copy = await openLsm(into);
+  expect((await copy.get('key'))?.toString()).toBe('value');
+  await copy.close();
+});
+
+test('another disk: a restore moves nothing between the two', async (context) => {
+  const dataDir = await plainDirectory();
+  const disk = join(dirname(dataDir), 'disk');
+  mountInMemory(context, disk, 8 * MiB);
+  const before = readTree(dataDir);
+  await take(dataDir, join(disk, 'home'));
+  writeTree(dataDir, { 'new.txt': 'later' });
+  await new RestoreCoordinator({ dataDir, engine: 'files' }).restore();
+  expect(readTree(dataDir)).toEqual(before);
+});
+
+test('a home that is not there now is an error: no second one is begun', async () => {
+  const { dataDir, home } = await keptElsewhere();
+  renameSync(home, `${home}-unmounted`);
+  const gone = { code: 'NOT_FOUND', path: home };
+  await expect(take(dataDir)).rejects.toMatchObject(gone);
+  await expect(new Snapshots({ dataDir }).list()).rejects.toMatchObject(gone);
+  expect(existsSync(home)).toBe(false);
+  renameSync(`${home}-unmounted`, home);
+  expect((await new Snapshots({ dataDir }).list()).snapshots).toHaveLength(1);
+});
+
+test('no two data directories share a home, and none takes that of another with a copy', async () => {
+  const { dataDir, home } = await keptElsewhere();
+  const other = await plainDirectory();
+  await expect(take(other, home)).rejects.toMatchObject({ code: 'CONFLICT', path: home });
+  const copy = `${dataDir}-copy`;
+  cpSync(dataDir, copy, { recursive: true });
+  await expect(take(copy)).rejects.toMatchObject({ code: 'CONFLICT', path: home });
+  expect((await new Snapshots({ dataDir }).list()).snapshots).toHaveLength(1);
+  // Moved, and said so: then it is the same one.
+  rmSync(dataDir, { recursive: true });
+  expect((await take(copy, home)).location).toContain(home);
+});
+
+test('refused where it would be captured, or stands among snapshots', async () => {
+  const { dataDir, home } = await keptElsewhere();
+  const used = await plainDirectory();
+  await take(used);
+  for (const bad of [join(dataDir, 'inside'), join(home, '.lifecycle/inside'), used])
+    await expect(take(dataDir, bad)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+  expect(existsSync(join(dataDir, 'inside'))).toBe(false);
+});
+
+test('the data directory itself as the home takes it back; what was kept elsewhere stays there', async () => {
+  const { dataDir, home } = await keptElsewhere();
+  const { location } = await take(dataDir, dataDir);
+  expect(location).toContain(join(dataDir, '.lifecycle/backup'));
+  expect((await new Snapshots({ dataDir }).list()).snapshots).toHaveLength(1);
+  expect((await new Snapshots({ dataDir: home }).list()).snapshots).toHaveLength(1);
+});
+
+test('a note that cannot be read is an error that says how it is written anew', async () => {
+  const { dataDir, home } = await keptElsewhere();
+  writeFileSync(join(dataDir, '.lifecycle/kept-in.json'), '{"home":');
+  await expect(take(dataDir)).rejects.toMatchObject({
+    code: 'IO_ERROR',
+    hint: expect.stringContaining('--to'),
+  });
+  expect((await take(dataDir, home)).location).toContain(home);
+  expect((await new Snapshots({ dataDir }).list()).snapshots).toHaveLength(2);
+});
