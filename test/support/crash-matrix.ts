@@ -33,7 +33,9 @@ export interface Coverage {
   again: number;
 }
 
-const MIXTURES = perTier(3, 30);
+const MIXTURES = perTier(2, 30);
+/** Of the recoveries that are cut, fewer: there are many of them. */
+const MIXTURES_AGAIN = perTier(0, 1);
 
 /**
  * Every operation of a flow that changes the disk is a point. At each the process dies, with nothing lost, and the power fails, with
@@ -58,8 +60,7 @@ export async function everyCrash(flow: Flow, mixtures = MIXTURES): Promise<Cover
   coverage.disks = first.shots.length;
   for (const shot of first.shots) {
     await told(flow, shot, async () => {
-      // Of the recoveries that are cut, fewer mixtures: there are many of them.
-      const second = new Camera(seen, Math.min(1, mixtures), shot.promise);
+      const second = new Camera(seen, Math.min(MIXTURES_AGAIN, mixtures), shot.promise);
       const world = await second.during(shot.disk, 2, (world) => flow.recover(world));
       await check(world, shot.promise);
       coverage.again += second.shots.length;
