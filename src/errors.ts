@@ -42,7 +42,7 @@ export const ERROR_CODES = {
   SOURCE_DAMAGED: {
     http: 500,
     exit: 3,
-    hint: 'The live database itself is damaged; `stillpoint verify DIR` says what is wrong. Keep the older snapshots: `stillpoint restore latest-good` brings the best of them back. Without one, `stillpoint salvage DIR --into NEW` writes what can still be read into a new database.',
+    hint: 'The live database itself is damaged; `stillpoint verify DIR` says what is wrong. Keep the older snapshots: `stillpoint restore latest-good` brings the best of them back. Without one, `stillpoint salvage DIR --into NEW` writes what can still be read into a new database (src/guides/database-damaged.md).',
   },
   UNREAD: {
     http: 409,
@@ -66,7 +66,11 @@ export const ERROR_CODES = {
     hint: 'The function of the host took longer than it may; make it do less.',
   },
   HOOK_INVALID: { http: 500, exit: 1, hint: 'The function of the host returned something unusable.' },
-  NO_SPACE: { http: 507, exit: 1, hint: 'Free space on that file system, or prune old snapshots.' },
+  NO_SPACE: {
+    http: 507,
+    exit: 1,
+    hint: 'Free space on that file system: `stillpoint prune DIR --keep 1` works on a full disk too (src/guides/disk-full.md).',
+  },
   ACCESS_DENIED: { http: 500, exit: 1, hint: 'Give this process access to the path.' },
   IO_ERROR: {
     http: 500,
@@ -93,7 +97,11 @@ export const ERROR_CODES = {
   KEY_REUSED: { http: 409, exit: 4, hint: 'Send another key: this one stands for another request.' },
   KEY_FORGOTTEN: { http: 410, exit: 4, hint: 'Look at the snapshots of the node, then send a new key.' },
   RANGE_INVALID: { http: 416, exit: 2, hint: 'Ask for bytes that the file has.' },
-  NODE_UNREACHABLE: { http: 502, exit: 1, hint: 'Check the URL, the network and the server there.' },
+  NODE_UNREACHABLE: {
+    http: 502,
+    exit: 1,
+    hint: 'Check the URL, the network and the server there (src/guides/node-down.md).',
+  },
   NODE_REPLY_INVALID: {
     http: 502,
     exit: 1,
@@ -146,7 +154,11 @@ export const ERROR_CODES = {
     exit: 2,
     hint: 'Correct what the message names in the destination.',
   },
-  DESTINATION_NO_SPACE: { http: 507, exit: 1, hint: 'Make room at the destination, then try again.' },
+  DESTINATION_NO_SPACE: {
+    http: 507,
+    exit: 1,
+    hint: 'Make room at the destination, then try again; a prune needs a little room itself (src/guides/backup-disk-full.md).',
+  },
   DESTINATION_UNREACHABLE: {
     http: 502,
     exit: 1,

@@ -39,5 +39,6 @@ test('what README.md links to is in the package', () => {
   const links = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/\]\(([^)#]+)/g)];
   const local = links.map(([, target]) => target!).filter((target) => !/^https?:/.test(target));
   expect(local).toContain('src/snapshot/way-of-a-snapshot.svg');
+  expect(packed).toContain('src/guides/disk-full.md'); // hints name these pages
   for (const target of local) expect(packed).toContain(target);
 });

@@ -46,7 +46,7 @@ function describe(status: SnapshotsStatus, dir: string, style: Style): string[] 
       'last failure',
       lastFailure === null
         ? 'none on record'
-        : `${moment(lastFailure.atMs)}: ${lastFailure.code ?? ''} ${lastFailure.reason ?? ''}`.trimEnd(),
+        : `${lastFailure.atMs === null ? 'when it ended is not on record' : moment(lastFailure.atMs)}: ${lastFailure.code ?? ''} ${lastFailure.reason ?? ''}`.trimEnd(),
     ],
     ['newest good', newestGood === null ? 'none' : `${newestGood.name}, level ${newestGood.level}`],
     ['oldest good', oldestGood === null ? 'none' : `${oldestGood.name}, ${moment(oldestGood.createdAtMs)}`],
