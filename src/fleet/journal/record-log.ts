@@ -26,7 +26,10 @@ export interface LogFile<Entry, State> {
 }
 
 const LIMIT_BYTES = 1024 * 1024 * 1024;
-/** A journal that has doubled is written anew as one record of its state. Smaller ones are left as they are. */
+/**
+ * A journal that has doubled is looked at: it is written anew as one record of its state if that is at most half of it, which it is
+ * after many failed attempts. Smaller ones are left as they are.
+ */
 const LEAST_COMPACTED_BYTES = 256 * 1024;
 
 export interface ReadLog<State> {
@@ -93,6 +96,10 @@ function hasFrame<Entry>(bytes: Buffer, record: z.ZodType<Entry>): boolean {
   return false;
 }
 
+/** Writes a log anew, durably: these records are all that it has. The caller holds the run lock. */
+export const writeLog = (fs: FileSystem, path: string, records: readonly unknown[]): Promise<void> =>
+  replaceFile(fs, path, encodeFrame(records));
+
 interface Waiting<Entry> {
   readonly record: Entry;
   readonly resolve: () => void;
@@ -111,7 +118,8 @@ export class RecordLog<Entry, State extends Replayable<Entry>> {
   readonly #path: string;
   #file: OpenFile;
   #bytes: number;
-  #compactedBytes: number;
+  /** What it had when it was written anew or looked at last. */
+  #lookedAtBytes: number;
   #waiting: Waiting<Entry>[] = [];
   #isFlushing = false;
   #failure: StillpointError | undefined;
@@ -122,7 +130,7 @@ export class RecordLog<Entry, State extends Replayable<Entry>> {
     this.execution = execution;
     this.#file = file;
     this.#bytes = bytes;
-    this.#compactedBytes = Math.max(bytes, LEAST_COMPACTED_BYTES);
+    this.#lookedAtBytes = Math.max(bytes, LEAST_COMPACTED_BYTES);
   }
 
   /** Opens a log, or makes it with its first record. A torn end is cut. The caller holds the run lock. */
@@ -179,8 +187,7 @@ export class RecordLog<Entry, State extends Replayable<Entry>> {
       const batch = this.#waiting;
       this.#waiting = [];
       try {
-        if (this.#bytes > 2 * this.#compactedBytes) await this.#compact();
-        else await this.#append(batch.map(({ record }) => record));
+        if (!(await this.#compact())) await this.#append(batch.map(({ record }) => record));
         for (const { resolve } of batch) resolve();
       } catch (error) {
         this.#failure = toStillpointError(error);
@@ -199,16 +206,20 @@ export class RecordLog<Entry, State extends Replayable<Entry>> {
     this.#count(frame);
   }
 
-  /** Writes the state anew. The records that wait are applied already, so it says what they say. */
-  async #compact(): Promise<void> {
-    const path = this.#path;
+  /** Writes the state anew where that saves half. The records that wait are applied already, so it says what they say. */
+  async #compact(): Promise<boolean> {
+    if (this.#bytes <= 2 * this.#lookedAtBytes) return false;
+    this.#lookedAtBytes = this.#bytes;
     const frame = encodeFrame([this.execution.toRecord()]);
+    if (frame.byteLength > this.#bytes / 2) return false;
+    const path = this.#path;
     await replaceFile(this.#fs, path, frame);
     await this.#file.close();
     this.#file = await this.#fs.open(path, 'update');
     this.#bytes = frame.byteLength;
-    this.#compactedBytes = Math.max(frame.byteLength, LEAST_COMPACTED_BYTES);
+    this.#lookedAtBytes = Math.max(frame.byteLength, LEAST_COMPACTED_BYTES);
     this.#count(frame);
+    return true;
   }
 
   #count({ byteLength }: Buffer): void {
