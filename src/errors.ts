@@ -82,6 +82,11 @@ export const ERROR_CODES = {
     exit: 1,
     hint: 'Check address, name and password of the PostgreSQL server that keeps the jobs, and whether it runs.',
   },
+  STEPS_UNAVAILABLE: {
+    http: 503,
+    exit: 1,
+    hint: 'Check address, name and password of the PostgreSQL server that keeps the steps, and whether it runs; then run the command again.',
+  },
   DATABASE_CLOSED: { http: 503, exit: 1, hint: 'Open the database again.' },
   DATABASE_DAMAGED: {
     http: 500,

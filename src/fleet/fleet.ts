@@ -1,6 +1,8 @@
 import { mapConcurrent } from '../env/concurrency.ts';
+import type { FileSystem } from '../env/file-system.ts';
 import { realPlace } from '../env/io.ts';
-import { toStillpointError } from '../errors.ts';
+import { readSecret } from '../env/secrets.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
 import { checkArgument } from '../options/option.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { type FleetFile, readFleetFile } from './fleet-file.ts';
@@ -109,9 +111,16 @@ export async function runFleet(fleetFile: string, options: RunFleetOptions): Pro
     concurrency,
     keepSnapshots,
     maxSteps,
+    steps,
   } = resolved;
+  if (steps !== undefined && maxSteps !== undefined)
+    throw new StillpointError(
+      'INVALID_REQUEST',
+      'maxSteps is for the journal of the layout folder, and not for steps in PostgreSQL',
+    );
   const { signal, onProgress } = resolved;
   return withExecutor(environment, fleetFile, { leaseMs }, async (file, executor) => {
+    const stepsUrl = steps === undefined ? undefined : await readAddress(environment.fs, steps);
     const layout = await realPlace(environment.fs, layoutDir);
     let plan = await readPlan(environment.fs, layout);
     if (plan === undefined) {
@@ -121,11 +130,24 @@ export async function runFleet(fleetFile: string, options: RunFleetOptions): Pro
     const wasComplete = (await replayJournal(environment.fs, layout, plan))?.execution.isComplete === true;
     const result =
       maxSteps === undefined
-        ? await runFleetBackup({ layoutDir, concurrency, environment, signal, onProgress }, executor)
+        ? await runFleetBackup(
+            { layoutDir, concurrency, environment, signal, onProgress, stepsUrl },
+            executor,
+          )
         : await runSteps({ layoutDir, maxSteps, environment, signal }, plan, executor);
     if (result.complete && !wasComplete && !keepSnapshots)
       await forgetSnapshots(executor, plan, new Map(result.nodes.map(({ id, snapshot }) => [id, snapshot])));
     return result;
+  });
+}
+
+async function readAddress(fs: FileSystem, name: string): Promise<string> {
+  const url = await readSecret(fs, name).catch((cause) => {
+    throw new StillpointError('STEPS_UNAVAILABLE', toStillpointError(cause).message, { cause });
+  });
+  if (/^postgres(ql)?:\/\//.test(url)) return url;
+  throw new StillpointError('INVALID_REQUEST', `${name} does not hold the address of a PostgreSQL database`, {
+    hint: 'It is as postgres://user:password@host:port/database.',
   });
 }
 

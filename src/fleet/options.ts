@@ -1,4 +1,5 @@
 import * as z from 'zod/mini';
+import { isSecretName } from '../env/secrets.ts';
 import { OptionSet, type OptionsOf, optional, required, withDefault } from '../options/option.ts';
 import {
   abortSignal,
@@ -26,6 +27,11 @@ const environment = () => ({
 const anEnvironment = () =>
   z.custom<Environment>((value) => typeof value === 'object' && value !== null, 'must be an environment');
 const signal = () => optional(abortSignal(), { description: 'Cancels the work.' });
+
+const secretName = (what: string) =>
+  z
+    .string(`must be \`env:NAME\` or \`file:/path\` with ${what}`)
+    .check(z.refine(isSecretName, 'must be `env:NAME` or `file:/path`: a secret is named, not given'));
 
 const LONGEST_NAME = 120;
 const fleetName = () => {
@@ -101,6 +107,12 @@ export const runFleetOptions = new OptionSet(() => ({
     description:
       'Stops after so many operations. They are then executed one after the other, in the order of the plan.',
     flag: { description: 'stop after so many operations, executed one after the other' },
+  }),
+  steps: optional(secretName('the address of a PostgreSQL database'), {
+    description:
+      'Records the steps in PostgreSQL, through DBOS, so that several controllers can have the same run: `env:NAME` or `file:/path` that holds `postgres://user:password@host/database`.',
+    without: 'in the journal of the layout folder',
+    flag: { value: 'name' },
   }),
   onProgress: optional(callback<(progress: NodeProgress) => void>(), {
     description: 'Called at each step of a node, and as bytes move.',

@@ -106,6 +106,8 @@ export function simulatedExecutor(
       }),
     createSnapshot: ({ target_id }, context) =>
       effect(`create ${target_id}`, context, async () => {
+        const known = nodes.snapshots.get(context.key);
+        if (known !== undefined) return { snapshotId: known };
         if (context.stopped !== undefined && !nodes.stopped.has(target_id))
           throw new StillpointError('LEASE_LOST', `${target_id} takes writes`);
         const snapshotId = createHash('sha1').update(context.key).digest('hex');

@@ -155,6 +155,7 @@ const runFlags = new Flags(runFleetOptions.fields, [
   'concurrency',
   'keepSnapshots',
   'maxSteps',
+  'steps',
 ]);
 
 const RUN_NOTE = `

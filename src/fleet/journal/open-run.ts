@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { FileSystem } from '../../env/file-system.ts';
 import { realPlace } from '../../env/io.ts';
 import type { HeldLock } from '../../env/lock.ts';
 import { StillpointError } from '../../errors.ts';
@@ -39,6 +40,15 @@ export async function openRun(env: FleetEnvironment, layoutDir: string): Promise
   try {
     const plan = await readPlan(env.fs, layout);
     if (plan === undefined) throw noPlan(layoutDir);
+    if (await isDrivenElsewhere(env.fs, layout))
+      throw new StillpointError(
+        'CONFLICT',
+        `the steps of the run in ${layoutDir} are recorded in PostgreSQL`,
+        {
+          path: layout,
+          hint: 'Name the server again: `stillpoint fleet run FLEETFILE --out DIR --steps env:NAME`. Nodes that refuse writes take them again when their leases run out.',
+        },
+      );
     const journal = await openJournal(env.fs, layout, plan, env.clock.nowMs());
     return {
       layout,
@@ -55,7 +65,13 @@ export async function openRun(env: FleetEnvironment, layoutDir: string): Promise
   }
 }
 
-const noPlan = (path: string): StillpointError =>
+/** Stands in the layout folder of a run whose steps are recorded elsewhere: the journal there is only a copy. */
+export const driverFileOf = (layout: string): string => join(layout, 'backup-steps.json');
+
+export const isDrivenElsewhere = async (fs: FileSystem, layout: string): Promise<boolean> =>
+  (await fs.inspect(driverFileOf(layout))) !== undefined;
+
+export const noPlan = (path: string): StillpointError =>
   new StillpointError('NOT_FOUND', `there is no backup plan in ${path}`, {
     path,
     hint: 'Make one first: `stillpoint fleet plan FLEETFILE --out DIR`.',

@@ -9,7 +9,7 @@ import {
   type OperationRow,
 } from '../journal/operation-states.ts';
 import type { PlanUnit, TargetKind } from '../plan/plan.ts';
-import { type OpenSteps, openLocalSteps } from '../steps/open-steps.ts';
+import { type OpenSteps, openLocalSteps, openSharedSteps } from '../steps/open-steps.ts';
 import type { Lane, StepWithPoint } from '../steps/steps.ts';
 import type { FleetExecutor } from './executor.ts';
 import { fetchCopy } from './fetch-copy.ts';
@@ -24,6 +24,11 @@ export interface RunConfig {
   readonly concurrency?: number | undefined;
   /** Units whose nodes are quiesced at once. Default 4. */
   readonly unitConcurrency?: number;
+  /**
+   * Address of the PostgreSQL database that records the steps, `postgres://user:password@host/database`. Several controllers may have
+   * the same run then: one is at work, and the others wait for its end or its death. Default: the journal in the layout folder.
+   */
+  readonly stepsUrl?: string | undefined;
   /** Cancels the run. Nodes that are quiesced then are started again first. */
   readonly signal?: AbortSignal | undefined;
   /** Called at each step of a node, and as bytes move. */
@@ -74,9 +79,13 @@ export async function runFleetBackup(config: RunConfig, executor: FleetExecutor)
   const env = config.environment ?? systemEnvironment;
   const signal = config.signal ?? new AbortController().signal;
   try {
-    const run = await openLocalSteps(env, config.layoutDir);
+    const { layoutDir, stepsUrl } = config;
+    const run =
+      stepsUrl === undefined
+        ? await openLocalSteps(env, layoutDir)
+        : await openSharedSteps(env, layoutDir, stepsUrl, signal);
     try {
-      return await new FleetRun(env, run, executor, { ...config, signal }).run();
+      return await run.run(() => new FleetRun(env, run, executor, { ...config, signal }).run());
     } finally {
       await run.close();
     }
