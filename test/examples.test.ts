@@ -104,11 +104,11 @@ test.each(COMMAND_LINES)('the command line of %s runs: %s', async (page, which) 
   const block = (await blocksOf(page, 'sh')).find((code) => which.test(code))!;
   const folder = await temporaryFolder();
   await makeData(folder);
-  // Each exits 0, one after another; the server is in the next test, a fleet needs several (`test/cli/fleet.test.ts`), a schedule needs settings (`test/schedule`), nothing is to be salvaged (`test/salvage`), and no file
+  // Each exits 0, one after another; the server is in the next test, a console in `test/console`, a fleet needs several (`test/cli/fleet.test.ts`), a schedule needs settings (`test/schedule`), nothing is to be salvaged (`test/salvage`), and no file
   // of LevelDB is in an lsm folder.
   const lines = block
     .split('\n')
-    .filter((line) => !/stillpoint (serve|inspect|fleet|schedule|salvage)/.test(line));
+    .filter((line) => !/stillpoint (serve|console|inspect|fleet|schedule|salvage)/.test(line));
   expect(lines.length).toBeGreaterThan(3);
   const out = await run(folder, 'bash', ['-c', shell(0) + onTestDisk(lines.join('\n'))]);
   expect(out).toContain('proven');

@@ -149,7 +149,7 @@ const WORLD = [
   { what: /(?<![\w.])set(Timeout|Interval|Immediate)\(/, except: ['env', 'console'] },
   { what: /\bprocess\.(?!versions)/, except: ['env', 'cli'] },
   { what: /\bthrow new Error\(/, except: ['console'] },
-  { what: /\bconsole\.(?!css)/, except: [] },
+  { what: /(?<![-/])\bconsole\.(?!css)/, except: [] },
 ];
 
 test('only env touches disk, clock, chance and process', () => {

@@ -5,3 +5,9 @@ export function nonEmpty(text: string): string {
   if (text !== '') return text;
   throw new InvalidArgumentError('It must not be empty.');
 }
+
+/** The same for an operand that may come several times. */
+export const allNonEmpty = (text: string, before: readonly string[] = []): string[] => [
+  ...before,
+  nonEmpty(text),
+];

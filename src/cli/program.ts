@@ -2,7 +2,7 @@ import { Command, Help } from 'commander';
 import { VERSION } from '../snapshot/version.ts';
 import { Cli } from './cli.ts';
 import { paragraph } from './help-text.ts';
-import { nonEmpty } from './non-empty.ts';
+import { allNonEmpty, nonEmpty } from './non-empty.ts';
 import { addOutputFlags } from './subcommand.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -138,6 +138,12 @@ const COMMANDS: readonly Entry[] = [
     operands: { '<dir>': "the database's data directory; it is made if it is missing" },
     load: () => import('./commands/serve.ts'),
   },
+  {
+    name: 'console',
+    summary: 'show data directories that no server has open, on a page in the browser',
+    operands: { '<dir...>': 'data directories' },
+    load: () => import('./commands/console.ts'),
+  },
 ];
 
 const EVERY_COMMAND =
@@ -211,7 +217,10 @@ async function createProgram(
       .summary(summary)
       .description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`)
       .configureHelp({ subcommandDescription: Help.prototype.subcommandDescription });
-    for (const [operand, what] of Object.entries(operands)) command.argument(operand, what, nonEmpty);
+    for (const [operand, what] of Object.entries(operands)) {
+      if (operand.endsWith('...>')) command.argument(operand, what, allNonEmpty);
+      else command.argument(operand, what, nonEmpty);
+    }
     if (argv.includes(name)) (await load()).define(command, cli);
     addOutputFlags(command);
   }

@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import type { foldersReplySchema } from '../rpc/folders.ts';
 import type {
   jobSchema,
   jobsReplySchema,
@@ -22,6 +23,7 @@ export type Report = z.infer<typeof reportSchema>;
 export type BackupReply = z.infer<typeof backupReplySchema>;
 export type RestoreReply = z.infer<typeof restoreReplySchema>;
 export type RunState = BackupReply['state'];
+export type Folder = z.infer<typeof foldersReplySchema>['folders'][number];
 export type Plan = z.infer<typeof plansReplySchema>['plans'][number];
 export type Action = Plan['schedules'][number]['action'];
 export type Job = z.infer<typeof jobSchema>;
@@ -49,6 +51,18 @@ export class Api {
   static readonly #PLACE = 'stillpoint-api-key';
   #key = sessionStorage.getItem(Api.#PLACE) ?? undefined;
 
+  constructor() {
+    this.#takeKeyFromAddress();
+  }
+
+  /** `#key=…`, as `stillpoint console` prints it. No server gets to see it, and no history keeps it. */
+  #takeKeyFromAddress(): void {
+    const key = /^#key=(.+)$/.exec(location.hash)?.[1];
+    if (key === undefined) return;
+    history.replaceState(null, '', location.pathname);
+    this.signIn(decodeURIComponent(key));
+  }
+
   signIn(key: string): void {
     this.#key = key;
     sessionStorage.setItem(Api.#PLACE, key);
@@ -59,13 +73,31 @@ export class Api {
     sessionStorage.removeItem(Api.#PLACE);
   }
 
-  /** The same call for a shell. The key is named and never shown. */
-  commandFor(method: string, path: string, body?: object): string {
+  /** The data directory, where the page is not that of a server which has its database open. */
+  dataDir: string | undefined;
+
+  /** For a shell. The key is named and never shown. */
+  snapshotCommand(): string {
+    if (this.dataDir !== undefined) return `stillpoint snapshot ${quoted(this.dataDir)}`;
+    return this.#commandFor('backup');
+  }
+
+  restoreCommand(source: string, repository?: string): string {
+    if (this.dataDir !== undefined)
+      return `stillpoint restore ${quoted(source)} --data-dir ${quoted(this.dataDir)} --in-place`;
+    return this.#commandFor('restore', { source, ...(repository !== undefined && { repository }) });
+  }
+
+  planCommand(name: string, action: Action): string {
+    return this.#commandFor(`plans/${encodeURIComponent(name)}/run`, { action });
+  }
+
+  #commandFor(path: string, body?: object): string {
     const url = new URL(`api/admin/${path}`, location.href);
     url.hash = '';
     const key = this.isSignedIn ? ' -H "x-api-key: $STILLPOINT_API_KEY"' : '';
     const data = body === undefined ? '' : ` -d ${quoted(JSON.stringify(body))}`;
-    return `curl -X ${method}${key} ${quoted(String(url))}${data}`;
+    return `curl -X POST${key} ${quoted(String(url))}${data}`;
   }
 
   get isSignedIn(): boolean {
@@ -98,6 +130,8 @@ export class Api {
   runPlan = (name: string, action: Action): Promise<Job> =>
     this.#call('POST', `plans/${encodeURIComponent(name)}/run`, { action });
   cancelJob = (id: string): Promise<Job> => this.#call('DELETE', `jobs/${encodeURIComponent(id)}`);
+  folders = async (): Promise<readonly Folder[]> =>
+    (await this.#call<z.infer<typeof foldersReplySchema>>('GET', 'folders')).folders;
   undo = (): Promise<RestoreReply> => this.#call('POST', 'restore/undo');
 
   /** The states of a running snapshot as they come, until it has ended. */

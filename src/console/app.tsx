@@ -24,8 +24,12 @@ export interface Seen {
   readonly atMs: number;
 }
 
-/** The page: it asks for everything every few seconds, and at once after an action. */
-export function App({ api }: { api: Api }) {
+/**
+ * The page of one data directory: it asks for everything every few seconds, and at once after an action.
+ *
+ * @param isOpenHere Whether the server has the database open.
+ */
+export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
   const [seen, setSeen] = useState<Seen>();
   const [problem, setProblem] = useState<string>();
   const [asksForKey, setAsksForKey] = useState<'first' | 'again'>();
@@ -36,6 +40,7 @@ export function App({ api }: { api: Api }) {
     clearTimeout(timer.current);
     let next = IDLE_MS;
     try {
+      if (!isOpenHere) api.dataDir ??= (await api.folders())[0]?.data_dir;
       const [status, list, runs, offsite] = await Promise.all([
         api.status(),
         api.snapshots(),
@@ -56,7 +61,7 @@ export function App({ api }: { api: Api }) {
       setProblem(error instanceof Error ? error.message : String(error));
     }
     timer.current = setTimeout(look, next);
-  }, [api]);
+  }, [api, isOpenHere]);
 
   useEffect(() => {
     look();
@@ -86,10 +91,17 @@ export function App({ api }: { api: Api }) {
     <>
       <header>
         <h1>Stillpoint</h1>
-        <p>
-          {status.engine} · {status.mode.replace('_', ' ')} · up {span(status.uptime_secs * 1000)} · version{' '}
-          {status.version}
-        </p>
+        {isOpenHere ? (
+          <p>
+            {status.engine} · {status.mode.replace('_', ' ')} · up {span(status.uptime_secs * 1000)} · version{' '}
+            {status.version}
+          </p>
+        ) : (
+          <p>
+            {api.dataDir} · {status.engine} · not open here · version {status.version}
+          </p>
+        )}
+        {location.pathname.includes('/folder/') && <a href="../../">All folders</a>}
         {api.isSignedIn && (
           <button
             type="button"

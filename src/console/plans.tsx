@@ -53,12 +53,7 @@ export function Plans({ api, offsite, nowMs, look }: Props) {
                 {BUTTONS[action]}
               </button>
             ))}
-            <CopyCommand
-              text={api.commandFor('POST', `plans/${encodeURIComponent(plan.name)}/run`, {
-                action: 'backup',
-              })}
-              what={`back up by plan ${plan.name}`}
-            />
+            <CopyCommand text={api.planCommand(plan.name, 'backup')} what={`back up by plan ${plan.name}`} />
           </p>
         </div>
       ))}

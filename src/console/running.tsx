@@ -96,7 +96,7 @@ export function Running({ api, status, offsite, look }: Props) {
             Cancel it
           </button>
         )}
-        <CopyCommand text={api.commandFor('POST', 'backup')} what="a snapshot" />
+        <CopyCommand text={api.snapshotCommand()} what="a snapshot" />
       </p>
     </section>
   );

@@ -115,7 +115,7 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
                 <SnapshotRow
                   key={point.id}
                   snapshot={point.snapshot}
-                  command={api.commandFor('POST', 'restore', { source: point.snapshot.name })}
+                  command={api.restoreCommand(point.snapshot.name)}
                   nowMs={nowMs}
                   isBusy={isBusy}
                   isVerifying={verifying === point.snapshot.name}
@@ -127,10 +127,7 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
                   key={point.id}
                   backup={point.backup}
                   repository={point.repository}
-                  command={api.commandFor('POST', 'restore', {
-                    source: point.backup.backup_id,
-                    repository: point.repository,
-                  })}
+                  command={api.restoreCommand(point.backup.backup_id, point.repository)}
                   nowMs={nowMs}
                   isBusy={isBusy}
                   onRestore={() =>
@@ -154,7 +151,11 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
             })
           }
         >
-          <WhatIsReplaced atMs={asked.snapshot.created_at_ms} sizeBytes={asked.snapshot.total_bytes} />
+          <WhatIsReplaced
+            isOpenHere={api.dataDir === undefined}
+            atMs={asked.snapshot.created_at_ms}
+            sizeBytes={asked.snapshot.total_bytes}
+          />
           {asked.snapshot.state !== 'good' && (
             <p class="bad">
               {standingOf(asked.snapshot).explanation}
@@ -178,7 +179,11 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
           }
         >
           <p>It is downloaded and proven first.</p>
-          <WhatIsReplaced atMs={asked.backup.created_at_ms} sizeBytes={asked.backup.total_bytes} />
+          <WhatIsReplaced
+            isOpenHere={api.dataDir === undefined}
+            atMs={asked.backup.created_at_ms}
+            sizeBytes={asked.backup.total_bytes}
+          />
           {standingOfBackup(asked.backup).tone !== 'good' && (
             <p class="bad">{standingOfBackup(asked.backup).explanation}</p>
           )}
@@ -234,12 +239,22 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
   );
 }
 
-function WhatIsReplaced({ atMs, sizeBytes }: { atMs: number; sizeBytes: number | null }) {
+interface ReplacedProps {
+  /** Whether this server has the database open, and closes it by itself. */
+  readonly isOpenHere: boolean;
+  readonly atMs: number;
+  readonly sizeBytes: number | null;
+}
+
+function WhatIsReplaced({ isOpenHere, atMs, sizeBytes }: ReplacedProps) {
+  const source = `${time(atMs)} (${bytes(sizeBytes ?? 0)})`;
   return (
     <>
       <p>
-        The database is closed, its data of now is replaced by that of {time(atMs)} ({bytes(sizeBytes ?? 0)}),
-        and it is opened again. Writes since then are not in it.
+        {isOpenHere
+          ? `The database is closed, its data of now is replaced by that of ${source}, and it is opened again.`
+          : `The data of now is replaced by that of ${source}. While any program has the database open, nothing is replaced.`}{' '}
+        Writes since then are not in it.
       </p>
       <p>
         What is replaced is kept in an undo folder until you remove it: <strong>Undo it</strong> brings it

@@ -38,8 +38,49 @@ import { RequestPlaces } from './request-limits.ts';
 import type { App } from './route-types.ts';
 import type { ReadTls } from './tls.ts';
 
-/** The HTTP side: what holds for every request, and the routes. Closing the app closes the database too. */
+/** The HTTP side of a server: what holds for every request, and the routes. Closing the app closes the database too. */
 export async function createApp(parts: ServerContext, tls: ReadTls | undefined): Promise<App> {
+  const { limits } = parts.options;
+  const app = newApp(parts, tls);
+  closeWithApp(app, parts);
+  await describeRoutes(app);
+  consolePage(app, 'server');
+  await app.register(async (scope: App) => {
+    readBodiesAsJson(scope, limits.adminBodyBytes);
+    folderRoutes(scope, parts);
+    lifecycleRoutes(scope, parts);
+    nodeRoutes(scope, parts);
+    holdRoutes(scope, parts);
+    openApiRoute(scope);
+  });
+  await app.register(async (scope: App) => {
+    readBodiesAsJson(scope, limits.bodyBytes);
+    keyRoutes(scope, parts);
+  });
+  await app.register(async (scope: App) => {
+    readBodiesAsBytes(scope, limits.bodyBytes);
+    valueRoute(scope, parts);
+  });
+  await app.register(async (scope: App) => {
+    readBodiesAsBytes(scope, PART_BYTES);
+    incomingPartRoute(scope, parts);
+  });
+  await app.ready();
+  return app;
+}
+
+/** What can be asked of a data directory whether or not a server has its database open. */
+export function folderRoutes(scope: App, parts: ServerContext): void {
+  backupRoutes(scope, parts);
+  restoreRoutes(scope, parts);
+  statusRoutes(scope, parts);
+  upkeepRoutes(scope, parts);
+  storedSnapshotRoutes(scope, parts);
+  offsiteRoutes(scope, parts);
+}
+
+/** An app without routes: limits, admission, errors. */
+export function newApp(parts: ServerContext, tls: ReadTls | undefined): App {
   const { options, environment } = parts;
   const { limits } = options;
   const answer = answerErrors(parts);
@@ -78,36 +119,6 @@ export async function createApp(parts: ServerContext, tls: ReadTls | undefined):
     if (answerWrongMethod(request, reply)) return;
     throw new StillpointError('NOT_FOUND', 'there is no such route');
   });
-  closeWithApp(app, parts);
-
-  await describeRoutes(app);
-  consolePage(app);
-  await app.register(async (scope: App) => {
-    readBodiesAsJson(scope, limits.adminBodyBytes);
-    backupRoutes(scope, parts);
-    restoreRoutes(scope, parts);
-    lifecycleRoutes(scope, parts);
-    statusRoutes(scope, parts);
-    nodeRoutes(scope, parts);
-    upkeepRoutes(scope, parts);
-    holdRoutes(scope, parts);
-    storedSnapshotRoutes(scope, parts);
-    offsiteRoutes(scope, parts);
-    openApiRoute(scope);
-  });
-  await app.register(async (scope: App) => {
-    readBodiesAsJson(scope, limits.bodyBytes);
-    keyRoutes(scope, parts);
-  });
-  await app.register(async (scope: App) => {
-    readBodiesAsBytes(scope, limits.bodyBytes);
-    valueRoute(scope, parts);
-  });
-  await app.register(async (scope: App) => {
-    readBodiesAsBytes(scope, PART_BYTES);
-    incomingPartRoute(scope, parts);
-  });
-  await app.ready();
   return app;
 }
 
@@ -174,7 +185,7 @@ function answerErrors({ options, environment, audit }: ServerContext) {
 const isBrokenOff = (error: unknown, { raw }: FastifyRequest): boolean =>
   systemCode(error) === 'ECONNRESET' && !raw.complete;
 
-function readBodiesAsJson(scope: App, bodyLimit: number): void {
+export function readBodiesAsJson(scope: App, bodyLimit: number): void {
   scope.removeAllContentTypeParsers();
   scope.addContentTypeParser('*', { parseAs: 'string', bodyLimit }, (_request, body, done) => {
     if (body === '') return done(null, undefined);
@@ -199,7 +210,7 @@ const SWEEP_MS = 50;
  * Closing: runs are cancelled and streams end, no connection is taken any more, requests under way end or are cut off at
  * the limit, a restore past recall goes to its end, and then the database is closed.
  */
-function closeWithApp(
+export function closeWithApp(
   app: App,
   { options, environment, closing, underWay, plans, gate }: ServerContext,
 ): void {

@@ -55,10 +55,16 @@ export interface ServerContext {
   readonly closing: AbortController;
 }
 
-/** Finishes what a crash interrupted, opens the database, and creates the coordinators. */
+/**
+ * Finishes what a crash interrupted, opens the database, and creates the coordinators.
+ *
+ * @param shared For a data directory among several, none of which is opened: nothing is finished there either, since another process
+ * may have the database open.
+ */
 export async function assemble(
   options: ResolvedOptions,
   settings: ServerSettings | undefined,
+  shared?: { readonly audit: Audit },
 ): Promise<ServerContext> {
   const { dataDir, backend, environment, lifecycle, allowedSources } = options;
   const { fs, clock } = environment;
@@ -71,7 +77,7 @@ export async function assemble(
   const layout = () => directoryOf(lifecycle).layout();
   const hold = new RestoreHold(environment, layout);
   await hold.load();
-  let isFirst = true;
+  let isFirst = shared === undefined;
   const gate = new DatabaseHandle(
     () => {
       const prepare = isFirst ? () => lifecycle.recover() : undefined;
@@ -139,7 +145,7 @@ export async function assemble(
     coordinator.on('completed', ({ id }) => ended(id));
     coordinator.on('failed', ended);
   }
-  const audit = new Audit(options.audit, clock);
+  const audit = shared?.audit ?? new Audit(options.audit, clock);
   return {
     options,
     environment,

@@ -62,7 +62,7 @@ export class Audit {
   answered(request: FastifyRequest, reply: FastifyReply): void {
     if (this.#withRun.has(request)) return;
     const note = this.#notes.get(request);
-    const action = note?.action ?? AUDITED_ROUTES[`${request.method} ${request.routeOptions.url ?? ''}`];
+    const action = note?.action ?? AUDITED_ROUTES[`${request.method} ${routeOf(request)}`];
     if (action === undefined) return;
     const { statusCode } = reply;
     const byStatus = statusCode < 400 ? 'completed' : statusCode < 500 ? 'refused' : 'failed';
@@ -87,3 +87,6 @@ export class Audit {
     });
   }
 }
+
+/** Without what says of which data directory. */
+const routeOf = ({ routeOptions: { url = '' } }: FastifyRequest): string => url.replace(/^\/folder\/\d+/, '');

@@ -10,7 +10,10 @@ const FILES = {
   '/console/main.css': 'text/css; charset=utf-8',
 } as const;
 
-const PAGE = `<!doctype html>
+/** `server`: the database is open in it. `folder`: it is closed, or open elsewhere. `folders`: a list of those. */
+export type Page = 'server' | 'folder' | 'folders';
+
+const pageOf = (page: Page): string => `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -21,7 +24,7 @@ const PAGE = `<!doctype html>
 <script src="console/main.js" defer></script>
 </head>
 <body>
-<div id="app"></div>
+<div id="app" data-page="${page}"></div>
 <noscript>This page needs JavaScript. The command: stillpoint status DIR</noscript>
 </body>
 </html>
@@ -37,10 +40,10 @@ const HEADERS = {
 };
 
 /** The page for a browser. It holds nothing of the database: what it shows, it asks the admin RPC for, with the key. */
-export function consolePage(app: App): void {
+export function consolePage(app: App, page: Page): void {
   const options = { config: { load: 'light', isPublic: true }, schema: { hide: true } } as const;
   app.get('/', options, (_request, reply) =>
-    reply.headers(HEADERS).type('text/html; charset=utf-8').send(PAGE),
+    reply.headers(HEADERS).type('text/html; charset=utf-8').send(pageOf(page)),
   );
   const known = new Map<string, Buffer>();
   for (const [url, type] of Object.entries(FILES)) {

@@ -1,9 +1,8 @@
-import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import { StillpointError, systemCode, toStillpointError } from '../errors.ts';
+import { toStillpointError } from '../errors.ts';
 import { createApp } from './app.ts';
 import { assemble } from './assemble-server.ts';
+import { listen, type RunningServer, requireFreePort } from './listen.ts';
 import {
   type ResolvedOptions,
   requireSafetyBeyondLoopback,
@@ -11,25 +10,16 @@ import {
   type ServerOptions,
 } from './options.ts';
 import type { ServerSettings } from './plans.ts';
+import type { App } from './route-types.ts';
 import { readTls } from './tls.ts';
 
 export { leveldbBackend } from './backends/leveldb.ts';
 export { lsmBackend } from './backends/lsm.ts';
 export type { Backend, Database, KeyRange, WriteOp, Written } from './database.ts';
 export type { LineTarget } from './line-writer.ts';
+export type { RunningServer } from './listen.ts';
 export type { ServerLimits, ServerOptions } from './options.ts';
 export type { TlsFiles } from './tls.ts';
-
-export interface RunningServer {
-  /** `http://…` or `https://…`, without a slash at the end. */
-  readonly url: string;
-  readonly port: number;
-  /**
-   * Takes no more connections, cancels a snapshot under way, lets requests end (those that last longer than
-   * `limits.shutdownMs` are cut off), and closes the database. Calling it again gives the same promise.
-   */
-  close(): Promise<void>;
-}
 
 /**
  * Opens the database of a data directory and serves it: key-value routes below `/kv`, the admin RPC below `/api/admin`;
@@ -51,43 +41,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const resolved = resolveOptions(options);
   requireSafetyBeyondLoopback(resolved);
   await requireFreePort(resolved);
-  const app = await buildServer(options);
-  try {
-    await app.listen({ host: resolved.host, port: resolved.port });
-  } catch (error) {
-    await app.close();
-    throw explainListening(error, resolved);
-  }
-  const { address, port, family } = app.server.address() as AddressInfo;
-  const host = family === 'IPv6' ? `[${address}]` : address;
-  let closed: Promise<void> | undefined;
-  return {
-    url: `${resolved.tls === undefined ? 'http' : 'https'}://${host}:${port}`,
-    port,
-    close() {
-      closed ??= app.close();
-      return closed;
-    },
-  };
-}
-
-/** Listens for a moment before the database is opened: a port that is taken must leave no new database behind. */
-async function requireFreePort(options: ResolvedOptions): Promise<void> {
-  const probe = createServer();
-  try {
-    probe.listen({ host: options.host, port: options.port });
-    await once(probe, 'listening');
-  } catch (error) {
-    throw explainListening(error, options);
-  }
-  probe.close();
-  await once(probe, 'close');
-}
-
-function explainListening(error: unknown, { host, port }: ResolvedOptions): StillpointError {
-  if (systemCode(error) !== 'EADDRINUSE') return toStillpointError(error);
-  const message = `another program listens on port ${port} of ${host}`;
-  return new StillpointError('CONFLICT', message, { cause: error, hint: 'Choose another port.' });
+  return listen((await buildServer(options)) as unknown as App, resolved);
 }
 
 /**

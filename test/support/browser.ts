@@ -34,6 +34,7 @@ export async function openPage(
   browser: Browser,
   url: string,
   options = {},
+  origin = url,
 ): Promise<{ page: Page; complaints: string[] }> {
   const page = await browser.newPage(options);
   page.setDefaultTimeout(PATIENCE_MS);
@@ -45,7 +46,8 @@ export async function openPage(
       complaints.push(message.text());
   });
   page.on('request', (request) => {
-    if (!request.url().startsWith(url) && !request.url().startsWith('data:')) complaints.push(request.url());
+    if (!request.url().startsWith(origin) && !request.url().startsWith('data:'))
+      complaints.push(request.url());
   });
   await page.goto(url);
   return { page, complaints };
