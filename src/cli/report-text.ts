@@ -19,7 +19,12 @@ export function proofText({ level, engine, counts, medium }: Report): string {
   // Only the full level reads what is in the tables.
   if (level === 'full') tables.push(count(counts.blocks, 'block'), count(counts.entries, 'entry', 'entries'));
   const unit = engine === 'lsm' ? 'lsn' : 'sequence';
-  const log = counts.walLastLsn === null ? 'log empty' : `log replayed to ${unit} ${counts.walLastLsn}`;
+  // The logs of several databases have no last number in common.
+  const unnumbered =
+    counts.walEntries === 0
+      ? 'log empty'
+      : `${count(counts.walEntries, 'log entry', 'log entries')} replayed`;
+  const log = counts.walLastLsn === null ? unnumbered : `log replayed to ${unit} ${counts.walLastLsn}`;
   return `${tables.join(', ')}; ${log}${where}`;
 }
 

@@ -194,7 +194,8 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
           allowUnread: options.allowUnread,
           tool: TOOL,
           control: run.control,
-          plan: hold?.plan,
+          // The plan of a hold has the files of one database. What it holds stays valid until its release, so all is planned from outside.
+          plan: engine.forFiles === undefined ? hold?.plan : undefined,
           probe: probe && ((dir) => this.#probe(run, dir, probe)),
           onCaptured: async () => {
             await releaseHold();

@@ -1,8 +1,7 @@
-import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { type Engine, type EngineName, NOT_OF_THE_DATABASE } from '../engine/engine.ts';
-import { detectEngine, engineByName, engineNames } from '../engine/index.ts';
-import { believed, unknownFolder } from '../engine/recognize.ts';
+import { engineByName, engineNames } from '../engine/index.ts';
+import { believed, recognizeEngine, unknownFolder } from '../engine/recognize.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Mode } from '../options/choices.ts';
@@ -70,24 +69,10 @@ export async function chooseEngine(
 const FILES =
   'Other files, while nobody writes to them, are captured with `--engine files` (`engine: "files"`).';
 
-const FOLDERS_LOOKED_AT = 100;
-
-/** Where the databases are, when somebody named the folder around them: a world of Minecraft has its one in `db`. */
-async function nestedHint(fs: FileSystem, dataDir: string): Promise<string> {
-  const folders = (await fs.list(dataDir))
-    .filter(({ kind }) => kind === 'folder')
-    .slice(0, FOLDERS_LOOKED_AT);
-  for (const { name } of folders) {
-    const engine = await detectEngine(fs, join(dataDir, name)).catch(() => undefined);
-    if (engine !== undefined) return `There is a database of ${engine.name} in ${join(dataDir, name)}. `;
-  }
-  return '';
-}
-
 async function findEngine(fs: FileSystem, dataDir: string, choice: 'auto' | EngineName): Promise<Engine> {
   if ((await fs.list(dataDir)).every(({ name }) => NOT_OF_THE_DATABASE.includes(name)))
     throw new StillpointError('EMPTY_SOURCE', `${dataDir} is empty`, { path: dataDir });
-  const found = choice === 'auto' ? await detectEngine(fs, dataDir) : engineByName(choice);
-  if (found === undefined) throw await unknownFolder(fs, dataDir, `${await nestedHint(fs, dataDir)}${FILES}`);
+  const found = choice === 'auto' ? await recognizeEngine(fs, dataDir) : engineByName(choice);
+  if (found === undefined) throw await unknownFolder(fs, dataDir, FILES);
   return choice === 'auto' ? found : believed(found, fs, dataDir);
 }

@@ -163,7 +163,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     return this.start('undo', undefined, async ({ layout }, newRun) => {
       const location = await newestUndoFolder(this.#env, layout);
       if (location === undefined) throw nothingToUndo(layout);
-      await this.#checkExchange(layout, await this.#wantedEngine(layout));
+      await this.#checkExchange(layout, await this.#engineOfUndo(layout, location));
       const run = newRun(location);
       return { run, work: () => this.#undo(run, location, layout) };
     });
@@ -232,11 +232,19 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   }
 
   async #undo(run: Run, from: string, layout: Layout): Promise<Done<RestoreResult>> {
-    const engine = (await detectEngine(this.#env.fs, from)) ?? (await this.#wantedEngine(layout));
+    const engine = await this.#engineOfUndo(layout, from);
     const exchange = await this.#exchange(run, layout, from, engine);
     const leftInPlace = await this.#leftInPlace(layout, engine);
     const restored = { files: 0, bytes: 0, clonedBytes: 0, leftInPlace, report: null };
     return this.#done(run, layout, exchange, restored);
+  }
+
+  /** Undefined where everything was moved out, also what is not the engine's: so all of it is exchanged again. */
+  async #engineOfUndo(layout: Layout, from: string): Promise<Engine | undefined> {
+    const detected = await detectEngine(this.#env.fs, from);
+    if (detected === undefined) return this.#wantedEngine(layout);
+    const others = await foreignNames(this.#env.fs, from, detected);
+    return others.length === 0 ? detected : undefined;
   }
 
   /** The exchange is over: a folder that cannot be listed does not undo it. */

@@ -33,6 +33,7 @@ export {
   LIFECYCLE,
   MANIFEST,
   type Part,
+  type PartOfFolder,
   type Patch,
   type PlanContext,
   type PlanRounds,

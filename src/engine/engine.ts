@@ -66,6 +66,19 @@ export interface Engine {
   ): ConsistencyCheck;
   /** How far a database had come, where its files say so. */
   readonly history?: History<unknown>;
+  /**
+   * Set where other engines write parts of the folder: the same engine for a folder of exactly these files. Its `partOf` says which part
+   * a file belongs to, and so its `checkFile` is told. The built-in `parts` alone: of an engine of your own they are not used.
+   */
+  readonly forFiles?: (paths: Iterable<string>) => Engine;
+  readonly partOf?: (path: string) => PartOfFolder | undefined;
+}
+
+/** A database that is part of a folder. */
+export interface PartOfFolder {
+  /** Its folder, relative to the data directory, with `/`; empty for the data directory itself. */
+  readonly dir: string;
+  readonly engine: EngineName;
 }
 
 /** How far a database had come, as something that only rises in its life: the number of its last write. */
@@ -80,7 +93,7 @@ export interface History<Position> {
 }
 
 /** A built-in engine, or one of `registerEngine`. */
-export type EngineName = 'lsm' | 'leveldb' | 'files' | (string & {});
+export type EngineName = 'lsm' | 'leveldb' | 'parts' | 'files' | (string & {});
 
 export interface PlanContext {
   readonly fs: FileSystem;
@@ -107,12 +120,6 @@ export interface CapturePlan {
   readonly items: readonly CaptureItem[];
   /** The last write of the state, as a decimal u64. */
   readonly checkpoint?: { readonly lsn: string };
-  /**
-   * Set where nothing but the bytes tells whether a source changed while it was copied, since a write through a shared mapping leaves no
-   * time. Then all sources are read once more before `confirm`, and must have the checksums
-   * of what was copied; each image must be a whole file.
-   */
-  readonly needsComparison?: true;
   /**
    * Called when all immutable files are pinned and all images are copied. Resolves to undefined if the plan is one state, else to
    * the reason; then everything is planned again.
@@ -156,6 +163,11 @@ export interface ImageItem {
   readonly patches: readonly Patch[];
   /** Read from this descriptor instead of the path: the file may have lost its name. Closed by the plan's `dispose`. */
   readonly source?: OpenFile;
+  /**
+   * Set where nothing but the bytes tells whether the source changed while it was copied, since a write through a shared mapping leaves no
+   * time. Then it is read once more before `confirm`, and must have the checksums of what was copied; the image must be the whole file.
+   */
+  readonly needsComparison?: true;
 }
 
 /** Content that the plan provides. */
@@ -191,6 +203,8 @@ export interface FileCheckRequest {
   readonly live: boolean;
   /** Only this part, where the engine says that the file is divisible. Default: all of it. */
   readonly part?: Part;
+  /** The database that the file is part of, by `Engine.partOf`. */
+  readonly within?: PartOfFolder;
 }
 
 /** The `index`-th of `count` parts of about the same size. */

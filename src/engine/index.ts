@@ -5,8 +5,9 @@ import { filesEngine } from './files/index.ts';
 import { guardEngine, loadEngineModule } from './foreign-engine.ts';
 import { leveldbEngine } from './leveldb/index.ts';
 import { lsmEngine } from './lsm/index.ts';
+import { partsEngine } from './parts/index.ts';
 
-const BUILT_IN: readonly Engine[] = [lsmEngine, leveldbEngine, filesEngine];
+const BUILT_IN: readonly Engine[] = [lsmEngine, leveldbEngine, partsEngine, filesEngine];
 
 /** The engines that come with the package; `engineNames` has those of `registerEngine` too. */
 export const ENGINE_NAMES: readonly string[] = BUILT_IN.map(({ name }) => name);
@@ -67,7 +68,7 @@ export async function engineInThread(name: string, module: string | undefined): 
 }
 
 /**
- * Which engine wrote a folder, or undefined. `files` is never guessed: it fits everything. `ENGINE_MISMATCH` for a folder
+ * Which engine wrote a folder, or undefined. `files` and `parts` are never guessed: they fit too much. `ENGINE_MISMATCH` for a folder
  * with the files of two: a snapshot would hold one of them and look like the whole.
  */
 export async function detectEngine(fs: FileSystem, dir: string): Promise<Engine | undefined> {

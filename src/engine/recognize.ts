@@ -1,6 +1,19 @@
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
 import type { Engine } from './engine.ts';
+import { detectEngine, engineByName } from './index.ts';
+import { holdsDatabases } from './parts/find-parts.ts';
+
+/**
+ * The engine of a data directory that a user named: the one that wrote it, or `parts` where nothing at its root is an engine's and databases
+ * lie below. Undefined for other folders, and never `files`.
+ */
+export async function recognizeEngine(fs: FileSystem, dir: string): Promise<Engine | undefined> {
+  const detected = await detectEngine(fs, dir);
+  if (detected !== undefined) return detected;
+  const names = (await fs.list(dir)).map(({ name }) => name);
+  return !isRocksdb(names) && (await holdsDatabases(fs, dir)) ? engineByName('parts') : undefined;
+}
 
 /**
  * The named engine, where the folder holds any file of it. The caller's word goes for the rest: a database with files of something

@@ -4,8 +4,8 @@ import { openSqliteJobStore } from '../backup/jobs/sqlite-job-store.ts';
 import { listBackups } from '../backup/list-backups.ts';
 import { destinationOf, translated } from '../backup/options.ts';
 import type { BackupCoordinator } from '../coordinator/backup.ts';
-import { detectEngine, engineByName } from '../engine/index.ts';
-import { believed, unknownFolder } from '../engine/recognize.ts';
+import { engineByName } from '../engine/index.ts';
+import { believed, recognizeEngine, unknownFolder } from '../engine/recognize.ts';
 import { pause } from '../env/clock.ts';
 import { toStillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
@@ -179,7 +179,7 @@ export async function checkSettings(
       await attempt(`stores.${name}`, async () => {
         const { dataDir: real } = await new DataDirectory(dataDir, environment).layout();
         if (engine !== 'auto') await believed(engineByName(engine), environment.fs, real);
-        else if ((await detectEngine(environment.fs, real)) === undefined)
+        else if ((await recognizeEngine(environment.fs, real)) === undefined)
           throw await unknownFolder(environment.fs, real, 'For other files say `"engine": "files"`.');
       });
     }

@@ -134,7 +134,8 @@ function captureFrom(
     clone,
     plan,
     previous: reuse ? previous.files : undefined,
-    reprove,
+    // The proof of one engine says nothing to another, which may have passed over the content.
+    reprove: reprove || previous.engine !== engine.name,
     control,
     onPlanned: on.onPlanned,
     onCaptured: async () => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
@@ -47,13 +47,13 @@ test('a LevelDB of which only the tables are left is a damaged LevelDB, and its 
   });
 });
 
-test('who names the folder around a database is told where it is', async () => {
+test('who names the folder around a database gets the database and the files beside it as one snapshot', async () => {
   const dir = await filled();
   const around = join(dir, '..');
-  expect(await stillpoint(['snapshot', around])).toMatchObject({
-    code: 2,
-    stderr: expect.stringContaining(`There is a database of leveldb in ${dir}.`),
-  });
+  writeFileSync(join(around, 'level.dat'), 'level');
+  const { code, stdout } = await stillpoint(['snapshot', around, '--json']);
+  expect([code, JSON.parse(stdout)]).toEqual([0, expect.objectContaining({ engine: 'parts' })]);
+  expect(await stillpoint(['verify', around])).toMatchObject({ code: 0 });
 });
 
 test('a run whose process was killed does not read as running', async () => {

@@ -67,7 +67,7 @@ test('a registered engine detects its folders, checks files in worker threads, a
   const module = await moduleOf('marked');
   const engine = await registerEngine(module);
   expect(await registerEngine(module)).toBe(engine);
-  expect(engineNames()).toEqual(['lsm', 'leveldb', 'files', 'marked']);
+  expect(engineNames()).toEqual(['lsm', 'leveldb', 'parts', 'files', 'marked']);
   const dir = await marked('marked');
   const { location, report } = await snapshotOf(dir, 'auto');
   expect(report).toMatchObject({ ok: true, engine: 'marked', findings: [{ code: 'TEST_THREAD' }] });
@@ -91,7 +91,9 @@ test('a snapshot of an engine that nobody registered is refused with a hint', as
 
 test('an unknown name is a mistake in the call', async () => {
   const dir = await plainDirectory();
-  expect(() => new BackupCoordinator({ dataDir: dir, engine: 'nobodys' })).toThrow(/lsm, leveldb, files/);
+  expect(() => new BackupCoordinator({ dataDir: dir, engine: 'nobodys' })).toThrow(
+    /lsm, leveldb, parts, files/,
+  );
   await expect(verifySnapshot(dir, { engine: 'nobodys' })).rejects.toThrow(TypeError);
   expect(() => engineByName('nobodys')).toThrow(expect.objectContaining({ code: 'ENGINE_MISMATCH' }));
 });

@@ -86,7 +86,10 @@ function summarize(result: SnapshotResult, style: Style, clone?: string): string
     `  ${count(entries, 'file')}, ${size(totalBytes)}: ${shares.join(', ')}`,
     `  ${style.green('proven')}: ${proofs.join('; ')}`,
     ...report.findings.map((finding) => `  ${findingLine(finding, style)}`),
-    ...leftLine('not in the snapshot, since the engine did not write it', leftOut),
+    ...leftLine(
+      'not in the snapshot, since the engine did not write it (`--engine parts` takes it too)',
+      leftOut,
+    ),
     `  ${duration(ms)}`,
     ...(pruned.length === 0 ? [] : [`  pruned: ${pruned.join(', ')}`]),
   ];

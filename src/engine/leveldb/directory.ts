@@ -21,6 +21,11 @@ const ROCKSDB = /^(IDENTITY|OPTIONS-\d+)$/;
  */
 export async function detect(fs: FileSystem, dir: string): Promise<boolean> {
   const names = (await fs.list(dir)).filter(({ kind }) => kind === 'file').map(({ name }) => name);
+  return looksLikeLeveldb(names);
+}
+
+/** @param names Of all files in one folder. */
+export function looksLikeLeveldb(names: readonly string[]): boolean {
   if (names.some((name) => ROCKSDB.test(name))) return false;
   const kinds = new Set(names.map((name) => (name === CURRENT ? CURRENT : parseFileName(name)?.kind)));
   if (names.some(isOwnTable)) return true;

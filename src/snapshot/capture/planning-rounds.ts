@@ -1,5 +1,6 @@
 import { relative, sep } from 'node:path';
 import type { CapturePlan, ImmutableItem } from '../../engine/engine.ts';
+import { Parts } from '../../engine/parts/find-parts.ts';
 import { orGivenUp } from '../../env/concurrency.ts';
 import { warn } from '../../env/safe-calls.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
@@ -43,7 +44,7 @@ export async function captureChanging(
       const stale =
         (await pinAll(pins, immutables, request)) ??
         (await transfer.copyChanging(plan)) ??
-        (plan.needsComparison ? await transfer.compareSources(plan) : undefined) ??
+        (await transfer.compareSources(plan)) ??
         (await plan.confirm?.());
       if (stale === undefined) return { checkpoint: plan.checkpoint, immutables };
       reasons.push(stale);
@@ -61,17 +62,25 @@ export async function captureChanging(
   throw new StillpointError('SOURCE_CHANGING', `${dir} kept changing in ${rounds} rounds: ${why}`, {
     path: dir,
     data: { reasons },
+    ...((await isOfDatabases(env, request)) && { hint: PARTS }),
   });
 }
 
+const PARTS =
+  'There are databases in this folder. With `--engine parts` (`engine: "parts"`) each is captured by its own engine, also while it is written to; only the files around them must be still.';
+
+const isOfDatabases = async ({ fs }: Environment, { engine, dir }: CaptureRequest): Promise<boolean> =>
+  engine.name === 'files' && new Parts(await engine.listFiles(fs, dir).catch(() => [])).list.length > 0;
+
 /**
- * The file of which an error says that it is gone, in a folder of which the engine knows nothing and where any file may come and go.
+ * The file of which an error says that it is gone, in a folder with files of which the engine knows nothing, and which may come and go.
  * Relative to the data directory.
  */
 function vanished(error: unknown, { engine, plan, dir }: CaptureRequest): string | undefined {
   const { code, path = '' } = toStillpointError(error);
   const isBelow = code === 'NOT_FOUND' && path.startsWith(`${dir}${sep}`);
-  return plan === undefined && !engine.hasImmutableFiles && isBelow ? relative(dir, path) : undefined;
+  const hasPlainFiles = !engine.hasImmutableFiles || engine.forFiles !== undefined;
+  return plan === undefined && hasPlainFiles && isBelow ? relative(dir, path) : undefined;
 }
 
 const planFromOutside = (

@@ -11,6 +11,8 @@ export interface PreviousSnapshot {
   /** The highest of `latest` and of the newest by name: another tool may have moved the marker, or lost it. */
   readonly sequence: number;
   readonly files?: ReusableSnapshot | undefined;
+  /** The engine whose word the proofs of its files are. */
+  readonly engine?: string;
 }
 
 /** The snapshot that `latest` names. One that cannot be read is ignored: everything is copied then. */
@@ -26,5 +28,6 @@ export async function findPrevious(env: Environment, layout: Layout): Promise<Pr
   const other = newest === name ? undefined : await read(newest);
   const sequence = Math.max(manifest?.snapshot?.sequence ?? 0, other?.snapshot?.sequence ?? 0);
   if (name === undefined || manifest?.snapshot === undefined) return { sequence, ...(name && { name }) };
-  return { name, sequence, files: await readReusable(fs, join(layout.backup, name), manifest) };
+  const { engine } = manifest.snapshot;
+  return { name, sequence, engine, files: await readReusable(fs, join(layout.backup, name), manifest) };
 }

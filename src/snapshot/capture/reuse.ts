@@ -68,13 +68,16 @@ export class Reuse {
   }
 
   /**
-   * Where an engine has no immutable files, shares those that the previous snapshot has byte for byte. Both are read for
-   * that: neither a time nor a checksum is trusted. Resolves to the others.
+   * Shares plain files that the previous snapshot has byte for byte, and any image of an engine without immutable files. Both are read
+   * for that: neither a time nor a checksum is trusted. Resolves to the others.
    */
   async shareEqual(images: readonly ImageItem[]): Promise<readonly ImageItem[]> {
     const { engine, previous, mode } = this.#request;
-    if (engine.hasImmutableFiles || mode !== 'copy' || previous === undefined) return images;
-    const equal = await this.#compareImages(previous, images);
+    if (mode !== 'copy' || previous === undefined) return images;
+    const candidates = engine.hasImmutableFiles
+      ? images.filter(({ needsComparison }) => needsComparison)
+      : images;
+    const equal = await this.#compareImages(previous, candidates);
     const others: ImageItem[] = [];
     for (const item of images) {
       const proven = equal.has(item.path) ? previous.files.get(item.path) : undefined;

@@ -7,9 +7,9 @@ import type { Pins } from './pins.ts';
 import type { CaptureRequest } from './request.ts';
 
 /** Bytes that the capture and the proof will read; immutable files must be pinned. */
-export const bytesToRead = (items: readonly CaptureItem[], pins: Pins, isCompared = false): number =>
+export const bytesToRead = (items: readonly CaptureItem[], pins: Pins): number =>
   items.reduce((sum, item) => {
-    const compared = isCompared && item.kind === 'image' ? item.sizeBytes : 0;
+    const compared = item.kind === 'image' && item.needsComparison ? item.sizeBytes : 0;
     return sum + copyBytes(item, pins) + compared + sizeOf(item, pins);
   }, 0);
 

@@ -1,4 +1,4 @@
-import type { CaptureItem, CapturePlan, ImageItem, ImmutableItem } from '../../engine/engine.ts';
+import type { CaptureItem, CapturePlan, Engine, ImageItem, ImmutableItem } from '../../engine/engine.ts';
 import { filesEngine } from '../../engine/files/index.ts';
 import { Semaphore } from '../../env/concurrency.ts';
 import { foldersOf } from '../../env/folder-tree.ts';
@@ -31,6 +31,7 @@ export class Transfer {
   readonly #reflinker: Reflinker;
   readonly #folders = new Set<string>();
   readonly #unread: UnreadFile[] = [];
+  #engine: Engine;
   #pipeline: Pipeline;
 
   constructor(env: Environment, request: CaptureRequest, pins: Pins, captured: CapturedFiles) {
@@ -41,6 +42,7 @@ export class Transfer {
     this.#workers = new Semaphore(env.pool.concurrency);
     this.#reuse = new Reuse(env, request, captured, this.#workers);
     this.#reflinker = new Reflinker(env.fs, request.mode === 'copy' ? request.clone : 'never');
+    this.#engine = request.engine;
     this.#pipeline = this.#newPipeline();
   }
 
@@ -48,10 +50,13 @@ export class Transfer {
    * Copies everything but the immutable files. Resolves to the reason when the plan is stale already.
    * REQUIRES: the immutable files are pinned.
    */
-  async copyChanging({ items, needsComparison }: CapturePlan): Promise<string | undefined> {
-    await this.#makeFolders(items.map(({ path }) => path));
+  async copyChanging({ items }: CapturePlan): Promise<string | undefined> {
+    const paths = items.map(({ path }) => path);
+    this.#engine = this.#request.engine.forFiles?.(paths) ?? this.#request.engine;
+    this.#pipeline = this.#newPipeline();
+    await this.#makeFolders(paths);
     await this.#checkSpace(items);
-    this.#request.onPlanned?.(items.length, bytesToRead(items, this.#pins, needsComparison));
+    this.#request.onPlanned?.(items.length, bytesToRead(items, this.#pins));
     for (const item of items) {
       if (item.kind !== 'bytes') continue;
       await createFile(this.#env.fs, this.#target(item.path), item.bytes);
@@ -61,13 +66,12 @@ export class Transfer {
       this.#request.control.files++;
     }
     const images = await this.#reuse.shareEqual(items.filter((item) => item.kind === 'image'));
-    return this.#copyImages(images, needsComparison);
+    return this.#copyImages(images);
   }
 
-  async #copyImages(
-    images: readonly ImageItem[],
-    withCrc32c = this.#request.engine.sealsWithCrc32 === true,
-  ): Promise<string | undefined> {
+  async #copyImages(images: readonly ImageItem[]): Promise<string | undefined> {
+    const isCompared = images.some(({ needsComparison }) => needsComparison);
+    const withCrc32c = isCompared || this.#engine.sealsWithCrc32 === true;
     const jobs = images.map((item): CopyJob & { path: string; item: ImageItem } => ({
       item,
       path: item.path,
@@ -89,9 +93,12 @@ export class Transfer {
     return short.length === 0 ? undefined : `became shorter: ${short.slice(0, 10).join(', ')}`;
   }
 
-  /** Reads the source of each image once more. Resolves to the reason when one is not what was copied. */
+  /** Reads the sources that need it once more. Resolves to the reason when one is not what was copied. */
   async compareSources({ items }: CapturePlan): Promise<string | undefined> {
-    const images = items.filter((item) => item.kind === 'image');
+    const images = items
+      .filter((item) => item.kind === 'image')
+      .filter(({ needsComparison }) => needsComparison);
+    if (images.length === 0) return undefined;
     const request = {
       ...this.#checkRequest(),
       root: this.#request.dir,
@@ -114,7 +121,6 @@ export class Transfer {
   /** Removes what `copyChanging` made of a stale plan. Pins and folders stay for the next round. */
   async discard({ items }: CapturePlan): Promise<void> {
     await this.#pipeline.settled();
-    this.#pipeline = this.#newPipeline();
     for (const { kind, path } of items) {
       if (kind !== 'immutable') await removeIfPresent(this.#env.fs, this.#target(path));
     }
@@ -187,8 +193,8 @@ export class Transfer {
   }
 
   #checkRequest(): CheckRequest {
-    const { into: root, engine, level, control } = this.#request;
-    return { root, engine, level, live: false, control };
+    const { into: root, level, control } = this.#request;
+    return { root, engine: this.#engine, level, live: false, control };
   }
 
   async #makeFolders(paths: readonly string[]): Promise<void> {

@@ -50,7 +50,8 @@ export async function copySnapshot(env: Environment, request: CopyRequest): Prom
   await makeFolders(fs, into);
   const folders = foldersOf(entries.map(({ path }) => path));
   for (const folder of folders) await fs.makeFolder(placeOf(into, folder));
-  const pipeline = new Pipeline(env, { root: into, engine, level, live: false, control });
+  const ofFiles = engine.forFiles?.(entries.map(({ path }) => path)) ?? engine;
+  const pipeline = new Pipeline(env, { root: into, engine: ofFiles, level, live: false, control });
   try {
     let clonedBytes = 0;
     if (source.folder !== undefined) clonedBytes = await copyFolder(env, request, source.folder, pipeline);

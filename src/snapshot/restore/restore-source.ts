@@ -1,5 +1,6 @@
 import type { Engine } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
+import { Parts } from '../../engine/parts/find-parts.ts';
 import { orAborted } from '../../env/concurrency.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { warn } from '../../env/safe-calls.ts';
@@ -68,7 +69,7 @@ export async function checkSource(
       if (findings.length > 0) throw mismatch(location, describeFindings(findings));
     }
     const engine = await engineOf(env, source, manifest);
-    if (wanted !== undefined && engine.name !== wanted.name && wanted.name !== 'files') {
+    if (wanted !== undefined && !canReplace(engine, wanted, manifest)) {
       throw new StillpointError(
         'ENGINE_MISMATCH',
         `${location} was written by ${engine.name}, not by ${wanted.name}`,
@@ -84,6 +85,14 @@ export async function checkSource(
     await releaseSource(source);
     throw error;
   }
+}
+
+/** Whether a snapshot can take the place of a data directory of the engine `wanted`. One of a folder with parts can where its root is one. */
+function canReplace(engine: Engine, wanted: Engine, { entries }: ParsedManifest): boolean {
+  if (engine.name === wanted.name || wanted.name === 'files') return true;
+  if (engine.forFiles === undefined) return false;
+  const parts = new Parts(entries.map(({ path }) => path)).list;
+  return parts.some(({ dir, engine }) => dir === '' && engine === wanted.name);
 }
 
 const RELEASE_LIMIT_MS = 10_000;

@@ -1,4 +1,6 @@
+import type { Engine } from '../../engine/engine.ts';
 import { StillpointError } from '../../errors.ts';
+import type { ManifestEntry } from '../store/manifest.ts';
 import type { RestoreSource } from './restore-source.ts';
 
 /**
@@ -8,7 +10,8 @@ import type { RestoreSource } from './restore-source.ts';
 export function selectFiles(source: RestoreSource, names: readonly string[]): RestoreSource {
   if (names.length === 0) return source;
   const { engine, location, manifest } = source;
-  if (engine.name !== 'files') {
+  const partOf = engine.forFiles?.(manifest.entries.map(({ path }) => path)).partOf;
+  if (engine.name !== 'files' && partOf === undefined) {
     throw new StillpointError(
       'INVALID_REQUEST',
       `the files of a database of ${engine.name} are restored together`,
@@ -38,6 +41,26 @@ export function selectFiles(source: RestoreSource, names: readonly string[]): Re
       },
     );
   }
+  const cut = cutPart(manifest.entries, entries, partOf);
+  if (cut !== undefined) {
+    throw new StillpointError(
+      'INVALID_REQUEST',
+      `the files of the database in ${cut || 'the folder itself'} are restored together`,
+      { path: location, hint: 'Name the folder of the database, or restore all with `--into DIR`.' },
+    );
+  }
   const bytes = entries.reduce((sum, { size }) => sum + size, 0);
   return { ...source, manifest: { ...manifest, entries }, bytes };
+}
+
+/** The folder of a database of which only some files are chosen. */
+function cutPart(
+  all: readonly ManifestEntry[],
+  chosen: readonly ManifestEntry[],
+  partOf: Engine['partOf'],
+): string | undefined {
+  const count = (entries: readonly ManifestEntry[], dir: string) =>
+    entries.filter(({ path }) => partOf?.(path)?.dir === dir).length;
+  const dirs = new Set(chosen.flatMap(({ path }) => partOf?.(path)?.dir ?? []));
+  return [...dirs].find((dir) => count(chosen, dir) < count(all, dir));
 }

@@ -59,12 +59,16 @@ export async function checkBatch(
     workers.run(() =>
       env.pool.run('checkFiles', { ...args, files }, control, costBytes, module !== undefined),
     );
+  const requestFor = (path: string): FileCheckRequest => {
+    const within = engine.partOf?.(path);
+    return { path, level, live, ...(within && { within }) };
+  };
   const [only] = batch;
   const count = batch.length === 1 ? Math.ceil(only!.sizeBytes / PART_BYTES) : 1;
   if (count <= 1 || engine.isDivisible?.(only!.path) !== true) {
-    return run(batch.map(({ path }) => ({ path, level, live })));
+    return run(batch.map(({ path }) => requestFor(path)));
   }
-  const whole = { path: only!.path, level, live };
+  const whole = requestFor(only!.path);
   const parts = await mapConcurrent(
     Array.from({ length: count }, (_, index) => ({ ...whole, part: { index, count } })),
     env.pool.concurrency,

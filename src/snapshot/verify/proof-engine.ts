@@ -1,6 +1,6 @@
 import { type Engine, NOT_OF_THE_DATABASE } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
-import { believed, unknownFolder } from '../../engine/recognize.ts';
+import { believed, recognizeEngine, unknownFolder } from '../../engine/recognize.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { StillpointError } from '../../errors.ts';
 import type { ParsedManifest } from '../store/manifest.ts';
@@ -27,7 +27,7 @@ export async function proofEngine(
     return isLive ? believed(wanted, fs, folder) : wanted;
   }
   if (manifest?.snapshot !== undefined) return engineByName(manifest.snapshot.engine);
-  const detected = await detectEngine(fs, folder);
+  const detected = await (isLive ? recognizeEngine(fs, folder) : detectEngine(fs, folder));
   if (detected !== undefined) return detected;
   // The files can be compared with a manifest even when no engine knows them, and a damaged manifest must be reported.
   if (!isLive) return engineByName('files');

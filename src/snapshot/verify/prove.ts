@@ -1,5 +1,5 @@
 import { type Engine, type FileCheck, MANIFEST } from '../../engine/engine.ts';
-import { detectEngine } from '../../engine/index.ts';
+import { recognizeEngine } from '../../engine/recognize.ts';
 import type { Counts, Finding, Report } from '../../engine/report.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import { isSameIdentity } from '../../env/file-system.ts';
@@ -51,7 +51,7 @@ export const REWRITTEN = 'the manifest still says what was sealed and is written
  */
 export async function prove(env: Environment, folder: string, options: ProveOptions = {}): Promise<Proof> {
   for (let attempt = 1; ; attempt++) {
-    const engine = options.engine ?? (await detectEngine(env.fs, folder).catch(() => undefined));
+    const engine = options.engine ?? (await recognizeEngine(env.fs, folder).catch(() => undefined));
     const before = engine?.requiresStableDirectory && (await stillnessOf(env.fs, engine, folder));
     const proof = await new Proving(env, folder, options).run();
     const isLive = proof.manifest === undefined && proof.report.engine === engine?.name;
@@ -85,13 +85,13 @@ class Proving {
 
   async run(): Promise<Proof> {
     const manifest = await this.#step('manifest', () => this.#readManifest());
-    const engine = await proofEngine(
+    const named = await proofEngine(
       this.#env.fs,
       { folder: this.#folder, manifest, isDistrusted: this.#isDistrusted },
       this.#options.engine,
     );
     const live = manifest === undefined && !this.#isDistrusted;
-    if (live && (this.#level === 'files' || engine.name === 'files')) {
+    if (live && (this.#level === 'files' || named.name === 'files')) {
       this.#report.warn(
         '',
         'NOTHING_TO_COMPARE',
@@ -99,8 +99,9 @@ class Proving {
       );
     }
     const files = await this.#step('list', () =>
-      manifest === undefined ? this.#listDirectory(engine) : this.#compareTree(manifest.entries),
+      manifest === undefined ? this.#listDirectory(named) : this.#compareTree(manifest.entries),
     );
+    const engine = named.forFiles?.((manifest?.entries ?? files).map(({ path }) => path)) ?? named;
     const { known, unread: left, findings = [] } = this.#options;
     // A known check counts only while the file has not been written to since.
     const isKnown = ({ path, stat }: FoundFile) => {

@@ -14,7 +14,7 @@ import { copyDamage } from './compare-tree.ts';
 /** A file on disk, with all names that snapshots have for it. */
 export interface StoredFile {
   readonly path: string;
-  readonly engine: Engine;
+  engine: Engine;
   /** From before the file is read. */
   readonly stat: FileStat;
   /** The newest snapshot that has the file: it is pruned last. */
@@ -53,7 +53,8 @@ export class StoredFiles {
         return { problem: copyDamage(MANIFEST, null, 'MANIFEST_MISSING', message) };
       }
       const written = manifest.snapshot && engineByName(manifest.snapshot.engine);
-      const engine = written ?? (await detectEngine(this.#env.fs, folder)) ?? engineByName('files');
+      const named = written ?? (await detectEngine(this.#env.fs, folder)) ?? engineByName('files');
+      const engine = named.forFiles?.(manifest.entries.map(({ path }) => path)) ?? named;
       const proofs = await readProofs(this.#env.fs, folder);
       const files: StoredFile[] = [];
       for (const entry of manifest.entries) {
@@ -62,6 +63,7 @@ export class StoredFiles {
         if (stat?.kind !== 'file' || stat.sizeBytes !== entry.size) continue; // judging the snapshot reports it
         const file = this.#find(engine, entry.path, stat);
         file.home = nameOf(folder);
+        file.engine = engine; // it knows all files of this home
         const proof = proofs.get(entry.path);
         const { wantsMedium } = control;
         if (
@@ -84,7 +86,8 @@ export class StoredFiles {
 
   #find(engine: Engine, path: string, stat: FileStat): StoredFile {
     // The path is part of the key: under another name the engine checks the file as something else.
-    const key = [engine.name, path, stat.dev, stat.ino, stat.sizeBytes, stat.mtimeNs].join('\0');
+    const within = engine.partOf?.(path)?.engine ?? '';
+    const key = [engine.name, within, path, stat.dev, stat.ino, stat.sizeBytes, stat.mtimeNs].join('\0');
     let file = this.#files.get(key);
     if (file === undefined) {
       file = { path, engine, stat, home: '', provenAtMs: 0, isSkipped: false };
