@@ -64,6 +64,15 @@ export const backUpOptions = new OptionSet(() => ({
     description: 'Backs up this snapshot instead of a new one: `latest`, a name or an id.',
   }),
   snapshotOptions: optional(nested(hostOptions.fields), { description: 'For the new snapshot.' }),
+  local: withDefault(trueOrFalse(), () => true, {
+    description:
+      'Leaves the new snapshot beside the database. Otherwise it shares files with the database, takes next to no space, and is removed once the backup is made.',
+    flag: {
+      name: 'no-local',
+      sets: false,
+      description: 'leave no snapshot beside the database: it shares files while the backup is made',
+    },
+  }),
   claim: withDefault(trueOrFalse(), () => false, {
     description: "Goes on with the store's newest backup although it did not come from this directory.",
   }),
@@ -77,6 +86,10 @@ export const backUpOptions = new OptionSet(() => ({
   readBack: withDefault(trueOrFalse(), () => false, {
     description:
       'Reads everything back from the repository, also what was there already, before the backup counts.',
+  }),
+  compress: withDefault(trueOrFalse(), () => true, {
+    description: 'Stores data compressed that becomes smaller by it. What is there already stays as it is.',
+    flag: { name: 'no-compress', sets: false, description: 'store all data as it is, not compressed' },
   }),
   jobs: jobsOption(),
   onJobCreated: optional(callback<(job: Job) => void>(), {
@@ -105,6 +118,8 @@ export interface BackUpResult {
   readonly pruned: PruneBackupsResult | null;
   /** What an operator should know, such as a repository on the disk of the data. */
   readonly warnings: readonly string[];
+  /** The snapshot that stands beside the database; null where there is none. */
+  readonly snapshot: string | null;
   /** Of the snapshot's proof; null where an existing snapshot was backed up. */
   readonly report: Report | null;
   /** Whether every byte was read back from the repository. */
@@ -203,6 +218,7 @@ async function attempt(
       source: snapshotSource({
         coordinator,
         snapshot: options.snapshot,
+        local: options.local,
         ...(options.snapshotOptions && { options: options.snapshotOptions }),
         onSnapshot: (id) => {
           snapshotRun = id;
@@ -219,6 +235,7 @@ async function attempt(
             digests: await readDigestLedger(env, layout),
             name: basename(layout.dataDir),
             readBack: options.readBack,
+            compress: options.compress,
             beforeStoring: async () => {
               if (!options.newStore) return settlePending(jobs, lineageNow(), storeNow());
               await renewStoreFile(env, layout, storeId);
@@ -266,6 +283,7 @@ async function attempt(
     readBack: options.readBack,
     pruned,
     warnings,
+    snapshot: source.name,
     report: source.report,
     durationsMs: phases.durationsMs(),
   };

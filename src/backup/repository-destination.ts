@@ -9,7 +9,7 @@ import type { LockedSnapshot } from './snapshot-source.ts';
 
 export interface RepositoryBackup extends StoredBackup {
   readonly uploaded: Uploaded;
-  readonly source: Pick<LockedSnapshot, 'report'>;
+  readonly source: Pick<LockedSnapshot, 'report' | 'name'>;
 }
 
 export interface RepositoryDestinationRequest {
@@ -18,6 +18,7 @@ export interface RepositoryDestinationRequest {
   readonly digests: KnownDigests;
   readonly name: string;
   readonly readBack: boolean;
+  readonly compress: boolean;
   /** Called when the lineage has been checked, right before anything is stored. Resolves to whether it removed a backup. */
   readonly beforeStoring: () => Promise<boolean>;
   readonly onPhase: (phase: UploadPhase) => void;
@@ -27,10 +28,13 @@ export interface RepositoryDestinationRequest {
 
 /** A store in a repository as the destination of backups. */
 export function repositoryDestination(request: RepositoryDestinationRequest) {
-  const { store, lineage, digests, name, readBack, beforeStoring, onPhase, onPlanned } = request;
+  const { store, lineage, digests, name, readBack, compress, beforeStoring, onPhase, onPlanned } = request;
   const { repositoryId } = store;
   return {
-    async store({ folder, report }: LockedSnapshot, run: BackupRun): Promise<RepositoryBackup> {
+    async store(
+      { folder, report, name: snapshot }: LockedSnapshot,
+      run: BackupRun,
+    ): Promise<RepositoryBackup> {
       const { backupId, control } = run;
       let previousId = await lineage.check(store);
       if (previousId !== undefined && backupId <= previousId) {
@@ -52,6 +56,7 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
           previousId,
           name,
           readBack,
+          compress,
           known: digests,
           control,
           onPhase,
@@ -66,7 +71,13 @@ export function repositoryDestination(request: RepositoryDestinationRequest) {
         });
         await lineage.published(repositoryId, backupId).catch(warn); // it is expected, which is as good
         const { manifest, manifestKey: manifestPath, manifestSha256: sha256 } = uploaded;
-        return { sizeBytes: manifest.storedBytes, manifestPath, sha256, uploaded, source: { report } };
+        return {
+          sizeBytes: manifest.storedBytes,
+          manifestPath,
+          sha256,
+          uploaded,
+          source: { report, name: snapshot },
+        };
       } finally {
         stop();
       }

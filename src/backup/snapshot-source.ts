@@ -1,10 +1,13 @@
 import type { BackupCoordinator, SnapshotResult } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
+import { warn } from '../env/safe-calls.ts';
 import { StillpointError } from '../errors.ts';
 import { directoryOf } from '../operation/lifecycle.ts';
 import type { StartBackupOptions } from '../options/snapshot.ts';
 import { lockForReading } from '../snapshot/source/folder-source.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
+import { nameOf } from '../snapshot/store/layout.ts';
+import { removeSnapshot } from '../snapshot/store/prune.ts';
 import type { BackupSource, OpenSource } from './run-backup.ts';
 
 /** A proven snapshot that nobody deletes until it is closed. */
@@ -12,12 +15,16 @@ export interface LockedSnapshot extends OpenSource {
   readonly folder: string;
   /** Of its proof, where it was made for this backup. */
   readonly report: Report | null;
+  /** What stands beside the database once the backup is made; null where that is nothing. */
+  readonly name: string | null;
 }
 
 export interface SnapshotSourceRequest {
   readonly coordinator: BackupCoordinator;
   /** `latest`, a name or an id. Default: a new one is taken. */
   readonly snapshot?: string | undefined;
+  /** Whether the new one stays beside the database. Otherwise it shares files with it, and goes when it is closed. */
+  readonly local: boolean;
   /** For the new one. */
   readonly options?: Omit<StartBackupOptions, 'signal'>;
   /** Called with the id of the run that takes the snapshot. */
@@ -28,25 +35,38 @@ export interface SnapshotSourceRequest {
 
 /** The snapshots of one data directory as the source of backups. */
 export function snapshotSource(request: SnapshotSourceRequest): BackupSource<LockedSnapshot> {
-  const { coordinator, snapshot, options = {}, onSnapshot, onTaken } = request;
+  const { coordinator, snapshot, local, options = {}, onSnapshot, onTaken } = request;
+  const transient = local ? {} : ({ kind: 'transient', mode: 'link' } as const);
   const directory = directoryOf(coordinator.lifecycle);
   const { environment } = directory;
   return {
     async open({ signal }) {
       let taken: SnapshotResult | undefined;
       if (snapshot === undefined) {
-        const { id } = await coordinator.startBackup({ ...options, signal });
+        const { id } = await coordinator.startBackup({ ...options, ...transient, signal });
         onSnapshot?.(id);
         taken = await coordinator.finished(id);
-        onTaken?.(taken.name);
+        if (local) onTaken?.(taken.name);
       }
       const layout = await directory.layout();
-      const folder = await findSnapshot(environment, layout, taken?.name ?? snapshot!, [layout.lifecycle]);
+      const wanted = taken?.location ?? snapshot!;
+      const folder = await findSnapshot(environment, layout, wanted, [layout.lifecycle]);
       const lock = await lockForReading(environment, folder);
       if (lock === undefined) {
         throw new StillpointError('SOURCE_UNAVAILABLE', `${folder} has no manifest`, { path: folder });
       }
-      return { folder, report: taken?.report ?? null, close: () => lock.release() };
+      const isTransient = taken !== undefined && !local;
+      return {
+        folder,
+        report: taken?.report ?? null,
+        name: isTransient ? null : nameOf(folder),
+        async close() {
+          await lock.release();
+          if (!isTransient) return;
+          // What stays is removed by the next run.
+          await removeSnapshot(environment, layout, { name: taken!.name, location: folder }).catch(warn);
+        },
+      };
     },
   };
 }

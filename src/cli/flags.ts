@@ -37,8 +37,11 @@ export class Flags<F extends Fields, Name extends keyof F & string> {
   read(given: Given): Partial<z.input<z.ZodMiniObject<Pick<F, Name>>>> {
     const entries = this.#names.flatMap((name) => {
       const { flag = {} } = aboutOf(this.#fields[name]!);
-      const value = given[camelCase(flag.name ?? name)];
-      if (value === undefined) return [];
+      const flagName = flag.name ?? name;
+      // Commander knows `--no-x` as `x`, which is true until it is given.
+      const isNegated = flagName.startsWith('no-');
+      const value = given[camelCase(isNegated ? flagName.slice(3) : flagName)];
+      if (value === undefined || (isNegated && value === true)) return [];
       return [[name, flag.sets === undefined ? value : flag.sets]];
     });
     return Object.fromEntries(entries);

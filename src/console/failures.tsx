@@ -60,6 +60,7 @@ const RUN_NAMES: Readonly<Record<Run['kind'], string>> = {
   backup: 'Snapshot',
   archive: 'Archive',
   export: 'Export',
+  transient: 'Snapshot for a backup',
   restore: 'Restore',
   undo: 'Undo of a restore',
 };

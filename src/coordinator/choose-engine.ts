@@ -59,7 +59,7 @@ export async function chooseEngine(
     if (mode === 'copy' || engine.hasImmutableFiles) return engine;
     const message = `mode "link" is not possible with the engine ${engine.name}`;
     throw new StillpointError('INVALID_REQUEST', message, {
-      hint: 'It needs files that the engine never changes again; use mode "copy".',
+      hint: 'It needs files that the engine never changes again; use mode "copy"; `backup run` without `--no-local`.',
     });
   } catch (error) {
     throw toStillpointError(error);

@@ -8,7 +8,7 @@ import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
 import { chosenLayout, isRefused, keptLayout, noteHome } from '../snapshot/store/home.ts';
 import { type Layout, ownLayout } from '../snapshot/store/layout.ts';
-import { sweep } from '../snapshot/store/prune.ts';
+import { removeTransient, sweep } from '../snapshot/store/prune.ts';
 import { keepReserve } from '../snapshot/store/reserve.ts';
 import { MeantFolder } from './meant-folder.ts';
 import { isFinished } from './operation-state.ts';
@@ -288,11 +288,15 @@ export class DataDirectory {
 
   async #putInOrder(layout: Layout, { hasOwn }: HeldLocks): Promise<Omit<Recovery, 'restore'>> {
     const { fs, clock } = this.environment;
-    const { backup, archive, export: exported, undo } = layout;
+    const { backup, archive, export: exported, transient, undo } = layout;
     if (hasOwn)
       for (const { name } of await listIfPresent(fs, layout.restore))
         await removeTree(fs, join(layout.restore, name));
-    const swept = await sweep(this.environment, [backup, archive, exported, ...(hasOwn ? [undo] : [])]);
+    const parents = [backup, archive, exported, transient, ...(hasOwn ? [undo] : [])];
+    const swept = [
+      ...(await sweep(this.environment, parents)),
+      ...(await removeTransient(this.environment, layout)),
+    ];
     const interrupted = await this.#recordsOf(layout).closeInterrupted(clock.nowMs());
     return { interrupted, swept };
   }

@@ -9,7 +9,7 @@ import { type CamelCased, fromJson, toJson } from '../options/casing.ts';
 import { type Layout, nameOf } from '../snapshot/store/layout.ts';
 import { isFinished, operationStateSchema } from './operation-state.ts';
 
-export const RUN_KINDS = ['backup', 'archive', 'export', 'restore', 'undo'] as const;
+export const RUN_KINDS = ['backup', 'archive', 'export', 'transient', 'restore', 'undo'] as const;
 export type RunKind = (typeof RUN_KINDS)[number];
 
 /**

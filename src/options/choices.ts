@@ -31,6 +31,6 @@ export type CloneChoice = (typeof CLONE_CHOICES)[number];
 export const PACES = ['fast', 'quiet'] as const;
 export type Pace = (typeof PACES)[number];
 
-/** Where a snapshot goes; each has a `latest` marker of its own. */
-export const SNAPSHOT_KINDS = ['backup', 'archive', 'export'] as const;
+/** Where a snapshot goes; each has a `latest` marker of its own. One in `transient` is removed by the next run, unless somebody reads it. */
+export const SNAPSHOT_KINDS = ['backup', 'archive', 'export', 'transient'] as const;
 export type SnapshotKind = (typeof SNAPSHOT_KINDS)[number];

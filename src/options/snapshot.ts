@@ -57,7 +57,8 @@ export const signal = () => optional(abortSignal(), { description: 'Cancels the 
 export const startBackupOptions = new OptionSet(() => ({
   ...hostSnapshotOptions.fields,
   kind: withDefault(oneOf(SNAPSHOT_KINDS), () => 'backup', {
-    description: 'The folder that it goes to. The `latest` marker of that folder is moved.',
+    description:
+      'The folder that it goes to. The `latest` marker of that folder is moved. What is in `transient` is removed when the next run begins, unless somebody reads it.',
   }),
   signal: signal(),
 }));

@@ -29,7 +29,8 @@ const ulid = z.string().refine(isUlid, 'is no ULID');
 
 const headerSchema = z.object({
   format: z.literal('stillpoint-backup'),
-  version: z.literal(1),
+  /** 2 where an object is compressed, which readers of version 1 do not know of. */
+  version: z.union([z.literal(1), z.literal(2)]),
   repository_id: ulid,
   store_id: ulid,
   backup_id: ulid,
@@ -68,6 +69,8 @@ const payloadSchema = z.object({
   files: z.array(z.unknown()),
   /** Sizes of the packs that `files` name. */
   packs: z.record(z.string(), z.unknown()),
+  /** Sizes of the objects and packs that are compressed, once they are; absent where none is. */
+  compressed: z.record(z.string(), z.unknown()).optional(),
 });
 
 export type StoredFile = Omit<z.infer<typeof fileSchema>, 'ranges'> & {
@@ -90,11 +93,17 @@ export interface BackupManifest {
   readonly snapshot: ParsedManifest;
   readonly files: readonly StoredFile[];
   readonly packs: Readonly<Record<string, number>>;
+  /** Sizes of the objects and packs that are compressed, once they are. */
+  readonly compressed: Readonly<Record<string, number>>;
 }
+
+/** What tells where files lie, and how. */
+export type StoredFiles = Pick<BackupManifest, 'files' | 'packs' | 'compressed'>;
 
 /** @param sealer Needed where the repository is encrypted. Each call seals anew. */
 export function encodeBackupManifest(manifest: BackupManifest, sealer?: Sealer): Buffer {
-  const { engine, tool, previous, storedBytes, snapshotText, files, packs } = manifest;
+  const { engine, tool, previous, storedBytes, snapshotText, files, packs, compressed } = manifest;
+  const isCompressed = Object.keys(compressed).length > 0;
   const content = Buffer.from(
     JSON.stringify({
       engine,
@@ -104,13 +113,14 @@ export function encodeBackupManifest(manifest: BackupManifest, sealer?: Sealer):
       snapshot_manifest: snapshotText,
       files,
       packs,
+      ...(isCompressed && { compressed }),
     }),
   );
   const place = placeOf(manifest, manifest.createdAtMs);
   const payload = sealer === undefined ? content : sealer.seal(place, content);
   const header: Omit<z.infer<typeof headerSchema>, 'crc32'> = {
     format: 'stillpoint-backup',
-    version: 1,
+    version: isCompressed ? 2 : 1,
     repository_id: manifest.repositoryId,
     store_id: manifest.storeId,
     backup_id: manifest.backupId,
@@ -211,8 +221,11 @@ export function decodeBackupManifest(bytes: Buffer, wanted: Ids, sealer?: Sealer
   const packs = decodePacks(wanted.storeId, lists.packs, refuse);
   const files = lists.files.map((item, index) => decodeFile(item, index, refuse));
   checkFiles(wanted.storeId, snapshot, files, packs, refuse);
+  if ((lists.compressed !== undefined) !== (header.version === 2))
+    throw refuse(`has version ${header.version}, and its objects are of another`);
+  const compressed = decodeCompressed(lists.compressed ?? {}, { files, packs }, refuse);
   let objectBytes = 0;
-  for (const bytes of objectsOf({ files, packs, isSealed }).values()) objectBytes += bytes;
+  for (const bytes of objectsOf({ files, packs, compressed, isSealed }).values()) objectBytes += bytes;
   if (stored_bytes !== objectBytes)
     throw refuse(`names ${stored_bytes} stored bytes, and has ${objectBytes}`);
   return {
@@ -227,6 +240,7 @@ export function decodeBackupManifest(bytes: Buffer, wanted: Ids, sealer?: Sealer
     snapshot,
     files,
     packs,
+    compressed,
   };
 }
 
@@ -253,6 +267,23 @@ function decodePacks(
       throw refuse(`names a pack ${about} with a size that no pack has`);
   }
   return packs as Record<string, number>;
+}
+
+/** What is compressed is smaller than its content: nothing else was ever stored so. */
+function decodeCompressed(
+  compressed: Readonly<Record<string, unknown>>,
+  stored: Pick<BackupManifest, 'files' | 'packs'>,
+  refuse: Refuse,
+): Record<string, number> {
+  const contents = contentsOf(stored);
+  for (const [key, bytes] of Object.entries(compressed)) {
+    const about = JSON.stringify(key.slice(0, 200));
+    const contentBytes = contents.get(key);
+    if (contentBytes === undefined) throw refuse(`says that ${about} is compressed, and no file lies there`);
+    if (!count.safeParse(bytes).success || bytes === 0 || (bytes as number) >= contentBytes)
+      throw refuse(`says that ${about} is compressed to a size that is none`);
+  }
+  return compressed as Record<string, number>;
 }
 
 function decodeFile(item: unknown, index: number, refuse: Refuse): StoredFile {
@@ -303,20 +334,25 @@ function checkFiles(
 const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /** The size that an object has in the destination. */
-export const storedBytesOf = (contentBytes: number, isSealed: boolean): number =>
-  isSealed ? sealedBytes(contentBytes) : contentBytes;
+export const storedBytesOf = (bytes: number, isSealed: boolean): number =>
+  isSealed ? sealedBytes(bytes) : bytes;
 
 /** Every object that the backup needs, with the size that it has in the destination. */
 export function objectsOf({
-  files,
-  packs,
+  compressed,
   isSealed,
-}: Pick<BackupManifest, 'files' | 'packs' | 'isSealed'>): Map<string, number> {
-  const objects = new Map<string, number>();
-  for (const [key, bytes] of Object.entries(packs)) objects.set(key, storedBytesOf(bytes, isSealed));
-  for (const { stored } of files) {
-    if (stored !== undefined && !objects.has(stored.key))
-      objects.set(stored.key, storedBytesOf(stored.bytes, isSealed));
-  }
+  ...stored
+}: StoredFiles & Pick<BackupManifest, 'isSealed'>): Map<string, number> {
+  const objects = contentsOf(stored);
+  for (const [key, bytes] of objects) objects.set(key, storedBytesOf(compressed[key] ?? bytes, isSealed));
   return objects;
+}
+
+/** Every object, with the size of its content. */
+function contentsOf({ files, packs }: Pick<BackupManifest, 'files' | 'packs'>): Map<string, number> {
+  const contents = new Map<string, number>(Object.entries(packs));
+  for (const { stored } of files) {
+    if (stored !== undefined && !contents.has(stored.key)) contents.set(stored.key, stored.bytes);
+  }
+  return contents;
 }

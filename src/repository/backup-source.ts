@@ -16,7 +16,8 @@ const PAUSE_BYTES = 4 * 1024 * 1024;
 export function backupSource(store: StoreBackups, manifest: BackupManifest): SnapshotSource {
   const files = new Map(manifest.files.map((file) => [file.path, file]));
   const sizes = new Map(manifest.snapshot.entries.map(({ path, size }) => [path, size]));
-  const packs = new PackCache(store);
+  const { compressed } = manifest;
+  const packs = new PackCache(store, compressed);
   return {
     location: `backup ${manifest.backupId} in ${store.destination.url}`,
     engine: manifest.engine,
@@ -27,7 +28,14 @@ export function backupSource(store: StoreBackups, manifest: BackupManifest): Sna
       const open = async () => {
         if (size !== undefined) return packs.read(file, size, signal);
         const { key, bytes } = file.stored!;
-        return readObject(store, { key, contentBytes: bytes, offset: 0, length: bytes }, signal);
+        const whole = {
+          key,
+          contentBytes: bytes,
+          compressedBytes: compressed[key],
+          offset: 0,
+          length: bytes,
+        };
+        return readObject(store, whole, signal);
       };
       return withHoles(file, sizes.get(path)!, checked(store, file, open));
     },
@@ -118,10 +126,12 @@ const PACKS = 4;
  */
 class PackCache {
   readonly #store: StoreBackups;
+  readonly #compressed: BackupManifest['compressed'];
   readonly #packs = new Map<string, Promise<Buffer | undefined>>();
 
-  constructor(store: StoreBackups) {
+  constructor(store: StoreBackups, compressed: BackupManifest['compressed']) {
     this.#store = store;
+    this.#compressed = compressed;
   }
 
   async read(
@@ -152,7 +162,8 @@ class PackCache {
   }
 
   async #fetch(key: string, sizeBytes: number, signal: AbortSignal): Promise<Buffer | undefined> {
-    const whole = { key, contentBytes: sizeBytes, offset: 0, length: sizeBytes };
+    const compressedBytes = this.#compressed[key];
+    const whole = { key, contentBytes: sizeBytes, compressedBytes, offset: 0, length: sizeBytes };
     const chunks = await readObject(this.#store, whole, signal);
     if (chunks === undefined) return undefined;
     const pack = Buffer.allocUnsafe(sizeBytes);

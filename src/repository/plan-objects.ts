@@ -1,5 +1,5 @@
 import { randomHex } from '../env/random.ts';
-import type { BackupManifest, StoredFile } from './backup-manifest.ts';
+import type { StoredFile, StoredFiles } from './backup-manifest.ts';
 import type { DigestedFile } from './digests.ts';
 import { objectKey, PACK_LIMIT_BYTES, packKey } from './layout.ts';
 
@@ -25,7 +25,7 @@ export interface Upload {
 }
 
 /** Where files lie, as a manifest says it. */
-export type Stored = Pick<BackupManifest, 'files' | 'packs'>;
+export type Stored = Pick<StoredFiles, 'files' | 'packs'>;
 
 interface Location {
   readonly key: string;

@@ -84,7 +84,9 @@ async function readSegments(
   const last = segments.at(-1)!;
   const end = last.offset + last.bytes;
   const contentBytes = manifest.packs[key] ?? end;
-  const chunks = await readObject(store, { key, contentBytes, offset, length: end - offset }, signal);
+  const compressedBytes = manifest.compressed[key];
+  const range = { key, contentBytes, compressedBytes, offset, length: end - offset };
+  const chunks = await readObject(store, range, signal);
   if (chunks === undefined) return onDamage({ key, files: all, message: 'is missing' });
   const stream = new ChunkStream(chunks, offset);
   let at = 0;

@@ -9,14 +9,15 @@ import { StillpointError, toStillpointError } from '../errors.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
 import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../snapshot/store/manifest.ts';
 import { TOOL } from '../snapshot/version.ts';
-import { type BackupManifest, objectsOf, storedBytesOf } from './backup-manifest.ts';
+import { type BackupManifest, objectsOf, type StoredFiles, storedBytesOf } from './backup-manifest.ts';
+import { compressedBody } from './compressed-objects.ts';
 import { condemnedKeys, endangered } from './condemned.ts';
 import { readDamaged, recordDamaged } from './damaged-objects.ts';
 import { type DigestedFile, digestSnapshot, type KnownDigests } from './digests.ts';
 import { bodyOfFiles } from './file-body.ts';
 import { isPackKey } from './layout.ts';
 import { recordVerified } from './marks.ts';
-import { planObjects, type Stored, type UploadPlan } from './plan-objects.ts';
+import { planObjects, type Stored, type Upload } from './plan-objects.ts';
 import { withdraw } from './remove-backup.ts';
 import type { StoreBackups } from './store-backups.ts';
 import { storedBody } from './stored-objects.ts';
@@ -35,6 +36,8 @@ export interface UploadRequest {
   readonly name: string;
   /** Whether every byte is read back before there is a backup. */
   readonly readBack: boolean;
+  /** Whether data that shrinks is stored compressed. */
+  readonly compress: boolean;
   readonly known: KnownDigests;
   readonly control: RunControl;
   readonly onPhase: (phase: UploadPhase) => void;
@@ -76,13 +79,13 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
   const previous = previousId === undefined ? undefined : await readPrevious(store, previousId);
   const digested = await digestSnapshot(env, folder, snapshot.entries, request.known, control);
   await request.known.keep(digested);
-  const { files, packs, uploadedBytes, objectsUploaded, filesUploadedAgain } = await storeFiles(
+  const { stored, uploadedBytes, objectsUploaded, filesUploadedAgain } = await storeFiles(
     store,
     request,
     digested,
     previous,
   );
-  const objects = objectsOf({ files, packs, isSealed });
+  const objects = objectsOf({ ...stored, isSealed });
   const manifest: BackupManifest = {
     repositoryId,
     storeId,
@@ -95,8 +98,7 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     storedBytes: [...objects.values()].reduce((sum, bytes) => sum + bytes, 0),
     snapshotText,
     snapshot,
-    files,
-    packs,
+    ...stored,
   };
   if (request.readBack) {
     request.onPhase('read back');
@@ -143,17 +145,19 @@ async function readBack(
  */
 async function storeFiles(
   store: StoreBackups,
-  { folder, backupId, control, onPlanned, onPhase }: UploadRequest,
+  request: UploadRequest,
   digested: readonly DigestedFile[],
-  previous: Stored | undefined,
+  previous: BackupManifest | undefined,
 ) {
   const { storeId, sealer } = store;
+  const { backupId, control, onPlanned, onPhase } = request;
   const isSealed = sealer !== undefined;
   const idOf = sealer === undefined ? plainIdOf : (content: string) => sealer.objectId(content);
   const sent = new Set<string>();
+  const compressed = new Map(Object.entries(previous?.compressed ?? {}));
   let uploadedBytes = 0;
   let filesUploadedAgain = 0;
-  let there = previous;
+  let there: Stored | undefined = previous;
   let unusable: ReadonlySet<string> =
     previous === undefined
       ? new Set()
@@ -163,20 +167,35 @@ async function storeFiles(
     const plan = planObjects({ storeId, backupId, digested, previous: there, unusable, firstPack, idOf });
     onPlanned(control.bytes + plan.uploadBytes);
     onPhase('upload');
-    await sendObjects(store, folder, plan, control);
-    for (const { key } of plan.uploads) sent.add(key);
-    for (const { bytes } of plan.uploads) uploadedBytes += storedBytesOf(bytes, isSealed);
+    await sendObjects(store, request, plan.uploads, (key, bytes) => compressed.set(key, bytes));
+    for (const { key, bytes } of plan.uploads) {
+      sent.add(key);
+      uploadedBytes += storedBytesOf(compressed.get(key) ?? bytes, isSealed);
+    }
     filesUploadedAgain += plan.filesAgain;
     const { files, packs } = plan;
+    const stored: StoredFiles = { files, packs, compressed: sizesOf(files, compressed) };
     onPhase('confirm');
-    const wrong = await unconfirmed(store, objectsOf({ ...plan, isSealed }), control);
+    const wrong = await unconfirmed(store, objectsOf({ ...stored, isSealed }), control);
     const [lost] = [...wrong].filter(([key]) => sent.has(key));
     if (lost !== undefined) throw notConfirmed(lost);
-    if (wrong.size === 0)
-      return { files, packs, uploadedBytes, objectsUploaded: sent.size, filesUploadedAgain };
+    if (wrong.size === 0) return { stored, uploadedBytes, objectsUploaded: sent.size, filesUploadedAgain };
     there = plan;
     unusable = new Set(wrong.keys());
   }
+}
+
+/** Of the compressed objects that these files lie in. */
+function sizesOf(
+  files: StoredFiles['files'],
+  compressed: ReadonlyMap<string, number>,
+): Record<string, number> {
+  const sizes: Record<string, number> = {};
+  for (const { stored } of files) {
+    const size = stored && compressed.get(stored.key);
+    if (stored !== undefined && size !== undefined) sizes[stored.key] = size;
+  }
+  return sizes;
 }
 
 async function readSnapshot(
@@ -208,33 +227,38 @@ async function readPrevious(store: StoreBackups, id: string): Promise<BackupMani
 const plainIdOf = (content: string): string =>
   createHash('sha256').update(`stillpoint-object ${content}`).digest('hex');
 
+/** @param onCompressed Called with the key of an object that was compressed, and its size before it was sealed. */
 async function sendObjects(
   store: StoreBackups,
-  folder: string,
-  plan: UploadPlan,
-  control: RunControl,
+  { folder, compress, control }: UploadRequest,
+  uploads: readonly Upload[],
+  onCompressed: (key: string, bytes: number) => void,
 ): Promise<void> {
-  const {
-    destination,
-    environment: { fs },
-  } = store;
+  const { destination, environment: env } = store;
   const abort = new AbortController();
   const forget = control.onCancel(() => abort.abort());
   try {
     // The largest first, so that all end at about the same time.
-    const uploads = [...plan.uploads].sort((a, b) => b.bytes - a.bytes);
-    await mapConcurrent(uploads, UPLOADS_AT_ONCE, async ({ key, files }) => {
+    const bySize = [...uploads].sort((a, b) => b.bytes - a.bytes);
+    await mapConcurrent(bySize, UPLOADS_AT_ONCE, async ({ key, files }) => {
       control.checkCancelled();
       const toSend = files.map(({ entry, digest }) => ({ path: placeOf(folder, entry.path), digest }));
-      const body = bodyOfFiles(fs, toSend, (count) => control.addBytes(count));
-      const answer = await destination.put(key, storedBody(store, key, body), {
-        ifAbsent: true,
-        signal: abort.signal,
-      });
-      if (answer === 'exists') {
-        throw new StillpointError('CONFLICT', `${key} exists already, and its name was made at random`, {
-          path: key,
+      const onBytes = (count: number) => control.addBytes(count);
+      const compressed = compress ? await compressedBody(env, folder, toSend, control, onBytes) : undefined;
+      const body = compressed ?? bodyOfFiles(env.fs, toSend, onBytes);
+      try {
+        const answer = await destination.put(key, storedBody(store, key, body), {
+          ifAbsent: true,
+          signal: abort.signal,
         });
+        if (answer === 'exists') {
+          throw new StillpointError('CONFLICT', `${key} exists already, and its name was made at random`, {
+            path: key,
+          });
+        }
+        if (compressed !== undefined) onCompressed(key, compressed.sizeBytes);
+      } finally {
+        await compressed?.close();
       }
     });
   } finally {

@@ -53,13 +53,15 @@ async function runBackup(
   { environment, signal, coordinatorOf, onJobCreated }: PerformOptions,
 ): Promise<void> {
   const { dataDir, engine } = plan.store;
-  const { destination: to, encryption } = plan.repository;
-  const { retention, keep_snapshots: keep } = plan;
+  const { destination: to, encryption, compress } = plan.repository;
+  const { retention, keep_snapshots: keep, local } = plan;
   const lifecycle = new Lifecycle({ dataDir, environment });
   const coordinator = coordinatorOf?.(dataDir) ?? new BackupCoordinator({ dataDir, engine, lifecycle });
   const { warnings } = await backUp(dataDir, {
     environment,
     to,
+    compress,
+    local,
     coordinator,
     signal,
     ...(encryption && { encryption }),

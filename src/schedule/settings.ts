@@ -39,6 +39,8 @@ const encryption = z.strictObject({
 const repository = z.strictObject({
   destination: z.string().min(1, 'must be a folder or s3://bucket/prefix'),
   encryption: encryption.optional(),
+  /** Whether data that shrinks is stored compressed. */
+  compress: z.boolean().default(true),
 });
 
 const atLeastOne = z.number().int().min(1);
@@ -59,6 +61,8 @@ const plan = z
     catch_up: z.boolean().default(true),
     /** So long after it was due, a run that has not succeeded is overdue. */
     overdue_after: period.default(60 * 60 * 1000),
+    /** Whether a snapshot stays beside the database at all. */
+    local: z.boolean().default(true),
     /** Snapshots that stay beside the database. */
     keep_snapshots: atLeastOne.optional(),
     retention: z
@@ -124,6 +128,7 @@ export interface StoreSettings {
 export interface RepositorySettings {
   readonly name: string;
   readonly destination: string;
+  readonly compress: boolean;
   readonly encryption:
     | { readonly identity?: string; readonly passphrase?: string; readonly keyFile?: string }
     | undefined;
@@ -164,8 +169,9 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
     ([name, { data_dir, engine }]): StoreSettings => ({ name, dataDir: here(data_dir), engine }),
   );
   const repositories = Object.entries(document.repositories).map(
-    ([name, { destination, encryption }]): RepositorySettings => ({
+    ([name, { destination, encryption, compress }]): RepositorySettings => ({
       name,
+      compress,
       destination: placeOf(destination, here),
       encryption: encryption && {
         ...(encryption.identity !== undefined && { identity: here(encryption.identity) }),

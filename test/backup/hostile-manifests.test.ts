@@ -103,7 +103,7 @@ const HOSTILE: Record<string, [Change, RegExp]> = {
   ],
   'of a later version': [
     (_, header) => {
-      header.version = 2;
+      header.version = 3;
     },
     /version/,
   ],

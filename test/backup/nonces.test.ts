@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
@@ -68,27 +68,32 @@ function resending(inner: Destination): Destination {
   });
 }
 
-test('no key and nonce ever seal two contents: retries, sealing anew, rotation, damage', async () => {
+test('no key and nonce ever seal two contents: retries, sealing anew, compression, rotation, damage', async () => {
   const folder = await temporaryFolder();
   const encryption = { keyFile: join(folder, 'key') };
   const root = join(folder, 'repository');
   await initRepository(root, { encryption });
   const dataDir = await plainDirectory({
-    large: Buffer.alloc(3_000_000, 'large'),
+    large: Buffer.concat([randomBytes(2_500_000), Buffer.alloc(3_000_000, 'shrinks')]),
     other: Buffer.alloc(600_000, 'other'),
     small: 'small',
   });
-  const run = async () =>
+  const run = async (compress = true) =>
     backUp(dataDir, {
+      compress,
       to: resending(await openDestination(root)),
       encryption,
       coordinator: new BackupCoordinator({ dataDir, engine: 'files' }),
     });
-  await run();
-  // The same contents are sealed anew: their objects are gone.
-  rmSync(join(root, 'stores'), { recursive: true });
-  rmSync(join(dataDir, '.lifecycle', 'lineage.json'));
-  await run();
+  const { uploadedBytes: compressed } = await run();
+  // The same contents are sealed anew, compressed or not: their objects are gone.
+  for (const compress of [true, false]) {
+    rmSync(join(root, 'stores'), { recursive: true });
+    rmSync(join(dataDir, '.lifecycle', 'lineage.json'));
+    const { uploadedBytes } = await run(compress);
+    if (compress) expect(uploadedBytes).toBe(compressed);
+    else expect(uploadedBytes).toBeGreaterThan(compressed + 2_000_000);
+  }
   const store = join(root, 'stores', readdirSync(join(root, 'stores'))[0]!);
   for (const shard of readdirSync(join(store, 'objects'))) {
     for (const object of readdirSync(join(store, 'objects', shard)))

@@ -72,6 +72,7 @@ async function backUpInto(store: StoreBackups, folder: string): Promise<string> 
     previousId,
     name: 'data',
     readBack: false,
+    compress: false, // it changes nothing of the order, and takes time
     known,
     control: new RunControl(),
     onPhase: () => {},

@@ -91,7 +91,7 @@ test('people read the same in words', async () => {
   const run = async (...args: string[]) => (await stillpoint(args)).stdout;
   expect(await run('repo', 'init', dest)).toContain('stillpoint backup run DIR --to');
   expect(await run('backup', 'run', dataDir, '--to', dest, '--engine', 'files')).toMatch(
-    /uploaded.*\n.*snapshot proven: .*\n.*repository: every object is there with its size/,
+    /uploaded.*\n.*snapshot proven: .*\n.*snapshot ts-\d+ stays beside the database; .*\n.*repository: every object is there with its size/,
   );
   expect(await run('backup', 'list', '--from', dest)).toMatch(/BACKUP +CREATED +ENGINE +FILES +SIZE/);
   expect(await run('backup', 'show', 'latest', '--from', dest)).toContain('5 files');

@@ -13,11 +13,12 @@ const START = Date.parse('2026-10-20T12:00:10Z');
 const aPlan = (about: Partial<Plan> = {}): Plan => ({
   name: 'nightly',
   store: { name: 'orders', dataDir: '/data', engine: 'auto' },
-  repository: { name: 'offsite', destination: '/backups', encryption: undefined },
+  repository: { name: 'offsite', destination: '/backups', compress: true, encryption: undefined },
   jobs: undefined,
   backup: '30 2 * * *',
   time_zone: 'Europe/Berlin',
   catch_up: true,
+  local: true,
   overdue_after: HOUR,
   ...about,
 });

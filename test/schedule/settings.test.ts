@@ -49,7 +49,11 @@ describe('a settings file', () => {
       {
         name: 'nightly',
         store: { dataDir: join(folder, 'data'), engine: 'files' },
-        repository: { destination: join(folder, 'backups'), encryption: { keyFile: join(folder, 'key') } },
+        repository: {
+          destination: join(folder, 'backups'),
+          compress: true,
+          encryption: { keyFile: join(folder, 'key') },
+        },
         time_zone: 'UTC',
         jitter: 600_000,
         catch_up: true,

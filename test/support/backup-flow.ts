@@ -47,6 +47,7 @@ async function backUpLatest(world: World, isSealed: boolean): Promise<string> {
     source: snapshotSource({
       coordinator: new BackupCoordinator({ dataDir: DATA, lifecycle }),
       snapshot: 'latest',
+      local: true,
     }),
     destination: repositoryDestination({
       store: repository.store(storeId),
@@ -54,6 +55,7 @@ async function backUpLatest(world: World, isSealed: boolean): Promise<string> {
       digests: await readDigestLedger(environment, layout),
       name: 'data',
       readBack: false,
+      compress: true,
       beforeStoring: async () => false,
       onPhase: () => {},
       onPlanned: () => {},

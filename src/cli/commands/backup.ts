@@ -51,9 +51,11 @@ export function define(command: Command, cli: Cli): void {
 const runFlags = new Flags(backUpOptions.fields, [
   'to',
   'snapshot',
+  'local',
   'claim',
   'newStore',
   'readBack',
+  'compress',
   'limitUpload',
   'limitDownload',
   'jobs',
@@ -116,6 +118,7 @@ function describeRun(result: BackUpResult, to: string, style: Style): string[] {
     uploadedBytes,
     reusedBytes,
     filesUploadedAgain,
+    snapshot,
     report,
     durationsMs,
     pruned,
@@ -130,6 +133,9 @@ function describeRun(result: BackUpResult, to: string, style: Style): string[] {
           `  ${count(filesUploadedAgain, 'file')} uploaded again: the objects are damaged, missing or about to go`,
         ]),
     ...(report === null ? [] : [`  ${style.green('snapshot proven')}: ${proofText(report)}`]),
+    snapshot === null
+      ? '  no snapshot was left beside the database'
+      : `  snapshot ${snapshot} stays beside the database; \`--keep N\` removes older ones, \`--no-local\` leaves none`,
     result.readBack
       ? `  repository: ${style.green('every byte was read back')}`
       : '  repository: every object is there with its size; `stillpoint backup verify latest` reads them',

@@ -23,6 +23,8 @@ export interface Layout {
   readonly undo: string;
   readonly archive: string;
   readonly export: string;
+  /** Snapshots that are needed while somebody reads them, and no longer. */
+  readonly transient: string;
 }
 
 export function layoutOf(dataDir: string, home = dataDir): Layout {
@@ -42,6 +44,7 @@ export function layoutOf(dataDir: string, home = dataDir): Layout {
     undo: join(exchange, 'restore-backup'),
     archive: join(lifecycle, 'archive'),
     export: join(lifecycle, 'export'),
+    transient: join(lifecycle, 'transient'),
   };
 }
 
@@ -114,6 +117,6 @@ export const nameOf = (location: string): string => basename(location);
 /** Whether `location` is the place of a snapshot, by its name and its folder. */
 export function isSnapshotPlace(location: string): boolean {
   const parent = dirname(location);
-  const { backup, archive, export: exported } = layoutOf(dirname(dirname(parent)));
-  return isSnapshotName(basename(location)) && [backup, archive, exported].includes(parent);
+  const { backup, archive, export: exported, transient } = layoutOf(dirname(dirname(parent)));
+  return isSnapshotName(basename(location)) && [backup, archive, exported, transient].includes(parent);
 }

@@ -5,7 +5,7 @@ import { listIfPresent, removeTree } from '../../env/io.ts';
 import type { Environment } from '../environment.ts';
 import { removeLedger } from '../ledger/ledger-file.ts';
 import { bytesFreed, filesBelow } from './disk-use.ts';
-import { deletedFolder, isLeftOver, type Layout } from './layout.ts';
+import { deletedFolder, isLeftOver, isSnapshotName, type Layout } from './layout.ts';
 import type { SnapshotSummary } from './list.ts';
 import { withReserve } from './reserve.ts';
 import { decideRetention, type RetentionDecision } from './retention.ts';
@@ -58,7 +58,7 @@ export async function prune(
 export async function removeSnapshot(
   env: Environment,
   layout: Layout,
-  { name, location }: SnapshotSummary,
+  { name, location }: Pick<SnapshotSummary, 'name' | 'location'>,
   dryRun = false,
 ): Promise<boolean> {
   const { fs, locks } = env;
@@ -93,4 +93,15 @@ export async function sweep(env: Environment, parents: readonly string[]): Promi
     }
   }
   return swept;
+}
+
+/** Removes the snapshots that nobody reads and nobody needs any more. The caller holds the lifecycle lock. */
+export async function removeTransient(env: Environment, layout: Layout): Promise<string[]> {
+  const removed: string[] = [];
+  for (const { name } of await listIfPresent(env.fs, layout.transient)) {
+    const location = join(layout.transient, name);
+    if (isSnapshotName(name) && (await removeSnapshot(env, layout, { name, location })))
+      removed.push(location);
+  }
+  return removed;
 }

@@ -6,6 +6,7 @@ import type { TaskRun } from '../../env/run-control.ts';
 import { placeOf } from '../store/layout.ts';
 import type { WriteManifestArgs } from '../store/manifest-bytes.ts';
 import { compareFiles, type FilePair } from './compare-files.ts';
+import { type CompressJob, compressFiles } from './compress-files.ts';
 import { type CopyJob, copyFiles } from './copy-files.ts';
 import { type DigestJob, digestFiles } from './digest-files.ts';
 
@@ -50,6 +51,7 @@ export const TASKS = {
   checkFiles,
   compareFiles: (fs: FileSystem, pairs: readonly FilePair[], run: TaskRun) => compareFiles(fs, pairs, run),
   digestFiles: (fs: FileSystem, jobs: readonly DigestJob[], run: TaskRun) => digestFiles(fs, jobs, run),
+  compressFiles: (fs: FileSystem, job: CompressJob, run: TaskRun) => compressFiles(fs, job, run),
   readManifest: async (fs: FileSystem, path: string) =>
     (await manifestBytes()).readManifestInChunks(fs, path),
   writeManifest: async (fs: FileSystem, args: WriteManifestArgs) =>
