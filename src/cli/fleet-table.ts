@@ -1,8 +1,11 @@
 import { systemClock } from '../env/clock.ts';
 import type { NodeProgress } from '../fleet/run/node-progress.ts';
+import type { Cli } from './cli.ts';
+import type { Style } from './style.ts';
 import type { Terminal } from './terminal.ts';
 import { duration, size, table, visible } from './text.ts';
 
+const PARTLY = 6;
 const INTERVAL_MS = 200;
 const LEAST_ROWS = 5;
 /** What is finished has nothing more to tell. */
@@ -81,4 +84,31 @@ function row({ targetId, phase, bytesDone, bytesTotal, beganMs }: Line): string[
     `${size(rate)}/s`,
     left < LONGEST_LEFT_S ? duration(Math.ceil(left) * 1000).replace('.0 s', ' s') : '',
   ];
+}
+
+/** Does work on a fleet with the live table on the screen, prints its result, and exits with 6 where something is left to do. */
+export async function withFleetTable<T>(
+  cli: Cli,
+  {
+    doing,
+    work,
+    describe,
+    isDone = () => true,
+  }: {
+    /** What is done after an interruption, for people. */
+    readonly doing: string;
+    readonly work: (signal: AbortSignal, show: FleetTable['show']) => Promise<T>;
+    readonly describe: (result: T, style: Style) => string[];
+    readonly isDone?: (result: T) => boolean;
+  },
+): Promise<void> {
+  const view = openFleetTable(cli.terminal);
+  try {
+    const result = await cli.interruptible((signal) => work(signal, view.show), doing, view.stop);
+    view.stop();
+    cli.output.result(result, (style) => describe(result, style));
+    if (!isDone(result)) cli.exitCode = PARTLY;
+  } finally {
+    view.stop();
+  }
 }

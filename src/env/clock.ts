@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 
 export interface Clock {
@@ -23,6 +24,8 @@ export const newId = (): string => randomUUID();
 
 /** For polling and for rate limits; where there is an event, wait for that. Rejects with the signal's reason. */
 export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  // Many may wait on one signal at once. Node.js would take more than ten for a leak, and each goes with its pause.
+  if (signal !== undefined) setMaxListeners(0, signal);
   await setTimeout(ms, undefined, signal && { signal }).catch(() => signal?.throwIfAborted());
 }
 

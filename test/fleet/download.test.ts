@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -69,6 +69,8 @@ async function stage(manifest: Buffer = manifestOf(), answer: Answer = () => fal
 }
 
 function expectWhole(into: string): void {
+  const { blocks, size } = statSync(join(into, 'holes'));
+  expect(512 * blocks).toBeLessThan(size / 2); // its holes are holes again
   for (const [path, bytes] of Object.entries(FILES))
     expect(readFileSync(join(into, path)).equals(bytes), path).toBe(true);
   expect(Object.keys(readTree(into)).sort()).toEqual([...Object.keys(FILES), 'snapshot.manifest'].sort());

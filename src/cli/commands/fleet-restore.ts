@@ -5,7 +5,7 @@ import { type FleetRestore, restoreFleet, undoFleetRestore } from '../../fleet/r
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
-import { openFleetTable } from '../fleet-table.ts';
+import { type FleetTable, withFleetTable } from '../fleet-table.ts';
 import { examples, paragraph } from '../help-text.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
@@ -13,7 +13,6 @@ import { count, table, visible } from '../text.ts';
 
 const LAYOUT = { '<dir>': 'the folder of a finished backup' };
 const environment = commandEnvironment;
-const PARTLY = 6;
 
 const restoreFlags = new Flags(restoreFleetOptions.fields, [
   'fleetFile',
@@ -95,24 +94,16 @@ function mappingOf(pairs: readonly string[]): Record<string, string> {
   return mapping;
 }
 
-async function carryOut(
+const carryOut = (
   cli: Cli,
-  work: (signal: AbortSignal, show: ReturnType<typeof openFleetTable>['show']) => Promise<FleetRestore>,
-): Promise<void> {
-  const view = openFleetTable(cli.terminal);
-  try {
-    const result = await cli.interruptible(
-      (signal) => work(signal, view.show),
-      'ending the steps under way',
-      view.stop,
-    );
-    view.stop();
-    cli.output.result(result, (style) => describe(result, style));
-    if (!result.complete && !result.dryRun) cli.exitCode = PARTLY;
-  } finally {
-    view.stop();
-  }
-}
+  work: (signal: AbortSignal, show: FleetTable['show']) => Promise<FleetRestore>,
+): Promise<void> =>
+  withFleetTable(cli, {
+    doing: 'ending the steps under way',
+    work,
+    describe,
+    isDone: ({ complete, dryRun }) => complete || dryRun,
+  });
 
 function describe({ dryRun, complete, undone, restoreId, nodes }: FleetRestore, style: Style): string[] {
   const head = ['NODE', 'COPY OF', 'STATE', ''];

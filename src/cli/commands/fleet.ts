@@ -22,7 +22,7 @@ import { type FleetStatus, fleetStatus } from '../../fleet/status.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
-import { openFleetTable } from '../fleet-table.ts';
+import { withFleetTable } from '../fleet-table.ts';
 import { examples, paragraph } from '../help-text.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
@@ -174,20 +174,14 @@ function defineRun(command: Command, cli: Cli): void {
     )
     .action(async (file: string, given: Given) => {
       const { layoutDir, ...options } = runFlags.read(given);
-      const view = openFleetTable(cli.terminal);
-      try {
-        const result = await cli.interruptible(
-          (signal) =>
-            runFleet(file, { ...options, layoutDir: layoutDir!, signal, environment, onProgress: view.show }),
-          'starting the nodes again',
-          view.stop,
-        );
-        view.stop();
-        cli.output.result(result, (style) => describeRun(result, String(layoutDir), style));
-        if (!result.complete && !result.maxStepsReached) cli.exitCode = PARTLY;
-      } finally {
-        view.stop();
-      }
+      const required = { layoutDir: layoutDir! };
+      await withFleetTable(cli, {
+        doing: 'starting the nodes again',
+        work: (signal, onProgress) =>
+          runFleet(file, { ...options, ...required, signal, environment, onProgress }),
+        describe: (result, style) => describeRun(result, required.layoutDir, style),
+        isDone: ({ complete, maxStepsReached }) => complete || maxStepsReached,
+      });
     });
 }
 
@@ -320,19 +314,12 @@ function defineDownload(command: Command, cli: Cli): void {
       const { targetId, layoutDir, ...options } = downloadFlags.read(given);
       const scope = given.recursive === true ? 'recursive' : given.children === true ? 'children' : 'target';
       const required = { targetId: targetId!, layoutDir: layoutDir!, scope } as const;
-      const view = openFleetTable(cli.terminal);
-      try {
-        const result = await cli.interruptible(
-          (signal) =>
-            downloadFleet(file, { ...options, ...required, signal, environment, onProgress: view.show }),
-          'starting the node again',
-          view.stop,
-        );
-        view.stop();
-        cli.output.result(result, (style) => describeDownload(result, style));
-      } finally {
-        view.stop();
-      }
+      await withFleetTable(cli, {
+        doing: 'starting the node again',
+        work: (signal, onProgress) =>
+          downloadFleet(file, { ...options, ...required, signal, environment, onProgress }),
+        describe: describeDownload,
+      });
     });
 }
 
