@@ -33,7 +33,7 @@ function start(
 ): ChildProcess {
   const entry = compiled('test/support/steps-controller.ts');
   const env = { ...process.env, ...more, ...(stepsUrl !== undefined && { STEPS_URL: stepsUrl }) };
-  const child = spawn(process.execPath, ['--no-deprecation', entry, layoutDir, world, killPoint], {
+  const child = spawn(process.execPath, [entry, layoutDir, world, killPoint], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -44,6 +44,7 @@ function start(
 async function resultOf(child: ChildProcess): Promise<FleetRunResult> {
   const { code, stdout, stderr } = await outcomeOf(child);
   if (code !== 0) throw new Error(`the controller ended with ${code}: ${stderr}`);
+  expect(stderr).toBe('');
   return JSON.parse(stdout.trim().split('\n').at(-1)!);
 }
 

@@ -114,6 +114,8 @@ class Run implements DbosSteps {
       systemDatabaseSchemaName: SCHEMA,
       applicationVersion: LANES_VERSION,
       executorID: this.#plan.run_id,
+      // It would be set by a query that pg warns of, on stderr. Whoever is paused keeps the run lock as well.
+      systemDatabaseIdleTransactionTimeoutMs: 0,
       logger: SILENT,
     };
     DBOS.setConfig(config);
