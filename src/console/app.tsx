@@ -1,5 +1,6 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { type Api, Refused, type Run, type Snapshots, type Status } from './api.ts';
+import { Charts } from './charts.tsx';
 import { Failures } from './failures.tsx';
 import { lookOffsite, type Offsite, runningJobs } from './offsite.ts';
 import { Plans } from './plans.tsx';
@@ -125,6 +126,7 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
         <Running api={api} status={status} offsite={offsite} look={look} />
         <Timeline api={api} list={list} status={status} offsite={offsite} nowMs={seen.atMs} look={look} />
         {offsite !== undefined && <Plans api={api} offsite={offsite} nowMs={seen.atMs} look={look} />}
+        <Charts list={list} runs={runs} offsite={offsite} />
         <Room list={list} safety={status.safety} nowMs={seen.atMs} />
         <Failures status={status} runs={runs} offsite={offsite} nowMs={seen.atMs} />
       </main>

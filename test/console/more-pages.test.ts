@@ -112,10 +112,17 @@ test('old snapshots are removed after a dry run that says why each stays or goes
   const console = await startConsole([await closedDatabase('data')]);
   const { page, complaints } = await openPage(browser, `${console.url}/#key=${console.key}`, {}, console.url);
   const rows = page.locator('.snapshots li');
+  const trend = page.getByRole('heading', { name: 'How is it going?' });
   for (const count of [1, 2, 3]) {
     await page.getByRole('button', { name: 'Snapshot now' }).click();
     await soon(() => rows.count()).toBe(count);
+    // One point is no line.
+    if (count === 1) expect(await trend.count()).toBe(0);
   }
+  await trend.waitFor();
+  await page.getByText('As a table').first().click();
+  const figures = page.getByRole('region', { name: 'Size of each snapshot' });
+  await soon(() => figures.locator('tbody tr').count()).toBe(3);
   await page.getByRole('button', { name: 'Remove old snapshots …' }).click();
   await page.getByText('None would go.').waitFor();
   await page.getByLabel('The newest that stay:').fill('1');
