@@ -3,6 +3,7 @@ import fs from 'fs-extra';
 import { blockUse } from './block-use.ts';
 import { guardEngineLocks } from './engine-locks.ts';
 import type { FileSystem, OpenFile, OpenHow } from './file-system.ts';
+import { TurnAnchors } from './kept-anchors.ts';
 import {
   absentAsUndefined,
   CLONE,
@@ -26,7 +27,7 @@ import { ignoreOwnerRefused, ownerFor, ownerOfNew } from './ownership.ts';
 import { filePastCache } from './past-cache.ts';
 import { warn } from './safe-calls.ts';
 
-const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS));
+const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS), new TurnAnchors());
 
 /** For the host's main thread: every call is asynchronous and the event loop stays free. */
 export const nodeFileSystem: FileSystem = guardEngineLocks({

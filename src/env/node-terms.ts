@@ -1,7 +1,8 @@
 import { type BigIntStats, constants, type Dirent } from 'node:fs';
 import { systemCode } from '../errors.ts';
 import type { FileKind, FileStat, FolderEntry, OpenHow } from './file-system.ts';
-import { DESCRIPTORS, HAS_DESCRIPTOR_NAMES } from './openat-paths.ts';
+import { DESCRIPTORS } from './kept-anchors.ts';
+import { HAS_DESCRIPTOR_NAMES } from './openat-paths.ts';
 import { DIRECT } from './past-cache.ts';
 
 // Shared by both file systems over Node's calls: our terms in Node's and back.

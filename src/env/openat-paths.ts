@@ -1,6 +1,7 @@
 import { closeSync, constants, existsSync, lstatSync, readlinkSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { StillpointError, systemCode } from '../errors.ts';
+import { DESCRIPTORS, type KeptAnchors, NONE_KEPT } from './kept-anchors.ts';
 import { warn } from './safe-calls.ts';
 
 /**
@@ -18,7 +19,6 @@ export interface Anchors {
   folder<T>(path: string, use: (anchored: string) => T | Promise<T>): Promise<T>;
 }
 
-export const DESCRIPTORS = '/proc/self/fd';
 /** Opens a folder for look-ups only, which needs no right to read it. Node has no constant for it. */
 const O_PATH = 0o10000000;
 export const ANCHOR_FLAGS = O_PATH | (constants.O_DIRECTORY ?? 0) | (constants.O_NOFOLLOW ?? 0);
@@ -26,8 +26,14 @@ export const ANCHOR_FLAGS = O_PATH | (constants.O_DIRECTORY ?? 0) | (constants.O
 /** Not where `/proc` is not mounted. */
 export const HAS_DESCRIPTOR_NAMES = process.platform === 'linux' && existsSync(DESCRIPTORS);
 
-/** @param openFolder Opens with `ANCHOR_FLAGS`. Everything else asks the kernel only, and never waits for a disk. */
-export function anchors(openFolder: (path: string) => number | Promise<number>): Anchors {
+/**
+ * @param openFolder Opens with `ANCHOR_FLAGS`. Everything else asks the kernel only, and never waits for a disk.
+ * @param kept Where a descriptor is kept for the next call. Only for a thread whose event loop goes on turning.
+ */
+export function anchors(
+  openFolder: (path: string) => number | Promise<number>,
+  kept: KeptAnchors = NONE_KEPT,
+): Anchors {
   if (!HAS_DESCRIPTOR_NAMES) {
     const asItIs = async <T>(path: string, use: (name: string) => T | Promise<T>): Promise<T> => {
       warnOfMissingProc();
@@ -77,14 +83,14 @@ export function anchors(openFolder: (path: string) => number | Promise<number>):
   }
 
   async function within<T>(folder: string, use: (anchor: string) => T | Promise<T>): Promise<T> {
-    const fd = await openReal(folder);
-    const anchor = `${DESCRIPTORS}/${fd}`;
+    const held = kept.take(folder) ?? kept.add(folder, await openReal(folder));
+    const anchor = `${DESCRIPTORS}/${held.fd}`;
     try {
       return await use(anchor);
     } catch (error) {
       throw renamed(error, anchor, folder);
     } finally {
-      closeSync(fd);
+      kept.release(held);
     }
   }
 

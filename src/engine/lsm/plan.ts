@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { pause } from '../../env/clock.ts';
+import { mapConcurrent } from '../../env/concurrency.ts';
 import { type FileSystem, isSameIdentity, type OpenFile } from '../../env/file-system.ts';
 import { withFile } from '../../env/io.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
@@ -134,11 +135,11 @@ async function planRound(
   const before = await listTables(fs, dir);
   context.expectFiles(before.length);
   const paths = before.map(tablePath);
+  const arePinned = await mapConcurrent(paths, LOOKS_AT_ONCE, (path) => context.pin(path));
+  const vanished = paths[arePinned.indexOf(false)];
+  if (vanished !== undefined) return `${vanished} vanished`;
   let incomplete: string | undefined;
-  for (const path of paths) {
-    if (!(await context.pin(path))) return `${path} vanished`;
-    if (await isBeingWritten(fs, join(dir, path), seen.tables)) incomplete = path;
-  }
+  for (const path of paths) if (await isBeingWritten(fs, join(dir, path), seen.tables)) incomplete = path;
   if (incomplete !== undefined) {
     await pause(TABLE_WAIT_MS);
     return `${incomplete} was still being written`;

@@ -1,5 +1,5 @@
 import type { ImageItem, ImmutableItem } from '../../engine/engine.ts';
-import type { Semaphore } from '../../env/concurrency.ts';
+import { mapConcurrent, type Semaphore } from '../../env/concurrency.ts';
 import { hasPartsOfSecond } from '../../env/file-times.ts';
 import type { Environment } from '../environment.ts';
 import type { ProvenFile, ReusableSnapshot } from '../ledger/proven-files.ts';
@@ -9,6 +9,9 @@ import { isWhole } from './check-plan.ts';
 import { findEqual, type SourceAndCopy } from './find-equal.ts';
 import { isSameSource, type Pin, type Pins, sourcePlaceOf } from './pins.ts';
 import type { CaptureRequest } from './request.ts';
+
+/** Each is two short calls, and most of their time is the way to Node's I/O threads and back. */
+const LINKS_AT_ONCE = 16;
 
 /** Takes files, or what is known of them, from the newest proven snapshot. Without one, nothing is reused. */
 export class Reuse {
@@ -33,18 +36,18 @@ export class Reuse {
     const { previous, mode, control } = this.#request;
     if (previous === undefined || mode !== 'copy') return items;
     const equal = await this.#compareImmutables(previous, items, pins);
-    const others: ImmutableItem[] = [];
-    for (const item of items) {
-      control.checkCancelled();
-      const { path } = item;
+    const shared = await this.#share(previous, items, ({ path }) => {
       const proven = previous.files.get(path);
       const pin = pins.of(path);
-      if (proven === undefined || isOwnFile(pin, proven)) others.push(item);
-      else if (!isSameSource(pin, proven) && !equal.has(path)) others.push(item);
-      else if (!(await this.#share(previous, path, proven, provenanceOf(pin)))) others.push(item);
-      else if (!equal.has(path)) control.addBytes(proven.size); // else comparing has counted them
+      const isCopy = proven && !isOwnFile(pin, proven) && (isSameSource(pin, proven) || equal.has(path));
+      return isCopy ? proven : undefined;
+    });
+    for (const { path } of shared) {
+      const proven = previous.files.get(path)!;
+      this.#add(path, proven, provenanceOf(pins.of(path)));
+      if (!equal.has(path)) control.addBytes(proven.size); // else comparing has counted them
     }
-    return others;
+    return items.filter((item) => !shared.has(item));
   }
 
   async #compareImmutables(
@@ -78,12 +81,11 @@ export class Reuse {
       ? images.filter(({ needsComparison }) => needsComparison)
       : images;
     const equal = await this.#compareImages(previous, candidates);
-    const others: ImageItem[] = [];
-    for (const item of images) {
-      const proven = equal.has(item.path) ? previous.files.get(item.path) : undefined;
-      if (!proven || !(await this.#share(previous, item.path, proven, { kind: 'image' }))) others.push(item);
-    }
-    return others;
+    const shared = await this.#share(previous, images, ({ path }) =>
+      equal.has(path) ? previous.files.get(path) : undefined,
+    );
+    for (const { path } of shared) this.#add(path, previous.files.get(path)!, { kind: 'image' });
+    return images.filter((item) => !shared.has(item));
   }
 
   /** For a file that was linked to the database's: true when the previous snapshot links the same one and has proven it. */
@@ -95,12 +97,21 @@ export class Reuse {
     return true;
   }
 
-  async #share(
+  /** Links the items that have a proven file. Resolves to those that are linked. */
+  async #share<T extends { readonly path: string }>(
     previous: ReusableSnapshot,
-    path: string,
-    proven: ProvenFile,
-    provenance: Provenance,
-  ): Promise<boolean> {
+    items: readonly T[],
+    provenOf: (item: T) => ProvenFile | undefined,
+  ): Promise<ReadonlySet<T>> {
+    const areLinked = await mapConcurrent(items, LINKS_AT_ONCE, async (item) => {
+      this.#request.control.checkCancelled();
+      const proven = provenOf(item);
+      return proven !== undefined && (await this.#link(previous, item.path, proven));
+    });
+    return new Set(items.filter((_, index) => areLinked[index]));
+  }
+
+  async #link(previous: ReusableSnapshot, path: string, proven: ProvenFile): Promise<boolean> {
     if (proven.isClone && this.#request.clone === 'never') return false;
     if (!(await this.#isUnchangedSinceProof(previous, path, proven))) return false;
     try {
@@ -109,7 +120,6 @@ export class Reuse {
       return false; // too many links, or none possible here: the file is copied
     }
     this.#captured.bytes.reused += proven.size;
-    this.#add(path, proven, provenance);
     return true;
   }
 

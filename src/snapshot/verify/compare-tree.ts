@@ -1,11 +1,15 @@
 import { MANIFEST } from '../../engine/engine.ts';
 import type { Finding } from '../../engine/report.ts';
+import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileKind, FileStat, FileSystem } from '../../env/file-system.ts';
 import { walk } from '../../env/folder-tree.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { placeOf } from '../store/layout.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
 import type { SizedPath } from './check-files.ts';
+
+/** Most of the time of a look is the way to Node's I/O threads and back. */
+const LOOKS_AT_ONCE = 16;
 
 export interface FoundFile extends SizedPath {
   readonly stat?: FileStat | undefined;
@@ -19,6 +23,7 @@ export async function compareTree(
   control: RunControl,
 ): Promise<{ files: FoundFile[]; findings: Finding[] }> {
   const missing = new Map(entries.map((entry) => [entry.path, entry]));
+  const found: ManifestEntry[] = [];
   const files: FoundFile[] = [];
   const findings: Finding[] = [];
   for await (const { path, kind } of walk(fs, folder)) {
@@ -34,12 +39,19 @@ export async function compareTree(
       findings.push(notAFile(path, kind));
       continue;
     }
-    const stat = await fs.inspect(placeOf(folder, path));
+    found.push(entry);
+  }
+  const stats = await mapConcurrent(found, LOOKS_AT_ONCE, ({ path }) => {
+    control.checkCancelled();
+    return fs.inspect(placeOf(folder, path));
+  });
+  for (const [index, { path, size }] of found.entries()) {
+    const stat = stats[index];
     const sizeBytes = stat?.sizeBytes ?? 0;
     files.push({ path, sizeBytes, stat, ...(stat && { allocatedBytes: stat.allocatedBytes }) });
-    if (sizeBytes !== entry.size) {
-      const message = `has ${sizeBytes} bytes; the manifest says ${entry.size}`;
-      findings.push(copyDamage(path, Math.min(sizeBytes, entry.size), 'FILE_SIZE', message));
+    if (sizeBytes !== size) {
+      const message = `has ${sizeBytes} bytes; the manifest says ${size}`;
+      findings.push(copyDamage(path, Math.min(sizeBytes, size), 'FILE_SIZE', message));
     }
   }
   for (const path of missing.keys()) {
