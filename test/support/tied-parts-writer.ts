@@ -58,7 +58,7 @@ while (!isStopped) {
       goOn = resolve;
     });
   }
-  if (n % 20 === 0) await pause(1); // the test is not about speed
+  if (n % 10 === 0) await pause(4); // the test is not about speed
 }
 await Promise.all([index!.close(), main!.close(), log.close()]);
 process.disconnect();
