@@ -119,6 +119,7 @@ const restoreInto: Wrong<RestoreIntoOptions> = {
   files: notPaths,
   level: notOneOf,
   clone: notOneOf,
+  rewriteManifest: notBoolean,
 };
 const lsm: Wrong<LsmOptions> = {
   createIfMissing: notBoolean,
@@ -239,6 +240,7 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
       source: notText,
       level: notOneOf,
       clone: notOneOf,
+      rewriteManifest: notBoolean,
       signal: notSignal,
     } satisfies Wrong<StartRestoreOptions>,
     call: (options) => new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore(untyped(options)),
@@ -474,6 +476,7 @@ describe('what is right is accepted:', () => {
         source,
         level: 'open',
         clone: 'auto',
+        rewriteManifest: false,
         signal: new AbortController().signal,
       };
       expect((await restores.restore(restore)).state.status).toBe('completed');
@@ -505,6 +508,7 @@ describe('what is right is accepted:', () => {
       files: [],
       level: 'files',
       clone: 'auto',
+      rewriteManifest: false,
     });
     const into = await temporaryFolder();
     for (const options of [{ lifecycle }, { environment }] satisfies Partial<SnapshotsOptions>[]) {

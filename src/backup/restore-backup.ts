@@ -68,7 +68,7 @@ export async function restoreBackup(
       const source = await checkSource(env, backupSource(store, manifest), control);
       try {
         bytesTotal = 2 * source.bytes; // once for the download and once for its proof
-        const { report } = await restoreInto(env, source, into, level, 'never', control);
+        const { report } = await restoreInto(env, source, into, { level }, control);
         return {
           backupId: manifest.backupId,
           storeId: store.storeId,
@@ -159,7 +159,7 @@ export async function withScratch<T>(
   await refuseOverlap(env, store.destination, folder);
   const source = await checkSource(env, backupSource(store, manifest), control);
   try {
-    const { report } = await stage(env, source, folder, 'full', 'never', control);
+    const { report } = await stage(env, source, folder, { level: 'full' }, control);
     return await look(report, folder);
   } finally {
     await source.release();

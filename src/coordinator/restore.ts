@@ -38,6 +38,7 @@ import {
   type RestoreSource,
   type SourceChoice,
 } from '../snapshot/restore/restore-source.ts';
+import { requireRewritable } from '../snapshot/restore/rewrite-manifest.ts';
 import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
 import { engineOption } from './choose-engine.ts';
 import { lockDatabase, unlock } from './lock-database.ts';
@@ -144,10 +145,13 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
       const files = await openChosen(this.#env, layout, chosen.source, allowed);
       const run = newRun(files.location);
       const source = await checkSource(this.#env, files, run.control, engine);
-      await this.#checkExchange(layout, source.engine).catch(async (error) => {
+      try {
+        if (chosen.rewriteManifest) requireRewritable(source);
+        await this.#checkExchange(layout, source.engine);
+      } catch (error) {
         await source.release();
         throw error;
-      });
+      }
       run.plan(source.manifest.entries.length, 2 * source.bytes);
       return {
         run,
@@ -223,7 +227,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   ): Promise<Restored> {
     try {
       return await withThrottle(this.#env, run.control, options, (env) =>
-        stage(env, source, staged, options.level, options.clone, run.control),
+        stage(env, source, staged, options, run.control),
       );
     } catch (error) {
       await removeTree(this.#env.fs, dirname(staged)).catch(() => undefined); // otherwise the next admission sweeps it

@@ -96,13 +96,13 @@ export function restoreFolder(
   locate: Locate,
   options: ResolvedOf<typeof restoreOptions>,
 ): Promise<RestoreIntoResult> {
-  const { into, level, clone } = options;
+  const { into } = options;
   return watched(system, options, async (env, control, watch) => {
     const whole = await checkSource(env, await openSnapshotFolder(env, await locate(env)), control);
     try {
       const source = selectFiles(whole, options.files);
       watch(2 * source.bytes); // read once for the copy and once for its proof
-      const { report, clonedBytes } = await restoreInto(env, source, into, level, clone, control);
+      const { report, clonedBytes } = await restoreInto(env, source, into, options, control);
       const { location: from, manifest, bytes } = source;
       const files = manifest.entries.length;
       return { from, into: resolve(into), files, bytes, clonedBytes, undo: null, report };

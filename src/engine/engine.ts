@@ -64,6 +64,11 @@ export interface Engine {
     checks: ReadonlyMap<string, FileCheck>,
     request: Omit<FileCheckRequest, 'path'>,
   ): ConsistencyCheck;
+  /**
+   * Set where the list of the engine's files is a log of changes that grows. Resolves to a short list that says the same, in the place of
+   * the old one. `dir` is a proven copy that nobody has open. Changes nothing.
+   */
+  readonly rewriteManifest?: (fs: FileSystem, dir: string, run: TaskRun) => Promise<RewrittenFiles>;
   /** How far a database had come, where its files say so. */
   readonly history?: History<unknown>;
   /**
@@ -229,6 +234,18 @@ export interface FileCheck {
   readonly medium?: boolean | undefined;
   /** When, if that was earlier. Engines need not set it. */
   readonly mediumAtMs?: number | undefined;
+}
+
+/** How files of a copy are to change. Paths are relative to the folder. */
+export interface RewrittenFiles {
+  readonly created: readonly NewContent[];
+  readonly replaced: readonly NewContent[];
+  readonly removed: readonly string[];
+}
+
+export interface NewContent {
+  readonly path: string;
+  readonly bytes: Uint8Array;
 }
 
 export interface ConsistencyCheck {

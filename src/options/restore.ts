@@ -2,12 +2,18 @@ import { CLONE_CHOICES } from './choices.ts';
 import { OptionSet, type OptionsOf, required, withDefault } from './option.ts';
 import { level } from './snapshot.ts';
 import { hostThrottleOptions, throttleOptions } from './throttle.ts';
-import { folder, oneOf, paths, text } from './values.ts';
+import { folder, oneOf, paths, text, trueOrFalse } from './values.ts';
 
 const clone = () =>
   withDefault(oneOf(CLONE_CHOICES), () => 'never', {
     description:
       "`auto` makes copy-on-write clones of the snapshot's files where the file system can. That takes no time and no space; a bad block then damages both.",
+  });
+
+const rewriteManifest = () =>
+  withDefault(trueOrFalse(), () => false, {
+    description:
+      'Writes the list of tables of a LevelDB anew in the restored copy: a MANIFEST that has grown to gigabytes becomes a short one that says the same. Other engines have none.',
   });
 
 /** A restore in place, wherever it is started from. */
@@ -17,6 +23,7 @@ export const restoreOptions = new OptionSet(() => ({
   }),
   level: level(),
   clone: clone(),
+  rewriteManifest: rewriteManifest(),
   ...throttleOptions.fields,
 }));
 
@@ -33,6 +40,7 @@ export const restoreIntoOptions = new OptionSet(() => ({
   }),
   level: level(),
   clone: clone(),
+  rewriteManifest: rewriteManifest(),
   ...hostThrottleOptions.fields,
 }));
 

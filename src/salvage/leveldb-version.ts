@@ -1,12 +1,10 @@
 import { explainCurrent, readCurrent } from '../engine/leveldb/directory.ts';
-import { findingsOf } from '../engine/leveldb/findings.ts';
-import { readLog } from '../engine/leveldb/log-records.ts';
+import { readVersion } from '../engine/leveldb/read-version.ts';
 import { withFile } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import { CURRENT, parseFileName } from '../format/leveldb/file-name.ts';
-import { Version } from '../format/leveldb/version.ts';
-import { decodeVersionEdit } from '../format/leveldb/version-edit.ts';
+import type { Version } from '../format/leveldb/version.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
 import type { Source } from './source.ts';
 import { unlessUnreadable } from './unreadable.ts';
@@ -20,7 +18,7 @@ export interface Known {
 }
 
 /** The state as the MANIFEST in use has it; where that one is gone or damaged, the newest other one that is whole. */
-export async function readVersion(source: Source, control: RunControl): Promise<Known> {
+export async function findVersion(source: Source, control: RunControl): Promise<Known> {
   const notes: string[] = [];
   const current = await nameInUse(source, notes);
   const number = (name: string) => parseFileName(name)!.number;
@@ -60,33 +58,10 @@ async function nameInUse({ fs, dir, paths }: Source, notes: string[]): Promise<s
   }
 }
 
-/** The version, or why it cannot be trusted. A torn last record is what a crash leaves: what is before it holds. */
-async function readManifest(
-  { fs, dir }: Source,
-  name: string,
-  control: RunControl,
-): Promise<Version | string> {
-  const version = new Version();
-  let problem: string | undefined;
-  const unreadable = await unlessUnreadable<string | undefined>(
-    async () => {
-      await withFile(fs, placeOf(dir, name), 'read', (file) =>
-        readLog(file, { live: true }, control, findingsOf(name), (item) => {
-          if (item.kind !== 'record') {
-            problem ??= item.message;
-            return;
-          }
-          const edit = decodeVersionEdit(item.payload);
-          if (typeof edit === 'string') problem ??= edit;
-          else version.apply(edit);
-        }),
-      );
-      return undefined;
-    },
+/** The version, or why it cannot be trusted. */
+function readManifest({ fs, dir }: Source, name: string, control: RunControl): Promise<Version | string> {
+  return unlessUnreadable<Version | string>(
+    () => withFile(fs, placeOf(dir, name), 'read', (file) => readVersion(file, control)),
     (code) => `it cannot be read (${code})`,
   );
-  problem ??= unreadable;
-  if (problem !== undefined) return problem;
-  const { missingFields } = version;
-  return missingFields.length > 0 ? `without ${missingFields.join(', ')}` : version;
 }

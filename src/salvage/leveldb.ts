@@ -10,7 +10,7 @@ import { placeOf } from '../snapshot/store/layout.ts';
 import { salvageLog } from './leveldb-log.ts';
 import { createLeveldb } from './leveldb-store.ts';
 import { salvageTable } from './leveldb-table.ts';
-import { readVersion } from './leveldb-version.ts';
+import { findVersion } from './leveldb-version.ts';
 import type { Part, ReadSource, Salvager, Source, Taking } from './source.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
@@ -30,7 +30,7 @@ async function list(fs: FileSystem, dir: string): Promise<Part[]> {
 
 async function read(source: Source, taking: Taking, control: RunControl): Promise<ReadSource> {
   const { fs, dir, paths } = source;
-  const { version, notes } = await readVersion(source, control);
+  const { version, notes } = await findVersion(source, control);
   const comparator = version?.comparator;
   if (comparator !== undefined && comparator !== BYTEWISE_COMPARATOR) {
     throw new StillpointError('ENGINE_MISMATCH', `keys of ${dir} are ordered by "${comparator}"`, {

@@ -4,14 +4,17 @@ import {
   restoreFlow,
   restoreIntoFlow,
   restoreStreamsFlow,
+  rewritingRestoreFlow,
   undoFlow,
 } from '../support/crash-flows.ts';
 import { describeCoverage, everyCrash } from '../support/crash-matrix.ts';
 import { files, leveldb, lsm, type Place, stageOf } from '../support/crash-subjects.ts';
+import { perTier } from '../support/tier.ts';
 
 const SUBJECTS = { files: async () => files, lsm: async () => lsm, leveldb };
 const FLOWS = {
   restore: restoreFlow,
+  rewriting: rewritingRestoreFlow,
   refused: refusedRestoreFlow,
   undo: undoFlow,
   into: restoreIntoFlow,
@@ -30,6 +33,7 @@ describe('a crash in the middle of a restore ends in the old state or the new on
     ['lsm', 'into'],
     ['leveldb', 'restore'],
     ['files', 'restore', 'elsewhere'],
+    ...perTier([], [['leveldb', 'rewriting']] as const),
   ] as const)('%s: %s, snapshots %s', async (engine, kind, place: Place = 'inside') => {
     const flow = await FLOWS[kind](await stageOf(await SUBJECTS[engine](), 2, place));
     const coverage = await everyCrash(flow);

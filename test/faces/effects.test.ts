@@ -216,6 +216,7 @@ const RESTORE: Readonly<Record<string, Experiment>> = {
   ...THROTTLE,
   level: { value: 'files', changes: 'levels' },
   clone: { value: 'auto', changes: 'clones' },
+  rewriteManifest: { value: true, changes: 'result' }, // of lsm: refused
 };
 const RESTORE_INTO = {
   ...RESTORE,
@@ -247,6 +248,7 @@ const offered = (fields: object, ...without: string[]) =>
 const FLAGS: Readonly<Record<string, (value: unknown) => string[]>> = {
   reuse: () => ['--full'],
   reprove: () => ['--reprove'],
+  rewriteManifest: () => ['--rewrite-manifest'],
   allowUnread: () => ['--allow-unread'],
   dryRun: () => ['--dry-run'],
   olderThanMs: () => ['--older-than', '1h'],

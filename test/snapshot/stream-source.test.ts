@@ -54,7 +54,7 @@ async function snapshotOfLsm() {
 async function restoreFrom(source: SnapshotSource, control = new RunControl()) {
   const into = join(await temporaryFolder(), 'restored');
   const opened = await checkSource(systemEnvironment, source, control);
-  const restored = restoreInto(systemEnvironment, opened, into, 'full', 'never', control).finally(
+  const restored = restoreInto(systemEnvironment, opened, into, { level: 'full' }, control).finally(
     opened.release,
   );
   return { into, ...(await restored) };
@@ -64,7 +64,7 @@ async function restoreFrom(source: SnapshotSource, control = new RunControl()) {
 async function refusal(source: SnapshotSource, control = new RunControl()) {
   const into = join(await temporaryFolder(), 'restored');
   const opened = await checkSource(systemEnvironment, source, control);
-  const error = await restoreInto(systemEnvironment, opened, into, 'full', 'never', control).then(
+  const error = await restoreInto(systemEnvironment, opened, into, { level: 'full' }, control).then(
     () => undefined,
     (error) => error,
   );

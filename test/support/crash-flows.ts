@@ -89,6 +89,17 @@ export function restoreFlow(stage: Stage): Flow {
   };
 }
 
+/** The staged copy gets a new MANIFEST before the exchange. */
+export function rewritingRestoreFlow(stage: Stage): Flow {
+  const { name } = stage.snapshots[0]!;
+  return {
+    ...restoreFlow(stage),
+    name: `${stage.subject.engine}: restore in place with a new MANIFEST`,
+    run: (world, reached) =>
+      exchange(world, stage, (restore) => restore.restore({ source: name, rewriteManifest: true }), reached),
+  };
+}
+
 /** The host cannot open what was restored: the old state comes back, in the same run or after a crash in it. */
 export function refusedRestoreFlow(stage: Stage): Flow {
   const { subject, live } = stage;
@@ -192,7 +203,7 @@ export function restoreStreamsFlow(stage: Stage): Flow {
     const { folder: _, ...streams } = folderSource(environment, location);
     const control = new RunControl();
     const source = await checkSource(environment, streams, control);
-    await restoreInto(environment, source, INTO, 'full', 'never', control);
+    await restoreInto(environment, source, INTO, { level: 'full' }, control);
   });
 }
 

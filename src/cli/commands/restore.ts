@@ -25,7 +25,10 @@ import { age, count, leftLine, size, visible } from '../text.ts';
 
 const { fields } = restoreIntoOptions;
 const intoFlags = new Flags(fields, ['into', 'files']);
-const flags = new Flags(fields, ['level', 'clone', 'pace', 'medium', 'maxBytesPerSecond', 'concurrency']);
+const flags = new Flags(fields, [
+  ...(['level', 'clone', 'rewriteManifest', 'pace', 'medium'] as const),
+  ...(['maxBytesPerSecond', 'concurrency'] as const),
+]);
 type How = ReturnType<typeof flags.read> & { readonly files?: readonly string[] };
 
 interface Options extends Given {

@@ -12,6 +12,7 @@ import { detect, listFiles } from './directory.ts';
 import type { LeveldbFacts } from './facts.ts';
 import { history } from './history.ts';
 import { planFromOutside } from './plan.ts';
+import { rewriteManifest } from './rewrite-manifest.ts';
 import type { WriteBarrier } from './write-barrier.ts';
 
 export interface LeveldbEngine extends Engine {
@@ -33,6 +34,7 @@ export function leveldbEngineWith(barrier: WriteBarrier | undefined, windowRound
     plan: (context) => planFromOutside(context, { barrier, windowRounds }),
     checkFile,
     checkConsistency,
+    rewriteManifest,
     history,
     detach: () => barrier?.detach(),
   };

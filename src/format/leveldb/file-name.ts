@@ -19,6 +19,8 @@ const digits = (number: number): string => String(number).padStart(6, '0');
 
 export const logName = (number: number): string => `${digits(number)}.log`;
 
+export const manifestName = (number: number): string => `MANIFEST-${digits(number)}`;
+
 /** In the order in which LevelDB tries them: `.sst` is what versions before 1.14 wrote. */
 export const tableNames = (number: number): readonly [string, string] => [
   `${digits(number)}.ldb`,

@@ -208,6 +208,41 @@ export class LogDecoder {
   }
 }
 
+/** A log of these records, from its first byte on. */
+export function encodeLog(payloads: Iterable<Uint8Array>): Buffer {
+  const parts: Buffer[] = [];
+  let at = 0;
+  const put = (bytes: Buffer): void => {
+    parts.push(bytes);
+    at += bytes.length;
+  };
+  for (const payload of payloads) {
+    for (let from = 0, isDone = false; !isDone; ) {
+      const room = BLOCK_BYTES - (at % BLOCK_BYTES);
+      if (room < HEADER_BYTES) {
+        put(Buffer.alloc(room));
+        continue;
+      }
+      const to = Math.min(payload.length, from + room - HEADER_BYTES);
+      isDone = to === payload.length;
+      const type = isDone ? LAST : MIDDLE;
+      // An empty FIRST at the end of a block is what LevelDB writes, too.
+      put(encodeFragment(from > 0 ? type : isDone ? FULL : FIRST, payload.subarray(from, to)));
+      from = to;
+    }
+  }
+  return Buffer.concat(parts);
+}
+
+function encodeFragment(type: number, data: Uint8Array): Buffer {
+  const bytes = Buffer.allocUnsafe(HEADER_BYTES + data.length);
+  bytes.writeUInt16LE(data.length, AT_LENGTH);
+  bytes[AT_TYPE] = type;
+  bytes.set(data, HEADER_BYTES);
+  bytes.writeUInt32LE(maskCrc(crc32c(bytes.subarray(AT_TYPE))), AT_CRC);
+  return bytes;
+}
+
 /** The type of the fragment whose header stands at the begin of `header`. */
 export const fragmentType = (header: Uint8Array): number => header[AT_TYPE] ?? ZERO;
 

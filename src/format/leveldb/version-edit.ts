@@ -1,4 +1,4 @@
-import { decodeBigVarint, decodeVarint } from '../varint.ts';
+import { decodeBigVarint, decodeVarint, encodeVarint } from '../varint.ts';
 import { TAG_BYTES } from './internal-key.ts';
 
 /** A record of the MANIFEST: fields, each behind its tag, that change which files make up the database. */
@@ -35,6 +35,33 @@ export interface VersionEdit {
 }
 
 export const emptyEdit = (): VersionEdit => ({ compactPointers: [], deletedFiles: [], newFiles: [] });
+
+/** The fields in the order in which LevelDB writes them. */
+export function encodeVersionEdit(edit: VersionEdit): Buffer {
+  const { comparator, logNumber, prevLogNumber, nextFile, lastSequence } = edit;
+  const parts: Buffer[] = [];
+  const put = (...numbers: (number | bigint)[]): void => void parts.push(...numbers.map(encodeVarint));
+  const putBytes = (bytes: Buffer): void => void parts.push(encodeVarint(bytes.length), bytes);
+  if (comparator !== undefined) {
+    put(COMPARATOR);
+    putBytes(Buffer.from(comparator));
+  }
+  if (logNumber !== undefined) put(LOG_NUMBER, logNumber);
+  if (prevLogNumber !== undefined) put(PREV_LOG_NUMBER, prevLogNumber);
+  if (nextFile !== undefined) put(NEXT_FILE, nextFile);
+  if (lastSequence !== undefined) put(LAST_SEQUENCE, lastSequence);
+  for (const { level, key } of edit.compactPointers) {
+    put(COMPACT_POINTER, level);
+    putBytes(key);
+  }
+  for (const { level, number } of edit.deletedFiles) put(DELETED_FILE, level, number);
+  for (const { level, number, sizeBytes, smallest, largest } of edit.newFiles) {
+    put(NEW_FILE, level, number, sizeBytes);
+    putBytes(smallest);
+    putBytes(largest);
+  }
+  return Buffer.concat(parts);
+}
 
 /** The edit, or why the payload is not one. Keys are copies. File numbers beyond 2^53 count as damage. */
 export function decodeVersionEdit(payload: Buffer): VersionEdit | string {

@@ -27,6 +27,7 @@ import { prove } from '../verify/prove.ts';
 import { copySnapshot } from './copy-snapshot.ts';
 import { DirectoryExchange } from './directory-exchange.ts';
 import { mismatch, type RestoreSource } from './restore-source.ts';
+import { requireRewritable, rewriteStaged } from './rewrite-manifest.ts';
 import { checkTarget, moveToTarget, type Outside } from './target.ts';
 
 export interface Restored {
@@ -34,6 +35,15 @@ export interface Restored {
   readonly report: Report;
   /** Bytes in copy-on-write clones of the snapshot's files. */
   readonly clonedBytes: number;
+}
+
+/** How a copy is made and proven. */
+export interface Staging {
+  readonly level: Level;
+  /** Default `never`. */
+  readonly clone?: CloneChoice;
+  /** Whether the engine writes its list of files anew in the copy. */
+  readonly rewriteManifest?: boolean;
 }
 
 /**
@@ -45,10 +55,10 @@ export async function stage(
   env: Environment,
   source: RestoreSource,
   folder: string,
-  level: Level,
-  clone: CloneChoice,
+  { level, clone = 'never', rewriteManifest = false }: Staging,
   control: RunControl,
 ): Promise<Restored> {
+  if (rewriteManifest) requireRewritable(source);
   await makeFolders(env.fs, dirname(folder));
   const { manifest, engine, files, location } = source;
   const copying = copySnapshot(env, {
@@ -70,14 +80,20 @@ export async function stage(
     }
     throw error;
   });
-  const { report } = await prove(env, folder, { manifest, engine, level, control, known: checks });
-  if (isDamaged(report)) {
-    const errors = report.findings.filter(({ severity }) => severity === 'error');
-    throw mismatch(source.location, describeFindings(errors), {
-      data: { findings: errors, verdict: report.verdict },
-    });
-  }
+  const proof = await prove(env, folder, { manifest, engine, level, control, known: checks });
+  requireGood(source, proof.report);
+  if (!rewriteManifest) return { report: proof.report, clonedBytes };
+  const { report } = await rewriteStaged(env, folder, { engine, manifest, level, control }, proof.checks);
+  requireGood(source, report);
   return { report, clonedBytes };
+}
+
+function requireGood(source: RestoreSource, report: Report): void {
+  if (!isDamaged(report)) return;
+  const errors = report.findings.filter(({ severity }) => severity === 'error');
+  throw mismatch(source.location, describeFindings(errors), {
+    data: { findings: errors, verdict: report.verdict },
+  });
 }
 
 async function checkSpace(
@@ -109,17 +125,16 @@ export async function restoreInto(
   env: Environment,
   source: RestoreSource,
   into: string,
-  level: Level,
-  clone: CloneChoice,
+  how: Staging,
   control: RunControl,
 ): Promise<Restored> {
   const { fs } = env;
   const { folder: target, isMount } = await checkTarget(fs, into, await outsideOf(fs, source.files.folder));
-  if (isMount) return restoreIntoMount(env, source, target, level, clone, control);
+  if (isMount) return restoreIntoMount(env, source, target, how, control);
   await makeFolders(fs, dirname(target));
   const staged = partialFolder(dirname(target), env.newId());
   try {
-    const restored = await stage(env, source, staged, level, clone, control);
+    const restored = await stage(env, source, staged, how, control);
     control.checkCancelled();
     await moveToTarget(fs, staged, target);
     return restored;
@@ -149,8 +164,7 @@ async function restoreIntoMount(
   env: Environment,
   source: RestoreSource,
   target: string,
-  level: Level,
-  clone: CloneChoice,
+  how: Staging,
   control: RunControl,
 ): Promise<Restored> {
   const { fs } = env;
@@ -159,7 +173,7 @@ async function restoreIntoMount(
   const from = join(layout.restore, id, 'data');
   const undo = await newUndoFolder(env, layout);
   try {
-    const restored = await stage(env, source, from, level, clone, control);
+    const restored = await stage(env, source, from, how, control);
     control.checkCancelled();
     const exchange = await DirectoryExchange.begin(fs, layout, { id, from, undo, keep: [] });
     await exchange.forward();
