@@ -53,12 +53,12 @@ export class Cli {
     }
   }
 
-  /** Tells an error and resolves it to an exit code. `help` is the command that explains the usage. */
-  fail(error: unknown, help: string): number {
+  /** Tells an error and resolves it to an exit code. `help` is the command that explains the usage; `hint` stands before it. */
+  fail(error: unknown, help: string, hint?: string): number {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return 0; // help or version, printed already
       if (error.code === 'commander.help') return USAGE; // no command at all: the help stands on stderr
-      return this.fail(usageError(error, help), help);
+      return this.fail(usageError(error, help, hint), help);
     }
     const known = toStillpointError(error);
     this.output.failure(known);
@@ -69,8 +69,9 @@ export class Cli {
 const USAGE = 2;
 
 /** Commander's messages read "error: …", with "(Did you mean …?)" on a line of its own where it has a suggestion. */
-function usageError({ message }: CommanderError, help: string): StillpointError {
+function usageError({ message }: CommanderError, help: string, more: string | undefined): StillpointError {
   const [first = '', suggestion] = message.replace(/^error: /, '').split('\n');
-  const hint = suggestion?.replace(/^\((.*)\)$/, '$1') ?? `Run \`${help}\`.`;
+  const hint =
+    suggestion?.replace(/^\((.*)\)$/, '$1') ?? [more, `Run \`${help}\`.`].filter(Boolean).join(' ');
   return new StillpointError('INVALID_REQUEST', first, { hint });
 }

@@ -1,6 +1,8 @@
 import { Command, Help } from 'commander';
 import { VERSION } from '../snapshot/version.ts';
 import { Cli } from './cli.ts';
+import { DATA_DIR, missingDataDir, PROVEN_PATH, takeDataDir, takeDataDirFlag } from './data-dir-variable.ts';
+import { EXIT_CODES } from './exit-codes.ts';
 import { paragraph } from './help-text.ts';
 import { allNonEmpty, nonEmpty } from './non-empty.ts';
 import { addOutputFlags } from './subcommand.ts';
@@ -18,7 +20,6 @@ interface Entry {
   readonly load: () => Promise<{ readonly define: Define }>;
 }
 
-const DATA_DIR = { '<dir>': "the database's data directory" };
 const SNAPSHOT = {
   '<snapshot>': 'a path (…/backup/latest too); with --data-dir also "latest", a name or an id',
 };
@@ -63,7 +64,7 @@ const COMMANDS: readonly Entry[] = [
   {
     name: 'verify',
     summary: 'read a snapshot or a data directory and report all that is wrong with it',
-    operands: { '<path>': 'a data directory, or a snapshot as in `show`' },
+    operands: PROVEN_PATH,
     load: () => import('./commands/verify.ts'),
   },
   {
@@ -144,22 +145,25 @@ const COMMANDS: readonly Entry[] = [
     operands: { '<dir...>': 'data directories' },
     load: () => import('./commands/console.ts'),
   },
+  {
+    name: 'completion',
+    summary: 'print a script that completes command lines in a shell',
+    operands: {},
+    load: () => import('./commands/completion.ts'),
+  },
+  {
+    name: 'man',
+    summary: 'print the manual page',
+    operands: {},
+    load: () => import('./commands/man.ts'),
+  },
 ];
 
-const EVERY_COMMAND =
-  'Every command has --help with examples, --json (one JSON document on stdout, everything else on stderr), and --quiet for timers: nothing is printed unless something is wrong.';
+/** These tell of all other commands. */
+const NEED_ALL = ['completion', 'man'];
 
-const EXIT_CODES = `
-Exit codes:
-  0    done
-  1    failed
-  2    wrong usage, or nothing there that can be worked on
-  3    damage found, or not safe by what "status" asks
-  4    conflict: locked, already running, target not empty
-  5    not found
-  6    partly: some units failed, the others are whole
-  7    not looked at: nothing damaged was found, and not all could be read
-  130  interrupted`;
+const EVERY_COMMAND =
+  'Every command has --help with examples, --json (one JSON document on stdout, everything else on stderr), and --quiet for timers: nothing is printed unless something is wrong. Where a data directory is left out, the variable STILLPOINT_DATA_DIR names it.';
 
 /** Runs one command line (without the program's name); resolves to the exit code. Never rejects. */
 export async function run(argv: readonly string[], terminal: Terminal): Promise<number> {
@@ -171,7 +175,12 @@ export async function run(argv: readonly string[], terminal: Terminal): Promise<
     cli.output.end(cli.exitCode);
     return cli.exitCode;
   } catch (error) {
-    return cli.fail(error, `stillpoint ${[...namedIn(argv, program?.commands), '--help'].join(' ')}`);
+    const named = namedIn(argv, program?.commands);
+    const command = named.reduce<Command | undefined>(
+      (above, name) => above?.commands.find((child) => child.name() === name),
+      program,
+    );
+    return cli.fail(error, `stillpoint ${[...named, '--help'].join(' ')}`, missingDataDir(error, command));
   }
 }
 
@@ -194,7 +203,7 @@ function askedFor(argv: readonly string[]): string[] {
 async function createProgram(
   argv: readonly string[],
   cli: Cli,
-  { stdout, stderr }: Terminal,
+  { stdout, stderr, env }: Terminal,
 ): Promise<Command> {
   const program = new Command('stillpoint')
     .description(
@@ -211,6 +220,7 @@ async function createProgram(
       outputError: () => undefined, // thrown, and told by `Cli.fail`
     })
     .exitOverride();
+  const needsAll = NEED_ALL.includes(argv.find((arg) => !arg.startsWith('-')) ?? '');
   for (const { name, summary, operands, load } of COMMANDS) {
     const command = program
       .command(name)
@@ -221,8 +231,10 @@ async function createProgram(
       if (operand.endsWith('...>')) command.argument(operand, what, allNonEmpty);
       else command.argument(operand, what, nonEmpty);
     }
-    if (argv.includes(name)) (await load()).define(command, cli);
+    if (needsAll || argv.includes(name)) (await load()).define(command, cli);
     addOutputFlags(command);
   }
+  takeDataDir(program, env);
+  takeDataDirFlag(program, env);
   return program;
 }

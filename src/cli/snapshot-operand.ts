@@ -38,7 +38,8 @@ async function hintFor(
   dataDir: string | undefined,
   { path }: StillpointError,
 ): Promise<string | undefined> {
-  if (dataDir === undefined) return 'For "latest", a name or an id add `--data-dir DIR`; a path must exist.';
+  if (dataDir === undefined)
+    return 'For "latest", a name or an id add `--data-dir DIR` or set STILLPOINT_DATA_DIR; a path must exist.';
   const isMeantAsPath = path === snapshot && (await nodeFileSystem.inspect(snapshot)) !== undefined;
   return isMeantAsPath
     ? `It was looked for among the snapshots of ${dataDir}; for a path write .${sep}${snapshot}`

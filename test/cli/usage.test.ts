@@ -74,7 +74,11 @@ describe('the command line', () => {
       { args: ['verify', 'x', '--level', 'some'], message: /Allowed choices are files, open, full/ },
       { args: ['help', 'nothing'], message: "unknown command 'nothing'", hint: 'Run `stillpoint --help`.' },
       { args: ['help', 'snapsho'], message: "unknown command 'snapsho'", hint: 'Did you mean snapshot?' },
-      { args: ['list'], message: "missing required argument 'dir'", hint: 'Run `stillpoint list --help`.' },
+      {
+        args: ['list'],
+        message: "missing required argument 'dir'",
+        hint: 'Name the data directory, or set STILLPOINT_DATA_DIR. Run `stillpoint list --help`.',
+      },
       {
         args: ['backup', 'list'],
         message: "required option '--from <dest>' not specified",
@@ -194,7 +198,7 @@ describe('the command line', () => {
     expect(help).toMatchObject({ code: 0, stderr: '' });
     const commands = [...help.stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name!);
     expect(commands).toEqual(
-      'snapshot list status runs show diff verify restore salvage undo recover prune inspect repo backup jobs schedule fleet serve console'.split(
+      'snapshot list status runs show diff verify restore salvage undo recover prune inspect repo backup jobs schedule fleet serve console completion man'.split(
         ' ',
       ),
     );

@@ -2,14 +2,13 @@ import type { Command } from 'commander';
 import type { Job } from '../../backup/jobs/job-store.ts';
 import { cancelJob, listJobs, listJobsOptions, showJob, showJobOptions } from '../../backup/list-jobs.ts';
 import type { Cli } from '../cli.ts';
+import { DATA_DIR } from '../data-dir-variable.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { duration, table, time, visible } from '../text.ts';
-
-const DATA_DIR = { '<dir>': "the database's data directory" };
 
 const flags = new Flags(listJobsOptions.fields, ['kind', 'status', 'before', 'limit', 'jobs']);
 
