@@ -294,6 +294,12 @@ const SYSTEM_CODES: Readonly<Record<string, ErrorCode>> = {
   EROFS: 'ACCESS_DENIED',
 };
 
+/** Where the hint of the code would not help. */
+const SYSTEM_HINTS: Readonly<Record<string, string>> = {
+  EROFS:
+    'That file system is mounted read-only: no right of this process changes that. Mount it for writing, or work on a copy elsewhere.',
+};
+
 /** The code of a Node system error (`ENOENT`, …), else undefined. */
 export function systemCode(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
@@ -335,7 +341,11 @@ export function toStillpointError(error: unknown): StillpointError {
   const detail = { cause: error, ...(typeof path === 'string' ? { path } : {}) };
   if (code !== undefined && /^E[A-Z0-9]+$/.test(code)) {
     const words = error instanceof Error ? systemMessage(error) : message;
-    return new StillpointError(SYSTEM_CODES[code] ?? 'IO_ERROR', words, detail);
+    const hint = SYSTEM_HINTS[code];
+    return new StillpointError(SYSTEM_CODES[code] ?? 'IO_ERROR', words, {
+      ...detail,
+      ...(hint !== undefined && { hint }),
+    });
   }
   return new StillpointError('INTERNAL', message, detail);
 }

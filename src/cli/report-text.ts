@@ -1,6 +1,6 @@
 import type { Finding, Report } from '../engine/report.ts';
 import type { Style } from './style.ts';
-import { count, visible } from './text.ts';
+import { count, number, visible } from './text.ts';
 
 /** `sst/1.sst @4711 LSM_TABLE_BLOCK_CRC the block …`, the code in red for an error and yellow for a warning. */
 export function findingLine({ path, offset, code, severity, message }: Finding, style: Style): string {
@@ -8,6 +8,22 @@ export function findingLine({ path, offset, code, severity, message }: Finding, 
   const colour = severity === 'error' ? style.red : style.yellow;
   const parts = [...place.map((part) => part && visible(part)), colour(visible(code)), visible(message)];
   return parts.filter((part) => part !== undefined).join(' ');
+}
+
+/** A line for each error, and one for each kind of warning, with the first of them; `--json` has them all. */
+export function findingLines(findings: readonly Finding[], style: Style): string[] {
+  const counts = new Map<string, number>();
+  for (const { severity, code } of findings)
+    if (severity === 'warning') counts.set(code, (counts.get(code) ?? 0) + 1);
+  return findings.flatMap((finding) => {
+    const { severity, code } = finding;
+    if (severity === 'error') return [findingLine(finding, style)];
+    const times = counts.get(code);
+    if (times === undefined) return []; // one of its kind has been told
+    counts.delete(code);
+    const more = times === 1 ? '' : style.dim(`  (the first of ${number(times)})`);
+    return [`${findingLine(finding, style)}${more}`];
+  });
 }
 
 /** What was shown: `3 tables, 61 blocks, 3,003 entries; log replayed to lsn 3042`. */

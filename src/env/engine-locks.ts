@@ -73,8 +73,46 @@ function mayHoldLock(fd: number): boolean {
   }
 }
 
+/**
+ * The process that started this one, where it has the file open and this one merely inherited the descriptor: a record lock is not
+ * inherited with it.
+ */
+function ownerAbove(path: string): number | undefined {
+  const found = statOf(path);
+  if (found === undefined || hasLockHere(found)) return undefined;
+  const { ppid } = process;
+  try {
+    const isOpen = readdirSync(`/proc/${ppid}/fd`).some((fd) => {
+      const other = statSync(`/proc/${ppid}/fd/${fd}`, { bigint: true, throwIfNoEntry: false });
+      return other?.ino === found.ino && other.dev === found.dev;
+    });
+    return isOpen ? ppid : undefined;
+  } catch {
+    return undefined; // of another user, or gone
+  }
+}
+
+function hasLockHere(found: { readonly dev: bigint; readonly ino: bigint }): boolean {
+  return readdirSync(DESCRIPTORS).some((fd) => {
+    if (!isSameFile(Number(fd), found)) return false;
+    try {
+      return /^lock:.*\sPOSIX\s/m.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'));
+    } catch {
+      return true;
+    }
+  });
+}
+
 /** The error for a lock file that this process must not open. */
 export function lockedHere(path: string, state: OpenHere): StillpointError {
+  const owner = state === 'yes' ? ownerAbove(path) : undefined;
+  if (owner !== undefined) {
+    return new StillpointError('CONFLICT', `${path} belongs to a database that process ${owner} has open`, {
+      path,
+      hint: `Process ${owner} started this one, which has inherited the open file. Start it without: in Python \`close_fds=True\`, in a shell close the descriptor (\`9>&-\`). Or close the database first.`,
+      data: { pid: owner },
+    });
+  }
   if (state === 'yes') {
     return new StillpointError('CONFLICT', `${path} belongs to a database that this process has open`, {
       path,

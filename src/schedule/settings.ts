@@ -162,7 +162,12 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
       hint: 'src/schedule/README.md shows a whole file.',
     });
   const bytes = await readSmallFile(fs, file, LIMIT_BYTES);
-  if (bytes === undefined) throw new StillpointError('NOT_FOUND', `${file} does not exist`, { path: file });
+  if (bytes === undefined) {
+    throw new StillpointError('NOT_FOUND', `there is no settings file ${file}`, {
+      path: file,
+      hint: `There is nothing at ${resolve(file)}: check the path, or write that file; src/schedule/README.md shows a whole one.`,
+    });
+  }
   const document = decodeJson<Document>(bytes.toString('utf8'), settings, refuse);
   const here = (text: string): string => resolve(dirname(file), text);
   const stores = Object.entries(document.stores).map(

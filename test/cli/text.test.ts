@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { findingLines } from '../../src/cli/report-text.ts';
+import { styleFor } from '../../src/cli/style.ts';
 import { count, duration, size, table, time, visible } from '../../src/cli/text.ts';
+import type { Finding } from '../../src/engine/report.ts';
 
 describe('text for people', () => {
   it('gives sizes in powers of 1024, three digits at most', () => {
@@ -52,5 +55,28 @@ describe('text for people', () => {
         [1],
       ),
     ).toEqual(['a       1  x', 'long  100']);
+  });
+});
+
+describe('findings', () => {
+  const finding = (severity: 'error' | 'warning', code: string, offset: number): Finding => ({
+    ...{ path: 'MANIFEST-000005', offset, code, severity, message: `at ${offset}` },
+  });
+  const plain = styleFor({ isTTY: false } as never, {});
+
+  it('are one line for each error, and one for each kind of warning with their number', () => {
+    const findings = [
+      finding('warning', 'A', 1),
+      finding('error', 'B', 2),
+      ...Array.from({ length: 1200 }, (_, i) => finding('warning', 'A', 10 + i)),
+      finding('warning', 'C', 3),
+      finding('error', 'B', 4),
+    ];
+    expect(findingLines(findings, plain)).toEqual([
+      'MANIFEST-000005 @1 A at 1  (the first of 1,201)',
+      'MANIFEST-000005 @2 B at 2',
+      'MANIFEST-000005 @3 C at 3',
+      'MANIFEST-000005 @4 B at 4',
+    ]);
   });
 });

@@ -6,6 +6,7 @@ import {
 } from '../../coordinator/preview-restore.ts';
 import { restoreSnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
+import type { Report } from '../../engine/report.ts';
 import { ERROR_CODES, StillpointError } from '../../errors.ts';
 import { restoreIntoOptions } from '../../options/restore.ts';
 import { nameOf, ownerOf } from '../../snapshot/store/layout.ts';
@@ -17,7 +18,7 @@ import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
 import { addDataDirFlag, noteConcurrency } from '../options.ts';
 import { addWaitFlag, waitMs } from '../patience.ts';
-import { proofText } from '../report-text.ts';
+import { findingLines, proofText } from '../report-text.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import { stateText } from '../state-text.ts';
 import type { Style } from '../style.ts';
@@ -145,6 +146,7 @@ async function restoreInto(
   cli.output.result({ from, into, files, bytes, clonedBytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored into ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}; ${style.green('proven')}: ${proofText(report)}`,
+    ...warningLines(report, style),
   ]);
 }
 
@@ -166,10 +168,14 @@ async function restoreHere(
   cli.output.result({ from, into, files, bytes, clonedBytes, undo, leftInPlace }, (style) => [
     `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
+    ...(report === null ? [] : warningLines(report, style)),
     ...leftLine('left where it is, since the engine did not write it', leftInPlace),
     ...describeUndo(into, undo),
   ]);
 }
+
+const warningLines = ({ findings }: Report, style: Style): string[] =>
+  findingLines(findings, style).map((line) => `  ${line}`);
 
 const sizes = (bytes: number, cloned: number): string =>
   cloned === 0 ? size(bytes) : `${size(bytes)} (${size(cloned)} cloned, blocks shared with the snapshot)`;

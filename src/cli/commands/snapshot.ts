@@ -6,10 +6,11 @@ import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
+import { explainNoSpace } from '../no-space.ts';
 import { engineFlag, noteConcurrency } from '../options.ts';
 import { addWaitFlag, patiently, waitMs } from '../patience.ts';
 import { recoverFirst } from '../recover-first.ts';
-import { findingLine, proofText } from '../report-text.ts';
+import { findingLines, proofText } from '../report-text.ts';
 import type { Style } from '../style.ts';
 import { count, duration, leftLine, size, visible } from '../text.ts';
 
@@ -38,7 +39,7 @@ export function define(command: Command, cli: Cli): void {
         'snapshot ./data --max-bytes-per-second 20M --concurrency 1',
       ),
     )
-    .action((dir: string, given: Given) => takeSnapshot(cli, dir, given));
+    .action((dir: string, given: Given) => explainNoSpace(dir, () => takeSnapshot(cli, dir, given)));
 }
 
 async function takeSnapshot(cli: Cli, dataDir: string, given: Given): Promise<void> {
@@ -85,7 +86,7 @@ function summarize(result: SnapshotResult, style: Style, clone?: string): string
     `${style.bold(name)}  ${engine}  ${style.dim(visible(location))}`,
     `  ${count(entries, 'file')}, ${size(totalBytes)}: ${shares.join(', ')}`,
     `  ${style.green('proven')}: ${proofs.join('; ')}`,
-    ...report.findings.map((finding) => `  ${findingLine(finding, style)}`),
+    ...findingLines(report.findings, style).map((line) => `  ${line}`),
     ...leftLine(
       'not in the snapshot, since the engine did not write it (`--engine parts` takes it too)',
       leftOut,

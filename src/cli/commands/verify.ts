@@ -13,7 +13,7 @@ import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import { addDataDirFlag, noteConcurrency, proofEngineFlag } from '../options.ts';
-import { findingLine, proofText, verdictText } from '../report-text.ts';
+import { findingLines, proofText, verdictText } from '../report-text.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import type { Style } from '../style.ts';
 import { count, duration, size, visible } from '../text.ts';
@@ -161,7 +161,7 @@ function describe(report: Report, judged: string, style: Style): string[] {
   const { findings, counts, steps, engine, level } = report;
   const ms = steps.reduce((sum, step) => sum + step.durationMs, 0);
   return [
-    ...findings.map((finding) => findingLine(finding, style)),
+    ...findingLines(findings, style),
     `${visible(judged)}: ${verdictText(report, style)}  ${style.dim(`(${engine}, level ${level})`)}`,
     `  read${report.medium ? ' from the disk itself' : ''}: ${proofText(report)}`,
     `  ${count(counts.files, 'file')}, ${size(counts.bytes)} in ${duration(ms)}`,

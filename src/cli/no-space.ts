@@ -1,0 +1,36 @@
+import { Snapshots } from '../coordinator/snapshots.ts';
+import { StillpointError } from '../errors.ts';
+import { blockingEnvironment } from './environment.ts';
+import { size, visible } from './text.ts';
+
+/** Runs `work` on a data directory. Where the disk is full, the hint says what pruning would free, and when that is nothing. */
+export async function explainNoSpace<T>(dataDir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof StillpointError) || error.code !== 'NO_SPACE') throw error;
+    const { message, path, data, cause } = error;
+    throw new StillpointError('NO_SPACE', message, {
+      hint: await hintFor(dataDir).catch(() => error.hint),
+      cause,
+      ...(path !== undefined && { path }),
+      ...(data !== undefined && { data }),
+    });
+  }
+}
+
+async function hintFor(dataDir: string): Promise<string> {
+  const snapshots = new Snapshots({ dataDir, environment: blockingEnvironment });
+  const dir = visible(dataDir);
+  const frees = [
+    { bytes: (await snapshots.prune({ keep: 1, dryRun: true })).freedBytes, by: `prune ${dir} --keep 1` },
+    {
+      bytes: (await snapshots.pruneUndo({ keep: 0, dryRun: true })).freedBytes,
+      by: `prune ${dir} --undo --keep 0`,
+    },
+  ].filter(({ bytes }) => bytes > 0);
+  if (frees.length === 0)
+    return 'Free space on that file system: there is nothing here that could be pruned.';
+  const ways = frees.map(({ bytes, by }) => `\`stillpoint ${by}\` frees ${size(bytes)}`);
+  return `Free space on that file system; ${ways.join(', ')}.`;
+}
