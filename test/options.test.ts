@@ -14,6 +14,7 @@ import {
   getSnapshot,
   Lifecycle,
   type LifecycleOptions,
+  type ListOptions,
   type LsmOptions,
   openLsm,
   type PruneOptions,
@@ -276,8 +277,12 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     wrong: restoreInto,
     call: (options) => handle().restore('latest', { into: join(root, 'new'), ...options }),
   },
+  'Snapshots.list': {
+    wrong: { kind: notOneOf } satisfies Wrong<ListOptions>,
+    call: (options) => handle().list(options),
+  },
   'Snapshots.prune': {
-    wrong: { keep: notCount, dryRun: notBoolean } satisfies Wrong<PruneOptions>,
+    wrong: { keep: notCount, kind: notOneOf, dryRun: notBoolean } satisfies Wrong<PruneOptions>,
     call: (options) => handle().prune({ keep: 1, ...options }),
   },
   'Snapshots.pruneUndo': {

@@ -1,4 +1,4 @@
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as z from 'zod/mini';
 import type { Report } from '../engine/report.ts';
 import { StillpointError } from '../errors.ts';
@@ -6,6 +6,7 @@ import { DataDirectory } from '../operation/data-directory.ts';
 import { directoryOf, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
 import { RUN_STATUSES } from '../operation/operation-state.ts';
 import { RUN_KINDS, type RunRecord } from '../operation/records.ts';
+import type { SnapshotKind } from '../options/choices.ts';
 import {
   checkArgument,
   OptionSet,
@@ -16,6 +17,8 @@ import {
 } from '../options/option.ts';
 import { folder, snapshotName, text, wholeNumber } from '../options/values.ts';
 import {
+  type ListOptions,
+  listOptions,
   type PruneOptions,
   type PruneUndoOptions,
   pruneOptions,
@@ -101,9 +104,10 @@ export class Snapshots {
   }
 
   /** All snapshots with their state, oldest first, and which of them `latest` names. Reads no file but manifests and the ledger. */
-  list(): Promise<SnapshotList> {
+  list(options: ListOptions = {}): Promise<SnapshotList> {
+    const { kind } = listOptions.resolve('Snapshots.list', options);
     return translated(async () => {
-      const layout = await this.#layout();
+      const layout = ofKind(await this.#layout(), kind);
       const states = await listWithState(this.#env, layout);
       return { latest: (await latestName(this.#env.fs, layout.backup)) ?? null, ...states };
     });
@@ -175,9 +179,9 @@ export class Snapshots {
    * the deepest proof (`latest-good`), nor one that is being read or is pinned. `decisions` says why each stays or goes.
    */
   async prune(options: PruneOptions): Promise<PruneResult> {
-    const { keep, dryRun } = pruneOptions.resolve('Snapshots.prune', options);
+    const { keep, kind, dryRun } = pruneOptions.resolve('Snapshots.prune', options);
     const nothing = () => ({ removed: [], kept: [], busy: [], decisions: [], freedBytes: 0 });
-    return this.#locked(nothing, (layout) => prune(this.#env, layout, keep, dryRun));
+    return this.#locked(nothing, (layout) => prune(this.#env, ofKind(layout, kind), keep, dryRun));
   }
 
   /** Removes all but the newest `keep` undo folders: what restores in place replaced. Without any left, the last restore cannot be undone. */
@@ -238,3 +242,10 @@ export class Snapshots {
     });
   }
 }
+
+/** Snapshots of every kind are kept alike, in a folder with a marker of its own. */
+const ofKind = (layout: Layout, kind: SnapshotKind): Layout => ({
+  ...layout,
+  backup: layout[kind],
+  latest: join(layout[kind], LATEST),
+});

@@ -1,7 +1,8 @@
+import { SNAPSHOT_KINDS } from './choices.ts';
 import { OptionSet, type OptionsOf, optional, required, withDefault } from './option.ts';
 import { level } from './snapshot.ts';
 import { hostThrottleOptions, throttleOptions } from './throttle.ts';
-import { milliseconds, trueOrFalse, wholeNumber } from './values.ts';
+import { milliseconds, oneOf, trueOrFalse, wholeNumber } from './values.ts';
 
 /** Verifying one folder over HTTP. */
 export const verifyOptions = new OptionSet(() => ({ level: level(), ...throttleOptions.fields }));
@@ -22,9 +23,21 @@ export const verifyAllOptions = new OptionSet(() => ({
   ...hostThrottleOptions.fields,
 }));
 
+/** Backups, or what the lifecycle actions `archive` and `export` made: each kind stands in a folder of its own. */
+const kind = () =>
+  withDefault(oneOf(SNAPSHOT_KINDS), () => 'backup', {
+    description:
+      'Which snapshots: `backup`, or those that the lifecycle actions `archive` and `export` made.',
+  });
+
+/** Listing snapshots. */
+export const listOptions = new OptionSet(() => ({ kind: kind() }));
+export type ListOptions = OptionsOf<typeof listOptions>;
+
 /** Removing old snapshots. */
 export const pruneOptions = new OptionSet(() => ({
   keep: required(wholeNumber(1), { description: 'How many of the newest snapshots stay.' }),
+  kind: kind(),
   dryRun: withDefault(trueOrFalse(), () => false, {
     description: 'Says what would be removed, and removes nothing.',
   }),

@@ -13,7 +13,7 @@ import { describe } from '../../src/options/describe.ts';
 import { aboutOf, type OptionSet } from '../../src/options/option.ts';
 import { snapshotClassicLevelOptions, startBackupOptions } from '../../src/options/snapshot.ts';
 import { backgroundOptions } from '../../src/options/throttle.ts';
-import { pruneOptions, pruneUndoOptions } from '../../src/options/verify.ts';
+import { listOptions, pruneOptions, pruneUndoOptions } from '../../src/options/verify.ts';
 import { serverLimits, serverOptions } from '../../src/server/options.ts';
 import { tlsOptions } from '../../src/server/tls.ts';
 
@@ -31,6 +31,7 @@ const SETS: Readonly<Record<string, OptionSet<any>>> = {
   'Snapshots.verify, verifySnapshot': verifyOptions,
   'Snapshots.verifyAll, verifyAllSnapshots': verifyAllOptions,
   'Snapshots.restore, restoreSnapshot': restoreOptions,
+  'Snapshots.list': listOptions,
   'Snapshots.prune': pruneOptions,
   'Snapshots.pruneUndo': pruneUndoOptions,
   'Snapshots.status': statusOptions,

@@ -1,23 +1,33 @@
 import type { Command } from 'commander';
 import { type SnapshotList, Snapshots } from '../../coordinator/snapshots.ts';
+import { listOptions } from '../../options/verify.ts';
 import type { Cli } from '../cli.ts';
 import { blockingEnvironment } from '../environment.ts';
+import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
 import { stateCell } from '../state-text.ts';
 import type { Style } from '../style.ts';
 import { age, count, number, size, table, time, visible } from '../text.ts';
 
+const flags = new Flags(listOptions.fields, ['kind']);
+
 export function define(command: Command, cli: Cli): void {
-  command.addHelpText('after', examples('list ./data', 'list ./data --json')).action(async (dir: string) => {
-    const list = await new Snapshots({ dataDir: dir, environment: blockingEnvironment }).list();
-    if (list.snapshots.length === 0) await refuseOther('list', dir);
-    cli.output.result(list, (style) => describe(list, dir, style));
-  });
+  flags.addTo(command);
+  command
+    .addHelpText('after', examples('list ./data', 'list ./data --json', 'list ./data --kind archive'))
+    .action(async (dir: string, given: Given) => {
+      const options = flags.read(given);
+      const list = await new Snapshots({ dataDir: dir, environment: blockingEnvironment }).list(options);
+      if (list.snapshots.length === 0) await refuseOther('list', dir);
+      cli.output.result(list, (style) => describe(list, dir, options.kind, style));
+    });
 }
 
-function describe(list: SnapshotList, dir: string, style: Style): string[] {
+function describe(list: SnapshotList, dir: string, kind: string | undefined, style: Style): string[] {
   const { latest, latestGood, snapshots, total } = list;
+  if (snapshots.length === 0 && kind !== 'backup' && kind !== undefined)
+    return [`no snapshots of the kind ${kind}`];
   if (snapshots.length === 0) return [`no snapshots yet; take one: stillpoint snapshot ${visible(dir)}`];
   const best = snapshots.find(({ name }) => name === latestGood);
   const states = snapshots.map((snapshot) => stateCell(snapshot, best));

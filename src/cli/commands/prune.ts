@@ -1,7 +1,7 @@
 import type { Command, Option } from 'commander';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
-import { type PruneUndoOptions, pruneUndoOptions } from '../../options/verify.ts';
+import { type PruneUndoOptions, pruneOptions, pruneUndoOptions } from '../../options/verify.ts';
 import type { SnapshotSummary } from '../../snapshot/store/list.ts';
 import type { PruneResult } from '../../snapshot/store/prune.ts';
 import type { PruneUndoResult, UndoFolder } from '../../snapshot/store/prune-undo.ts';
@@ -16,12 +16,14 @@ const NOTE =
 
 export function define(command: Command, cli: Cli): void {
   const flags = new Flags(pruneUndoOptions.fields, ['keep', 'dryRun']);
+  const kindFlags = new Flags(pruneOptions.fields, ['kind']);
   flags.addTo(command, '', { keep: withSnapshotsText });
+  kindFlags.addTo(command);
   addWaitFlag(command)
     .option('--undo', 'remove undo folders, which restores in place left, instead of snapshots')
     .addHelpText(
       'after',
-      `${paragraph(NOTE)}\n${examples('prune ./data --keep 7', 'prune ./data --keep 7 --dry-run --json', 'prune ./data --undo --keep 1')}`,
+      `${paragraph(NOTE)}\n${examples('prune ./data --keep 7', 'prune ./data --keep 7 --dry-run --json', 'prune ./data --undo --keep 1', 'prune ./data --kind archive --keep 2')}`,
     )
     .action(async (dir: string, given: Given) => {
       const options = flags.read(given) as PruneUndoOptions;
@@ -38,7 +40,7 @@ export function define(command: Command, cli: Cli): void {
           hint: 'With `--undo`, 0 removes all undo folders.',
         });
       }
-      const result = await patient(() => snapshots.prune(options));
+      const result = await patient(() => snapshots.prune({ ...options, ...kindFlags.read(given) }));
       cli.output.result({ dryRun, ...result }, () => describe(result, dryRun));
     });
 }

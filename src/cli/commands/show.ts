@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { StillpointError } from '../../errors.ts';
 import { systemEnvironment } from '../../snapshot/environment.ts';
 import { readManifest } from '../../snapshot/store/manifest-file.ts';
+import type { ListedSnapshot } from '../../snapshot/store/standing.ts';
 import type { Cli } from '../cli.ts';
 import { examples } from '../help-text.ts';
 import { addDataDirFlag } from '../options.ts';
@@ -38,6 +39,13 @@ async function read(snapshot: string, dataDir: string | undefined) {
   return { ...summary, sealed, tool, parent, checkpoint, files };
 }
 
+/** Files that it shares with an earlier snapshot were proven before it was taken. */
+function verifiedText({ verifiedAtMs, createdAtMs, state }: ListedSnapshot): string {
+  if (verifiedAtMs === null) return 'not on record';
+  if (state === 'damaged' || verifiedAtMs >= createdAtMs) return time(verifiedAtMs);
+  return `${time(verifiedAtMs)}: the oldest proof of a file, shared with an earlier snapshot and proven with that`;
+}
+
 function diskText({ diskBytes, ownBytes }: { diskBytes: number | null; ownBytes: number | null }): string {
   if (diskBytes === null || ownBytes === null) return 'not looked at';
   return `${size(diskBytes)}; ${size(ownBytes)} of it is freed when it is removed`;
@@ -50,7 +58,7 @@ function describe(shown: Awaited<ReturnType<typeof read>>): string[] {
     ['id', shown.id ?? '-'],
     ['created', `${time(shown.createdAtMs)}, ${age(shown.ageMs)} ago`],
     ['state', stateText(shown)],
-    ['verified', shown.verifiedAtMs === null ? 'not on record' : time(shown.verifiedAtMs)],
+    ['verified', verifiedText(shown)],
     [
       'from the disk',
       shown.mediumAtMs === null
