@@ -14,6 +14,7 @@ export {
   type RestoreMetadata,
   type RestoreResult,
   type StartRestoreOptions,
+  type StartUndoOptions,
 } from './coordinator/restore.ts';
 export { type SalvageOptions, salvageDatabase } from './coordinator/salvage.ts';
 export {

@@ -30,6 +30,7 @@ import {
   type SnapshotsOptions,
   type StartBackupOptions,
   type StartRestoreOptions,
+  type StartUndoOptions,
   type StatusOptions,
   snapshotClassicLevel,
   type ThrottleOptions,
@@ -245,6 +246,10 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
       signal: notSignal,
     } satisfies Wrong<StartRestoreOptions>,
     call: (options) => new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore(untyped(options)),
+  },
+  startUndo: {
+    wrong: { to: notText } satisfies Wrong<StartUndoOptions>,
+    call: (options) => new RestoreCoordinator({ dataDir: dir, engine: 'files' }).undo(untyped(options)),
   },
   snapshotClassicLevel: { wrong: level, call: (options) => snapshotClassicLevel(db, untyped(options)) },
   getSnapshot: {

@@ -1,5 +1,10 @@
 import { basename, dirname, resolve } from 'node:path';
-import { RestoreCoordinator, type RestoreResult, type StartRestoreOptions } from '../coordinator/restore.ts';
+import {
+  RestoreCoordinator,
+  type RestoreResult,
+  type StartRestoreOptions,
+  type StartUndoOptions,
+} from '../coordinator/restore.ts';
 import { getSnapshot } from '../coordinator/snapshot-by-path.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
@@ -54,8 +59,13 @@ export function restoreFrom(
   return exchange(cli, dataDir, {}, (coordinator, signal) => coordinator.startRestore({ source, signal }));
 }
 
-export function undoInPlace(cli: Cli, dataDir: string, waitMs: number): Promise<RestoreResult> {
-  return exchange(cli, dataDir, {}, (coordinator) => coordinator.startUndo(), { waitMs });
+export function undoInPlace(
+  cli: Cli,
+  dataDir: string,
+  options: StartUndoOptions,
+  waitMs: number,
+): Promise<RestoreResult> {
+  return exchange(cli, dataDir, {}, (coordinator) => coordinator.startUndo(options), { waitMs });
 }
 
 /** What says how to come back. */

@@ -1,13 +1,15 @@
 import { dirname, join } from 'node:path';
-import { engineByName } from '../engine/index.ts';
+import type { Engine } from '../engine/engine.ts';
+import { detectEngine, engineByName } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { foreignNames } from '../snapshot/foreign-names.ts';
 import { checkExchange, isExchanged, keptNames } from '../snapshot/restore/check-exchange.ts';
-import { outsideOf } from '../snapshot/restore/restore.ts';
+import { findUndoFolder, outsideOf } from '../snapshot/restore/restore.ts';
 import { checkTarget } from '../snapshot/restore/target.ts';
 import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
 import { keptLayout } from '../snapshot/store/home.ts';
+import { nameOf } from '../snapshot/store/layout.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import type { ListedSnapshot } from '../snapshot/store/standing.ts';
 import { refuseOpenDatabase } from './lock-database.ts';
@@ -61,26 +63,78 @@ export function previewRestoreInPlace(
     const keep = keptNames(engine);
     await checkExchange(fs, layout, keep, engine);
     await refuseOpenDatabase(env, target, keep, engine);
-    const disk = new DiskCount();
-    const replaced: string[] = [];
-    for (const { name, kind } of await fs.list(target)) {
-      if (!isExchanged(name, keep, engine)) continue;
-      replaced.push(name);
-      const stat = kind === 'folder' ? undefined : await fs.inspect(join(target, name));
-      disk.add(
-        kind === 'folder' ? await filesBelow(fs, join(target, name)) : stat === undefined ? [] : [stat],
-      );
-    }
     return {
       snapshot,
       target,
       inPlace: true,
-      replaced: replaced.sort(),
-      replacedBytes: disk.totalBytes,
-      leftInPlace: await foreignNames(fs, target, engine),
+      ...(await replacedIn(fs, target, keep, engine)),
       ...(await room(fs, snapshot, target)),
     };
   });
+}
+
+/** What an undo would bring back, and what it would replace. Nothing is changed, and no file is read. */
+export interface UndoPreview extends Replaced {
+  /** The undo folder. */
+  readonly from: string;
+  /** When its files were replaced, from its name. */
+  readonly replacedAtMs: number;
+  readonly diskBytes: number;
+  readonly target: string;
+}
+
+/** Rejects where the undo would: `NOT_FOUND`, `PREFLIGHT_REFUSED`, and `CONFLICT` while somebody has the database open. */
+export function previewUndo(
+  dataDir: string,
+  to: string | undefined,
+  env: Environment = systemEnvironment,
+): Promise<UndoPreview> {
+  return translated(async () => {
+    const { fs } = env;
+    const layout = await keptLayout(fs, await realFolder(fs, dataDir));
+    const target = await realFolder(fs, layout.dataDir);
+    const from = await findUndoFolder(env, layout, to);
+    const engine = (await detectEngine(fs, from)) ?? (await detectEngine(fs, target));
+    const keep = keptNames(engine);
+    await checkExchange(fs, layout, keep, engine);
+    await refuseOpenDatabase(env, target, keep, engine);
+    const disk = new DiskCount();
+    disk.add(await filesBelow(fs, from));
+    return {
+      from,
+      replacedAtMs: Number(nameOf(from).slice(3).split('-')[0]) * 1000,
+      diskBytes: disk.totalBytes,
+      target,
+      ...(await replacedIn(fs, target, keep, engine)),
+    };
+  });
+}
+
+interface Replaced {
+  readonly replaced: readonly string[];
+  readonly replacedBytes: number;
+  readonly leftInPlace: readonly string[];
+}
+
+async function replacedIn(
+  fs: FileSystem,
+  target: string,
+  keep: readonly string[],
+  engine: Engine | undefined,
+): Promise<Replaced> {
+  const disk = new DiskCount();
+  const replaced: string[] = [];
+  for (const { name, kind } of await fs.list(target)) {
+    if (!isExchanged(name, keep, engine)) continue;
+    replaced.push(name);
+    const stat = kind === 'folder' ? undefined : await fs.inspect(join(target, name));
+    disk.add(kind === 'folder' ? await filesBelow(fs, join(target, name)) : stat === undefined ? [] : [stat]);
+  }
+  return {
+    replaced: replaced.sort(),
+    replacedBytes: disk.totalBytes,
+    leftInPlace: await foreignNames(fs, target, engine),
+  };
 }
 
 async function room(fs: FileSystem, { diskBytes, totalBytes }: ListedSnapshot, folder: string) {

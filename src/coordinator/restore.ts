@@ -5,7 +5,6 @@ import { detectEngine, engineByName } from '../engine/index.ts';
 import type { Report } from '../engine/report.ts';
 import { removeTree } from '../env/io.ts';
 import { warn } from '../env/safe-calls.ts';
-import { StillpointError } from '../errors.ts';
 import type { DataDirectory } from '../operation/data-directory.ts';
 import { callHook } from '../operation/hooks.ts';
 import { directoryOf, Lifecycle, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
@@ -31,7 +30,7 @@ import type { Environment } from '../snapshot/environment.ts';
 import { foreignNames } from '../snapshot/foreign-names.ts';
 import { checkExchange, keptNames } from '../snapshot/restore/check-exchange.ts';
 import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
-import { newestUndoFolder, newUndoFolder, type Restored, stage } from '../snapshot/restore/restore.ts';
+import { findUndoFolder, newUndoFolder, type Restored, stage } from '../snapshot/restore/restore.ts';
 import {
   checkSource,
   openChosen,
@@ -91,6 +90,15 @@ export const startRestoreOptions = new OptionSet(() => ({
   signal: signal(),
 }));
 export type StartRestoreOptions = OptionsOf<typeof startRestoreOptions>;
+
+export const startUndoOptions = new OptionSet(() => ({
+  to: optional(text(), {
+    description: 'The name of an undo folder, such as `ts-1763625600`.',
+    without: 'the newest',
+    flag: { value: 'name' },
+  }),
+}));
+export type StartUndoOptions = OptionsOf<typeof startUndoOptions>;
 type ResolvedRestoreOptions = ResolvedOf<typeof startRestoreOptions>;
 
 export interface RestoreResult {
@@ -161,12 +169,12 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     });
   }
 
-  /** Admits an undo: the newest undo folder replaces the present files, which become an undo folder. */
-  async startUndo(): Promise<{ id: string; location: string }> {
-    if (await this.#directory.isUnused()) throw nothingToUndo(await this.#directory.layout());
+  /** Admits an undo: the newest undo folder, or the one that `to` names, replaces the present files, which become an undo folder. `NOT_FOUND`. */
+  async startUndo(options: StartUndoOptions = {}): Promise<{ id: string; location: string }> {
+    const { to } = startUndoOptions.resolve('startUndo', options);
+    if (await this.#directory.isUnused()) await findUndoFolder(this.#env, await this.#directory.layout(), to);
     return this.start('undo', undefined, async ({ layout }, newRun) => {
-      const location = await newestUndoFolder(this.#env, layout);
-      if (location === undefined) throw nothingToUndo(layout);
+      const location = await findUndoFolder(this.#env, layout, to);
       await this.#checkExchange(layout, await this.#engineOfUndo(layout, location));
       const run = newRun(location);
       return { run, work: () => this.#undo(run, location, layout) };
@@ -179,8 +187,8 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   }
 
   /** `startUndo` and `finished` in one. */
-  async undo(): Promise<RestoreResult> {
-    return this.finished((await this.startUndo()).id);
+  async undo(options: StartUndoOptions = {}): Promise<RestoreResult> {
+    return this.finished((await this.startUndo(options)).id);
   }
 
   /** What a completed restore brought back; null before that. `NOT_FOUND`. */
@@ -378,9 +386,3 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     await callHook(name, hook, { timeoutMs, limit, signal, ...(onLate && { onLate }) });
   }
 }
-
-const nothingToUndo = ({ dataDir, undo }: Layout): StillpointError =>
-  new StillpointError('NOT_FOUND', `there is nothing to undo in ${dataDir}`, {
-    path: undo,
-    hint: 'Nothing was restored in place here, or its undo folder was removed.',
-  });

@@ -1,7 +1,11 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { backupCoordinatorOptions } from '../../src/coordinator/backup.ts';
-import { restoreCoordinatorOptions, startRestoreOptions } from '../../src/coordinator/restore.ts';
+import {
+  restoreCoordinatorOptions,
+  startRestoreOptions,
+  startUndoOptions,
+} from '../../src/coordinator/restore.ts';
 import { restoreOptions, verifyAllOptions, verifyOptions } from '../../src/coordinator/snapshot-work.ts';
 import { runsOptions, snapshotsOptions } from '../../src/coordinator/snapshots.ts';
 import { statusOptions } from '../../src/coordinator/status.ts';
@@ -27,6 +31,7 @@ const SETS: Readonly<Record<string, OptionSet<any>>> = {
   background: backgroundOptions,
   'new RestoreCoordinator': restoreCoordinatorOptions,
   startRestore: startRestoreOptions,
+  startUndo: startUndoOptions,
   'new Snapshots': snapshotsOptions,
   'Snapshots.verify, verifySnapshot': verifyOptions,
   'Snapshots.verifyAll, verifyAllSnapshots': verifyAllOptions,

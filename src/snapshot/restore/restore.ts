@@ -17,6 +17,7 @@ import {
   isSnapshotPlace,
   type Layout,
   layoutOf,
+  nameOf,
   nextName,
   partialFolder,
 } from '../store/layout.ts';
@@ -192,12 +193,38 @@ export async function newUndoFolder(env: Environment, layout: Layout): Promise<s
   return join(layout.undo, nextName(env.clock.nowMs(), names));
 }
 
-/** The newest undo folder with files. An empty one was left by a crash or by a restore into an empty directory. */
-export async function newestUndoFolder(env: Environment, layout: Layout): Promise<string | undefined> {
-  const names = await snapshotNames(env.fs, layout.undo);
-  for (const name of names.sort(compareNames).reverse()) {
+/** The undo folders with files, oldest first. An empty one was left by a crash or by a restore into an empty directory. */
+export async function undoFolders({ fs }: Environment, layout: Layout): Promise<string[]> {
+  const names = (await snapshotNames(fs, layout.undo)).sort(compareNames);
+  const folders: string[] = [];
+  for (const name of names) {
     const folder = join(layout.undo, name);
-    if ((await env.fs.list(folder)).length > 0) return folder;
+    if ((await fs.list(folder)).length > 0) folders.push(folder);
   }
-  return undefined;
+  return folders;
+}
+
+export const newestUndoFolder = async (env: Environment, layout: Layout): Promise<string | undefined> =>
+  (await undoFolders(env, layout)).at(-1);
+
+/** The undo folder of that name, or the newest. `NOT_FOUND` names those that are there. */
+export async function findUndoFolder(
+  env: Environment,
+  layout: Layout,
+  name: string | undefined,
+): Promise<string> {
+  const folders = await undoFolders(env, layout);
+  const newest = folders.at(-1);
+  if (newest === undefined) {
+    throw new StillpointError('NOT_FOUND', `there is nothing to undo in ${layout.dataDir}`, {
+      path: layout.undo,
+      hint: 'Nothing was restored in place here, or its undo folder was removed.',
+    });
+  }
+  const found = name === undefined ? newest : folders.find((folder) => nameOf(folder) === name);
+  if (found !== undefined) return found;
+  throw new StillpointError('NOT_FOUND', `there is no undo folder "${name}" in ${layout.dataDir}`, {
+    path: layout.undo,
+    hint: `There are: ${folders.map(nameOf).join(', ')}.`,
+  });
 }
