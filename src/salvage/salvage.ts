@@ -5,6 +5,7 @@ import { listFolder, makeFolders, removeTree, withFile } from '../env/io.ts';
 import { giveToOwner } from '../env/ownership.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
+import { crc32 } from '../format/crc32.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { checkTarget, moveToTarget } from '../snapshot/restore/target.ts';
 import { partialFolder, placeOf } from '../snapshot/store/layout.ts';
@@ -14,6 +15,10 @@ import type { Loss, Part, Salvager, Source } from './source.ts';
 import { Stage } from './stage.ts';
 import type { Row, Store } from './store.ts';
 import { unlessUnreadable } from './unreadable.ts';
+
+/** In the folder that a new database is built in: what was read so far, and the database. */
+const STAGE = 'stage';
+const MADE = 'data';
 
 /** Losses that a report lists. */
 const LISTED = 1000;
@@ -79,13 +84,11 @@ export async function salvageInto(
   const before = await stateOf(source);
   watch(2 * before.bytes);
   const problem = await problemOf(env, salvager, dir, control);
-  await makeFolders(fs, dirname(target));
-  const partial = partialFolder(dirname(target), env.newId());
-  await fs.makeFolder(partial);
+  const { partial, release } = await beginIn(env, target);
   try {
-    const made = join(partial, 'data');
+    const made = join(partial, MADE);
     let entries = 0;
-    const read = await withStore(salvager.create(join(partial, 'stage'), source), async (staging) => {
+    const read = await withStore(salvager.create(join(partial, STAGE), source), async (staging) => {
       const stage = new Stage(staging);
       const taking = { take: stage.take.bind(stage), lose };
       const result = await salvager.read(source, taking, control);
@@ -113,7 +116,41 @@ export async function salvageInto(
     };
   } finally {
     await removeTree(fs, partial);
+    await release();
   }
+}
+
+/**
+ * The folder beside the target that the new database is built in. One name for each target: what a killed run left there is found, and
+ * removed. `CONFLICT` while another process is at it.
+ */
+async function beginIn(
+  env: Environment,
+  target: string,
+): Promise<{ partial: string; release(): Promise<void> }> {
+  const { fs } = env;
+  const parent = dirname(target);
+  await makeFolders(fs, parent);
+  const mark = crc32(Buffer.from(target)).toString(16).padStart(8, '0');
+  const partial = partialFolder(parent, `salvage-${mark}`);
+  const there = await fs.inspect(partial);
+  if (there === undefined) await fs.makeFolder(partial);
+  else if (there.kind !== 'folder') {
+    throw new StillpointError('CONFLICT', `${partial} is in the way, and is no folder`, {
+      path: partial,
+      hint: 'Move it away: the new database is built in a folder of that name.',
+    });
+  }
+  const lock = await env.locks.tryAcquire(fs, join(partial, 'lock'), 'exclusive');
+  if (lock === undefined)
+    throw new StillpointError('CONFLICT', `another process is salvaging into ${target}`, { path: partial });
+  try {
+    for (const name of [STAGE, MADE]) await removeTree(fs, join(partial, name));
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+  return { partial, release: () => lock.release() };
 }
 
 const KINDS = { link: 'a link', folder: 'a folder', other: 'no regular file', file: 'a file' } as const;
