@@ -94,7 +94,7 @@ export function previewUndo(
     const layout = await keptLayout(fs, await realFolder(fs, dataDir));
     const target = await realFolder(fs, layout.dataDir);
     const from = await findUndoFolder(env, layout, to);
-    const engine = (await detectEngine(fs, from)) ?? (await detectEngine(fs, target));
+    const engine = await engineOfUndo(fs, from, target);
     const keep = keptNames(engine);
     await checkExchange(fs, layout, keep, engine);
     await refuseOpenDatabase(env, target, keep, engine);
@@ -108,6 +108,13 @@ export function previewUndo(
       ...(await replacedIn(fs, target, keep, engine)),
     };
   });
+}
+
+/** As the undo itself finds it: undefined where everything was moved out, also what is not the engine's. */
+async function engineOfUndo(fs: FileSystem, from: string, target: string): Promise<Engine | undefined> {
+  const detected = await detectEngine(fs, from);
+  if (detected === undefined) return detectEngine(fs, target);
+  return (await foreignNames(fs, from, detected)).length === 0 ? detected : undefined;
 }
 
 interface Replaced {

@@ -104,7 +104,7 @@ export class Snapshots {
   }
 
   /** All snapshots with their state, oldest first, and which of them `latest` names. Reads no file but manifests and the ledger. */
-  list(options: ListOptions = {}): Promise<SnapshotList> {
+  async list(options: ListOptions = {}): Promise<SnapshotList> {
     const { kind } = listOptions.resolve('Snapshots.list', options);
     return translated(async () => {
       const layout = ofKind(await this.#layout(), kind);
