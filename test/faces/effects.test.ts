@@ -225,7 +225,6 @@ const RESTORE_INTO = {
 const PRUNE: Readonly<Record<string, Experiment>> = {
   keep: { value: 1, changes: 'snapshots' },
   dryRun: { value: true, changes: 'snapshots', with: { keep: 1 } },
-  kind: { value: 'archive', changes: 'snapshots', with: { keep: 1 } },
 };
 
 type Options = Readonly<Record<string, unknown>>;
