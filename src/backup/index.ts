@@ -90,4 +90,5 @@ export {
   runBackup,
   type StoredBackup,
 } from './run-backup.ts';
+export { type SalvageBackupOptions, type SalvagedBackup, salvageBackup } from './salvage-backup.ts';
 export { type BackupReport, type VerifyBackupOptions, verifyBackup } from './verify-backup.ts';

@@ -36,6 +36,7 @@ import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, duration, number, size, table, time, visible } from '../text.ts';
 import { defineKeeping, RETENTION } from './keep-backups.ts';
+import { defineSalvage } from './salvage-backup.ts';
 
 const DAMAGED = 3;
 const UNREAD = 7;
@@ -45,6 +46,7 @@ export function define(command: Command, cli: Cli): void {
   defineLists(command, cli);
   defineRestore(command, cli);
   defineVerify(command, cli);
+  defineSalvage(command, cli);
   defineKeeping(command, cli);
 }
 

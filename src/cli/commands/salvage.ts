@@ -35,7 +35,7 @@ export function define(command: Command, cli: Cli): void {
     });
 }
 
-function describe(
+export function describe(
   { into, entries, tables, logs, lost, lostTotal, notes, complete, sourceProblem }: Salvaged,
   style: Style,
 ): string[] {
