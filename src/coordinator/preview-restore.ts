@@ -5,6 +5,7 @@ import type { FileSystem } from '../env/file-system.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { foreignNames } from '../snapshot/foreign-names.ts';
 import { checkExchange, isExchanged, keptNames } from '../snapshot/restore/check-exchange.ts';
+import { exchangedAt } from '../snapshot/restore/exchanged.ts';
 import { findUndoFolder, outsideOf } from '../snapshot/restore/restore.ts';
 import { checkTarget } from '../snapshot/restore/target.ts';
 import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
@@ -94,8 +95,7 @@ export function previewUndo(
     const layout = await keptLayout(fs, await realFolder(fs, dataDir));
     const target = await realFolder(fs, layout.dataDir);
     const from = await findUndoFolder(env, layout, to);
-    const engine = await engineOfUndo(fs, from, target);
-    const keep = keptNames(engine);
+    const { engine, keep } = await exchangedAt(fs, from, () => detectEngine(fs, target));
     await checkExchange(fs, layout, keep, engine);
     await refuseOpenDatabase(env, target, keep, engine);
     const disk = new DiskCount();
@@ -108,13 +108,6 @@ export function previewUndo(
       ...(await replacedIn(fs, target, keep, engine)),
     };
   });
-}
-
-/** As the undo itself finds it: undefined where everything was moved out, also what is not the engine's. */
-async function engineOfUndo(fs: FileSystem, from: string, target: string): Promise<Engine | undefined> {
-  const detected = await detectEngine(fs, from);
-  if (detected === undefined) return detectEngine(fs, target);
-  return (await foreignNames(fs, from, detected)).length === 0 ? detected : undefined;
 }
 
 interface Replaced {

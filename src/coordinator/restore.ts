@@ -28,8 +28,9 @@ import { hostThrottleOptions } from '../options/throttle.ts';
 import { callback, folder, paths, text, wholeNumber } from '../options/values.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { foreignNames } from '../snapshot/foreign-names.ts';
-import { checkExchange, keptNames } from '../snapshot/restore/check-exchange.ts';
+import { checkExchange } from '../snapshot/restore/check-exchange.ts';
 import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
+import { type Exchanged, exchangedAt, exchangedBy } from '../snapshot/restore/exchanged.ts';
 import { findUndoFolder, newUndoFolder, type Restored, stage } from '../snapshot/restore/restore.ts';
 import {
   checkSource,
@@ -155,7 +156,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
       const source = await checkSource(this.#env, files, run.control, engine);
       try {
         if (chosen.rewriteManifest) requireRewritable(source);
-        await this.#checkExchange(layout, source.engine);
+        await this.#checkExchange(layout, exchangedBy(source.engine));
       } catch (error) {
         await source.release();
         throw error;
@@ -175,9 +176,10 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     if (await this.#directory.isUnused()) await findUndoFolder(this.#env, await this.#directory.layout(), to);
     return this.start('undo', undefined, async ({ layout }, newRun) => {
       const location = await findUndoFolder(this.#env, layout, to);
-      await this.#checkExchange(layout, await this.#engineOfUndo(layout, location));
+      const exchanged = await exchangedAt(this.#env.fs, location, () => this.#wantedEngine(layout));
+      await this.#checkExchange(layout, exchanged);
       const run = newRun(location);
-      return { run, work: () => this.#undo(run, location, layout) };
+      return { run, work: () => this.#undo(run, location, layout, exchanged) };
     });
   }
 
@@ -215,7 +217,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     const staged = join(layout.restore, run.id, 'data');
     run.enter('stage');
     const { report, clonedBytes } = await this.#stage(run, source, staged, options).finally(source.release);
-    const exchange = await this.#exchange(run, layout, staged, source.engine);
+    const exchange = await this.#exchange(run, layout, staged, exchangedBy(source.engine));
     const leftInPlace = await this.#leftInPlace(layout, source.engine);
     const { manifest, bytes } = source;
     return this.#done(run, layout, exchange, {
@@ -243,20 +245,11 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     }
   }
 
-  async #undo(run: Run, from: string, layout: Layout): Promise<Done<RestoreResult>> {
-    const engine = await this.#engineOfUndo(layout, from);
-    const exchange = await this.#exchange(run, layout, from, engine);
-    const leftInPlace = await this.#leftInPlace(layout, engine);
+  async #undo(run: Run, from: string, layout: Layout, exchanged: Exchanged): Promise<Done<RestoreResult>> {
+    const exchange = await this.#exchange(run, layout, from, exchanged);
+    const leftInPlace = await this.#leftInPlace(layout, exchanged.engine);
     const restored = { files: 0, bytes: 0, clonedBytes: 0, leftInPlace, report: null };
     return this.#done(run, layout, exchange, restored);
-  }
-
-  /** Undefined where everything was moved out, also what is not the engine's: so all of it is exchanged again. */
-  async #engineOfUndo(layout: Layout, from: string): Promise<Engine | undefined> {
-    const detected = await detectEngine(this.#env.fs, from);
-    if (detected === undefined) return this.#wantedEngine(layout);
-    const others = await foreignNames(this.#env.fs, from, detected);
-    return others.length === 0 ? detected : undefined;
   }
 
   /** The exchange is over: a folder that cannot be listed does not undo it. */
@@ -298,23 +291,18 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   }
 
   /** What would stop an exchange is known before anything is copied, and before the database is closed. */
-  async #checkExchange(layout: Layout, engine: Engine | undefined): Promise<void> {
+  async #checkExchange(layout: Layout, { engine, keep }: Exchanged): Promise<void> {
     await refuseUnnamable(this.#env.fs, layout.dataDir);
-    await checkExchange(this.#env.fs, layout, keptNames(engine), engine);
+    await checkExchange(this.#env.fs, layout, keep, engine);
   }
 
   /** Closes, exchanges, opens. On a failure the old state comes back. Resolves to the exchange, whose journal still stands. */
-  async #exchange(
-    run: Run,
-    layout: Layout,
-    from: string,
-    engine: Engine | undefined,
-  ): Promise<DirectoryExchange> {
+  async #exchange(run: Run, layout: Layout, from: string, exchanged: Exchanged): Promise<DirectoryExchange> {
     const { fs } = this.#env;
+    const { engine, keep } = exchanged;
     const modeBefore = this.lifecycle.mode;
-    const keep = keptNames(engine);
     const undo = await newUndoFolder(this.#env, layout);
-    await this.#checkExchange(layout, engine);
+    await this.#checkExchange(layout, exchanged);
     run.passRecall(); // an exchange that has begun finishes
     run.enter('close');
     this.lifecycle.setMode('maintenance');

@@ -126,6 +126,8 @@ async function keptFolders({ fs }: Environment, parent: string): Promise<KeptFol
   };
 }
 
+type LastFailure = NonNullable<SnapshotsStatus['lastFailure']>;
+
 /** A clock may be a little off; a snapshot of a time further to come says nothing about its age. */
 const CLOCK_DIFFERENCE_MS = 5 * 60_000;
 const NAMES_SHOWN = 3;
@@ -142,16 +144,21 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const unread = inState('unread').map(({ name }) => name);
   const backups = runs.filter(({ kind }) => kind === 'backup');
   const success = backups.findLast(({ state }) => state.status === 'completed')?.state.finishedAtMs ?? null;
-  const failed = backups.findLast(({ state }) => state.status === 'failed')?.state;
-  const lastFailure = failed && { atMs: failed.finishedAtMs, code: failed.code, reason: failed.reason };
+  const failed = backups.filter(({ state }) => state.status === 'failed').map(failureOf);
+  const lastFailure = failed.at(-1);
   const lastSuccessAtMs = success ?? newestOf(snapshots)?.createdAtMs ?? null;
+  // Until a snapshot goes well or a restore puts other files there: an attempt that failed for another reason says nothing.
+  const damage = failed.findLast(isDamageOfSource);
+  const exchanged = runs.findLast(({ kind, state }) => isExchange(kind) && state.status === 'completed');
+  const restoredAtMs = exchanged?.kind === 'restore' ? exchanged.state.finishedAtMs : null; // an undo may bring the damage back
+  const replacedAtMs = Math.max(lastSuccessAtMs ?? 0, restoredAtMs ?? 0);
 
   const problems = [
     ...damageProblem(damaged, snapshots.length),
     ...(newestGood === undefined ? [nothingGood(snapshots)] : ageProblem(newestGood, maxAgeMs)),
-    ...(failedSince(lastFailure, lastSuccessAtMs) && isDamageOfSource(lastFailure!)
+    ...(failedSince(damage, replacedAtMs)
       ? [
-          `the database itself is damaged, as the last attempt to take a snapshot found ${age(nowMs - lastFailure!.atMs!)} ago`,
+          `the database itself is damaged, as an attempt to take a snapshot found ${age(nowMs - damage!.atMs!)} ago`,
         ]
       : []),
     ...(isRestoreUnfinished
@@ -220,15 +227,21 @@ function ageProblem({ name, ageMs }: ListedSnapshot, maxAgeMs: number | undefine
     : [];
 }
 
-const failedSince = (
-  failure: SnapshotsStatus['lastFailure'] | undefined,
-  lastSuccessAtMs: number | null,
-): boolean => failure?.atMs != null && failure.atMs > (lastSuccessAtMs ?? Number.NEGATIVE_INFINITY);
+const failureOf = ({ state: { finishedAtMs, code, reason } }: RunRecord): LastFailure => ({
+  atMs: finishedAtMs,
+  code,
+  reason,
+});
 
-const isDamageOfSource = ({ code }: NonNullable<SnapshotsStatus['lastFailure']>): boolean =>
+const isExchange = (kind: RunRecord['kind']): boolean => kind === 'restore' || kind === 'undo';
+
+const failedSince = (failure: LastFailure | undefined, lastSuccessAtMs: number | null): boolean =>
+  failure?.atMs != null && failure.atMs > (lastSuccessAtMs ?? Number.NEGATIVE_INFINITY);
+
+const isDamageOfSource = ({ code }: LastFailure): boolean =>
   code === 'SOURCE_DAMAGED' || code === 'DATABASE_DAMAGED';
 
-const failureNote = ({ atMs, code }: NonNullable<SnapshotsStatus['lastFailure']>, nowMs: number): string =>
+const failureNote = ({ atMs, code }: LastFailure, nowMs: number): string =>
   `the last attempt failed ${age(nowMs - atMs!)} ago (${code ?? 'no reason on record'})`;
 
 function oldestProof(good: readonly ListedSnapshot[]): SnapshotsStatus['oldestProof'] {

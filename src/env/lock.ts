@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createRequire } from 'node:module';
 import nodeFs from 'fs-extra';
-import { tryLock } from 'fs-native-extensions';
 import { StillpointError, systemCode } from '../errors.ts';
 import { type Clock, pause } from './clock.ts';
 import { isOpenHere, lockedHere, openEngineLock } from './engine-locks.ts';
@@ -54,7 +54,30 @@ async function heldIf(file: OpenFile, take: () => Promise<boolean>): Promise<Hel
   }
 }
 
+type Native = typeof import('fs-native-extensions');
+let native: Native | undefined;
+
+/** Loaded at the first lock: what needs none works on every system. */
+function nativeLocks(path: string): Native {
+  try {
+    native ??= createRequire(import.meta.url)('fs-native-extensions') as Native;
+    return native;
+  } catch (cause) {
+    const { platform, arch } = process;
+    throw new StillpointError(
+      'IO_ERROR',
+      `${path} cannot be locked: the package fs-native-extensions has no build that runs here (${platform} ${arch})`,
+      {
+        path,
+        cause,
+        hint: 'Alpine and other systems with musl have none: use one with glibc, such as the image `node:22-slim`.',
+      },
+    );
+  }
+}
+
 function tryRecordLock({ fd, path }: OpenFile, shared: boolean): boolean {
+  const { tryLock } = nativeLocks(path);
   try {
     return tryLock(fd, { shared });
   } catch (cause) {

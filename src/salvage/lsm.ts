@@ -8,12 +8,12 @@ import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import { decodeCheckpoint } from '../format/lsm/checkpoint.ts';
 import { type WalGeometry, walFileBytes } from '../format/lsm/wal.ts';
-import { openLsm } from '../lsm-database/index.ts';
+import { type LsmDatabase, openLsm } from '../lsm-database/index.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
 import { salvageLsmLog } from './lsm-log.ts';
 import { salvageLsmTable } from './lsm-table.ts';
 import type { Part, ReadSource, Salvager, Source, Taking } from './source.ts';
-import type { Store } from './store.ts';
+import type { Row, Store } from './store.ts';
 import { unlessUnreadable } from './unreadable.ts';
 
 export const lsmSalvager = (): Salvager => ({ engine: engineByName('lsm'), list, read, create });
@@ -79,20 +79,18 @@ async function readCheckpoint({ fs, dir, paths }: Source, notes: string[]): Prom
   return undefined;
 }
 
-/** With a log of the same size as the source's, unless that was cut off. */
-async function create(dir: string, { fs, dir: from, paths }: Source): Promise<Store> {
-  const walGeometry = paths.includes(LOG)
+/** With a log of the same size as that of `like`, unless that was cut off. */
+async function create(dir: string, like: Source | undefined): Promise<Store> {
+  const walGeometry = like?.paths.includes(LOG)
     ? await unlessUnreadable(
-        () => withFile(fs, placeOf(from, LOG), 'read', wholeGeometry),
+        () => withFile(like.fs, placeOf(like.dir, LOG), 'read', wholeGeometry),
         () => undefined,
       )
     : undefined;
   const database = await openLsm(dir, walGeometry === undefined ? {} : { walGeometry });
   return {
     getMany: (keys) => Promise.all(keys.map((key) => database.get(key))),
-    async put(rows) {
-      if (rows.length > 0) await database.batch(rows.map(([key, value]) => ({ type: 'put', key, value })));
-    },
+    put: (rows) => putAll(database, rows),
     rows: () => database.iterate(),
     async close() {
       try {
@@ -102,6 +100,20 @@ async function create(dir: string, { fs, dir: from, paths }: Source): Promise<St
       }
     },
   };
+}
+
+/** In several batches where one would be larger than the log. */
+async function putAll(database: LsmDatabase, rows: readonly Row[]): Promise<void> {
+  if (rows.length === 0) return;
+  try {
+    await database.batch(rows.map(([key, value]) => ({ type: 'put', key, value })));
+  } catch (error) {
+    const isTooLarge = error instanceof StillpointError && error.code === 'INVALID_REQUEST';
+    if (!isTooLarge || rows.length === 1) throw error;
+    const middle = rows.length >> 1;
+    await putAll(database, rows.slice(0, middle));
+    await putAll(database, rows.slice(middle));
+  }
 }
 
 async function wholeGeometry(file: OpenFile): Promise<WalGeometry | undefined> {

@@ -88,7 +88,7 @@ export async function salvageInto(
   try {
     const made = join(partial, MADE);
     let entries = 0;
-    const read = await withStore(salvager.create(join(partial, STAGE), source), async (staging) => {
+    const read = await withStore(salvager.create(join(partial, STAGE), undefined), async (staging) => {
       const stage = new Stage(staging);
       const taking = { take: stage.take.bind(stage), lose };
       const result = await salvager.read(source, taking, control);

@@ -59,6 +59,6 @@ export interface Salvager {
   list(fs: FileSystem, dir: string): Promise<readonly Part[]>;
   /** Hands over all that the parts still say. What cannot be read is a loss and no failure. */
   read(source: Source, taking: Taking, control: RunControl): Promise<ReadSource>;
-  /** A new database in a folder that does not exist, set up as the source. */
-  create(dir: string, source: Source): Promise<Store>;
+  /** A new database in a folder that does not exist, set up as the source `like`. */
+  create(dir: string, like: Source | undefined): Promise<Store>;
 }

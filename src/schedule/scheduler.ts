@@ -59,6 +59,8 @@ export class Scheduler {
   readonly #settled = new Map<string, number>();
   readonly #nextLook = new Map<string, number>();
   readonly #running = new Map<string, Promise<void>>();
+  /** By data directory: the last backup that has begun or waits. It has one at a time, so plans that are due together take turns. */
+  readonly #backups = new Map<string, Promise<void>>();
 
   constructor(schedules: readonly Schedule[], parts: SchedulerParts) {
     this.#schedules = schedules;
@@ -134,7 +136,7 @@ export class Scheduler {
   async #run(jobs: JobStore, schedule: Schedule, { id, dueMs }: Tick): Promise<void> {
     let error: string | null = null;
     try {
-      await this.#parts.perform(schedule);
+      await this.#inTurn(schedule);
     } catch (problem) {
       error = toStillpointError(problem).message;
     }
@@ -147,6 +149,21 @@ export class Scheduler {
       await jobs.close().catch(warn);
     }
     this.#tell({ schedule, dueMs, status, error });
+  }
+
+  #inTurn(schedule: Schedule): Promise<void> {
+    const { perform } = this.#parts;
+    if (schedule.action !== 'backup') return perform(schedule);
+    const { dataDir } = schedule.plan.store;
+    const before = this.#backups.get(dataDir) ?? Promise.resolve();
+    const work = before.then(() => perform(schedule));
+    const end = work
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#backups.get(dataDir) === end) this.#backups.delete(dataDir);
+      });
+    this.#backups.set(dataDir, end);
+    return work;
   }
 
   #tell(run: ScheduledRun): void {

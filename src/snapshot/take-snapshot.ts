@@ -12,6 +12,7 @@ import type { Environment } from './environment.ts';
 import { noteDamage, noteSnapshot } from './ledger/write-proofs.ts';
 import { runProbe } from './run-probe.ts';
 import { type Layout, nameOf, partialFolder } from './store/layout.ts';
+import { noteLeftBehind } from './store/left-behind.ts';
 import type { Manifest } from './store/manifest.ts';
 import { writeManifest } from './store/manifest-file.ts';
 import { mark, publish } from './store/publish.ts';
@@ -154,7 +155,9 @@ async function judged(
 ): Promise<Report> {
   if (previous === undefined) return report;
   const setback = await setbackSince(fs, engine, checks, join(layout.backup, previous));
-  return setback === undefined ? report : withSetback(report, setback, previous);
+  if (setback === undefined) return report;
+  await noteLeftBehind(fs, layout, previous);
+  return withSetback(report, setback, previous);
 }
 
 function describe(

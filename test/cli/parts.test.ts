@@ -86,3 +86,20 @@ test('diff says which files two snapshots have of each other', async () => {
     'NOT_FOUND',
   );
 });
+
+test('diff tells databases apart whose logs have the same size and, with their own checksums inside, the same CRC-32', async () => {
+  const root = await temporaryFolder();
+  const taken: string[] = [];
+  for (const balance of [100, 999]) {
+    const dir = join(root, `${balance}`);
+    const database = await openLsm(dir, { walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } });
+    await database.put('account', `balance=${balance}`);
+    await database.close();
+    taken.push((await new BackupCoordinator({ dataDir: dir }).backup()).location);
+  }
+  const { json } = await stillpoint(['diff', ...taken, '--json']);
+  expect([json.identical, json.files.map(({ path }: { path: string }) => path)]).toEqual([
+    false,
+    ['lsm.wal'],
+  ]);
+});

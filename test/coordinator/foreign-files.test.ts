@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
@@ -129,3 +129,34 @@ test('snapshots of a database among plain files are none of these files, and no 
   });
   expect(readTree(dir)).toEqual(before);
 });
+
+test.each(['before the restore', 'after it'])(
+  'what was restored as plain files is undone as plain files, though a database is among them %s',
+  async (when) => {
+    const dir = join(await temporaryFolder(), 'data');
+    await makers.leveldb(dir, 'old');
+    writeFileSync(join(dir, 'notes.txt'), 'first');
+    await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+    if (when === 'before the restore') await makers.leveldb(dir, 'new');
+    else
+      for (const name of readdirSync(dir)) if (name.match(/CURRENT|LO|MANIFEST|\d/)) rmSync(join(dir, name));
+    writeFileSync(join(dir, 'notes.txt'), 'second');
+    writeFileSync(join(dir, 'extra.txt'), 'not in the snapshot');
+    const present = readTree(dir);
+    const restore = new RestoreCoordinator({ dataDir: dir, engine: 'files' });
+    await restore.restore();
+    const restored = readTree(dir);
+    expect(existsSync(join(dir, 'extra.txt'))).toBe(false);
+    expect((await stillpoint(['undo', dir])).code).toBe(0);
+    expect(readTree(dir)).toEqual(present);
+    await restore.undo();
+    expect(readTree(dir)).toEqual(restored);
+    // As an older version left it, without a note.
+    for (const name of readdirSync(join(dir, '.lifecycle/restore-backup')))
+      if (name.endsWith('.json')) rmSync(join(dir, '.lifecycle/restore-backup', name));
+    expect((await stillpoint(['undo', dir])).code).toBe(0);
+    expect(readTree(dir)).toEqual(present);
+    expect((await stillpoint(['prune', dir, '--undo', '--keep', '0'])).code).toBe(0);
+    expect(readdirSync(join(dir, '.lifecycle/restore-backup'))).toEqual([]);
+  },
+);

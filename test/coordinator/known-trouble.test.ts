@@ -3,7 +3,7 @@ import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
-import { BackupCoordinator, openLsm, Snapshots } from '../../src/index.ts';
+import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -40,6 +40,15 @@ test('a LevelDB of which only the tables are left is a damaged LevelDB, and its 
     code: 3,
     stdout: expect.stringMatching(/^Not safe: /),
   });
+  const checkpoint = () => Promise.reject(new Error('not now'));
+  const failing = new BackupCoordinator({ dataDir: dir, engine: 'leveldb', checkpoint });
+  await expect(failing.backup()).rejects.toMatchObject({ code: 'HOOK_FAILED' });
+  expect(await snapshots.status()).toMatchObject({ safe: false, lastFailure: { code: 'HOOK_FAILED' } });
+  const restore = new RestoreCoordinator({ dataDir: dir });
+  await restore.restore({ source: 'latest-good' });
+  expect(await snapshots.status()).toMatchObject({ safe: true });
+  await restore.undo();
+  expect(await snapshots.status()).toMatchObject({ safe: false });
   rmSync(join(dir, '.lifecycle'), { recursive: true });
   expect(await stillpoint(['verify', dir])).toMatchObject({
     code: 3,

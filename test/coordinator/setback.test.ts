@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
@@ -49,7 +49,7 @@ test.each(Object.keys(ENGINES))(
     await fill(open, dir, 5);
     const anew = await backups.backup({ keep: 1 });
     expect(anew).toMatchObject({ report: { ok: true, findings: SETBACK }, pruned: [] });
-    await fill(open, dir, 5);
+    await fill(open, dir, 500); // further than it had come before
     const later = await backups.backup({ keep: 1 });
     expect(later).toMatchObject({ report: { findings: NO_SETBACK }, pruned: [anew.name] });
     const { decisions } = await new Snapshots({ dataDir: dir }).prune({ keep: 1, dryRun: true });
@@ -60,7 +60,22 @@ test.each(Object.keys(ENGINES))(
   },
 );
 
-test('a state that came back from a snapshot is told as an older one, and the newer stays until the database has passed it', async () => {
+test('each state that was left behind stays', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const backups = new BackupCoordinator({ dataDir: dir });
+  const names: string[] = [];
+  mkdirSync(dir);
+  for (const count of [100, 20, 5]) {
+    for (const entry of readdirSync(dir, { withFileTypes: true }).filter(({ name }) => name !== '.lifecycle'))
+      rmSync(join(entry.parentPath, entry.name), { recursive: true });
+    await fill(ENGINES.lsm!, dir, count);
+    names.push((await backups.backup({ keep: 1 })).name);
+  }
+  const { snapshots } = await new Snapshots({ dataDir: dir }).list();
+  expect(snapshots.map(({ name }) => name)).toEqual(names);
+});
+
+test('a state that came back from a snapshot is told as an older one, and the newer stays', async () => {
   const dir = join(await temporaryFolder(), 'data');
   const backups = new BackupCoordinator({ dataDir: dir });
   await fill(ENGINES.lsm!, dir, 20);
@@ -76,7 +91,8 @@ test('a state that came back from a snapshot is told as an older one, and the ne
   await fill(ENGINES.lsm!, dir, 100);
   const passed = await backups.backup({ keep: 1 });
   expect(passed).toMatchObject({ report: { findings: NO_SETBACK } });
-  expect(passed.pruned).toContain(newer.name);
+  expect(passed.pruned).not.toContain(newer.name);
+  await new Snapshots({ dataDir: dir }).delete(newer.name); // who meant it removes it
 });
 
 test('a copy of the files of a damaged database does not take the place of a proven snapshot', async () => {

@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
-import { type Salvaged, salvageDatabase } from '../../src/index.ts';
+import { openLsm, type Salvaged, salvageDatabase } from '../../src/index.ts';
 import { changeImage, mountedImage } from '../support/file-systems.ts';
 import { testAsRoot } from '../support/needs.ts';
 import { ENGINES, filesOf, type Piece, stateOf } from '../support/salvage-subjects.ts';
@@ -233,6 +233,21 @@ test.each(ENGINES)('$name: a whole database is salvaged whole', async (engine) =
   });
   expect(await engine.contentOf(into)).toEqual(subject.present);
   expect(stateOf(subject.pieces, () => true)).toEqual(subject.present); // what the tests above compare with
+});
+
+test('a small log takes what was in the database in several batches', async () => {
+  const root = await temporaryFolder();
+  const dir = join(root, 'data');
+  const database = await openLsm(dir, { walGeometry: { segmentBytes: 16 * 1024, segmentCount: 4 } });
+  const large = 'x'.repeat(40_000);
+  await database.put('large', large);
+  for (let i = 0; i < 3000; i++) await database.put(`key${i}`, `value ${i}`.padEnd(100));
+  await database.close();
+  const into = join(root, 'salvaged');
+  expect(await salvageDatabase(dir, { into })).toMatchObject({ complete: true, entries: 3001 });
+  const salvaged = await openLsm(into);
+  expect((await salvaged.get('large'))?.toString()).toBe(large);
+  await salvaged.close();
 });
 
 test('says which keys are lost with a block, and which with a table that is gone', async () => {

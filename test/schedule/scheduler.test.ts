@@ -177,6 +177,22 @@ describe('a scheduler', () => {
     ]);
   });
 
+  test('backups of one data directory that are due together take turns; of two, they run at once', async () => {
+    const hourly = { backup: '0 * * * *' };
+    const other = { name: 'other', dataDir: '/other', engine: 'auto' as const };
+    const machine = new Machine([
+      aPlan(hourly),
+      aPlan({ ...hourly, name: 'far' }),
+      aPlan({ ...hourly, name: 'elsewhere', store: other }),
+    ]);
+    machine.holds = true;
+    await machine.pass(HOUR);
+    expect(machine.performed).toHaveLength(2);
+    await machine.endRuns();
+    expect(machine.performed).toHaveLength(3);
+    expect(machine.rows.map(({ status }) => status)).toEqual(['succeeded', 'succeeded', 'succeeded']);
+  });
+
   test('a clock that is set back repeats nothing; one that was years ahead stops nothing', async () => {
     const machine = new Machine([aPlan({ backup: '0 * * * *' })]);
     await machine.pass(3 * HOUR);

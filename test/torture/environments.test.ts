@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, lstatSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, type TestContext } from 'vitest';
+import { expect, type TestContext, test } from 'vitest';
 import { openLsm } from '../../src/index.ts';
 import { COMMAND, stillpointProcess } from '../support/command.ts';
 import { fixturesRoot } from '../support/fixtures.ts';
@@ -101,4 +101,24 @@ testOnLinux('without /proc, snapshots and restores into a folder work, with a wa
   run('snapshot', dir);
   run('restore', 'latest', '--data-dir', dir, '--into', into);
   expect(Object.keys(readTree(into))).toContain('lsm.wal');
+});
+
+test('a system that the package for locks has no build for: what needs no lock works, and the rest says why', async () => {
+  const dir = await smallLsm();
+  const stub = join(await temporaryFolder(), 'no-build.cjs');
+  writeFileSync(
+    stub,
+    `const Module = require('node:module');
+     const load = Module._load;
+     Module._load = (name, ...rest) => {
+       if (name === 'fs-native-extensions') throw new Error('Error loading shared library ld-linux-x86-64.so.2');
+       return load(name, ...rest);
+     };`,
+  );
+  const without = { NODE_OPTIONS: `--require ${stub}` };
+  expect(await stillpointProcess(['list', dir], without)).toMatchObject({ code: 0 });
+  const refused = await stillpointProcess(['snapshot', dir, '--json'], without);
+  expect(refused).toMatchObject({ code: 1, json: { error: { code: 'IO_ERROR' } } });
+  expect(refused.json.error.message).toContain('fs-native-extensions has no build that runs here');
+  expect(refused.json.error.hint).toContain('Alpine');
 });

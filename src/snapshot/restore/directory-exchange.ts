@@ -9,6 +9,7 @@ import { listFolder, listIfPresent, makeFolders, removeIfPresent, removeTree } f
 import { StillpointError } from '../../errors.ts';
 import { type Layout, ownLayout } from '../store/layout.ts';
 import { withReserve } from '../store/reserve.ts';
+import { removeUndoNote, writeUndoNote } from '../store/undo-note.ts';
 import { isExchanged } from './check-exchange.ts';
 
 /**
@@ -148,6 +149,8 @@ export class DirectoryExchange {
     }
     if (this.phase === 'in') {
       await this.#moveAll(this.#from, this.#layout.dataDir);
+      const { keep, engine } = this.#journal;
+      await this.#withReserve(() => writeUndoNote(this.#fs, this.undoFolder, { keep, engine }));
       await this.#enter('opening');
     }
   }
@@ -164,6 +167,7 @@ export class DirectoryExchange {
     // It is absent when a crash came between emptying it and removing the journal.
     if (this.phase === 'back-out' && (await this.#fs.inspect(this.undoFolder)) !== undefined) {
       await this.#moveAll(this.undoFolder, this.#layout.dataDir);
+      await removeUndoNote(this.#fs, this.undoFolder);
       await removeTree(this.#fs, this.undoFolder);
     }
   }
@@ -174,7 +178,10 @@ export class DirectoryExchange {
     await removeIfPresent(this.#fs, this.#file);
     await this.#fs.syncFolder(this.#folder);
     const isEmpty = (await listIfPresent(this.#fs, this.#from)).length === 0;
-    if (wasUndo && isEmpty) await removeTree(this.#fs, this.#from);
+    if (wasUndo && isEmpty) {
+      await removeUndoNote(this.#fs, this.#from);
+      await removeTree(this.#fs, this.#from);
+    }
     await removeTree(this.#fs, this.#folder);
   }
 

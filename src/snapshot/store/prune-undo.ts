@@ -6,6 +6,7 @@ import { bytesFreed, filesBelow } from './disk-use.ts';
 import { compareNames, deletedFolder, type Layout } from './layout.ts';
 import { snapshotNames } from './list.ts';
 import { withReserve } from './reserve.ts';
+import { removeUndoNote } from './undo-note.ts';
 
 /** A folder with what a restore in place replaced. */
 export interface UndoFolder {
@@ -52,6 +53,7 @@ export async function pruneUndo(
       const target = deletedFolder(layout.undo, folder.name);
       await removeTree(fs, target);
       await withReserve(fs, layout, () => fs.rename(folder.location, target));
+      await removeUndoNote(fs, folder.location);
       await fs.syncFolder(layout.undo);
       await removeTree(fs, target);
     }

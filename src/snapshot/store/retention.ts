@@ -1,8 +1,8 @@
 import { LEVELS } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import type { Layout } from './layout.ts';
+import { leftBehind } from './left-behind.ts';
 import { latestName, type SnapshotSummary } from './list.ts';
-import { newestBeforeSetback } from './setback.ts';
 import { newestGood, standings } from './standing.ts';
 
 /** Why a snapshot stays or goes when others are removed. */
@@ -14,7 +14,7 @@ export interface RetentionDecision {
 
 /**
  * Which snapshots stay when all but the newest `keep` good ones are to be removed. The one that `latest` names stays, and so does the
- * newest of the deepest proof that is not known to be damaged, and the newest that no later one can follow. A damaged one does not count, and goes when it is older than
+ * newest of the deepest proof that is not known to be damaged, and each that the next one could not follow. A damaged one does not count, and goes when it is older than
  * all that stay.
  */
 export async function decideRetention(
@@ -27,15 +27,15 @@ export async function decideRetention(
   const good = known.filter(({ damage }) => damage === undefined);
   const counted = new Set(good.slice(-keep));
   const best = newestGood(known);
-  const ahead = newestBeforeSetback(good);
+  const ahead = await leftBehind(env.fs, layout);
   const oldestCounted = known.findIndex((one) => counted.has(one));
   return known.map((one, index) => {
     const { snapshot, damage, depth } = one;
     const decide = (stays: boolean, reason: string) => ({ snapshot, name: snapshot.name, stays, reason });
     if (counted.has(one)) return decide(true, `one of the newest ${keep}`);
     if (one === best) return decide(true, `the newest proven at level ${LEVELS[depth] ?? 'unknown'}`);
-    if (one === ahead)
-      return decide(true, 'it holds writes that no newer one has: the database went back since');
+    if (ahead.has(snapshot.name))
+      return decide(true, 'it may hold writes that no newer one has: the database went back since');
     const damaged = damage === undefined ? '' : `damaged (${damage})`;
     if (snapshot.name === latest)
       return decide(true, damaged === '' ? 'latest names it' : `${damaged}, but latest names it`);

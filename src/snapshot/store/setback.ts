@@ -1,5 +1,4 @@
 import type { Engine, FileCheck } from '../../engine/engine.ts';
-import { engineByName } from '../../engine/index.ts';
 import type { Finding, Report } from '../../engine/report.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import type { FileProof } from '../ledger/ledger-file.ts';
@@ -11,19 +10,6 @@ type Known = ReadonlyMap<string, Pick<FileCheck | FileProof, 'facts'>>;
 
 const factsOf = (known: Known): ReadonlyMap<string, unknown> =>
   new Map([...known].map(([path, { facts }]) => [path, facts]));
-
-/** How far the database had come, by the proofs of a snapshot's files. */
-export function positionOf(engine: string | null, proofs: Known): unknown {
-  return engine === null ? undefined : registered(engine)?.history?.positionOf(factsOf(proofs));
-}
-
-function registered(name: string): Engine | undefined {
-  try {
-    return engineByName(name);
-  } catch {
-    return undefined; // an engine that nobody registered here
-  }
-}
 
 /** Why the state that was just proven cannot follow the one in the snapshot `before`. */
 export async function setbackSince(
@@ -47,22 +33,3 @@ export const withSetback = (report: Report, why: string, before: string): Report
   };
   return { ...report, findings: [...report.findings, finding] };
 };
-
-/** What is needed of a snapshot to say whether another can follow it. */
-export interface Positioned {
-  readonly snapshot: { readonly engine: string | null };
-  readonly position: unknown;
-}
-
-/**
- * The newest of these, oldest first, that none of the later ones can follow: it holds writes that they have not. Undefined when there is
- * none, or nobody knows.
- */
-export function newestBeforeSetback<T extends Positioned>(known: readonly T[]): T | undefined {
-  return known.findLast(({ snapshot: { engine }, position }, index) => {
-    const history = engine === null ? undefined : registered(engine)?.history;
-    const later = known.slice(index + 1).filter(({ snapshot }) => snapshot.engine === engine);
-    if (history === undefined || position === undefined || later.length === 0) return false;
-    return later.every((one) => one.position !== undefined && history.setbackOf(one.position, position));
-  });
-}

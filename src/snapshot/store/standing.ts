@@ -14,7 +14,6 @@ import { compareNames, isSnapshotPlace, type Layout } from './layout.ts';
 import { listSnapshotFolders, noneYet, type SnapshotSummary } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
-import { positionOf } from './setback.ts';
 
 /** What is known of a snapshot without reading its files. */
 export interface Standing {
@@ -29,8 +28,6 @@ export interface Standing {
   readonly verifiedAtMs: number | null;
   /** The oldest proof among its files that read the device itself, and not memory; null when a file has none. */
   readonly mediumAtMs: number | null;
-  /** How far the database had come, for `Engine.history`. */
-  readonly position: unknown;
   /** Its files on the disk. */
   readonly files: readonly FileStat[];
 }
@@ -160,7 +157,6 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
       isUnread: false,
       verifiedAtMs: null,
       mediumAtMs: null,
-      position: undefined,
       files,
     };
   };
@@ -197,7 +193,6 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
     isUnread,
     verifiedAtMs: Number.isFinite(verifiedAtMs) ? verifiedAtMs : null,
     mediumAtMs: damage === undefined && Number.isFinite(mediumAtMs) ? mediumAtMs : null,
-    position: positionOf(snapshot.engine, ledger.proofs),
     files,
   };
 }
