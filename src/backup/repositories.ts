@@ -58,6 +58,7 @@ export async function initRepository(
     if (typeof destination === 'string') await refuseInDataDirectory(env, destination);
     const opened =
       typeof destination === 'string' ? await openDestination(destination, { create: true }) : destination;
+    await Repository.refuseExisting(opened); // before a new key file is made, which would open nothing
     const wrappers = options.encryption && (await readWrappers(env.fs, options.encryption));
     const { repository, warnings } = await Repository.init(env, opened, wrappers);
     return { ...(await summarize(repository)), warnings };

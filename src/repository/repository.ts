@@ -34,6 +34,11 @@ export class Repository {
     this.createdAtMs = created_at_ms;
   }
 
+  /** `REPOSITORY_EXISTS` when there is one. */
+  static async refuseExisting(destination: Destination): Promise<void> {
+    if ((await destination.head(REPOSITORY_KEY)) !== undefined) throw exists(destination);
+  }
+
   /**
    * Makes a repository in a destination. `REPOSITORY_EXISTS` when there is one, `DESTINATION_CONFIG_INVALID` when the destination
    * cannot create an object without replacing another.
@@ -44,7 +49,7 @@ export class Repository {
     destination: Destination,
     wrappers?: readonly Wrapper[],
   ): Promise<{ repository: Repository; warnings: readonly string[] }> {
-    if ((await destination.head(REPOSITORY_KEY)) !== undefined) throw exists(destination);
+    await Repository.refuseExisting(destination);
     const { ifAbsent, warnings } = await destination.probe();
     if (!ifAbsent) {
       throw new StillpointError(

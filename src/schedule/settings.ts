@@ -104,13 +104,13 @@ const settings = z
   })
   .superRefine(({ stores, repositories, plans }, context) => {
     for (const [id, { store, repository }] of Object.entries(plans)) {
-      if (stores[store] === undefined)
+      if (!Object.hasOwn(stores, store))
         context.addIssue({
           code: 'custom',
           path: ['plans', id, 'store'],
           message: `there is no store "${store}"`,
         });
-      if (repositories[repository] === undefined) {
+      if (!Object.hasOwn(repositories, repository)) {
         const message = `there is no repository "${repository}"`;
         context.addIssue({ code: 'custom', path: ['plans', id, 'repository'], message });
       }

@@ -529,6 +529,10 @@ describe('a restore', () => {
 test('a second repository in the same place is refused', async () => {
   const repository = await newRepository();
   const before = readTree(repository);
-  await expect(initRepository(repository)).rejects.toMatchObject({ code: 'REPOSITORY_EXISTS' });
+  const keyFile = join(await temporaryFolder(), 'key');
+  await expect(initRepository(repository, { encryption: { keyFile } })).rejects.toMatchObject({
+    code: 'REPOSITORY_EXISTS',
+  });
+  expect(existsSync(keyFile)).toBe(false); // it would open nothing
   expect(readTree(repository)).toEqual(before);
 });

@@ -24,7 +24,20 @@ test('one file, or one folder, of a snapshot of files comes back alone', async (
   expect(one).toMatchObject({ code: 0, json: { files: 1, bytes: 'this is photo'.length } });
   expect(readdirSync(into)).toEqual(['photo']);
   rmSync(into, { recursive: true });
-  expect((await stillpoint([...args, into, '--file', './letters/', '--file', 'photo'])).code).toBe(0);
+  expect(
+    (
+      await stillpoint([
+        ...args,
+        into,
+        '--file',
+        './letters/',
+        '--file',
+        'letters/ann.txt',
+        '--file',
+        'photo',
+      ])
+    ).code,
+  ).toBe(0);
   expect(readdirSync(into, { recursive: true }).sort()).toEqual([
     'letters',
     'letters/ann.txt',

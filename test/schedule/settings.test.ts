@@ -71,6 +71,8 @@ describe('a settings file', () => {
     ['plans.nightly.time_zone', 'Berlin', 'plans.nightly.time_zone: must be a time zone'],
     ['plans.nightly.jitter', '10', 'plans.nightly.jitter: must be a time'],
     ['plans.nightly.store', 'other', 'plans.nightly.store: there is no store "other"'],
+    ['plans.nightly.store', 'constructor', 'plans.nightly.store: there is no store "constructor"'],
+    ['plans.nightly.repository', 'toString', 'plans.nightly.repository: there is no repository "toString"'],
     ['plans.nightly.repository', 'other', 'plans.nightly.repository: there is no repository "other"'],
     ['plans.nightly.retention', { keep_last: 0 }, 'plans.nightly.retention.keep_last'],
     ['plans.nightly.retention', { keep_lots: 1 }, 'keep_lots'],

@@ -72,7 +72,7 @@ export const statusQuerySchema = z.object({
 export const emptyBodySchema = z.strictObject({}).nullish();
 
 export const handleParamsSchema = z.object({ id: z.string().describe('A handle: a UUID') });
-export const nameParamsSchema = z.object({ name: z.string().describe('Name or id of a snapshot') });
+export const nameParamsSchema = z.object({ name: z.string().min(1).describe('Name or id of a snapshot') });
 
 export const fileParamsSchema = nameParamsSchema.extend({
   path: z.string().describe('An entry of the manifest, its slashes as `%2F`'),

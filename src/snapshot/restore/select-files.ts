@@ -24,13 +24,11 @@ export function selectFiles(source: RestoreSource, names: readonly string[]): Re
   const wanted = names.map((name) => name.replace(/^(\.?\/)+|\/+$/g, ''));
   const found = new Set<string>();
   const entries = manifest.entries.filter(({ path }) => {
-    const name = wanted.find((name) => path === name || path.startsWith(`${name}/`));
-    if (name !== undefined) found.add(name);
-    return name !== undefined;
+    const named = wanted.filter((name) => path === name || path.startsWith(`${name}/`));
+    for (const name of named) found.add(name);
+    return named.length > 0;
   });
-  const absent = wanted.filter(
-    (name) => !found.has(name) && !entries.some(({ path }) => path.startsWith(`${name}/`)),
-  );
+  const absent = wanted.filter((name) => !found.has(name));
   if (absent.length > 0) {
     throw new StillpointError(
       'NOT_FOUND',
