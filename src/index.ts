@@ -58,6 +58,7 @@ export type { BackgroundOptions, ThrottleOptions } from './options/throttle.ts';
 export type { ListOptions, PruneOptions, PruneUndoOptions } from './options/verify.ts';
 export type { LostPart, Salvaged } from './salvage/salvage.ts';
 export {
+  type AlertTest,
   checkSettings,
   listSchedules,
   type RunSchedulesOptions,
@@ -65,6 +66,7 @@ export {
   type ScheduleState,
   type SettingsCheck,
   type SettingsProblem,
+  testAlerts,
 } from './schedule/index.ts';
 export type { ScheduledRun } from './schedule/scheduler.ts';
 export type { ChangedFile, SnapshotDifference } from './snapshot/compare-snapshots.ts';

@@ -108,7 +108,7 @@ test.each(COMMAND_LINES)('the command line of %s runs: %s', async (page, which) 
   // of LevelDB is in an lsm folder.
   const lines = block
     .split('\n')
-    .filter((line) => !/stillpoint (serve|console|inspect|fleet|schedule|salvage)/.test(line));
+    .filter((line) => !/stillpoint (serve|console|inspect|fleet|schedule|alerts|salvage)/.test(line));
   expect(lines.length).toBeGreaterThan(3);
   const out = await run(folder, 'bash', ['-c', shell(0) + onTestDisk(lines.join('\n'))]);
   expect(out).toContain('proven');

@@ -128,6 +128,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/schedule.ts'),
   },
   {
+    name: 'alerts',
+    summary: 'try who is told when a plan of a settings file fails',
+    operands: {},
+    load: () => import('./commands/alerts.ts'),
+  },
+  {
     name: 'fleet',
     summary: 'back up many servers together: check, plan, run, status, verify, abort, download',
     operands: {},

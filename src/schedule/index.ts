@@ -6,13 +6,16 @@ import { destinationOf, translated } from '../backup/options.ts';
 import type { BackupCoordinator } from '../coordinator/backup.ts';
 import { engineByName } from '../engine/index.ts';
 import { believed, recognizeEngine, unknownFolder } from '../engine/recognize.ts';
-import { pause } from '../env/clock.ts';
+import { isoTime, pause } from '../env/clock.ts';
 import { toStillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional } from '../options/option.ts';
 import { signal } from '../options/snapshot.ts';
 import { callback, path } from '../options/values.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { beat, channelsOf, testAlert } from './alert-channels.ts';
+import type { AlertSettings } from './alert-settings.ts';
+import { Alerts, noAlerts } from './alerts.ts';
 import { perform } from './perform.ts';
 import { type Schedule, type ScheduledRun, Scheduler, schedulesOf } from './scheduler.ts';
 import { type Action, type Plan, readSettings } from './settings.ts';
@@ -41,22 +44,79 @@ export async function runSchedules(settingsFile: string, options: RunSchedulesOp
   runSchedulesOptions.check('runSchedules', options);
   const { environment = systemEnvironment } = options;
   return translated(async () => {
-    const { plans } = await readSettings(environment.fs, settingsFile);
-    await runPlans(plans, options);
+    const { plans, alerts } = await readSettings(environment.fs, settingsFile);
+    await runPlans(plans, alerts, options);
   });
 }
 
 /** The same with plans that were read already. */
-export async function runPlans(plans: readonly Plan[], options: RunSchedulesOptions): Promise<void> {
+export async function runPlans(
+  plans: readonly Plan[],
+  settings: AlertSettings | undefined,
+  options: RunSchedulesOptions,
+): Promise<void> {
   const { environment = systemEnvironment, signal, onRun, coordinatorOf } = options;
-  const scheduler = new Scheduler(schedulesOf(plans), {
-    clock: environment.clock,
-    openJobs: (plan) => jobsOf(plan, environment),
-    perform: (schedule) => perform(schedule, { environment, signal, coordinatorOf }),
-    ...(onRun && { onRun }),
+  const { clock, fs } = environment;
+  const schedules = schedulesOf(plans);
+  const openJobs = (plan: Plan) => jobsOf(plan, environment);
+  const heartbeat = settings?.heartbeat;
+  const alerts = new Alerts(settings === undefined ? [] : schedules, {
+    clock,
+    openJobs,
+    signal,
+    channels: settings === undefined ? [] : channelsOf(settings, fs),
+    heartbeat: heartbeat && { everyMs: heartbeat.every, beat: () => beat(heartbeat, fs, signal) },
   });
-  await untilAborted(signal, () => scheduler.tick());
+  const scheduler = new Scheduler(schedules, {
+    clock,
+    openJobs,
+    perform: (schedule) => perform(schedule, { environment, signal, coordinatorOf }),
+    onRun(run) {
+      alerts.wake();
+      onRun?.(run);
+    },
+  });
+  await untilAborted(signal, async () => {
+    await scheduler.tick();
+    alerts.tick();
+  });
   await scheduler.idle();
+  await alerts.idle();
+}
+
+export interface AlertTest {
+  readonly ok: boolean;
+  readonly channels: readonly { readonly channel: string; readonly error: string | null }[];
+}
+
+/** Sends one alert of the kind `test` through each channel of a settings file, and one heartbeat. */
+export async function testAlerts(
+  settingsFile: string,
+  options: { readonly environment?: Environment } = {},
+): Promise<AlertTest> {
+  checkArgument('testAlerts: settingsFile', path(), settingsFile);
+  const { fs, clock } = options.environment ?? systemEnvironment;
+  return translated(async () => {
+    const { alerts, path: file } = await readSettings(fs, settingsFile);
+    if (alerts === undefined) throw noAlerts(file);
+    const { heartbeat } = alerts;
+    const text = `stillpoint: a test of the alerts in ${file}`;
+    const alert = testAlert(`test/${isoTime(clock.nowMs())}`, text);
+    const sends: [string, () => Promise<void>][] = channelsOf(alerts, fs).map((channel) => [
+      channel.name,
+      () => channel.send(alert),
+    ]);
+    if (heartbeat !== undefined) sends.push(['heartbeat', () => beat(heartbeat, fs)]);
+    const channels: { channel: string; error: string | null }[] = [];
+    for (const [channel, send] of sends) {
+      const error = await send().then(
+        () => null,
+        (problem) => toStillpointError(problem).message,
+      );
+      channels.push({ channel, error });
+    }
+    return { ok: channels.every(({ error }) => error === null), channels };
+  });
 }
 
 async function untilAborted(signal: AbortSignal | undefined, tick: () => Promise<void>): Promise<void> {

@@ -6,6 +6,7 @@ import { readSmallFile } from '../env/io.ts';
 import { isSecretName } from '../env/secrets.ts';
 import { StillpointError } from '../errors.ts';
 import { periodMs } from '../options/period.ts';
+import { type AlertSettings, alertSettings } from './alert-settings.ts';
 import { cronProblem, isTimeZone } from './due-times.ts';
 
 /** The settings file `stillpoint.json`: which data directories are backed up, where to, and when. */
@@ -63,6 +64,8 @@ const plan = z
     overdue_after: period.default(60 * 60 * 1000),
     /** Whether a snapshot stays beside the database at all. */
     local: z.boolean().default(true),
+    /** While the newest backup is older, no heartbeat is sent. */
+    max_age: period.optional(),
     /** Snapshots that stay beside the database. */
     keep_snapshots: atLeastOne.optional(),
     retention: z
@@ -101,6 +104,7 @@ const settings = z
     stores: z.record(name, store),
     repositories: z.record(name, repository),
     plans: z.record(name, plan),
+    alerts: alertSettings.optional(),
   })
   .superRefine(({ stores, repositories, plans }, context) => {
     for (const [id, { store, repository }] of Object.entries(plans)) {
@@ -146,6 +150,7 @@ export interface Settings {
   readonly stores: readonly StoreSettings[];
   readonly repositories: readonly RepositorySettings[];
   readonly plans: readonly Plan[];
+  readonly alerts: AlertSettings | undefined;
 }
 
 const LIMIT_BYTES = 1024 * 1024;
@@ -195,7 +200,7 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
       repository: repositories.find((one) => one.name === plan.repository)!,
     }),
   );
-  return { path: resolve(file), stores, repositories, plans };
+  return { path: resolve(file), stores, repositories, plans, alerts: document.alerts };
 }
 
 function placeOf(destination: string, here: (text: string) => string): string {

@@ -5,6 +5,7 @@ import { isoTime } from '../env/clock.ts';
 import { realPlace } from '../env/io.ts';
 import { warn } from '../env/safe-calls.ts';
 import { StillpointError } from '../errors.ts';
+import type { AlertSettings } from '../schedule/alert-settings.ts';
 import { runPlans, type ScheduleState, statesOf } from '../schedule/index.ts';
 import { perform } from '../schedule/perform.ts';
 import type { ScheduledRun } from '../schedule/scheduler.ts';
@@ -18,6 +19,7 @@ import type { ResolvedOptions } from './options.ts';
 export interface ServerSettings {
   readonly plans: readonly Plan[];
   readonly repositories: readonly RepositorySettings[];
+  readonly alerts: AlertSettings | undefined;
 }
 
 /** `INVALID_REQUEST` for a file that is wrong, and for one without a plan of this data directory. */
@@ -26,11 +28,11 @@ export async function readServerSettings(
   { fs }: Environment,
   file: string,
 ): Promise<ServerSettings> {
-  const { plans, repositories } = await readSettings(fs, file);
+  const { plans, repositories, alerts } = await readSettings(fs, file);
   const own = await realPlace(fs, dataDir);
   const ofThis: Plan[] = [];
   for (const plan of plans) if ((await realPlace(fs, plan.store.dataDir)) === own) ofThis.push(plan);
-  if (ofThis.length > 0) return { plans: ofThis, repositories };
+  if (ofThis.length > 0) return { plans: ofThis, repositories, alerts };
   throw new StillpointError('INVALID_REQUEST', `${file} has no plan for ${dataDir}`, {
     path: file,
     hint: 'Add a store with this `data_dir`, and a plan for it: src/schedule/README.md shows a whole file.',
@@ -69,7 +71,7 @@ export class Plans {
       log({ time, level: 'error', plan: schedule.plan.name, action: schedule.action, message: error });
     };
     const about = { environment, signal: closing, onRun, coordinatorOf: () => this.#coordinator() };
-    this.#schedule = runPlans(this.#settings.plans, about).catch(warn);
+    this.#schedule = runPlans(this.#settings.plans, this.#settings.alerts, about).catch(warn);
   }
 
   /** Resolves once the server is being closed and no run is under way. */

@@ -1,9 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { expect, onTestFinished, test } from 'vitest';
+import { text } from 'node:stream/consumers';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { listBackups } from '../../src/backup/list-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { listSchedules } from '../../src/schedule/index.ts';
@@ -43,7 +46,20 @@ class Service {
   }
 }
 
-async function setUp() {
+/** A webhook: what was told, in its order. */
+async function webhook() {
+  const told: string[] = [];
+  const server = createServer(async (request, reply) => {
+    const { kind, due_at, error } = JSON.parse(await text(request));
+    told.push(`${kind} ${due_at} ${error}`);
+    reply.end();
+  }).listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close().closeAllConnections());
+  await once(server, 'listening');
+  return { told, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` };
+}
+
+async function setUp(alerts?: object) {
   const folder = await temporaryFolder();
   const repository = join(folder, 'backups');
   await initRepository(repository);
@@ -56,6 +72,7 @@ async function setUp() {
     plans: {
       often: { store: 'orders', repository: 'offsite', backup: '* * * * *', retention: { keep_last: 1 } },
     },
+    ...(alerts && { alerts }),
   };
   writeFileSync(file, JSON.stringify(settings));
   const backups = async () =>
@@ -64,7 +81,8 @@ async function setUp() {
 }
 
 test('a service backs up when it is due; killed in the middle, the next one goes on with what is due next', async () => {
-  const { file, backups } = await setUp();
+  const { told, url } = await webhook();
+  const { file, backups } = await setUp({ webhook: { url } });
   const first = new Service(file, '2026-11-26T12:01:00Z');
   const due = { id: 'often/backup', due: '2026-11-26T12:01:00.000Z' };
   expect(await first.event()).toMatchObject({ ...due, status: 'running' });
@@ -78,8 +96,14 @@ test('a service backs up when it is due; killed in the middle, the next one goes
   const next = { id: 'often/backup', due: '2026-11-26T12:02:00.000Z' };
   expect(await second.event()).toMatchObject({ ...next, status: 'running' });
   expect(await second.event()).toMatchObject({ ...next, status: 'succeeded', error: null });
+  await vi.waitUntil(() => told.length >= 2, { timeout: 60_000 });
   await second.stop('SIGTERM');
   expect(await second.line()).toBe('ended');
+  // Once each: the run of 12:02 was told as good news, and nothing by the first service.
+  expect(told).toEqual([
+    'failed 2026-11-26T12:01:00.000Z the process ended in the middle of it',
+    'recovered 2026-11-26T12:02:00.000Z null',
+  ]);
   expect((await backups()).length).toBe(1); // what the first made, if it came so far, is pruned
   expect(before.length).toBeLessThanOrEqual(1);
   const listed = await stillpoint(['schedule', 'list', file]);
