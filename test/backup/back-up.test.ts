@@ -113,11 +113,12 @@ describe('a backup', () => {
     for (let i = 0; i < 20; i++) files[`table-${i}`] = Buffer.alloc(400_000, `${i} and more `);
     for (let i = 0; i < 20; i++) files[`small-${i}`] = Buffer.alloc(3_000, `small ${i} `);
     writeTree(dataDir, files);
-    const first = await backUpFiles(dataDir, repository.destination);
+    const asItIs = { compress: false };
+    const first = await backUpFiles(dataDir, repository.destination, asItIs);
     expect(first).toMatchObject({ uploadedBytes: 8_060_000, objectsUploaded: 21 });
     writeFileSync(join(dataDir, 'table-7'), Buffer.alloc(400_000, 'changed '));
     repository.reset();
-    const second = await backUpFiles(dataDir, repository.destination);
+    const second = await backUpFiles(dataDir, repository.destination, asItIs);
     expect(second).toMatchObject({
       totalBytes: 8_060_000,
       uploadedBytes: 400_000,
@@ -408,7 +409,7 @@ describe('two directories with one store id', () => {
 describe('a damaged repository', () => {
   async function damaged(damage: (paths: string[]) => void) {
     const repository = await newRepository();
-    await backUpFiles(await plainDirectory(), repository);
+    await backUpFiles(await plainDirectory(), repository, { compress: false });
     damage(objectsIn(repository));
     return repository;
   }

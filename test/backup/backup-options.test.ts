@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
@@ -64,7 +65,7 @@ describe('a backup that is read back', () => {
 describe('limits of the bandwidth', () => {
   test('hold in both directions, and change nothing else', async () => {
     const folder = await newRepository();
-    const dataDir = await plainDirectory({ large: Buffer.alloc(600_000, 'x'), small: 's' });
+    const dataDir = await plainDirectory({ large: randomBytes(600_000), small: 's' });
     const rate = 300_000;
     const uploadBegan = performance.now();
     await backUpFiles(dataDir, folder, { limitUpload: rate });
@@ -80,7 +81,7 @@ describe('limits of the bandwidth', () => {
 describe('a job is cancelled by its id', () => {
   test('in whatever process it runs', async () => {
     const folder = await newRepository();
-    const dataDir = await plainDirectory({ large: Buffer.alloc(30_000_000, 'x') });
+    const dataDir = await plainDirectory({ large: randomBytes(30_000_000) });
     const run = startProcess([
       'backup',
       'run',

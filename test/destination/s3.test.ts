@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
@@ -71,7 +72,7 @@ describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with a real S3 server', 
   test('a backup goes to a bucket, only what is new goes there again, and it comes back', async () => {
     const to = await newS3Place();
     const dataDir = await plainDirectory();
-    writeTree(dataDir, { large: Buffer.alloc(20_000_000, 'large ') });
+    writeTree(dataDir, { large: randomBytes(20_000_000) });
     await initRepository(to);
     const coordinator = new BackupCoordinator({ dataDir, engine: 'files' });
     const first = await backUp(dataDir, { to, coordinator });
