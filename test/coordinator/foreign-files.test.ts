@@ -152,11 +152,11 @@ test.each(['before the restore', 'after it'])(
     await restore.undo();
     expect(readTree(dir)).toEqual(restored);
     // As an older version left it, without a note.
-    for (const name of readdirSync(join(dir, '.lifecycle/restore-backup')))
-      if (name.endsWith('.json')) rmSync(join(dir, '.lifecycle/restore-backup', name));
+    rmSync(join(dir, '.lifecycle/restore-notes'), { recursive: true });
     expect((await stillpoint(['undo', dir])).code).toBe(0);
     expect(readTree(dir)).toEqual(present);
     expect((await stillpoint(['prune', dir, '--undo', '--keep', '0'])).code).toBe(0);
-    expect(readdirSync(join(dir, '.lifecycle/restore-backup'))).toEqual([]);
+    for (const folder of ['restore-backup', 'restore-notes'])
+      expect(readdirSync(join(dir, '.lifecycle', folder))).toEqual([]);
   },
 );

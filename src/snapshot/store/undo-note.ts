@@ -1,12 +1,13 @@
+import { basename, dirname, join } from 'node:path';
 import * as z from 'zod';
 import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
-import { removeIfPresent } from '../../env/io.ts';
+import { makeFolders, removeIfPresent } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
 
 /**
- * `restore-backup/ts-….json`, beside an undo folder: which names were exchanged when it was made. Its undo exchanges the same ones,
- * whatever the files look like.
+ * `.lifecycle/restore-notes/ts-….json`: which names were exchanged when the undo folder of that name was made. Its undo exchanges the
+ * same ones, whatever the files look like.
  */
 
 const LIMIT_BYTES = 64 * 1024;
@@ -20,10 +21,13 @@ const schema = z.object({
 
 export type UndoNote = Readonly<z.infer<typeof schema>>;
 
-const noteOf = (undoFolder: string): string => `${undoFolder}.json`;
+const noteOf = (undoFolder: string): string =>
+  join(dirname(dirname(undoFolder)), 'restore-notes', `${basename(undoFolder)}.json`);
 
-export const writeUndoNote = (fs: FileSystem, undoFolder: string, note: UndoNote): Promise<void> =>
-  writeJson(fs, noteOf(undoFolder), note, 'lines');
+export async function writeUndoNote(fs: FileSystem, undoFolder: string, note: UndoNote): Promise<void> {
+  await makeFolders(fs, dirname(noteOf(undoFolder)));
+  await writeJson(fs, noteOf(undoFolder), note, 'lines');
+}
 
 export const removeUndoNote = (fs: FileSystem, undoFolder: string): Promise<void> =>
   removeIfPresent(fs, noteOf(undoFolder));
@@ -37,6 +41,6 @@ export const readUndoNote = (fs: FileSystem, undoFolder: string): Promise<UndoNo
       new StillpointError('IO_ERROR', `${noteOf(undoFolder)} cannot be read: it ${why}`, {
         path: noteOf(undoFolder),
         cause,
-        hint: 'Nothing was touched. It says what a restore replaced; the undo folder beside it has the files.',
+        hint: 'Nothing was touched. It says what a restore replaced; the undo folder of that name has the files.',
       }),
   });
