@@ -7,6 +7,7 @@ import { chanceFrom } from '../support/chance.ts';
 import { CrashFileSystem, noLocks } from '../support/crash-file-system.ts';
 import { proveLsm } from '../support/lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
 
 const tiny: LsmOptions = {
   walGeometry: { segmentBytes: 600, segmentCount: 4 },
@@ -121,7 +122,7 @@ describe('the lsm database', () => {
         expect(database.stats().compactionFailure).toBeUndefined();
         await database.close();
       }),
-      { numRuns: 60 },
+      { numRuns: perTier(20, 60) },
     );
   });
 

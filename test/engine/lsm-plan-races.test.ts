@@ -162,7 +162,7 @@ async function race(
 test.each(STORIES)(
   'a plan from outside captures a state that existed, whenever %s comes in between (invariant 5)',
   async (_, before, meanwhile) => {
-    const step = perTier(2, 1);
+    const step = perTier(4, 1);
     for (const [pace, readAtOnceBytes, first] of [
       [atOnce, MiB, 1],
       [oneEachCall, MiB, step],

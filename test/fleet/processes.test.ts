@@ -191,7 +191,7 @@ test('a controller that slept while another took over opens no window of the oth
     return { layoutDir, at, run };
   };
   for (const node of nodes) await node.put('state', 'first');
-  const sleeper = await controller(1_000, true);
+  const sleeper = await controller(4_000, true); // long enough to get there on a busy machine
   const sleeping = sleeper.run();
   await sleeper.at.reached;
   for (const node of nodes) await node.writable();

@@ -78,7 +78,7 @@ import { perTier } from '../support/tier.ts';
 
 // What is encoded is decoded, for every pair; and of bytes that were changed, decoders make what they declare and nothing else.
 
-const RUNS = perTier(100, 5000);
+const RUNS = perTier(40, 5000);
 
 const u32 = fc.nat({ max: 0xffff_ffff });
 const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });

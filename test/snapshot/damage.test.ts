@@ -33,7 +33,7 @@ import { perTier } from '../support/tier.ts';
 
 // Whatever happens to a byte of a snapshot is found, and the right file is named.
 
-const CASES = perTier(350, 20_000);
+const CASES = perTier(200, 20_000);
 const SEGMENT_BYTES = 4096;
 
 const coordinatorOf = (dataDir: string, engine: 'lsm' | 'files') =>
