@@ -165,7 +165,7 @@ async function search(ablation?: Ablation) {
     sleeps: false,
   });
   // A search for a loss ends with the first one.
-  const stride = ablation === undefined ? perTier(20, 1) : perTier(3, 1);
+  const stride = ablation === undefined ? perTier(12, 1) : perTier(3, 1);
   const outcomes = { runs: 0, broken: 0, withdrawn: 0, other: new Set<string>() };
   for (let first = 0; first <= writerSteps; first++) {
     const turns = [ALL];

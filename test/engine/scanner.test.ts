@@ -20,6 +20,7 @@ import { craftTable, entry as leveldbEntry } from '../support/leveldb-table.ts';
 import { buildTable, entry as lsmEntry } from '../support/lsm-table.ts';
 import { MemoryFile } from '../support/memory-file.ts';
 import { seeded } from '../support/seeded.ts';
+import { perTier } from '../support/tier.ts';
 
 // Compiled functions look at the blocks of a table first. They may only ever say "good" of what script has nothing to say of.
 
@@ -226,7 +227,7 @@ test('a scanner that cannot be made is tried once', async () => {
 
 const scanners = { lsm: LsmScanner, leveldb: LeveldbScanner };
 
-const ROUNDS = 150;
+const ROUNDS = perTier(60, 150);
 
 test.each(['lsm', 'leveldb'] as const)(
   'scanner and JavaScript agree on every table of %s',

@@ -5,6 +5,7 @@ import { openLsm } from '../../src/lsm-database/index.ts';
 import { startServer } from '../../src/server/index.ts';
 import { altered, barrier, listening, smallLsm, untilFinished, withSlowHold } from '../support/server.ts';
 import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: each route has a reply of its own
 type Json = any;
@@ -151,7 +152,7 @@ test('snapshots under concurrent writers hold what was acknowledged before them 
   };
   const writers = ['w0', 'w1', 'w2', 'w3'].map(writer);
   try {
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < perTier(3, 5); round++) {
       const before = [...acknowledged];
       const { handle, location } = await post(`${server.url}/api/admin/backup`);
       const done = await untilFinished(() => get(`${server.url}/api/admin/backup/${handle}`));
@@ -205,7 +206,7 @@ test('no acknowledged write is lost to a restore: it is in the undo folder or in
     }
   };
   const writers = ['w0', 'w1', 'w2', 'w3'].map(writer);
-  const rounds = 5;
+  const rounds = perTier(3, 5);
   try {
     for (let round = 0; round < rounds; round++) {
       const size = acknowledged.size;
