@@ -9,7 +9,7 @@ import { exchangedAt } from '../snapshot/restore/exchanged.ts';
 import { findUndoFolder, outsideOf } from '../snapshot/restore/restore.ts';
 import { checkTarget } from '../snapshot/restore/target.ts';
 import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
-import { keptLayout } from '../snapshot/store/home.ts';
+import { keptLayout, refuseBareHome } from '../snapshot/store/home.ts';
 import { nameOf } from '../snapshot/store/layout.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import type { ListedSnapshot } from '../snapshot/store/standing.ts';
@@ -59,6 +59,7 @@ export function previewRestoreInPlace(
   return translated(async () => {
     const { fs } = env;
     const layout = await keptLayout(fs, await realFolder(fs, dataDir));
+    await refuseBareHome(fs, layout);
     const target = await realFolder(fs, layout.dataDir);
     const engine = snapshot.engine === null ? undefined : engineByName(snapshot.engine);
     const keep = keptNames(engine);
@@ -93,6 +94,7 @@ export function previewUndo(
   return translated(async () => {
     const { fs } = env;
     const layout = await keptLayout(fs, await realFolder(fs, dataDir));
+    await refuseBareHome(fs, layout);
     const target = await realFolder(fs, layout.dataDir);
     const from = await findUndoFolder(env, layout, to);
     const { engine, keep } = await exchangedAt(fs, from, () => detectEngine(fs, target));

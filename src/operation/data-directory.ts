@@ -6,7 +6,7 @@ import { lockHolder } from '../env/lock-holder.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
-import { chosenLayout, isRefused, keptLayout, noteHome } from '../snapshot/store/home.ts';
+import { chosenLayout, isRefused, keptLayout, noteHome, refuseBareHome } from '../snapshot/store/home.ts';
 import { type Layout, ownLayout } from '../snapshot/store/layout.ts';
 import { removeTransient, sweep } from '../snapshot/store/prune.ts';
 import { keepReserve } from '../snapshot/store/reserve.ts';
@@ -148,6 +148,7 @@ export class DataDirectory {
     this.#running = kind;
     try {
       const layout = await this.layout();
+      if (kind !== 'prune' && kind !== 'recovery') await refuseBareHome(this.environment.fs, layout);
       const held = await this.#lock(layout, kind);
       try {
         const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);

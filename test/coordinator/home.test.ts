@@ -117,6 +117,27 @@ test('no two data directories share a home, and none takes that of another with 
   expect((await take(copy, home)).location).toContain(home);
 });
 
+test('a home cannot say what is captured or replaced elsewhere: only one that the data directory names is believed', async () => {
+  const { dataDir, home, location } = await keptElsewhere();
+  const secret = await plainDirectory({ 'secret.txt': 'of another user' });
+  await take(secret);
+  const theirs = readTree(secret, []);
+  writeFileSync(join(home, '.lifecycle/data-directory.json'), JSON.stringify({ data_dir: secret }));
+  const refused = { code: 'INVALID_REQUEST', path: home, hint: expect.stringContaining('--data-dir') };
+  await expect(take(home)).rejects.toMatchObject(refused);
+  const restore = new RestoreCoordinator({ dataDir: home, engine: 'files' });
+  await expect(restore.restore()).rejects.toMatchObject(refused);
+  expect((await stillpoint(['restore', location, '--in-place'])).code).toBe(2);
+  expect((await stillpoint(['restore', location, '--in-place', '--dry-run'])).code).toBe(2);
+  await new Snapshots({ dataDir: home }).pruneUndo({ keep: 0 });
+  expect(readTree(secret, [])).toEqual(theirs);
+  // What lies in it can be read, and restored where the user says.
+  expect((await new Snapshots({ dataDir: home }).list()).snapshots).toHaveLength(1);
+  writeTree(dataDir, { 'a.txt': 'changed' });
+  const args = ['restore', location, '--data-dir', dataDir, '--in-place', '--json'];
+  expect((await stillpoint(args)).json.error.code).toBe('CONFLICT'); // its own note names the home of another now
+});
+
 test('refused where it would be captured, or stands among snapshots', async () => {
   const { dataDir, home } = await keptElsewhere();
   const used = await plainDirectory();

@@ -5,7 +5,7 @@ import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, makeFolders, removeIfPresent } from '../../env/io.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
-import { type Layout, layoutOf, ownerOf } from './layout.ts';
+import { LATEST, type Layout, layoutOf, ownerOf } from './layout.ts';
 import { realFolder } from './real-folder.ts';
 
 /**
@@ -39,14 +39,18 @@ function readNote<N extends NoteName>(fs: FileSystem, folder: string, name: N) {
 }
 
 /**
- * The layout of a folder that is a data directory, or the home of one. `NOT_FOUND` when its home is not there now (a disk that is
+ * The layout of a folder that is a data directory, or the home of one that names it. `NOT_FOUND` when its home is not there now (a disk that is
  * not mounted), `CONFLICT` when that keeps the snapshots of another.
  *
  * @param folder A real path.
  */
 export async function keptLayout(fs: FileSystem, folder: string): Promise<Layout> {
   const owned = await readNote(fs, folder, 'data-directory.json');
-  if (owned !== undefined) return layoutOf(owned.data_dir, folder);
+  if (owned !== undefined) {
+    const { data_dir } = owned;
+    const agrees = (await readNote(fs, data_dir, 'kept-in.json').catch(() => undefined))?.home === folder;
+    return agrees ? layoutOf(data_dir, folder) : layoutOf(folder);
+  }
   const home = (await readNote(fs, folder, 'kept-in.json'))?.home;
   if (home === undefined) return layoutOf(folder);
   const owner = (await readNote(fs, home, 'data-directory.json'))?.data_dir;
@@ -96,6 +100,23 @@ async function realPlace(fs: FileSystem, place: string): Promise<string> {
       place.slice(dirname(place).length).replace(/^[/\\]/, ''),
     );
   }
+}
+
+/**
+ * `INVALID_REQUEST` for a home that its data directory does not name: whoever writes the note in a home must not decide what is
+ * captured or replaced elsewhere. Its snapshots can be read all the same.
+ */
+export async function refuseBareHome(fs: FileSystem, { home, dataDir }: Layout): Promise<void> {
+  const owner = home === dataDir ? (await readNote(fs, home, 'data-directory.json'))?.data_dir : undefined;
+  if (owner === undefined) return;
+  throw new StillpointError(
+    'INVALID_REQUEST',
+    `${home} keeps the snapshots of ${owner}, which does not name it`,
+    {
+      path: home,
+      hint: `Name the data directory itself: \`stillpoint snapshot ${owner} --to ${home}\`, \`stillpoint restore ${join(home, LIFECYCLE, 'backup', LATEST)} --data-dir ${owner} --in-place\`.`,
+    },
+  );
 }
 
 /** Notes on both sides where the snapshots are kept from now on. The caller holds the lock of the lifecycle folder. */
