@@ -9,6 +9,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { BackupCoordinator, openLsm } from '../src/index.ts';
 import { compiled } from './support/build.ts';
 import { temporaryFolder } from './support/temp.ts';
+import { perTier } from './support/tier.ts';
 
 // The examples of the pages that users read are run as they stand there.
 
@@ -93,12 +94,16 @@ curl() { command curl --silent --show-error --fail-with-body "$@"; echo; }
 serve() { ${STILLPOINT} serve "$@" & until command curl -sf localhost:${port}/api/admin/health >&2; do sleep 0.1; done; }
 `;
 
-const COMMAND_LINES = [
+type CommandLine = readonly [page: string, which: RegExp];
+const OF_THE_README: readonly CommandLine[] = [
   ['README.md', /npx stillpoint snapshot/],
   ['README.md', /npx stillpoint repo init/],
+];
+const COMMAND_LINES = perTier(OF_THE_README, [
+  ...OF_THE_README,
   ['src/cli/README.md', /npx stillpoint snapshot/],
   ['src/backup/README.md', /npx stillpoint repo init/],
-] as const;
+]);
 
 test.each(COMMAND_LINES)('the command line of %s runs: %s', async (page, which) => {
   const block = (await blocksOf(page, 'sh')).find((code) => which.test(code))!;

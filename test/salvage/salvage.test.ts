@@ -24,7 +24,7 @@ import { seeded } from '../support/seeded.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
-const DAMAGES = perTier(5, 500);
+const DAMAGES = perTier(3, 500);
 const leveldb = ENGINES[0]!;
 
 interface Subject {

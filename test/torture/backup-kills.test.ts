@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,8 +29,8 @@ test.each(FORMS)(
     const dataDir = join(await temporaryFolder(), 'data');
     const change = (generation: number) =>
       writeTree(dataDir, {
-        large: Buffer.alloc(3_000_000, `generation ${generation} `),
-        [`table-${generation % 5}`]: Buffer.alloc(400_000, `table of ${generation} `),
+        large: randomBytes(3_000_000),
+        [`table-${generation % 5}`]: randomBytes(400_000),
         small: `${generation}`,
       });
     change(0);
