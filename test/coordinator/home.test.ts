@@ -4,6 +4,8 @@ import { dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
+import { DATA, files, stageOf } from '../support/crash-subjects.ts';
+import { worldOn } from '../support/crash-world.ts';
 import { mountInMemory } from '../support/file-systems.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { withRights } from '../support/needs.ts';
@@ -153,6 +155,15 @@ test('the data directory itself as the home takes it back; what was kept elsewhe
   expect(location).toContain(join(dataDir, '.lifecycle/backup'));
   expect((await new Snapshots({ dataDir }).list()).snapshots).toHaveLength(1);
   expect((await new Snapshots({ dataDir: home }).list()).snapshots).toHaveLength(1);
+});
+
+test('a power cut does not take back where the snapshots are kept', async () => {
+  const world = worldOn((await stageOf(files, 1, 'elsewhere')).disk.after('none'), 1);
+  const { environment } = world;
+  const lifecycle = new Lifecycle({ dataDir: DATA, lifecycleDir: DATA, environment });
+  const { name } = await new BackupCoordinator({ dataDir: DATA, engine: 'files', lifecycle }).backup();
+  const after = worldOn(world.fs.after('all'), 2).environment;
+  expect((await new Snapshots({ dataDir: DATA, environment: after }).list()).latest).toBe(name);
 });
 
 test('a note that cannot be read is an error that says how it is written anew', async () => {

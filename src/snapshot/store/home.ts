@@ -122,7 +122,10 @@ export async function refuseBareHome(fs: FileSystem, { home, dataDir }: Layout):
 /** Notes on both sides where the snapshots are kept from now on. The caller holds the lock of the lifecycle folder. */
 export async function noteHome(fs: FileSystem, { dataDir, home }: Layout): Promise<void> {
   if (home === dataDir) {
-    await removeIfPresent(fs, noteOf(dataDir, 'kept-in.json'));
+    const note = noteOf(dataDir, 'kept-in.json');
+    if ((await fs.inspect(note)) === undefined) return;
+    await removeIfPresent(fs, note);
+    await fs.syncFolder(dirname(note)); // back after a crash, it would hide the snapshots that are taken from now on
     return;
   }
   const isNoted = async (folder: string, name: NoteName, value: object): Promise<boolean> =>
