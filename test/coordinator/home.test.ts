@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
-import { DATA, files, stageOf } from '../support/crash-subjects.ts';
+import { DATA, files, HOME, stageOf } from '../support/crash-subjects.ts';
 import { worldOn } from '../support/crash-world.ts';
 import { mountInMemory } from '../support/file-systems.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
@@ -158,12 +158,16 @@ test('the data directory itself as the home takes it back; what was kept elsewhe
 });
 
 test('a power cut does not take back where the snapshots are kept', async () => {
-  const world = worldOn((await stageOf(files, 1, 'elsewhere')).disk.after('none'), 1);
+  const world = worldOn((await stageOf(files, 1)).disk.after('none'), 1);
   const { environment } = world;
-  const lifecycle = new Lifecycle({ dataDir: DATA, lifecycleDir: DATA, environment });
-  const { name } = await new BackupCoordinator({ dataDir: DATA, engine: 'files', lifecycle }).backup();
+  let location = '';
+  for (const lifecycleDir of [HOME, DATA]) {
+    const lifecycle = new Lifecycle({ dataDir: DATA, lifecycleDir, environment });
+    ({ location } = await new BackupCoordinator({ dataDir: DATA, engine: 'files', lifecycle }).backup());
+  }
   const after = worldOn(world.fs.after('all'), 2).environment;
-  expect((await new Snapshots({ dataDir: DATA, environment: after }).list()).latest).toBe(name);
+  const { snapshots } = await new Snapshots({ dataDir: DATA, environment: after }).list();
+  expect(snapshots.at(-1)?.location).toBe(location);
 });
 
 test('a note that cannot be read is an error that says how it is written anew', async () => {
