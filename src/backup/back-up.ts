@@ -20,6 +20,7 @@ import { callback, folder, nested, text, trueOrFalse, withMethods } from '../opt
 import { withdraw } from '../repository/remove-backup.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
+import type { Uploaded } from '../repository/upload.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { ensureStoreFile, renewStoreFile } from '../snapshot/store/store-identity.ts';
@@ -261,6 +262,7 @@ async function attempt(
   const warnings: string[] = [];
   const shared = await sharedDisk(env, repository.destination, layout.dataDir);
   if (shared !== undefined) warnings.push(shared);
+  if (stored.uploaded.setback !== undefined) warnings.push(wentBack(stored.uploaded));
   const pruned = await pruneAfter(storeNow(), jobs, options.retention).catch((error) => {
     warnings.push(`the backup is made, and nothing was pruned: ${toStillpointError(error).message}`);
     return null;
@@ -288,6 +290,9 @@ async function attempt(
     durationsMs: phases.durationsMs(),
   };
 }
+
+const wentBack = ({ setback, manifest }: Uploaded): string =>
+  `this is an older state than that of backup ${manifest.previous}, or one of a database that was begun anew: ${setback}; that backup stays until \`stillpoint backup delete\` removes it`;
 
 /** The backup is made: whatever goes wrong here is no failure of it. */
 async function pruneAfter(

@@ -199,7 +199,8 @@ async function knownBackups(store: StoreBackups, control: RunControl): Promise<R
   const pinned = await readMarks(store, 'pinned');
   const verified = await readVerified(store);
   const damaged = await readDamaged(store);
-  const backups: RetainedBackup[] = [];
+  const backups: Omit<RetainedBackup, 'isLeftBehind'>[] = [];
+  const leftBehind = new Set<string>();
   for (const backupId of await store.ids()) {
     control.checkCancelled();
     const about = {
@@ -212,11 +213,12 @@ async function knownBackups(store: StoreBackups, control: RunControl): Promise<R
       if (manifest === undefined) continue; // removed since it was listed
       const isDamaged = [...objectsOf(manifest).keys()].some((key) => damaged.has(key));
       const { createdAtMs } = manifest;
+      for (const id of manifest.leftBehind) leftBehind.add(id);
       backups.push({ ...about, createdAtMs, state: isDamaged ? 'damaged' : 'good' });
     } catch (error) {
       if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
       backups.push({ ...about, createdAtMs: 0, state: 'unreadable' });
     }
   }
-  return backups;
+  return backups.map((backup) => ({ ...backup, isLeftBehind: leftBehind.has(backup.backupId) }));
 }

@@ -17,6 +17,8 @@ export interface RetainedBackup {
   readonly isPinned: boolean;
   /** - `good`: can be trusted, as far as is known. - `damaged`: an object of it is. - `unreadable`: its manifest cannot be trusted. */
   readonly state: 'good' | 'damaged' | 'unreadable';
+  /** The database went back after it, or was begun anew: it may hold what no later one has. */
+  readonly isLeftBehind: boolean;
   /** When it was last read and found whole; null: never. */
   readonly verifiedAtMs: number | null;
 }
@@ -39,7 +41,7 @@ export const newestGood = (backups: readonly RetainedBackup[]): RetainedBackup |
 
 /**
  * Backups are given in any order. Whatever the rule, these stay: pinned ones, those whose manifest cannot be read, the newest, the
- * newest good one, and the newest good one that was verified. Damaged ones count towards no number. Without a good one all stay.
+ * newest good one, the newest good one that was verified, and the newest good one before each setback of the database. Damaged ones count towards no number. Without a good one all stay.
  */
 export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, nowMs: number): Decision {
   const newestFirst = byAge(backups);
@@ -60,6 +62,12 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
     good.find(({ verifiedAtMs }) => verifiedAtMs !== null),
     'newest verified',
   );
+  for (const left of newestFirst.filter(({ isLeftBehind }) => isLeftBehind)) {
+    keep(
+      good.find(({ backupId }) => backupId <= left.backupId),
+      'last before the database went back',
+    );
+  }
   for (const backup of good.slice(0, rule.keepLast ?? 0)) keep(backup, `last ${rule.keepLast}`);
   const within = rule.keepWithinMs ?? 0;
   for (const backup of good) if (backup.createdAtMs > nowMs - within) keep(backup, 'young enough');

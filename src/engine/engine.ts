@@ -86,15 +86,21 @@ export interface PartOfFolder {
   readonly engine: EngineName;
 }
 
-/** How far a database had come, as something that only rises in its life: the number of its last write. */
+/**
+ * How far a database had come, as something that only rises in its life: the number of its last write. A position is data that JSON can
+ * hold: backups keep it.
+ */
 export interface History<Position> {
   /**
    * The position of a state, by what `checkFile` gave as facts of its files, by path; undefined where they do not say. They may come back from
    * a file, so look at them before use.
    */
   positionOf(facts: ReadonlyMap<string, unknown>): Position | undefined;
-  /** Why the state `now` cannot have come after `before`: it is older, or of a database that was begun anew. Undefined when it can. */
-  setbackOf(now: Position, before: Position): string | undefined;
+  /**
+   * Why the state `now` cannot have come after `before`: it is older, or of a database that was begun anew. Undefined when it can, or
+   * nobody knows. `before` may come back from a file, too.
+   */
+  setbackOf(now: Position, before: unknown): string | undefined;
 }
 
 /** A built-in engine, or one of `registerEngine`. */

@@ -44,6 +44,9 @@ const headerSchema = z.object({
   crc32: count,
 });
 
+/** The newest ones are kept. */
+const LEFT_BEHIND_LIMIT = 1000;
+
 const fileSchema = z.object({
   path: z.string().min(1),
   /** Of the stored bytes: the file without its holes. */
@@ -62,6 +65,10 @@ const payloadSchema = z.object({
   tool: z.string().max(100),
   /** The backup of the same store before this one. */
   previous: ulid.optional(),
+  /** How far the database had come, as its engine says it. */
+  position: z.unknown().optional(),
+  /** Backups that no later state can follow: the database went back after them, or was begun anew. */
+  left_behind: z.array(ulid).max(LEFT_BEHIND_LIMIT).optional(),
   /** What is stored of this backup, shared objects included. */
   stored_bytes: count,
   /** `snapshot.manifest`, byte for byte. */
@@ -85,6 +92,8 @@ export interface BackupManifest {
   readonly engine: string;
   readonly tool: string;
   readonly previous?: string | undefined;
+  readonly position: unknown;
+  readonly leftBehind: readonly string[];
   /** Whether it and its objects are sealed. */
   readonly isSealed: boolean;
   readonly storedBytes: number;
@@ -103,12 +112,15 @@ export type StoredFiles = Pick<BackupManifest, 'files' | 'packs' | 'compressed'>
 /** @param sealer Needed where the repository is encrypted. Each call seals anew. */
 export function encodeBackupManifest(manifest: BackupManifest, sealer?: Sealer): Buffer {
   const { engine, tool, previous, storedBytes, snapshotText, files, packs, compressed } = manifest;
+  const leftBehind = manifest.leftBehind.slice(-LEFT_BEHIND_LIMIT);
   const isCompressed = Object.keys(compressed).length > 0;
   const content = Buffer.from(
     JSON.stringify({
       engine,
       tool,
       ...(previous !== undefined && { previous }),
+      ...(manifest.position !== undefined && { position: manifest.position }),
+      ...(leftBehind.length > 0 && { left_behind: leftBehind }),
       stored_bytes: storedBytes,
       snapshot_manifest: snapshotText,
       files,
@@ -197,7 +209,7 @@ export function decodeBackupManifest(bytes: Buffer, wanted: Ids, sealer?: Sealer
   const payload = sealer === undefined ? stored : sealer.open(placeOf(wanted, header.created_at_ms), stored);
   const excess = excessOf(payload);
   if (excess !== undefined) throw refuse(`is no manifest: it has ${excess}`);
-  const { engine, tool, previous, stored_bytes, snapshot_manifest, ...lists } = parse(
+  const { engine, tool, previous, position, left_behind, stored_bytes, snapshot_manifest, ...lists } = parse(
     payloadSchema,
     payload,
     refuse,
@@ -234,6 +246,8 @@ export function decodeBackupManifest(bytes: Buffer, wanted: Ids, sealer?: Sealer
     engine,
     tool,
     previous,
+    position,
+    leftBehind: left_behind ?? [],
     isSealed,
     storedBytes: stored_bytes,
     snapshotText: snapshot_manifest,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { MANIFEST } from '../engine/engine.ts';
+import { type Engine, MANIFEST } from '../engine/engine.ts';
+import { engineByName } from '../engine/index.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
 import { readSmallFile } from '../env/io.ts';
 import { RunControl } from '../env/run-control.ts';
@@ -8,6 +9,7 @@ import { warn } from '../env/safe-calls.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
 import { decodeManifest, MANIFEST_LIMIT_BYTES, type ParsedManifest } from '../snapshot/store/manifest.ts';
+import { positionIn } from '../snapshot/store/setback.ts';
 import { TOOL } from '../snapshot/version.ts';
 import { type BackupManifest, objectsOf, type StoredFiles, storedBytesOf } from './backup-manifest.ts';
 import { compressedBody } from './compressed-objects.ts';
@@ -57,6 +59,8 @@ export interface Uploaded {
   readonly objectsReused: number;
   /** Uploaded again, since the object that the repository had of them is damaged, missing or of another size. */
   readonly filesUploadedAgain: number;
+  /** Why the database cannot have come here from the state in the last backup, which then stays whatever the rule; undefined when it can. */
+  readonly setback: string | undefined;
 }
 
 /** Objects sent, or asked for, at once. */
@@ -77,6 +81,9 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
   await store.introduce(engine, request.name);
   const { previousId } = request;
   const previous = previousId === undefined ? undefined : await readPrevious(store, previousId);
+  const position = await positionIn(env.fs, engineByName(engine), folder);
+  const setback = setbackAfter(engineByName(engine), position, previous);
+  const left = setback === undefined ? [] : [previousId!];
   const digested = await digestSnapshot(env, folder, snapshot.entries, request.known, control);
   await request.known.keep(digested);
   const { stored, uploadedBytes, objectsUploaded, filesUploadedAgain } = await storeFiles(
@@ -94,6 +101,8 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     engine,
     tool: TOOL,
     previous: previousId,
+    position,
+    leftBehind: [...(previous?.leftBehind ?? []).filter((id) => id !== previousId), ...left],
     isSealed,
     storedBytes: [...objects.values()].reduce((sum, bytes) => sum + bytes, 0),
     snapshotText,
@@ -119,7 +128,18 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     objectsUploaded,
     objectsReused: objects.size - objectsUploaded,
     filesUploadedAgain,
+    setback,
   };
+}
+
+/** Why the state of this backup cannot have come after that of the last one. */
+function setbackAfter(
+  { name, history }: Engine,
+  position: unknown,
+  previous: BackupManifest | undefined,
+): string | undefined {
+  if (previous === undefined || previous.engine !== name || position === undefined) return undefined;
+  return previous.position === undefined ? undefined : history?.setbackOf(position, previous.position);
 }
 
 /** `BACKUP_DAMAGED` where an object does not hold what was sent; it is on record then, and the next run sends it again. */

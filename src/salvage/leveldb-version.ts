@@ -13,6 +13,8 @@ import { unlessUnreadable } from './unreadable.ts';
 export interface Known {
   /** Undefined: no MANIFEST tells, so every table and every log counts. */
   readonly version: Version | undefined;
+  /** That of the MANIFEST in use; another one may be older. */
+  readonly isInUse: boolean;
   /** What a person should know of it. */
   readonly notes: readonly string[];
 }
@@ -30,13 +32,13 @@ export async function findVersion(source: Source, control: RunControl): Promise<
     if (typeof read === 'string') notes.push(`${name}: ${read}`);
     else {
       if (name !== current) notes.push(`${name} was taken for the list of tables`);
-      return { version: read, notes };
+      return { version: read, isInUse: name === current, notes };
     }
   }
   notes.push(
     'no MANIFEST is whole, so every table and log was read, and keys are taken to be in bytewise order: what was deleted may be back',
   );
-  return { version: undefined, notes };
+  return { version: undefined, isInUse: false, notes };
 }
 
 async function nameInUse({ fs, dir, paths }: Source, notes: string[]): Promise<string | undefined> {

@@ -29,8 +29,8 @@ async function list(fs: FileSystem, dir: string): Promise<Part[]> {
 }
 
 async function read(source: Source, taking: Taking, control: RunControl): Promise<ReadSource> {
-  const { fs, dir, paths } = source;
-  const { version, notes } = await findVersion(source, control);
+  const { dir, paths } = source;
+  const { version, isInUse, notes } = await findVersion(source, control);
   const comparator = version?.comparator;
   if (comparator !== undefined && comparator !== BYTEWISE_COMPARATOR) {
     throw new StillpointError('ENGINE_MISMATCH', `keys of ${dir} are ordered by "${comparator}"`, {
@@ -38,41 +38,65 @@ async function read(source: Source, taking: Taking, control: RunControl): Promis
       hint: 'Only the program that has this order can write such a database.',
     });
   }
-  const isMissing = tellMissing(version, paths, taking);
-  const told = isMissing ? [...notes, ALL_TABLES] : notes;
-  const tables = paths.filter((name) => isPart(name, 'table', isMissing ? undefined : version));
-  const logs = paths.filter((name) => isPart(name, 'log', version)).sort();
-  for (const [names, salvage] of [
-    [tables, salvageTable],
-    [logs, salvageLog],
-  ] as const) {
-    for (const path of names) {
-      await unlessUnreadable(
-        () => withFile(fs, placeOf(dir, path), 'read', (file) => salvage(file, path, taking, control)),
-        (code) => taking.lose({ path, offset: null, what: `the file cannot be read (${code})` }),
-      );
-    }
+  const missing = tellMissing(version, paths, taking);
+  const told = missing.tables ? [...notes, ALL_TABLES] : notes;
+  const isNamed = new Set(version?.tables.map(({ number }) => number));
+  const tables = paths.filter((name) => {
+    const file = parseFileName(name);
+    if (file?.kind !== 'table') return false;
+    if (version === undefined || missing.tables) return true;
+    return isNamed.has(file.number) || file.number >= version.nextFile!;
+  });
+  const logs = paths.filter((name) => isLog(name, version)).sort();
+  // A table that the MANIFEST in use does not name yet is what a compaction left unfinished when the database was closed. What it says is
+  // in the tables that it was made from, too: it counts where those are damaged, and its end, which was never written, is no loss.
+  const isSpare = (name: string) =>
+    isInUse && !missing.log && !missing.tables && !isNamed.has(parseFileName(name)!.number);
+  for (const path of tables) {
+    await salvageFile(
+      source,
+      path,
+      isSpare(path) ? { ...taking, lose: () => {} } : taking,
+      salvageTable,
+      control,
+    );
   }
+  for (const path of logs) await salvageFile(source, path, taking, salvageLog, control);
   return { tables: tables.length, logs: logs.length, notes: told };
+}
+
+function salvageFile(
+  { fs, dir }: Source,
+  path: string,
+  taking: Taking,
+  salvage: typeof salvageTable,
+  control: RunControl,
+): Promise<void> {
+  return unlessUnreadable(
+    () => withFile(fs, placeOf(dir, path), 'read', (file) => salvage(file, path, taking, control)),
+    (code) => taking.lose({ path, offset: null, what: `the file cannot be read (${code})` }),
+  );
 }
 
 /** An older MANIFEST, or one whose end is lost, names tables that were merged into others and removed. */
 const ALL_TABLES =
   'tables that the MANIFEST names are missing, so all others were read, too: what was deleted may be back';
 
-/** Without a version everything is. What is newer than the version knows of is, too: it may be an older one. */
-function isPart(name: string, kind: 'table' | 'log', version: Version | undefined): boolean {
-  const file = parseFileName(name);
-  if (file?.kind !== kind) return false;
-  if (version === undefined || file.number >= version.nextFile!) return true;
-  if (kind === 'log') return version.needsLog(file.number);
-  return version.tables.some(({ number }) => number === file.number);
+interface Missing {
+  readonly log: boolean;
+  readonly tables: boolean;
 }
 
-/** Whether tables are missing. */
-function tellMissing(version: Version | undefined, names: readonly string[], { lose }: Taking): boolean {
+function isLog(name: string, version: Version | undefined): boolean {
+  const file = parseFileName(name);
+  return file?.kind === 'log' && (version === undefined || version.needsLog(file.number));
+}
+
+/** Tells what is missing of what the version asks for. */
+function tellMissing(version: Version | undefined, names: readonly string[], { lose }: Taking): Missing {
   const log = version?.logNumber;
-  if (log !== undefined && !names.includes(logName(log))) {
+  const isLogMissing = log !== undefined && !names.includes(logName(log));
+  if (isLogMissing) {
     lose({ path: logName(log), offset: null, what: 'this log is missing, and with it the newest writes' });
   }
   const present = new Set(
@@ -84,5 +108,5 @@ function tellMissing(version: Version | undefined, names: readonly string[], { l
     const [from, upTo] = [smallest, largest].map((key) => key.subarray(0, -TAG_BYTES));
     lose({ path, offset: null, what: `this table of level ${level} is missing`, from, upTo });
   }
-  return missing.length > 0;
+  return { log: isLogMissing, tables: missing.length > 0 };
 }

@@ -394,6 +394,35 @@ describe('two directories with one store id', () => {
     await backUpFiles(original, repository);
   });
 
+  test('at the same time: both backups are whole, and the next run of one of them is refused', async () => {
+    const repository = await newRepository();
+    const original = await plainDirectory();
+    await backUpFiles(original, repository);
+    const clone = join(await temporaryFolder(), 'clone');
+    cpSync(original, clone, { recursive: true });
+    writeFileSync(join(clone, 'only here'), 'x'.repeat(300_000));
+    const inner = await openFolder(repository);
+    let isSent = false;
+    const meanwhile: Destination = {
+      ...bound(inner),
+      async put(key, body, options) {
+        if (key.endsWith('/manifest') && !isSent) {
+          isSent = true;
+          await backUpFiles(original, repository);
+        }
+        return inner.put(key, body, options);
+      },
+    };
+    await backUpFiles(clone, meanwhile);
+    const backups = await backupsIn(repository);
+    expect(backups).toHaveLength(3);
+    for (const { backupId } of backups)
+      expect(await verifyBackup(backupId, { from: repository })).toMatchObject({ ok: true });
+    const next = await Promise.allSettled([original, clone].map((dir) => backUpFiles(dir, repository)));
+    expect(next.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    expect(next.find((one) => one.status === 'rejected')?.reason).toMatchObject({ code: 'STORE_DIVERGED' });
+  });
+
   test('with claim, a directory goes on with backups that came from elsewhere', async () => {
     const repository = await newRepository();
     const original = await plainDirectory();

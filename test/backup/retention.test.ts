@@ -14,6 +14,7 @@ const backup = (daysAgo: number, about: Partial<RetainedBackup> = {}): RetainedB
     createdAtMs,
     isPinned: false,
     state: 'good',
+    isLeftBehind: false,
     verifiedAtMs: null,
     ...about,
   };
@@ -61,6 +62,18 @@ describe('retention keeps', () => {
     expect(keptOf(backups, { keepLast: 1 })).toEqual([0, 2, 4, 5]);
   });
 
+  test('the newest good one before each setback of the database', () => {
+    const backups = [
+      backup(0),
+      backup(1),
+      backup(2, { isLeftBehind: true }),
+      backup(3, { isLeftBehind: true, state: 'damaged' }),
+      backup(4),
+      backup(5),
+    ];
+    expect(keptOf(backups, { keepLast: 1 })).toEqual([0, 2, 4]);
+  });
+
   test('everything where there is no rule, and where nothing is good', () => {
     expect(keptOf(daily, {})).toHaveLength(40);
     expect(keptOf(daily, { keepLast: 0 })).toHaveLength(40);
@@ -75,6 +88,7 @@ describe('whatever the backups and the rule', () => {
       fc.record({
         daysAgo: fc.double({ min: -5, max: 400, noNaN: true }),
         isPinned: fc.boolean(),
+        isLeftBehind: fc.constantFrom(false, false, false, true),
         state: fc.constantFrom('good', 'good', 'damaged', 'unreadable'),
         verifiedAtMs: fc.constantFrom(null, null, NOW),
       }),
@@ -105,6 +119,9 @@ describe('whatever the backups and the rule', () => {
           good[0],
           good.find(({ verifiedAtMs }) => verifiedAtMs !== null),
           ...all.filter(({ isPinned, state }) => isPinned || state === 'unreadable'),
+          ...all
+            .filter(({ isLeftBehind }) => isLeftBehind)
+            .map((left) => good.find(({ backupId }) => backupId <= left.backupId)),
           ...good.slice(0, rule.keepLast ?? 0),
           ...good.filter(({ createdAtMs }) => createdAtMs > NOW - (rule.keepWithinMs ?? 0)),
         ];

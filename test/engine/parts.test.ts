@@ -150,5 +150,5 @@ test('parts: what was read as a plain file is no proof of a database, and a data
   const { positionOf, setbackOf } = partsEngine.history!;
   const before = positionOf(facts);
   expect(setbackOf(before, before)).toBeUndefined();
-  expect(setbackOf(new Map(), before)).toBe('the database in db is gone');
+  expect(setbackOf([], before)).toBe('the database in db is gone');
 });

@@ -235,6 +235,17 @@ test.each(ENGINES)('$name: a whole database is salvaged whole', async (engine) =
   expect(stateOf(subject.pieces, () => true)).toEqual(subject.present); // what the tests above compare with
 });
 
+test('a table that a compaction left unfinished is no loss', async () => {
+  const root = await temporaryFolder();
+  const subject = await databaseOf(root, 7);
+  const table = filesOf(subject.dir).find((name) => name.endsWith('.ldb'))!;
+  writeFileSync(join(subject.dir, '999999.ldb'), readFileSync(join(subject.dir, table)).subarray(0, 500));
+  writeFileSync(join(subject.dir, '999998.ldb'), '');
+  const into = join(root, 'new');
+  expect(await salvageDatabase(subject.dir, { into })).toMatchObject({ complete: true, lost: [], notes: [] });
+  expect(await leveldb.contentOf(into)).toEqual(subject.present);
+});
+
 test('a small log takes what was in the database in several batches', async () => {
   const root = await temporaryFolder();
   const dir = join(root, 'data');
@@ -364,11 +375,11 @@ test.for(ENGINES)(
     const into = join(await temporaryFolder(), 'new');
     const salvaged = await salvageDatabase(dir, { into, engine: engine.name });
     expect(salvaged).toMatchObject({ complete: false, sourceProblem: expect.stringMatching(/EIO|I\/O/) });
-    for (const path of unreadable)
-      expect(
-        salvaged.lost.some((lost) => lost.path === path && lost.what.includes('EIO')),
-        path,
-      ).toBe(true);
+    for (const path of unreadable) {
+      if (await engine.isSpare(dir, path)) continue;
+      const isTold = salvaged.lost.some((lost) => lost.path === path && lost.what.includes('EIO'));
+      expect(isTold, path).toBe(true);
+    }
     const rows = await engine.contentOf(into);
     for (const [key, value] of rows) expect(before.get(key)).toBe(value);
     // Each of nine marks takes the rows of a page or two with it, and in a log of LevelDB those of 32 KiB.

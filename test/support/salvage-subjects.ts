@@ -2,12 +2,14 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { findingsOf as leveldbFindings } from '../../src/engine/leveldb/findings.ts';
+import { readVersion } from '../../src/engine/leveldb/read-version.ts';
 import { contentOf, readTableFrame } from '../../src/engine/leveldb/table-frame.ts';
 import { layoutOf } from '../../src/engine/leveldb/table-layout.ts';
 import { findingsOf as lsmFindings } from '../../src/engine/lsm/findings.ts';
 import { readFrame, readIndex } from '../../src/engine/lsm/table-frame.ts';
 import { withFile } from '../../src/env/io.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
+import { RunControl } from '../../src/env/run-control.ts';
 import { decodeBatchHeader, scanBatch } from '../../src/format/leveldb/batch.ts';
 import { BlockCursor } from '../../src/format/leveldb/block.ts';
 import { decodeInternalKey, TYPE_VALUE } from '../../src/format/leveldb/internal-key.ts';
@@ -51,6 +53,8 @@ export interface Engine {
   contentOf(dir: string): Promise<Map<string, string>>;
   /** Of a whole database. */
   piecesOf(dir: string): Promise<Piece[]>;
+  /** Whether all that a table says is in others, too. */
+  isSpare(dir: string, path: string): Promise<boolean>;
   /** A file that nothing else of the database tells of. */
   isUntold(path: string): boolean;
 }
@@ -83,6 +87,15 @@ const leveldb: Engine = {
     }
     return pieces;
   },
+  async isSpare(dir, path) {
+    if (!path.endsWith('.ldb')) return false;
+    const manifest = join(dir, readFileSync(join(dir, 'CURRENT'), 'latin1').trim());
+    const version = await withFile(nodeFileSystem, manifest, 'read', (file) =>
+      readVersion(file, new RunControl()),
+    );
+    if (typeof version === 'string') throw new Error(version);
+    return !version.tables.some(({ number }) => number === Number.parseInt(path, 10));
+  },
   isUntold: () => false,
 };
 
@@ -90,7 +103,8 @@ const leveldbBlocks = (dir: string, path: string): Promise<Piece[]> =>
   withFile(nodeFileSystem, join(dir, path), 'read', async (file) => {
     const { sizeBytes } = await file.stat();
     const findings = leveldbFindings(path);
-    const frame = (await readTableFrame(file, sizeBytes, findings))!;
+    const frame = await readTableFrame(file, sizeBytes, findings);
+    if (frame === undefined) return []; // a compaction that closing cut off
     const bytes = readFileSync(join(dir, path));
     return [...layoutOf(frame, sizeBytes, findings, findings)].flatMap(({ name, offset, length, bounds }) => {
       if (bounds === undefined) return [];
@@ -154,6 +168,7 @@ const lsm: Engine = {
     }
     return [...pieces, ...lsmEntries(dir)];
   },
+  isSpare: async () => false,
   isUntold: (path) => path.endsWith('.sst'),
 };
 

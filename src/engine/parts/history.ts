@@ -1,27 +1,28 @@
-import type { History, PartOfFolder } from '../engine.ts';
+import type { History } from '../engine.ts';
 import { byPart, factsBy } from './facts.ts';
 import { engineOfPart } from './find-parts.ts';
 
-/** How far each database had come, by its folder. One that is gone took its writes with it. */
-type Positions = ReadonlyMap<string, { readonly part: PartOfFolder; readonly position: unknown }>;
+/** How far each database had come. One that is gone took its writes with it. */
+type Positions = readonly { readonly dir: string; readonly engine: string; readonly position: unknown }[];
 
 export const history: History<Positions> = {
   positionOf(facts) {
-    const positions = new Map<string, { part: PartOfFolder; position: unknown }>();
+    const positions: Positions[number][] = [];
     for (const [part, files] of byPart(facts)) {
       const inner = new Map([...files].map(([path, value]) => [path, factsBy(part, value)?.facts]));
       const position = engineOfPart(part).history?.positionOf(inner);
-      if (position !== undefined) positions.set(part.dir, { part, position });
+      if (position !== undefined) positions.push({ ...part, position });
     }
-    return positions.size === 0 ? undefined : positions;
+    return positions.length === 0 ? undefined : positions;
   },
   setbackOf(now, before) {
-    for (const [dir, { part, position }] of before) {
-      const there = now.get(dir);
-      if (there === undefined) return `the database in ${dir} is gone`;
-      if (there.part.engine !== part.engine)
-        return `the database in ${dir} is one of ${there.part.engine} now`;
-      const why = engineOfPart(part).history?.setbackOf(there.position, position);
+    for (const was of Array.isArray(before) ? before : []) {
+      if (typeof was?.dir !== 'string') continue;
+      const there = now.find(({ dir }) => dir === was.dir);
+      if (there === undefined) return `the database in ${was.dir} is gone`;
+      const { dir, engine, position } = there;
+      if (engine !== was.engine) return `the database in ${dir} is one of ${engine} now`;
+      const why = engineOfPart({ dir, engine }).history?.setbackOf(position, was.position);
       if (why !== undefined) return `${dir}: ${why}`;
     }
     return undefined;

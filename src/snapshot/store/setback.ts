@@ -11,15 +11,20 @@ type Known = ReadonlyMap<string, Pick<FileCheck | FileProof, 'facts'>>;
 const factsOf = (known: Known): ReadonlyMap<string, unknown> =>
   new Map([...known].map(([path, { facts }]) => [path, facts]));
 
+/** How far the database of a proven snapshot had come; undefined where its files do not say. */
+export const positionIn = async (fs: FileSystem, { history }: Engine, folder: string): Promise<unknown> =>
+  history?.positionOf(factsOf(await readProofs(fs, folder)));
+
 /** Why the state that was just proven cannot follow the one in the snapshot `before`. */
 export async function setbackSince(
   fs: FileSystem,
-  { history }: Engine,
+  engine: Engine,
   checks: Known,
   before: string,
 ): Promise<string | undefined> {
+  const { history } = engine;
   const now = history?.positionOf(factsOf(checks));
-  const past = now === undefined ? undefined : history!.positionOf(factsOf(await readProofs(fs, before)));
+  const past = now === undefined ? undefined : await positionIn(fs, engine, before);
   return past === undefined ? undefined : history!.setbackOf(now, past);
 }
 

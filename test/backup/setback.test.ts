@@ -1,0 +1,63 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
+import { expect, test } from 'vitest';
+import { backUp } from '../../src/backup/back-up.ts';
+import { deleteBackup } from '../../src/backup/keep-backups.ts';
+import { initRepository } from '../../src/backup/repositories.ts';
+import { BackupCoordinator, openLsm } from '../../src/index.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// A database that was begun anew, or of which an older state was put in place, must not roll its backups out.
+
+interface Open {
+  put(key: string, value: string): Promise<unknown>;
+  close(): Promise<unknown>;
+}
+
+async function openLeveldb(dir: string): Promise<Open> {
+  const database = new ClassicLevel(dir);
+  await database.open();
+  return database;
+}
+
+test.each([
+  { engine: 'lsm', local: true, within: '.' },
+  { engine: 'leveldb', local: false, within: '.' },
+  { engine: 'parts', local: true, within: 'db' },
+])('$engine: the last backup before it was begun anew stays, and a warning says so', async (kind) => {
+  const { engine, local, within } = kind;
+  const root = await temporaryFolder();
+  const [dataDir, to] = [join(root, 'data'), join(root, 'repository')];
+  await initRepository(to);
+  const dir = join(dataDir, within);
+  const fill = async (count: number): Promise<void> => {
+    const geometry = { walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } };
+    const database: Open = engine === 'lsm' ? await openLsm(dir, geometry) : await openLeveldb(dir);
+    for (let i = 0; i < count; i++) await database.put(`key${i}`, `value ${i}`);
+    await database.close();
+  };
+  const coordinator = new BackupCoordinator({ dataDir, engine });
+  const backup = async () => {
+    const result = await backUp(dataDir, { to, local, coordinator, retention: { keepLast: 1 } });
+    const told = result.warnings.filter((one) => /begun anew/.test(one));
+    return { id: result.backupId, removed: result.pruned!.removed, told };
+  };
+  await fill(200);
+  const first = await backup();
+  await fill(10);
+  const good = await backup();
+  expect(good).toMatchObject({ removed: [first.id], told: [] });
+
+  for (const entry of readdirSync(dir))
+    if (entry !== '.lifecycle') rmSync(join(dir, entry), { recursive: true });
+  await fill(5);
+  const anew = await backup();
+  expect(anew).toMatchObject({ removed: [], told: [expect.stringContaining(good.id)] });
+  await fill(500); // further than it had come before
+  expect(await backup()).toMatchObject({ removed: [anew.id], told: [] });
+  await fill(5);
+  expect((await backup()).removed).toHaveLength(1); // once the backup that first told of it is gone, too
+  // Until somebody says that it may go.
+  expect((await deleteBackup(good.id, { from: to })).existed).toBe(true);
+});
