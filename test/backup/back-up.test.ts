@@ -25,6 +25,7 @@ import { bound } from '../support/bound-destination.ts';
 import { counting } from '../support/counting-destination.ts';
 import { entriesBelow, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { dumpLsm } from '../support/lsm.ts';
+import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
@@ -71,7 +72,7 @@ describe('a backup', () => {
     const repository = await newRepository();
     const dataDir = join(await temporaryFolder(), 'db');
     const lifecycle = new Lifecycle({ dataDir });
-    const db = await openLsm(dataDir, { memtableBytes: 200_000 });
+    const db = await openLsm(dataDir, { ...SMALL_LOG, memtableBytes: 200_000 });
     const acknowledged = new Map<string, string>();
     let isDone = false;
     const writing = (async () => {

@@ -6,6 +6,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { COMMAND, stillpoint } from '../support/command.ts';
 import { describeWithRight } from '../support/needs.ts';
 import { hasS3, newS3Place } from '../support/s3.ts';
+import { makeSmallLsm } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
@@ -24,7 +25,7 @@ async function startServer(dir: string, engine: string): Promise<Server> {
   return { child, url: JSON.parse(String(line)).url };
 }
 
-/** Two writers, until the server is gone; each keeps what was acknowledged to it. */
+/** Two writers, until the server is gone; each keeps what was acknowledged to it. They leave time to whoever backs up. */
 function writeTo({ url }: Server): Map<string, string> {
   const acknowledged = new Map<string, string>();
   const write = async (writer: number) => {
@@ -34,6 +35,7 @@ function writeTo({ url }: Server): Map<string, string> {
       if (reply === undefined) return;
       await reply.arrayBuffer().catch(() => undefined);
       if (reply.ok) acknowledged.set(key, value);
+      if (acknowledged.size >= 500) await new Promise((resolve) => setTimeout(resolve, 10));
     }
   };
   for (let writer = 0; writer < 2; writer++) void write(writer);
@@ -47,6 +49,7 @@ async function drill(engine: string, to: string): Promise<void> {
   const key = join(await temporaryFolder(), 'key');
   const [dir, fresh] = [join(await temporaryFolder(), 'machine'), join(await temporaryFolder(), 'new')];
   expect((await stillpoint(['repo', 'init', to, '--key-file', key])).code).toBe(0);
+  if (engine === 'lsm') await makeSmallLsm(dir);
   const server = await startServer(dir, engine);
   const acknowledged = writeTo(server);
   while (acknowledged.size < 500) await new Promise((resolve) => setTimeout(resolve, 20));

@@ -7,6 +7,7 @@ import { restoreBackup } from '../../src/backup/restore-backup.ts';
 import { BackupCoordinator, openLsm, Snapshots } from '../../src/index.ts';
 import { lockForReading } from '../../src/snapshot/source/folder-source.ts';
 import { inlineEnvironment } from '../support/inline.ts';
+import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const transientIn = (dataDir: string): string[] =>
@@ -16,7 +17,7 @@ async function setUp() {
   const folder = await temporaryFolder();
   const [dataDir, to] = [join(folder, 'data'), join(folder, 'repository')];
   await initRepository(to);
-  const db = await openLsm(dataDir);
+  const db = await openLsm(dataDir, SMALL_LOG);
   await db.put(Buffer.from('key'), Buffer.from('value'));
   const coordinator = new BackupCoordinator({ dataDir, engine: 'lsm', checkpoint: () => db.hold() });
   const run = (options: Partial<BackUpOptions> = {}) => backUp(dataDir, { to, coordinator, ...options });

@@ -6,8 +6,9 @@ import { initRepository } from '../../src/backup/repositories.ts';
 import { openBackup, restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
 import { openFolder } from '../../src/destination/folder.ts';
-import { BackupCoordinator, openLsm } from '../../src/index.ts';
+import { BackupCoordinator } from '../../src/index.ts';
 import { plainDirectory, readTree } from '../support/folders.ts';
+import { makeSmallLsm } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const backUpFiles = (dataDir: string, to: Parameters<typeof backUp>[1]['to']) =>
@@ -40,7 +41,7 @@ test.each(['backups', 'deep/er/backups', '.lifecycle', '.lifecycle/backups', '.'
 
 test('a repository is not made in a database that has no snapshot yet', async () => {
   const dataDir = join(await temporaryFolder(), 'db');
-  await (await openLsm(dataDir)).close();
+  await makeSmallLsm(dataDir);
   await expect(initRepository(join(dataDir, 'backups'))).rejects.toMatchObject(CONFLICT);
   expect(existsSync(join(dataDir, 'backups'))).toBe(false);
 });

@@ -6,6 +6,7 @@ import { backUp } from '../../src/backup/back-up.ts';
 import { deleteBackup } from '../../src/backup/keep-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { BackupCoordinator, openLsm } from '../../src/index.ts';
+import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // A database that was begun anew, or of which an older state was put in place, must not roll its backups out.
@@ -32,8 +33,7 @@ test.each([
   await initRepository(to);
   const dir = join(dataDir, within);
   const fill = async (count: number): Promise<void> => {
-    const geometry = { walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } };
-    const database: Open = engine === 'lsm' ? await openLsm(dir, geometry) : await openLeveldb(dir);
+    const database: Open = engine === 'lsm' ? await openLsm(dir, SMALL_LOG) : await openLeveldb(dir);
     for (let i = 0; i < count; i++) await database.put(`key${i}`, `value ${i}`);
     await database.close();
   };

@@ -164,10 +164,12 @@ async function search(ablation?: Ablation) {
     third: ALL,
     sleeps: false,
   });
-  // A search for a loss ends with the first one.
+  // A search for a loss ends with the first one, and begins where the writer has nearly published.
+  const firsts = Array.from({ length: writerSteps + 1 }, (_, i) => i);
+  if (ablation !== undefined) firsts.reverse();
   const stride = ablation === undefined ? perTier(12, 1) : perTier(3, 1);
   const outcomes = { runs: 0, broken: 0, withdrawn: 0, other: new Set<string>() };
-  for (let first = 0; first <= writerSteps; first++) {
+  for (const first of firsts) {
     const turns = [ALL];
     for (let at = first % stride; at <= sweeperSteps; at += stride) turns.push(at);
     for (const second of turns) {

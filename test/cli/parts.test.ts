@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, openLsm, Snapshots } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
+import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // What one snapshot has of another, and one file of a snapshot.
@@ -57,7 +58,7 @@ test('one file, or one folder, of a snapshot of files comes back alone', async (
 
 test('a database is not restored in part', async () => {
   const dir = await temporaryFolder();
-  const database = await openLsm(dir);
+  const database = await openLsm(dir, SMALL_LOG);
   await database.put('key', 'value');
   await database.close();
   await new BackupCoordinator({ dataDir: dir }).backup();

@@ -9,6 +9,7 @@ import { worldOn } from '../support/crash-world.ts';
 import { mountInMemory } from '../support/file-systems.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { withRights } from '../support/needs.ts';
+import { SMALL_LOG } from '../support/small-lsm.ts';
 
 // The snapshots of a data directory are kept in another folder, its home. Both sides find it, and no two databases share one.
 
@@ -63,7 +64,7 @@ test('a data directory that nobody may write to, as a database at rest on a read
   const root = dirname(await plainDirectory());
   const [written, dataDir, home] = [join(root, 'written'), join(root, 'read-only'), join(root, 'home')];
   mkdirSync(dataDir);
-  const database = await openLsm(written);
+  const database = await openLsm(written, SMALL_LOG);
   await database.put('key', 'value');
   await database.close();
   withRights(context, 'mount', '--bind', written, dataDir);

@@ -3,7 +3,6 @@ import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import {
   BackupCoordinator,
-  openLsm,
   probeWithClassicLevel,
   RestoreCoordinator,
   restoreSnapshot,
@@ -11,6 +10,7 @@ import {
   verifySnapshot,
 } from '../../src/index.ts';
 import { startScript } from '../support/process.ts';
+import { makeSmallLsm } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 const SMALL = { writeBufferSize: 64 * 1024, maxFileSize: 64 * 1024 };
@@ -113,7 +113,7 @@ test('a restore into the folder of an open database is refused from another proc
 
 test('a folder with the files of two engines is refused until one is chosen', async () => {
   const dir = join(await temporaryFolder(), 'data');
-  await (await openLsm(dir)).close();
+  await makeSmallLsm(dir);
   const db = new ClassicLevel(dir);
   await db.put('a', 'b');
   await expect(new BackupCoordinator({ dataDir: dir }).backup()).rejects.toMatchObject({

@@ -152,7 +152,7 @@ test('snapshots under concurrent writers hold what was acknowledged before them 
   };
   const writers = ['w0', 'w1', 'w2', 'w3'].map(writer);
   try {
-    for (let round = 0; round < perTier(3, 5); round++) {
+    for (let round = 0; round < perTier(2, 5); round++) {
       const before = [...acknowledged];
       const { handle, location } = await post(`${server.url}/api/admin/backup`);
       const done = await untilFinished(() => get(`${server.url}/api/admin/backup/${handle}`));
@@ -206,7 +206,7 @@ test('no acknowledged write is lost to a restore: it is in the undo folder or in
     }
   };
   const writers = ['w0', 'w1', 'w2', 'w3'].map(writer);
-  const rounds = perTier(3, 5);
+  const rounds = perTier(2, 5);
   try {
     for (let round = 0; round < rounds; round++) {
       const size = acknowledged.size;

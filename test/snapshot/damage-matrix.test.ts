@@ -27,7 +27,7 @@ import { perTier } from '../support/tier.ts';
  * verdict, file and place, or it is proven that it does no harm. The long run asks for more of them.
  */
 
-const CASES = perTier(200, 10_000);
+const CASES = perTier(120, 10_000);
 const GEOMETRY = { segmentBytes: 2048, segmentCount: 4 };
 
 interface Subject {

@@ -7,6 +7,7 @@ import { COMMAND, stillpointProcess } from '../support/command.ts';
 import { fixturesRoot } from '../support/fixtures.ts';
 import { entriesBelow, readTree, writeTree } from '../support/folders.ts';
 import { needsFile, needsPrograms, testAsRoot, testOnLinux, withRights } from '../support/needs.ts';
+import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // Systems and file systems that answer otherwise than ours: each works with a warning, or is refused with the reason and the way out.
@@ -16,7 +17,7 @@ const OWNER = 1000;
 
 async function smallLsm(): Promise<string> {
   const dir = join(await temporaryFolder(), 'data');
-  const database = await openLsm(dir);
+  const database = await openLsm(dir, SMALL_LOG);
   await database.put('key', 'value');
   await database.checkpoint();
   await database.close();

@@ -22,10 +22,10 @@ import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
 /** Of the requests of a run, every so many-th is spoiled. */
-const STEP = perTier(61, 1);
+const STEP = perTier(97, 1);
 /** A prune asks for more. */
-const PRUNE_STEP = perTier(79, 1);
-const RESTORE_STEP = perTier(5, 1);
+const PRUNE_STEP = perTier(131, 1);
+const RESTORE_STEP = perTier(9, 1);
 
 type Form = 'in clear' | 'encrypted';
 /** Each fault meets both forms in the long tier, one in the quick one. */
