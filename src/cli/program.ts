@@ -152,6 +152,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/console.ts'),
   },
   {
+    name: 'service',
+    summary: 'have systemd, launchd, cron or a container run a command',
+    operands: {},
+    load: () => import('./commands/unattended.ts'),
+  },
+  {
     name: 'completion',
     summary: 'print a script that completes command lines in a shell',
     operands: {},
