@@ -162,7 +162,7 @@ export const ERROR_CODES = {
   DESTINATION_NO_SPACE: {
     http: 507,
     exit: 1,
-    hint: 'Make room at the destination, then try again; a prune needs a little room itself (src/guides/backup-disk-full.md).',
+    hint: 'Make room at the destination, then try again. `stillpoint backup prune` works on a full disk, too (src/guides/backup-disk-full.md).',
   },
   DESTINATION_UNREACHABLE: {
     http: 502,

@@ -28,7 +28,10 @@ export interface Destination {
   list(prefix: string, options?: ListOptions): AsyncIterable<ListedObject>;
   /** Removes objects, durably. One that is absent is no error. */
   delete(keys: readonly string[]): Promise<void>;
-  /** Removes what uploads that died left behind, if it is older than this. Resolves to how many there were. */
+  /**
+   * Called before each backup. Removes what uploads that died left behind, if it is older than this, and resolves to how many there
+   * were. Where the destination can become full, this is the time to keep space aside for `makesRoom`.
+   */
   abortStale(olderThanMs: number): Promise<number>;
   /** Finds out, by trying, what the destination can do. Leaves nothing behind. */
   probe(): Promise<Capabilities>;
@@ -43,6 +46,8 @@ export interface Body {
 export interface PutOptions {
   /** Default false: replace what is there. */
   readonly ifAbsent?: boolean;
+  /** What is stored is needed to delete other things: a destination that is full takes it from what it has kept aside. */
+  readonly makesRoom?: boolean;
   readonly signal?: AbortSignal;
 }
 

@@ -1,11 +1,11 @@
 import { dirname, join } from 'node:path';
 import { type Clock, systemClock } from '../env/clock.ts';
 import type { FileStat, FileSystem, FolderEntry } from '../env/file-system.ts';
-import { listIfPresent, removeIfPresent, withFile, writeFully } from '../env/io.ts';
+import { createFile, listIfPresent, removeIfPresent, withFile, writeFully } from '../env/io.ts';
 import { networkFileSystem } from '../env/network-file-system.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { randomHex } from '../env/random.ts';
-import { type ErrorCode, StillpointError, systemCode, systemMessage } from '../errors.ts';
+import { type ErrorCode, isNoSpace, StillpointError, systemCode, systemMessage } from '../errors.ts';
 import {
   type Body,
   type Capabilities,
@@ -29,6 +29,13 @@ export interface FolderOptions {
 /** No key has a part that begins with a dot, so none of these is ever listed. */
 const TEMPORARY = '.put-';
 const CHUNK_BYTES = 256 * 1024;
+
+/**
+ * Space kept aside for a full disk: a list of what is to be deleted is written before it is. In several pieces, since others may take
+ * what one prune has left before the next one comes.
+ */
+const RESERVES = ['.reserve-1', '.reserve-2', '.reserve-3', '.reserve-4'];
+const RESERVE_BYTES = 256 * 1024;
 
 /**
  * A folder as a destination: each object is a file. A put writes a temporary file in the same folder, syncs it, gives it its
@@ -68,28 +75,41 @@ class FolderDestination implements Destination {
     this.#clock = clock;
   }
 
-  put(key: string, body: Body, { ifAbsent = false, signal }: PutOptions = {}): Promise<'written' | 'exists'> {
+  put(key: string, body: Body, options: PutOptions = {}): Promise<'written' | 'exists'> {
     checkKey(key);
     return this.#translated(async () => {
-      const fs = this.#fs;
-      const place = this.#placeOf(key);
-      const folder = dirname(place);
-      await this.#checkRoot();
-      await this.#ensure(folder);
-      const there = await this.#inspect(place);
-      if (ifAbsent && there !== undefined) return this.#exists(folder);
-      const temporary = join(folder, `${TEMPORARY}${randomHex(8)}`);
       try {
-        await this.#write(temporary, body, signal);
-        if (!ifAbsent) await fs.rename(temporary, place);
-        else if (!(await this.#link(temporary, place))) return await this.#exists(folder);
-      } finally {
-        await removeIfPresent(fs, temporary).catch(() => undefined); // else `abortStale` removes it
+        return await this.#put(key, body, options);
+      } catch (error) {
+        if (!options.makesRoom || !isNoSpace(error) || !(await this.#giveUpReserve())) throw error;
+        return this.#put(key, body, options);
       }
-      await fs.syncFolder(folder);
-      await this.#checkRoot();
-      return 'written';
     });
+  }
+
+  async #put(
+    key: string,
+    body: Body,
+    { ifAbsent = false, signal }: PutOptions,
+  ): Promise<'written' | 'exists'> {
+    const fs = this.#fs;
+    const place = this.#placeOf(key);
+    const folder = dirname(place);
+    await this.#checkRoot();
+    await this.#ensure(folder);
+    const there = await this.#inspect(place);
+    if (ifAbsent && there !== undefined) return this.#exists(folder);
+    const temporary = join(folder, `${TEMPORARY}${randomHex(8)}`);
+    try {
+      await this.#write(temporary, body, signal);
+      if (!ifAbsent) await fs.rename(temporary, place);
+      else if (!(await this.#link(temporary, place))) return await this.#exists(folder);
+    } finally {
+      await removeIfPresent(fs, temporary).catch(() => undefined); // else `abortStale` removes it
+    }
+    await fs.syncFolder(folder);
+    await this.#checkRoot();
+    return 'written';
   }
 
   get(key: string, { range, signal }: GetOptions = {}): Promise<AsyncIterable<Uint8Array> | undefined> {
@@ -133,6 +153,7 @@ class FolderDestination implements Destination {
   abortStale(olderThanMs: number): Promise<number> {
     return this.#translated(async () => {
       await this.#checkRoot();
+      await this.#keepReserve();
       return this.#removeStale(this.#root, this.#clock.nowMs() - olderThanMs);
     });
   }
@@ -144,6 +165,32 @@ class FolderDestination implements Destination {
         ? []
         : [`${this.#root} lies on ${network}: whether what is synced there is durable is up to its server`];
     return { ifAbsent: await keepsIfAbsent(this), warnings };
+  }
+
+  /** A disk without room for it is no failure. */
+  async #keepReserve(): Promise<void> {
+    for (const path of RESERVES.map((name) => join(this.#root, name))) {
+      if ((await this.#fs.inspect(path)) !== undefined) continue;
+      try {
+        // What shrinks would keep less aside on some file systems.
+        await createFile(this.#fs, path, Buffer.from(randomHex(RESERVE_BYTES), 'hex'));
+      } catch (error) {
+        if (systemCode(error) === 'EEXIST') continue; // another process has just made it
+        await removeIfPresent(this.#fs, path);
+        if (isNoSpace(error)) return;
+        throw error;
+      }
+    }
+  }
+
+  /** One piece of it; false when there is none. */
+  async #giveUpReserve(): Promise<boolean> {
+    for (const path of RESERVES.map((name) => join(this.#root, name))) {
+      if ((await this.#fs.inspect(path)) === undefined) continue;
+      await removeIfPresent(this.#fs, path);
+      return true;
+    }
+    return false;
   }
 
   #placeOf(key: string): string {

@@ -47,7 +47,10 @@ export async function writeCondemned(
     keys: [...keys],
   };
   const body = bodyOf(Buffer.from(`${JSON.stringify(list)}\n`));
-  await destination.put(sweepKey(storeId, sweepId, 'list'), body, { ifAbsent: true });
+  await destination.put(sweepKey(storeId, sweepId, 'list'), body, {
+    ifAbsent: true,
+    makesRoom: true,
+  });
 }
 
 export interface Sweeps {

@@ -41,7 +41,10 @@ export async function putMark(store: StoreBackups, kind: MarkKind, backupId: str
   const { destination, environment, storeId } = store;
   const content = { backup_id: backupId, [`${kind}_at_ms`]: environment.clock.nowMs() };
   const body = bodyOf(Buffer.from(`${JSON.stringify(content)}\n`));
-  await destination.put(markKey(kind, storeId, backupId), body, { ifAbsent: true });
+  await destination.put(markKey(kind, storeId, backupId), body, {
+    ifAbsent: true,
+    makesRoom: kind === 'deleted',
+  });
 }
 
 export const removeMark = ({ destination, storeId }: StoreBackups, kind: MarkKind, backupId: string) =>

@@ -3,7 +3,7 @@ import type { Clock } from '../env/clock.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { newUlid } from '../env/ulid.ts';
-import { StillpointError } from '../errors.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
 import { objectsOf } from './backup-manifest.ts';
 import { type CondemnedList, GRACE_MS, LIST_LIMIT, readSweeps, writeCondemned } from './condemned.ts';
 import {
@@ -34,6 +34,7 @@ export interface SweepRequest {
 const DELETE_WITHIN_MS = 10 * 60 * 1000;
 const DELETED_AT_ONCE = 500;
 const QUESTIONS_AT_ONCE = 16;
+const LEAST_LISTED = 100;
 
 /**
  * Removes objects that no backup names, in two halves that lie a grace apart. The first lists what is unnamed and older than a grace;
@@ -46,7 +47,7 @@ export async function sweep(store: StoreBackups, { recorded, control }: SweepReq
   const { clock } = environment;
   const sweepId = newUlid(clock.nowMs());
   const began = sweepKey(storeId, sweepId, 'began');
-  await destination.put(began, bodyOf(Buffer.from('\n')), { ifAbsent: true });
+  await destination.put(began, bodyOf(Buffer.from('\n')), { ifAbsent: true, makesRoom: true });
   const nowMs = (await destination.head(began))?.modifiedAtMs;
   if (nowMs === undefined) throw notThere(began);
   const { lists, unlisted } = await readSweeps(store);
@@ -73,9 +74,24 @@ export async function sweep(store: StoreBackups, { recorded, control }: SweepReq
     if (isOlder(modifiedAtMs, nowMs) && !named.has(key) && !listed.has(key) && condemned.length < LIST_LIMIT)
       condemned.push(key);
   }
-  if (condemned.length > 0) await writeCondemned(store, sweepId, condemned);
-  else await forget(store, sweepId);
-  return { objectsCondemned: condemned.length, objectsDeleted };
+  if (condemned.length === 0) await forget(store, sweepId);
+  const objectsCondemned = condemned.length === 0 ? 0 : await listAsRoomAllows(store, sweepId, condemned);
+  return { objectsCondemned, objectsDeleted };
+}
+
+/** Fewer fit where the destination is full; they make room for the others. Resolves to how many. */
+async function listAsRoomAllows(
+  store: StoreBackups,
+  sweepId: string,
+  keys: readonly string[],
+): Promise<number> {
+  try {
+    await writeCondemned(store, sweepId, keys);
+    return keys.length;
+  } catch (error) {
+    if (keys.length <= LEAST_LISTED || toStillpointError(error).code !== 'DESTINATION_NO_SPACE') throw error;
+    return listAsRoomAllows(store, sweepId, keys.slice(0, Math.ceil(keys.length / 4)));
+  }
 }
 
 /** Tells whether the time to delete is not over. A machine that slept knows it by its wall clock only. */
@@ -161,7 +177,10 @@ async function deleteListed(
     throw new StillpointError('IO_ERROR', `${key} was deleted and is still there`, { path: key });
   });
   await destination.delete(unnamed.map((key) => damagedKey(storeId, key)));
-  await destination.put(sweepKey(storeId, sweepId, 'done'), bodyOf(Buffer.from('\n')), { ifAbsent: true });
+  await destination.put(sweepKey(storeId, sweepId, 'done'), bodyOf(Buffer.from('\n')), {
+    ifAbsent: true,
+    makesRoom: true,
+  });
   return unnamed.length;
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { onTestFinished, type TestContext } from 'vitest';
 import { needsPrograms, withRights } from './needs.ts';
@@ -12,6 +12,19 @@ export function mountInMemory(context: TestContext, folder: string, sizeBytes: n
   mkdirSync(folder, { recursive: true });
   withRights(context, 'mount', '-t', 'tmpfs', '-o', `size=${sizeBytes}`, 'none', folder);
   onTestFinished(() => void execFileSync('umount', ['-l', folder]));
+}
+
+/** Until not one more byte can be written there. Returns the file that takes the space. */
+export function fillDisk(folder: string, name = 'filling'): string {
+  const path = join(folder, name);
+  for (let bytes = MiB; bytes >= 1; bytes = Math.floor(bytes / 16)) {
+    try {
+      for (;;) appendFileSync(path, Buffer.alloc(bytes, 1));
+    } catch {
+      // full for so many bytes
+    }
+  }
+  return path;
 }
 
 /** The folder of a new file system of that kind, in a file, mounted until the running test ends. Skips the test where that is not allowed. */

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'vitest';
 import { BackupCoordinator, backUp, initRepository, RestoreCoordinator } from '../../src/index.ts';
-import { mountInMemory } from './file-systems.ts';
+import { fillDisk, mountInMemory } from './file-systems.ts';
 import { nodeProcess } from './fleet-processes.ts';
 import { fill, flipBit, namesOf, writeFolder } from './leveldb-folders.ts';
 
@@ -40,19 +40,6 @@ const restoreLatest = (dataDir: string) =>
   new RestoreCoordinator({ dataDir, engine: 'leveldb', close: () => {}, open: () => {} }).restore({
     source: 'latest',
   });
-
-/** Until nothing more can be written there. Returns the file that takes the space. */
-function fillDisk(folder: string): string {
-  const path = join(folder, 'filling');
-  for (let bytes = MiB; bytes >= 1; bytes = Math.floor(bytes / 16)) {
-    try {
-      for (;;) appendFileSync(path, Buffer.alloc(bytes, 1));
-    } catch {
-      // full for so many bytes
-    }
-  }
-  return path;
-}
 
 const onDisk = (folder: string) => (line: string) => line.replace('/mnt/backups', join(folder, 'backups'));
 
@@ -101,7 +88,7 @@ const fullRepository: Make = async (folder, context) => {
   await growLarge(dataDir!);
   const filling = fillDisk(disk!);
   return {
-    before: { 'Prune, and wait two days': () => rmSync(filling) },
+    before: { 'If you need a backup before that': () => rmSync(filling) },
     asHere: onDisk(disk!),
   };
 };

@@ -9,11 +9,10 @@ import { type PruneBackupsResult, pruneBackups } from '../../src/backup/prune-ba
 import { initRepository } from '../../src/backup/repositories.ts';
 import { restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
-import type { Destination } from '../../src/destination/destination.ts';
 import { openDestination } from '../../src/destination/open.ts';
 import { StillpointError } from '../../src/errors.ts';
 import { BackupCoordinator } from '../../src/index.ts';
-import { bound } from '../support/bound-destination.ts';
+import { aged } from '../support/aged-destination.ts';
 import { FAULTS, type Fault, startFaultProxy } from '../support/fault-proxy.ts';
 import { readTree, writeTree } from '../support/folders.ts';
 import { describeWithRight } from '../support/needs.ts';
@@ -54,22 +53,6 @@ async function stage(form: Form) {
   await initRepository(direct, sealing);
   const coordinator = new BackupCoordinator({ dataDir, engine: 'files', defaults: { keep: 2 } });
   return { proxy, direct, spoiled, dataDir, coordinator, sealing };
-}
-
-/** All but the beginning of a sweep looks four days older, so that it lists and deletes at once. */
-function aged(inner: Destination): Destination {
-  const older = <T extends { readonly modifiedAtMs: number }>(key: string, info: T): T =>
-    key.endsWith('/began') ? info : { ...info, modifiedAtMs: info.modifiedAtMs - 4 * 24 * 60 * 60 * 1000 };
-  return {
-    ...bound(inner),
-    async head(key) {
-      const info = await inner.head(key);
-      return info && older(key, info);
-    },
-    async *list(prefix, options) {
-      for await (const object of inner.list(prefix, options)) yield older(object.key, object);
-    },
-  };
 }
 
 /** An error that says what to do, and no other. */
