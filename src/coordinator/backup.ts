@@ -67,6 +67,7 @@ export interface SnapshotResult {
   readonly state: OperationState;
   readonly entries: number;
   readonly totalBytes: number;
+  /** Without holes: long runs of zeros take no space in the copy. */
   readonly copiedBytes: number;
   readonly linkedBytes: number;
   /** Copy-on-write clones of the database's files. */

@@ -50,9 +50,10 @@ async function streamInto(
       0,
       await readFully(file, buffer.subarray(0, wanted), from + sums.sizeBytes),
     );
-    sums.add(piece);
+    const isHole = sums.add(piece) && file.isMostlyHoles === true;
     take(piece);
-    run.addBytes(piece.length);
+    if (isHole) run.skipBytes(piece.length);
+    else run.addBytes(piece.length);
     if (piece.length < buffer.length) return sums.result();
   }
 }

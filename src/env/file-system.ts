@@ -57,6 +57,8 @@ export interface OpenFile {
   readonly path: string;
   /** Whether all that was read so far came from the device, and not from memory. */
   readonly isPastCache?: boolean;
+  /** Whether it is large and nearly all of it is holes, which are read at no cost: zeros of it need not wait for a rate limit. */
+  readonly isMostlyHoles?: boolean;
   /** Reads into `target` from `position`; resolves to the bytes read, which may be fewer than asked. Use `readFully` of `io.ts`. */
   read(target: Uint8Array, position: number): Promise<number>;
   /** Resolves to the bytes written, which may be fewer than given. Use `writeFully` of `io.ts`. */

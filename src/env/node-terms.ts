@@ -1,4 +1,4 @@
-import { type BigIntStats, constants, type Dirent } from 'node:fs';
+import { type BigIntStats, constants, type Dirent, type Stats } from 'node:fs';
 import { systemCode } from '../errors.ts';
 import type { FileKind, FileStat, FolderEntry, OpenHow } from './file-system.ts';
 import { DESCRIPTORS } from './kept-anchors.ts';
@@ -74,6 +74,15 @@ export function toFileStat(stat: BigIntStats): FileStat {
     mode: Number(stat.mode) & 0o7777,
   };
 }
+
+/** A hole of fewer bytes is read through the page cache in a few hundredths of a second. */
+const LARGE_HOLE_BYTES = 64 * 1024 * 1024;
+/** Of a file that is read past the cache at most this part is data: the cache may have it, and reads ahead. */
+const DATA_PART = 1 / 8;
+
+/** See `OpenFile.isMostlyHoles`. A wrong block count only costs time. */
+export const isMostlyHoles = ({ size, blocks }: Pick<Stats, 'size' | 'blocks'>): boolean =>
+  size - blocks * SECTOR_BYTES >= LARGE_HOLE_BYTES && blocks * SECTOR_BYTES <= size * DATA_PART;
 
 export const toFolderEntry = (entry: Dirent): FolderEntry => ({ name: entry.name, kind: kindOf(entry) });
 

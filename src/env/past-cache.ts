@@ -33,13 +33,14 @@ export function notePageMemory({ buffer }: Uint8Array): void {
 const unused: Uint8Array[] = [];
 
 /** For calls from and to other memory. Undefined where no page memory can be had. */
-function takeSteps(): Uint8Array | undefined {
-  const known = unused.pop();
-  if (known !== undefined) return known;
+const takeSteps = (): Uint8Array | undefined => unused.pop() ?? newPageMemory(STEP_BYTES);
+
+/** @param bytes A multiple of 64 KiB. */
+export function newPageMemory(bytes: number): Uint8Array | undefined {
   try {
-    const steps = new Uint8Array(new WebAssembly.Memory({ initial: STEP_BYTES / (64 * 1024) }).buffer);
-    notePageMemory(steps);
-    return steps;
+    const memory = new Uint8Array(new WebAssembly.Memory({ initial: bytes / (64 * 1024) }).buffer);
+    notePageMemory(memory);
+    return memory;
   } catch {
     return undefined;
   }
@@ -49,9 +50,12 @@ function takeSteps(): Uint8Array | undefined {
  * A file through two descriptors: `direct`, which was opened with `DIRECT`, and `cached`. What cannot go past the cache goes through
  * `cached`: the last bytes of a file that is written, and everything once the file system refuses.
  *
- * @param fileSystem Its type, from `statfs`.
+ * @param fileSystem Its type, from `statfs`. Undefined for a file that is mostly holes: they do not keep the device busy, and nobody
+ *   asks whether they came from it.
  */
-export function filePastCache(cached: OpenFile, direct: OpenFile, fileSystem: number): OpenFile {
+export function filePastCache(cached: OpenFile, direct: OpenFile, fileSystem?: number): OpenFile {
+  const mayProve = fileSystem !== undefined && FROM_DEVICE.has(fileSystem);
+  const longestBytes = fileSystem === undefined ? Number.POSITIVE_INFINITY : STEP_BYTES;
   let isRefused = false;
   let hasRead = false;
   let isOfDevice = false;
@@ -69,13 +73,13 @@ export function filePastCache(cached: OpenFile, direct: OpenFile, fileSystem: nu
   return {
     ...cached,
     get isPastCache() {
-      return !isRefused && steps !== undefined && FROM_DEVICE.has(fileSystem) && (isOfDevice || !hasRead);
+      return !isRefused && steps !== undefined && mayProve && (isOfDevice || !hasRead);
     },
     read: (target, position) =>
       attempt(
         async () => {
-          const count = await readPages(direct, target, position, steps!);
-          if (count > 0) {
+          const count = await readPages(direct, target, position, steps!, longestBytes);
+          if (count > 0 && mayProve) {
             hasRead = true;
             isOfDevice ||= await isOnlyInBlocks(direct, position, count, steps!);
           }
@@ -104,9 +108,10 @@ async function readPages(
   target: Uint8Array,
   position: number,
   steps: Uint8Array,
+  longestBytes: number,
 ): Promise<number> {
   if (position % PAGE_BYTES === 0 && isPages(target)) {
-    return direct.read(target.subarray(0, STEP_BYTES), position);
+    return direct.read(target.subarray(0, longestBytes), position);
   }
   const from = floor(position);
   const skipped = position - from;

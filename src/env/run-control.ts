@@ -7,7 +7,7 @@ export interface TaskRun {
   checkCancelled(): void;
   /** Counts bytes that were copied or read back; call it after each buffer. In a worker thread it blocks to keep the rate limit. */
   addBytes(count: number): void;
-  /** Counts bytes that were planned and need not be read: progress, without the rate limit. */
+  /** Counts bytes that were planned and cost nothing, as those of a hole: progress, without the rate limit. */
   skipBytes(count: number): void;
   /** What goes past the page cache, where the file system admits it. */
   readonly pastCache: PastCache;

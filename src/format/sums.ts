@@ -68,14 +68,16 @@ export class Sums implements Summed {
     return this.#crc32c?.value;
   }
 
-  add(bytes: Uint8Array): void {
+  /** Returns whether all of them are zeros. */
+  add(bytes: Uint8Array): boolean {
     if (isZeros(bytes)) {
       this.addZeros(bytes.byteLength);
-      return;
+      return true;
     }
     this.sizeBytes += bytes.byteLength;
     this.#crc32.add(bytes);
     this.#crc32c?.add(bytes);
+    return false;
   }
 
   /** Bytes whose CRC-32 is known. */

@@ -73,7 +73,7 @@ function summarize(result: SnapshotResult, style: Style, clone?: string): string
     ...(linkedBytes > 0 ? [`${size(linkedBytes)} shared with the database`] : []),
     ...(clonedBytes > 0 ? [`${size(clonedBytes)} cloned, blocks shared with the database`] : []),
     ...(reusedBytes > 0 ? [`${size(reusedBytes)} shared with the last snapshot`] : []),
-    ...(holes > 0 ? [`the rest is holes`] : []),
+    ...(holes > 0 ? [`${size(holes)} of holes`] : []),
     ...(clone === 'auto' && clonedBytes === 0 && copiedBytes > 0 ? ['nothing could be cloned'] : []),
   ];
   const proofs = [

@@ -86,7 +86,7 @@ export class Transfer {
       ({ item }, result) => {
         if (result.short) short.push(item.path);
         this.#captured.addImage(item.path, result);
-        this.#captured.bytes.copied += imageBytes(item);
+        this.#captured.bytes.copied += result.writtenBytes;
       },
       { withCrc32c },
     );
@@ -169,7 +169,7 @@ export class Transfer {
       ({ path, pin }, result) => {
         if (result.short || result.sizeBytes !== pin.stat.sizeBytes) throw resized(this.#request.dir, path);
         this.#captured.addImmutable(path, pin, result);
-        this.#captured.bytes.copied += result.sizeBytes;
+        this.#captured.bytes.copied += result.writtenBytes;
       },
     );
   }

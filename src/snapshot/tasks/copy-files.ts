@@ -29,6 +29,8 @@ export interface CopyResult {
   readonly sizeBytes: number;
   readonly crc32: number;
   readonly crc32c?: number | undefined;
+  /** What is no hole in the copy. */
+  readonly writtenBytes: number;
   /** The source ended before the last extent did: it changed meanwhile. */
   readonly short: boolean;
 }
@@ -46,7 +48,8 @@ export function copyFiles(fs: FileSystem, jobs: readonly CopyJob[], run: TaskRun
 export function joinRanges(ranges: readonly CopyResult[]): CopyResult {
   const sums = new Sums(ranges.every(({ crc32c }) => crc32c !== undefined));
   for (const range of ranges) sums.append(range);
-  return { ...sums.result(), short: ranges.some(({ short }) => short) };
+  const writtenBytes = ranges.reduce((sum, range) => sum + range.writtenBytes, 0);
+  return { ...sums.result(), writtenBytes, short: ranges.some(({ short }) => short) };
 }
 
 async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskRun): Promise<CopyResult> {
@@ -70,7 +73,7 @@ async function copyFile(fs: FileSystem, job: CopyJob, buffer: Buffer, run: TaskR
       const sums = writer.finish(to);
       // Of several ranges, only the last one may set the size: it cannot cut off what the others write.
       if (job.range?.to === undefined) await target.truncate(sizeBytes);
-      return { ...sums.result(), short };
+      return { ...sums.result(), writtenBytes: writer.writtenBytes, short };
     } finally {
       await target.close();
     }
@@ -88,7 +91,7 @@ async function copyExtent(
   for (let done = 0; done < piece.length; ) {
     const chunk = buffer.subarray(0, Math.min(buffer.byteLength, piece.length - done));
     const count = await readFully(source, chunk, piece.offset + done);
-    await writer.write(piece.offset + done, chunk.subarray(0, count));
+    await writer.write(piece.offset + done, chunk.subarray(0, count), source.isMostlyHoles);
     if (count < chunk.byteLength) return false;
     done += count;
   }

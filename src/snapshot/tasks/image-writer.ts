@@ -12,6 +12,7 @@ export class ImageWriter {
   readonly #run: TaskRun;
   readonly #sums: Sums;
   #position: number;
+  #writtenBytes = 0;
 
   constructor(file: OpenFile, from: number, withCrc32c: boolean, run: TaskRun) {
     this.#file = file;
@@ -20,7 +21,13 @@ export class ImageWriter {
     this.#run = run;
   }
 
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
+  /** What is no hole. */
+  get writtenBytes(): number {
+    return this.#writtenBytes;
+  }
+
+  /** @param isOfHoles Whether zeros were read at no cost: see `OpenFile.isMostlyHoles`. */
+  async write(offset: number, bytes: Uint8Array, isOfHoles = false): Promise<void> {
     this.#run.checkCancelled();
     this.#skipTo(offset);
     for (let from = 0; from < bytes.byteLength; ) {
@@ -30,11 +37,13 @@ export class ImageWriter {
       else {
         await writeFully(this.#file, part, offset + from);
         this.#sums.add(part);
+        this.#writtenBytes += part.byteLength;
       }
+      if (end.zeros && isOfHoles) this.#run.skipBytes(part.byteLength);
+      else this.#run.addBytes(part.byteLength);
       from = end.at;
     }
     this.#position = offset + bytes.byteLength;
-    this.#run.addBytes(bytes.byteLength);
   }
 
   finish(end: number): Sums {
