@@ -28,7 +28,9 @@ export function dueTimes(id: string, pattern: string, timeZone: string, jitterMs
 /** Why it is no pattern that is ever due; undefined when it is one. */
 export function cronProblem(pattern: string, timeZone: string): string | undefined {
   try {
-    return cronOf(pattern, timeZone).nextRun() === null ? 'must be due at some time; it never is' : undefined;
+    return cronOf(pattern, timeZone).nextRun(new Date(0)) === null
+      ? 'must be due at some time; it never is'
+      : undefined;
   } catch {
     return 'must be five fields of cron: minute, hour, day of the month, month, day of the week';
   }

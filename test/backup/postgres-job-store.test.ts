@@ -147,7 +147,7 @@ describeWith('a PostgreSQL server (POSTGRES_URL)', hasPostgres, 'jobs in Postgre
     }).catch((problem) => problem);
     expect(error).toMatchObject({
       code: 'JOBS_UNAVAILABLE',
-      message: expect.stringContaining('127.0.0.1:1'),
+      message: expect.stringContaining('PostgreSQL at 127.0.0.1:1/nothing: '),
     });
     expect(`${error.message} ${error.hint} ${error.stack}`).not.toContain('hunter2');
   });

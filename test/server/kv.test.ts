@@ -177,16 +177,22 @@ test('a page of large values ends before the memory does', async () => {
   expect(second.next).toBeNull();
 });
 
-test.each(['limit=0', 'limit=1001', 'limit=many', 'limit=1.5', 'reverse=perhaps', 'encoding=hex', 'strat=a'])(
-  'a list with %s is refused',
-  async (query) => {
-    const { rpc } = await injected();
-    expect(await rpc('GET', `/kv?${query}`)).toMatchObject({
-      status: 400,
-      json: { error: { code: 'INVALID_REQUEST' } },
-    });
-  },
-);
+test.each([
+  'limit=0',
+  'limit=1001',
+  'limit=many',
+  'limit=1.5',
+  'reverse=perhaps',
+  'encoding=hex',
+  'strat=a',
+  'prefix=a&prefix=b',
+])('a list with %s is refused', async (query) => {
+  const { rpc } = await injected();
+  expect(await rpc('GET', `/kv?${query}`)).toMatchObject({
+    status: 400,
+    json: { error: { code: 'INVALID_REQUEST' } },
+  });
+});
 
 test('a value beyond the limit is 413, with its length told before or not', async () => {
   const { server } = await listening({ limits: { bodyBytes: 1000, adminBodyBytes: 100 } });

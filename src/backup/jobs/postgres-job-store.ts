@@ -1,5 +1,4 @@
 import { Kysely, PostgresDialect, sql } from 'kysely';
-import type { Pool } from 'pg';
 import { warn } from '../../env/safe-calls.ts';
 import { newUlid } from '../../env/ulid.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
@@ -37,6 +36,7 @@ export async function openPostgresJobStore(
     application_name: 'stillpoint',
     connectionTimeoutMillis: 10_000,
   });
+  const place = placeOf(pg, url);
   pool.on('error', warn); // of a connection that nobody uses; the next query opens another
   const db = new Kysely<Tables & Leases>({ dialect: new PostgresDialect({ pool }) });
   try {
@@ -44,10 +44,10 @@ export async function openPostgresJobStore(
     await migrate(db);
     const owners = leasedOwners(env, db, leaseMs);
     const scope = { guard: `store ${storeId}`, storeId };
-    return translated(new KyselyJobStore(db as unknown as Kysely<Tables>, owners, env.clock, scope), pool);
+    return translated(new KyselyJobStore(db as unknown as Kysely<Tables>, owners, env.clock, scope), place);
   } catch (error) {
     await db.destroy();
-    throw unavailable(error, pool);
+    throw unavailable(error, place);
   }
 }
 
@@ -119,8 +119,18 @@ async function loadPg(): Promise<typeof import('pg')> {
   }
 }
 
+/** What the driver takes an address for. */
+function placeOf({ Client }: Pick<typeof import('pg'), 'Client'>, url: string): string {
+  try {
+    const { host, port, database } = new Client({ connectionString: url });
+    return `${host}:${port}/${database}`;
+  } catch {
+    return 'an address that cannot be read';
+  }
+}
+
 /** What the server or the network says, as one of our errors. The password is in none of them. */
-function translated(store: KyselyJobStore, pool: Pool): JobStore {
+function translated(store: KyselyJobStore, place: string): JobStore {
   return new Proxy(store, {
     get(target, name: keyof JobStore) {
       const method = target[name];
@@ -129,26 +139,19 @@ function translated(store: KyselyJobStore, pool: Pool): JobStore {
         try {
           return await Reflect.apply(method, target, args);
         } catch (error) {
-          throw unavailable(error, pool);
+          throw unavailable(error, place);
         }
       };
     },
   });
 }
 
-function unavailable(error: unknown, pool: Pool): unknown {
+function unavailable(error: unknown, place: string): unknown {
   if (error instanceof StillpointError) return error;
   const { code, message } = error as { code?: unknown; message?: string };
   const isOfServer =
     systemCode(error) !== undefined || typeof code === 'string' || /connect|terminat/i.test(message ?? '');
   if (!isOfServer) return error;
-  const { host, port, database } = pool.options;
   const what = (message ?? '') === '' ? String(code) : message;
-  return new StillpointError(
-    'JOBS_UNAVAILABLE',
-    `PostgreSQL at ${host ?? 'localhost'}:${port ?? 5432}/${database ?? ''}: ${what}`,
-    {
-      cause: error,
-    },
-  );
+  return new StillpointError('JOBS_UNAVAILABLE', `PostgreSQL at ${place}: ${what}`, { cause: error });
 }

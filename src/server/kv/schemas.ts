@@ -77,13 +77,15 @@ export const listReplySchema = z.object({
   next: z.string().nullable().describe('Where the list goes on; null at its end'),
 });
 
-/** Query values as they came, not decoded: they may stand for bytes. */
-export function splitQuery(query: string): Record<string, string> {
-  const values: Record<string, string> = Object.create(null);
+/** Query values as they came, not decoded: they may stand for bytes. Of a name that comes twice all, which no route takes. */
+export function splitQuery(query: string): Record<string, string | string[]> {
+  const values: Record<string, string | string[]> = Object.create(null);
   for (const pair of query.split('&')) {
     if (pair === '') continue;
     const [name = '', ...rest] = pair.split('=');
-    values[name] = rest.join('=');
+    const value = rest.join('=');
+    const before = values[name];
+    values[name] = before === undefined ? value : [before, value].flat();
   }
   return values;
 }
