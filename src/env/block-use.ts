@@ -11,6 +11,8 @@ export interface BlockUse {
 // Types from `statfs`. Other file systems compress, inline small data or count differently: their counts prove nothing.
 export const EXT4 = 0xef53;
 export const XFS = 0x58465342;
+/** A page is a block: one without data has none, and one that was moved out to disk still counts. */
+const TMPFS = 0x01021994;
 
 /** An ext4 inode describes this many runs itself. For more it needs at least one block, which is in the count. */
 const EXT4_RUNS_IN_INODE = 4;
@@ -21,7 +23,7 @@ export function blockUse(
   allocatedBytes: number,
 ): BlockUse | undefined {
   const { type, bsize: blockBytes } = fileSystem;
-  if (type !== EXT4 && type !== XFS) return undefined;
+  if (type !== EXT4 && type !== XFS && type !== TMPFS) return undefined;
   const blocks = Math.ceil(allocatedBytes / blockBytes);
   return {
     blockBytes,

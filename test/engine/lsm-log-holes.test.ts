@@ -2,14 +2,14 @@ import { closeSync, fsyncSync, ftruncateSync, openSync, readSync, statSync, writ
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { expect, test } from 'vitest';
+import { expect, type TestContext, test } from 'vitest';
 import { lsmEngine } from '../../src/engine/lsm/index.ts';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import { RunControl } from '../../src/env/run-control.ts';
 import { segmentHeaderOffset, DEFAULT_GEOMETRY as USUAL } from '../../src/format/lsm/wal.ts';
 import { BackupCoordinator, openLsm } from '../../src/index.ts';
-import { mountedImage } from '../support/file-systems.ts';
-import { diskFolder } from '../support/temp.ts';
+import { mountedImage, mountInMemory } from '../support/file-systems.ts';
+import { diskFolder, temporaryFolder } from '../support/temp.ts';
 import { isLong } from '../support/tier.ts';
 
 const BLOCK = 4096;
@@ -73,7 +73,7 @@ async function check(
   return { sum: result.crc32, bytesRead, findings: result.findings.length };
 }
 
-/** Whether the file system tells what a file occupies, in blocks of 4 KiB: ext4 and XFS do. */
+/** Whether the file system tells what a file occupies, in blocks of 4 KiB: ext4, XFS and that in memory do. */
 async function tellsBlocks(dir: string): Promise<boolean> {
   await writeFile(join(dir, 'probe'), 'x');
   const file = await blockingFileSystem.open(join(dir, 'probe'), 'read');
@@ -82,29 +82,38 @@ async function tellsBlocks(dir: string): Promise<boolean> {
   return use?.blockBytes === BLOCK;
 }
 
-test('a log that is almost all hole is hardly read, and whatever is written into a hole changes its checksum', async (context) => {
-  const disk = await diskFolder();
-  const path = await copiedLog((await tellsBlocks(disk)) ? disk : await mountedImage(context, 'ext4'));
-  const before = await check(path);
-  expect(before).toMatchObject({ sum: sumOf(path), findings: 0 });
-  expect(before.bytesRead).toBeLessThan(2 * 1024 * 1024);
+async function inMemory(context: TestContext): Promise<string> {
+  const folder = join(await temporaryFolder(), 'memory');
+  mountInMemory(context, folder, 64 * 1024 * 1024);
+  return folder;
+}
 
-  const size = statSync(path).size;
-  const fourth = segmentHeaderOffset(USUAL, 4);
-  // In the middle of nowhere, in the blocks right beside known ones, one block away from them, and in the last one.
-  const places = [300 << 20, fourth + BLOCK, fourth - 100, size - 1];
-  if (isLong) places.push(fourth + 2 * BLOCK, fourth - 2 * BLOCK, 1 << 20);
-  const fd = openSync(path, 'r+');
-  for (const at of places) {
-    writeSync(fd, Buffer.of(7), 0, 1, at);
-    fsyncSync(fd);
-    expect((await check(path)).sum, `a byte at ${at}`).toBe(sumOf(path));
-    expect((await check(path)).sum).not.toBe(before.sum);
-    writeSync(fd, Buffer.of(0), 0, 1, at); // no hole any more, and zero
-    expect((await check(path)).sum).toBe(before.sum);
-  }
-  closeSync(fd);
-});
+test.for(['disk', 'memory'])(
+  'a log that is almost all hole, on %s, is hardly read, and whatever is written into a hole changes its checksum',
+  async (where, context) => {
+    const folder = where === 'disk' ? await diskFolder() : await inMemory(context);
+    const path = await copiedLog((await tellsBlocks(folder)) ? folder : await mountedImage(context, 'ext4'));
+    const before = await check(path);
+    expect(before).toMatchObject({ sum: sumOf(path), findings: 0 });
+    expect(before.bytesRead).toBeLessThan(2 * 1024 * 1024);
+
+    const size = statSync(path).size;
+    const fourth = segmentHeaderOffset(USUAL, 4);
+    // In the middle of nowhere, in the blocks right beside known ones, one block away from them, and in the last one.
+    const places = [300 << 20, fourth + BLOCK, fourth - 100, size - 1];
+    if (isLong) places.push(fourth + 2 * BLOCK, fourth - 2 * BLOCK, 1 << 20);
+    const fd = openSync(path, 'r+');
+    for (const at of places) {
+      writeSync(fd, Buffer.of(7), 0, 1, at);
+      fsyncSync(fd);
+      expect((await check(path)).sum, `a byte at ${at}`).toBe(sumOf(path));
+      expect((await check(path)).sum).not.toBe(before.sum);
+      writeSync(fd, Buffer.of(0), 0, 1, at); // no hole any more, and zero
+      expect((await check(path)).sum).toBe(before.sum);
+    }
+    closeSync(fd);
+  },
+);
 
 test('a byte in a hole changes the checksum of a copy that is not on disk yet, whose blocks are not all counted', async () => {
   const path = await copiedLog(await diskFolder());
