@@ -118,16 +118,15 @@ function windowText(window: Window | undefined, nowMs: number): string {
 
 /** The newest restore whose time was taken: one in place, or a drill. */
 function measured(
-  { restore_state: restored }: Status,
+  { safety }: Status,
   offsite: Offsite | undefined,
 ): { tookMs: number; atMs: number; by: string } | undefined {
   const found: { tookMs: number; atMs: number; by: string }[] = [];
   const drill = offsite?.drills[0];
   if (drill !== undefined && drill.finished_at_ms !== null)
     found.push({ tookMs: tookMs(drill), atMs: drill.finished_at_ms, by: 'a drill' });
-  const { status, started_at_ms: beganMs = null, finished_at_ms: endedMs = null } = restored ?? {};
-  if (status === 'completed' && beganMs !== null && endedMs !== null)
-    found.push({ tookMs: endedMs - beganMs, atMs: endedMs, by: 'a restore here' });
+  const restore = safety?.last_restore ?? null;
+  if (restore !== null) found.push({ tookMs: restore.took_ms, atMs: restore.at_ms, by: 'a restore here' });
   return found.sort((a, b) => b.atMs - a.atMs)[0];
 }
 

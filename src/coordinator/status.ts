@@ -57,6 +57,8 @@ export interface SnapshotsStatus {
     readonly code: string | null;
     readonly reason: string | null;
   } | null;
+  /** The last restore in place that ended well, and how long it took; null when none is on record. */
+  readonly lastRestore: { readonly atMs: number; readonly tookMs: number } | null;
   /** The newest snapshot that is proven to any level and not known to be damaged. */
   readonly newestGood: ListedSnapshot | null;
   /** How far back the data can be brought: the oldest snapshot that is good. */
@@ -188,6 +190,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     notes,
     lastSuccessAtMs,
     lastFailure: lastFailure ?? null,
+    lastRestore: lastRestore(runs),
     newestGood: newestGood ?? null,
     oldestGood: oldest === undefined ? null : { name: oldest.name, createdAtMs: oldest.createdAtMs },
     damaged: damaged.map(({ name, damage }) => ({ name, damage })),
@@ -232,6 +235,13 @@ const failureOf = ({ state: { finishedAtMs, code, reason } }: RunRecord): LastFa
   code,
   reason,
 });
+
+function lastRestore(runs: readonly RunRecord[]): SnapshotsStatus['lastRestore'] {
+  const last = runs.findLast(({ kind, state }) => kind === 'restore' && state.status === 'completed');
+  const { startedAtMs = null, finishedAtMs = null } = last?.state ?? {};
+  if (startedAtMs === null || finishedAtMs === null) return null;
+  return { atMs: finishedAtMs, tookMs: finishedAtMs - startedAtMs };
+}
 
 const isExchange = (kind: RunRecord['kind']): boolean => kind === 'restore' || kind === 'undo';
 

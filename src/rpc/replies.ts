@@ -196,6 +196,10 @@ export const safetySchema = z.object({
   last_failure: z
     .object({ at_ms: timeMs.nullable(), code: z.string().nullable(), reason: z.string().nullable() })
     .nullable(),
+  last_restore: z
+    .object({ at_ms: timeMs, took_ms: z.number() })
+    .nullable()
+    .describe('The last restore in place that ended well, and how long it took'),
   newest_good: listedSnapshotSchema.nullable(),
   latest: z.string().nullable(),
   latest_good: z.string().nullable().describe('The newest of the deepest proof'),

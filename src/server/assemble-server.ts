@@ -136,6 +136,7 @@ export async function assemble(
     connections: () => metrics.connections,
     isOpen: () => gate.isOpen,
     planStates: async () => (await plans?.states()) ?? [],
+    lastDrill: async () => plans?.lastDrill(),
   });
   const ended = (id: string) => {
     safety.forget();

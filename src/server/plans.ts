@@ -39,6 +39,12 @@ export async function readServerSettings(
   });
 }
 
+/** How long something took that ended then. */
+export interface Measured {
+  readonly atMs: number;
+  readonly tookMs: number;
+}
+
 interface Parts {
   readonly options: ResolvedOptions;
   readonly environment: Environment;
@@ -119,6 +125,16 @@ export class Plans {
         .finally(() => this.#requested.delete(id));
       this.#requested.set(id, end);
     });
+  }
+
+  /** The newest drill of this data directory that succeeded. */
+  async lastDrill(): Promise<Measured | undefined> {
+    const { options, environment } = this.#parts;
+    const { listJobs } = await import('../backup/list-jobs.ts');
+    const filter = { kind: 'drill', status: 'succeeded', limit: 1 } as const;
+    const [drill] = (await listJobs(options.dataDir, { environment, jobs: this.jobs, ...filter })).jobs;
+    if (drill === undefined || drill.finishedAtMs === null) return undefined;
+    return { atMs: drill.finishedAtMs, tookMs: drill.finishedAtMs - drill.startedAtMs };
   }
 
   /** `NOT_FOUND`. */

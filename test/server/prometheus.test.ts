@@ -4,6 +4,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { dashboardFile } from '../../src/server/monitoring/dashboard.ts';
+import { Definitions } from '../../src/server/monitoring/definitions.ts';
+import { rulesFile } from '../../src/server/monitoring/rules.ts';
 import { formatFor } from '../../src/server/prometheus.ts';
 import { needsPrograms } from '../support/needs.ts';
 import { rot } from '../support/rot.ts';
@@ -90,6 +93,51 @@ test('promtool finds nothing to complain about in the metrics', async (context) 
   expect(open.bytes.toString()).toMatch(/# EOF\n$/);
 });
 
+test('the dashboard and the rules name only metrics that a server has, in expressions that Prometheus reads', async (context) => {
+  needsPrograms(context, 'promtool');
+  const metrics = await Definitions.read();
+  const { rpc } = await injected();
+  const scraped = (await rpc('GET', '/api/admin/metrics', undefined, TEXT)).bytes.toString();
+  const known = new Map(
+    [...scraped.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]),
+  );
+  const dashboard = JSON.parse(dashboardFile(metrics));
+  const expressions: string[] = dashboard.panels.flatMap(({ targets }: { targets: { expr: string }[] }) =>
+    targets.map(({ expr }) => expr),
+  );
+  const named = [
+    ...expressions.join(' ').matchAll(/stillpoint_\w+/g),
+    ...rulesFile(metrics).matchAll(/stillpoint_\w+/g),
+  ];
+  for (const [name] of named) {
+    const histogram = name.replace(/_bucket$/, '');
+    expect(known.has(name) || known.get(histogram) === 'histogram', name).toBe(true);
+  }
+  expect(named.length).toBeGreaterThan(25);
+  const titles = dashboard.panels.map(({ title }: { title: string }) => title);
+  expect(titles).toEqual(
+    expect.arrayContaining([
+      'Last success',
+      'Last proven',
+      'Next due',
+      'Recoverable window',
+      'Time to restore',
+    ]),
+  );
+  for (const { title, description, gridPos } of dashboard.panels) {
+    expect(description, title).toMatch(/\.$/);
+    expect(gridPos.x + gridPos.w, title).toBeLessThanOrEqual(24);
+  }
+  const records = expressions.map((expr, i) => {
+    const plain = expr.replaceAll('$instance', '.*').replaceAll('$__rate_interval', '5m');
+    return `      - { record: 'of:${i}', expr: ${JSON.stringify(plain)} }`;
+  });
+  const file = join(await temporaryFolder(), 'dashboard.yml');
+  writeFileSync(file, ['groups:', '  - name: dashboard', '    rules:', ...records, ''].join('\n'));
+  const checked = execFileSync('promtool', ['check', 'rules', file], { encoding: 'utf8', stdio: 'pipe' });
+  expect(checked).toContain(`SUCCESS: ${expressions.length} rules found`);
+});
+
 /** The YAML blocks of the page, as an operator would copy them. */
 function blocksOf(page: string): string[] {
   const text = readFileSync(new URL(`../../src/server/${page}`, import.meta.url), 'utf8');
@@ -109,7 +157,8 @@ test('a real Prometheus scrapes the server with the settings of the page, and it
   const apiKey = 'a-key-of-enough-length';
   const { server } = await listening({ apiKey });
   const dir = await temporaryFolder();
-  const [scrape = '', alerts = ''] = blocksOf('README.md');
+  const [scrape = ''] = blocksOf('README.md');
+  const alerts = rulesFile(await Definitions.read());
   const rules = join(dir, 'alerts.yml');
   writeFileSync(rules, alerts.replaceAll(/for: \w+/g, 'for: 0s'));
   const checked = execFileSync('promtool', ['check', 'rules', rules], { encoding: 'utf8', stdio: 'pipe' });

@@ -12,7 +12,7 @@ import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
 import type { Style } from '../style.ts';
-import { age, count, number, size, table, time, visible } from '../text.ts';
+import { age, count, duration, number, size, table, time, visible } from '../text.ts';
 
 const NOT_SAFE = 3;
 const NOTE =
@@ -36,7 +36,18 @@ export function define(command: Command, cli: Cli): void {
 }
 
 function describe(status: SnapshotsStatus, dir: string, style: Style): string[] {
-  const { summary, safe, newestGood, oldestGood, lastFailure, damaged, oldestProof, total, undo } = status;
+  const {
+    summary,
+    safe,
+    newestGood,
+    oldestGood,
+    lastFailure,
+    damaged,
+    oldestProof,
+    total,
+    undo,
+    lastRestore,
+  } = status;
   const nowMs = blockingEnvironment.clock.nowMs();
   const moment = (ms: number | null | undefined) =>
     ms === null || ms === undefined ? 'none on record' : `${time(ms)}, ${age(nowMs - ms)} ago`;
@@ -47,6 +58,12 @@ function describe(status: SnapshotsStatus, dir: string, style: Style): string[] 
       lastFailure === null
         ? 'none on record'
         : `${lastFailure.atMs === null ? 'when it ended is not on record' : moment(lastFailure.atMs)}: ${lastFailure.code ?? ''} ${lastFailure.reason ?? ''}`.trimEnd(),
+    ],
+    [
+      'last restore',
+      lastRestore === null
+        ? 'none on record'
+        : `took ${duration(lastRestore.tookMs)}, ${moment(lastRestore.atMs)}`,
     ],
     ['newest good', newestGood === null ? 'none' : `${newestGood.name}, level ${newestGood.level}`],
     ['oldest good', oldestGood === null ? 'none' : `${oldestGood.name}, ${moment(oldestGood.createdAtMs)}`],
