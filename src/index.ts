@@ -55,7 +55,7 @@ export type { RunRecord } from './operation/records.ts';
 export type { CloneChoice, Level, Mode, SnapshotKind } from './options/choices.ts';
 export type { SnapshotClassicLevelOptions, StartBackupOptions } from './options/snapshot.ts';
 export type { BackgroundOptions, ThrottleOptions } from './options/throttle.ts';
-export type { ListOptions, PruneOptions, PruneUndoOptions } from './options/verify.ts';
+export type { DeleteOptions, ListOptions, PruneOptions, PruneUndoOptions } from './options/verify.ts';
 export type { LostPart, Salvaged } from './salvage/salvage.ts';
 export {
   type AlertTest,

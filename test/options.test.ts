@@ -11,6 +11,7 @@ import {
   BackupCoordinator,
   type BackupCoordinatorOptions,
   createLeveldbEngine,
+  type DeleteOptions,
   getSnapshot,
   Lifecycle,
   type LifecycleOptions,
@@ -290,6 +291,10 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     wrong: { keep: notCount, kind: notOneOf, dryRun: notBoolean } satisfies Wrong<PruneOptions>,
     call: (options) => handle().prune({ keep: 1, ...options }),
   },
+  'Snapshots.delete': {
+    wrong: { kind: notOneOf, dryRun: notBoolean } satisfies Wrong<DeleteOptions>,
+    call: (options) => handle().delete('ts-1', options),
+  },
   'Snapshots.pruneUndo': {
     wrong: { keep: ['1', -1, 1.5, null], dryRun: notBoolean } satisfies Wrong<PruneUndoOptions>,
     call: (options) => handle().pruneUndo({ keep: 1, ...options }),
@@ -390,6 +395,7 @@ test('options that are no object are refused', async () => {
     'Snapshots.restore': (options) => handle().restore('latest', options),
     'Snapshots.list': (options) => handle().list(options),
     'Snapshots.prune': (options) => handle().prune(options),
+    'Snapshots.delete': (options) => handle().delete('ts-1', options),
     'Snapshots.pruneUndo': (options) => handle().pruneUndo(options),
     'Snapshots.status': (options) => handle().status(options),
     'Snapshots.runs': (options) => handle().runs(options),

@@ -12,6 +12,7 @@ import {
   required,
   withDefault,
 } from '../options/option.ts';
+import { rewriteManifest } from '../options/restore.ts';
 import { level } from '../options/snapshot.ts';
 import { folder, text, trueOrFalse } from '../options/values.ts';
 import type { BackupManifest } from '../repository/backup-manifest.ts';
@@ -34,6 +35,7 @@ export const restoreBackupOptions = new OptionSet(() => ({
     flag: { value: 'dir' },
   }),
   level: level(),
+  rewriteManifest: rewriteManifest(),
 }));
 export type RestoreBackupOptions = OptionsOf<typeof restoreBackupOptions>;
 
@@ -56,7 +58,7 @@ export async function restoreBackup(
   options: RestoreBackupOptions,
 ): Promise<RestoreBackupResult> {
   checkArgument('restoreBackup: backup', text(), backup);
-  const { into, level, ...from } = restoreBackupOptions.resolve('restoreBackup', options);
+  const { into, level, rewriteManifest, ...from } = restoreBackupOptions.resolve('restoreBackup', options);
   return translated(async () => {
     const store = await storeOf(from);
     const env = store.environment;
@@ -68,7 +70,7 @@ export async function restoreBackup(
       const source = await checkSource(env, backupSource(store, manifest), control);
       try {
         bytesTotal = 2 * source.bytes; // once for the download and once for its proof
-        const { report } = await restoreInto(env, source, into, { level }, control);
+        const { report } = await restoreInto(env, source, into, { level, rewriteManifest }, control);
         return {
           backupId: manifest.backupId,
           storeId: store.storeId,

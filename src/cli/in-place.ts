@@ -55,8 +55,11 @@ export function restoreFrom(
   cli: Cli,
   dataDir: string,
   source: () => Promise<SnapshotSource>,
+  how: Omit<StartRestoreOptions, 'source'>,
 ): Promise<RestoreResult> {
-  return exchange(cli, dataDir, {}, (coordinator, signal) => coordinator.startRestore({ source, signal }));
+  return exchange(cli, dataDir, {}, (coordinator, signal) =>
+    coordinator.startRestore({ ...how, source, signal }),
+  );
 }
 
 export function undoInPlace(

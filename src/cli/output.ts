@@ -29,8 +29,10 @@ export class Output {
     this.#err = styleFor(terminal.stderr, terminal.env);
   }
 
-  result(document: unknown, lines: (style: Style) => readonly string[]): void {
-    const text = this.json ? JSON.stringify(toJson(document)) : lines(this.#out).join('\n');
+  /** @param lines Is told how wide the terminal is; undefined where the text goes to a file or another program. */
+  result(document: unknown, lines: (style: Style, columns?: number) => readonly string[]): void {
+    const { columns } = this.#terminal.stdout;
+    const text = this.json ? JSON.stringify(toJson(document)) : lines(this.#out, columns).join('\n');
     if (this.quiet) this.#held.push(text);
     else this.#terminal.stdout.write(`${text}\n`);
   }

@@ -45,7 +45,7 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'runs',
-    summary: 'list what was done to a data directory: snapshots, restores, undos',
+    summary: 'list what was done here: snapshots, restores, proofs, removals',
     operands: DATA_DIR,
     load: () => import('./commands/runs.ts'),
   },
@@ -96,6 +96,12 @@ const COMMANDS: readonly Entry[] = [
     summary: 'remove all but the newest snapshots',
     operands: DATA_DIR,
     load: () => import('./commands/prune.ts'),
+  },
+  {
+    name: 'delete',
+    summary: 'remove one snapshot',
+    operands: SNAPSHOT,
+    load: () => import('./commands/delete.ts'),
   },
   {
     name: 'inspect',

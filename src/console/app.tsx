@@ -10,6 +10,7 @@ import { Safety } from './safety.tsx';
 import { SignIn } from './sign-in.tsx';
 import { span } from './text.ts';
 import { Timeline } from './timeline.tsx';
+import { Upkeep } from './upkeep.tsx';
 
 const IDLE_MS = 5000;
 const BUSY_MS = 1000;
@@ -128,6 +129,7 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
         {offsite !== undefined && <Plans api={api} offsite={offsite} nowMs={seen.atMs} look={look} />}
         <Charts list={list} runs={runs} offsite={offsite} />
         <Room list={list} safety={status.safety} nowMs={seen.atMs} />
+        <Upkeep runs={runs} nowMs={seen.atMs} />
         <Failures status={status} runs={runs} offsite={offsite} nowMs={seen.atMs} />
       </main>
     </>

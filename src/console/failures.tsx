@@ -63,6 +63,9 @@ const RUN_NAMES: Readonly<Record<Run['kind'], string>> = {
   transient: 'Snapshot for a backup',
   restore: 'Restore',
   undo: 'Undo of a restore',
+  verify: 'Proof of snapshots',
+  prune: 'Removal of old snapshots',
+  delete: 'Removal of a snapshot',
 };
 
 const failedRuns = (runs: readonly Run[]): Failure[] =>

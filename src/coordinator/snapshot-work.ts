@@ -1,6 +1,8 @@
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { engineByName } from '../engine/index.ts';
-import type { Report } from '../engine/report.ts';
+import { isDamaged, type Report } from '../engine/report.ts';
+import { StillpointError } from '../errors.ts';
+import { onUpkeepRecord, type UpkeepOutcome } from '../operation/upkeep.ts';
 import { OptionSet, type OptionsOf, type ResolvedOf } from '../options/option.ts';
 import { restoreIntoOptions } from '../options/restore.ts';
 import { level } from '../options/snapshot.ts';
@@ -12,9 +14,10 @@ import { restoreInto } from '../snapshot/restore/restore.ts';
 import { checkSource, openSnapshotFolder } from '../snapshot/restore/restore-source.ts';
 import { selectFiles } from '../snapshot/restore/select-files.ts';
 import { lockForReading } from '../snapshot/source/folder-source.ts';
-import { isSnapshotPlace } from '../snapshot/store/layout.ts';
+import { isSnapshotPlace, layoutAround } from '../snapshot/store/layout.ts';
 import { snapshotsFolder } from '../snapshot/store/list.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
+import { describeFindings } from '../snapshot/verify/describe-findings.ts';
 import { prove } from '../snapshot/verify/prove.ts';
 import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify/verify-all.ts';
 import { engineNameOption } from './choose-engine.ts';
@@ -41,26 +44,45 @@ export function verifyFolder(
   const engine = options.engine === 'auto' ? undefined : engineByName(options.engine);
   return watched(system, options, async (env, control, watch) => {
     const folder = await locate(env);
-    const lock = await lockForReading(env, folder);
-    const sinceMs = env.clock.nowMs();
-    try {
-      const proof = await prove(env, folder, {
-        control,
-        level: options.level,
-        ...(engine && { engine }),
-        onPlanned: (_files, bytesTotal) => watch(bytesTotal),
-      });
-      const { report, manifest } = proof;
-      if (manifest !== undefined && isSnapshotPlace(folder)) {
-        const read = manifest.entries.map((entry) => ({ path: entry.path }));
-        const note = noteSnapshot(env, folder, read, proof, { level: report.level, sinceMs });
-        await note.catch(() => undefined); // the report was asked for, not the note
+    const layout = isSnapshotPlace(folder) ? layoutAround(dirname(folder)) : undefined;
+    const record = { kind: 'verify', layout, location: folder, control, outcomeOf: outcomeOfOne } as const;
+    return onUpkeepRecord(env, record, async () => {
+      const lock = await lockForReading(env, folder);
+      const sinceMs = env.clock.nowMs();
+      try {
+        const proof = await prove(env, folder, {
+          control,
+          level: options.level,
+          ...(engine && { engine }),
+          onPlanned: (_files, bytesTotal) => watch(bytesTotal),
+        });
+        const { report, manifest } = proof;
+        if (manifest !== undefined && layout !== undefined) {
+          const read = manifest.entries.map((entry) => ({ path: entry.path }));
+          const note = noteSnapshot(env, folder, read, proof, { level: report.level, sinceMs });
+          await note.catch(() => undefined); // the report was asked for, not the note
+        }
+        return report;
+      } finally {
+        await lock?.release();
       }
-      return report;
-    } finally {
-      await lock?.release();
-    }
+    });
   });
+}
+
+const outcomeOfOne = (report: Report): UpkeepOutcome => outcomeOf(1, isDamaged(report) ? [report] : []);
+
+const outcomeOfAll = ({ snapshots }: VerifyAllResult): UpkeepOutcome =>
+  outcomeOf(snapshots.length, snapshots.map(({ report }) => report).filter(isDamaged));
+
+function outcomeOf(folders: number, damaged: readonly Report[]): UpkeepOutcome {
+  const upkeep = { folders, removed: 0, freedBytes: 0 };
+  const [first] = damaged;
+  if (first === undefined) return { upkeep };
+  const code = first.verdict === 'source-damaged' ? 'SOURCE_DAMAGED' : 'COPY_DAMAGED';
+  const found = describeFindings(first.findings.filter(({ severity }) => severity === 'error'));
+  const which = folders === 1 ? '' : `${damaged.length} of ${folders} snapshots are damaged: `;
+  return { upkeep, failure: new StillpointError(code, `${which}${found}`) };
 }
 
 export const verifyAllOptions = new OptionSet(() => ({ ...verifyAllFields.fields, ...watchFields() }));
@@ -74,7 +96,11 @@ export function verifyFolders(
   const { level, olderThanMs, maxBytes = Number.POSITIVE_INFINITY } = options;
   return watched(system, options, async (env, control, onPlanned) => {
     const parent = await snapshotsFolder(env.fs, await realFolder(env.fs, dir));
-    return verifySnapshots(env, { parent, level, maxBytes, olderThanMs, control, onPlanned });
+    const layout = layoutAround(parent);
+    const record = { kind: 'verify', layout, location: parent, control, outcomeOf: outcomeOfAll } as const;
+    return onUpkeepRecord(env, record, () =>
+      verifySnapshots(env, { parent, level, maxBytes, olderThanMs, control, onPlanned }),
+    );
   });
 }
 

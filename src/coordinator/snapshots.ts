@@ -5,7 +5,8 @@ import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
 import { directoryOf, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
 import { RUN_STATUSES } from '../operation/operation-state.ts';
-import { RUN_KINDS, type RunRecord } from '../operation/records.ts';
+import { RECORD_KINDS, type RunRecord } from '../operation/records.ts';
+import { onUpkeepRecord, type Upkeep, type UpkeepOutcome } from '../operation/upkeep.ts';
 import type { SnapshotKind } from '../options/choices.ts';
 import {
   checkArgument,
@@ -17,6 +18,8 @@ import {
 } from '../options/option.ts';
 import { folder, snapshotName, text, wholeNumber } from '../options/values.ts';
 import {
+  type DeleteOptions,
+  deleteOptions,
   type ListOptions,
   listOptions,
   type PruneOptions,
@@ -26,6 +29,7 @@ import {
 } from '../options/verify.ts';
 import { compareSnapshots, type SnapshotDifference } from '../snapshot/compare-snapshots.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import { bytesFreed, filesBelow } from '../snapshot/store/disk-use.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, type Layout } from '../snapshot/store/layout.ts';
 import { latestName, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
@@ -64,7 +68,7 @@ export const snapshotsOptions = new OptionSet(() => ({
 export type SnapshotsOptions = OptionsOf<typeof snapshotsOptions>;
 
 export const runsOptions = new OptionSet(() => ({
-  kind: optional(z.enum(RUN_KINDS), { description: 'Only runs of this kind.', without: 'all kinds' }),
+  kind: optional(z.enum(RECORD_KINDS), { description: 'Only runs of this kind.', without: 'all kinds' }),
   status: optional(z.enum(RUN_STATUSES), {
     description: 'Only runs that have this status.',
     without: 'whatever came of them',
@@ -72,6 +76,12 @@ export const runsOptions = new OptionSet(() => ({
   limit: withDefault(wholeNumber(1), () => 100, { description: 'How many at most.' }),
 }));
 export type RunsOptions = OptionsOf<typeof runsOptions>;
+
+/** A snapshot that was removed, or would be. */
+export interface DeletedSnapshot extends SnapshotSummary {
+  /** What the disk gets back: files that other snapshots share stay. */
+  readonly freedBytes: number;
+}
 
 export interface SnapshotList extends SnapshotStates {
   /** The name in the `latest` marker; null when there is none. */
@@ -181,26 +191,35 @@ export class Snapshots {
   async prune(options: PruneOptions): Promise<PruneResult> {
     const { keep, kind, dryRun } = pruneOptions.resolve('Snapshots.prune', options);
     const nothing = () => ({ removed: [], kept: [], busy: [], decisions: [], freedBytes: 0 });
-    return this.#locked(nothing, (layout) => prune(this.#env, ofKind(layout, kind), keep, dryRun));
+    return this.#locked(nothing, (layout) => {
+      const ofThisKind = ofKind(layout, kind);
+      const record = { kind: 'prune', location: ofThisKind.backup, dryRun, outcomeOf: pruned } as const;
+      return this.#onRecord(layout, record, () => prune(this.#env, ofThisKind, keep, dryRun));
+    });
   }
 
   /** Removes all but the newest `keep` undo folders: what restores in place replaced. Without any left, the last restore cannot be undone. */
   async pruneUndo(options: PruneUndoOptions): Promise<PruneUndoResult> {
     const { keep, dryRun } = pruneUndoOptions.resolve('Snapshots.pruneUndo', options);
     const nothing = () => ({ removed: [], kept: [], freedBytes: 0 });
-    return this.#locked(nothing, (layout) => pruneUndo(this.#env, layout, keep, dryRun));
+    return this.#locked(nothing, (layout) => {
+      const record = { kind: 'prune', location: layout.undo, dryRun, outcomeOf: pruned } as const;
+      return this.#onRecord(layout, record, () => pruneUndo(this.#env, layout, keep, dryRun));
+    });
   }
 
   /** Removes one snapshot by name or id. `CONFLICT` for those that `latest` and `latest-good` name and for one that is being read or is pinned. */
-  async delete(snapshot: string): Promise<SnapshotSummary> {
+  async delete(snapshot: string, options: DeleteOptions = {}): Promise<DeletedSnapshot> {
     checkArgument('Snapshots.delete: snapshot', text(), snapshot); // a client may have sent it
+    const { kind, dryRun } = deleteOptions.resolve('Snapshots.delete', options);
     const absent = () => {
       throw new StillpointError('NOT_FOUND', `there is no snapshot "${snapshot}" in ${this.dataDir}`, {
         path: snapshot,
       });
     };
-    return this.#locked(absent, async (layout) => {
+    return this.#locked(absent, async (own) => {
       const env = this.#env;
+      const layout = ofKind(own, kind);
       const summary = await summarize(env, await findSnapshot(env, layout, snapshot, [layout.backup]));
       const { name, location } = summary;
       if (dirname(location) !== layout.backup) absent();
@@ -211,8 +230,12 @@ export class Snapshots {
           hint: 'Take another snapshot first, proven at the same level or a deeper one.',
         });
       }
-      if (await removeSnapshot(env, layout, summary)) return summary;
-      throw new StillpointError('CONFLICT', `${name} is being read or is pinned`, { path: location });
+      const record = { kind: 'delete', location, dryRun, outcomeOf: deleted } as const;
+      return this.#onRecord(own, record, async () => {
+        const freedBytes = bytesFreed(await filesBelow(env.fs, location));
+        if (await removeSnapshot(env, layout, summary, dryRun)) return { ...summary, freedBytes };
+        throw new StillpointError('CONFLICT', `${name} is being read or is pinned`, { path: location });
+      });
     });
   }
 
@@ -229,6 +252,15 @@ export class Snapshots {
     return marked ?? findSnapshot(this.#env, await this.#layout(), snapshot);
   }
 
+  /** A dry run is not put on record: nothing was done. */
+  #onRecord<T>(
+    layout: Layout,
+    { dryRun, ...record }: Pick<Upkeep<T>, 'kind' | 'location' | 'outcomeOf'> & { readonly dryRun: boolean },
+    work: () => Promise<T>,
+  ): Promise<T> {
+    return onUpkeepRecord(this.#env, { ...record, layout: dryRun ? undefined : layout }, work);
+  }
+
   /** @param nothing The result where there is no lifecycle folder: none is made to find that out. */
   #locked<T>(nothing: () => T, work: (layout: Layout) => Promise<T>): Promise<T> {
     return translated(async () => {
@@ -242,6 +274,22 @@ export class Snapshots {
     });
   }
 }
+
+const pruned = ({
+  removed,
+  kept,
+  freedBytes,
+}: {
+  readonly removed: readonly unknown[];
+  readonly kept: readonly unknown[];
+  readonly freedBytes: number;
+}): UpkeepOutcome => ({
+  upkeep: { folders: removed.length + kept.length, removed: removed.length, freedBytes },
+});
+
+const deleted = ({ freedBytes }: DeletedSnapshot): UpkeepOutcome => ({
+  upkeep: { folders: 1, removed: 1, freedBytes },
+});
 
 /** Snapshots of every kind are kept alike, in a folder with a marker of its own. */
 const ofKind = (layout: Layout, kind: SnapshotKind): Layout => ({

@@ -4,6 +4,7 @@ import type { RunRecord } from '../operation/records.ts';
 import { age } from '../options/age.ts';
 import { LEVELS } from '../options/choices.ts';
 import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
+import { size } from '../options/size.ts';
 import { milliseconds } from '../options/values.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
@@ -176,6 +177,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     ...(newestGood !== undefined && best !== undefined && isDeeper(best, newestGood)
       ? [`the newest proven at level "${best.level}" is ${best.name}, ${age(best.ageMs)} old`]
       : []),
+    ...spaceNote(newestGood, findings.freeBytes),
     ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),
   ];
   const goodText =
@@ -213,7 +215,9 @@ const isDeeper = (a: ListedSnapshot, b: ListedSnapshot): boolean =>
 function damageProblem(damaged: readonly ListedSnapshot[], all: number): string[] {
   if (damaged.length === 0) return [];
   const names = named(damaged.map(({ name }) => name));
-  return [`${damaged.length} of ${all} snapshot${all === 1 ? ' is' : 's are'} damaged (${names})`];
+  return [
+    `${damaged.length} of ${all} snapshot${all === 1 ? '' : 's'} ${damaged.length === 1 ? 'is' : 'are'} damaged (${names})`,
+  ];
 }
 
 function nothingGood(snapshots: readonly ListedSnapshot[]): string {
@@ -253,6 +257,13 @@ const isDamageOfSource = ({ code }: LastFailure): boolean =>
 
 const failureNote = ({ atMs, code }: LastFailure, nowMs: number): string =>
   `the last attempt failed ${age(nowMs - atMs!)} ago (${code ?? 'no reason on record'})`;
+
+/** The next one may share files with it and need less; after a restore or a compaction it does not. */
+function spaceNote(newestGood: ListedSnapshot | undefined, freeBytes: number): string[] {
+  const needed = newestGood?.diskBytes ?? 0;
+  if (needed <= freeBytes) return [];
+  return [`${size(freeBytes)} are free on the disk, and a snapshot in full takes ${size(needed)}`];
+}
 
 function oldestProof(good: readonly ListedSnapshot[]): SnapshotsStatus['oldestProof'] {
   let oldest: SnapshotsStatus['oldestProof'] = null;

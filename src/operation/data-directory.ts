@@ -9,11 +9,12 @@ import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
 import { chosenLayout, isRefused, keptLayout, noteHome, refuseBareHome } from '../snapshot/store/home.ts';
 import { type Layout, ownLayout } from '../snapshot/store/layout.ts';
 import { removeTransient, sweep } from '../snapshot/store/prune.ts';
-import { keepReserve } from '../snapshot/store/reserve.ts';
+import { keepReserves } from '../snapshot/store/reserve.ts';
 import { MeantFolder } from './meant-folder.ts';
 import { isFinished } from './operation-state.ts';
 import { gone, type RunKind, type RunRecord, RunRecords } from './records.ts';
 import { refuseKept, refuseSnapshot } from './refuse-snapshot.ts';
+import { inOrder, upkeepRecords } from './upkeep.ts';
 
 /** What an interrupted restore or snapshot left, and what was done about it. */
 export interface Recovery {
@@ -57,7 +58,7 @@ export class DataDirectory {
   #places: { readonly folder: string; readonly layout: Layout } | undefined;
   #isDatabase = false;
   #running: Work | undefined;
-  #records: { readonly file: string; readonly records: RunRecords } | undefined;
+  #records: { readonly file: string; readonly runs: RunRecords; readonly upkeep: RunRecords } | undefined;
 
   constructor(path: string, environment: Environment, home?: string) {
     this.path = path;
@@ -107,11 +108,19 @@ export class DataDirectory {
   }
 
   async records(): Promise<RunRecords> {
-    return this.#recordsOf(await this.layout());
+    return this.#recordsOf(await this.layout()).runs;
   }
 
-  /** All runs, oldest first. One whose process is gone, and which nobody has put in order yet, reads as failed. Writes nothing. */
+  /**
+   * All runs, oldest first, and what was verified and removed. A run whose process is gone, and which nobody has put in order yet, reads as
+   * failed. Writes nothing.
+   */
   async runs(): Promise<readonly RunRecord[]> {
+    const { upkeep } = this.#recordsOf(await this.layout());
+    return inOrder(await this.#settledRuns(), await upkeep.read());
+  }
+
+  async #settledRuns(): Promise<readonly RunRecord[]> {
     const records = await this.records();
     const first = await records.read();
     const open = new Set(first.filter(({ state }) => !isFinished(state)).map(({ id }) => id));
@@ -132,11 +141,12 @@ export class DataDirectory {
   }
 
   /** One for all calls: it reads only what is new. */
-  #recordsOf(layout: Layout): RunRecords {
+  #recordsOf(layout: Layout): { readonly runs: RunRecords; readonly upkeep: RunRecords } {
     const { records: file } = layout;
+    const { fs } = this.environment;
     if (this.#records?.file !== file)
-      this.#records = { file, records: new RunRecords(this.environment.fs, layout) };
-    return this.#records.records;
+      this.#records = { file, runs: new RunRecords(fs, layout), upkeep: upkeepRecords(fs, layout) };
+    return this.#records;
   }
 
   /**
@@ -167,7 +177,7 @@ export class DataDirectory {
         this.#running = undefined;
         await held.release();
       };
-      return { layout, records: this.#recordsOf(layout), release };
+      return { layout, records: this.#recordsOf(layout).runs, release };
     } catch (error) {
       this.#running = undefined;
       throw toStillpointError(error);
@@ -260,8 +270,8 @@ export class DataDirectory {
 
   async #keepReserves(layout: Layout, { hasOwn }: HeldLocks): Promise<void> {
     const own = ownLayout(layout);
-    await keepReserve(this.environment.fs, layout);
-    if (own !== layout && hasOwn) await keepReserve(this.environment.fs, own);
+    await keepReserves(this.environment.fs, layout);
+    if (own !== layout && hasOwn) await keepReserves(this.environment.fs, own);
   }
 
   async #finishSwap(swap: DirectoryExchange, layout: Layout): Promise<'old' | 'new'> {
@@ -284,7 +294,7 @@ export class DataDirectory {
 
   /** While the journal of the exchange still stands: after it nothing tells that the run was not in vain. */
   async #recordAsDone(layout: Layout, id: string): Promise<void> {
-    await this.#recordsOf(layout).closeInterrupted(this.environment.clock.nowMs(), id);
+    await this.#recordsOf(layout).runs.closeInterrupted(this.environment.clock.nowMs(), id);
   }
 
   async #putInOrder(layout: Layout, { hasOwn }: HeldLocks): Promise<Omit<Recovery, 'restore'>> {
@@ -298,7 +308,7 @@ export class DataDirectory {
       ...(await sweep(this.environment, parents)),
       ...(await removeTransient(this.environment, layout)),
     ];
-    const interrupted = await this.#recordsOf(layout).closeInterrupted(clock.nowMs());
+    const interrupted = await this.#recordsOf(layout).runs.closeInterrupted(clock.nowMs());
     return { interrupted, swept };
   }
 }

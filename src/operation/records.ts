@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import * as z from 'zod';
 import { pause } from '../env/clock.ts';
 import { Semaphore } from '../env/concurrency.ts';
@@ -7,10 +8,18 @@ import { makeFolders, readSmallFile, replaceFile, withFile, writeFully } from '.
 import { isNoSpace, StillpointError } from '../errors.ts';
 import { type CamelCased, fromJson, toJson } from '../options/casing.ts';
 import { type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { withReserve } from '../snapshot/store/reserve.ts';
 import { isFinished, operationStateSchema } from './operation-state.ts';
 
 export const RUN_KINDS = ['backup', 'archive', 'export', 'transient', 'restore', 'undo'] as const;
 export type RunKind = (typeof RUN_KINDS)[number];
+
+/** What keeps the snapshots in order. It is on record once it has ended (`upkeep.ts`). */
+const UPKEEP_KINDS = ['verify', 'prune', 'delete'] as const;
+export type UpkeepKind = (typeof UPKEEP_KINDS)[number];
+
+export const RECORD_KINDS = [...RUN_KINDS, ...UPKEEP_KINDS] as const;
+export type RecordKind = (typeof RECORD_KINDS)[number];
 
 /**
  * A line of an earlier version lacks the fields that came later, and a line that does not fit is skipped: give each new field its
@@ -18,8 +27,8 @@ export type RunKind = (typeof RUN_KINDS)[number];
  */
 export const recordSchema = z.object({
   id: z.string(),
-  kind: z.enum(RUN_KINDS),
-  /** The snapshot written, or the one restored from. */
+  kind: z.enum(RECORD_KINDS),
+  /** The snapshot written, the one restored from, or the snapshot or folder that was looked after. */
   location: z.string(),
   state: operationStateSchema,
   /** What a restore brought back. */
@@ -31,6 +40,15 @@ export const recordSchema = z.object({
       size_bytes: z.number(),
     })
     .nullable(),
+  /** What verifying or removing came to. */
+  upkeep: z
+    .object({
+      /** Snapshots, or undo folders, that were looked at. */
+      folders: z.number(),
+      removed: z.number(),
+      freed_bytes: z.number(),
+    })
+    .nullable(),
 });
 
 /** What a line says that lacks these fields. */
@@ -38,6 +56,7 @@ const ABSENT: Omit<z.input<typeof recordSchema>, 'id' | 'kind' | 'location' | 's
   readonly state: Omit<z.input<typeof operationStateSchema>, 'status'>;
 } = {
   metadata: null,
+  upkeep: null,
   state: {
     started_at_ms: null,
     finished_at_ms: null,
@@ -102,6 +121,7 @@ const LINES_A_TURN = 100;
 export class RunRecords {
   readonly #fs: FileSystem;
   readonly #layout: Layout;
+  readonly #file: string;
   readonly #oneAtATime = new Semaphore(1);
   #records = new Map<string, RunRecord>();
   /** Where the last line that was read begins, and its text. */
@@ -109,9 +129,10 @@ export class RunRecords {
   /** Ends of runs that found no room on the disk. They go with the next line that does. */
   #unwritten: readonly RunRecord[] = [];
 
-  constructor(fs: FileSystem, layout: Layout) {
+  constructor(fs: FileSystem, layout: Layout, file = layout.records) {
     this.#fs = fs;
     this.#layout = layout;
+    this.#file = file;
   }
 
   /** All runs, oldest first. */
@@ -166,20 +187,24 @@ export class RunRecords {
     if (this.#unwritten.length > 0) await unlessFull(this.#write([]));
   }
 
-  /** Writes these after the ends that found no room before. */
+  /** Writes these after the ends that found no room before. On a full disk it takes the space that is kept aside for that. */
   async #write(more: readonly RunRecord[]): Promise<void> {
     const records = [...this.#unwritten, ...more];
     const text = records.map(lineOf).join('\n');
-    await makeFolders(this.#fs, this.#layout.backup);
-    const isNew = (await this.#fs.inspect(this.#layout.records)) === undefined;
-    await withFile(this.#fs, this.#layout.records, 'open-or-create', async (file) => {
+    await withReserve(this.#fs, this.#layout, () => this.#append(text), 'reserve-records');
+    this.#unwritten = this.#unwritten.filter((record) => !records.includes(record));
+  }
+
+  async #append(text: string): Promise<void> {
+    await makeFolders(this.#fs, dirname(this.#file));
+    const isNew = (await this.#fs.inspect(this.#file)) === undefined;
+    await withFile(this.#fs, this.#file, 'open-or-create', async (file) => {
       const { sizeBytes } = await file.stat();
       // A newline first: the line before may have been cut off by a crash.
       await writeFully(file, Buffer.from(`${sizeBytes === 0 ? '' : '\n'}${text}`), sizeBytes);
       await file.sync();
     });
-    if (isNew) await this.#fs.syncFolder(this.#layout.backup);
-    this.#unwritten = this.#unwritten.filter((record) => !records.includes(record));
+    if (isNew) await this.#fs.syncFolder(dirname(this.#file));
   }
 
   async #dropOldest(): Promise<void> {
@@ -188,7 +213,7 @@ export class RunRecords {
       lines.push(lineOf(record));
       if (lines.length % LINES_A_TURN === 0) await pause(0);
     }
-    await replaceFile(this.#fs, this.#layout.records, Buffer.from(lines.join('\n')));
+    await replaceFile(this.#fs, this.#file, Buffer.from(lines.join('\n')));
   }
 
   async #current(): Promise<ReadonlyMap<string, RunRecord>> {
@@ -216,7 +241,7 @@ export class RunRecords {
   }
 
   async #textFrom(start: number): Promise<string> {
-    const bytes = await readSmallFile(this.#fs, this.#layout.records, LIMIT_BYTES, start);
+    const bytes = await readSmallFile(this.#fs, this.#file, LIMIT_BYTES, start);
     return bytes?.toString('utf8') ?? '';
   }
 

@@ -5,7 +5,7 @@ import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Admission, DataDirectory } from './data-directory.ts';
 import { isFinished, type OperationState } from './operation-state.ts';
-import type { RunKind, RunRecord } from './records.ts';
+import type { RecordKind, RunKind, RunRecord } from './records.ts';
 import { Run } from './run.ts';
 
 export interface RunEvents<Result> {
@@ -45,7 +45,7 @@ const KEEP = 100;
  */
 export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Result>> {
   readonly #directory: DataDirectory;
-  readonly #kinds: readonly RunKind[];
+  readonly #kinds: readonly RecordKind[];
   readonly #runs = new Map<string, { run: Run; outcome: Promise<Result> }>();
 
   /** @param kinds Of the runs whose records `status` answers from. */

@@ -5,7 +5,7 @@ import { isFinished, type OperationState } from './operation-state.ts';
 import type { RunKind, RunRecord } from './records.ts';
 
 /** A record carries the reason, and the message may be the host's. */
-const REASON_LIMIT = 4096;
+export const REASON_LIMIT = 4096;
 
 /**
  * One run from its admission to its end.
@@ -79,6 +79,7 @@ export class Run {
       location: this.location,
       state: this.state,
       metadata: this.#metadata,
+      upkeep: null,
     };
   }
 

@@ -10,7 +10,7 @@ const clone = () =>
       "`auto` makes copy-on-write clones of the snapshot's files where the file system can. That takes no time and no space; a bad block then damages both.",
   });
 
-const rewriteManifest = () =>
+export const rewriteManifest = () =>
   withDefault(trueOrFalse(), () => false, {
     description:
       'Writes the list of tables of a LevelDB anew in the restored copy: a MANIFEST that has grown to gigabytes becomes a short one that says the same. Other engines have none.',

@@ -43,6 +43,15 @@ export const pruneOptions = new OptionSet(() => ({
   }),
 }));
 
+/** Removing one snapshot. */
+export const deleteOptions = new OptionSet(() => ({
+  kind: kind(),
+  dryRun: withDefault(trueOrFalse(), () => false, {
+    description: 'Says whether it would be removed and what that frees, and removes nothing.',
+  }),
+}));
+export type DeleteOptions = OptionsOf<typeof deleteOptions>;
+
 /** Removing what old restores in place replaced. */
 export const pruneUndoOptions = new OptionSet(() => ({
   keep: required(wholeNumber(0), { description: 'How many of the newest undo folders stay.' }),

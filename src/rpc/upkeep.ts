@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { DeletedSnapshot } from '../coordinator/snapshots.ts';
 import { recordSchema } from '../operation/records.ts';
 import type { SnakeCased } from '../options/casing.ts';
 import { LEVELS } from '../options/choices.ts';
@@ -20,6 +21,10 @@ export const pruneReplySchema = z.object({
   decisions: z.array(decisionSchema).readonly(),
   freed_bytes: z.number(),
 }) satisfies z.ZodType<SnakeCased<PruneResult> & { readonly dry_run: boolean }>;
+
+export const deletedSchema = snapshotSchema.extend({
+  freed_bytes: z.number().describe('What the disk got back'),
+}) satisfies z.ZodType<SnakeCased<DeletedSnapshot>>;
 
 export const verifyAllReplySchema = z.object({
   ok: z.boolean(),

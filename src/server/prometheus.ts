@@ -4,7 +4,7 @@ import type { Clock } from '../env/clock.ts';
 import { residentBytes } from '../env/runtime.ts';
 import { warn } from '../env/safe-calls.ts';
 import type { Lifecycle } from '../operation/lifecycle.ts';
-import { RUN_KINDS, type RunKind, type RunRecord } from '../operation/records.ts';
+import { RECORD_KINDS, type RecordKind, RUN_KINDS, type RunRecord } from '../operation/records.ts';
 import type { ScheduleState } from '../schedule/index.ts';
 import { SNAPSHOT_STATES } from '../snapshot/store/standing.ts';
 import { VERSION } from '../snapshot/version.ts';
@@ -105,7 +105,7 @@ export class Prometheus {
     }
     const status = statusFrom(findings, this.#sources.clock.nowMs(), undefined);
     for (const { gauge, value } of this.#set.ofSnapshots) gauge.set(value(status));
-    for (const kind of RUN_KINDS) {
+    for (const kind of RECORD_KINDS) {
       setMoment(this.#set.lastSuccess, kind, findings, 'completed');
       setMoment(this.#set.lastFailure, kind, findings, 'failed');
     }
@@ -135,7 +135,7 @@ export class Prometheus {
 
 function setMoment(
   gauge: Gauge<'kind'>,
-  kind: RunKind,
+  kind: RecordKind,
   { runs }: Findings,
   status: 'completed' | 'failed',
 ): void {

@@ -198,7 +198,7 @@ describe('the command line', () => {
     expect(help).toMatchObject({ code: 0, stderr: '' });
     const commands = [...help.stdout.matchAll(/^ {2}([a-z]+) \[options\]/gm)].map(([, name]) => name!);
     expect(commands).toEqual(
-      'snapshot list status runs show diff verify restore salvage undo recover prune inspect repo backup jobs schedule alerts fleet serve console service completion man'.split(
+      'snapshot list status runs show diff verify restore salvage undo recover prune delete inspect repo backup jobs schedule alerts fleet serve console service completion man'.split(
         ' ',
       ),
     );

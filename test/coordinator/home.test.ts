@@ -55,7 +55,7 @@ test('list, restore, undo and the next snapshot find it from the data directory 
   }
   expect((await take(dataDir)).location).toContain(home); // nobody says so again
   expect(new Set((await new Lifecycle({ dataDir: home }).runs()).map(({ kind }) => kind))).toEqual(
-    new Set(['backup', 'restore', 'undo']),
+    new Set(['backup', 'restore', 'undo', 'verify']),
   );
   expect((await stillpoint(['prune', home, '--keep', '1', '--json'])).json.removed).toHaveLength(1);
 });

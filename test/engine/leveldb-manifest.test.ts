@@ -108,6 +108,25 @@ describe('a restore with a new MANIFEST', () => {
     expect(await readAll(dir)).toEqual(rows);
   });
 
+  test('from a repository, into a folder and in place', async () => {
+    const dir = await databaseWith(MB / 4);
+    const [rows, name] = [await readAll(dir), manifestsOf(dir)];
+    const root = await temporaryFolder();
+    const [repository, into] = [join(root, 'repository'), join(root, 'new')];
+    expect((await stillpoint(['repo', 'init', repository])).code).toBe(0);
+    expect((await stillpoint(['backup', 'run', dir, '--to', repository])).code).toBe(0);
+    const restore = ['backup', 'restore', 'latest', '--from', repository, '--rewrite-manifest'];
+    for (const [where, folder] of [
+      ['--into', into],
+      ['--in-place', dir],
+    ] as const) {
+      expect((await stillpoint([...restore, where, folder])).code).toBe(0);
+      expect(manifestsOf(folder)).not.toEqual(name);
+      expect((await stateOf(folder)).edits).toBe(1);
+      expect(await readAll(folder)).toEqual(rows);
+    }
+  });
+
   test('of another engine is refused before anything is written', async () => {
     const dir = join(await temporaryFolder(), 'data');
     const db = await openLsm(dir, { walGeometry: { segmentBytes: 64 * 1024, segmentCount: 4 } });

@@ -55,8 +55,26 @@ test('status is not safe for damage that a verification found, and every face sa
     total: { count: 3, damaged: 1 },
   });
   expect(json.summary).toMatch(
-    new RegExp(`^Not safe: 1 of 3 snapshots are damaged \\(${taken[1]!.name}\\); ${taken[2]!.name}, `),
+    new RegExp(`^Not safe: 1 of 3 snapshots is damaged \\(${taken[1]!.name}\\); ${taken[2]!.name}, `),
   );
+});
+
+test('status and list read well in 80 columns', async () => {
+  const { dir, taken } = await withSnapshots(3);
+  rot(join(taken[1]!.location, 'a.txt'));
+  await stillpoint(['verify', dir, '--all', '--level', 'files']);
+  await new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore();
+  const { stdout } = await stillpoint(['status', dir], {}, 80);
+  const isWord = (line: string) => !line.trim().includes(' '); // a path may be longer
+  expect(stdout.split('\n').filter((line) => line.length > 80 && !isWord(line))).toEqual([]);
+  expect(stdout).toMatch(new RegExp(`^damaged +${taken[1]!.name}: a.txt is damaged$`, 'm'));
+  expect(stdout).toMatch(/^take a new one +stillpoint\s+snapshot\s/m);
+  expect(stdout).toMatch(/^undo a restore +stillpoint\s+undo\s/m);
+  expect(stdout).toMatch(/^what may go +stillpoint\s+prune\s(.|\n)*--undo\s+--keep\s+0\s+--dry-run$/m);
+  const list = (await stillpoint(['list', dir], {}, 80)).stdout.split('\n');
+  expect(list[0]).toMatch(/^NAME .* AGE .* ON DISK +FREES +LEVEL .* STATE$/);
+  for (const line of list.filter((line) => !line.includes('damaged:'))) expect(line.length).toBeLessThan(81);
+  expect((await stillpoint(['list', dir])).stdout).toMatch(/^NAME +CREATED +AGE +ENGINE +MODE +FILES /);
 });
 
 test('status is not safe without a snapshot, and when the newest good one is too old', async () => {

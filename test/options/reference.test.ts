@@ -17,7 +17,7 @@ import { describe } from '../../src/options/describe.ts';
 import { aboutOf, type OptionSet } from '../../src/options/option.ts';
 import { snapshotClassicLevelOptions, startBackupOptions } from '../../src/options/snapshot.ts';
 import { backgroundOptions } from '../../src/options/throttle.ts';
-import { listOptions, pruneOptions, pruneUndoOptions } from '../../src/options/verify.ts';
+import { deleteOptions, listOptions, pruneOptions, pruneUndoOptions } from '../../src/options/verify.ts';
 import { serverLimits, serverOptions } from '../../src/server/options.ts';
 import { tlsOptions } from '../../src/server/tls.ts';
 
@@ -38,6 +38,7 @@ const SETS: Readonly<Record<string, OptionSet<any>>> = {
   'Snapshots.restore, restoreSnapshot': restoreOptions,
   'Snapshots.list': listOptions,
   'Snapshots.prune': pruneOptions,
+  'Snapshots.delete': deleteOptions,
   'Snapshots.pruneUndo': pruneUndoOptions,
   'Snapshots.status': statusOptions,
   'Snapshots.runs': runsOptions,

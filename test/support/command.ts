@@ -19,9 +19,19 @@ export interface Outcome {
 
 type Environment = Readonly<Record<string, string>>;
 
-/** The whole command line without a process of its own, which takes most of the time of a short command. */
-export async function stillpoint(args: readonly string[], env: Environment = {}): Promise<Outcome> {
-  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+/**
+ * The whole command line without a process of its own, which takes most of the time of a short command.
+ *
+ * @param columns Of the terminal; without them the output goes to a file.
+ */
+export async function stillpoint(
+  args: readonly string[],
+  env: Environment = {},
+  columns?: number,
+): Promise<Outcome> {
+  const stderr = new PassThrough();
+  const stdout: PassThrough & { columns?: number } = new PassThrough();
+  if (columns !== undefined) stdout.columns = columns;
   const texts = Promise.all([text(stdout), text(stderr)]);
   const code = await run(args, { stdout, stderr, env });
   stdout.end();

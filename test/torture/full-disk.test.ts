@@ -83,6 +83,41 @@ test('with 0 bytes free, prune removes snapshots and gives their space back', as
   expect(find(await new Lifecycle({ dataDir: dir }).runs())).toMatchObject({ code: 'INTERRUPTED' });
 });
 
+test('a snapshot that finds no room is on record as that, also for the next process', async (context) => {
+  const dir = await smallDisk(context);
+  await withSnapshots(dir, 1);
+  // The line that begins the run fits into the last block of the record; the line that ends it does not.
+  const { records } = layoutOf(dir);
+  const begun = readFileSync(records, 'utf8').split('\n')[0]!;
+  const roomBytes = BLOCK_BYTES - (statSync(records).size % BLOCK_BYTES);
+  appendFileSync(records, ' '.repeat(roomBytes + BLOCK_BYTES - begun.length - 64));
+  const backup = new BackupCoordinator({
+    dataDir: dir,
+    engine: 'files',
+    checkpoint: async () => fill(dir),
+  });
+  await expect(backup.backup({ reuse: false })).rejects.toMatchObject({ code: 'NO_SPACE' });
+  const [last] = (await new Snapshots({ dataDir: dir }).runs({ limit: 1 })).runs;
+  expect(last?.state).toMatchObject({ status: 'failed', code: 'NO_SPACE' });
+  const status = await new Snapshots({ dataDir: dir }).status();
+  expect(status.notes).toEqual([expect.stringContaining('(NO_SPACE)')]);
+});
+
+test('with 0 bytes free, an attempt is on record, and what is pruned then is, too', async (context) => {
+  const dir = await smallDisk(context);
+  await withSnapshots(dir, 2);
+  const { records } = layoutOf(dir);
+  appendFileSync(records, ' '.repeat(BLOCK_BYTES - (statSync(records).size % BLOCK_BYTES)));
+  fill(dir);
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  await expect(backup.backup({ reuse: false })).rejects.toMatchObject({ code: 'NO_SPACE' });
+  await new Snapshots({ dataDir: dir }).prune({ keep: 1 });
+  expect((await new Snapshots({ dataDir: dir }).runs({ limit: 2 })).runs).toMatchObject([
+    { kind: 'prune', upkeep: { folders: 2, removed: 1 } },
+    { kind: 'backup', state: { status: 'failed', code: 'NO_SPACE' } },
+  ]);
+});
+
 test('with 0 bytes free, recover ends what was interrupted', async (context) => {
   const dir = await smallDisk(context);
   await withSnapshots(dir, 1);

@@ -17,6 +17,7 @@ import {
 } from '../../backup/restore-backup.ts';
 import { verifyBackup, verifyBackupOptions } from '../../backup/verify-backup.ts';
 import { BackupCoordinator } from '../../coordinator/backup.ts';
+import type { StartRestoreOptions } from '../../coordinator/restore.ts';
 import { isDamaged } from '../../engine/report.ts';
 import { StillpointError } from '../../errors.ts';
 import { Lifecycle } from '../../operation/lifecycle.ts';
@@ -210,7 +211,7 @@ function describeBackup(summary: BackupSummary & { readonly storeId: string }, s
 }
 
 const otherStoreFlag = new Flags(openBackupOptions.fields, ['allowOtherStore']);
-const restoreFlags = new Flags(restoreBackupOptions.fields, ['into', 'level']);
+const restoreFlags = new Flags(restoreBackupOptions.fields, ['into', 'level', 'rewriteManifest']);
 
 interface RestoreOptions extends Given {
   readonly inPlace?: string;
@@ -244,7 +245,7 @@ function defineRestore(command: Command, cli: Cli): void {
     .action(async (backup: string, options: RestoreOptions) => {
       const { into, ...how } = restoreFlags.read(options);
       if (into !== undefined) return restoreInto(cli, backup, { ...fromOf(options), ...how, into });
-      if (options.inPlace !== undefined) return restoreInPlace(cli, backup, options.inPlace, options);
+      if (options.inPlace !== undefined) return restoreInPlace(cli, backup, options.inPlace, options, how);
       throw new StillpointError('INVALID_REQUEST', 'where to is missing: --into <dir> or --in-place <dir>', {
         hint: 'Run `stillpoint backup restore --help`.',
       });
@@ -261,13 +262,19 @@ async function restoreInto(cli: Cli, backup: string, options: RestoreBackupOptio
   ]);
 }
 
-async function restoreInPlace(cli: Cli, backup: string, dir: string, options: RestoreOptions): Promise<void> {
+async function restoreInPlace(
+  cli: Cli,
+  backup: string,
+  dir: string,
+  options: RestoreOptions,
+  how: Omit<StartRestoreOptions, 'source'>,
+): Promise<void> {
   const { backupId, storeId, source } = await openBackup(backup, {
     ...fromOf(options),
     ...otherStoreFlag.read(options),
     dataDir: dir,
   });
-  const { into, files, bytes, undo, report } = await restoreFrom(cli, dir, async () => source);
+  const { into, files, bytes, undo, report } = await restoreFrom(cli, dir, async () => source, how);
   cli.output.result({ backupId, storeId, into, files, bytes, undo }, (style) => [
     `${style.bold(backupId)} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${size(bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,

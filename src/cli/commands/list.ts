@@ -20,11 +20,17 @@ export function define(command: Command, cli: Cli): void {
       const options = flags.read(given);
       const list = await new Snapshots({ dataDir: dir, environment: blockingEnvironment }).list(options);
       if (list.snapshots.length === 0) await refuseOther('list', dir);
-      cli.output.result(list, (style) => describe(list, dir, options.kind, style));
+      cli.output.result(list, (style, columns) => describe(list, dir, options.kind, style, columns));
     });
 }
 
-function describe(list: SnapshotList, dir: string, kind: string | undefined, style: Style): string[] {
+function describe(
+  list: SnapshotList,
+  dir: string,
+  kind: string | undefined,
+  style: Style,
+  columns = Number.POSITIVE_INFINITY,
+): string[] {
   const { latest, latestGood, snapshots, total } = list;
   if (snapshots.length === 0 && kind !== 'backup' && kind !== undefined)
     return [`no snapshots of the kind ${kind}`];
@@ -40,6 +46,7 @@ function describe(list: SnapshotList, dir: string, kind: string | undefined, sty
     snapshot.entries === null ? '-' : number(snapshot.entries),
     snapshot.totalBytes === null ? '-' : size(snapshot.totalBytes),
     snapshot.diskBytes === null ? '-' : size(snapshot.diskBytes),
+    snapshot.ownBytes === null ? '-' : size(snapshot.ownBytes),
     snapshot.level ?? '-',
     snapshot.verifiedAtMs === null
       ? '-'
@@ -47,7 +54,7 @@ function describe(list: SnapshotList, dir: string, kind: string | undefined, sty
     snapshot.name === latest ? 'latest' : snapshot.name === latestGood ? 'latest-good' : '',
     visible(states[i]!),
   ]);
-  const [head = '', ...lines] = table([HEADING, ...rows], [2, 5, 6, 7]);
+  const [head = '', ...lines] = fitted([HEADING, ...rows], columns);
   return [
     style.dim(head),
     ...lines.map((line, i) => {
@@ -68,11 +75,34 @@ const HEADING = [
   'FILES',
   'SIZE',
   'ON DISK',
+  'FREES',
   'LEVEL',
   'VERIFIED',
   '',
   'STATE',
 ];
+
+/** What a narrow terminal has no room for goes first; `show` and a wider one have it all. */
+const DISPENSABLE = ['MODE', 'ENGINE', 'CREATED', 'FILES', 'SIZE', 'VERIFIED'];
+/** What is damaged is told in words; such a line may be longer. */
+const LONG_STATE = 12;
+const NUMBERS = ['AGE', 'FILES', 'SIZE', 'ON DISK', 'FREES'];
+
+function fitted(rows: readonly (readonly string[])[], columns: number): string[] {
+  let shown: readonly string[] = HEADING;
+  for (const left of [...DISPENSABLE, undefined]) {
+    const places = shown.map((name) => HEADING.indexOf(name));
+    const right = NUMBERS.map((name) => shown.indexOf(name));
+    const lines = table(
+      rows.map((row) => places.map((place) => row[place]!)),
+      right,
+    );
+    const fits = lines.every((line, i) => line.length <= columns || rows[i]!.at(-1)!.length > LONG_STATE);
+    if (left === undefined || fits) return lines;
+    shown = shown.filter((name) => name !== left);
+  }
+  return [];
+}
 
 /** Without holes, and with what several share counted once, it is less than the sizes add up to. */
 function totalLine({ count: all, damaged, diskBytes, totalBytes }: SnapshotList['total']): string {

@@ -8,7 +8,7 @@ import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
 import type { Style } from '../style.ts';
-import { duration, size, table, time, visible } from '../text.ts';
+import { count, duration, number, size, table, time, visible } from '../text.ts';
 
 const flags = new Flags(runsOptions.fields, ['kind', 'status', 'limit']);
 
@@ -26,14 +26,14 @@ export function define(command: Command, cli: Cli): void {
 
 function describe(runs: readonly RunRecord[], { kind, status }: Given, style: Style): string[] {
   if (runs.length === 0) return [kind === undefined && status === undefined ? 'no runs yet' : 'no such runs'];
-  const rows = runs.map(({ kind, location, state }) => [
+  const rows = runs.map(({ kind, location, state, upkeep }) => [
     state.startedAtMs === null ? '-' : time(state.startedAtMs),
     kind,
     state.status,
     tookText(state),
-    size(state.progress?.bytesProcessed ?? 0),
+    state.progress === null ? '-' : size(state.progress.bytesProcessed ?? 0),
     visible(nameOf(location)),
-    visible(state.code === null ? '' : `${state.code} ${state.reason ?? ''}`),
+    visible(state.code === null ? upkeepText(kind, upkeep) : `${state.code} ${state.reason ?? ''}`),
   ]);
   const heading = ['STARTED', 'KIND', 'STATUS', 'TOOK', 'READ', 'SNAPSHOT', ''];
   const [head = '', ...lines] = table([heading, ...rows], [3, 4]);
@@ -41,6 +41,13 @@ function describe(runs: readonly RunRecord[], { kind, status }: Given, style: St
     style.dim(head),
     ...lines.map((line, i) => (runs[i]!.state.status === 'failed' ? style.red(line) : line)),
   ];
+}
+
+function upkeepText(kind: RunRecord['kind'], upkeep: RunRecord['upkeep']): string {
+  if (upkeep === null) return '';
+  const { folders, removed, freedBytes } = upkeep;
+  if (kind === 'verify') return `${count(folders, 'snapshot')} looked at, none is damaged`;
+  return `${number(removed)} of ${number(folders)} removed, ${size(freedBytes)} freed`;
 }
 
 function tookText({ startedAtMs, finishedAtMs, progress }: RunRecord['state']): string {

@@ -12,9 +12,11 @@ import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
 import type { Style } from '../style.ts';
-import { age, count, duration, number, size, table, time, visible } from '../text.ts';
+import { age, count, duration, number, size, table, time, visible, wrapped } from '../text.ts';
 
 const NOT_SAFE = 3;
+/** Of a mail, too. */
+const WIDTH = 80;
 const NOTE =
   'Exits with 3 when a snapshot is damaged, none is good, the newest good one is older than --max-age, or a restore in place has not ended. Reads no data: `verify --all` does.';
 
@@ -30,24 +32,14 @@ export function define(command: Command, cli: Cli): void {
       const snapshots = new Snapshots({ dataDir: dir, environment: blockingEnvironment });
       const status = await snapshots.status(flags.read(given) as StatusOptions);
       if (status.total.count === 0) await refuseOther('status', dir);
-      cli.output.result(status, (style) => describe(status, dir, style));
+      cli.output.result(status, (style, columns = WIDTH) => describe(status, dir, style, columns));
       if (!status.safe) cli.exitCode = NOT_SAFE;
     });
 }
 
-function describe(status: SnapshotsStatus, dir: string, style: Style): string[] {
-  const {
-    summary,
-    safe,
-    newestGood,
-    oldestGood,
-    lastFailure,
-    damaged,
-    oldestProof,
-    total,
-    undo,
-    lastRestore,
-  } = status;
+function describe(status: SnapshotsStatus, dir: string, style: Style, width: number): string[] {
+  const { summary, safe, newestGood, oldestGood, lastFailure, damaged, oldestProof, total, lastRestore } =
+    status;
   const nowMs = blockingEnvironment.clock.nowMs();
   const moment = (ms: number | null | undefined) =>
     ms === null || ms === undefined ? 'none on record' : `${time(ms)}, ${age(nowMs - ms)} ago`;
@@ -65,32 +57,62 @@ function describe(status: SnapshotsStatus, dir: string, style: Style): string[] 
         ? 'none on record'
         : `took ${duration(lastRestore.tookMs)}, ${moment(lastRestore.atMs)}`,
     ],
-    ['newest good', newestGood === null ? 'none' : `${newestGood.name}, level ${newestGood.level}`],
+    [
+      'newest good',
+      newestGood === null
+        ? 'none'
+        : `${newestGood.name}, ${moment(newestGood.createdAtMs)}, level ${newestGood.level}`,
+    ],
     ['oldest good', oldestGood === null ? 'none' : `${oldestGood.name}, ${moment(oldestGood.createdAtMs)}`],
     [
       'oldest proof',
       oldestProof === null ? 'none on record' : `${oldestProof.name}, ${moment(oldestProof.verifiedAtMs)}`,
     ],
     ['snapshots', `${number(total.count)}, ${size(total.diskBytes)} on disk`],
-    ['damaged', damaged.length === 0 ? 'none' : number(damaged.length)],
-    ...damaged.map(({ name, damage }) => ['', `${name}: ${damage ?? ''}`]),
+    ...under(
+      'damaged',
+      damaged.map(({ name, damage }) => `${name}: ${damage ?? ''}`),
+    ),
     ...listed('not read', status.unread),
     ...listed('not proven', status.unproven),
-    [
-      'undo folders',
-      `${kept(undo, nowMs)}${undo.count === 0 ? '' : `; \`stillpoint undo ${dir}\` brings the newest back, \`stillpoint prune ${dir} --undo --keep 1\` removes the others`}`,
-    ],
+    ['undo folders', kept(status.undo, nowMs)],
     ['archives', kept(status.archives, nowMs)],
     ['exports', kept(status.exports, nowMs)],
     ['free disk', size(status.freeBytes)],
+    ...commands(status, dir),
   ];
-  const sentence = visible(summary);
+  const indent = Math.max(...facts.map(([name = '']) => name.length)) + 2;
+  const paragraph = (text: string, columns: number) => wrapped(visible(text).split(' '), ' ', columns);
+  const rows = facts.flatMap(([name = '', value = '']) =>
+    paragraph(value, width - indent).map((line, i) => [i === 0 ? name : '', line]),
+  );
   return [
-    style.bold(safe ? sentence : style.red(sentence)),
+    ...paragraph(summary, width).map((line) => style.bold(safe ? line : style.red(line))),
     '',
-    ...table(facts.map(([name = '', value = '']) => [name, visible(value)])),
+    ...table(rows),
   ];
 }
+
+/** What can be done about it, each with its command. */
+function commands(status: SnapshotsStatus, dir: string): string[][] {
+  const { damaged, newestGood, latestGood, total, undo, safe } = status;
+  const snapshot = damaged.length > 0 ? `snapshot ${dir} --full` : `snapshot ${dir}`;
+  return [
+    ...(safe && newestGood !== null ? [] : [['take a new one', `stillpoint ${snapshot}`]]),
+    ...(latestGood === null
+      ? []
+      : [['restore', `stillpoint restore latest-good --data-dir ${dir} --in-place`]]),
+    ...(undo.count === 0 ? [] : [['undo a restore', `stillpoint undo ${dir}`]]),
+    ...under('what may go', [
+      ...(total.count > 1 ? [`stillpoint prune ${dir} --keep 1 --dry-run`] : []),
+      ...(undo.count > 0 ? [`stillpoint prune ${dir} --undo --keep 0 --dry-run`] : []),
+    ]),
+  ];
+}
+
+/** One line each, the name before the first. */
+const under = (name: string, lines: readonly string[]): string[][] =>
+  lines.length === 0 ? [[name, 'none']] : lines.map((line, i) => [i === 0 ? name : '', line]);
 
 const listed = (what: string, names: readonly string[]): string[][] =>
   names.length === 0 ? [] : [[what, names.join(', ')]];

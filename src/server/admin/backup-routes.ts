@@ -8,7 +8,8 @@ import { isFinished } from '../../operation/operation-state.ts';
 import { toJson } from '../../options/casing.ts';
 import type { SnapshotKind } from '../../options/choices.ts';
 import type { StartBackupOptions } from '../../options/snapshot.ts';
-import { backupReplySchema, reportSchema, snapshotListSchema, snapshotSchema } from '../../rpc/replies.ts';
+import { backupReplySchema, reportSchema, snapshotListSchema } from '../../rpc/replies.ts';
+import { deletedSchema } from '../../rpc/upkeep.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { deleteDiscarded } from '../discard.ts';
 import { refuseBusy, refuseHeld } from '../refuse-held.ts';
@@ -194,7 +195,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
         summary: 'Delete a snapshot',
         description: 'The newest proven one, and one that is being read or is pinned, are refused.',
         params: nameParamsSchema,
-        response: replies(snapshotSchema),
+        response: replies(deletedSchema),
       },
     },
     async (request) => {

@@ -1,13 +1,14 @@
 import * as z from 'zod';
 import { operationStateSchema } from '../../operation/operation-state.ts';
-import { KEEP_RUNS, RUN_KINDS } from '../../operation/records.ts';
+import { KEEP_RUNS, RECORD_KINDS } from '../../operation/records.ts';
 import { bodyOf } from '../../options/body.ts';
 import { type CamelCased, fromJson } from '../../options/casing.ts';
-import { restated } from '../../options/option.ts';
+import { SNAPSHOT_KINDS } from '../../options/choices.ts';
+import { aboutOf, restated } from '../../options/option.ts';
 import { restoreOptions } from '../../options/restore.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
 import type { ThrottleOptions } from '../../options/throttle.ts';
-import { verifyAllOptions, verifyOptions } from '../../options/verify.ts';
+import { pruneOptions, verifyAllOptions, verifyOptions } from '../../options/verify.ts';
 import { restoreFields } from '../../rpc/hold.ts';
 import { backupFields } from '../../rpc/node.ts';
 
@@ -18,10 +19,11 @@ export const verifyBodySchema = bodyOf(verifyOptions.fields);
 export const verifyAllBodySchema = bodyOf(verifyAllOptions.fields);
 export const pruneBodySchema = z.strictObject({
   keep: z.int().min(1).describe('How many of the newest snapshots stay'),
-  dry_run: z.boolean().optional().describe('Says what would be removed, and removes nothing'),
+  kind: z.enum(SNAPSHOT_KINDS).optional().describe(aboutOf(pruneOptions.fields.kind).description),
+  dry_run: z.boolean().optional().describe(aboutOf(pruneOptions.fields.dryRun).description),
 });
 export const runsQuerySchema = z.object({
-  kind: z.enum(RUN_KINDS).optional(),
+  kind: z.enum(RECORD_KINDS).optional(),
   status: operationStateSchema.shape.status.optional(),
   limit: z.coerce.number().int().min(1).max(KEEP_RUNS).optional(),
 });

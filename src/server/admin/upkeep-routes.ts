@@ -1,5 +1,5 @@
 import { Snapshots } from '../../coordinator/snapshots.ts';
-import { toJson } from '../../options/casing.ts';
+import { fromJson, toJson } from '../../options/casing.ts';
 import { pruneReplySchema, runsReplySchema, verifyAllReplySchema } from '../../rpc/upkeep.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { refuseBusy, refuseHeld } from '../refuse-held.ts';
@@ -17,7 +17,8 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
     {
       schema: {
         summary: 'The runs on record, newest first',
-        description: 'Snapshots, archives, exports, restores and undos, also of earlier processes.',
+        description:
+          'Snapshots, archives, exports, restores and undos, and what was verified, pruned and deleted; also of earlier processes.',
         querystring: runsQuerySchema,
         response: replies(runsReplySchema),
       },
@@ -62,9 +63,9 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
     async (request) => {
       refuseWhenClosing(parts);
       refuseHeld(parts, undefined);
-      const { keep, dry_run: dryRun = false } = request.body;
+      const { dryRun = false, ...chosen } = fromJson(request.body);
       refuseBusy(parts);
-      const pruned = await snapshots.prune({ keep, dryRun });
+      const pruned = await snapshots.prune({ ...chosen, dryRun });
       parts.safety.forget();
       return toJson({ dryRun, ...pruned });
     },

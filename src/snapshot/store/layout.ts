@@ -9,6 +9,7 @@ export const LATEST = 'latest';
 /** In the place of a name: the newest snapshot of the deepest proof that is not known to be damaged. */
 export const LATEST_GOOD = 'latest-good';
 const RECORDS = 'records.jsonl';
+const UPKEEP = 'upkeep.jsonl';
 
 export interface Layout {
   readonly dataDir: string;
@@ -19,6 +20,8 @@ export interface Layout {
   readonly backup: string;
   readonly latest: string;
   readonly records: string;
+  /** What was verified and removed. */
+  readonly upkeep: string;
   readonly restore: string;
   readonly undo: string;
   readonly archive: string;
@@ -40,6 +43,7 @@ export function layoutOf(dataDir: string, home = dataDir): Layout {
     backup,
     latest: join(backup, LATEST),
     records: join(backup, RECORDS),
+    upkeep: join(proofsFolder(backup), UPKEEP),
     restore: join(exchange, RESTORE_FOLDER),
     undo: join(exchange, 'restore-backup'),
     archive: join(lifecycle, 'archive'),
@@ -115,8 +119,12 @@ export const placeOf = (root: string, path: string): string => join(root, path.s
 export const nameOf = (location: string): string => basename(location);
 
 /** Whether `location` is the place of a snapshot, by its name and its folder. */
-export function isSnapshotPlace(location: string): boolean {
-  const parent = dirname(location);
-  const { backup, archive, export: exported, transient } = layoutOf(dirname(dirname(parent)));
-  return isSnapshotName(basename(location)) && [backup, archive, exported, transient].includes(parent);
+export const isSnapshotPlace = (location: string): boolean =>
+  isSnapshotName(basename(location)) && layoutAround(dirname(location)) !== undefined;
+
+/** The layout that a folder with snapshots is part of, by its place; undefined when it lies elsewhere. */
+export function layoutAround(parent: string): Layout | undefined {
+  const layout = layoutOf(dirname(dirname(parent)));
+  const { backup, archive, export: exported, transient } = layout;
+  return [backup, archive, exported, transient].includes(parent) ? layout : undefined;
 }

@@ -5,36 +5,39 @@ import { isNoSpace } from '../../errors.ts';
 import type { Layout } from './layout.ts';
 
 /**
- * `.lifecycle/reserve`: space kept aside for a full disk. To finish an interrupted restore, or to remove a snapshot, a journal or
- * an entry of a folder may have to be written first.
+ * Files in `.lifecycle` that keep space aside for a full disk. `reserve`: to finish an interrupted restore, or to remove a snapshot, a
+ * journal or an entry of a folder may have to be written first. `reserve-records`: the line that says how a run ended.
  */
-const RESERVE_BYTES = 64 * 1024;
-
-const reserveOf = ({ lifecycle }: Layout): string => join(lifecycle, 'reserve');
+const RESERVE_BYTES = { reserve: 64 * 1024, 'reserve-records': 32 * 1024 } as const;
+type Reserve = keyof typeof RESERVE_BYTES;
 
 /** Sets the space aside, unless it is there. A disk without room for it is no failure. */
-export async function keepReserve(fs: FileSystem, layout: Layout): Promise<void> {
-  const path = reserveOf(layout);
-  if ((await fs.inspect(path)) !== undefined) return;
-  try {
-    await createFile(fs, path, Buffer.alloc(RESERVE_BYTES, 'reserve '));
-  } catch (error) {
-    await removeIfPresent(fs, path);
-    if (!isNoSpace(error)) throw error;
+export async function keepReserves(fs: FileSystem, { lifecycle }: Layout): Promise<void> {
+  for (const [name, bytes] of Object.entries(RESERVE_BYTES)) {
+    const path = join(lifecycle, name);
+    if ((await fs.inspect(path)) !== undefined) continue;
+    try {
+      await createFile(fs, path, Buffer.alloc(bytes, 'reserve '));
+    } catch (error) {
+      await removeIfPresent(fs, path);
+      if (!isNoSpace(error)) throw error;
+    }
   }
 }
 
 /** Does `work`; where the disk is full, gives up the reserve and does it again. `work` must be repeatable. */
 export async function withReserve<T>(
   fs: FileSystem,
-  layout: Layout,
+  { lifecycle }: Layout,
   work: (isAgain: boolean) => Promise<T>,
+  name: Reserve = 'reserve',
 ): Promise<T> {
+  const path = join(lifecycle, name);
   try {
     return await work(false);
   } catch (error) {
-    if (!isNoSpace(error) || (await fs.inspect(reserveOf(layout))) === undefined) throw error;
-    await removeIfPresent(fs, reserveOf(layout));
+    if (!isNoSpace(error) || (await fs.inspect(path)) === undefined) throw error;
+    await removeIfPresent(fs, path);
     return work(true);
   }
 }

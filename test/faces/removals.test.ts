@@ -1,0 +1,101 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { BackupCoordinator, Snapshots } from '../../src/index.ts';
+import { KEEP_RUNS } from '../../src/operation/records.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
+import { stillpoint } from '../support/command.ts';
+import { plainDirectory } from '../support/folders.ts';
+import { rot } from '../support/rot.ts';
+import { injected, untilFinished } from '../support/server.ts';
+
+async function withSnapshots(count: number, kind: 'backup' | 'archive' = 'backup') {
+  const dir = await plainDirectory({ 'a.txt': 'first' });
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  const names: string[] = [];
+  for (let i = 0; i < count; i++) names.push((await backup.backup({ kind, reuse: false })).name);
+  return { dir, names, snapshots: new Snapshots({ dataDir: dir }) };
+}
+
+test('what was verified, pruned and deleted is on record, with what came of it', async () => {
+  const { dir, names, snapshots } = await withSnapshots(4);
+  await stillpoint(['verify', dir, '--all']);
+  rot(join(dir, '.lifecycle/backup', names[1]!, 'a.txt'), 1);
+  await snapshots.verify(names[1]!);
+  await snapshots.delete(names[0]!);
+  await snapshots.prune({ keep: 1, dryRun: true }); // does nothing
+  await snapshots.prune({ keep: 1 });
+  await expect(snapshots.delete(names[3]!)).rejects.toMatchObject({ code: 'CONFLICT' }); // refused: nothing was done
+  const { json } = await stillpoint(['runs', dir, '--limit', '4', '--json']);
+  const backup = join(dir, '.lifecycle/backup');
+  expect(json.runs).toMatchObject([
+    { kind: 'prune', location: backup, upkeep: { folders: 3, removed: 2, freed_bytes: expect.any(Number) } },
+    { kind: 'delete', location: join(backup, names[0]!), upkeep: { folders: 1, removed: 1 } },
+    {
+      kind: 'verify',
+      location: join(backup, names[1]!),
+      state: { status: 'failed', code: 'COPY_DAMAGED', reason: expect.stringContaining('a.txt') },
+    },
+    { kind: 'verify', state: { status: 'completed' }, upkeep: { folders: 4, removed: 0, freed_bytes: 0 } },
+  ]);
+  const { stdout } = await stillpoint(['runs', dir, '--kind', 'prune']);
+  expect(stdout).toMatch(/prune +completed .* 2 of 3 removed, .*B freed\n$/);
+  expect((await snapshots.runs({ kind: 'backup' })).runs).toHaveLength(4);
+});
+
+test('what was pruned pushes no snapshot off the record, and its own record does not grow without end', async () => {
+  const { dir, snapshots } = await withSnapshots(1);
+  await snapshots.prune({ keep: 1 });
+  const { upkeep } = layoutOf(dir);
+  const line = readFileSync(upkeep, 'utf8');
+  const { id } = JSON.parse(line);
+  const many = Array.from({ length: 2 * KEEP_RUNS }, (_, i) => line.replace(id, `${i}`));
+  writeFileSync(upkeep, many.join('\n'));
+  await snapshots.prune({ keep: 1 });
+  expect(readFileSync(upkeep, 'utf8').split('\n')).toHaveLength(KEEP_RUNS);
+  const { runs } = await new Snapshots({ dataDir: dir }).runs({ limit: 3 * KEEP_RUNS });
+  expect(runs.map(({ kind }) => kind)).toEqual([...Array(KEEP_RUNS).fill('prune'), 'backup']);
+});
+
+test('one snapshot is deleted from the command line; the newest proven one is refused', async () => {
+  const { dir, names, snapshots } = await withSnapshots(3);
+  const at = (name: string | undefined) => join(dir, '.lifecycle/backup', name!);
+  const dry = await stillpoint(['delete', names[0]!, '--data-dir', dir, '--dry-run', '--json']);
+  expect([dry.code, dry.json]).toEqual([0, expect.objectContaining({ dry_run: true, name: names[0] })]);
+  expect(existsSync(at(names[0]))).toBe(true);
+  const gone = await stillpoint(['delete', names[0]!, '--data-dir', dir, '--json']);
+  expect(gone.json).toEqual({ ...dry.json, dry_run: false });
+  expect(gone.json.freed_bytes).toBeGreaterThan(0);
+  const byPath = await stillpoint(['delete', at(names[1])]);
+  expect(byPath.stdout).toMatch(new RegExp(`^deleted ${names[1]}: .*B freed\n$`));
+  for (const name of ['latest', names[2]!]) {
+    const { code, json } = await stillpoint(['delete', name, '--data-dir', dir, '--json']);
+    expect([code, json.error.code]).toEqual([4, 'CONFLICT']);
+  }
+  const absent = await stillpoint(['delete', names[0]!, '--data-dir', dir, '--json']);
+  expect([absent.code, absent.json.error.code]).toEqual([5, 'NOT_FOUND']);
+  expect((await stillpoint(['delete', dir, '--json'])).json.error.code).toBe('INVALID_REQUEST');
+  expect((await snapshots.list()).snapshots.map(({ name }) => name)).toEqual([names[2]]);
+});
+
+test('an archive is deleted by its path, and the server prunes archives', async () => {
+  const { dir, names } = await withSnapshots(2, 'archive');
+  const first = join(dir, '.lifecycle/archive', names[0]!);
+  expect((await stillpoint(['delete', first])).code).toBe(0);
+  expect(existsSync(first)).toBe(false);
+
+  const { rpc, dataDir } = await injected();
+  await rpc('PUT', '/kv/a', '1');
+  for (let i = 0; i < 2; i++) {
+    await rpc('POST', '/api/admin/lifecycle', { action: 'archive' });
+    await untilFinished(async () => ({
+      state: (await new Snapshots({ dataDir }).runs({ limit: 1 })).runs[0]!.state,
+    }));
+  }
+  const { json } = await rpc('POST', '/api/admin/prune', { keep: 1, kind: 'archive' });
+  expect([json.removed.length, json.kept.length]).toEqual([1, 1]);
+  expect((await rpc('POST', '/api/admin/prune', { keep: 1, kind: 'other' })).status).toBe(400);
+  expect((await rpc('GET', '/api/admin/runs?kind=prune')).json.runs).toMatchObject([
+    { location: join(dataDir, '.lifecycle/archive'), upkeep: { folders: 2, removed: 1 } },
+  ]);
+});
