@@ -29,7 +29,7 @@ test('keeps the newest, and a dry run says the same and does nothing', async () 
       .sort(),
   ).toEqual(names.slice(2).sort());
   const ledger = names.slice(2).map((name) => `${name}.json`);
-  expect(readdirSync(join(backup, 'proofs')).sort()).toEqual(['lock', ...ledger].sort());
+  expect(readdirSync(join(backup, 'proofs')).sort()).toEqual(['lock', 'upkeep.jsonl', ...ledger].sort());
   for (const name of names.slice(2)) expect((await verifySnapshot(join(backup, name))).ok).toBe(true);
 });
 
