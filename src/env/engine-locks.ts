@@ -1,5 +1,5 @@
 import { constants, fstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, sep } from 'node:path';
 import { StillpointError } from '../errors.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 
@@ -142,14 +142,26 @@ export async function openEngineLock(path: string, open: () => Promise<OpenFile>
   });
 }
 
+/** Whether it may be a lock file under another name (a hard link). Lock files are empty. In our own folder none is ever linked. */
+function mayBeLinkedLock({ fd, path }: OpenFile): boolean {
+  if (process.platform === 'win32' || path.includes(`${sep}.lifecycle${sep}`)) return false;
+  const { nlink, size } = fstatSync(fd);
+  return nlink > 1 && size === 0;
+}
+
 /** The file system, except that it never opens a file that an engine in this process may have locked: `CONFLICT` instead. */
 export function guardEngineLocks(fs: FileSystem): FileSystem {
   return {
     ...fs,
-    open(path, how, pastCache) {
+    async open(path, how, pastCache) {
       // A new file is not locked yet.
-      if (how === 'create' || !ENGINE_LOCK_NAMES.has(basename(path))) return fs.open(path, how, pastCache);
-      return openEngineLock(path, () => fs.open(path, how));
+      if (how === 'create') return fs.open(path, how, pastCache);
+      if (ENGINE_LOCK_NAMES.has(basename(path))) return openEngineLock(path, () => fs.open(path, how));
+      const file = await fs.open(path, how, pastCache);
+      if (!mayBeLinkedLock(file)) return file;
+      const state = isOpenHere(file.fd, file.fd);
+      if (state === 'no') return file;
+      throw lockedHere(path, state); // and the descriptor stays open until the process ends
     },
     async clone(from, to) {
       const state = ENGINE_LOCK_NAMES.has(basename(from)) ? isOpenHere(from) : 'no';

@@ -181,6 +181,8 @@ class Threads {
       niceIncrement: 10,
       // The default of 16 MB a thread would be most of our memory.
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
+      // A descriptor that is kept open lest the host loses a lock (`engine-locks.ts`) must outlive the thread.
+      trackUnmanagedFds: false,
       execArgv: this.#entry.pathname.endsWith('.ts') ? ['--import', sourceLoader()] : [],
     });
     piscina.on('workerCreate', ({ id }: { id: number }) => ready.add(id)); // emitted once a thread is ready

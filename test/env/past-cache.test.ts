@@ -1,15 +1,13 @@
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, onTestFinished, type TestContext, test } from 'vitest';
+import { expect, type TestContext, test } from 'vitest';
 import { EXT4 } from '../../src/env/block-use.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { filePastCache } from '../../src/env/past-cache.ts';
 import { RunControl } from '../../src/env/run-control.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { type CopyJob, copyFiles, joinRanges } from '../../src/snapshot/tasks/copy-files.ts';
-import { mountedImage, mountInMemory } from '../support/file-systems.ts';
-import { withRights } from '../support/needs.ts';
+import { mountedImage, mountInMemory, overlayOn } from '../support/file-systems.ts';
 import { seeded } from '../support/seeded.ts';
 import { diskFolder, temporaryFolder } from '../support/temp.ts';
 
@@ -27,16 +25,6 @@ const quiet = () => {
   return control;
 };
 
-async function overlayOn(context: TestContext): Promise<string> {
-  const disk = await mountedImage(context, 'ext4');
-  for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(join(disk, name));
-  const merged = join(disk, 'merged');
-  const dirs = ['lower', 'upper', 'work'].map((name) => `${name}dir=${join(disk, name)}`).join(',');
-  withRights(context, 'mount', '-t', 'overlay', 'overlay', '-o', dirs, merged);
-  onTestFinished(() => void execFileSync('umount', ['-l', merged]));
-  return merged;
-}
-
 const FILE_SYSTEMS: Readonly<Record<string, (context: TestContext) => Promise<string>>> = {
   'the disk': diskFolder,
   memory: async (context) => {
@@ -46,7 +34,7 @@ const FILE_SYSTEMS: Readonly<Record<string, (context: TestContext) => Promise<st
   },
   ext3: (context) => mountedImage(context, 'ext3'),
   btrfs: (context) => mountedImage(context, 'btrfs'),
-  overlayfs: overlayOn,
+  overlayfs: (context) => overlayOn(context),
 };
 
 /** Noise with holes of any length between. */

@@ -30,19 +30,34 @@ export function fillDisk(folder: string, name = 'filling'): string {
 /** The folder of a new file system of that kind, in a file, mounted until the running test ends. Skips the test where that is not allowed. */
 export async function mountedImage(
   context: TestContext,
-  kind: 'btrfs' | 'ext3' | 'ext4',
+  kind: 'btrfs' | 'ext3' | 'ext4' | 'xfs',
   ...options: string[]
 ): Promise<string> {
   needsPrograms(context, `mkfs.${kind}`);
   const root = await temporaryFolder();
   const [image, folder] = [join(root, 'image'), join(root, 'disk')];
   writeFileSync(image, '');
-  truncateSync(image, 128 * MiB);
+  truncateSync(image, kind === 'xfs' ? 512 * MiB : 128 * MiB); // the least that each kind takes
   mkdirSync(folder);
   execFileSync(`mkfs.${kind}`, ['-q', ...options, image], { stdio: 'ignore' });
   withRights(context, 'mount', '-o', 'loop', image, folder);
   onTestFinished(() => void execFileSync('umount', ['-l', folder]));
   return folder;
+}
+
+/** An overlayfs until the running test ends, above a lower layer that `fill` has filled. */
+export async function overlayOn(
+  context: TestContext,
+  fill: (lower: string) => Promise<void> = async () => {},
+): Promise<string> {
+  const disk = await mountedImage(context, 'ext4');
+  for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(join(disk, name));
+  await fill(join(disk, 'lower'));
+  const merged = join(disk, 'merged');
+  const dirs = ['lower', 'upper', 'work'].map((name) => `${name}dir=${join(disk, name)}`).join(',');
+  withRights(context, 'mount', '-t', 'overlay', 'overlay', '-o', dirs, merged);
+  onTestFinished(() => void execFileSync('umount', ['-l', merged]));
+  return merged;
 }
 
 /** Changes the bytes below a file system of `mountedImage`, and forgets what the system has of it in memory. */

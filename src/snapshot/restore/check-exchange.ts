@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { type Engine, NOT_OF_THE_DATABASE } from '../../engine/engine.ts';
 import type { FileSystem } from '../../env/file-system.ts';
-import { mountPoints, refusalOfWrites } from '../../env/obstacles.ts';
+import { mountPoints, refusalOfMove, refusalOfWrites } from '../../env/obstacles.ts';
 import { StillpointError } from '../../errors.ts';
 import { type Layout, ownLayout } from '../store/layout.ts';
 import { nestedDatabases } from './nested-databases.ts';
@@ -33,8 +33,9 @@ export async function checkExchange(
     const path = join(dataDir, name);
     const isMount = mounts?.has(path) ?? (kind === 'folder' && (await isOnOtherDevice(fs, path)));
     if (isMount) throw immovable(path, 'is a mount point and cannot be moved', UNMOUNT);
-    const code = await refusalOfWrites(path);
-    if (code === 'EPERM') throw immovable(path, 'is immutable', IMMUTABLE);
+    const code = (await refusalOfWrites(path)) ?? (await refusalOfMove(path, lifecycle));
+    if (code === 'EPERM') throw immovable(path, 'is immutable, or may only be appended to', IMMUTABLE);
+    if (code === 'EXDEV') throw immovable(path, 'lies in a lower layer of overlayfs', LOWER_LAYER);
     // A folder that moves gets another parent, which is written into it.
     if (code === 'EACCES' && kind === 'folder') throw immovable(path, `takes no change (${code})`, OWNER);
   }
@@ -70,7 +71,9 @@ async function isOnOtherDevice(fs: FileSystem, folder: string): Promise<boolean>
 }
 
 const UNMOUNT = 'Unmount it, or restore into another folder with `--into DIR` and put that in its place.';
-const IMMUTABLE = 'Make it changeable (`chattr -i`), then restore again.';
+const IMMUTABLE = 'Make it changeable (`chattr -ia`), then restore again.';
+const LOWER_LAYER =
+  'Restore into another folder with `--into DIR`, or replace it by a copy of itself while the database is closed: `cp -a`, `rm -r`, `mv`.';
 const OWNER = 'Restore as the user that owns it.';
 
 const immovable = (path: string, why: string, hint: string): StillpointError =>
