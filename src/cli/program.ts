@@ -153,8 +153,8 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'console',
-    summary: 'show data directories that no server has open, on a page in the browser',
-    operands: { '<dir...>': 'data directories' },
+    summary: 'show data directories, a repository or a fleet on a page in the browser',
+    operands: { '[dir...]': 'data directories' },
     load: () => import('./commands/console.ts'),
   },
   {
@@ -246,7 +246,7 @@ async function createProgram(
       .description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`)
       .configureHelp({ subcommandDescription: Help.prototype.subcommandDescription });
     for (const [operand, what] of Object.entries(operands)) {
-      if (operand.endsWith('...>')) command.argument(operand, what, allNonEmpty);
+      if (/\.\.\.[>\]]$/.test(operand)) command.argument(operand, what, allNonEmpty);
       else command.argument(operand, what, nonEmpty);
     }
     if (needsAll || argv.includes(name)) (await load()).define(command, cli);

@@ -1,4 +1,12 @@
 import type * as z from 'zod';
+import type {
+  errandBodySchema,
+  errandReplySchema,
+  fleetReplySchema,
+  repositoryReplySchema,
+  retentionBodySchema,
+  retentionReplySchema,
+} from '../rpc/elsewhere.ts';
 import type { foldersReplySchema } from '../rpc/folders.ts';
 import type {
   jobSchema,
@@ -31,6 +39,13 @@ export type StoredBackup = z.infer<typeof storedBackupsReplySchema>['backups'][n
 export type Run = z.infer<typeof runsReplySchema>['runs'][number];
 export type Pruned = z.infer<typeof pruneReplySchema>;
 export type VerifiedAll = z.infer<typeof verifyAllReplySchema>;
+
+export type Repository = z.infer<typeof repositoryReplySchema>;
+export type Errand = NonNullable<z.infer<typeof errandReplySchema>['errand']>;
+export type ErrandBody = z.infer<typeof errandBodySchema>;
+export type Retention = z.infer<typeof retentionReplySchema>;
+export type RetentionBody = z.infer<typeof retentionBodySchema>;
+export type Fleet = z.infer<typeof fleetReplySchema>;
 
 /** An answer that is an error, in the server's own words. */
 export class Refused extends Error {
@@ -88,6 +103,17 @@ export class Api {
     return this.#commandFor('restore', { source, ...(repository !== undefined && { repository }) });
   }
 
+  /** Of a console of a repository. */
+  backupCommand(
+    action: 'verify' | 'drill' | 'restore',
+    destination: string,
+    store: string,
+    backup: string,
+  ): string {
+    const into = action === 'restore' ? ' --into ./restored' : '';
+    return `stillpoint backup ${action} ${quoted(backup)} --from ${quoted(destination)} --store ${quoted(store)}${into}`;
+  }
+
   planCommand(name: string, action: Action): string {
     return this.#commandFor(`plans/${encodeURIComponent(name)}/run`, { action });
   }
@@ -132,6 +158,13 @@ export class Api {
   cancelJob = (id: string): Promise<Job> => this.#call('DELETE', `jobs/${encodeURIComponent(id)}`);
   folders = async (): Promise<readonly Folder[]> =>
     (await this.#call<z.infer<typeof foldersReplySchema>>('GET', 'folders')).folders;
+  repository = (): Promise<Repository> => this.#call('GET', 'repository');
+  errand = async (): Promise<Errand | null> =>
+    (await this.#call<z.infer<typeof errandReplySchema>>('GET', 'errand')).errand;
+  beginErrand = (body: ErrandBody): Promise<unknown> => this.#call('POST', 'errand', body);
+  cancelErrand = (): Promise<unknown> => this.#call('DELETE', 'errand');
+  retention = (body: RetentionBody): Promise<Retention> => this.#call('POST', 'retention', body);
+  fleet = (): Promise<Fleet> => this.#call('GET', 'fleet');
   undo = (): Promise<RestoreReply> => this.#call('POST', 'restore/undo');
 
   /** The states of a running snapshot as they come, until it has ended. */

@@ -1,5 +1,5 @@
-import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { type Api, Refused, type Run, type Snapshots, type Status } from './api.ts';
+import { useRef } from 'preact/hooks';
+import type { Api, Run, Snapshots, Status } from './api.ts';
 import { Charts } from './charts.tsx';
 import { Failures } from './failures.tsx';
 import { lookOffsite, type Offsite, runningJobs } from './offsite.ts';
@@ -7,23 +7,20 @@ import { Plans } from './plans.tsx';
 import { Room } from './room.tsx';
 import { Running } from './running.tsx';
 import { Safety } from './safety.tsx';
-import { SignIn } from './sign-in.tsx';
 import { span } from './text.ts';
 import { Timeline } from './timeline.tsx';
 import { Upkeep } from './upkeep.tsx';
+import { BUSY_MS, IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
 
-const IDLE_MS = 5000;
-const BUSY_MS = 1000;
 const RUNS = 100;
 
-export interface Seen {
+interface Seen {
   readonly status: Status;
   readonly list: Snapshots;
   /** Newest first. */
   readonly runs: readonly Run[];
   /** Undefined for a server without plans. */
   readonly offsite: Offsite | undefined;
-  readonly atMs: number;
 }
 
 /**
@@ -32,59 +29,25 @@ export interface Seen {
  * @param isOpenHere Whether the server has the database open.
  */
 export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
-  const [seen, setSeen] = useState<Seen>();
-  const [problem, setProblem] = useState<string>();
-  const [asksForKey, setAsksForKey] = useState<'first' | 'again'>();
   const known = useRef<Offsite>(undefined);
-  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
-
-  const look = useCallback(async () => {
-    clearTimeout(timer.current);
-    let next = IDLE_MS;
-    try {
-      if (!isOpenHere) api.dataDir ??= (await api.folders())[0]?.data_dir;
-      const [status, list, runs, offsite] = await Promise.all([
-        api.status(),
-        api.snapshots(),
-        api.runs(RUNS),
-        lookOffsite(api, known.current),
-      ]);
-      known.current = offsite;
-      setSeen({ status, list, runs, offsite, atMs: Date.now() });
-      setProblem(undefined);
-      setAsksForKey(undefined);
-      if (isBusy(status) || (offsite && runningJobs(offsite).length > 0)) next = BUSY_MS;
-    } catch (error) {
-      if (error instanceof Refused && error.code === 'UNAUTHORIZED') {
-        setAsksForKey(api.isSignedIn ? 'again' : 'first');
-        api.signOut();
-        return;
-      }
-      setProblem(error instanceof Error ? error.message : String(error));
-    }
-    timer.current = setTimeout(look, next);
-  }, [api, isOpenHere]);
-
-  useEffect(() => {
-    look();
-    return () => clearTimeout(timer.current);
-  }, [look]);
-
-  if (asksForKey !== undefined) {
-    return (
-      <SignIn
-        isWrong={asksForKey === 'again'}
-        onKey={(key) => {
-          api.signIn(key);
-          look();
-        }}
-      />
-    );
-  }
+  const looking = useLooking<Seen>(api, async () => {
+    if (!isOpenHere) api.dataDir ??= (await api.folders())[0]?.data_dir;
+    const [status, list, runs, offsite] = await Promise.all([
+      api.status(),
+      api.snapshots(),
+      api.runs(RUNS),
+      lookOffsite(api, known.current),
+    ]);
+    known.current = offsite;
+    const isAtWork = isBusy(status) || (offsite !== undefined && runningJobs(offsite).length > 0);
+    return [{ status, list, runs, offsite }, isAtWork ? BUSY_MS : IDLE_MS];
+  });
+  const { seen, atMs: nowMs, again: look } = looking;
+  if (looking.signIn !== undefined) return looking.signIn;
   if (seen === undefined) {
     return (
       <main>
-        <p role="status">{problem === undefined ? 'Asking the server …' : `No answer: ${problem}`}</p>
+        <NoAnswer looking={looking} />
       </main>
     );
   }
@@ -105,32 +68,21 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
         )}
         {location.pathname.includes('/folder/') && <a href="../../">All folders</a>}
         {api.isSignedIn && (
-          <button
-            type="button"
-            onClick={() => {
-              api.signOut();
-              setSeen(undefined);
-              setAsksForKey('first');
-            }}
-          >
+          <button type="button" onClick={looking.signOut}>
             Sign out
           </button>
         )}
       </header>
       <main>
-        {problem !== undefined && (
-          <p class="notice bad" role="alert">
-            No answer from the server: {problem}. What stands here is {span(Date.now() - seen.atMs)} old.
-          </p>
-        )}
-        <Safety {...seen} nowMs={seen.atMs} />
+        <NoAnswer looking={looking} />
+        <Safety {...seen} nowMs={nowMs} />
         <Running api={api} status={status} offsite={offsite} look={look} />
-        <Timeline api={api} list={list} status={status} offsite={offsite} nowMs={seen.atMs} look={look} />
-        {offsite !== undefined && <Plans api={api} offsite={offsite} nowMs={seen.atMs} look={look} />}
+        <Timeline api={api} list={list} status={status} offsite={offsite} nowMs={nowMs} look={look} />
+        {offsite !== undefined && <Plans api={api} offsite={offsite} nowMs={nowMs} look={look} />}
         <Charts list={list} runs={runs} offsite={offsite} />
-        <Room list={list} safety={status.safety} nowMs={seen.atMs} />
-        <Upkeep runs={runs} nowMs={seen.atMs} />
-        <Failures status={status} runs={runs} offsite={offsite} nowMs={seen.atMs} />
+        <Room list={list} safety={status.safety} nowMs={nowMs} />
+        <Upkeep runs={runs} nowMs={nowMs} />
+        <Failures status={status} runs={runs} offsite={offsite} nowMs={nowMs} />
       </main>
     </>
   );

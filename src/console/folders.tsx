@@ -1,51 +1,12 @@
-import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { type Api, type Folder, Refused } from './api.ts';
-import { SignIn } from './sign-in.tsx';
+import type { Api, Folder } from './api.ts';
 import { ago, bytes, plural } from './text.ts';
-
-const EVERY_MS = 5000;
+import { IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
 
 /** Several data directories: a line for each, with what is wrong first. */
 export function Folders({ api }: { api: Api }) {
-  const [folders, setFolders] = useState<readonly Folder[]>();
-  const [problem, setProblem] = useState<string>();
-  const [asksForKey, setAsksForKey] = useState<'first' | 'again'>();
-  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
-
-  const look = useCallback(async () => {
-    clearTimeout(timer.current);
-    try {
-      setFolders(await api.folders());
-      setProblem(undefined);
-      setAsksForKey(undefined);
-    } catch (error) {
-      if (error instanceof Refused && error.code === 'UNAUTHORIZED') {
-        setAsksForKey(api.isSignedIn ? 'again' : 'first');
-        api.signOut();
-        return;
-      }
-      setProblem(error instanceof Error ? error.message : String(error));
-    }
-    timer.current = setTimeout(look, EVERY_MS);
-  }, [api]);
-
-  useEffect(() => {
-    look();
-    return () => clearTimeout(timer.current);
-  }, [look]);
-
-  if (asksForKey !== undefined) {
-    return (
-      <SignIn
-        isWrong={asksForKey === 'again'}
-        onKey={(key) => {
-          api.signIn(key);
-          look();
-        }}
-      />
-    );
-  }
-  const nowMs = Date.now();
+  const looking = useLooking(api, async () => [await api.folders(), IDLE_MS]);
+  const { seen: folders, atMs: nowMs } = looking;
+  if (looking.signIn !== undefined) return looking.signIn;
   const bad = folders?.filter((folder) => !isSafe(folder)) ?? [];
   const sorted = [...bad, ...(folders ?? []).filter(isSafe)];
   return (
@@ -55,27 +16,21 @@ export function Folders({ api }: { api: Api }) {
         <p>{folders !== undefined && plural(folders.length, 'data directory', 'data directories')}</p>
       </header>
       <main>
-        {problem !== undefined && (
-          <p class="notice bad" role="alert">
-            No answer from the server: {problem}
-          </p>
-        )}
-        <section aria-labelledby="all" class={`card ${bad.length === 0 ? 'safe' : 'unsafe'}`}>
-          <h2 id="all">Are they safe?</h2>
-          {folders === undefined ? (
-            <p role="status">Asking the server …</p>
-          ) : (
+        <NoAnswer looking={looking} />
+        {folders !== undefined && (
+          <section aria-labelledby="all" class={`card ${bad.length === 0 ? 'safe' : 'unsafe'}`}>
+            <h2 id="all">Are they safe?</h2>
             <p class={`sentence ${bad.length === 0 ? 'good' : 'bad'}`} role="status">
               <span aria-hidden="true">{bad.length === 0 ? '✔' : '✘'}</span>{' '}
               {bad.length === 0 ? 'All are safe.' : `${bad.length} of ${folders.length} not safe.`}
             </p>
-          )}
-          <ul class="snapshots">
-            {sorted.map((folder) => (
-              <Line key={folder.data_dir} folder={folder} nowMs={nowMs} />
-            ))}
-          </ul>
-        </section>
+            <ul class="snapshots">
+              {sorted.map((folder) => (
+                <Line key={folder.data_dir} folder={folder} nowMs={nowMs} />
+              ))}
+            </ul>
+          </section>
+        )}
       </main>
     </>
   );

@@ -61,6 +61,12 @@ export function Plans({ api, offsite, nowMs, look }: Props) {
   );
 }
 
+/** Of the first due time, a service that has just begun says `begun`: nothing has run yet. */
+function lastOne(status: Plan['schedules'][number]['last_status']): string {
+  if (status === null || status === 'begun') return 'not run yet';
+  return status === 'succeeded' ? 'the last one succeeded' : `the last one: ${status}`;
+}
+
 function Schedules({ plan, nowMs }: { plan: Plan; nowMs: number }) {
   return (
     <ul>
@@ -77,7 +83,7 @@ function Schedules({ plan, nowMs }: { plan: Plan; nowMs: number }) {
             )}
             {overdue && <strong class="bad"> · overdue</strong>}
             {last_success_ms !== null && ` · last success ${ago(last_success_ms, nowMs)}`}
-            {last_status !== null && last_status !== 'succeeded' && ` · the last one: ${last_status}`}
+            {` · ${lastOne(last_status)}`}
             {last_error !== null && <span class="bad"> · {last_error}</span>}
           </li>
         ),

@@ -110,7 +110,15 @@ interface RowProps {
   readonly children: ComponentChildren;
 }
 
-function Row({ atMs, nowMs, standing: { word, tone, explanation }, where, detail, children }: RowProps) {
+/** One line of a timeline: when it was, how it stands, and what can be done with it. */
+export function Row({
+  atMs,
+  nowMs,
+  standing: { word, tone, explanation },
+  where,
+  detail,
+  children,
+}: RowProps) {
   return (
     <li>
       <div class="what">

@@ -3,10 +3,11 @@ import { useEffect, useRef } from 'preact/hooks';
 
 interface Props {
   readonly title: string;
-  readonly yes: string;
+  /** Left out where there is nothing to be done. */
+  readonly yes?: string;
   /** False: what it would do is not known yet. */
   readonly isReady?: boolean;
-  readonly onYes: () => void;
+  readonly onYes?: () => void;
   readonly onNo: () => void;
   readonly children: ComponentChildren;
 }
@@ -23,11 +24,13 @@ export function Question({ title, yes, isReady = true, onYes, onNo, children }: 
       {children}
       <p class="actions">
         <button type="button" onClick={onNo}>
-          No
+          {yes === undefined ? 'Close' : 'No'}
         </button>
-        <button type="button" class="danger" disabled={!isReady} onClick={onYes}>
-          {yes}
-        </button>
+        {yes !== undefined && (
+          <button type="button" class="danger" disabled={!isReady} onClick={onYes}>
+            {yes}
+          </button>
+        )}
       </p>
     </dialog>
   );

@@ -11,7 +11,7 @@ import {
   quiesceReplySchema,
   resumeReplySchema,
 } from './node.ts';
-import { backupReplySchema, healthReplySchema, restoreReplySchema } from './replies.ts';
+import { backupReplySchema, healthReplySchema, restoreReplySchema, statusReplySchema } from './replies.ts';
 
 export interface AdminClientOptions {
   /** `http://` or `https://`, host and port. */
@@ -72,6 +72,10 @@ export class AdminClient {
   /** Rejects with `UNAVAILABLE` while the database is closed. */
   async health(signal?: AbortSignal): Promise<void> {
     await this.#json({ method: 'GET', path: '/api/admin/health', signal }, healthReplySchema);
+  }
+
+  status(signal?: AbortSignal): Promise<z.infer<typeof statusReplySchema>> {
+    return this.#json({ method: 'GET', path: '/api/admin/status', signal }, statusReplySchema);
   }
 
   quiesce(body: QuiesceBody, signal?: AbortSignal): Promise<z.infer<typeof quiesceReplySchema>> {

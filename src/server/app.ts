@@ -8,6 +8,7 @@ import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fas
 import { isoTime } from '../env/clock.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { PART_BYTES } from '../rpc/hold.ts';
+import type { Environment } from '../snapshot/environment.ts';
 import { backupRoutes } from './admin/backup-routes.ts';
 import { holdRoutes, incomingPartRoute } from './admin/hold-routes.ts';
 import { lifecycleRoutes } from './admin/lifecycle-routes.ts';
@@ -19,6 +20,7 @@ import { statusRoutes } from './admin/status-routes.ts';
 import { storedSnapshotRoutes } from './admin/stored-snapshot-routes.ts';
 import { upkeepRoutes } from './admin/upkeep-routes.ts';
 import type { ServerContext } from './assemble-server.ts';
+import type { Audit } from './audit.ts';
 import { admission } from './auth.ts';
 import { Connections } from './connections.ts';
 import { consolePage } from './console-page.ts';
@@ -34,6 +36,9 @@ import { keyRoutes, valueRoute } from './kv/routes.ts';
 import { splitQuery } from './kv/schemas.ts';
 import { lineWriter } from './line-writer.ts';
 import { watchMethods } from './methods.ts';
+import type { Metrics } from './metrics.ts';
+import type { ResolvedOptions } from './options.ts';
+import type { Prometheus } from './prometheus.ts';
 import { RequestPlaces } from './request-limits.ts';
 import type { App } from './route-types.ts';
 import type { ReadTls } from './tls.ts';
@@ -79,8 +84,17 @@ export function folderRoutes(scope: App, parts: ServerContext): void {
   offsiteRoutes(scope, parts);
 }
 
+/** What every request needs, whatever the routes are about. */
+export interface RequestParts {
+  readonly options: Pick<ResolvedOptions, 'limits' | 'apiKey' | 'log'>;
+  readonly environment: Environment;
+  readonly audit: Audit;
+  readonly metrics: Metrics;
+  readonly prometheus: Pick<Prometheus, 'answered'>;
+}
+
 /** An app without routes: limits, admission, errors. */
-export function newApp(parts: ServerContext, tls: ReadTls | undefined): App {
+export function newApp(parts: RequestParts, tls: ReadTls | undefined): App {
   const { options, environment } = parts;
   const { limits } = options;
   const answer = answerErrors(parts);
@@ -131,7 +145,7 @@ function correlationId(headers: Readonly<Record<string, string | string[] | unde
   return undefined;
 }
 
-function admitAndCount(app: App, { options, environment, metrics, prometheus, audit }: ServerContext): void {
+function admitAndCount(app: App, { options, environment, metrics, prometheus, audit }: RequestParts): void {
   const { limits } = options;
   const admit = admission(options.apiKey);
   const places = new RequestPlaces(limits, environment.clock);
@@ -164,7 +178,7 @@ function admitAndCount(app: App, { options, environment, metrics, prometheus, au
   });
 }
 
-function answerErrors({ options, environment, audit }: ServerContext) {
+function answerErrors({ options, environment, audit }: RequestParts) {
   const log = lineWriter(options.log);
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     // Who broke off the upload reads no answer, and nobody has to look into it.

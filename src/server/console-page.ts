@@ -10,8 +10,8 @@ const FILES = {
   '/console/main.css': 'text/css; charset=utf-8',
 } as const;
 
-/** `server`: the database is open in it. `folder`: it is closed, or open elsewhere. `folders`: a list of those. */
-export type Page = 'server' | 'folder' | 'folders';
+/** `server`: the database is open in it. `folder`: it is closed, or open elsewhere. `folders`: a list of those. `repository` and `fleet`: no data directory. */
+export type Page = 'server' | 'folder' | 'folders' | 'repository' | 'fleet';
 
 const pageOf = (page: Page): string => `<!doctype html>
 <html lang="en">

@@ -1,40 +1,15 @@
-import { once } from 'node:events';
 import { mkdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { startServer } from '../../src/server/index.ts';
 import { accessibilityOf, browserOf, keepWriting, openPage, soon } from '../support/browser.ts';
-import { startProcess } from '../support/command.ts';
+import { startConsole } from '../support/console.ts';
 import { listening, smallLsm } from '../support/server.ts';
 import { withPlans } from '../support/server-plans.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
 // More pages in a real browser: of a server that runs plans, and of `stillpoint console`. What takes long is in the long run.
-
-async function startConsole(dirs: readonly string[]) {
-  const child = startProcess(['console', ...dirs, '--json']);
-  onTestFinished(() => void child.kill('SIGKILL'));
-  let stderr = '';
-  child.stderr!.setEncoding('utf8').on('data', (text) => {
-    stderr += text;
-  });
-  const [line] = await Promise.race([
-    once(createInterface(child.stdout!), 'line'),
-    once(child, 'close').then(() => [stderr]),
-  ]);
-  const { url, key } = JSON.parse(line);
-  return {
-    url: url as string,
-    key: key as string,
-    async stop() {
-      child.kill('SIGTERM');
-      const [code] = await once(child, 'close');
-      return { code, stderr };
-    },
-  };
-}
 
 /** A data directory with one key, whose database is closed. */
 async function closedDatabase(name: string): Promise<string> {

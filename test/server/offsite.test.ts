@@ -48,7 +48,14 @@ test('a server with a settings file makes its backups when they are due, and res
     status: 404,
   });
   const metrics = await server.rpc('GET', '/api/admin/metrics', undefined, { accept: 'text/plain' });
-  expect(metrics.bytes.toString()).toContain('stillpoint_plan_overdue{plan="nightly",action="backup"} 0');
+  const told = metrics.bytes.toString();
+  expect(told).toContain('stillpoint_plan_overdue{plan="nightly",action="backup"} 0');
+  const [schedule] = (await server.rpc('GET', '/api/admin/plans')).json.plans[0].schedules;
+  expect(told).toContain(
+    `stillpoint_plan_next_due_timestamp_seconds{plan="nightly",action="backup"} ${schedule.next_due_ms / 1000}\n`,
+  );
+  const { last_restore } = (await server.rpc('GET', '/api/admin/status')).json.safety;
+  expect(told).toContain(`stillpoint_last_restore_duration_seconds ${last_restore.took_ms / 1000}\n`);
 });
 
 test('each action of a plan runs on request as a job; unknown ones are refused', async () => {

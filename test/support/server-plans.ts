@@ -5,8 +5,8 @@ import { initRepository } from '../../src/backup/repositories.ts';
 import type { Injected } from './server.ts';
 import { temporaryFolder } from './temp.ts';
 
-/** What a server is given for plans of its own: a data directory, a repository, and a settings file with the plan `nightly`. */
-export async function withPlans(plan: object = {}, key?: { readonly keyFile: string }) {
+/** What a server is given for plans of its own: a data directory, a repository, and a settings file with the plan `nightly`, and `more` in it. */
+export async function withPlans(plan: object = {}, key?: { readonly keyFile: string }, more: object = {}) {
   const folder = await temporaryFolder();
   const repository = join(folder, 'repository');
   await initRepository(repository, key && { encryption: key });
@@ -14,6 +14,7 @@ export async function withPlans(plan: object = {}, key?: { readonly keyFile: str
   writeFileSync(
     settings,
     JSON.stringify({
+      ...more,
       version: 1,
       stores: { orders: { data_dir: 'data' } },
       repositories: {

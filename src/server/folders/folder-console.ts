@@ -1,5 +1,4 @@
 import { statusFrom } from '../../coordinator/status.ts';
-import { randomHex } from '../../env/random.ts';
 import { standardError } from '../../env/runtime.ts';
 import { toStillpointError } from '../../errors.ts';
 import { toJson } from '../../options/casing.ts';
@@ -9,8 +8,9 @@ import { closeWithApp, folderRoutes, newApp, readBodiesAsJson } from '../app.ts'
 import { assemble, type ServerContext } from '../assemble-server.ts';
 import { Audit } from '../audit.ts';
 import { consolePage } from '../console-page.ts';
+import { type KeyedServer, LOOPBACK, newSessionKey } from '../elsewhere/elsewhere-app.ts';
 import type { LineTarget } from '../line-writer.ts';
-import { listen, type RunningServer } from '../listen.ts';
+import { listen } from '../listen.ts';
 import { resolveOptions } from '../options.ts';
 import { type App, replies } from '../route-types.ts';
 import { closedBackend } from './closed-backend.ts';
@@ -23,14 +23,6 @@ export interface FolderConsoleOptions {
   readonly audit?: LineTarget;
 }
 
-/** A page that shows data directories, and the key that it was given for this session. */
-export interface FolderConsole extends RunningServer {
-  readonly key: string;
-}
-
-const HOST = '127.0.0.1';
-const KEY_BYTES = 32;
-
 interface Shown {
   readonly dataDir: string;
   readonly parts: ServerContext;
@@ -42,8 +34,8 @@ type Folder = Shown | { readonly dataDir: string; readonly parts?: undefined; re
  * Shows data directories that no server of ours holds, on loopback only. A directory that cannot be shown is told on the page; when
  * there is none that can, this rejects with what the first one rejects with.
  */
-export async function startFolderConsole(options: FolderConsoleOptions): Promise<FolderConsole> {
-  const key = randomHex(KEY_BYTES);
+export async function startFolderConsole(options: FolderConsoleOptions): Promise<KeyedServer> {
+  const key = newSessionKey();
   const audit = new Audit(options.audit ?? standardError, options.environment.clock);
   const folders: Folder[] = [];
   let failure: unknown;
@@ -64,7 +56,7 @@ export async function startFolderConsole(options: FolderConsoleOptions): Promise
   if (folders.length === 1) await addFolder(app, first, '');
   else await addAll(app, folders);
   await app.ready();
-  const server = await listen(app, { host: HOST, port: options.port, tls: undefined });
+  const server = await listen(app, { host: LOOPBACK, port: options.port, tls: undefined });
   return { ...server, key };
 }
 

@@ -1,0 +1,92 @@
+import type { ComponentChildren } from 'preact';
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { type Api, Refused } from './api.ts';
+import { SignIn } from './sign-in.tsx';
+import { span } from './text.ts';
+
+export interface Looking<T> {
+  /** What was seen last; undefined before the first answer. */
+  readonly seen: T | undefined;
+  /** When that was. */
+  readonly atMs: number;
+  /** Why there is no newer answer. */
+  readonly problem: string | undefined;
+  /** Stands in the place of the page while the server wants a key. */
+  readonly signIn: ComponentChildren | undefined;
+  /** Looks at once, as after an action. */
+  readonly again: () => Promise<void>;
+  readonly signOut: () => void;
+}
+
+/** Asks the server every few seconds, and for the key where it wants one. `ask` also says when to look again. */
+export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, nextMs: number]>): Looking<T> {
+  const [found, setFound] = useState<{ seen: T; atMs: number }>();
+  const [problem, setProblem] = useState<string>();
+  const [asksForKey, setAsksForKey] = useState<'first' | 'again'>();
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const asked = useRef(ask);
+  asked.current = ask;
+
+  const again = useCallback(async () => {
+    clearTimeout(timer.current);
+    let next = IDLE_MS;
+    try {
+      const [seen, nextMs] = await asked.current();
+      next = nextMs;
+      setFound({ seen, atMs: Date.now() });
+      setProblem(undefined);
+      setAsksForKey(undefined);
+    } catch (error) {
+      if (error instanceof Refused && error.code === 'UNAUTHORIZED') {
+        setAsksForKey(api.isSignedIn ? 'again' : 'first');
+        api.signOut();
+        return;
+      }
+      setProblem(error instanceof Error ? error.message : String(error));
+    }
+    clearTimeout(timer.current); // another look has ended meanwhile
+    timer.current = setTimeout(again, next);
+  }, [api]);
+
+  useEffect(() => {
+    again();
+    return () => clearTimeout(timer.current);
+  }, [again]);
+
+  return {
+    seen: found?.seen,
+    atMs: found?.atMs ?? Date.now(),
+    problem,
+    again,
+    signIn: asksForKey && (
+      <SignIn
+        isWrong={asksForKey === 'again'}
+        onKey={(key) => {
+          api.signIn(key);
+          again();
+        }}
+      />
+    ),
+    signOut() {
+      clearTimeout(timer.current);
+      api.signOut();
+      setFound(undefined);
+      setAsksForKey('first');
+    },
+  };
+}
+
+export const IDLE_MS = 5000;
+export const BUSY_MS = 1000;
+
+/** What a page says before the first answer, and when answers stay away. */
+export function NoAnswer({ looking: { seen, problem, atMs } }: { looking: Looking<unknown> }) {
+  if (seen === undefined)
+    return <p role="status">{problem === undefined ? 'Asking the server …' : `No answer: ${problem}`}</p>;
+  if (problem === undefined) return null;
+  return (
+    <p class="notice bad" role="alert">
+      No answer from the server: {problem}. What stands here is {span(Date.now() - atMs)} old.
+    </p>
+  );
+}

@@ -1,0 +1,104 @@
+import { join } from 'node:path';
+import { mapConcurrent } from '../env/concurrency.ts';
+import { listFolder, realPlace } from '../env/io.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
+import type { AdminClient } from '../rpc/client.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import { type FleetFile, readFleetFile } from './fleet-file.ts';
+import { NodeClients } from './http/clients.ts';
+import { readPlan } from './plan/plan.ts';
+import { type FleetStatus, fleetStatus } from './status.ts';
+
+const NODES_AT_ONCE = 64;
+const REPLY_MS = 5000;
+const SETS_SHOWN = 10;
+
+/** What a node says of itself, or why it does not. */
+export interface SurveyedNode {
+  readonly id: string;
+  readonly unit: string;
+  readonly role: string;
+  readonly url: string;
+  readonly status: Awaited<ReturnType<AdminClient['status']>> | undefined;
+  readonly problem: string | undefined;
+}
+
+/** A backup of the fleet in a folder of its own. */
+export interface SurveyedSet {
+  readonly name: string;
+  readonly status: FleetStatus | undefined;
+  readonly problem: string | undefined;
+}
+
+/** Asks every node of a fleet file how it is, and looks at the fleet's backups. Connections are kept until it is closed. */
+export class FleetSurvey {
+  readonly name: string;
+  readonly #file: FleetFile;
+  readonly #clients: NodeClients;
+  readonly #environment: Environment;
+  readonly #setsDir: string | undefined;
+
+  private constructor(file: FleetFile, environment: Environment, setsDir: string | undefined) {
+    this.name = file.fleet;
+    this.#file = file;
+    this.#environment = environment;
+    this.#setsDir = setsDir;
+    this.#clients = new NodeClients(file, environment, REPLY_MS);
+  }
+
+  /**
+   * `NOT_FOUND`, or `INVALID_REQUEST` that says what is wrong in the file.
+   *
+   * @param setsDir A folder that holds backups of the fleet, each in a folder of its own.
+   */
+  static async open(
+    fleetFile: string,
+    environment: Environment,
+    setsDir: string | undefined,
+  ): Promise<FleetSurvey> {
+    const { fs } = environment;
+    const file = await readFleetFile(fs, fleetFile);
+    const sets = setsDir === undefined ? undefined : await realPlace(fs, setsDir);
+    if (sets !== undefined && (await fs.inspect(sets))?.kind !== 'folder')
+      throw new StillpointError('NOT_FOUND', `there is no folder ${setsDir}`, { path: sets });
+    return new FleetSurvey(file, environment, sets);
+  }
+
+  close(): Promise<void> {
+    return this.#clients.close();
+  }
+
+  async nodes(): Promise<SurveyedNode[]> {
+    const unitOf = new Map(this.#file.units?.flatMap(({ id, nodes }) => nodes.map((node) => [node, id])));
+    return mapConcurrent(this.#file.nodes, NODES_AT_ONCE, async ({ id, role, url }) => {
+      const about = { id, role, url, unit: unitOf.get(id) ?? this.name };
+      try {
+        const status = await (await this.#clients.client(id)).status();
+        return { ...about, status, problem: undefined };
+      } catch (error) {
+        return { ...about, status: undefined, problem: toStillpointError(error).message };
+      }
+    });
+  }
+
+  /** The newest ones, newest first. */
+  async sets(): Promise<SurveyedSet[]> {
+    if (this.#setsDir === undefined) return [];
+    const { fs } = this.#environment;
+    const found: { name: string; dir: string; atMs: number }[] = [];
+    for (const { name, kind } of await listFolder(fs, this.#setsDir)) {
+      const dir = join(this.#setsDir, name);
+      if (kind !== 'folder') continue;
+      const plan = await readPlan(fs, dir).catch(() => undefined);
+      if (plan !== undefined) found.push({ name, dir, atMs: plan.created_at_ms });
+    }
+    found.sort((a, b) => b.atMs - a.atMs);
+    return mapConcurrent(found.slice(0, SETS_SHOWN), 1, async ({ name, dir }) => {
+      try {
+        return { name, status: await fleetStatus(dir, this.#environment), problem: undefined };
+      } catch (error) {
+        return { name, status: undefined, problem: toStillpointError(error).message };
+      }
+    });
+  }
+}

@@ -1,0 +1,107 @@
+import * as z from 'zod';
+import { storedBackupsReplySchema } from './offsite.ts';
+import { timeMs } from './replies.ts';
+
+/** What the consoles of a repository and of a fleet say. */
+
+export const ERRAND_ACTIONS = ['verify', 'drill', 'restore'] as const;
+
+export const errandSchema = z
+  .object({
+    action: z.enum(ERRAND_ACTIONS),
+    store_id: z.string(),
+    backup_id: z.string(),
+    status: z.enum(['running', 'succeeded', 'failed', 'cancelled']),
+    started_at_ms: timeMs,
+    finished_at_ms: timeMs.nullable(),
+    bytes_processed: z.number(),
+    bytes_total: z.number().nullable(),
+    text: z.string().nullable().describe('What came of it; null while it runs'),
+  })
+  .describe('What is done with a backup: one at a time');
+
+export const errandReplySchema = z.object({ errand: errandSchema.nullable() });
+
+export const errandBodySchema = z.discriminatedUnion('action', [
+  z.strictObject({
+    action: z.enum(['verify', 'drill']),
+    store_id: z.string().min(1),
+    backup_id: z.string().min(1),
+  }),
+  z.strictObject({
+    action: z.literal('restore'),
+    store_id: z.string().min(1),
+    backup_id: z.string().min(1),
+    into: z.string().regex(/^\//, 'must be an absolute path').describe('A new or empty folder'),
+  }),
+]);
+
+export const repositoryReplySchema = z.object({
+  destination: z.string(),
+  encrypted: z.boolean().describe('Whether a key was given'),
+  stores: z
+    .array(
+      z.object({
+        store_id: z.string(),
+        name: z.string().nullable(),
+        backups: storedBackupsReplySchema.shape.backups,
+      }),
+    )
+    .readonly(),
+});
+
+const atLeastOne = z.number().int().min(1);
+export const retentionBodySchema = z.strictObject({
+  store_id: z.string().min(1),
+  keep_last: atLeastOne.optional(),
+  keep_daily: atLeastOne.optional(),
+  keep_weekly: atLeastOne.optional(),
+  keep_monthly: atLeastOne.optional(),
+});
+
+export const retentionReplySchema = z.object({
+  kept: z.array(z.object({ backup_id: z.string(), reasons: z.array(z.string()).readonly() })).readonly(),
+  removed: z.array(z.string()).readonly(),
+});
+
+export const fleetReplySchema = z.object({
+  fleet: z.string(),
+  nodes: z
+    .array(
+      z.object({
+        id: z.string(),
+        unit: z.string(),
+        role: z.string(),
+        url: z.string(),
+        problem: z.string().nullable().describe('Why nothing can be said of it'),
+        engine: z.string().nullable(),
+        mode: z.string().nullable(),
+        phase: z.string().nullable().describe('Of its snapshot or restore that is under way'),
+        lease: z
+          .object({ run: z.string(), expires_at_ms: timeMs.nullable() })
+          .nullable()
+          .describe('Who keeps writes away, and until when'),
+        safe: z.boolean().nullable(),
+        summary: z.string().nullable(),
+        newest_good_at_ms: timeMs.nullable(),
+        snapshots_disk_bytes: z.number().nullable(),
+      }),
+    )
+    .readonly(),
+  sets: z
+    .array(
+      z.object({
+        name: z.string().describe('Of its folder'),
+        problem: z.string().nullable(),
+        complete: z.boolean(),
+        running: z.boolean(),
+        nodes: z
+          .array(
+            z.object({ id: z.string(), unit: z.string(), state: z.string(), error: z.string().nullable() }),
+          )
+          .readonly(),
+      }),
+    )
+    .readonly()
+    .describe('Backups of the fleet, newest first'),
+});

@@ -1,0 +1,56 @@
+import { FleetSurvey, type SurveyedNode, type SurveyedSet } from '../../fleet/survey.ts';
+import { fleetReplySchema } from '../../rpc/elsewhere.ts';
+import { replies } from '../route-types.ts';
+import { type ElsewhereOptions, type KeyedServer, serveElsewhere } from './elsewhere-app.ts';
+
+export interface FleetConsoleOptions extends ElsewhereOptions {
+  readonly fleetFile: string;
+  /** A folder that holds backups of the fleet, each in a folder of its own. */
+  readonly setsDir: string | undefined;
+}
+
+/** Shows the nodes of a fleet by unit, and its backups. Changes nothing. Rejects when the fleet file cannot be used. */
+export async function startFleetConsole(options: FleetConsoleOptions): Promise<KeyedServer> {
+  const survey = await FleetSurvey.open(options.fleetFile, options.environment, options.setsDir);
+  return serveElsewhere(
+    options,
+    'fleet',
+    (app) => {
+      app.get(
+        '/api/admin/fleet',
+        { schema: { summary: 'The nodes and backups of a fleet', response: replies(fleetReplySchema) } },
+        async () => {
+          const [nodes, sets] = await Promise.all([survey.nodes(), survey.sets()]);
+          return { fleet: survey.name, nodes: nodes.map(describeNode), sets: sets.map(describeSet) };
+        },
+      );
+    },
+    () => survey.close(),
+  );
+}
+
+function describeNode({ id, unit, role, url, status, problem }: SurveyedNode) {
+  const { safety = null, quiesced = null } = status ?? {};
+  const running = [status?.backup_state, status?.restore_state].find((state) => state?.status === 'running');
+  return {
+    ...{ id, unit, role, url, problem: problem ?? null, lease: quiesced },
+    engine: status?.engine ?? null,
+    mode: status?.mode ?? null,
+    phase: running === undefined || running === null ? null : (running.phase ?? 'running'),
+    safe: safety?.safe ?? null,
+    summary: safety?.summary ?? null,
+    newest_good_at_ms: safety?.newest_good?.created_at_ms ?? null,
+    snapshots_disk_bytes: safety?.total.disk_bytes ?? null,
+  };
+}
+
+function describeSet({ name, status, problem }: SurveyedSet) {
+  const nodes = (status?.nodes ?? []).map(({ id, unit, state, error }) => ({ id, unit, state, error }));
+  return {
+    name,
+    problem: problem ?? null,
+    complete: status?.complete ?? false,
+    running: status?.running ?? false,
+    nodes,
+  };
+}
