@@ -109,7 +109,8 @@ function Summary({ stores, nowMs }: { stores: readonly Store[]; nowMs: number })
           return (
             <li key={store.store_id}>
               <strong>{nameOf(store)}</strong>: {plural(store.backups.length, 'backup')}
-              {good.length > 0 &&
+              {good.length === 1 && `; the verified one was made ${ago(good[0]!, nowMs)}`}
+              {good.length > 1 &&
                 `; verified ones from ${ago(Math.min(...good), nowMs)} to ${ago(Math.max(...good), nowMs)}`}
             </li>
           );

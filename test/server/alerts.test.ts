@@ -31,8 +31,8 @@ async function receiver() {
 
 test('a server with plans tells of a failure and of its end once each, and its heart beats only while all is well', async () => {
   const { url, bodies } = await receiver();
-  let shift = Date.parse('2026-11-26T12:00:58Z') - Date.now();
-  const clock = { ...systemClock, nowMs: () => Date.now() + shift };
+  let nowMs = Date.parse('2026-11-26T12:00:30Z'); // stands still: on a slow machine nothing more is due
+  const clock = { ...systemClock, nowMs: () => nowMs };
   const alerts = {
     webhook: { url: `${url}/webhook`, secret: 'env:STILLPOINT_TEST_SECRET' },
     heartbeat: { url: `${url}/heartbeat`, every: '1m' },
@@ -46,22 +46,27 @@ test('a server with plans tells of a failure and of its end once each, and its h
   });
   const lines: string[] = [];
   await server.rpc('PUT', '/kv/a', 'value');
+  const last = async () =>
+    (await server.rpc('GET', '/api/admin/plans')).json.plans[0].schedules[0].last_status;
+  await soon(last).toBe('begun'); // the service has seen the plan
+  nowMs += MINUTE;
+  await soon(last).toBe('succeeded');
   await soon(() => bodies.heartbeat).toBeGreaterThan(0);
   expect(bodies.webhook).toEqual([]);
 
   const repository = join(dirname(given.dataDir), 'repository');
   renameSync(repository, `${repository}-away`);
   writeFileSync(repository, 'in its place');
-  shift += MINUTE;
+  nowMs += MINUTE;
   await soon(() => bodies.webhook.map(({ kind }) => kind)).toEqual(['failed']);
   const beats = bodies.heartbeat;
-  shift += MINUTE;
+  nowMs += MINUTE;
   await soon(() => bodies.webhook.map(({ kind }) => kind)).toEqual(['failed', 'failed']);
   expect(bodies.heartbeat).toBe(beats);
 
   renameSync(repository, `${repository}-other`);
   renameSync(`${repository}-away`, repository);
-  shift += MINUTE;
+  nowMs += MINUTE;
   await soon(() => bodies.webhook.map(({ kind }) => kind)).toEqual(['failed', 'failed', 'recovered']);
   await soon(() => bodies.heartbeat).toBeGreaterThan(beats);
   expect(new Set(bodies.webhook.map(({ id }) => id)).size).toBe(3);
