@@ -42,7 +42,7 @@ export const ERROR_CODES = {
   SOURCE_DAMAGED: {
     http: 500,
     exit: 3,
-    hint: 'The live database itself is damaged; `stillpoint verify DIR` says what is wrong. Keep the older snapshots: `stillpoint restore latest-good` brings the best of them back. Without one, `stillpoint salvage DIR --into NEW` writes what can still be read into a new database (src/guides/database-damaged.md).',
+    hint: 'The live database itself is damaged; `stillpoint verify DIR` says what is wrong. Keep the older snapshots: `stillpoint restore latest-good --data-dir DIR --in-place` brings the best of them back. Without one, `stillpoint salvage DIR --into NEW` writes what can still be read into a new database (src/guides/database-damaged.md).',
   },
   UNREAD: {
     http: 409,
@@ -307,6 +307,15 @@ export function systemCode(error: unknown): string | undefined {
 }
 
 /** Whether a disk was full, or a quota used up. */
+/** What the system says for want of rights or resources, and not of the bytes: they may be as they were. */
+const REFUSALS: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EMFILE', 'ENFILE', 'ENOMEM']);
+
+/** Whether the system would not let this process look. Nothing is known then of what it did not see. */
+export function isRefusal(error: unknown): boolean {
+  const { code, cause } = toStillpointError(error);
+  return code === 'ACCESS_DENIED' || REFUSALS.has(systemCode(cause) ?? '');
+}
+
 export const isNoSpace = (error: unknown): boolean => toStillpointError(error).code === 'NO_SPACE';
 
 const SYSTEM_WORDS: Readonly<Record<string, string>> = {

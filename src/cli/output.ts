@@ -48,6 +48,11 @@ export class Output {
     this.#terminal.stderr.write(`${this.#err.dim(visible(text))}\n`);
   }
 
+  /** Also where results are held back. */
+  warning(text: string): void {
+    this.#terminal.stderr.write(`${this.#err.yellow('warning:')} ${visible(text)}\n`);
+  }
+
   failure(error: StillpointError): void {
     const { code, message, hint, path, data } = error;
     if (this.json) {

@@ -53,6 +53,7 @@ export function verifyFolder(
         const proof = await prove(env, folder, {
           control,
           level: options.level,
+          readsOn: true,
           ...(engine && { engine }),
           onPlanned: (_files, bytesTotal) => watch(bytesTotal),
         });

@@ -10,6 +10,7 @@ import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
 import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
 import { isSnapshotName, type Layout } from '../snapshot/store/layout.ts';
+import { leftBehind } from '../snapshot/store/left-behind.ts';
 import { latestName } from '../snapshot/store/list.ts';
 import {
   type ListedSnapshot,
@@ -87,6 +88,8 @@ export interface Findings extends SnapshotStates {
   readonly latest: string | null;
   readonly runs: readonly RunRecord[];
   readonly isRestoreUnfinished: boolean;
+  /** Names of snapshots after which the database went back, or was begun anew. */
+  readonly leftBehind: readonly string[];
   readonly undo: KeptFolders;
   readonly archives: KeptFolders;
   readonly exports: KeptFolders;
@@ -100,11 +103,13 @@ export async function gather(
   runs: readonly RunRecord[],
 ): Promise<Findings> {
   const states = await listWithState(env, layout);
+  const ahead = await leftBehind(env.fs, layout);
   return {
     ...states,
     runs,
     latest: (await latestName(env.fs, layout.backup)) ?? null,
     isRestoreUnfinished: (await DirectoryExchange.findInterrupted(env.fs, layout)) !== undefined,
+    leftBehind: states.snapshots.map(({ name }) => name).filter((name) => ahead.has(name)),
     undo: await keptFolders(env, layout.undo),
     archives: await keptFolders(env, layout.archive),
     exports: await keptFolders(env, layout.export),
@@ -137,7 +142,7 @@ const NAMES_SHOWN = 3;
 
 /** Judges what was gathered. Ages are those of `nowMs`. */
 export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number | undefined): SnapshotsStatus {
-  const { runs, isRestoreUnfinished, snapshots: listed, ...rest } = findings;
+  const { runs, isRestoreUnfinished, leftBehind: ahead, snapshots: listed, ...rest } = findings;
   const snapshots = listed.map((snapshot) => ({ ...snapshot, ageMs: nowMs - snapshot.createdAtMs }));
   const inState = (wanted: ListedSnapshot['state']) => snapshots.filter(({ state }) => state === wanted);
   const good = inState('good');
@@ -176,6 +181,9 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
       : []),
     ...(newestGood !== undefined && best !== undefined && isDeeper(best, newestGood)
       ? [`the newest proven at level "${best.level}" is ${best.name}, ${age(best.ageMs)} old`]
+      : []),
+    ...(ahead.length > 0
+      ? [`${named(ahead)} may hold writes that no newer one has: the database went back since`]
       : []),
     ...spaceNote(newestGood, findings.freeBytes),
     ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),

@@ -60,6 +60,22 @@ test.each(Object.keys(ENGINES))(
   },
 );
 
+test('a database that was begun anew is told by a run that says nothing else, and by the status from then on', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  await fill(ENGINES.leveldb!, dir, 200);
+  const { name } = await new BackupCoordinator({ dataDir: dir }).backup();
+  for (const entry of readdirSync(dir))
+    if (entry !== '.lifecycle') rmSync(join(dir, entry), { recursive: true });
+  await fill(ENGINES.leveldb!, dir, 5);
+  const first = await stillpoint(['snapshot', dir, '--quiet']);
+  expect(first).toMatchObject({ code: 0, stdout: '', stderr: expect.stringContaining('begun anew') });
+  await fill(ENGINES.leveldb!, dir, 5);
+  expect(await stillpoint(['snapshot', dir, '--quiet'])).toMatchObject({ code: 0, stdout: '', stderr: '' });
+  const { safe, notes } = await new Snapshots({ dataDir: dir }).status();
+  expect(safe).toBe(true);
+  expect(notes).toContainEqual(expect.stringContaining(`${name} may hold writes that no newer one has`));
+});
+
 test('each state that was left behind stays', async () => {
   const dir = join(await temporaryFolder(), 'data');
   const backups = new BackupCoordinator({ dataDir: dir });

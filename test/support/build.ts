@@ -5,7 +5,20 @@ import { join, resolve } from 'node:path';
 
 const PROJECT = resolve(import.meta.dirname, '../..');
 
-/** Compiles `src`, `test/support` and `test/fuzz` into a new folder: a package called `stillpoint`, whose processes start without a loader. */
+/** Processes that many tests start. */
+const PROCESSES = [
+  'fleet-controller',
+  'fleet-node',
+  'host-process',
+  'job-holder',
+  'schedule-service',
+  'steps-controller',
+];
+
+/**
+ * Compiles `src`, `test/support` and `test/fuzz` into a new folder: a package called `stillpoint`, whose processes start without a loader.
+ * The command, the code of threads and what many tests start are bundled as in the package: that halves the time of a start.
+ */
 export function compileInto(folder: string): void {
   mkdirSync(folder, { recursive: true });
   const compiler = join(PROJECT, 'node_modules/typescript/bin/tsc');
@@ -14,8 +27,17 @@ export function compileInto(folder: string): void {
     [compiler, '-p', join(PROJECT, 'test/support/build.tsconfig.json'), '--outDir', folder],
     { stdio: ['ignore', 'inherit', 'inherit'] },
   );
-  const bundle = ['run', '--silent', 'bundle:console', '--', `--outdir=${join(folder, 'src/console')}`];
-  execFileSync('npm', bundle, { cwd: PROJECT, stdio: ['ignore', 'inherit', 'inherit'] });
+  const bundle = (script: string, outdir: string, ...more: string[]) => {
+    const args = ['run', '--silent', script, '--', `--outdir=${join(folder, outdir)}`, ...more];
+    execFileSync('npm', args, { cwd: PROJECT, stdio: ['ignore', 'inherit', 'inherit'] });
+  };
+  bundle('bundle:console', 'src/console');
+  bundle('bundle:worker', 'src/snapshot/tasks');
+  bundle('bundle:command', 'src');
+  const processes = PROCESSES.map((name) => `test/support/${name}=test/support/${name}.ts`);
+  // The code finds that of its threads from there.
+  const places = ['--splitting', '--chunk-names=src/snapshot/process-[name]-[hash]'];
+  bundle('bundle', '', '--packages=external', ...places, ...processes);
   symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
   const { exports } = JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8'));
   const description = { name: 'stillpoint', type: 'module', exports: inBuild(exports) };

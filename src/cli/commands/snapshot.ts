@@ -61,6 +61,10 @@ async function takeSnapshot(cli: Cli, dataDir: string, given: Given): Promise<vo
     });
     return coordinator.finished(id);
   }, options.maxBytesPerSecond);
+  // A timer's run that says nothing would let the last snapshot of what was there grow old unseen.
+  if (cli.output.quiet)
+    for (const { code, message } of result.report.findings)
+      if (code === 'STATE_OLDER') cli.output.warning(message);
   cli.output.result(result, (style) => summarize(result, style, options.clone));
 }
 

@@ -83,8 +83,11 @@ function describe(status: SnapshotsStatus, dir: string, style: Style, width: num
   ];
   const indent = Math.max(...facts.map(([name = '']) => name.length)) + 2;
   const paragraph = (text: string, columns: number) => wrapped(visible(text).split(' '), ' ', columns);
+  // A command that was cut into lines could not be pasted.
+  const linesOf = (value: string) =>
+    value.startsWith('stillpoint ') ? [visible(value)] : paragraph(value, width - indent);
   const rows = facts.flatMap(([name = '', value = '']) =>
-    paragraph(value, width - indent).map((line, i) => [i === 0 ? name : '', line]),
+    linesOf(value).map((line, i) => [i === 0 ? name : '', line]),
   );
   return [
     ...paragraph(summary, width).map((line) => style.bold(safe ? line : style.red(line))),

@@ -3,7 +3,7 @@ import { detectEngine } from '../../engine/index.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, readSmallFile } from '../../env/io.ts';
-import { StillpointError } from '../../errors.ts';
+import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
 import type { Mode } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { keptLayout } from './home.ts';
@@ -87,8 +87,9 @@ export async function summarize(env: Environment, location: string): Promise<Sna
       problem: null,
     };
   } catch (error) {
-    if (!(error instanceof StillpointError)) throw error;
-    return { name, location, ...unknown, problem: error.message };
+    // One that cannot be looked at hides none of the others.
+    if (!(error instanceof StillpointError) && !isRefusal(error)) throw error;
+    return { name, location, ...unknown, problem: toStillpointError(error).message };
   }
 }
 

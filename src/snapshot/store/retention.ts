@@ -14,7 +14,7 @@ export interface RetentionDecision {
 
 /**
  * Which snapshots stay when all but the newest `keep` good ones are to be removed. The one that `latest` names stays, and so does the
- * newest of the deepest proof that is not known to be damaged, and each that the next one could not follow. A damaged one does not count, and goes when it is older than
+ * newest of the deepest proof that is not known to be damaged, and each that the next one could not follow. One that cannot be looked at stays, and does not count. A damaged one does not count, and goes when it is older than
  * all that stay.
  */
 export async function decideRetention(
@@ -24,14 +24,15 @@ export async function decideRetention(
 ): Promise<(RetentionDecision & { readonly snapshot: SnapshotSummary })[]> {
   const known = await standings(env, layout);
   const latest = await latestName(env.fs, layout.backup);
-  const good = known.filter(({ damage }) => damage === undefined);
+  const good = known.filter(({ damage, refusal }) => damage === undefined && refusal === undefined);
   const counted = new Set(good.slice(-keep));
   const best = newestGood(known);
   const ahead = await leftBehind(env.fs, layout);
   const oldestCounted = known.findIndex((one) => counted.has(one));
   return known.map((one, index) => {
-    const { snapshot, damage, depth } = one;
+    const { snapshot, damage, refusal, depth } = one;
     const decide = (stays: boolean, reason: string) => ({ snapshot, name: snapshot.name, stays, reason });
+    if (refusal !== undefined) return decide(true, `nobody knows what it is: ${refusal}`);
     if (counted.has(one)) return decide(true, `one of the newest ${keep}`);
     if (one === best) return decide(true, `the newest proven at level ${LEVELS[depth] ?? 'unknown'}`);
     if (ahead.has(snapshot.name))

@@ -3,7 +3,7 @@ import { MANIFEST } from '../../engine/engine.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileStat } from '../../env/file-system.ts';
 import { RunControl } from '../../env/run-control.ts';
-import { StillpointError, toStillpointError } from '../../errors.ts';
+import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
 import { LEVELS, type Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { type Ledger, readLedger } from '../ledger/ledger-file.ts';
@@ -20,6 +20,8 @@ export interface Standing {
   readonly snapshot: SnapshotSummary;
   /** Why it is known to be damaged; undefined when nothing says so. */
   readonly damage: string | undefined;
+  /** Why nothing at all is known of it: the system would not let this process look. Undefined otherwise. */
+  readonly refusal: string | undefined;
   /** How deep its proof went, as an index into `LEVELS`; -1 when nobody knows. */
   readonly depth: number;
   /** Whether parts of it could not be read by the proof. */
@@ -84,7 +86,9 @@ const LOOKS_AT_ONCE = 8;
 /** The snapshots of a data directory with what is known of them, in the order in which they were taken. */
 export async function standings(env: Environment, layout: Layout): Promise<Standing[]> {
   const all = await listSnapshotFolders(env, layout);
-  const known = await mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) => standingOf(env, snapshot));
+  const known = await mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) =>
+    standingOf(env, snapshot).catch((error) => hidden(snapshot, error)),
+  );
   return known.sort(bySequence);
 }
 
@@ -146,25 +150,27 @@ function described({
   return { ...snapshot, state, level, verifiedAtMs, mediumAtMs, damage: damage ?? null };
 }
 
+const NOTHING_KNOWN = { depth: -1, verifiedAtMs: null, mediumAtMs: null } as const;
+
+/** Rethrows what is no refusal. */
+function hidden(snapshot: SnapshotSummary, error: unknown): Standing {
+  if (!isRefusal(error)) throw error;
+  const refusal = toStillpointError(error).message;
+  return { snapshot, damage: undefined, refusal, isUnread: true, files: [], ...NOTHING_KNOWN };
+}
+
+/** Rejects where the system would not let this process look. */
 async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<Standing> {
   const { location, problem } = snapshot;
   const untrusted = async (damage: string): Promise<Standing> => {
     const files = await filesBelow(env.fs, location);
-    return {
-      snapshot,
-      damage,
-      depth: -1,
-      isUnread: false,
-      verifiedAtMs: null,
-      mediumAtMs: null,
-      files,
-    };
+    return { snapshot, damage, refusal: undefined, isUnread: false, files, ...NOTHING_KNOWN };
   };
-  if (problem !== null) return untrusted(problem);
   const manifest = await readManifest(env, location).catch((error) => {
-    if (error instanceof StillpointError) return undefined; // since it was listed
+    if (error instanceof StillpointError && !isRefusal(error)) return undefined;
     throw error;
   });
+  if (problem !== null) return untrusted(problem);
   if (manifest === undefined) return untrusted('the manifest cannot be read');
   const ledger = await readLedger(env.fs, location);
   const { wrong, files } = await lookAt(env, location, manifest, ledger);
@@ -189,6 +195,7 @@ async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<
   return {
     snapshot,
     damage,
+    refusal: undefined,
     depth,
     isUnread,
     verifiedAtMs: Number.isFinite(verifiedAtMs) ? verifiedAtMs : null,
@@ -237,7 +244,7 @@ function damageText(paths: readonly string[]): string | undefined {
 
 /** The newest snapshot of the deepest proof that is not known to be damaged. */
 export function newestGood(known: readonly Standing[]): Standing | undefined {
-  const good = known.filter(({ damage }) => damage === undefined);
+  const good = known.filter(({ damage, refusal }) => damage === undefined && refusal === undefined);
   const deepest = Math.max(...good.map(({ depth }) => depth));
   return good.findLast(({ depth }) => depth === deepest);
 }
@@ -246,13 +253,15 @@ export function newestGood(known: readonly Standing[]): Standing | undefined {
 export function noneGood(dataDir: string, known: readonly Standing[]): StillpointError {
   if (known.length === 0) return noneYet(dataDir);
   const newest = known.slice(-NAMES_SHOWN).reverse();
-  const named = newest.map(({ snapshot, damage }) => `${snapshot.name} (${damage})`).join(', ');
+  const named = newest
+    .map(({ snapshot, damage, refusal }) => `${snapshot.name} (${damage ?? refusal})`)
+    .join(', ');
   const rest = known.length > NAMES_SHOWN ? ', …' : '';
   const many = known.length === 1 ? 'the only snapshot' : `all ${known.length} snapshots`;
   const are = known.length === 1 ? 'is' : 'are';
   return new StillpointError(
     'NOT_FOUND',
-    `${many} of ${dataDir} ${are} known to be damaged: ${named}${rest}`,
+    `${many} of ${dataDir} ${are} damaged or cannot be looked at: ${named}${rest}`,
     {
       path: dataDir,
       hint: 'Take a new one if the database is whole: `stillpoint snapshot DIR --full`. Otherwise restore a backup from a repository: `stillpoint backup restore`. `stillpoint verify DIR --all` tells all that is damaged.',

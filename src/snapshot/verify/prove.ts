@@ -5,7 +5,7 @@ import { mapConcurrent } from '../../env/concurrency.ts';
 import { isSameIdentity } from '../../env/file-system.ts';
 import { walk } from '../../env/folder-tree.ts';
 import { RunControl } from '../../env/run-control.ts';
-import { StillpointError, systemCode } from '../../errors.ts';
+import { isRefusal, StillpointError, systemCode } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { isSnapshotPlace, placeOf } from '../store/layout.ts';
@@ -16,6 +16,7 @@ import { compareTree, copyDamage, type FoundFile, notAFile } from './compare-tre
 import { downgradeToWarnings, stillnessOf } from './live-directory.ts';
 import { proofEngine } from './proof-engine.ts';
 import { addUp, ReportBuilder } from './report-builder.ts';
+import { findingFrom } from './stored-files.ts';
 
 export interface ProveOptions {
   readonly level?: Level;
@@ -30,6 +31,8 @@ export interface ProveOptions {
   readonly findings?: readonly Finding[];
   /** Files that are not read, with a finding for each that has one. While files are unknown, the files are not judged together. */
   readonly unread?: ReadonlyMap<string, Finding | undefined>;
+  /** A file that the system would not let this process read is a finding, and the others are read. Default: no proof is possible then. */
+  readonly readsOn?: boolean;
   readonly onPhase?: (step: string) => void;
   /** Called once the files are known: how many, and how many bytes will be read. */
   readonly onPlanned?: (files: number, bytes: number) => void;
@@ -73,6 +76,8 @@ class Proving {
   readonly #report: ReportBuilder;
   readonly #checks = new Map<string, FileCheck>();
   #isDistrusted = false;
+  /** Files that were to be read and could not be looked at. */
+  #refused = 0;
 
   constructor(env: Environment, folder: string, options: ProveOptions) {
     this.#env = env;
@@ -123,7 +128,7 @@ class Proving {
       this.#report.addAll(findings);
     });
     const checks = [...this.#checks.values()];
-    const isComplete = checks.length > 0 && (left === undefined || left.size === 0);
+    const isComplete = checks.length > 0 && this.#refused === 0 && (left === undefined || left.size === 0);
     const medium = isComplete && checks.every((check) => check.medium === true);
     const report = this.#report.build(engine.name, this.#level, medium, counts);
     return { report, checks: this.#checks, manifest };
@@ -198,9 +203,17 @@ class Proving {
 
   async #readFiles(engine: Engine, files: readonly SizedPath[], live: boolean): Promise<void> {
     const request = { root: this.#folder, engine, level: this.#level, live, control: this.#control };
-    if (!live) {
-      for (const [path, check] of await checkInBatches(this.#env, request, files))
+    const read = async (some: readonly SizedPath[]) => {
+      for (const [path, check] of await checkInBatches(this.#env, request, some))
         this.#checks.set(path, check);
+    };
+    if (!live) {
+      try {
+        await read(files);
+      } catch (error) {
+        if (!this.#options.readsOn || !isRefusal(error)) throw error;
+        for (const file of files) await read([file]).catch((refusal) => this.#refuse(file.path, refusal));
+      }
       return;
     }
     // A live database may delete a file during the proof: then it is no longer part of the state.
@@ -213,6 +226,12 @@ class Proving {
           throw error;
       }
     });
+  }
+
+  #refuse(path: string, error: unknown): void {
+    if (!isRefusal(error)) throw error;
+    this.#refused++;
+    this.#report.add(findingFrom(path, error));
   }
 
   #compareChecksums(entries: readonly ManifestEntry[]): void {
@@ -246,7 +265,7 @@ class Proving {
       this.#report.add(finding.severity === 'error' ? { ...finding, verdict } : finding);
     };
     for (const check of this.#checks.values()) for (const finding of check.findings) add(finding);
-    if (this.#options.unread?.size) return;
+    if (this.#options.unread?.size || this.#refused > 0) return;
     const together = engine.checkConsistency(this.#checks, { level: this.#level, live });
     Object.assign(counts, together.counts);
     for (const finding of together.findings) add(finding);

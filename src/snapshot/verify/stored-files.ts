@@ -3,7 +3,7 @@ import { detectEngine, engineByName } from '../../engine/index.ts';
 import type { Finding } from '../../engine/report.ts';
 import type { FileStat } from '../../env/file-system.ts';
 import type { RunControl } from '../../env/run-control.ts';
-import { systemCode, toStillpointError } from '../../errors.ts';
+import { isRefusal, systemCode, toStillpointError } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { checkOf, isProofOf, isProofOfFile, readProofs } from '../ledger/proven-files.ts';
@@ -133,10 +133,15 @@ export function groupsOf(files: readonly StoredFile[], limitBytes: number): Stor
   return groups;
 }
 
-/** A finding from an error. Rethrows what says nothing about the snapshot: a cancel, or a defect of ours. */
+/**
+ * A finding from an error: damage, or `unread` where the system would not let this process look. Rethrows what says nothing about the
+ * snapshot: a cancel, or a defect of ours.
+ */
 export function findingFrom(path: string, error: unknown): Finding {
   const { code, message, cause } = toStillpointError(error);
   if (code === 'CANCELLED' || code === 'INTERNAL') throw error;
+  const unread = { severity: 'warning', verdict: 'unread' } as const;
+  if (isRefusal(error)) return { path, offset: null, code: 'FILE_UNREADABLE', message, ...unread };
   const isSystem = code === 'IO_ERROR' || systemCode(cause) !== undefined;
   return copyDamage(path, null, isSystem ? 'FILE_UNREADABLE' : code, message);
 }

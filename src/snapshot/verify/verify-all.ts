@@ -3,7 +3,7 @@ import type { FileCheck } from '../../engine/engine.ts';
 import { type Finding, isDamaged, noCounts, type Report } from '../../engine/report.ts';
 import type { HeldLock } from '../../env/lock.ts';
 import type { RunControl } from '../../env/run-control.ts';
-import { StillpointError, toStillpointError } from '../../errors.ts';
+import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import type { FileProof } from '../ledger/ledger-file.ts';
@@ -101,7 +101,12 @@ class VerifyingAll {
     const names = (await snapshotNames(fs, parent)).sort(compareNames);
     const stored = new StoredFiles(this.#env, level, this.#sinceMs);
     for (const name of names) {
-      const survey = await this.#whileLocked(name, (folder) => stored.survey(folder, control));
+      const survey = await this.#whileLocked(name, (folder) => stored.survey(folder, control)).catch(
+        (error) => {
+          if (!isRefusal(error)) throw error;
+          return { problem: findingFrom('', error) };
+        },
+      );
       if (survey !== undefined) this.#surveys.set(name, survey);
     }
     const chosen = stored.choose(maxBytes, olderThanMs);
@@ -111,7 +116,10 @@ class VerifyingAll {
     }
     const snapshots: SnapshotVerdict[] = [];
     for (const [name, survey] of this.#surveys) {
-      const verdict = await this.#whileLocked(name, (folder) => this.#judge(name, folder, survey));
+      const verdict =
+        'problem' in survey
+          ? await this.#unjudged(name, survey.problem)
+          : await this.#whileLocked(name, (folder) => this.#judge(name, folder, survey.files));
       if (verdict !== undefined) snapshots.push(verdict);
     }
     const judged = new Set(snapshots.map(({ name }) => name));
@@ -171,12 +179,16 @@ class VerifyingAll {
     for (const file of files) file.check = checks.get(file.path)!;
   }
 
-  async #judge(name: string, location: string, survey: Survey): Promise<SnapshotVerdict> {
+  /** Undefined when it is gone. */
+  async #unjudged(name: string, problem: Finding): Promise<SnapshotVerdict | undefined> {
+    const { parent, level } = this.#request;
+    const location = join(parent, name);
+    if ((await this.#env.fs.inspect(location)) === undefined) return undefined;
+    return { name, location, report: unjudged(level, problem), complete: false };
+  }
+
+  async #judge(name: string, location: string, files: readonly StoredFile[]): Promise<SnapshotVerdict> {
     const { level, control } = this.#request;
-    if ('problem' in survey) {
-      return { name, location, report: unjudged(level, survey.problem), complete: false };
-    }
-    const { files } = survey;
     const { known, unread } = await this.#knowledgeOf(location, files);
     const engine = files[0]?.engine;
     try {
@@ -215,7 +227,7 @@ class VerifyingAll {
 
   async #note(location: string, files: readonly StoredFile[]): Promise<void> {
     const read = files
-      .filter(({ check, failure }) => check !== undefined || failure !== undefined)
+      .filter(({ check, failure }) => check !== undefined || (failure && failure.verdict !== 'unread'))
       .map(({ path, check }) => ({ path, check }));
     if (read.length === 0) return;
     const isFirst = this.#warnings.length === 0;
@@ -268,7 +280,7 @@ class VerifyingAll {
 /** The report on a snapshot that could not be judged any further. */
 const unjudged = (level: Level, finding: Finding): Report => ({
   ok: false,
-  verdict: 'copy-damaged',
+  verdict: finding.verdict ?? 'copy-damaged',
   level,
   medium: false,
   engine: 'files',
