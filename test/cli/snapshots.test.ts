@@ -161,7 +161,7 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
     expect(marker.stdout).toContain(`/latest (${name}): faithful  (lsm, level files)\n`);
     expect(list.stdout).toMatch(
       new RegExp(
-        `^NAME .*\n${name} +\\d{4}-.*Z +\\d+ s +lsm +copy +4 +1\\.3 MiB +\\d+ KiB +full +\\d+ s ago +latest +good\n1 snapshot: \\d+ KiB on disk for 1\\.3 MiB of files\n$`,
+        `^NAME .*\n${name} +\\d{4}-.*Z +\\d+ s +lsm +copy +4 +1\\.3 MiB +\\d+ KiB +\\d+ KiB +full +\\d+ s ago +latest +good\n1 snapshot: \\d+ KiB on disk for 1\\.3 MiB of files\n$`,
       ),
     );
     expect(show.stdout).toMatch(/sst\/1\.sst +225,465 +6b64e0e9 +immutable\n/);
