@@ -18,6 +18,12 @@ export const salvageOptions = new OptionSet(() => ({
     description: 'A new folder for what can be read: it must not exist or be empty.',
     flag: { value: 'dir' },
   }),
+  doubtful: optional(folder(), {
+    description:
+      'A new folder for a second database: rows that were read where a checksum does not hold, and that the first one lacks or has in an older version. They may be wrong.',
+    without: 'such rows are lost',
+    flag: { value: 'dir' },
+  }),
   engine: optional(oneOf(['leveldb', 'lsm'] as const), {
     description: 'The engine that wrote the folder.',
     without: 'what the names in the folder look like',
@@ -42,13 +48,14 @@ export async function salvageDatabase(dir: string, options: SalvageOptions): Pro
   const {
     environment = systemEnvironment,
     into,
+    doubtful,
     engine,
     ...watching
   } = salvageOptions.resolve('salvageDatabase', options);
   return watched(environment, watching, async (env, control, watch) => {
     const source = await realFolder(env.fs, dir);
     const salvager = engine === undefined ? await salvagerFor(env.fs, source) : SALVAGERS[engine]();
-    return salvageInto(env, salvager, source, into, control, watch);
+    return salvageInto(env, salvager, source, { into, doubtful }, control, watch);
   });
 }
 

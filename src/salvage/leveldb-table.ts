@@ -1,6 +1,6 @@
 import { findingsOf } from '../engine/leveldb/findings.ts';
 import { contentOf, readTableFrame } from '../engine/leveldb/table-frame.ts';
-import { layoutOf } from '../engine/leveldb/table-layout.ts';
+import { type Bounds, layoutOf } from '../engine/leveldb/table-layout.ts';
 import type { OpenFile } from '../env/file-system.ts';
 import { readExactly } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
@@ -8,7 +8,7 @@ import { BlockCursor } from '../format/leveldb/block.ts';
 import { decodeInternalKey, TAG_BYTES, TYPE_VALUE } from '../format/leveldb/internal-key.ts';
 import { checkSeal, decodeHandle, TRAILER_BYTES, unpackBlock } from '../format/leveldb/table.ts';
 import { findSealedBlocks, type SealedBlock } from './sealed-blocks.ts';
-import type { Entry, Taking } from './source.ts';
+import { type Entry, newestOf, type Taking } from './source.ts';
 import { readWhatCanBe, unlessUnreadable } from './unreadable.ts';
 
 /** A larger block is not read: no valid one is, and a hostile index may claim anything. */
@@ -60,6 +60,7 @@ export async function salvageTable(
     const { broken } = checkSeal(sealed);
     if (broken !== undefined) {
       lost(`a block whose checksum does not hold: ${broken}`);
+      await taking.doubt?.(doubtfulOf(sealed, bounds));
       continue;
     }
     const ofBlock = findingsOf(path);
@@ -162,6 +163,31 @@ function entriesOf(content: Buffer): { entries: Entry[]; problem: string | undef
   }
   return { entries, problem: cursor.problem ?? problem };
 }
+
+/**
+ * What a block says whose checksum does not hold. The list of restarts is left aside: only who searches needs it. Keys that the index does not
+ * expect in this block are none.
+ */
+function doubtfulOf(sealed: Buffer, { after, upTo }: Bounds): Entry[] {
+  const unpacked = unpackBlock(sealed);
+  if (!('content' in unpacked)) return [];
+  const { content } = unpacked;
+  const restarts = content.length < WORD ? 0 : content.readUInt32LE(content.length - WORD);
+  const end = content.length - WORD * (restarts + 1);
+  if (end <= 0) return [];
+  const { entries } = entriesOf(Buffer.concat([content.subarray(0, end), ONE_RESTART]));
+  const [from, to] = [userKeyOf(after), userKeyOf(upTo)];
+  return newestOf(
+    entries.filter(
+      ({ key }) =>
+        (from === undefined || key.compare(from) >= 0) && (to === undefined || key.compare(to) <= 0),
+    ),
+  );
+}
+
+const WORD = 4;
+/** At the first entry. */
+const ONE_RESTART = Buffer.from([0, 0, 0, 0, 1, 0, 0, 0]);
 
 interface PassedBlock extends SealedBlock {
   readonly isOfData: boolean;

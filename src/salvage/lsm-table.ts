@@ -13,7 +13,7 @@ import {
   ENTRY_HEADER_BYTES as LEAST_ENTRY_BYTES,
 } from '../format/lsm/table-block.ts';
 import type { IndexEntry } from '../format/lsm/table-index.ts';
-import type { Entry, Taking } from './source.ts';
+import { type Entry, newestOf, type Taking } from './source.ts';
 import { readWhatCanBe, unlessUnreadable } from './unreadable.ts';
 
 /** A block that was read, by its place and its keys. */
@@ -62,7 +62,7 @@ async function takeNamed(
   file: OpenFile,
   index: readonly IndexEntry[],
   { compression, blocksEnd }: { compression: TableHeader['compression']; blocksEnd: number },
-  { take }: Taking,
+  { take, doubt }: Taking,
   control: RunControl,
 ): Promise<Taken[]> {
   const taken: Taken[] = [];
@@ -77,7 +77,11 @@ async function takeNamed(
     );
     const { entries, problem } = block === undefined ? NOTHING : entriesOf(block, offset, compression);
     const [first, last] = [entries[0]?.key, entries.at(-1)?.key];
-    if (problem !== undefined || first === undefined || last === undefined) continue;
+    if (problem !== undefined || first === undefined || last === undefined) {
+      if (block !== undefined && block.length > BLOCK_OVERHEAD_BYTES)
+        await doubt?.(newestOf(entriesOf(block, offset, compression, true).entries));
+      continue;
+    }
     control.addBytes(length);
     await take(entries);
     taken.push({ offset, end: offset + length, first, last });
@@ -168,11 +172,12 @@ function entriesOf(
   stored: Buffer,
   at: number,
   compression: TableHeader['compression'],
+  ignoresChecksum = false,
 ): { entries: Entry[]; problem: string | undefined } {
   let block = stored;
   if (compression === 'none') {
     const damage = blockDamage(stored, at);
-    if (damage !== undefined) return { entries: [], problem: damage.message };
+    if (damage !== undefined && !ignoresChecksum) return { entries: [], problem: damage.message };
   } else {
     const { block: inflated, problem } = decompressBlock(stored, compression);
     if (inflated === undefined)

@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { describeKey } from '../engine/describe.ts';
 import type { Report } from '../engine/report.ts';
 import { listFolder, makeFolders, removeTree, withFile } from '../env/io.ts';
@@ -11,7 +11,7 @@ import { checkTarget, moveToTarget } from '../snapshot/restore/target.ts';
 import { partialFolder, placeOf } from '../snapshot/store/layout.ts';
 import { describeFindings } from '../snapshot/verify/describe-findings.ts';
 import { prove } from '../snapshot/verify/prove.ts';
-import type { Loss, Part, Salvager, Source } from './source.ts';
+import type { Entry, Loss, Part, Salvager, Source, Taking } from './source.ts';
 import { Stage } from './stage.ts';
 import type { Row, Store } from './store.ts';
 import { unlessUnreadable } from './unreadable.ts';
@@ -53,6 +53,15 @@ export interface Salvaged {
   readonly sourceProblem: string | null;
   /** The proof of the new database. */
   readonly report: Report;
+  /** What was read where a checksum does not hold, in a database of its own; null when nobody asked for it. */
+  readonly doubtful: { readonly into: string; readonly entries: number } | null;
+}
+
+/** Where to. */
+export interface Targets {
+  readonly into: string;
+  /** For rows whose checksum does not hold, and which the new database lacks or has in an older version. */
+  readonly doubtful?: string | undefined;
 }
 
 /** REQUIRES: `dir` is real. */
@@ -60,12 +69,14 @@ export async function salvageInto(
   env: Environment,
   salvager: Salvager,
   dir: string,
-  into: string,
+  targets: Targets,
   control: RunControl,
   watch: (bytesTotal: number) => void,
 ): Promise<Salvaged> {
   const { fs } = env;
-  const target = await placeFor(env, dir, into);
+  const target = await placeFor(env, dir, targets.into);
+  const aside = targets.doubtful === undefined ? undefined : await placeFor(env, dir, targets.doubtful);
+  if (aside !== undefined) refuseNested(target, aside);
   const parts = await salvager.list(fs, dir);
   const lost: Loss[] = [];
   let lostTotal = 0;
@@ -84,22 +95,34 @@ export async function salvageInto(
   const before = await stateOf(source);
   watch(2 * before.bytes);
   const problem = await problemOf(env, salvager, dir, control);
-  const { partial, release } = await beginIn(env, target);
+  const begun = [await beginIn(env, target)];
   try {
-    const made = join(partial, MADE);
-    let entries = 0;
-    const read = await withStore(salvager.create(join(partial, STAGE), undefined), async (staging) => {
-      const stage = new Stage(staging);
-      const taking = { take: stage.take.bind(stage), lose };
-      const result = await salvager.read(source, taking, control);
-      entries = await withStore(salvager.create(made, source), (store) => fill(store, stage, control));
-      return result;
-    });
-    const report = await proven(env, salvager, made, control);
-    giveToOwner(made);
-    await syncAll(env, made);
+    if (aside !== undefined) begun.push(await beginIn(env, aside));
+    const [{ partial }, doubting] = begun as [Begun, Begun?];
+    const [made, madeAside] = [join(partial, MADE), doubting && join(doubting.partial, MADE)];
+    const make = (folder: string, rows: AsyncIterable<Row>) =>
+      withStore(salvager.create(folder, source), (store) => fill(store, rows, control));
+    const readInto = async (stage: Stage, doubts?: Stage) => {
+      const doubt = doubts && ((found: readonly Entry[]) => doubts.take(found));
+      const taking: Taking = { take: (found) => stage.take(found), lose, doubt };
+      return {
+        read: await salvager.read(source, taking, control),
+        entries: await make(made, stage.present()),
+        doubtfulEntries: doubts && (await make(madeAside!, doubts.newerThan(stage))),
+      };
+    };
+    const { read, entries, doubtfulEntries } = await withStage(salvager, partial, (stage) =>
+      doubting === undefined
+        ? readInto(stage)
+        : withStage(salvager, doubting.partial, (doubts) => readInto(stage, doubts)),
+    );
+    const report = await finished(env, salvager, made, control);
     const isMoved = before.mark !== (await stateOf(source, await salvager.list(fs, dir))).mark;
     control.checkCancelled();
+    if (madeAside !== undefined) {
+      await finished(env, salvager, madeAside, control);
+      await moveToTarget(fs, madeAside, aside!);
+    }
     await moveToTarget(fs, made, target);
     const notes = [...read.notes, ...(isMoved ? [MOVED] : [])];
     return {
@@ -113,21 +136,38 @@ export async function salvageInto(
       notes,
       sourceProblem: problem ?? null,
       report,
+      doubtful: aside === undefined ? null : { into: aside, entries: doubtfulEntries! },
     };
   } finally {
-    await removeTree(fs, partial);
-    await release();
+    for (const { partial, release } of begun) {
+      await removeTree(fs, partial);
+      await release();
+    }
   }
+}
+
+interface Begun {
+  readonly partial: string;
+  release(): Promise<void>;
+}
+
+const withStage = <T>(salvager: Salvager, partial: string, work: (stage: Stage) => Promise<T>): Promise<T> =>
+  withStore(salvager.create(join(partial, STAGE), undefined), (store) => work(new Stage(store)));
+
+function refuseNested(into: string, doubtful: string): void {
+  const isIn = (a: string, b: string) => `${a}${sep}`.startsWith(`${b}${sep}`);
+  if (!isIn(into, doubtful) && !isIn(doubtful, into)) return;
+  throw new StillpointError('INVALID_REQUEST', `${into} and ${doubtful} lie in one another`, {
+    path: doubtful,
+    hint: 'What is doubtful goes to a folder of its own.',
+  });
 }
 
 /**
  * The folder beside the target that the new database is built in. One name for each target: what a killed run left there is found, and
  * removed. `CONFLICT` while another process is at it.
  */
-async function beginIn(
-  env: Environment,
-  target: string,
-): Promise<{ partial: string; release(): Promise<void> }> {
+async function beginIn(env: Environment, target: string): Promise<Begun> {
   const { fs } = env;
   const parent = dirname(target);
   await makeFolders(fs, parent);
@@ -227,11 +267,11 @@ async function proven(
 /** Batches of about so many bytes. */
 const BATCH_BYTES = 1024 * 1024;
 
-async function fill(store: Store, stage: Stage, control: RunControl): Promise<number> {
+async function fill(store: Store, all: AsyncIterable<Row>, control: RunControl): Promise<number> {
   let entries = 0;
   let rows: Row[] = [];
   let bytes = 0;
-  for await (const row of stage.present()) {
+  for await (const row of all) {
     rows.push(row);
     entries++;
     bytes += row[0].length + row[1].length;
@@ -243,6 +283,19 @@ async function fill(store: Store, stage: Stage, control: RunControl): Promise<nu
   }
   await store.put(rows);
   return entries;
+}
+
+/** A database that passes its proof, durable. */
+async function finished(
+  env: Environment,
+  salvager: Salvager,
+  folder: string,
+  control: RunControl,
+): Promise<Report> {
+  const report = await proven(env, salvager, folder, control);
+  giveToOwner(folder);
+  await syncAll(env, folder);
+  return report;
 }
 
 /** All is on disk, and belongs to whom the folder belongs to: an engine of C++ makes its files as the user of this process. */

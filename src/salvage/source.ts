@@ -14,6 +14,16 @@ export interface Entry {
   readonly value: Buffer | undefined;
 }
 
+/** Of several versions of a key the newest. */
+export function newestOf(entries: readonly Entry[]): Entry[] {
+  const newest = new Map<string, Entry>();
+  for (const entry of entries) {
+    const name = entry.key.toString('latin1');
+    if ((newest.get(name)?.version ?? -1n) < entry.version) newest.set(name, entry);
+  }
+  return [...newest.values()];
+}
+
 /** Something that could not be read. */
 export interface Loss {
   /** Relative to the folder. */
@@ -30,6 +40,8 @@ export interface Taking {
   /** Keys of one call are distinct. */
   readonly take: (entries: readonly Entry[]) => Promise<void>;
   readonly lose: (loss: Loss) => void;
+  /** What is read where a checksum does not hold. Absent: nobody wants it. Keys of one call are distinct. */
+  readonly doubt?: ((entries: readonly Entry[]) => Promise<void>) | undefined;
 }
 
 /** Something in the folder that has the name of a part of the database. */

@@ -30,13 +30,33 @@ export class Stage {
     }
   }
 
+  /** The rows here that `sound` lacks, or has in an older version, in order. */
+  async *newerThan(sound: Stage): AsyncGenerator<Row> {
+    let rows: Row[] = [];
+    for await (const row of this.#store.rows()) {
+      rows.push(row);
+      if (rows.length < AT_ONCE) continue;
+      yield* await sound.#lacking(rows);
+      rows = [];
+    }
+    yield* await sound.#lacking(rows);
+  }
+
+  async #lacking(rows: readonly Row[]): Promise<Row[]> {
+    const known = await this.#store.getMany(rows.map(([key]) => key));
+    return rows
+      .filter(([, value], i) => known[i] === undefined || versionOf(known[i]) < versionOf(value))
+      .flatMap(presentIn);
+  }
+
   /** What is there in the end, in order. */
   async *present(): AsyncGenerator<Row> {
-    for await (const [key, value] of this.#store.rows()) {
-      if (value[VERSION_BYTES] === PRESENT) yield [key, value.subarray(VERSION_BYTES + 1)];
-    }
+    for await (const row of this.#store.rows()) yield* presentIn(row);
   }
 }
+
+const presentIn = ([key, value]: Row): Row[] =>
+  value[VERSION_BYTES] === PRESENT ? [[key, value.subarray(VERSION_BYTES + 1)]] : [];
 
 const versionOf = (staged: Buffer): bigint =>
   (staged.readBigUInt64BE(0) << 64n) | staged.readBigUInt64BE(HALF_BYTES);

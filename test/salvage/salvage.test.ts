@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import { openLsm, type Salvaged, salvageDatabase } from '../../src/index.ts';
+import { stillpoint } from '../support/command.ts';
 import { changeImage, mountedImage } from '../support/file-systems.ts';
 import { testAsRoot } from '../support/needs.ts';
 import { ENGINES, filesOf, type Piece, stateOf } from '../support/salvage-subjects.ts';
@@ -163,28 +164,35 @@ test.each(ENGINES)(
     let incomplete = 0;
     let ours = 0;
     let theirs = 0;
-    let fewer = 0;
+    let doubtfulRows = 0;
+    let withDoubtful = 0;
+    const fewer: string[] = [];
     for (let round = 0; round < DAMAGES; round++) {
       if (round % 20 === 19) {
         rmSync(subject.dir, { recursive: true });
         subject = await databaseOf(root, round, engine);
       }
-      const [damaged, forRepair, into] = ['damaged', 'repaired', 'salvaged'].map((name) =>
+      const [damaged, forRepair, into, aside] = ['damaged', 'repaired', 'salvaged', 'doubtful'].map((name) =>
         join(root, name),
-      ) as [string, string, string];
-      for (const folder of [damaged, forRepair, into]) rmSync(folder, { recursive: true, force: true });
+      ) as [string, string, string, string];
+      for (const folder of [damaged, forRepair, into, aside])
+        rmSync(folder, { recursive: true, force: true });
       cpSync(subject.dir, damaged, { recursive: true });
       const damages = Array.from({ length: 1 + below(3) }, () => damage(damaged, below));
       const what = `round ${round}: ${damages.map(({ path, kind }) => `${path} ${kind}`).join(', ')}`;
       if (engine.name === 'leveldb') cpSync(damaged, forRepair, { recursive: true });
       const before = bytesOf(damaged);
-      const salvaged = await salvageDatabase(damaged, { into, engine: engine.name });
+      const salvaged = await salvageDatabase(damaged, { into, doubtful: aside, engine: engine.name });
       expect(bytesOf(damaged), `${what}: the source is as it was`).toEqual(before);
       const rows = await engine.contentOf(into);
       expect(rows.size).toBe(salvaged.entries);
       for (const [key, value] of rows) {
         if (!subject.history.get(key)?.has(value)) throw new Error(`${what}: ${key} never had ${value}`);
       }
+      const doubtful = await engine.contentOf(aside);
+      expect(doubtful.size).toBe(salvaged.doubtful!.entries);
+      for (const [key, value] of doubtful) expect(rows.get(key), `${what}: ${key}`).not.toBe(value);
+      doubtfulRows += doubtful.size;
       const whole = stateOf(subject.pieces, unchangedIn(damaged, subject.dir));
       for (const [key, value] of whole) {
         if (subject.present.get(key) !== value || rows.get(key) === value) continue;
@@ -203,13 +211,15 @@ test.each(ENGINES)(
         throw new Error(`${what}: ${key} is missing, and nothing said so`);
       }
       ours += right(rows, subject);
+      const best = right(new Map([...rows, ...doubtful]), subject);
+      withDoubtful += best;
       if (engine.name !== 'leveldb') continue;
       const byRepair = right(repaired(forRepair), subject);
       theirs += byRepair;
-      if (byRepair > right(rows, subject)) fewer++;
+      if (byRepair > best) fewer.push(`${what}: ${byRepair} and ${best}`);
     }
     console.log(
-      `${engine.name}: ${DAMAGES} damages, ${incomplete} told as incomplete: ${ours} right rows; by repair ${theirs}, and more than ours in ${fewer}`,
+      `${engine.name}: ${DAMAGES} damages, ${incomplete} told as incomplete: ${ours} right rows, with ${doubtfulRows} doubtful ones ${withDoubtful}; by repair ${theirs}, and more in ${fewer.length}: ${fewer.join('; ')}`,
     );
     expect(incomplete).toBeGreaterThan(DAMAGES / 4);
     expect(ours).toBeGreaterThan(theirs);
@@ -285,6 +295,21 @@ test('says which keys are lost with a block, and which with a table that is gone
   const rows = await leveldb.contentOf(join(root, 'a'));
   expect(rows.size).toBeGreaterThan(290);
   expect(rows.has('key0100')).toBe(false);
+
+  const doubtful = join(root, 'doubtful');
+  const args = ['salvage', dir, '--into', join(root, 'c'), '--doubtful', doubtful];
+  const { code, stdout } = await stillpoint(args);
+  expect([code, stdout]).toEqual([
+    3,
+    expect.stringMatching(/^\d+ doubtful entries in .*doubtful: read where/m),
+  ]);
+  expect(await leveldb.contentOf(join(root, 'c'))).toEqual(rows); // as without it
+  const aside = await leveldb.contentOf(doubtful);
+  expect(aside.size + rows.size).toBe(300);
+  expect(aside.get('key0100')).not.toBe(`value 100 ${'v'.repeat(500)}`);
+  expect(aside.get('key0101')).toBe(`value 101 ${'v'.repeat(500)}`);
+  const nested = salvageDatabase(dir, { into: join(root, 'd'), doubtful: join(root, 'd/doubtful') });
+  await expect(nested).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
 
   rmSync(join(dir, table));
   const without = await salvageDatabase(dir, { into: join(root, 'b') });

@@ -13,17 +13,21 @@ const LOST_SHOWN = 20;
 const NOTE =
   'For a database that does not open or verify any more. The source is never changed; close the database first. Try `restore` of a good snapshot before: it has everything. Exits with 3 when something is missing.';
 
-const flags = new Flags(salvageOptions.fields, ['into', 'engine']);
+const flags = new Flags(salvageOptions.fields, ['into', 'doubtful', 'engine']);
 
 export function define(command: Command, cli: Cli): void {
   flags.addTo(command, '', { into: mandatory });
   command
-    .addHelpText('after', `${paragraph(NOTE)}\n${examples('salvage ./data --into ./salvaged')}`)
+    .addHelpText(
+      'after',
+      `${paragraph(NOTE)}\n${examples('salvage ./data --into ./salvaged', 'salvage ./data --into ./salvaged --doubtful ./doubtful')}`,
+    )
     .action(async (dir: string, given: Given) => {
-      const { into = '', engine } = flags.read(given);
+      const { into = '', doubtful, engine } = flags.read(given);
       const salvaged = await cli.watched((signal, progress) =>
         salvageDatabase(dir, {
           into,
+          doubtful,
           engine,
           environment: commandEnvironment,
           signal,
@@ -36,7 +40,7 @@ export function define(command: Command, cli: Cli): void {
 }
 
 export function describe(
-  { into, entries, tables, logs, lost, lostTotal, notes, complete, sourceProblem }: Salvaged,
+  { into, entries, tables, logs, lost, lostTotal, notes, complete, sourceProblem, doubtful }: Salvaged,
   style: Style,
 ): string[] {
   const partial = lostTotal === 0 ? 'all that was found' : 'not complete';
@@ -45,6 +49,11 @@ export function describe(
   return [
     `${word}: ${count(entries, 'entry', 'entries')} from ${from} now stand in ${visible(into)}, proven at level full`,
     ...(sourceProblem === null ? [] : [`the old one does not pass its proof: ${visible(sourceProblem)}`]),
+    ...(doubtful === null
+      ? []
+      : [
+          `${count(doubtful.entries, 'doubtful entry', 'doubtful entries')} in ${visible(doubtful.into)}: read where a checksum does not hold, and missing or older above`,
+        ]),
     ...notes.map((note) => `note: ${visible(note)}`),
     ...lost.slice(0, LOST_SHOWN).map((part) => `lost: ${lineOf(part)}`),
     ...(lostTotal > LOST_SHOWN

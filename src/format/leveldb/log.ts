@@ -84,8 +84,14 @@ export class LogDecoder {
   #tornAt: number | undefined;
   #end: number;
 
-  /** `offset`: the file offset of the first byte that will be fed; a record or a block must begin there. */
-  constructor(offset = 0) {
+  readonly #ignoresChecksums: boolean;
+
+  /**
+   * `offset`: the file offset of the first byte that will be fed; a record or a block must begin there. `ignoresChecksums`: also what may be
+   * damaged is a record.
+   */
+  constructor(offset = 0, ignoresChecksums = false) {
+    this.#ignoresChecksums = ignoresChecksums;
     this.#base = offset;
     this.#end = offset;
     this.#capacity = BLOCK_BYTES - (offset % BLOCK_BYTES);
@@ -160,7 +166,7 @@ export class LogDecoder {
       }
       const stored = block.readUInt32LE(at + AT_CRC);
       const actual = maskCrc(crc32c(block.subarray(at + AT_TYPE, end)));
-      if (stored !== actual) {
+      if (stored !== actual && !this.#ignoresChecksums) {
         yield this.#damage('checksum', offset, `checksum ${hex(actual)}, stored ${hex(stored)}`);
         return;
       }
