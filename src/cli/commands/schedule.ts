@@ -18,7 +18,7 @@ const SETTINGS = { '<settings>': 'a JSON file with stores, repositories and plan
 const environment = commandEnvironment;
 
 const FAILED = 1;
-const OVERDUE = 3;
+const NOT_WELL = 3;
 
 export function define(command: Command, cli: Cli): void {
   subcommand(
@@ -41,7 +41,7 @@ export function define(command: Command, cli: Cli): void {
     .action(async (file: string) => {
       const list = await listSchedules(file, { environment });
       cli.output.result(list, (style) => describeList(list.schedules, style));
-      if (list.schedules.some(({ overdue }) => overdue)) cli.exitCode = OVERDUE;
+      if (list.schedules.some((one) => one.overdue || isFailed(one))) cli.exitCode = NOT_WELL;
     });
   subcommand(command, 'run', 'run the plans of a settings file until it is interrupted', SETTINGS)
     .addHelpText('after', `${paragraph(RUN_NOTE)}\n${examples('schedule run /etc/stillpoint.json')}`)
@@ -55,8 +55,11 @@ export function define(command: Command, cli: Cli): void {
 }
 
 const LIST_NOTE = `
-Exits with 3 if a plan is overdue: due for longer than its "overdue_after" without a success, or run by no
-service at all.`;
+Exits with 3 if the last run of a plan failed, or a plan is overdue: due for longer than its "overdue_after"
+without a success, or run by no service at all.`;
+
+const isFailed = ({ lastStatus }: ScheduleState): boolean =>
+  lastStatus === 'failed' || lastStatus === 'interrupted';
 
 const RUN_NOTE = `
 Run it as a service. Each due time has one run, also where several services have the same plans. It ends at
@@ -94,9 +97,9 @@ function describeList(schedules: readonly ScheduleState[], style: Style): string
   return [
     style.dim(head),
     ...lines.map((line, i) => {
-      const { overdue, lastStatus } = schedules[i]!;
-      if (overdue) return style.red(line);
-      return lastStatus === 'failed' ? style.yellow(line) : line;
+      const schedule = schedules[i]!;
+      if (schedule.overdue) return style.red(line);
+      return isFailed(schedule) ? style.yellow(line) : line;
     }),
   ];
 }
