@@ -226,7 +226,7 @@ const SWEEP_MS = 50;
  */
 export function closeWithApp(
   app: App,
-  { options, environment, closing, underWay, plans, gate }: ServerContext,
+  { options, environment, closing, underWay, plans, gate, hold }: ServerContext,
 ): void {
   const { clock } = environment;
   let stopWaiting = () => {};
@@ -244,5 +244,6 @@ export function closeWithApp(
     await underWay.idle();
     await plans?.ended();
     await gate.close();
+    await hold.closed();
   });
 }

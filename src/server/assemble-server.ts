@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import { RestoreCoordinator } from '../coordinator/restore.ts';
 import type { Hold } from '../engine/engine.ts';
+import { engineByName } from '../engine/index.ts';
 import { Semaphore } from '../env/concurrency.ts';
 import { makeFolders, realPlace } from '../env/io.ts';
 import { warn } from '../env/safe-calls.ts';
@@ -75,8 +76,9 @@ export async function assemble(
   const recovery = new RecoveryWatch(clock);
   const lease = new WriteLease(clock);
   const layout = () => directoryOf(lifecycle).layout();
-  const hold = new RestoreHold(environment, layout);
+  const hold = new RestoreHold(environment, layout, engineByName(backend.engine));
   await hold.load();
+  if (shared === undefined) await hold.opening();
   let isFirst = shared === undefined;
   const gate = new DatabaseHandle(
     () => {

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
+import type { Engine } from '../engine/engine.ts';
 import { Semaphore } from '../env/concurrency.ts';
 import { readJson, writeJson } from '../env/durable-json.ts';
 import { makeFolders, removeIfPresent } from '../env/io.ts';
@@ -7,7 +9,7 @@ import { StillpointError } from '../errors.ts';
 import type { HoldState } from '../rpc/hold.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { newestUndoFolder } from '../snapshot/restore/restore.ts';
-import { compareNames, type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { compareNames, type Layout, nameOf, placeOf } from '../snapshot/store/layout.ts';
 
 const name = z.string().min(1).max(200);
 const documentSchema = z.strictObject({
@@ -22,8 +24,10 @@ const documentSchema = z.strictObject({
   restored: name.nullable(),
   /** An undo of that restore was begun. */
   undoing: z.boolean(),
-  /** A write was taken since the run let go. */
+  /** A write was taken since the run's restore, or may have been. */
   written: z.boolean(),
+  /** Digest of the names, sizes and times of the files when the server closed the database; null while it is open. */
+  closed: z.string().max(64).nullable().default(null),
 });
 type Document = z.infer<typeof documentSchema>;
 
@@ -48,12 +52,14 @@ export interface HoldReport {
 export class RestoreHold {
   readonly #environment: Environment;
   readonly #layout: () => Promise<Layout>;
+  readonly #engine: Engine;
   readonly #oneAtATime = new Semaphore(1);
   #document: Document | undefined;
 
-  constructor(environment: Environment, layout: () => Promise<Layout>) {
+  constructor(environment: Environment, layout: () => Promise<Layout>, engine: Engine) {
     this.#environment = environment;
     this.#layout = layout;
+    this.#engine = engine;
   }
 
   /** Reads what an earlier process left. `STORE_INVALID` when nobody can tell who holds the database. */
@@ -69,6 +75,31 @@ export class RestoreHold {
       schema: documentSchema,
       limitBytes: LIMIT_BYTES,
       refuse,
+    });
+  }
+
+  /**
+   * Called before the server opens the database: files that changed while it had them closed count as writes since the restore. After a
+   * server that died nobody can tell, so they count too, unless the node was held: its death may have cut off the exchange itself.
+   */
+  opening(): Promise<void> {
+    return this.#oneAtATime.run(async () => {
+      const document = this.#document;
+      if (document === undefined || document.written) return;
+      const { closed, held } = document;
+      if (closed === null && held) return;
+      const isTouched = closed === null || closed !== (await this.#digest());
+      const written = isTouched && (await this.#stateOf(document)).state === 'restored';
+      await this.#write({ ...document, closed: null, written });
+    });
+  }
+
+  /** Called when the server has closed the database for good. */
+  closed(): Promise<void> {
+    return this.#oneAtATime.run(async () => {
+      const document = this.#document;
+      if (document === undefined || document.written) return;
+      await this.#write({ ...document, closed: await this.#digest() });
     });
   }
 
@@ -94,6 +125,7 @@ export class RestoreHold {
         restored: null,
         undoing: false,
         written: false,
+        closed: null,
       });
     });
   }
@@ -162,6 +194,17 @@ export class RestoreHold {
     if (restored === null) return { state: isNew ? 'restored' : 'before', restored: isNew ? newest : null };
     if (newest === restored) return { state: 'restored', restored };
     return { state: undoing ? 'undone' : 'replaced', restored };
+  }
+
+  async #digest(): Promise<string> {
+    const { fs } = this.#environment;
+    const { dataDir } = await this.#layout();
+    const lines: string[] = [];
+    for (const path of (await this.#engine.listFiles(fs, dataDir)).toSorted()) {
+      const found = await fs.inspect(placeOf(dataDir, path));
+      lines.push(JSON.stringify([path, found?.sizeBytes, String(found?.mtimeNs)]));
+    }
+    return createHash('sha256').update(lines.join('\n')).digest('hex');
   }
 
   async #newestUndo(): Promise<string | null> {

@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Injected, injected, untilFinished } from '../support/server.ts';
+import { smallLsm } from '../support/small-lsm.ts';
 
 // What the restore of a fleet asks of one node: to be held without writes, to take a snapshot, to restore it once and to undo that once.
 
@@ -173,4 +174,47 @@ test('a note of the hold that nobody can read keeps the server from starting, an
   await server.app.close();
   writeFileSync(join(server.dataDir, '.lifecycle/restore-hold.json'), '{"version":1,');
   await expect(injected({ dataDir: server.dataDir })).rejects.toMatchObject({ code: 'STORE_INVALID' });
+});
+
+/** A node that was restored and let go of, and whose server has ended. */
+async function restoredAndClosed(): Promise<string> {
+  const server = await injected();
+  await put(server, 'old');
+  const source = await sent(server);
+  await hold(server);
+  const reply = await server.rpc('POST', call('restore'), { key: 'k', run: RUN, source });
+  expect((await finished(server, 'restore', reply)).state.status).toBe('completed');
+  await release(server);
+  await server.app.close();
+  return server.dataDir;
+}
+
+const written = async (server: Injected) => (await hold(server, RUN, { dry: true })).json.written;
+
+test('a restart is no write; one made while no server ran is, and stays one', async () => {
+  const dataDir = await restoredAndClosed();
+  const restarted = await injected({ dataDir });
+  expect(await written(restarted)).toBe(false);
+  await restarted.app.close();
+  const database = await smallLsm().open(dataDir);
+  await database.write([{ type: 'put', key: Buffer.from('a'), value: Buffer.from('precious') }]);
+  await database.close();
+  for (let i = 0; i < 2; i++) {
+    const again = await injected({ dataDir });
+    expect((await hold(again, RUN, { dry: true })).json).toEqual({
+      state: 'restored',
+      held: false,
+      written: true,
+    });
+    await again.app.close();
+  }
+});
+
+test('after a server that died nobody knows of writes, so there may have been some', async () => {
+  const dataDir = await restoredAndClosed();
+  const restarted = await injected({ dataDir });
+  const died = join(dataDir, '../died'); // what its folder is while it runs
+  cpSync(dataDir, died, { recursive: true, preserveTimestamps: true });
+  expect(await written(restarted)).toBe(false);
+  expect(await written(await injected({ dataDir: died }))).toBe(true);
 });

@@ -171,7 +171,9 @@ export class RestoreRun {
       isAnyRestored ||= state === 'restored';
       if (state === 'replaced') reasons.push(`${node_id} was restored again since`);
       else if (state === 'restored' && written && !discardWrites)
-        reasons.push(`${node_id} has taken writes since it was restored`);
+        reasons.push(
+          `${node_id} has taken writes since it was restored, or may have while its server was down`,
+        );
     });
     if (reasons.length === 0) return isAnyRestored;
     throw new StillpointError('CONFLICT', `the restore cannot be taken back: ${reasons.sort().join('; ')}`, {
