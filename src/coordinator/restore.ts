@@ -41,7 +41,7 @@ import {
 import { requireRewritable } from '../snapshot/restore/rewrite-manifest.ts';
 import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
 import { engineOption } from './choose-engine.ts';
-import { lockDatabase, unlock } from './lock-database.ts';
+import { lockDatabase, refuseOpenDatabase, unlock } from './lock-database.ts';
 
 export type RestoreMetadata = NonNullable<RunRecord['metadata']>;
 
@@ -156,7 +156,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
       const source = await checkSource(this.#env, files, run.control, engine);
       try {
         if (chosen.rewriteManifest) requireRewritable(source);
-        await this.#checkExchange(layout, exchangedBy(source.engine));
+        await this.#checkBefore(layout, exchangedBy(source.engine));
       } catch (error) {
         await source.release();
         throw error;
@@ -177,7 +177,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     return this.start('undo', undefined, async ({ layout }, newRun) => {
       const location = await findUndoFolder(this.#env, layout, to);
       const exchanged = await exchangedAt(this.#env.fs, location, () => this.#wantedEngine(layout));
-      await this.#checkExchange(layout, exchanged);
+      await this.#checkBefore(layout, exchanged);
       const run = newRun(location);
       return { run, work: () => this.#undo(run, location, layout, exchanged) };
     });
@@ -288,6 +288,13 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
         durationsMs: run.durationsMs,
       }),
     };
+  }
+
+  /** Where nothing closes the database, one that is open now is refused before all of the snapshot was read in vain. */
+  async #checkBefore(layout: Layout, exchanged: Exchanged): Promise<void> {
+    await this.#checkExchange(layout, exchanged);
+    if (this.#options.close !== undefined) return;
+    await refuseOpenDatabase(this.#env, layout.dataDir, exchanged.keep, exchanged.engine);
   }
 
   /** What would stop an exchange is known before anything is copied, and before the database is closed. */

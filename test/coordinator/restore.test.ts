@@ -22,6 +22,7 @@ import {
 } from '../../src/index.ts';
 import { PLAIN_FILES, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { startScript } from '../support/process.ts';
+import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 /** A directory with one snapshot, changed since: the old state is what stands there, the new one what a restore brings. */
@@ -295,6 +296,19 @@ describe('a crash in the middle of a restore (invariant 7)', () => {
     writeTree(dir, { '.lifecycle/restore/x/journal.json': journal('opening') });
     await backup.backup();
     expect([stagedIn(dir), readTree(dir)]).toEqual([[], present]);
+  });
+
+  test('an open database that nobody closes is refused before anything is read', async () => {
+    const dir = join(await temporaryFolder(), 'data');
+    const database = await openLsm(dir, SMALL_LOG);
+    await new BackupCoordinator({ dataDir: dir, checkpoint: () => database.hold() }).backup();
+    const restores = new RestoreCoordinator({ dataDir: dir });
+    await expect(restores.startRestore()).rejects.toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringContaining('is open'),
+    });
+    await database.close();
+    expect(await restores.restore()).toMatchObject({ report: { ok: true } });
   });
 
   test('our own database does not open on a directory that is half exchanged', async () => {
