@@ -1,6 +1,7 @@
 import { useRef, useState } from 'preact/hooks';
 import type { Api, Errand, ErrandBody, Repository, StoredBackup } from './api.ts';
 import { CopyCommand } from './copy-command.tsx';
+import { Folding } from './folding.tsx';
 import { byDay, pointsOf, standingOfBackup } from './history.ts';
 import { Row } from './point-rows.tsx';
 import { Question } from './question.tsx';
@@ -209,65 +210,64 @@ function StoreCard({ api, store, destination, nowMs, isBusy, onBegin, onAsk }: S
         </p>
       )}
       {byDay(points).map(({ name, points: ofDay, isFolded }) => (
-        <details key={name} open={!isFolded}>
-          <summary>
-            {name} <span class="small">({plural(ofDay.length, 'backup')})</span>
-          </summary>
-          <ul class="snapshots">
-            {ofDay.map((point) => {
-              if (point.kind !== 'backup') return null;
-              const { backup } = point;
-              const { backup_id: id, files, total_bytes, stored_bytes, verified_at_ms, pinned } = backup;
-              const does = (action: 'verify' | 'drill') => onBegin({ action, store_id, backup_id: id });
-              return (
-                <Row
-                  key={id}
-                  atMs={backup.created_at_ms}
-                  nowMs={nowMs}
-                  standing={standingOfBackup(backup)}
-                  detail={
-                    <>
-                      {id} · {files === null ? 'files unknown' : plural(files, 'file')}
-                      {total_bytes !== null && ` · ${bytes(total_bytes)}`}
-                      {stored_bytes !== null && `, ${bytes(stored_bytes)} stored for it`}
-                      {pinned && ' · pinned'}
-                      {verified_at_ms !== null && ` · read ${ago(verified_at_ms, nowMs)}`}
-                    </>
-                  }
-                >
-                  <button
-                    type="button"
-                    disabled={isBusy}
-                    aria-label={`Verify ${id}`}
-                    onClick={() => does('verify')}
+        <Folding key={name} name={name} count={plural(ofDay.length, 'backup')} isFolded={isFolded}>
+          {() => (
+            <ul class="snapshots">
+              {ofDay.map((point) => {
+                if (point.kind !== 'backup') return null;
+                const { backup } = point;
+                const { backup_id: id, files, total_bytes, stored_bytes, verified_at_ms, pinned } = backup;
+                const does = (action: 'verify' | 'drill') => onBegin({ action, store_id, backup_id: id });
+                return (
+                  <Row
+                    key={id}
+                    atMs={backup.created_at_ms}
+                    nowMs={nowMs}
+                    standing={standingOfBackup(backup)}
+                    detail={
+                      <>
+                        {id} · {files === null ? 'files unknown' : plural(files, 'file')}
+                        {total_bytes !== null && ` · ${bytes(total_bytes)}`}
+                        {stored_bytes !== null && `, ${bytes(stored_bytes)} stored for it`}
+                        {pinned && ' · pinned'}
+                        {verified_at_ms !== null && ` · read ${ago(verified_at_ms, nowMs)}`}
+                      </>
+                    }
                   >
-                    Verify
-                  </button>
-                  <button
-                    type="button"
-                    disabled={isBusy}
-                    aria-label={`Drill ${id}`}
-                    onClick={() => does('drill')}
-                  >
-                    Drill
-                  </button>
-                  <button
-                    type="button"
-                    disabled={isBusy}
-                    aria-label={`Restore ${id}`}
-                    onClick={() => onAsk({ what: 'restore', store, backup })}
-                  >
-                    Restore …
-                  </button>
-                  <CopyCommand
-                    text={api.backupCommand('restore', destination, store_id, id)}
-                    what={`restore ${id}`}
-                  />
-                </Row>
-              );
-            })}
-          </ul>
-        </details>
+                    <button
+                      type="button"
+                      disabled={isBusy}
+                      aria-label={`Verify ${id}`}
+                      onClick={() => does('verify')}
+                    >
+                      Verify
+                    </button>
+                    <button
+                      type="button"
+                      disabled={isBusy}
+                      aria-label={`Drill ${id}`}
+                      onClick={() => does('drill')}
+                    >
+                      Drill
+                    </button>
+                    <button
+                      type="button"
+                      disabled={isBusy}
+                      aria-label={`Restore ${id}`}
+                      onClick={() => onAsk({ what: 'restore', store, backup })}
+                    >
+                      Restore …
+                    </button>
+                    <CopyCommand
+                      text={api.backupCommand('restore', destination, store_id, id)}
+                      what={`restore ${id}`}
+                    />
+                  </Row>
+                );
+              })}
+            </ul>
+          )}
+        </Folding>
       ))}
     </section>
   );

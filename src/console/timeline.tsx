@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 import type { Api, Report, Snapshot, Snapshots, Status, StoredBackup, VerifiedAll } from './api.ts';
+import { Folding } from './folding.tsx';
 import { byDay, pointsOf, standingOf, standingOfBackup } from './history.ts';
 import type { Offsite } from './offsite.ts';
 import { BackupRow, SnapshotRow } from './point-rows.tsx';
@@ -105,39 +106,38 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
       )}
       {points.length === 0 && <p>There is no snapshot yet{offsite !== undefined && ', and no backup'}.</p>}
       {byDay(points).map(({ name, points: ofDay, isFolded }) => (
-        <details key={name} open={!isFolded}>
-          <summary>
-            {name} <span class="small">({countOf(ofDay)})</span>
-          </summary>
-          <ul class="snapshots">
-            {ofDay.map((point) =>
-              point.kind === 'snapshot' ? (
-                <SnapshotRow
-                  key={point.id}
-                  snapshot={point.snapshot}
-                  command={api.restoreCommand(point.snapshot.name)}
-                  nowMs={nowMs}
-                  isBusy={isBusy}
-                  isVerifying={verifying === point.snapshot.name}
-                  onVerify={() => verify(point.snapshot.name, () => verifyOne(point.snapshot.name))}
-                  onAsk={(what) => setAsked({ what, snapshot: point.snapshot })}
-                />
-              ) : (
-                <BackupRow
-                  key={point.id}
-                  backup={point.backup}
-                  repository={point.repository}
-                  command={api.restoreCommand(point.backup.backup_id, point.repository)}
-                  nowMs={nowMs}
-                  isBusy={isBusy}
-                  onRestore={() =>
-                    setAsked({ what: 'restore-backup', backup: point.backup, repository: point.repository })
-                  }
-                />
-              ),
-            )}
-          </ul>
-        </details>
+        <Folding key={name} name={name} count={countOf(ofDay)} isFolded={isFolded}>
+          {() => (
+            <ul class="snapshots">
+              {ofDay.map((point) =>
+                point.kind === 'snapshot' ? (
+                  <SnapshotRow
+                    key={point.id}
+                    snapshot={point.snapshot}
+                    command={api.restoreCommand(point.snapshot.name)}
+                    nowMs={nowMs}
+                    isBusy={isBusy}
+                    isVerifying={verifying === point.snapshot.name}
+                    onVerify={() => verify(point.snapshot.name, () => verifyOne(point.snapshot.name))}
+                    onAsk={(what) => setAsked({ what, snapshot: point.snapshot })}
+                  />
+                ) : (
+                  <BackupRow
+                    key={point.id}
+                    backup={point.backup}
+                    repository={point.repository}
+                    command={api.restoreCommand(point.backup.backup_id, point.repository)}
+                    nowMs={nowMs}
+                    isBusy={isBusy}
+                    onRestore={() =>
+                      setAsked({ what: 'restore-backup', backup: point.backup, repository: point.repository })
+                    }
+                  />
+                ),
+              )}
+            </ul>
+          )}
+        </Folding>
       ))}
       {asked?.what === 'restore' && (
         <Question
