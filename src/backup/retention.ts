@@ -41,7 +41,7 @@ export const newestGood = (backups: readonly RetainedBackup[]): RetainedBackup |
 
 /**
  * Backups are given in any order. Whatever the rule, these stay: pinned ones, those whose manifest cannot be read, the newest, the
- * newest good one, the newest good one that was verified, and the newest good one before each setback of the database. Damaged ones count towards no number. Without a good one all stay.
+ * newest good one, the newest good one that was verified, and those that the database went back after, with the newest good one up to each. Damaged ones count towards no number. Without a good one all stay.
  */
 export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, nowMs: number): Decision {
   const newestFirst = byAge(backups);
@@ -63,6 +63,8 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
     'newest verified',
   );
   for (const left of newestFirst.filter(({ isLeftBehind }) => isLeftBehind)) {
+    // A damaged one, too: something of it may be salvaged, and it says where the good one before it belongs.
+    keep(left, 'the database went back after it');
     keep(
       good.find(({ backupId }) => backupId <= left.backupId),
       'last before the database went back',

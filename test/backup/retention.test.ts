@@ -62,7 +62,7 @@ describe('retention keeps', () => {
     expect(keptOf(backups, { keepLast: 1 })).toEqual([0, 2, 4, 5]);
   });
 
-  test('the newest good one before each setback of the database', () => {
+  test('what the database went back after, and the newest good one up to it', () => {
     const backups = [
       backup(0),
       backup(1),
@@ -71,7 +71,7 @@ describe('retention keeps', () => {
       backup(4),
       backup(5),
     ];
-    expect(keptOf(backups, { keepLast: 1 })).toEqual([0, 2, 4]);
+    expect(keptOf(backups, { keepLast: 1 })).toEqual([0, 2, 3, 4]);
   });
 
   test('everything where there is no rule, and where nothing is good', () => {
@@ -119,6 +119,7 @@ describe('whatever the backups and the rule', () => {
           good[0],
           good.find(({ verifiedAtMs }) => verifiedAtMs !== null),
           ...all.filter(({ isPinned, state }) => isPinned || state === 'unreadable'),
+          ...all.filter(({ isLeftBehind }) => isLeftBehind),
           ...all
             .filter(({ isLeftBehind }) => isLeftBehind)
             .map((left) => good.find(({ backupId }) => backupId <= left.backupId)),

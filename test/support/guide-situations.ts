@@ -30,9 +30,9 @@ const grow = (dataDir: string, from = 0) =>
   });
 
 /** Random values: 2 MiB that stay 2 MiB. */
-const growLarge = (dataDir: string) =>
+const growLarge = (dataDir: string, count = 32) =>
   writeFolder(dataDir, async (db) => {
-    for (let i = 0; i < 32; i++) await db.put(`key-${i}`, randomBytes(32 * 1024).toString('hex'));
+    for (let i = 0; i < count; i++) await db.put(`key-${i}`, randomBytes(32 * 1024).toString('hex'));
     await db.compactRange('key', 'kez');
   });
 
@@ -69,10 +69,11 @@ const wrongRestore: Make = async (folder) => {
 
 const fullDisk: Make = async (folder, context) => {
   const dataDir = join(folder, 'data');
-  mountInMemory(context, dataDir, 16 * MiB);
+  mountInMemory(context, dataDir, 24 * MiB);
   await growLarge(dataDir);
   for (let i = 0; i < 3; i++) await snapshot(dataDir, false);
   await restoreLatest(dataDir);
+  await growLarge(dataDir, 64); // the next snapshot needs 2 MiB more than the last one has
   fillDisk(join(dataDir, '.lifecycle'));
   return {};
 };
