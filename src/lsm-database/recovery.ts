@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { inspectRegular, listTables, readCheckpointFile } from '../engine/lsm/directory.ts';
-import { CHECKPOINT, LOCK, LOG, TABLES, tablePath } from '../engine/lsm/names.ts';
+import { CHECKPOINT, LAST_SENSIBLE_NUMBER, LOCK, LOG, TABLES, tablePath } from '../engine/lsm/names.ts';
 import { judgeTail } from '../engine/lsm/tail-search.ts';
 import { refuseOccupiedFolder } from '../engine/occupied-folder.ts';
 import { refuseUnfinishedRestore } from '../engine/unfinished-restore.ts';
@@ -16,8 +16,6 @@ import { Store } from './shared-state.ts';
 import { TableFile } from './table-file.ts';
 import { isTemporaryTable } from './table-writer.ts';
 
-/** No counter gets this far. The numbers after it must still fit into a u64. */
-const LAST_SENSIBLE_NUMBER = 1n << 63n;
 const TEMPORARY_CHECKPOINT = `.${CHECKPOINT}.tmp`;
 
 /**

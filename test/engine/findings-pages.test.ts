@@ -7,7 +7,7 @@ const src = resolve(import.meta.dirname, '../../src');
 test.each([
   ['leveldb', /'LEVELDB_([A-Z_]+)'/g],
   // The codecs name damage of a table without the engine's prefix.
-  ['lsm', /'(?:LSM_)?((?:LOG|TABLE|TABLES|CHECKPOINT|MORE)(?:_[A-Z_]+)?)'/g],
+  ['lsm', /'(?:LSM_)?((?:LOG|TABLE|TABLES|CHECKPOINT|MORE|NUMBER)(?:_[A-Z_]+)?)'/g],
 ])('the README of %s lists every finding of the engine, and no other', (engine, pattern) => {
   const prefix = `${engine.toUpperCase()}_`;
   const codes = new Set<string>();

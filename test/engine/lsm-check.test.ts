@@ -278,6 +278,18 @@ describe('a directory as a whole', () => {
     expect(together({ 'lsm.wal': log('7', false), 'sst/1.sst': table('9') })).toEqual([]);
     expect(together({ 'lsm.wal': undefined, 'sst/1.sst': { kind: 'table', maxTimestamp: 'x' } })).toEqual([]);
   });
+
+  it('has no number that leaves none to follow: the database would refuse to open', () => {
+    const last = String(1n << 63n);
+    const beyond = String((1n << 63n) + 1n);
+    const meta = (lsn: string) => ({ kind: 'checkpoint', lsn });
+    expect(together({ 'lsm.wal': log(last), 'checkpoint.meta': meta(last) })).toEqual([]);
+    const bad = ['LSM_NUMBER error'];
+    expect(together({ 'lsm.wal': log(beyond) })).toEqual(bad);
+    expect(together({ 'lsm.wal': log(beyond, false) })).toEqual(bad);
+    expect(together({ 'lsm.wal': log(null), 'checkpoint.meta': meta(beyond) })).toEqual(bad);
+    expect(together({ 'lsm.wal': log(last), [`sst/${beyond}.sst`]: undefined })).toEqual(bad);
+  });
 });
 
 const checkInMemory = (bytes: Buffer, path: string): Promise<FileCheck> =>

@@ -16,6 +16,9 @@ export const ownsName = (name: string): boolean =>
 export const TABLE_MAGIC = 'ASST';
 export const TABLE_END_MAGIC = 'TSSA';
 
+/** No LSN and no id of a table gets this far. The numbers after it must still fit into a u64. */
+export const LAST_SENSIBLE_NUMBER = 1n << 63n;
+
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 const TABLE_NAME = /^(0|[1-9][0-9]{0,19})\.sst$/;
 

@@ -90,6 +90,11 @@ export async function* findEntries(
     // The cheap questions first: they are asked of every byte.
     const offset = at - windowAt;
     const total = ENTRY_HEADER_BYTES + window.readUInt32LE(offset + ENTRY_LEN_AT);
+    if (total === ENTRY_HEADER_BYTES) {
+      // The length is all zeros. Most of a log is, and the next entry has a byte of its length behind them.
+      at = windowAt + endOfZeros(window, offset + ENTRY_HEADER_BYTES) - ENTRY_HEADER_BYTES + 1;
+      continue;
+    }
     if (
       window[offset + ENTRY_HEADER_BYTES]! > HIGHEST_TYPE ||
       total < ENTRY_HEADER_BYTES + MIN_ENTRY_LEN ||
@@ -118,6 +123,17 @@ export async function* findEntries(
     }
     at++;
   }
+}
+
+const ZEROS = Buffer.alloc(4096);
+
+/** Where the zeros that begin at `from` end. */
+function endOfZeros(bytes: Buffer, from: number): number {
+  let at = from;
+  while (at + ZEROS.length <= bytes.length && ZEROS.equals(bytes.subarray(at, at + ZEROS.length)))
+    at += ZEROS.length;
+  while (at < bytes.length && bytes[at] === 0) at++;
+  return at;
 }
 
 async function readRange(log: LogBytes, from: number, to: number): Promise<Buffer> {
