@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { type Engine, MANIFEST } from '../engine/engine.ts';
-import { engineByName } from '../engine/index.ts';
+import { engineByName, engineNames } from '../engine/index.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
 import { readSmallFile } from '../env/io.ts';
 import { RunControl } from '../env/run-control.ts';
@@ -81,8 +81,10 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
   await store.introduce(engine, request.name);
   const { previousId } = request;
   const previous = previousId === undefined ? undefined : await readPrevious(store, previousId);
-  const position = await positionIn(env.fs, engineByName(engine), folder);
-  const setback = setbackAfter(engineByName(engine), position, previous);
+  // A snapshot of an engine that this process does not know is backed up all the same.
+  const known = engineNames().includes(engine) ? engineByName(engine) : undefined;
+  const position = known && (await positionIn(env.fs, known, folder));
+  const setback = known && setbackAfter(known, position, previous);
   const left = setback === undefined ? [] : [previousId!];
   const digested = await digestSnapshot(env, folder, snapshot.entries, request.known, control);
   await request.known.keep(digested);

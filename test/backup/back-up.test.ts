@@ -21,6 +21,7 @@ import { openFolder } from '../../src/destination/folder.ts';
 import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
+import { readManifest, writeManifest } from '../../src/snapshot/store/manifest-file.ts';
 import { bound } from '../support/bound-destination.ts';
 import { counting } from '../support/counting-destination.ts';
 import { entriesBelow, plainDirectory, readTree, writeTree } from '../support/folders.ts';
@@ -378,6 +379,22 @@ describe('what goes wrong', () => {
     expect((await listJobs(dataDir)).jobs).toMatchObject([{ status: 'interrupted', errorCode: 'CANCELLED' }]);
     expect(await backupsIn(folder)).toEqual([]);
   });
+});
+
+test('a snapshot of an engine that this process does not know is backed up, also after another one', async () => {
+  const repository = await newRepository();
+  const dataDir = await plainDirectory();
+  const coordinator = new BackupCoordinator({ dataDir, engine: 'files' });
+  for (let i = 0; i < 2; i++) {
+    const { location, name } = await coordinator.backup();
+    const manifest = (await readManifest(systemEnvironment, location))!;
+    const snapshot = { ...manifest.snapshot!, engine: 'of-somebody' };
+    rmSync(join(location, 'snapshot.manifest'));
+    await writeManifest(systemEnvironment, location, { ...manifest, snapshot });
+    await backUp(dataDir, { to: repository, coordinator, snapshot: name });
+  }
+  const backups = await backupsIn(repository);
+  expect(backups.map(({ engine }) => engine)).toEqual(['of-somebody', 'of-somebody']);
 });
 
 describe('two directories with one store id', () => {
