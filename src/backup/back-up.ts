@@ -30,6 +30,7 @@ import type { Job, JobStatus, JobStore } from './jobs/job-store.ts';
 import { jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { Lineage } from './lineage.ts';
 import {
+  addressOfChoice,
   type BackupProgress,
   backupFields,
   destinationChoice,
@@ -174,7 +175,7 @@ async function openRepository(
     await refuseOverlap(env, repository.destination, layout.dataDir);
     return repository;
   } catch (error) {
-    await recordFailedStart(env, layout, error, options.jobs);
+    await recordFailedStart(env, layout, error, addressOfChoice(options.to), options.jobs);
     throw error;
   }
 }
@@ -251,6 +252,7 @@ async function attempt(
       jobs,
       clock: env.clock,
       repositoryId: repository.id,
+      repositoryUrl: addressOfChoice(options.to),
       storeId,
       begin,
       onJobCreated: options.onJobCreated,

@@ -14,6 +14,7 @@ export async function recordFailedStart(
   env: Environment,
   layout: Layout,
   error: unknown,
+  repositoryUrl: string | undefined,
   jobsChoice: string | undefined,
 ): Promise<void> {
   try {
@@ -29,6 +30,7 @@ export async function recordFailedStart(
         kind: 'backup',
         storeId: identity.store_id,
         repositoryId: null,
+        repositoryUrl: repositoryUrl ?? null,
         backupId: null,
         backupRecordId: null,
         status: 'running',

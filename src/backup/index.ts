@@ -73,6 +73,11 @@ export {
   rotateRepositoryKeys,
 } from './repository-keys.ts';
 export {
+  type FailedAttempt,
+  type RepositoryStanding,
+  repositoryStandings,
+} from './repository-standings.ts';
+export {
   type OpenBackupOptions,
   type OpenedBackup,
   openBackup,

@@ -35,7 +35,7 @@ export async function listJobs(
   checkArgument('listJobs: dataDir', folder(), dataDir);
   const { environment, jobs, ...filter } = listJobsOptions.resolve('listJobs', options);
   return translated(async () => {
-    const found = await withJobs(dataDir, { environment, jobs }, (store) => store.listJobs(filter));
+    const found = await readJobStore(dataDir, { environment, jobs }, (store) => store.listJobs(filter));
     return { jobs: found ?? [] };
   });
 }
@@ -48,7 +48,7 @@ export async function listRecords(
   checkArgument('listRecords: dataDir', folder(), dataDir);
   showJobOptions.check('listRecords', options);
   return translated(async () => {
-    const found = await withJobs(dataDir, options, (store) => store.listRecords());
+    const found = await readJobStore(dataDir, options, (store) => store.listRecords());
     if (options.jobs === undefined) return { records: found ?? [] };
     // In PostgreSQL those of other directories are there too.
     const environment = options.environment ?? systemEnvironment;
@@ -64,7 +64,7 @@ export async function showJob(dataDir: string, id: string, options: ShowJobOptio
   checkArgument('showJob: id', text(), id);
   showJobOptions.check('showJob', options);
   return translated(async () => {
-    const job = await withJobs(dataDir, options, (store) => store.getJob(id));
+    const job = await readJobStore(dataDir, options, (store) => store.getJob(id));
     if (job !== undefined) return job;
     throw new StillpointError('NOT_FOUND', `there is no job ${JSON.stringify(id)} of ${dataDir}`, {
       hint: '`stillpoint jobs list DIR` shows what exists.',
@@ -79,7 +79,7 @@ export async function showJob(dataDir: string, id: string, options: ShowJobOptio
 export async function cancelJob(dataDir: string, id: string, options: ShowJobOptions = {}): Promise<Job> {
   const job = await showJob(dataDir, id, options);
   return translated(async () => {
-    if (await withJobs(dataDir, options, (store) => store.askCancel(id))) return job;
+    if (await readJobStore(dataDir, options, (store) => store.askCancel(id))) return job;
     throw new StillpointError('CONFLICT', `job ${id} is over: ${job.status}`, {
       hint: '`stillpoint jobs list DIR --status running` shows what runs.',
     });
@@ -87,7 +87,7 @@ export async function cancelJob(dataDir: string, id: string, options: ShowJobOpt
 }
 
 /** Undefined where no job was ever kept: asking makes no file. */
-async function withJobs<T>(
+export async function readJobStore<T>(
   dataDir: string,
   { environment, jobs }: ShowJobOptions,
   work: (store: JobStore) => Promise<T>,

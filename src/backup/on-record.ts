@@ -10,7 +10,7 @@ import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import type { Job, JobKind, JobStore } from './jobs/job-store.ts';
 import { jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { type FromOptions, storeOf } from './list-backups.ts';
-import { type BackupProgress, environmentOf, followed } from './options.ts';
+import { addressOfChoice, type BackupProgress, environmentOf, followed } from './options.ts';
 import { RunningJob } from './running-job.ts';
 
 /** What calls take that read a repository and can be on record in a data directory. */
@@ -61,7 +61,17 @@ export async function onRecord<T>(
   const jobs = await openJobs(env, layout, choice);
   try {
     const control = new RunControl();
-    const about = { jobs, clock: env.clock, kind, storeId, repositoryId: null, control, onJobCreated };
+    const repositoryUrl = addressOfChoice(from.from);
+    const about = {
+      jobs,
+      clock: env.clock,
+      kind,
+      storeId,
+      repositoryId: null,
+      repositoryUrl,
+      control,
+      onJobCreated,
+    };
     const running = await RunningJob.create(about);
     const attempt = async (): Promise<{ result: T; problem: StillpointError | undefined }> => {
       const store = await storeOf(from, storeId);

@@ -1,7 +1,7 @@
 import * as z from 'zod/mini';
 import type { Destination } from '../destination/destination.ts';
 import { limited } from '../destination/limited.ts';
-import { openDestination } from '../destination/open.ts';
+import { addressOf, openDestination } from '../destination/open.ts';
 import { RunControl } from '../env/run-control.ts';
 import { toStillpointError } from '../errors.ts';
 import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
@@ -60,6 +60,10 @@ export const destinationChoice = () =>
 export async function destinationOf(choice: DestinationChoice): Promise<Destination> {
   return typeof choice === 'string' ? openDestination(choice) : choice;
 }
+
+/** For the row of a job. Undefined for a destination of the caller's own. */
+export const addressOfChoice = (choice: DestinationChoice): string | undefined =>
+  typeof choice === 'string' ? addressOf(choice) : undefined;
 
 export const environmentOf = ({ environment }: Pick<BackupOptions, 'environment'>): Environment =>
   environment ?? systemEnvironment;

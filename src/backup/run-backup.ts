@@ -64,6 +64,8 @@ export interface RunBackupOptions<S extends OpenSource> {
   readonly jobs: ExecutorJobs;
   readonly clock: Clock;
   readonly repositoryId: string;
+  /** Where the repository is, for people; it must hold no secret. */
+  readonly repositoryUrl?: string | undefined;
   readonly storeId: string;
   /**
    * Called once, when no attempt that this one excludes can run any more, and before the source is opened. Says which store the
@@ -101,8 +103,9 @@ export async function runBackup<S extends OpenSource, B extends StoredBackup>(
   options: RunBackupOptions<S> & { readonly destination: { store(source: S, run: BackupRun): Promise<B> } },
 ): Promise<BackupOutcome<B>> {
   runBackupOptions.check('runBackup', options);
-  const { jobs, clock, storeId, repositoryId, onJobCreated, onWarning, control = new RunControl() } = options;
-  const about = { jobs, clock, storeId, repositoryId, onJobCreated, onWarning, control };
+  const { jobs, clock, storeId, repositoryId, repositoryUrl } = options;
+  const { onJobCreated, onWarning, control = new RunControl() } = options;
+  const about = { jobs, clock, storeId, repositoryId, repositoryUrl, onJobCreated, onWarning, control };
   const running = await RunningJob.create({ ...about, kind: 'backup' });
   return new Attempt(options, running, control).run() as Promise<BackupOutcome<B>>;
 }
@@ -209,6 +212,7 @@ const runBackupOptions = new OptionSet(() => {
     jobs: required(withMethods('a job store', ...JOB_CALLS), given),
     clock: required(clock(), given),
     repositoryId: required(text(), given),
+    repositoryUrl: optional(text(), given),
     storeId: required(text(), given),
     begin: optional(callback(), given),
     onJobCreated: optional(callback(), given),

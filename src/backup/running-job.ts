@@ -12,6 +12,7 @@ export interface JobRequest {
   readonly storeId: string;
   /** Null while the repository is not open. */
   readonly repositoryId: string | null;
+  readonly repositoryUrl?: string | undefined;
   readonly control: RunControl;
   /** Called once, when the row is durable. If it throws, the work goes on. */
   readonly onJobCreated?: ((job: Job) => void) | undefined;
@@ -30,13 +31,14 @@ export class RunningJob {
 
   /** Rejects with what `createBackupJob` rejects with; there is no job then. */
   static async create(request: JobRequest): Promise<RunningJob> {
-    const { jobs, clock, kind, storeId, repositoryId, onJobCreated } = request;
+    const { jobs, clock, kind, storeId, repositoryId, repositoryUrl = null, onJobCreated } = request;
     const nowMs = clock.nowMs();
     const job: Job = {
       id: newUlid(nowMs),
       kind,
       storeId,
       repositoryId,
+      repositoryUrl,
       backupId: null,
       backupRecordId: null,
       status: 'running',

@@ -188,14 +188,9 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     ...spaceNote(newestGood, findings.freeBytes),
     ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),
   ];
-  const goodText =
-    newestGood === undefined
-      ? ''
-      : `${newestGood.name}, ${age(newestGood.ageMs)} old, is proven at level "${newestGood.level}"`;
-  const clauses = safe ? [goodText] : [...problems, ...(goodText === '' ? [] : [goodText])];
   return {
     safe,
-    summary: `${safe ? 'Safe' : 'Not safe'}: ${[...clauses, ...notes].join('; ')}.`,
+    summary: summaryOf(problems, newestGood, notes),
     problems,
     notes,
     lastSuccessAtMs,
@@ -209,6 +204,21 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     oldestProof: oldestProof(good),
     ...rest,
   };
+}
+
+function summaryOf(
+  problems: readonly string[],
+  good: ListedSnapshot | null | undefined,
+  notes: readonly string[],
+): string {
+  const proven = good ? [`${good.name}, ${age(good.ageMs)} old, is proven at level "${good.level}"`] : [];
+  return `${problems.length === 0 ? 'Safe' : 'Not safe'}: ${[...problems, ...proven, ...notes].join('; ')}.`;
+}
+
+/** The same status with more that should be known, also in its sentence. */
+export function withNotes(status: SnapshotsStatus, more: readonly string[]): SnapshotsStatus {
+  const notes = [...status.notes, ...more];
+  return { ...status, notes, summary: summaryOf(status.problems, status.newestGood, notes) };
 }
 
 const sorted = (snapshots: readonly ListedSnapshot[]): ListedSnapshot[] =>

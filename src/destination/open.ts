@@ -1,6 +1,7 @@
-import { isAbsolute } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { StillpointError } from '../errors.ts';
 import type { Destination } from './destination.ts';
+import { withoutKeys } from './s3-url.ts';
 
 const SCHEME = /^([a-z][a-z0-9+.-]*):(.*)$/s;
 
@@ -38,6 +39,12 @@ export function folderOf(url: string): string | undefined {
   const [, scheme, rest = ''] = SCHEME.exec(url) ?? [];
   if (scheme === undefined || isAbsolute(url)) return url;
   return scheme === 'folder' ? rest.replace(/^\/\/(?=\/)/, '') : undefined;
+}
+
+/** What a user named, such that it still says the same elsewhere and later, and without secrets. */
+export function addressOf(url: string): string {
+  const path = folderOf(url);
+  return path === undefined ? withoutKeys(url) : `folder:${resolve(path)}`;
 }
 
 async function folder(path: string, { create = false }: OpenDestinationOptions): Promise<Destination> {

@@ -19,7 +19,7 @@ const KNOWN: readonly string[] = ['endpoint', 'region', 'profile', 'path_style',
 /** Reads `s3://bucket/prefix?endpoint=…&region=…&profile=…&path_style=true&checksums=false`; `DESTINATION_CONFIG_INVALID`. */
 export function parseS3Url(url: string): S3Location {
   const refuse = (why: string) =>
-    new StillpointError('DESTINATION_CONFIG_INVALID', `${visibleUrl(url)}: ${why}`, {
+    new StillpointError('DESTINATION_CONFIG_INVALID', `${withoutKeys(url)}: ${why}`, {
       hint: 'Write s3://BUCKET/PREFIX, with ?endpoint=URL&region=NAME&path_style=true for a server of your own.',
     });
   let parsed: URL;
@@ -60,4 +60,4 @@ export function parseS3Url(url: string): S3Location {
 }
 
 /** Whoever put keys into it must not find them in a log. */
-const visibleUrl = (url: string): string => url.replace(/\/\/[^@/?]*@/, '//…@');
+export const withoutKeys = (url: string): string => url.replace(/\/\/[^@/?]*@/, '//…@');

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { timeMs } from './replies.ts';
+import { jobKindSchema, timeMs } from './replies.ts';
 
 /** Bodies and replies about backups off the machine: plans, jobs, records, repositories. */
 
@@ -35,9 +35,13 @@ export const plansReplySchema = z.object({ plans: z.array(planSchema).readonly()
 export const jobSchema = z
   .object({
     id,
-    kind: z.enum(['backup', 'restore', 'verify', 'drill', 'prune']),
+    kind: jobKindSchema,
     store_id: id,
     repository_id: id.nullable().describe('Null where the attempt failed before the repository was open'),
+    repository_url: z
+      .string()
+      .nullable()
+      .describe('Where the repository is, without secrets; null in old rows'),
     backup_id: id.nullable().describe('Of the backup that it makes or reads'),
     backup_record_id: id.nullable(),
     status: z.enum(['pending', 'running', 'succeeded', 'failed', 'interrupted']),

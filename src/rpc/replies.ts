@@ -185,6 +185,27 @@ const keptFoldersSchema = z.object({
   newest_at_ms: timeMs.nullable(),
 });
 
+export const jobKindSchema = z.enum(['backup', 'restore', 'verify', 'drill', 'prune']);
+
+const repositoryStandingSchema = z.object({
+  repository_id: z.string().nullable().describe('Null where it was never open'),
+  repository_url: z.string().nullable().describe('Without secrets'),
+  newest_backup: z.object({ backup_id: z.string(), created_at_ms: timeMs }).nullable(),
+  last_verified_at_ms: timeMs.nullable().describe('By a verification or a drill'),
+  last_drill: z.object({ at_ms: timeMs, took_ms: z.number() }).nullable(),
+  failing: z
+    .array(
+      z.object({
+        kind: jobKindSchema,
+        at_ms: timeMs,
+        code: z.string().nullable(),
+        reason: z.string().nullable(),
+      }),
+    )
+    .readonly()
+    .describe('Of each kind of attempt, the last one, if it failed'),
+});
+
 export const safetySchema = z.object({
   safe: z
     .boolean()
@@ -216,6 +237,11 @@ export const safetySchema = z.object({
   archives: keptFoldersSchema,
   exports: keptFoldersSchema,
   free_bytes: z.number(),
+  repositories: z
+    .array(repositoryStandingSchema)
+    .readonly()
+    .nullable()
+    .describe('Where backups of the directory are, by its own jobs; null when those cannot be read'),
 }) satisfies z.ZodType<SnakeCased<SnapshotsStatus>>;
 
 export const statusReplySchema = z.object({

@@ -117,7 +117,6 @@ export async function assemble(
     await gate.close();
     throw error;
   });
-  const safety = new Safety(environment, lifecycle);
   const closing = new AbortController();
   setMaxListeners(0, closing.signal); // each client that follows a run listens to it
   const parts = {
@@ -129,6 +128,7 @@ export async function assemble(
   };
   // Loaded only where there are plans.
   const plans = settings && new (await import('./plans.ts')).Plans(settings, parts);
+  const safety = new Safety(environment, lifecycle, () => plans?.jobs);
   const metrics = new Metrics(clock);
   const prometheus = new Prometheus({
     clock,

@@ -93,6 +93,7 @@ test('a verification whose process died has not succeeded because its backup is 
     kind: 'verify',
     storeId,
     repositoryId,
+    repositoryUrl: null,
     backupId,
     backupRecordId: null,
     status: 'running',

@@ -24,6 +24,7 @@ const aJob = (change: Partial<Job> = {}): Job => ({
   kind: 'backup',
   storeId: newUlid(2),
   repositoryId: newUlid(1),
+  repositoryUrl: null,
   backupId: null,
   backupRecordId: null,
   status: 'running',

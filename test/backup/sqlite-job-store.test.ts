@@ -21,6 +21,7 @@ const aJob = (change: Partial<Job> = {}): Job => ({
   kind: 'backup',
   storeId: newUlid(2),
   repositoryId: newUlid(1),
+  repositoryUrl: null,
   backupId: newUlid(Date.now()),
   backupRecordId: null,
   status: 'running',

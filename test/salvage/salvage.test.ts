@@ -223,6 +223,7 @@ test.each(ENGINES)(
     );
     expect(incomplete).toBeGreaterThan(DAMAGES / 4);
     expect(ours).toBeGreaterThan(theirs);
+    expect(fewer, 'where repair has rows that neither folder has').toEqual([]);
     expect(readdirSync(root).filter((name) => name.startsWith('.'))).toEqual([]);
   },
 );

@@ -34,7 +34,10 @@ test('with `background` the server means what it was started with, unless the bo
     const before = asked();
     const { handle } = (await rpc('POST', '/api/admin/backup', body)).json;
     const url = `/api/admin/backup/${handle}`;
-    while (asked() === before) await setTimeout(20);
+    while (asked() === before) {
+      expect((await rpc('GET', url)).json.state).toMatchObject({ status: 'running' });
+      await setTimeout(20);
+    }
     expect((await rpc('DELETE', url)).json.state).toMatchObject({ status: 'cancelled' });
   }
   const before = asked();

@@ -13,6 +13,8 @@ export interface Job {
   readonly storeId: string;
   /** Null where the attempt failed before the repository was open. */
   readonly repositoryId: string | null;
+  /** Where the repository is, without secrets. Null where the caller has a destination of its own, and in old rows. */
+  readonly repositoryUrl: string | null;
   /** The backup that it makes, or reads. Null until it is known. */
   readonly backupId: string | null;
   /** Set once the record of the backup stands. */

@@ -97,12 +97,20 @@ const cancelling: Migration = {
   },
 };
 
+/** So that a person can be told which repository it was. */
+const addresses: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema.alterTable('jobs').addColumn('repository_url', 'text').execute();
+  },
+};
+
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-jobs-and-records': first,
   '002-guard-by-directory': guardByDirectory,
   '003-ticks': ticks,
   '004-leases': leases,
   '005-cancelling': cancelling,
+  '006-addresses': addresses,
 };
 
 /** Brings the tables up to date. The caller sees to it that nobody else does so at the same time. */

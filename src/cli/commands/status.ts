@@ -1,18 +1,26 @@
 import type { Command } from 'commander';
+import { showJobOptions } from '../../backup/list-jobs.ts';
+import { offsiteStanding, type RepositoryStanding } from '../../backup/repository-standings.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import {
   type KeptFolders,
   type SnapshotsStatus,
   type StatusOptions,
   statusOptions,
+  withNotes,
 } from '../../coordinator/status.ts';
 import type { Cli } from '../cli.ts';
-import { blockingEnvironment } from '../environment.ts';
-import { Flags, type Given } from '../flags.ts';
+import { blockingEnvironment, commandEnvironment } from '../environment.ts';
+import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
 import type { Style } from '../style.ts';
 import { age, count, duration, number, size, table, time, visible, wrapped } from '../text.ts';
+
+const jobFlags = new Flags(showJobOptions.fields, ['jobs']);
+
+/** What the directory itself remembers of backups elsewhere; null where that could not be read. */
+type WithRepositories = SnapshotsStatus & { readonly repositories: readonly RepositoryStanding[] | null };
 
 const NOT_SAFE = 3;
 /** Of a mail, too. */
@@ -23,6 +31,7 @@ const NOTE =
 export function define(command: Command, cli: Cli): void {
   const flags = new Flags(statusOptions.fields, ['maxAgeMs']);
   flags.addTo(command);
+  jobFlags.addTo(command, '', { jobs: fromVariable });
   command
     .addHelpText(
       'after',
@@ -30,14 +39,20 @@ export function define(command: Command, cli: Cli): void {
     )
     .action(async (dir: string, given: Given) => {
       const snapshots = new Snapshots({ dataDir: dir, environment: blockingEnvironment });
-      const status = await snapshots.status(flags.read(given) as StatusOptions);
-      if (status.total.count === 0) await refuseOther('status', dir);
+      const local = await snapshots.status(flags.read(given) as StatusOptions);
+      if (local.total.count === 0) await refuseOther('status', dir);
+      const { repositories, notesAt } = await offsiteStanding(dir, {
+        environment: commandEnvironment,
+        ...jobFlags.read(given),
+      });
+      const notes = notesAt(blockingEnvironment.clock.nowMs());
+      const status = { ...withNotes(local, notes), repositories };
       cli.output.result(status, (style, columns = WIDTH) => describe(status, dir, style, columns));
       if (!status.safe) cli.exitCode = NOT_SAFE;
     });
 }
 
-function describe(status: SnapshotsStatus, dir: string, style: Style, width: number): string[] {
+function describe(status: WithRepositories, dir: string, style: Style, width: number): string[] {
   const { summary, safe, newestGood, oldestGood, lastFailure, damaged, oldestProof, total, lastRestore } =
     status;
   const nowMs = blockingEnvironment.clock.nowMs();
@@ -79,6 +94,7 @@ function describe(status: SnapshotsStatus, dir: string, style: Style, width: num
     ['archives', kept(status.archives, nowMs)],
     ['exports', kept(status.exports, nowMs)],
     ['free disk', size(status.freeBytes)],
+    ...backups(status.repositories, moment),
     ...commands(status, dir),
   ];
   const indent = Math.max(...facts.map(([name = '']) => name.length)) + 2;
@@ -96,12 +112,38 @@ function describe(status: SnapshotsStatus, dir: string, style: Style, width: num
   ];
 }
 
+/** Of each repository its address, how old its newest backup is, and what failed last. */
+function backups(
+  repositories: readonly RepositoryStanding[] | null,
+  moment: (ms: number | null | undefined) => string,
+): string[][] {
+  if (repositories === null) return [['backups', 'not known']];
+  const lines = repositories.flatMap(
+    ({ repositoryUrl, newestBackup, lastVerifiedAtMs, lastDrill, failing }) => [
+      `${repositoryUrl ?? 'a repository'}: ${newestBackup === null ? 'no backup on record' : `${newestBackup.backupId}, ${moment(newestBackup.createdAtMs)}`}`,
+      ...(newestBackup === null ? [] : [`last read back: ${moment(lastVerifiedAtMs)}`]),
+      ...(lastDrill === null
+        ? []
+        : [`last drill: took ${duration(lastDrill.tookMs)}, ${moment(lastDrill.atMs)}`]),
+      ...failing.map(
+        ({ kind, atMs, code, reason }) =>
+          `last ${kind} failed: ${moment(atMs)}: ${code ?? ''} ${reason ?? ''}`,
+      ),
+    ],
+  );
+  return under('backups', lines);
+}
+
 /** What can be done about it, each with its command. */
-function commands(status: SnapshotsStatus, dir: string): string[][] {
-  const { damaged, newestGood, latestGood, total, undo, safe } = status;
+function commands(status: WithRepositories, dir: string): string[][] {
+  const { damaged, newestGood, latestGood, total, undo, safe, repositories } = status;
+  const elsewhere = repositories?.find(({ newestBackup, repositoryUrl }) => newestBackup && repositoryUrl);
   const snapshot = damaged.length > 0 ? `snapshot ${dir} --full` : `snapshot ${dir}`;
   return [
     ...(safe && newestGood !== null ? [] : [['take a new one', `stillpoint ${snapshot}`]]),
+    ...(latestGood === null && elsewhere !== undefined
+      ? [['restore', `stillpoint backup restore latest --from ${elsewhere.repositoryUrl} --into NEW`]]
+      : []),
     ...(latestGood === null
       ? []
       : [['restore', `stillpoint restore latest-good --data-dir ${dir} --in-place`]]),

@@ -1,5 +1,4 @@
 import * as z from 'zod';
-import { statusFrom } from '../../coordinator/status.ts';
 import { warn } from '../../env/safe-calls.ts';
 import { StillpointError } from '../../errors.ts';
 import type { LifecycleMode } from '../../operation/lifecycle.ts';
@@ -135,9 +134,9 @@ const ALLOWED: Readonly<Record<LifecycleMode, readonly (typeof ACTIONS)[number][
 };
 
 /** Null when the lifecycle folder cannot be looked at: the rest of the status is told all the same. */
-async function safetyOf({ safety, environment }: ServerContext, maxAgeMs: number | undefined) {
+async function safetyOf({ safety }: ServerContext, maxAgeMs: number | undefined) {
   try {
-    return toJson(statusFrom(await safety.findings(), environment.clock.nowMs(), maxAgeMs));
+    return toJson(await safety.status(maxAgeMs));
   } catch (error) {
     warn(error);
     return null;

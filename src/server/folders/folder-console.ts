@@ -1,4 +1,3 @@
-import { statusFrom } from '../../coordinator/status.ts';
 import { standardError } from '../../env/runtime.ts';
 import { toStillpointError } from '../../errors.ts';
 import { toJson } from '../../options/casing.ts';
@@ -105,9 +104,7 @@ async function describe(folder: Folder, page: string) {
   const { dataDir: data_dir, parts } = folder;
   if (parts === undefined) return { data_dir, page: null, safety: null, problem: folder.problem };
   try {
-    const findings = await parts.safety.findings();
-    const safety = toJson(statusFrom(findings, parts.environment.clock.nowMs(), undefined));
-    return { data_dir, page, safety, problem: null };
+    return { data_dir, page, safety: toJson(await parts.safety.status(undefined)), problem: null };
   } catch (error) {
     return { data_dir, page, safety: null, problem: toStillpointError(error).message };
   }

@@ -1,0 +1,143 @@
+import { toStillpointError } from '../errors.ts';
+import { age } from '../options/age.ts';
+import { checkArgument } from '../options/option.ts';
+import { folder } from '../options/values.ts';
+import type { BackupRecord, Job, JobKind } from './jobs/job-store.ts';
+import { readJobStore, type ShowJobOptions, showJobOptions } from './list-jobs.ts';
+import { translated } from './options.ts';
+
+/** How a data directory's backups in one repository stand, as far as they are on record in the directory. Nothing is asked of the repository. */
+export interface RepositoryStanding {
+  /** Null where no attempt came so far that the repository was open. */
+  readonly repositoryId: string | null;
+  /** Without secrets; null where it is not on record. */
+  readonly repositoryUrl: string | null;
+  readonly newestBackup: { readonly backupId: string; readonly createdAtMs: number } | null;
+  /** When a verification or a drill last ended well. */
+  readonly lastVerifiedAtMs: number | null;
+  /** The last drill that ended well, and how long it took. */
+  readonly lastDrill: { readonly atMs: number; readonly tookMs: number } | null;
+  /** Of each kind of attempt, the last one, if it failed. */
+  readonly failing: readonly FailedAttempt[];
+}
+
+export interface FailedAttempt {
+  readonly kind: JobKind;
+  readonly atMs: number;
+  readonly code: string | null;
+  readonly reason: string | null;
+}
+
+/** All that are on record. */
+const JOBS = 1000;
+const KINDS: readonly JobKind[] = ['backup', 'verify', 'drill', 'prune'];
+
+/** One for each repository that a data directory was backed up to, the one used last first; none for a directory without backups. */
+export async function repositoryStandings(
+  dataDir: string,
+  options: ShowJobOptions = {},
+): Promise<readonly RepositoryStanding[]> {
+  checkArgument('repositoryStandings: dataDir', folder(), dataDir);
+  showJobOptions.check('repositoryStandings', options);
+  return translated(async () => {
+    const read = await readJobStore(dataDir, options, async (store) => ({
+      jobs: await store.listJobs({ limit: JOBS }),
+      records: await store.listRecords(),
+    }));
+    return read === undefined ? [] : standingsFrom(read.jobs, read.records);
+  });
+}
+
+/** Both newest first. */
+export function standingsFrom(jobs: readonly Job[], all: readonly BackupRecord[]): RepositoryStanding[] {
+  const stores = new Set(jobs.map(({ storeId }) => storeId));
+  const records = all.filter(({ storeId }) => stores.has(storeId)); // in PostgreSQL those of other directories are there, too
+  const urls = new Map<string, string>(); // by id; the newest, since a disk may be mounted elsewhere now
+  const ids = new Map<string, string>(); // by address
+  for (const { repositoryId, repositoryUrl } of jobs) {
+    if (repositoryId === null || repositoryUrl === null) continue;
+    if (!urls.has(repositoryId)) urls.set(repositoryId, repositoryUrl);
+    if (!ids.has(repositoryUrl)) ids.set(repositoryUrl, repositoryId);
+  }
+  const repositories = new Map<string, Job[]>();
+  for (const job of jobs) {
+    // An attempt that failed before the repository was open knows only where that should be.
+    const key = job.repositoryId ?? ids.get(job.repositoryUrl ?? '') ?? job.repositoryUrl ?? '';
+    const group = repositories.get(key);
+    if (group === undefined) repositories.set(key, [job]);
+    else group.push(job);
+  }
+  return [...repositories].map(([key, group]) => {
+    const isId = group.some(({ repositoryId }) => repositoryId === key);
+    return {
+      repositoryId: isId ? key : null,
+      repositoryUrl: urls.get(key) ?? group[0]!.repositoryUrl,
+      newestBackup: isId ? newestBackup(records, key) : null,
+      lastVerifiedAtMs: lastEnd(group, ['verify', 'drill']),
+      lastDrill: lastDrill(group),
+      failing: KINDS.flatMap((kind) => failureOf(group, kind)),
+    };
+  });
+}
+
+function newestBackup(
+  records: readonly BackupRecord[],
+  repositoryId: string,
+): RepositoryStanding['newestBackup'] {
+  const record = records.find((one) => one.repositoryId === repositoryId && one.state === 'present');
+  return record === undefined ? null : { backupId: record.id, createdAtMs: record.createdAtMs };
+}
+
+const lastEnd = (jobs: readonly Job[], kinds: readonly JobKind[]): number | null =>
+  jobs.find(({ kind, status }) => kinds.includes(kind) && status === 'succeeded')?.finishedAtMs ?? null;
+
+function lastDrill(jobs: readonly Job[]): RepositoryStanding['lastDrill'] {
+  const drill = jobs.find(({ kind, status }) => kind === 'drill' && status === 'succeeded');
+  if (drill === undefined || drill.finishedAtMs === null) return null;
+  return { atMs: drill.finishedAtMs, tookMs: drill.finishedAtMs - drill.startedAtMs };
+}
+
+/** What was cancelled on request says nothing. */
+function failureOf(jobs: readonly Job[], kind: JobKind): FailedAttempt[] {
+  const last = jobs.find(
+    (job) => job.kind === kind && job.finishedAtMs !== null && job.errorCode !== 'CANCELLED',
+  );
+  if (last === undefined || last.status === 'succeeded' || last.finishedAtMs === null) return [];
+  return [{ kind, atMs: last.finishedAtMs, code: last.errorCode, reason: last.error }];
+}
+
+/** What `status` says of them. */
+export interface OffsiteStanding {
+  /** Null where the jobs could not be read. */
+  readonly repositories: readonly RepositoryStanding[] | null;
+  /** What a person should know of them, one clause each; ages are those of the moment that is given. */
+  notesAt(nowMs: number): string[];
+}
+
+/** Never rejects: that backups elsewhere cannot be told hides nothing of the snapshots. */
+export async function offsiteStanding(dataDir: string, options: ShowJobOptions): Promise<OffsiteStanding> {
+  try {
+    const repositories = await repositoryStandings(dataDir, options);
+    return { repositories, notesAt: (nowMs) => failures(repositories, nowMs) };
+  } catch (error) {
+    const { code, message } = toStillpointError(error);
+    const note = `what was backed up elsewhere cannot be told: ${message} (${code})`;
+    return { repositories: null, notesAt: () => [note] };
+  }
+}
+
+const failures = (standings: readonly RepositoryStanding[], nowMs: number): string[] =>
+  standings.flatMap(({ repositoryUrl, failing }) =>
+    failing.map(
+      ({ kind, atMs, code }) =>
+        `the last ${kind} ${PREPOSITION[kind]} ${repositoryUrl ?? 'a repository'} failed ${age(nowMs - atMs)} ago (${code ?? 'no reason on record'})`,
+    ),
+  );
+
+const PREPOSITION: Readonly<Record<JobKind, string>> = {
+  backup: 'to',
+  restore: 'from',
+  verify: 'of',
+  drill: 'from',
+  prune: 'of',
+};

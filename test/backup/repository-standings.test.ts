@@ -1,0 +1,101 @@
+import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { backUp } from '../../src/backup/back-up.ts';
+import { drillBackup } from '../../src/backup/drill-backup.ts';
+import { initRepository } from '../../src/backup/repositories.ts';
+import { offsiteStanding, repositoryStandings } from '../../src/backup/repository-standings.ts';
+import { verifyBackup } from '../../src/backup/verify-backup.ts';
+import { BackupCoordinator } from '../../src/index.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
+import { stillpoint } from '../support/command.ts';
+import { entriesBelow, plainDirectory } from '../support/folders.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+async function setUp() {
+  const root = await temporaryFolder();
+  const [near, far] = [join(root, 'near'), join(root, 'far')];
+  const { repositoryId } = await initRepository(near);
+  const dataDir = await plainDirectory();
+  const coordinator = new BackupCoordinator({ dataDir, engine: 'files' });
+  const run = (to: string) => backUp(dataDir, { to, coordinator });
+  return { near, far, repositoryId, dataDir, run };
+}
+
+test('each repository with its newest backup, and of each kind of attempt the last one if it failed', async () => {
+  const { near, far, repositoryId, dataDir, run } = await setUp();
+  expect(await repositoryStandings(dataDir)).toEqual([]);
+  const { backupId } = await run(near);
+  const fresh = {
+    repositoryId,
+    repositoryUrl: `folder:${near}`,
+    newestBackup: { backupId, createdAtMs: expect.any(Number) },
+    lastVerifiedAtMs: null,
+    lastDrill: null,
+    failing: [],
+  };
+  expect(await repositoryStandings(dataDir)).toEqual([fresh]);
+
+  // Its disk is not mounted: the repository is not open, and is known by where it should be.
+  renameSync(near, far);
+  await expect(run(near)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
+  const gone = { kind: 'backup', code: 'DESTINATION_NOT_FOUND', atMs: expect.any(Number) };
+  const [failing] = await repositoryStandings(dataDir);
+  expect(failing).toMatchObject({ ...fresh, failing: [gone] });
+  const { notesAt } = await offsiteStanding(dataDir, {});
+  expect(notesAt(failing!.failing[0]!.atMs + 60_000)).toEqual([
+    `the last backup to folder:${near} failed 1 min ago (DESTINATION_NOT_FOUND)`,
+  ]);
+
+  // The same repository elsewhere is the same one.
+  const { backupId: second } = await run(far);
+  await drillBackup('latest', { from: far, dataDir });
+  const moved = { ...fresh, repositoryUrl: `folder:${far}`, newestBackup: { backupId: second } };
+  expect(await repositoryStandings(dataDir)).toMatchObject([
+    { ...moved, lastVerifiedAtMs: expect.any(Number), lastDrill: { tookMs: expect.any(Number) } },
+  ]);
+
+  // A verification that found damage stays known until one goes well; a cancelled one says nothing.
+  const [object] = entriesBelow(far).filter((entry) => entry.isFile() && entry.name.startsWith('small-'));
+  writeFileSync(join(object!.parentPath, object!.name), 'damaged');
+  await verifyBackup('latest', { from: far, dataDir });
+  const cancelled = verifyBackup('latest', { from: far, dataDir, signal: AbortSignal.abort() });
+  await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect((await repositoryStandings(dataDir))[0]!.failing).toMatchObject([
+    { kind: 'verify', code: 'BACKUP_DAMAGED' },
+  ]);
+});
+
+test('status tells of backups that fail, where the newest lies, and how to come back by it', async () => {
+  const { near, dataDir, run } = await setUp();
+  const { backupId } = await run(near);
+  rmSync(layoutOf(dataDir).backup, { recursive: true });
+  const alone = await stillpoint(['status', dataDir]);
+  expect(alone.code).toBe(3);
+  expect(alone.stdout).toContain(backupId);
+  expect(alone.stdout).toContain(`stillpoint backup restore latest --from folder:${near} --into NEW\n`);
+
+  await run(near);
+  renameSync(near, `${near}-unmounted`);
+  await expect(run(near)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
+  const { code, json } = await stillpoint(['status', dataDir, '--json']);
+  expect({ code, safe: json.safe }).toEqual({ code: 0, safe: true }); // the snapshot beside the database is good
+  expect(json.summary).toMatch(
+    /^Safe: .*; the last backup to folder:.* failed .* ago \(DESTINATION_NOT_FOUND\)\.$/,
+  );
+  expect(json.repositories).toMatchObject([
+    { failing: [{ kind: 'backup', code: 'DESTINATION_NOT_FOUND' }], newest_backup: {} },
+  ]);
+});
+
+test('where the jobs cannot be read, status says so and tells the rest', async () => {
+  const { near, dataDir, run } = await setUp();
+  await run(near);
+  const file = join(layoutOf(dataDir).lifecycle, 'jobs.sqlite');
+  writeFileSync(file, 'no database '.repeat(1000));
+  chmodSync(file, 0o600);
+  const { code, json } = await stillpoint(['status', dataDir, '--json']);
+  expect(code).toBe(0);
+  expect(json.repositories).toBeNull();
+  expect(json.summary).toMatch(/^Safe: .*; what was backed up elsewhere cannot be told: .*\.$/);
+});
