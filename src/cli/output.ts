@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import type { Finding } from '../engine/report.ts';
 import { type StillpointError, systemMessage, toStillpointError } from '../errors.ts';
 import { toJson } from '../options/casing.ts';
@@ -68,10 +69,14 @@ export class Output {
     if (findings.length > FINDINGS_SHOWN) lines.push(`  … and ${findings.length - FINDINGS_SHOWN} more`);
     const cause = causeText(error);
     if (cause !== undefined) lines.push(`  cause: ${cause}`);
-    lines.push(`  hint: ${visible(hint)}  ${style.dim(`(${code})`)}`);
+    lines.push(`  hint: ${visible(located(hint))}  ${style.dim(`(${code})`)}`);
     this.#terminal.stderr.write(`${lines.join('\n')}\n`);
   }
 }
+
+/** Pages of the package, by a path that can be opened from where the reader is. */
+const located = (hint: string): string =>
+  hint.replace(/\bsrc\/[\w/-]+\.md\b/g, (page) => fileURLToPath(new URL(`../../${page}`, import.meta.url)));
 
 /** A cause that the message does not tell already; with its stack where the defect is ours. */
 function causeText({ code, message, cause }: StillpointError): string | undefined {

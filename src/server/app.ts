@@ -131,7 +131,9 @@ export function newApp(parts: RequestParts, tls: ReadTls | undefined): App {
   const answerWrongMethod = watchMethods(app);
   app.setNotFoundHandler((request, reply) => {
     if (answerWrongMethod(request, reply)) return;
-    throw new StillpointError('NOT_FOUND', 'there is no such route');
+    throw new StillpointError('NOT_FOUND', 'there is no such route', {
+      hint: '`GET /api/admin/openapi.json` describes all of them.',
+    });
   });
   return app;
 }

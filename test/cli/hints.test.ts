@@ -61,6 +61,8 @@ test('a settings file that is not there: where it was looked for', async () => {
     expect(error.code).toBe('NOT_FOUND');
     expect(error.hint).toContain(`There is nothing at ${file}`);
     expect(error.hint).not.toContain('stillpoint list');
+    const [, page] = /(\S+README\.md)/.exec((await stillpoint(['schedule', command, file])).stderr) ?? [];
+    expect(page).toMatch(/^\/.*\/src\/schedule\/README\.md$/);
   }
 });
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, readdirSync, statfsSync } from 'node:fs';
+import { chmodSync, readdirSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, type TestContext, test } from 'vitest';
@@ -40,6 +40,25 @@ testAsRoot(
     expect(readdirSync(join(dir, '.lifecycle/backup')).filter((name) => name.startsWith('.'))).toEqual([]);
     expect((await new Snapshots({ dataDir: dir }).list()).snapshots).toEqual([]);
     expect(statfsSync(disk).bavail * statfsSync(disk).bsize).toBeGreaterThan(5 << 20);
+  },
+);
+
+testAsRoot(
+  'what the last snapshot cannot share counts as needed before a byte is copied (needs root)',
+  async (context) => {
+    const dir = join(await smallDisk(context, 14), 'data');
+    const part = randomBytes(5 << 20);
+    writeTree(dir, { 'a.bin': part });
+    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+    await backup.backup();
+    expect(await backup.backup()).toMatchObject({ report: { ok: true } }); // shares it: there is no room for another
+    rmSync(join(dir, 'a.bin'));
+    writeTree(dir, { 'b.bin': part });
+    await expect(backup.backup()).rejects.toMatchObject({
+      code: 'NO_SPACE',
+      path: join(dir, '.lifecycle/backup'),
+      data: { neededBytes: 5 << 20 },
+    });
   },
 );
 

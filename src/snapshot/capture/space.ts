@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import type { CaptureItem } from '../../engine/engine.ts';
 import { StillpointError } from '../../errors.ts';
 import { size } from '../../options/size.ts';
@@ -22,15 +23,18 @@ export async function checkSpace(
   isCloning: boolean,
 ): Promise<void> {
   if (mode === 'link') return;
-  const copied = isCloning ? items.filter(({ kind }) => kind !== 'immutable') : items;
-  const bytes = copied.reduce((sum, item) => sum + occupiedBytes(item, pins), 0);
+  // What the previous snapshot may share takes no space.
+  const mayBeShared = (item: CaptureItem) =>
+    item.kind !== 'bytes' && previous?.files.get(item.path)?.size === copyBytes(item, pins);
+  const needed = items
+    .filter((item) => !(isCloning && item.kind === 'immutable') && !mayBeShared(item))
+    .reduce((sum, item) => sum + occupiedBytes(item, pins), 0);
   const free = await fs.freeBytes(into);
-  const needed = bytes - (previous?.totalBytes ?? 0); // what may be reused takes no space
   if (needed <= free) return;
   throw new StillpointError(
     'NO_SPACE',
-    `the snapshot needs ${size(needed)}, and ${size(free)} are free on the disk of ${into}`,
-    { path: into, data: { neededBytes: needed, freeBytes: free } },
+    `the snapshot needs ${size(needed)}, and ${size(free)} are free on the disk of ${dirname(into)}`,
+    { path: dirname(into), data: { neededBytes: needed, freeBytes: free } },
   );
 }
 

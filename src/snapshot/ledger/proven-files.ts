@@ -28,7 +28,6 @@ export interface ProvenFile {
 export interface ReusableSnapshot {
   readonly name: string;
   readonly folder: string;
-  readonly totalBytes: number;
   readonly files: ReadonlyMap<string, ProvenFile>;
 }
 
@@ -55,8 +54,7 @@ export async function readReusable(
       check: (level, medium) => checkOf(proof, level, medium),
     });
   }
-  const totalBytes = [...files.values()].reduce((sum, { size }) => sum + size, 0);
-  return { name: nameOf(location), folder: location, totalBytes, files };
+  return { name: nameOf(location), folder: location, files };
 }
 
 /** What is on record of a snapshot's files, by path. */
