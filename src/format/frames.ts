@@ -14,9 +14,12 @@ export const FRAME_HEADER_BYTES = 4;
 
 /** Higher levels take twice the time and more, for a twentieth of the bytes. */
 const QUALITY = 1;
+/** What Brotli adds to content that it cannot shorten is far less. */
+const SLACK_BYTES = 1024;
 
 export const compressBlock = (content: Uint8Array): Buffer =>
   zlib.brotliCompressSync(content, {
+    chunkSize: content.byteLength + SLACK_BYTES, // one buffer; many small ones that are joined are as much memory again
     params: {
       [zlib.constants.BROTLI_PARAM_QUALITY]: QUALITY,
       [zlib.constants.BROTLI_PARAM_SIZE_HINT]: content.byteLength,

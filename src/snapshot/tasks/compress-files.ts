@@ -84,13 +84,14 @@ async function isWorthIt(fs: FileSystem, files: CompressJob['files']): Promise<b
     ),
   );
   const step = Math.ceil(places.length / SAMPLES);
+  const sample = Buffer.allocUnsafe(SAMPLE_BYTES);
   let [before, after] = [0, 0];
   for (let i = 0; i < places.length; i += step) {
     const { path, offset, bytes } = places[i]!;
-    const sample = Buffer.allocUnsafe(bytes);
-    const count = await withFile(fs, path, 'read', (file) => readFully(file, sample, offset));
+    const wanted = sample.subarray(0, bytes);
+    const count = await withFile(fs, path, 'read', (file) => readFully(file, wanted, offset));
     before += count;
-    after += Math.min(count, compressBlock(sample.subarray(0, count)).byteLength);
+    after += Math.min(count, compressBlock(wanted.subarray(0, count)).byteLength);
   }
   return after < WORTH * before;
 }
