@@ -212,6 +212,51 @@ const without =
 
 async function* nothing() {}
 
+const staleManifests: Change = (inner) => {
+  let seen: { key: string; sizeBytes: number; modifiedAtMs: number }[] | undefined;
+  return new Proxy(inner, {
+    get(target, name: keyof Destination) {
+      const method = target[name];
+      if (name !== 'list') return typeof method === 'function' ? method.bind(target) : method;
+      return async function* (prefix: string, options: object) {
+        const found = [];
+        for await (const object of target.list(prefix, options)) found.push(object);
+        const isSwept = [...(target as MemoryDestination).objects.keys()].some((key) =>
+          key.includes('/condemned/'),
+        );
+        if (prefix.endsWith('/backups/') && isSwept) {
+          seen ??= found;
+          yield* seen;
+        } else yield* found;
+      };
+    },
+  });
+};
+
+const infoOf = async (key: string) => ({
+  sizeBytes: key.includes('/objects/') ? LARGE_BYTES : SMALL_BYTES,
+  modifiedAtMs: 0,
+});
+
+const RULES: readonly { readonly without: string; readonly ablation: Ablation }[] = [
+  {
+    without: 'the writer did not look at the lists afterwards',
+    ablation: {
+      writer: without('list', (key, isPublished) => isPublished && key.includes('/condemned/'), nothing),
+    },
+  },
+  {
+    without: 'the writer did not ask for the objects afterwards',
+    ablation: {
+      writer: without('head', (key, isPublished) => isPublished && !key.endsWith('/manifest'), infoOf),
+    },
+  },
+  {
+    without: 'the sweeper believed its first reading of the manifests',
+    ablation: { sweeper: staleManifests },
+  },
+];
+
 describe('a writer and a sweeper on one store', () => {
   test('in every order, leave all backups whole', async () => {
     const { runs, broken: lost, withdrawn, other } = await search();
@@ -224,42 +269,9 @@ describe('a writer and a sweeper on one store', () => {
     expect([...other].filter((code) => !allowed.includes(code))).toEqual([]);
   });
 
-  test('would lose one if the writer did not look at the lists afterwards', async () => {
-    const lists = without('list', (key, isPublished) => isPublished && key.includes('/condemned/'), nothing);
-    expect((await search({ writer: lists })).broken).toBeGreaterThan(0);
-  });
-
-  test('would lose one if the writer did not ask for the objects afterwards', async () => {
-    const info = async (key: string) => ({
-      sizeBytes: key.includes('/objects/') ? LARGE_BYTES : SMALL_BYTES,
-      modifiedAtMs: 0,
-    });
-    const heads = without('head', (key, isPublished) => isPublished && !key.endsWith('/manifest'), info);
-    expect((await search({ writer: heads })).broken).toBeGreaterThan(0);
-  });
-
-  test('would lose one if the sweeper believed its first reading of the manifests', async () => {
-    const stale: Change = (inner) => {
-      let seen: { key: string; sizeBytes: number; modifiedAtMs: number }[] | undefined;
-      return new Proxy(inner, {
-        get(target, name: keyof Destination) {
-          const method = target[name];
-          if (name !== 'list') return typeof method === 'function' ? method.bind(target) : method;
-          return async function* (prefix: string, options: object) {
-            const found = [];
-            for await (const object of target.list(prefix, options)) found.push(object);
-            const isSwept = [...(target as MemoryDestination).objects.keys()].some((key) =>
-              key.includes('/condemned/'),
-            );
-            if (prefix.endsWith('/backups/') && isSwept) {
-              seen ??= found;
-              yield* seen;
-            } else yield* found;
-          };
-        },
-      });
-    };
-    expect((await search({ sweeper: stale })).broken).toBeGreaterThan(0);
+  // Each shows that the search finds what a rule is for.
+  test.each(perTier(RULES.slice(0, 1), RULES))('would lose one if $without', async ({ ablation }) => {
+    expect((await search(ablation)).broken).toBeGreaterThan(0);
   });
 });
 
