@@ -19,7 +19,7 @@ import { snapshotsFolder } from '../snapshot/store/list.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import { describeFindings } from '../snapshot/verify/describe-findings.ts';
 import { prove } from '../snapshot/verify/prove.ts';
-import { type VerifyAllResult, verifySnapshots } from '../snapshot/verify/verify-all.ts';
+import { notOnRecord, type VerifyAllResult, verifySnapshots } from '../snapshot/verify/verify-all.ts';
 import { engineNameOption } from './choose-engine.ts';
 import { watched, watchFields } from './long-call.ts';
 
@@ -61,7 +61,12 @@ export function verifyFolder(
         if (manifest !== undefined && layout !== undefined) {
           const read = manifest.entries.map((entry) => ({ path: entry.path }));
           const note = noteSnapshot(env, folder, read, proof, { level: report.level, sinceMs });
-          await note.catch(() => undefined); // the report was asked for, not the note
+          // The report was asked for, not the note; but damage that is not on record is forgotten.
+          const missing = await note.then(
+            () => [],
+            (error) => [notOnRecord(error)],
+          );
+          if (isDamaged(report)) return { ...report, findings: [...report.findings, ...missing] };
         }
         return report;
       } finally {

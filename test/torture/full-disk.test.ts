@@ -118,6 +118,39 @@ test('with 0 bytes free, an attempt is on record, and what is pruned then is, to
   ]);
 });
 
+test.for(['verify', 'verify all', 'a restore'] as const)(
+  'with 0 bytes free, damage that %s finds stays known',
+  async (how, context) => {
+    const dir = await smallDisk(context);
+    const [damaged = '', good] = await withSnapshots(dir, 2);
+    const store = new Snapshots({ dataDir: dir });
+    const path = join(layoutOf(dir).backup, damaged, 'a.bin');
+    fill(dir);
+    const bytes = readFileSync(path);
+    bytes[MiB]! ^= 1;
+    writeFileSync(path, bytes, { flag: 'r+' });
+    const into = join(await temporaryFolder(), 'into');
+    if (how === 'verify') expect(await store.verify(damaged)).toMatchObject({ verdict: 'copy-damaged' });
+    else if (how === 'verify all') expect(await store.verifyAll()).toMatchObject({ ok: false, warnings: [] });
+    else await expect(store.restore(damaged, { into })).rejects.toThrow();
+    const list = await new Snapshots({ dataDir: dir }).list();
+    expect(list.latestGood).toBe(good);
+    expect(list.snapshots.find(({ name }) => name === damaged)?.state).toBe('damaged');
+  },
+);
+
+test('damage that cannot be put on record is told', async (context) => {
+  const dir = await smallDisk(context);
+  const [damaged = ''] = await withSnapshots(dir, 1);
+  const { lifecycle, backup } = layoutOf(dir);
+  rmSync(join(lifecycle, 'reserve-proofs'));
+  fill(dir);
+  rmSync(join(backup, damaged, 'a.bin'));
+  fill(dir);
+  const { findings } = await new Snapshots({ dataDir: dir }).verify(damaged);
+  expect(findings.map(({ code }) => code)).toEqual(['FILE_MISSING', 'LEDGER_NOT_WRITTEN']);
+});
+
 test('with 0 bytes free, recover ends what was interrupted', async (context) => {
   const dir = await smallDisk(context);
   await withSnapshots(dir, 1);

@@ -8,11 +8,13 @@ import { StillpointError } from '../../errors.ts';
 import { crc32 } from '../../format/crc32.ts';
 import { LEVELS } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import { nameOf, proofsFolder } from '../store/layout.ts';
+import { layoutAround, nameOf, proofsFolder } from '../store/layout.ts';
+import { keepProofReserve, withReserve } from '../store/reserve.ts';
 
 /**
- * `proofs/<name>.json` beside the snapshots: what was found out about each file of a snapshot, and when. Losing it costs
- * time, never correctness: a proof counts only for the very file and the very checksums that the manifest names.
+ * `proofs/<name>.json` beside the snapshots: what was found out about each file of a snapshot, and when. Losing a proof costs
+ * time, never correctness: it counts only for the very file and the very checksums that the manifest names. Damage that is not on
+ * record is forgotten, and a list calls the snapshot good again: space is kept aside for a full disk.
  */
 
 const LIMIT_BYTES = 256 * 1024 * 1024;
@@ -100,6 +102,25 @@ export function writeLedger(fs: FileSystem, location: string, { proofs, damaged 
 
 export const removeLedger = (fs: FileSystem, location: string): Promise<void> =>
   removeIfPresent(fs, ledgerFile(location));
+
+/**
+ * Does `work`, which writes the ledgers of `locations` in one parent, and keeps space aside for writing them again. `isUrgent`: it
+ * may use that space. `work` must be repeatable.
+ */
+export async function withProofReserve(
+  fs: FileSystem,
+  locations: readonly string[],
+  isUrgent: boolean,
+  work: () => Promise<void>,
+): Promise<void> {
+  const layout = locations[0] && layoutAround(dirname(locations[0]));
+  if (!layout) return work();
+  await (isUrgent ? withReserve(fs, layout, work, 'reserve-proofs') : work());
+  let largestBytes = 0;
+  for (const location of locations)
+    largestBytes = Math.max(largestBytes, (await fs.inspect(ledgerFile(location)))?.sizeBytes ?? 0);
+  await keepProofReserve(fs, layout, largestBytes);
+}
 
 /** The places of the snapshots in `parent` that have a ledger. */
 export async function locationsWithLedger(fs: FileSystem, parent: string): Promise<string[]> {

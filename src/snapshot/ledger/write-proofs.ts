@@ -1,8 +1,15 @@
 import { dirname } from 'node:path';
+import { isDamaged } from '../../engine/report.ts';
 import type { Environment } from '../environment.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
 import type { Proof } from '../verify/prove.ts';
-import { locationsWithLedger, readLedger, withLedgerLock, writeLedger } from './ledger-file.ts';
+import {
+  locationsWithLedger,
+  readLedger,
+  withLedgerLock,
+  withProofReserve,
+  writeLedger,
+} from './ledger-file.ts';
 import { merge, type ReadFile, type Reading } from './merge.ts';
 
 /** How long a writer waits for another one: each holds the lock for one small file. */
@@ -10,19 +17,24 @@ export const LEDGER_WAIT_MS = 10_000;
 /** For notes that nobody asked for: without them more is read the next time. */
 const BRIEF_WAIT_MS = 1_000;
 
-/** Puts files that were read just now on record, durably. `CONFLICT` when others keep the ledger locked for `waitMs`. */
+/**
+ * Puts files that were read just now on record, durably. `CONFLICT` when others keep the ledger locked for `waitMs`. `isUrgent`: on a
+ * full disk it takes the space that is kept aside, as damage must and a proof need not.
+ */
 export async function noteProofs(
   env: Environment,
   location: string,
-  read: Iterable<ReadFile>,
+  read: readonly ReadFile[],
   reading: Reading,
-  waitMs = LEDGER_WAIT_MS,
+  { waitMs = LEDGER_WAIT_MS, isUrgent = true } = {},
 ): Promise<void> {
-  await withLedgerLock(env, dirname(location), waitMs, async () => {
-    const ledger = await readLedger(env.fs, location);
-    merge(ledger, read, reading, env.clock.nowMs());
-    await writeLedger(env.fs, location, ledger);
-  });
+  await withProofReserve(env.fs, [location], isUrgent, () =>
+    withLedgerLock(env, dirname(location), waitMs, async () => {
+      const ledger = await readLedger(env.fs, location);
+      merge(ledger, read, reading, env.clock.nowMs());
+      await writeLedger(env.fs, location, ledger);
+    }),
+  );
 }
 
 /**
@@ -42,7 +54,8 @@ export async function noteSnapshot(
     const check = checks.get(path);
     if (check !== undefined) read.push({ path, check, provenAtMs });
   }
-  await noteProofs(env, location, read, reading, BRIEF_WAIT_MS);
+  const isUrgent = isDamaged(proof.report);
+  await noteProofs(env, location, read, reading, { waitMs: BRIEF_WAIT_MS, isUrgent });
   await noteDamage(env, dirname(location), proof);
 }
 
@@ -59,17 +72,19 @@ export async function noteDamage(
   }
   const locations = await locationsWithLedger(env.fs, parent);
   if (inodes.size === 0 || locations.length === 0) return;
-  await withLedgerLock(env, parent, BRIEF_WAIT_MS, async () => {
-    for (const location of locations) {
-      const ledger = await readLedger(env.fs, location);
-      const shared = [...inodes].filter(([path, ino]) => ledger.proofs.get(path)?.ino === ino);
-      for (const [path] of shared) {
-        ledger.proofs.delete(path);
-        ledger.damaged.set(path, env.clock.nowMs());
+  await withProofReserve(env.fs, locations, true, () =>
+    withLedgerLock(env, parent, BRIEF_WAIT_MS, async () => {
+      for (const location of locations) {
+        const ledger = await readLedger(env.fs, location);
+        const shared = [...inodes].filter(([path, ino]) => ledger.proofs.get(path)?.ino === ino);
+        for (const [path] of shared) {
+          ledger.proofs.delete(path);
+          ledger.damaged.set(path, env.clock.nowMs());
+        }
+        if (shared.length > 0) await writeLedger(env.fs, location, ledger);
       }
-      if (shared.length > 0) await writeLedger(env.fs, location, ledger);
-    }
-  });
+    }),
+  );
 }
 
 /** Files of a snapshot that a restore found damaged lose their proof, so that `latest-good` is not this snapshot any more. */
@@ -78,12 +93,14 @@ export async function noteFailedRestore(
   location: string,
   paths: readonly string[],
 ): Promise<void> {
-  await withLedgerLock(env, dirname(location), BRIEF_WAIT_MS, async () => {
-    const ledger = await readLedger(env.fs, location);
-    for (const path of paths) {
-      ledger.proofs.delete(path);
-      ledger.damaged.set(path, env.clock.nowMs());
-    }
-    await writeLedger(env.fs, location, ledger);
-  });
+  await withProofReserve(env.fs, [location], true, () =>
+    withLedgerLock(env, dirname(location), BRIEF_WAIT_MS, async () => {
+      const ledger = await readLedger(env.fs, location);
+      for (const path of paths) {
+        ledger.proofs.delete(path);
+        ledger.damaged.set(path, env.clock.nowMs());
+      }
+      await writeLedger(env.fs, location, ledger);
+    }),
+  );
 }

@@ -234,17 +234,10 @@ class VerifyingAll {
     const waitMs = isFirst ? LEDGER_WAIT_MS : 0; // after one lock timeout, do not wait for this holder again
     try {
       const reading = { level: this.#request.level, sinceMs: this.#sinceMs };
-      await noteProofs(this.#env, location, read, reading, waitMs);
+      await noteProofs(this.#env, location, read, reading, { waitMs });
     } catch (error) {
       if (!isFirst) return; // one warning is enough
-      const message = `when files were proven cannot be put on record: ${toStillpointError(error).message}`;
-      this.#warnings.push({
-        path: '',
-        offset: null,
-        code: 'LEDGER_NOT_WRITTEN',
-        severity: 'warning',
-        message,
-      });
+      this.#warnings.push(notOnRecord(error));
     }
   }
 
@@ -287,4 +280,13 @@ const unjudged = (level: Level, finding: Finding): Report => ({
   steps: [],
   counts: noCounts(),
   findings: [finding],
+});
+
+/** What was found could not be put on record: damage is forgotten until it is found again. */
+export const notOnRecord = (error: unknown): Finding => ({
+  path: '',
+  offset: null,
+  code: 'LEDGER_NOT_WRITTEN',
+  severity: 'warning',
+  message: `when files were proven cannot be put on record: ${toStillpointError(error).message}`,
 });
