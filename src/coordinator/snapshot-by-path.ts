@@ -5,9 +5,9 @@ import { folder, path as pathValue } from '../options/values.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, layoutOf } from '../snapshot/store/layout.ts';
-import { dataDirOf, summarize } from '../snapshot/store/list.ts';
+import { dataDirOf } from '../snapshot/store/list.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
-import { type ListedSnapshot, withState } from '../snapshot/store/standing.ts';
+import { type ListedSnapshot, listedSnapshot } from '../snapshot/store/standing.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
 import { translated } from './long-call.ts';
 import {
@@ -34,7 +34,7 @@ export type GetSnapshotOptions = OptionsOf<typeof getSnapshotOptions>;
 export async function getSnapshot(path: string, options: GetSnapshotOptions = {}): Promise<ListedSnapshot> {
   checkArgument('getSnapshot: path', pathValue(), path);
   const { environment: env = systemEnvironment } = getSnapshotOptions.resolve('getSnapshot', options);
-  return translated(async () => withState(env, await summarize(env, await folderAt(env, path))));
+  return translated(async () => listedSnapshot(env, await folderAt(env, path)));
 }
 
 export const verifySnapshotOptions = new OptionSet(() => ({ ...verifyOptions.fields, ...environment() }));

@@ -37,11 +37,11 @@ import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune
 import { type PruneUndoResult, pruneUndo } from '../snapshot/store/prune-undo.ts';
 import {
   type ListedSnapshot,
+  listedSnapshot,
   listWithState,
   newestGood,
   type SnapshotStates,
   standings,
-  withState,
 } from '../snapshot/store/standing.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
 import { translated } from './long-call.ts';
@@ -150,7 +150,7 @@ export class Snapshots {
     checkArgument('Snapshots.get: snapshot', snapshotName(), snapshot);
     return translated(async () => {
       const env = this.#env;
-      return withState(env, await summarize(env, await this.#find(snapshot)));
+      return listedSnapshot(env, await this.#find(snapshot));
     });
   }
 

@@ -265,9 +265,7 @@ export const statusReplySchema = z.object({
     .nullable()
     .describe('Who keeps writes away, and until when; null for the restore of a fleet, which says when'),
   engine: z.string(),
-  safety: safetySchema
-    .nullable()
-    .describe('Of the last five seconds; null when the snapshots cannot be looked at'),
+  safety: safetySchema.nullable().describe('Null when the snapshots cannot be looked at'),
 });
 
 export const metricsReplySchema = z.object({

@@ -1,10 +1,18 @@
 import type { OffsiteStanding } from '../backup/repository-standings.ts';
+import type { SnapshotList } from '../coordinator/snapshots.ts';
 import { type Findings, gather, type SnapshotsStatus, statusFrom, withNotes } from '../coordinator/status.ts';
+import type { Clock } from '../env/clock.ts';
 import { directoryOf, type Lifecycle } from '../operation/lifecycle.ts';
 import type { Environment } from '../snapshot/environment.ts';
+import { proofsFolder } from '../snapshot/store/layout.ts';
 
-/** So long an answer counts: status is asked for often, and looking at thousands of files takes a while. */
-const FRESH_MS = 5_000;
+/**
+ * So long an answer counts at least, and at most: status is asked for often, and looking at thousands of files takes a while. Between
+ * them no more than a twentieth of the time is spent with looking.
+ */
+const LEAST_FRESH_MS = 5_000;
+const MOST_FRESH_MS = 60_000;
+const SHARE = 20;
 
 export type SafetyStatus = SnapshotsStatus & Pick<OffsiteStanding, 'repositories'>;
 
@@ -21,8 +29,13 @@ export class Safety {
     this.#environment = environment;
     this.#lifecycle = lifecycle;
     this.#jobs = jobs;
-    this.#findings = new Kept(environment, () => this.#look());
-    this.#offsite = new Kept(environment, () => this.#askJobs());
+    const { clock } = environment;
+    this.#findings = new Kept(
+      clock,
+      () => this.#look(),
+      () => this.#mark(),
+    );
+    this.#offsite = new Kept(clock, () => this.#askJobs());
   }
 
   /** Something was written, verified or removed: the next question looks again. */
@@ -31,9 +44,17 @@ export class Safety {
     this.#offsite.forget();
   }
 
-  /** Of the last seconds. Those who ask at once wait for one look. */
+  /** Of the last seconds, or as long as it takes where there are very many. A snapshot that comes or goes, and each proof, is seen at once. */
   findings(): Promise<Findings> {
     return this.#findings.read();
+  }
+
+  /** What `Snapshots.list` says. */
+  async list(): Promise<SnapshotList> {
+    const { latest, latestGood, snapshots, total } = await this.findings();
+    const nowMs = this.#environment.clock.nowMs();
+    const aged = snapshots.map((snapshot) => ({ ...snapshot, ageMs: nowMs - snapshot.createdAtMs }));
+    return { latest, latestGood, snapshots: aged, total };
   }
 
   /** What `stillpoint status` says. Rejects when the lifecycle folder cannot be looked at. */
@@ -49,35 +70,65 @@ export class Safety {
     return gather(this.#environment, layout, await this.#lifecycle.runs());
   }
 
+  /** What changes when a snapshot comes or goes or is proven, and with each run. */
+  async #mark(): Promise<string> {
+    const { backup, undo, records, upkeep } = await directoryOf(this.#lifecycle).layout();
+    const places = [backup, proofsFolder(backup), undo, records, upkeep];
+    const stats = await Promise.all(places.map((place) => this.#environment.fs.inspect(place)));
+    return stats.map((stat) => `${stat?.ino} ${stat?.mtimeNs} ${stat?.sizeBytes}`).join(', ');
+  }
+
   async #askJobs(): Promise<OffsiteStanding> {
     const { offsiteStanding } = await import('../backup/repository-standings.ts');
     return offsiteStanding(this.#lifecycle.dataDir, { environment: this.#environment, jobs: this.#jobs() });
   }
 }
 
-/** An answer of the last seconds. A look that failed is not kept. */
+/** An answer that counts for a while. A look that failed is not kept. */
 class Kept<T> {
-  readonly #environment: Environment;
+  readonly #clock: Clock;
   readonly #look: () => Promise<T>;
-  #looked: { readonly atMs: number; readonly answer: Promise<T> } | undefined;
+  readonly #mark: () => Promise<string>;
+  #last: Look<T> | undefined;
 
-  constructor(environment: Environment, look: () => Promise<T>) {
-    this.#environment = environment;
+  /** @param mark Another one says that something has changed since. */
+  constructor(clock: Clock, look: () => Promise<T>, mark: () => Promise<string> = async () => '') {
+    this.#clock = clock;
     this.#look = look;
+    this.#mark = mark;
   }
 
   forget(): void {
-    this.#looked = undefined;
+    this.#last = undefined;
   }
 
-  read(): Promise<T> {
-    const nowMs = this.#environment.clock.monotonicMs();
-    if (this.#looked !== undefined && nowMs - this.#looked.atMs < FRESH_MS) return this.#looked.answer;
-    const looked = { atMs: nowMs, answer: this.#look() };
-    this.#looked = looked;
-    looked.answer.catch(() => {
-      if (this.#looked === looked) this.#looked = undefined;
-    });
-    return looked.answer;
+  /** Those who ask at once wait for one look. */
+  async read(): Promise<T> {
+    const mark = await this.#mark();
+    const nowMs = this.#clock.monotonicMs();
+    const last = this.#last;
+    if (last?.mark === mark && (last.tookMs === undefined || nowMs - last.beganAtMs < freshMs(last.tookMs)))
+      return last.answer;
+    const look: Look<T> = { mark, beganAtMs: nowMs, tookMs: undefined, answer: this.#look() };
+    this.#last = look;
+    look.answer.then(
+      () => {
+        look.tookMs = this.#clock.monotonicMs() - nowMs;
+      },
+      () => {
+        if (this.#last === look) this.#last = undefined;
+      },
+    );
+    return look.answer;
   }
 }
+
+interface Look<T> {
+  readonly mark: string;
+  readonly beganAtMs: number;
+  /** Undefined while it is under way. */
+  tookMs: number | undefined;
+  readonly answer: Promise<T>;
+}
+
+const freshMs = (tookMs: number): number => Math.min(Math.max(LEAST_FRESH_MS, SHARE * tookMs), MOST_FRESH_MS);

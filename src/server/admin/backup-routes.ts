@@ -162,7 +162,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
   app.get(
     '/api/admin/backups',
     { schema: { summary: 'The snapshots, oldest first', response: replies(snapshotListSchema) } },
-    async () => toJson(await snapshots.list()),
+    async () => toJson(await parts.safety.list()),
   );
 
   app.post(

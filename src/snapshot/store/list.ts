@@ -8,6 +8,7 @@ import type { Mode } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { keptLayout } from './home.ts';
 import { compareNames, isSnapshotName, LATEST, type Layout, nameOf } from './layout.ts';
+import type { ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
 import { realFolder } from './real-folder.ts';
 
@@ -33,10 +34,14 @@ const READS_AT_ONCE = 8;
 
 /** The published snapshots of a data directory, oldest first. */
 export async function listSnapshotFolders(env: Environment, layout: Layout): Promise<SnapshotSummary[]> {
-  const names = await snapshotNames(env.fs, layout.backup);
-  return mapConcurrent(names.sort(compareNames), READS_AT_ONCE, (name) =>
-    summarize(env, join(layout.backup, name)),
-  );
+  const locations = await snapshotLocations(env.fs, layout);
+  return mapConcurrent(locations, READS_AT_ONCE, (location) => summarize(env, location));
+}
+
+/** Oldest first, by their names. */
+export async function snapshotLocations(fs: FileSystem, { backup }: Layout): Promise<string[]> {
+  const names = await snapshotNames(fs, backup);
+  return names.sort(compareNames).map((name) => join(backup, name));
 }
 
 export async function snapshotNames(fs: FileSystem, parent: string): Promise<string[]> {
@@ -57,7 +62,19 @@ export async function snapshotsFolder(fs: FileSystem, dir: string): Promise<stri
   throw noneYet(dir);
 }
 
-export async function summarize(env: Environment, location: string): Promise<SnapshotSummary> {
+export const summarize = async (env: Environment, location: string): Promise<SnapshotSummary> =>
+  (await readSummary(env, location)).summary;
+
+/** A summary, and what it was made from. */
+export interface ReadSummary {
+  readonly summary: SnapshotSummary;
+  /** Undefined where there is none that can be trusted. */
+  readonly manifest: ParsedManifest | undefined;
+  /** The error where the system would not let this process look. */
+  readonly refusal: unknown;
+}
+
+export async function readSummary(env: Environment, location: string): Promise<ReadSummary> {
   const name = nameOf(location);
   // The manifest of another tool has no time; the name has.
   const fromName = (isSnapshotName(name) ? Number(name.slice(3).split('-')[0]) : 0) * 1000;
@@ -72,9 +89,12 @@ export async function summarize(env: Environment, location: string): Promise<Sna
   };
   try {
     const manifest = await readManifest(env, location);
-    if (manifest === undefined) return { name, location, ...unknown, problem: 'there is no manifest' };
+    if (manifest === undefined) {
+      const summary = { name, location, ...unknown, problem: 'there is no manifest' };
+      return { summary, manifest, refusal: undefined };
+    }
     const { entries, snapshot } = manifest;
-    return {
+    const summary = {
       name,
       location,
       id: snapshot?.id ?? null,
@@ -86,10 +106,12 @@ export async function summarize(env: Environment, location: string): Promise<Sna
       totalBytes: entries.reduce((sum, { size }) => sum + size, 0),
       problem: null,
     };
+    return { summary, manifest, refusal: undefined };
   } catch (error) {
     // One that cannot be looked at hides none of the others.
     if (!(error instanceof StillpointError) && !isRefusal(error)) throw error;
-    return { name, location, ...unknown, problem: toStillpointError(error).message };
+    const summary = { name, location, ...unknown, problem: toStillpointError(error).message };
+    return { summary, manifest: undefined, refusal: isRefusal(error) ? error : undefined };
   }
 }
 

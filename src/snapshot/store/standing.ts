@@ -11,9 +11,8 @@ import { isProofOf } from '../ledger/proven-files.ts';
 import { compareTree } from '../verify/compare-tree.ts';
 import { DiskCount, type DiskUse, filesBelow } from './disk-use.ts';
 import { compareNames, isSnapshotPlace, type Layout } from './layout.ts';
-import { listSnapshotFolders, noneYet, type SnapshotSummary } from './list.ts';
+import { noneYet, type ReadSummary, readSummary, type SnapshotSummary, snapshotLocations } from './list.ts';
 import type { ParsedManifest } from './manifest.ts';
-import { readManifest } from './manifest-file.ts';
 
 /** What is known of a snapshot without reading its files. */
 export interface Standing {
@@ -85,9 +84,13 @@ const LOOKS_AT_ONCE = 8;
 
 /** The snapshots of a data directory with what is known of them, in the order in which they were taken. */
 export async function standings(env: Environment, layout: Layout): Promise<Standing[]> {
-  const all = await listSnapshotFolders(env, layout);
-  const known = await mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) =>
-    standingOf(env, snapshot).catch((error) => hidden(snapshot, error)),
+  const known = await mapConcurrent(
+    await snapshotLocations(env.fs, layout),
+    LOOKS_AT_ONCE,
+    async (location) => {
+      const read = await readSummary(env, location);
+      return standingOf(env, read).catch((error) => hidden(read.summary, error));
+    },
   );
   return known.sort(bySequence);
 }
@@ -98,11 +101,10 @@ const bySequence = ({ snapshot: a }: Standing, { snapshot: b }: Standing): numbe
 
 /** The snapshots of a data directory with their state. */
 export async function listWithState(env: Environment, layout: Layout): Promise<SnapshotStates> {
-  const all = await listSnapshotFolders(env, layout);
   const disk = new DiskCount();
   const known: Standing[] = [];
-  const snapshots = await mapConcurrent(all, LOOKS_AT_ONCE, (snapshot) =>
-    withState(env, snapshot, disk, (standing) => known.push(standing)),
+  const snapshots = await mapConcurrent(await snapshotLocations(env.fs, layout), LOOKS_AT_ONCE, (location) =>
+    listedSnapshot(env, location, disk, (standing) => known.push(standing)),
   );
   known.sort(bySequence);
   return {
@@ -118,15 +120,17 @@ export async function listWithState(env: Environment, layout: Layout): Promise<S
 }
 
 /** One that cannot be looked at, or vanishes meanwhile, is `unread`: the others are listed all the same. */
-export async function withState(
+export async function listedSnapshot(
   env: Environment,
-  snapshot: SnapshotSummary,
+  location: string,
   disk = new DiskCount(),
   onStanding?: (standing: Standing) => void,
 ): Promise<ListedSnapshot> {
+  const read = await readSummary(env, location);
+  const { summary: snapshot } = read;
   const ageMs = env.clock.nowMs() - snapshot.createdAtMs;
   try {
-    const standing = await standingOf(env, snapshot);
+    const standing = await standingOf(env, read);
     onStanding?.(standing);
     return { ...described(standing), ageMs, ...disk.add(standing.files) };
   } catch (error) {
@@ -160,16 +164,16 @@ function hidden(snapshot: SnapshotSummary, error: unknown): Standing {
 }
 
 /** Rejects where the system would not let this process look. */
-async function standingOf(env: Environment, snapshot: SnapshotSummary): Promise<Standing> {
+async function standingOf(
+  env: Environment,
+  { summary: snapshot, manifest, refusal }: ReadSummary,
+): Promise<Standing> {
   const { location, problem } = snapshot;
+  if (refusal !== undefined) throw refusal;
   const untrusted = async (damage: string): Promise<Standing> => {
     const files = await filesBelow(env.fs, location);
     return { snapshot, damage, refusal: undefined, isUnread: false, files, ...NOTHING_KNOWN };
   };
-  const manifest = await readManifest(env, location).catch((error) => {
-    if (error instanceof StillpointError && !isRefusal(error)) return undefined;
-    throw error;
-  });
   if (problem !== null) return untrusted(problem);
   if (manifest === undefined) return untrusted('the manifest cannot be read');
   const ledger = await readLedger(env.fs, location);
