@@ -80,12 +80,14 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
   const engine = snapshot.snapshot!.engine;
   await store.introduce(engine, request.name);
   const { previousId } = request;
-  const previous = previousId === undefined ? undefined : await readPrevious(store, previousId);
+  const previous = previousId === undefined ? undefined : await newestReadable(store, previousId);
   // A snapshot of an engine that this process does not know is backed up all the same.
   const known = engineNames().includes(engine) ? engineByName(engine) : undefined;
   const position = known && (await positionIn(env.fs, known, folder));
   const setback = known && setbackAfter(known, position, previous);
-  const left = setback === undefined ? [] : [previousId!];
+  // A newer one that cannot be read may have been the one that told of a setback.
+  const isLost = previous !== undefined && previous.backupId !== previousId;
+  const left = setback !== undefined || isLost ? [previous!.backupId] : [];
   const digested = await digestSnapshot(env, folder, snapshot.entries, request.known, control);
   await request.known.keep(digested);
   const { stored, uploadedBytes, objectsUploaded, filesUploadedAgain } = await storeFiles(
@@ -103,8 +105,9 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     engine,
     tool: TOOL,
     previous: previousId,
-    position,
-    leftBehind: [...(previous?.leftBehind ?? []).filter((id) => id !== previousId), ...left],
+    // Files that say nothing of it take nothing back.
+    position: position ?? (previous?.engine === engine ? previous.position : undefined),
+    leftBehind: [...new Set([...(previous?.leftBehind ?? []), ...left])],
     isSealed,
     storedBytes: [...objects.values()].reduce((sum, bytes) => sum + bytes, 0),
     snapshotText,
@@ -235,15 +238,19 @@ async function readSnapshot(
   return { text: bytes.toString(), manifest };
 }
 
-/** A backup that cannot be read is no reason to make none: everything is uploaded then. */
-async function readPrevious(store: StoreBackups, id: string): Promise<BackupManifest | undefined> {
-  try {
-    return await store.read(id);
-  } catch (error) {
-    if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
-    warn(error);
-    return undefined;
+/** The newest backup up to this one that can be read. One that cannot is no reason to make none: without any, everything is uploaded. */
+async function newestReadable(store: StoreBackups, newest: string): Promise<BackupManifest | undefined> {
+  let older: string[] | undefined;
+  for (let id: string | undefined = newest; id !== undefined; id = older.pop()) {
+    try {
+      return await store.read(id);
+    } catch (error) {
+      if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
+      warn(error);
+      older ??= (await store.ids()).filter((one) => one < newest);
+    }
   }
+  return undefined;
 }
 
 const plainIdOf = (content: string): string =>

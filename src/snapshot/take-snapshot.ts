@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { CapturePlan, Engine } from '../engine/engine.ts';
 import { isDamaged, type Report } from '../engine/report.ts';
+import type { FileSystem } from '../env/file-system.ts';
 import { makeFolders, removeTree } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { warn } from '../env/safe-calls.ts';
@@ -11,12 +12,13 @@ import { findPrevious, type PreviousSnapshot } from './capture/previous-snapshot
 import type { Environment } from './environment.ts';
 import { noteDamage, noteSnapshot } from './ledger/write-proofs.ts';
 import { runProbe } from './run-probe.ts';
+import { type LastSnapshot, writeLastSnapshot } from './store/last-snapshot.ts';
 import { type Layout, nameOf, partialFolder } from './store/layout.ts';
 import { noteLeftBehind } from './store/left-behind.ts';
 import type { Manifest } from './store/manifest.ts';
 import { writeManifest } from './store/manifest-file.ts';
 import { mark, publish } from './store/publish.ts';
-import { setbackSince, withSetback } from './store/setback.ts';
+import { positionIn, positionOf, withSetback } from './store/setback.ts';
 import { describeFindings } from './verify/describe-findings.ts';
 import { type Proof, prove } from './verify/prove.ts';
 
@@ -101,8 +103,15 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
       const disposable = partialFolder(parent, `probe-${request.id}`);
       await runProbe(env, partial, disposable, { engine, level, control, probe: request.probe });
     }
-    const report = await judged(env, request, proof, previous.name);
+    const { report, position } = await judged(env, request, proof, previous);
     control.checkCancelled(); // the last moment: what is published stays
+    if (parent === layout.backup) {
+      const { sequence } = manifest.snapshot!;
+      await writeLastSnapshot(fs, parent, {
+        ...{ name: nameOf(request.location), sequence, engine: engine.name },
+        ...(position !== undefined && { position }),
+      });
+    }
 
     // The name, then the marker, each durable before the next step.
     request.onPhase('publish');
@@ -146,18 +155,34 @@ function captureFrom(
   });
 }
 
-/** The report, with a warning where the database has fallen behind its last snapshot. */
+/** How far the database has come, and the report: with a warning where it has fallen behind its last snapshot. */
 async function judged(
   { fs }: Environment,
   { engine, layout }: TakeRequest,
   { report, checks }: Proof,
-  previous: string | undefined,
-): Promise<Report> {
-  if (previous === undefined) return report;
-  const setback = await setbackSince(fs, engine, checks, join(layout.backup, previous));
-  if (setback === undefined) return report;
-  await noteLeftBehind(fs, layout, previous);
-  return withSetback(report, setback, previous);
+  { name, last }: PreviousSnapshot,
+): Promise<{ readonly report: Report; readonly position: unknown }> {
+  const past = await pastPosition(fs, engine, layout, name, last);
+  const now = positionOf(engine, checks);
+  const setback = past === undefined || now === undefined ? undefined : engine.history!.setbackOf(now, past);
+  // A proof that says nothing of it takes nothing back.
+  const position = now ?? past;
+  if (setback === undefined) return { report, position };
+  const before = last?.name ?? name!;
+  await noteLeftBehind(fs, layout, [before, ...(name === undefined ? [] : [name])]);
+  return { report: withSetback(report, setback, before), position };
+}
+
+/** How far the last snapshot had come, whether it is still there or not. */
+async function pastPosition(
+  fs: FileSystem,
+  engine: Engine,
+  layout: Layout,
+  name: string | undefined,
+  last: LastSnapshot | undefined,
+): Promise<unknown> {
+  if (last?.engine === engine.name && last.position !== undefined) return last.position;
+  return name === undefined ? undefined : positionIn(fs, engine, join(layout.backup, name));
 }
 
 function describe(

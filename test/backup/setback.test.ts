@@ -4,8 +4,11 @@ import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
 import { deleteBackup } from '../../src/backup/keep-backups.ts';
+import { listBackups } from '../../src/backup/list-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { BackupCoordinator, openLsm } from '../../src/index.ts';
+import { entriesBelow } from '../support/folders.ts';
+import { rot } from '../support/rot.ts';
 import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -60,4 +63,33 @@ test.each([
   expect((await backup()).removed).toHaveLength(1); // once the backup that first told of it is gone, too
   // Until somebody says that it may go.
   expect((await deleteBackup(good.id, { from: to })).existed).toBe(true);
+});
+
+test('after damage to the backup that told of it, the last one before it was begun anew stays all the same', async () => {
+  const root = await temporaryFolder();
+  const [dataDir, to] = [join(root, 'data'), join(root, 'repository')];
+  await initRepository(to);
+  const fill = async (count: number): Promise<void> => {
+    const database = await openLeveldb(dataDir);
+    for (let i = 0; i < count; i++) await database.put(`key${i}`, `value ${i}`);
+    await database.close();
+  };
+  const backup = (keepLast: number) => backUp(dataDir, { to, retention: { keepLast } });
+  await fill(200);
+  const { backupId: before } = await backup(5);
+  for (const entry of readdirSync(dataDir))
+    if (entry !== '.lifecycle') rmSync(join(dataDir, entry), { recursive: true });
+  await fill(5);
+  const { backupId: told } = await backup(5);
+  const [manifest] = entriesBelow(to).filter(
+    (entry) => entry.isFile() && entry.name === 'manifest' && entry.parentPath.includes(told),
+  );
+  rot(join(manifest!.parentPath, manifest!.name), 40);
+  await fill(500);
+  for (let i = 0; i < 2; i++) {
+    await fill(5);
+    await backup(1);
+  }
+  const { stores } = await listBackups({ from: to });
+  expect(stores[0]!.backups.map(({ backupId }) => backupId)).toContain(before);
 });

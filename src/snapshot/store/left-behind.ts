@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { StillpointError } from '../../errors.ts';
-import type { Layout } from './layout.ts';
+import { type Layout, newestName } from './layout.ts';
 import { snapshotNames } from './list.ts';
 
 /**
@@ -31,11 +31,22 @@ export async function leftBehind(fs: FileSystem, layout: Layout): Promise<Readon
   return new Set(read?.snapshots);
 }
 
-/** Durable before the snapshot that went back is published. The caller holds the lifecycle lock. */
-export async function noteLeftBehind(fs: FileSystem, layout: Layout, name: string): Promise<void> {
+/**
+ * Durable before the snapshot that went back is published. Where none of `names` is there any more, the newest that is. The caller holds
+ * the lifecycle lock.
+ */
+export async function noteLeftBehind(
+  fs: FileSystem,
+  layout: Layout,
+  names: readonly string[],
+): Promise<void> {
   const known = await leftBehind(fs, layout);
-  if (known.has(name)) return;
-  const present = new Set(await snapshotNames(fs, layout.backup));
-  const snapshots = [...known, name].filter((one) => present.has(one));
+  const all = await snapshotNames(fs, layout.backup);
+  const present = new Set(all);
+  const meant = [names.find((name) => present.has(name)) ?? newestName(all)].filter(
+    (one) => one !== undefined,
+  );
+  if (meant.every((name) => known.has(name))) return;
+  const snapshots = [...known, ...meant].filter((one) => present.has(one));
   await writeJson(fs, fileOf(layout), { snapshots }, 'lines');
 }

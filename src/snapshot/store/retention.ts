@@ -1,9 +1,9 @@
 import { LEVELS } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import type { Layout } from './layout.ts';
+import { compareNames, type Layout } from './layout.ts';
 import { leftBehind } from './left-behind.ts';
 import { latestName, type SnapshotSummary } from './list.ts';
-import { newestGood, standings } from './standing.ts';
+import { newestGood, type Standing, standings } from './standing.ts';
 
 /** Why a snapshot stays or goes when others are removed. */
 export interface RetentionDecision {
@@ -28,6 +28,7 @@ export async function decideRetention(
   const counted = new Set(good.slice(-keep));
   const best = newestGood(known);
   const ahead = await leftBehind(env.fs, layout);
+  const lastBefore = new Set([...ahead].map((name) => lastUndamaged(known, name)));
   const oldestCounted = known.findIndex((one) => counted.has(one));
   return known.map((one, index) => {
     const { snapshot, damage, refusal, depth } = one;
@@ -35,7 +36,7 @@ export async function decideRetention(
     if (refusal !== undefined) return decide(true, `nobody knows what it is: ${refusal}`);
     if (counted.has(one)) return decide(true, `one of the newest ${keep}`);
     if (one === best) return decide(true, `the newest proven at level ${LEVELS[depth] ?? 'unknown'}`);
-    if (ahead.has(snapshot.name))
+    if (ahead.has(snapshot.name) || lastBefore.has(one))
       return decide(true, 'it may hold writes that no newer one has: the database went back since');
     const damaged = damage === undefined ? '' : `damaged (${damage})`;
     if (snapshot.name === latest)
@@ -45,4 +46,15 @@ export async function decideRetention(
     if (index < oldestCounted) return decide(false, `${damaged}, and a good one is newer`);
     return decide(true, `${damaged}, but newer than a good one that stays`);
   });
+}
+
+/** The last one that is not known to be damaged, of those up to and with `name`. */
+function lastUndamaged(known: readonly Standing[], name: string): Standing | undefined {
+  const at = known.findIndex(({ snapshot }) => snapshot.name === name);
+  // One whose manifest is damaged has no number any more; its name tells where it stood.
+  const isUpTo = ({ snapshot }: Standing, index: number) =>
+    known[at]?.snapshot.sequence == null ? compareNames(snapshot.name, name) <= 0 : index <= at;
+  return known.findLast(
+    (one, index) => one.damage === undefined && one.refusal === undefined && isUpTo(one, index),
+  );
 }

@@ -1,31 +1,26 @@
+import { dirname } from 'node:path';
 import type { Engine, FileCheck } from '../../engine/engine.ts';
 import type { Finding, Report } from '../../engine/report.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import type { FileProof } from '../ledger/ledger-file.ts';
 import { readProofs } from '../ledger/proven-files.ts';
+import { readLastSnapshot } from './last-snapshot.ts';
+import { nameOf } from './layout.ts';
 
 /** A database that is of an older state than its last snapshot, or was begun anew: what came before it lives in snapshots only. */
 
 type Known = ReadonlyMap<string, Pick<FileCheck | FileProof, 'facts'>>;
 
-const factsOf = (known: Known): ReadonlyMap<string, unknown> =>
-  new Map([...known].map(([path, { facts }]) => [path, facts]));
+/** How far the database had come; undefined where the proof of its files does not say. */
+export const positionOf = ({ history }: Engine, checks: Known): unknown =>
+  history?.positionOf(new Map([...checks].map(([path, { facts }]) => [path, facts])));
 
-/** How far the database of a proven snapshot had come; undefined where its files do not say. */
-export const positionIn = async (fs: FileSystem, { history }: Engine, folder: string): Promise<unknown> =>
-  history?.positionOf(factsOf(await readProofs(fs, folder)));
-
-/** Why the state that was just proven cannot follow the one in the snapshot `before`. */
-export async function setbackSince(
-  fs: FileSystem,
-  engine: Engine,
-  checks: Known,
-  before: string,
-): Promise<string | undefined> {
-  const { history } = engine;
-  const now = history?.positionOf(factsOf(checks));
-  const past = now === undefined ? undefined : await positionIn(fs, engine, before);
-  return past === undefined ? undefined : history!.setbackOf(now, past);
+/** The same of a snapshot that was taken before. */
+export async function positionIn(fs: FileSystem, engine: Engine, folder: string): Promise<unknown> {
+  const known = positionOf(engine, await readProofs(fs, folder));
+  if (known !== undefined) return known;
+  const last = await readLastSnapshot(fs, dirname(folder)); // the ledger may be lost
+  return last?.name === nameOf(folder) && last.engine === engine.name ? last.position : undefined;
 }
 
 export const withSetback = (report: Report, why: string, before: string): Report => {

@@ -6,7 +6,7 @@ import { RunControl } from '../../env/run-control.ts';
 import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
 import { LEVELS, type Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import { type Ledger, readLedger } from '../ledger/ledger-file.ts';
+import { type FileProof, type Ledger, readLedger } from '../ledger/ledger-file.ts';
 import { isProofOf } from '../ledger/proven-files.ts';
 import { compareTree } from '../verify/compare-tree.ts';
 import { DiskCount, type DiskUse, filesBelow } from './disk-use.ts';
@@ -177,7 +177,7 @@ async function standingOf(
   if (problem !== null) return untrusted(problem);
   if (manifest === undefined) return untrusted('the manifest cannot be read');
   const ledger = await readLedger(env.fs, location);
-  const { wrong, files } = await lookAt(env, location, manifest, ledger);
+  const { wrong, files, isTouched } = await lookAt(env, location, manifest, ledger);
   const damage = manifest.rewritten ? 'the manifest was changed' : damageText(wrong);
 
   const recorded = manifest.entries.map((entry) => {
@@ -192,7 +192,8 @@ async function standingOf(
   const isUnread = recorded.some((proof) => proof?.warnings?.some(({ verdict }) => verdict === 'unread'));
   const proven = Math.max(published, Math.min(...depths));
   // Of files that no engine knows, any proof says that they are the bytes that were there, and no more.
-  const depth = isUnread ? 0 : snapshot.engine === 'files' ? Math.min(proven, 0) : proven;
+  const told = isUnread ? 0 : snapshot.engine === 'files' ? Math.min(proven, 0) : proven;
+  const depth = isTouched ? -1 : told;
   const oldestMs = Math.min(...recorded.map((proof) => proof?.proven_at_ms ?? Number.NaN));
   const mediumAtMs = Math.min(...recorded.map((proof) => proof?.medium_at_ms ?? Number.NaN));
   const verifiedAtMs = damage === undefined ? oldestMs : lastReadMs(ledger);
@@ -221,7 +222,7 @@ async function lookAt(
   location: string,
   { entries }: ParsedManifest,
   { proofs, damaged }: Ledger,
-): Promise<{ wrong: string[]; files: FileStat[] }> {
+): Promise<{ wrong: string[]; files: FileStat[]; isTouched: boolean }> {
   const { fs } = env;
   const { files: found, findings } = await compareTree(fs, location, entries, new RunControl());
   const extra = findings.filter(({ code }) => code === 'FILE_EXTRA').map(({ path }) => path);
@@ -229,12 +230,29 @@ async function lookAt(
     fs.inspect(join(location, path)),
   );
   const files = [...found.map(({ stat }) => stat), ...others].filter((stat) => stat !== undefined);
+  const [sealed] = others;
+  const isTouched =
+    isSnapshotPlace(location) &&
+    found.some(({ path, stat }) => stat && isWrittenSince(stat, proofs.get(path), sealed));
   // A file that was read and had another checksum has a proof of what it is now.
   const differs = entries.filter(
     (entry) => proofs.has(entry.path) && !isProofOf(proofs.get(entry.path), entry),
   );
   const wrong = new Set([...findings, ...differs].map(({ path }) => path).concat(...damaged.keys()));
-  return { wrong: [...wrong], files: files.filter(({ kind }) => kind === 'file') };
+  return { wrong: [...wrong], files: files.filter(({ kind }) => kind === 'file'), isTouched };
+}
+
+/**
+ * Whether somebody wrote into a file after it was proven, or after its snapshot was sealed where no proof of this very file is on record. It
+ * may be the same bytes: only reading it again tells.
+ */
+function isWrittenSince(
+  { ino, mtimeNs }: FileStat,
+  proof: FileProof | undefined,
+  sealed: FileStat | undefined,
+): boolean {
+  if (proof?.ino === ino.toString()) return proof.mtime_ns !== mtimeNs.toString();
+  return sealed !== undefined && mtimeNs > sealed.mtimeNs;
 }
 
 const NAMES_SHOWN = 3;
