@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Finding } from '../../src/engine/report.ts';
 import { BLOOM_POLICY } from '../../src/format/leveldb/filter.ts';
@@ -245,4 +247,28 @@ describe('logs and MANIFEST', () => {
       manifest('INCOMPLETE'),
     ]);
   });
+});
+
+test('a whole table that is 4 bytes shorter than the MANIFEST says, as of Java, is good, and no other is', async () => {
+  const table = { blocks: [[entry('a', 1), entry('b', 2)]] };
+  const codesWith = async (more: number, change?: (bytes: Buffer) => Buffer): Promise<string[]> => {
+    const dir = await temporaryFolder();
+    const bytes = craftTable(table);
+    const [smallest, largest] = table.blocks[0]!.map(({ key }) => key);
+    const newFiles = [
+      { level: 1, number: 4, sizeBytes: bytes.length + more, smallest: smallest!, largest: largest! },
+    ];
+    await writeCraftedFolder(dir, { table, edit: { newFiles } });
+    if (change !== undefined) await writeFile(join(dir, '000004.ldb'), change(bytes));
+    const { findings } = await prove(dir);
+    return findings.map(({ code, severity }) => `${severity} ${code}`);
+  };
+  expect(await codesWith(4)).toEqual(['warning LEVELDB_TABLE_SIZE_JAVA']);
+  for (const more of [-4, 1, 3, 5, 8]) expect(await codesWith(more)).toEqual(['error LEVELDB_TABLE_SIZE']);
+  expect(await codesWith(0, (bytes) => bytes.subarray(0, -4))).toContain('error LEVELDB_TABLE_SIZE');
+  const flipped = (bytes: Buffer): Buffer => {
+    bytes[3]! ^= 1;
+    return bytes;
+  };
+  expect(await codesWith(4, flipped)).toContain('error LEVELDB_TABLE_SIZE');
 });

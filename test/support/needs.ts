@@ -56,6 +56,13 @@ export function needsFile(context: TestContext, path: string): void {
   context.skip(`needs ${path}`);
 }
 
+/** Skips the running test unless `isThere`, which can be more than a program: one that compiles. */
+export function needsAll(context: TestContext, what: string, isThere: boolean, canBeInstalled = true): void {
+  if (isThere) return;
+  if (isAllInstalled && canBeInstalled) throw new Error(`needs ${what}`);
+  context.skip(`needs ${what}`);
+}
+
 /** Runs a program that needs rights; skips the running test where this user or this container has none. */
 export function withRights(context: TestContext, program: string, ...args: string[]): void {
   needsPrograms(context, program);
