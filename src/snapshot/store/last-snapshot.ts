@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { StillpointError } from '../../errors.ts';
+import { LAST_SNAPSHOT } from './layout.ts';
 
 /**
  * `backup/last-snapshot.json`: the number of the last snapshot, and how far its database had come. It stands beside the snapshots, since
@@ -24,7 +25,7 @@ const schema = z.object({
   position: z.unknown().optional(),
 });
 
-const fileIn = (parent: string): string => join(parent, 'last-snapshot.json');
+const fileIn = (parent: string): string => join(parent, LAST_SNAPSHOT);
 
 /** Undefined where it is absent or damaged: the manifests tell the number then. */
 export async function readLastSnapshot(fs: FileSystem, parent: string): Promise<LastSnapshot | undefined> {

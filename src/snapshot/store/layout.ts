@@ -9,6 +9,8 @@ export const LATEST = 'latest';
 /** In the place of a name: the newest snapshot of the deepest proof that is not known to be damaged. */
 export const LATEST_GOOD = 'latest-good';
 const RECORDS = 'records.jsonl';
+export const LAST_SNAPSHOT = 'last-snapshot.json';
+export const LEFT_BEHIND = 'left-behind.json';
 const UPKEEP = 'upkeep.jsonl';
 
 export interface Layout {
@@ -65,7 +67,7 @@ const DELETED = '.deleted-';
 
 export const partialFolder = (parent: string, id: string): string => join(parent, `${PARTIAL}${id}`);
 export const deletedFolder = (parent: string, name: string): string => join(parent, `${DELETED}${name}`);
-const TEMPORARY: readonly string[] = [LATEST, RECORDS].map(temporaryOf);
+const TEMPORARY: readonly string[] = [LATEST, RECORDS, LAST_SNAPSHOT, LEFT_BEHIND].map(temporaryOf);
 /** Whether a name beside the snapshots was left by a run that died. */
 export const isLeftOver = (name: string): boolean =>
   name.startsWith(PARTIAL) || name.startsWith(DELETED) || TEMPORARY.includes(name);

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { StillpointError } from '../../errors.ts';
-import { type Layout, newestName } from './layout.ts';
+import { type Layout, LEFT_BEHIND, newestName } from './layout.ts';
 import { snapshotNames } from './list.ts';
 
 /**
@@ -14,7 +14,7 @@ import { snapshotNames } from './list.ts';
 const LIMIT_BYTES = 4 * 1024 * 1024;
 const schema = z.object({ snapshots: z.array(z.string()) });
 
-const fileOf = (layout: Layout): string => join(layout.backup, 'left-behind.json');
+const fileOf = (layout: Layout): string => join(layout.backup, LEFT_BEHIND);
 
 export async function leftBehind(fs: FileSystem, layout: Layout): Promise<ReadonlySet<string>> {
   const path = fileOf(layout);
