@@ -4,7 +4,7 @@
 //
 // count, first: keys to write and the number of the first; valueBytes; deleteEvery: delete every n-th key afterwards;
 // snappy, bloom, reuseLogs, reverse: 0 or 1; writeBuffer, blockSize: bytes; compact: 1 compacts at the end;
-// forever: 1 goes on writing batches until it is killed, a line on stdout after each thousand.
+// forever: 1 goes on writing batches until it is killed, a line on stdout after each thousand; span: so many keys, over and over.
 
 #include <cstdio>
 #include <cstdlib>
@@ -68,7 +68,7 @@ int main(int argc, char** argv) {
   const long first = settings["first"], end = first + settings["count"];
   for (long number = first; number < end || settings["forever"]; number++) {
     const std::string value(settings["valueBytes"], static_cast<char>('a' + number % 26));
-    Check(db->Put(leveldb::WriteOptions(), Key(number), value));
+    Check(db->Put(leveldb::WriteOptions(), Key(settings["span"] ? number % settings["span"] : number), value));
     if (settings["forever"] && number % 1000 == 999) {
       std::printf("%ld\n", number);
       std::fflush(stdout);

@@ -16,8 +16,8 @@ import { perTier } from '../support/tier.ts';
  * they are written to, and after a kill.
  */
 
-const KEYS = perTier(2_000, 60_000);
-const LOOKS = perTier(1, 15);
+const KEYS = perTier(2_000, 20_000);
+const LOOKS = perTier(1, 5);
 
 const built = mkdtempSync(join(tmpdir(), 'stillpoint-engines-'));
 afterAll(() => rmSync(built, { recursive: true, force: true }));
@@ -82,7 +82,7 @@ const WRITERS: Readonly<Record<string, Writer>> = {
       dir,
       'writeBuffer=262144',
       'bloom=1',
-      ...(count === 0 ? ['forever=1'] : [`count=${count}`, 'deleteEvery=5']),
+      ...(count === 0 ? ['forever=1', 'span=100000'] : [`count=${count}`, 'deleteEvery=5']),
     ],
   },
   "Mojang's": npm('leveldb-zlib', false),
