@@ -2,6 +2,7 @@ import { toStillpointError } from '../errors.ts';
 import { age } from '../options/age.ts';
 import { checkArgument } from '../options/option.ts';
 import { folder } from '../options/values.ts';
+import { systemEnvironment } from '../snapshot/environment.ts';
 import type { BackupRecord, Job, JobKind } from './jobs/job-store.ts';
 import { readJobStore, type ShowJobOptions, showJobOptions } from './list-jobs.ts';
 import { translated } from './options.ts';
@@ -44,14 +45,29 @@ export async function repositoryStandings(
       jobs: await store.listJobs({ limit: JOBS }),
       records: await store.listRecords(),
     }));
-    return read === undefined ? [] : standingsFrom(read.jobs, read.records);
+    const { clock } = options.environment ?? systemEnvironment;
+    return read === undefined ? [] : standingsFrom(read.jobs, read.records, clock.nowMs());
   });
 }
 
-/** Both newest first. */
-export function standingsFrom(jobs: readonly Job[], all: readonly BackupRecord[]): RepositoryStanding[] {
+/** A clock may be a little off. */
+const CLOCK_DIFFERENCE_MS = 5 * 60_000;
+
+/** Both newest first. What a clock that was ahead has dated into the time to come is taken for older than all else: it would hide what failed since. */
+function standingsFrom(
+  newestFirst: readonly Job[],
+  all: readonly BackupRecord[],
+  nowMs: number,
+): RepositoryStanding[] {
+  const isToCome = (atMs: number) => atMs > nowMs + CLOCK_DIFFERENCE_MS;
+  const jobs = [...newestFirst].sort(
+    (a, b) => Number(isToCome(a.startedAtMs)) - Number(isToCome(b.startedAtMs)),
+  );
   const stores = new Set(jobs.map(({ storeId }) => storeId));
-  const records = all.filter(({ storeId }) => stores.has(storeId)); // in PostgreSQL those of other directories are there, too
+  // In PostgreSQL those of other directories are there, too.
+  const records = all
+    .filter(({ storeId }) => stores.has(storeId))
+    .sort((a, b) => Number(isToCome(a.createdAtMs)) - Number(isToCome(b.createdAtMs)));
   const urls = new Map<string, string>(); // by id; the newest, since a disk may be mounted elsewhere now
   const ids = new Map<string, string>(); // by address
   for (const { repositoryId, repositoryUrl } of jobs) {

@@ -3,7 +3,7 @@ import { isoTime } from '../env/clock.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { lockHolder } from '../env/lock-holder.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
+import { isRefusal, StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
 import { chosenLayout, isRefused, keptLayout, noteHome, refuseBareHome } from '../snapshot/store/home.ts';
@@ -117,7 +117,12 @@ export class DataDirectory {
    */
   async runs(): Promise<readonly RunRecord[]> {
     const { upkeep } = this.#recordsOf(await this.layout());
-    return inOrder(await this.#settledRuns(), await upkeep.read());
+    // Who may not look into the ledger's folder is told so of each snapshot.
+    const kept = await upkeep.read().catch((error) => {
+      if (isRefusal(error)) return [];
+      throw error;
+    });
+    return inOrder(await this.#settledRuns(), kept);
   }
 
   async #settledRuns(): Promise<readonly RunRecord[]> {

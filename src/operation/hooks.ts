@@ -2,6 +2,7 @@ import * as z from 'zod';
 import type { CapturePlan, Hold } from '../engine/engine.ts';
 import { problemsOf } from '../env/durable-json.ts';
 import { callSafely } from '../env/safe-calls.ts';
+import { timeLimit } from '../env/time-limit.ts';
 import { type ErrorCode, type ErrorDetail, StillpointError } from '../errors.ts';
 
 /**
@@ -15,8 +16,7 @@ export async function callHook<T>(
   hook: (context: { signal: AbortSignal }) => T | Promise<T>,
   options: { timeoutMs: number; limit?: string; signal: AbortSignal; onLate?: (value: T) => void },
 ): Promise<T> {
-  const timeout = AbortSignal.timeout(Math.min(options.timeoutMs, LONGEST_MS));
-  const signal = AbortSignal.any([timeout, options.signal]);
+  const { signal, end } = timeLimit(options.timeoutMs, options.signal);
   const fail = (code: ErrorCode, message: string, detail: ErrorDetail) =>
     new StillpointError(code, `the ${name} hook ${message}`, detail);
   const hint =
@@ -40,12 +40,12 @@ export async function callHook<T>(
         (cause) =>
           reject(fail('HOOK_FAILED', `failed: ${cause instanceof Error ? cause.message : cause}`, { cause })),
       )
-      .finally(() => signal.removeEventListener('abort', onAbort));
+      .finally(() => {
+        signal.removeEventListener('abort', onAbort);
+        end();
+      });
   });
 }
-
-/** A timer takes no more. */
-const LONGEST_MS = 2 ** 31 - 1;
 
 const position = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const bytes = z.instanceof(Uint8Array);

@@ -5,6 +5,7 @@ import {
   type IncomingMessage,
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { timeLimit } from '../env/time-limit.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { isLoopbackName } from './loopback.ts';
 
@@ -62,9 +63,15 @@ export class HttpConnection {
 
   /** The whole reply. One of more than `limitBytes` is `NODE_REPLY_INVALID`. */
   async call(request: HttpRequest, limitBytes: number): Promise<HttpReply> {
-    const limit = AbortSignal.timeout(this.#options.timeoutMs);
-    const signal = request.signal === undefined ? limit : AbortSignal.any([limit, request.signal]);
-    const reply = await this.open({ ...request, signal });
+    const { signal, end } = timeLimit(this.#options.timeoutMs, request.signal);
+    try {
+      return await this.#read(request, await this.open({ ...request, signal }), limitBytes);
+    } finally {
+      end();
+    }
+  }
+
+  async #read(request: HttpRequest, reply: IncomingMessage, limitBytes: number): Promise<HttpReply> {
     const chunks: Buffer[] = [];
     let size = 0;
     try {

@@ -1,6 +1,7 @@
 import { runCommand } from '../env/command.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { isSecretName, readSecret } from '../env/secrets.ts';
+import { timeLimit } from '../env/time-limit.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { type AlertSettings, isPlainAddress, keepsSecrets } from './alert-settings.ts';
 
@@ -38,13 +39,19 @@ export interface Channel {
 const COMMAND_LIMIT_MS = 60_000;
 const HTTP_LIMIT_MS = 15_000;
 
-export function channelsOf({ on_failure: command, webhook }: AlertSettings, fs: FileSystem): Channel[] {
+export function channelsOf(
+  { on_failure: command, webhook }: AlertSettings,
+  fs: FileSystem,
+  commandLimitMs = COMMAND_LIMIT_MS,
+): Channel[] {
   const channels: Channel[] = [];
   if (command !== undefined)
     channels.push({
       name: 'on_failure',
       send: (alert, signal) =>
-        runCommand(command, `${JSON.stringify(alert)}\n`, within(COMMAND_LIMIT_MS, signal)),
+        within(commandLimitMs, signal, (limited) =>
+          runCommand(command, `${JSON.stringify(alert)}\n`, limited),
+        ),
     });
   if (webhook !== undefined)
     channels.push({
@@ -79,19 +86,31 @@ async function addressOf(fs: FileSystem, given: string): Promise<string> {
 }
 
 async function request(url: string, init: RequestInit, signal: AbortSignal | undefined): Promise<void> {
-  let reply: Response;
-  try {
-    reply = await fetch(url, { ...init, redirect: 'manual', signal: within(HTTP_LIMIT_MS, signal) });
-  } catch (error) {
-    const { cause, name } = error as Error;
-    throw failed(name === 'TimeoutError' ? 'no answer in time' : (systemCode(cause) ?? 'no connection'));
-  }
-  await reply.body?.cancel();
-  if (!reply.ok) throw failed(`the answer was ${reply.status}`);
+  await within(HTTP_LIMIT_MS, signal, async (limited) => {
+    let reply: Response;
+    try {
+      reply = await fetch(url, { ...init, redirect: 'manual', signal: limited });
+    } catch (error) {
+      const { cause, name } = error as Error;
+      throw failed(name === 'TimeoutError' ? 'no answer in time' : (systemCode(cause) ?? 'no connection'));
+    }
+    await reply.body?.cancel();
+    if (!reply.ok) throw failed(`the answer was ${reply.status}`);
+  });
 }
 
-const within = (ms: number, signal: AbortSignal | undefined): AbortSignal =>
-  AbortSignal.any([AbortSignal.timeout(ms), ...(signal ? [signal] : [])]);
+async function within<T>(
+  ms: number,
+  outer: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { signal, end } = timeLimit(ms, outer);
+  try {
+    return await work(signal);
+  } finally {
+    end();
+  }
+}
 
 const failed = (why: string): StillpointError =>
   new StillpointError('HOOK_FAILED', why, { hint: 'Check the part "alerts" of the settings file.' });

@@ -6,7 +6,8 @@ import { drillBackup } from '../../src/backup/drill-backup.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { offsiteStanding, repositoryStandings } from '../../src/backup/repository-standings.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
-import { BackupCoordinator } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle } from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { stillpoint } from '../support/command.ts';
 import { entriesBelow, plainDirectory } from '../support/folders.ts';
@@ -98,4 +99,15 @@ test('where the jobs cannot be read, status says so and tells the rest', async (
   expect(code).toBe(0);
   expect(json.repositories).toBeNull();
   expect(json.summary).toMatch(/^Safe: .*; what was backed up elsewhere cannot be told: .*\.$/);
+});
+
+test('a backup that a clock dated into the time to come hides no failure after it', async () => {
+  const { near, dataDir, run } = await setUp();
+  const clock = { ...systemEnvironment.clock, nowMs: () => Date.now() + 3_600_000 };
+  const lifecycle = new Lifecycle({ dataDir, environment: { ...systemEnvironment, clock } });
+  const ahead = new BackupCoordinator({ dataDir, engine: 'files', lifecycle });
+  await backUp(dataDir, { to: near, coordinator: ahead });
+  renameSync(near, `${near}-unmounted`);
+  await expect(run(near)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
+  expect((await repositoryStandings(dataDir))[0]!.failing).toMatchObject([{ kind: 'backup' }]);
 });

@@ -12,6 +12,7 @@ import {
   withFile,
   writeFully,
 } from '../../env/io.ts';
+import { timeLimit } from '../../env/time-limit.ts';
 import { StillpointError } from '../../errors.ts';
 import { Sums } from '../../format/sums.ts';
 import { size } from '../../options/size.ts';
@@ -145,7 +146,7 @@ async function addStored(file: OpenFile, sums: Sums, limit: number): Promise<voi
 
 /** Resolves to the file's ETag, for the next attempt. */
 async function fetchRest(
-  { client, name, signal }: DownloadRequest,
+  request: DownloadRequest,
   entry: ManifestEntry,
   file: OpenFile,
   sums: Sums,
@@ -153,7 +154,23 @@ async function fetchRest(
   onBytes: (count: number) => void,
 ): Promise<string | undefined> {
   const limitMs = GRACE_MS + Math.ceil((1000 * entry.size) / LEAST_BYTES_PER_SECOND);
-  const limited = AbortSignal.any([signal, AbortSignal.timeout(Math.min(limitMs, 2 ** 31 - 1))]);
+  const { signal: limited, end } = timeLimit(limitMs, request.signal);
+  try {
+    return await fetchWithin(limited, request, entry, file, sums, etag, onBytes);
+  } finally {
+    end();
+  }
+}
+
+async function fetchWithin(
+  limited: AbortSignal,
+  { client, name, signal }: DownloadRequest,
+  entry: ManifestEntry,
+  file: OpenFile,
+  sums: Sums,
+  etag: string | undefined,
+  onBytes: (count: number) => void,
+): Promise<string | undefined> {
   // A published snapshot never changes, so the rest of a file belongs to what is here already; its checksums tell at the end.
   const reply = await client.file(name, entry.path, { from: sums.sizeBytes, etag, signal: limited });
   let skip = sums.sizeBytes - reply.from; // the whole file came: what is here already goes by

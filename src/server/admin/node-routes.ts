@@ -1,3 +1,4 @@
+import { timeLimit } from '../../env/time-limit.ts';
 import { StillpointError } from '../../errors.ts';
 import { directoryOf } from '../../operation/lifecycle.ts';
 import {
@@ -64,7 +65,7 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
         throw new StillpointError('UNAVAILABLE', 'the database is closed or takes no writes');
       if (dry) return { epoch: null, expires_at_ms: null };
       const taken = lease.take(run, ttlMs);
-      const signal = AbortSignal.any([parts.closing.signal, AbortSignal.timeout(ttlMs), whenGone(reply)]);
+      const { signal, end } = timeLimit(ttlMs, parts.closing.signal, whenGone(reply));
       try {
         await gate.writesEnded(signal);
         await gate.read(async (database) => database.checkpoint?.({ signal }));
@@ -76,6 +77,8 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
         throw new StillpointError('UNAVAILABLE', 'the writes under way did not end in time', {
           cause: error,
         });
+      } finally {
+        end();
       }
     },
   );

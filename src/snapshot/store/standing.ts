@@ -6,7 +6,7 @@ import { RunControl } from '../../env/run-control.ts';
 import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
 import { LEVELS, type Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import { type FileProof, type Ledger, readLedger } from '../ledger/ledger-file.ts';
+import { type FileProof, type Ledger, readLedgerIfAllowed } from '../ledger/ledger-file.ts';
 import { isProofOf } from '../ledger/proven-files.ts';
 import { compareTree } from '../verify/compare-tree.ts';
 import { DiskCount, type DiskUse, filesBelow } from './disk-use.ts';
@@ -176,7 +176,7 @@ async function standingOf(
   };
   if (problem !== null) return untrusted(problem);
   if (manifest === undefined) return untrusted('the manifest cannot be read');
-  const ledger = await readLedger(env.fs, location);
+  const ledger = await readLedgerIfAllowed(env.fs, location);
   const { wrong, files, isTouched } = await lookAt(env, location, manifest, ledger);
   const damage = manifest.rewritten ? 'the manifest was changed' : damageText(wrong);
 
