@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { calendarOf } from '../../src/cli/unattended/calendar.ts';
 import { onCalendar } from '../../src/cli/unattended/systemd.ts';
 import { dueTimes } from '../../src/schedule/due-times.ts';
-import { stillpoint, stillpointProcess } from '../support/command.ts';
+import { COMMAND, stillpoint, stillpointProcess } from '../support/command.ts';
 import { needsPrograms } from '../support/needs.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -92,6 +92,40 @@ function matches(line: string, when: Date): boolean {
     has(minute, when.getUTCMinutes())
   );
 }
+
+test('a folder may be called like a word of the command, or like the value of an option', async () => {
+  const root = await temporaryFolder();
+  for (const name of ['serve', 'backup', 'lsm']) mkdirSync(join(root, name));
+  const lineOf = async (...args: string[]) => {
+    const [program, ...before] = COMMAND;
+    const text = execFileSync(program!, [...before, 'service', 'print', '--json', ...args], { cwd: root });
+    return /^ExecStart=.*?main\.\w+"? (.*)$/m.exec(JSON.parse(text.toString()).files[0].text)?.[1];
+  };
+  expect(await lineOf('--', 'serve', 'serve')).toBe(`serve ${root}/serve`);
+  expect(await lineOf('--', 'serve', 'lsm', '--engine', 'lsm')).toBe(`serve ${root}/lsm --engine lsm`);
+  expect(await lineOf('--at', '0 3 * * *', '--', 'backup', 'run', 'backup', '--to=serve')).toBe(
+    `backup run ${root}/backup --to=${root}/serve`,
+  );
+});
+
+test('no value of an option can add a line, or a command', async () => {
+  const { root, dataDir } = await stage();
+  const ending = join(root, 'ends\\');
+  mkdirSync(ending);
+  for (const [args, what] of [
+    [['--user', 'a\nExecStartPre=/bin/true', '--', 'serve', dataDir], 'no name of a user'],
+    [['--user', 'root touch /tmp/p;', '--', 'serve', dataDir], 'no name of a user'],
+    [['--environment-file', '/etc/a\nUser=root', '--', 'serve', dataDir], 'control character'],
+    [['--', 'serve', ending], 'ends in a backslash'],
+  ] as const)
+    expect(await errorOf(...args)).toMatchObject({
+      code: 'INVALID_REQUEST',
+      message: expect.stringContaining(what),
+    });
+  expect(
+    (await print('--system', 'container', '--user', '1000:1000', '--', 'serve', dataDir)).error,
+  ).toBeUndefined();
+});
 
 test('a property list is well-formed, and says the same', async (context) => {
   needsPrograms(context, 'python3');

@@ -311,7 +311,7 @@ async function damageBeside(
   }
 }
 
-describe('damage of every kind in every file (invariant 6)', { timeout: 60_000 + CASES * 100 }, () => {
+describe('damage of every kind in every file (invariant 6)', { timeout: 60_000 + CASES * 600 }, () => {
   test.each([
     ['lsm', lsmSubject, 0.45],
     ['leveldb', leveldbSubject, 0.45],

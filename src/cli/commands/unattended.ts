@@ -12,7 +12,7 @@ import { calendarOf } from '../unattended/calendar.ts';
 import { containerFiles } from '../unattended/container.ts';
 import { cronFiles } from '../unattended/cron.ts';
 import { launchdFiles } from '../unattended/launchd.ts';
-import { subjectOf } from '../unattended/subject.ts';
+import { refuseUnwritable, subjectOf } from '../unattended/subject.ts';
 import {
   SYSTEMS,
   type System,
@@ -88,7 +88,7 @@ function sub(parent: Command, name: string, summary: string): Command {
     )
     .option('--at <cron>', 'when, in local time: five fields of cron, such as "0 3 * * *"', nonEmpty)
     .option('--name <name>', 'what it is called (default: by the command and its data)', nameOf)
-    .option('--user <user>', 'who runs it (default: who runs this; container: UID:GID)', nonEmpty)
+    .option('--user <user>', 'who runs it (default: who runs this; container: UID:GID)', userOf)
     .option('--environment-file <file>', 'a file with variables for it, one NAME=value a line', nonEmpty)
     .addHelpText('after', `${paragraph(NOTE)}\n${examples(...EXAMPLES)}`);
   return addOutputFlags(command);
@@ -101,12 +101,20 @@ function nameOf(text: string): string {
   });
 }
 
+function userOf(text: string): string {
+  if (/^([A-Za-z_][A-Za-z0-9_.-]*\$?|\d+(:\d+)?)$/.test(text)) return text;
+  throw new StillpointError('INVALID_REQUEST', `${JSON.stringify(text)} is no name of a user`, {
+    hint: 'Use a name as `useradd` takes it, or a number.',
+  });
+}
+
 async function made(
   command: Command,
   line: readonly string[],
   { system, at, name, user, environmentFile: envFile }: Options,
 ): Promise<SystemFiles & { readonly what: Unattended }> {
   const subject = await subjectOf(command.parent!, line, nodeFileSystem);
+  if (envFile !== undefined) refuseUnwritable(envFile);
   const calendar = at === undefined ? undefined : calendarOf(at);
   if (subject.isLasting !== (calendar === undefined)) {
     const [message, hint] = subject.isLasting

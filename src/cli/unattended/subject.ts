@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path';
-import type { Command } from 'commander';
+import type { Command, Option } from 'commander';
 import type { FileSystem } from '../../env/file-system.ts';
 import { realPlace } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
@@ -55,7 +55,7 @@ export async function subjectOf(program: Command, line: readonly string[], fs: F
     if (kind === 'folder') folders.add((await keptLayout(fs, real)).home);
   }
   return {
-    args: line.map((arg) => rewritten(arg, named)),
+    args: [...names, ...rewritten(leaf, line.slice(names.length))],
     isLasting: LASTING.includes(names.join(' ')),
     folders: [...folders].filter((folder) => folder !== '/'),
     files: [...files],
@@ -75,13 +75,18 @@ function commandOf(program: Command, line: readonly string[]): [Command, string[
   return [found, names];
 }
 
+/** In these files a line ends where the value of a word might go on. */
+export function refuseUnwritable(word: string): void {
+  if (!/\p{Cc}|\\$/u.test(word)) return;
+  throw new StillpointError(
+    'INVALID_REQUEST',
+    `${JSON.stringify(word)} has a control character, or ends in a backslash`,
+    { hint: 'Such a name cannot be written into these files; rename what it names.' },
+  );
+}
+
 async function parsed(program: Command, leaf: Command, line: readonly string[]): Promise<void> {
-  const control = line.find((arg) => /\p{Cc}/u.test(arg));
-  if (control !== undefined) {
-    throw new StillpointError('INVALID_REQUEST', `${JSON.stringify(control)} has a control character`, {
-      hint: 'Such a name cannot be written into these files; rename what it names.',
-    });
-  }
+  for (const word of line) refuseUnwritable(word);
   leaf.action(() => undefined);
   await program.parseAsync([...line], { from: 'user' });
   if (leaf.args.length < leaf.registeredArguments.length) {
@@ -101,20 +106,40 @@ function pathsOf(leaf: Command): string[] {
   const operands = leaf.registeredArguments.flatMap((operand, i) =>
     PATHS.test(operand.name()) ? [leaf.args[i]!] : [],
   );
-  const values = leaf.options.flatMap((option) => {
-    const placeholder = /<([\w-]+)>/.exec(option.flags)?.[1] ?? '';
-    return PATHS.test(placeholder) ? [leaf.getOptionValue(option.attributeName())].flat() : [];
-  });
+  const values = leaf.options.flatMap((option) =>
+    isPlace(option) ? [leaf.getOptionValue(option.attributeName())].flat() : [],
+  );
   return [...operands, ...values.filter((value) => typeof value === 'string')];
 }
 
 const absolute = (text: string): string => (isAddress(text) ? text : resolve(text.replace(/^folder:/, '')));
 
-/** `--to=x` too. */
-function rewritten(arg: string, named: ReadonlyMap<string, string>): string {
-  const [, flag = '', value = ''] = /^(--[\w-]+=)(.*)$/s.exec(arg) ?? ['', '', arg];
-  return `${flag}${named.get(value) ?? value}`;
+/** The words behind the command, with whole paths. By their places: a folder may be called like a word of the command, or like an engine. */
+function rewritten(leaf: Command, words: readonly string[]): string[] {
+  const all: string[] = [];
+  const rest = [...words];
+  let operands = 0;
+  let areFlagsOver = false;
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (!areFlagsOver && word === '--') {
+      areFlagsOver = true;
+      all.push(word);
+    } else if (!areFlagsOver && /^-./.test(word)) {
+      const [, flag = word, joined] = /^(--[\w-]+)=(.*)$/s.exec(word) ?? [];
+      const option = leaf.options.find(({ long, short }) => long === flag || short === flag);
+      const whole = isPlace(option) ? absolute : (value: string) => value;
+      if (joined !== undefined) all.push(`${flag}=${whole(joined)}`);
+      else all.push(word, ...(option?.required ? rest.splice(0, 1).map(whole) : []));
+    } else {
+      const operand = leaf.registeredArguments[operands++];
+      all.push(PATHS.test(operand?.name() ?? '') ? absolute(word) : word);
+    }
+  }
+  return all;
 }
+
+const isPlace = (option: Option | undefined): boolean =>
+  PATHS.test(/<([\w-]+)>/.exec(option?.flags ?? '')?.[1] ?? '');
 
 function settingsFilesOf(leaf: Command, named: ReadonlyMap<string, string>): string[] {
   const operand = leaf.registeredArguments.findIndex((one) => one.name() === 'settings');
