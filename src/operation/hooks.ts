@@ -22,12 +22,14 @@ export async function callHook<T>(
   const hint =
     options.limit === undefined ? {} : { hint: `Raise ${options.limit}, or make the hook faster.` };
   return new Promise<T>((resolve, reject) => {
-    const onAbort = () =>
+    const onAbort = () => {
+      end(); // the hook itself may never end
       reject(
         options.signal.aborted
           ? new StillpointError('CANCELLED', 'cancelled on request')
           : fail('HOOK_TIMEOUT', `took longer than ${options.timeoutMs} ms`, hint),
       );
+    };
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     Promise.resolve()

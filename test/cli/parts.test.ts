@@ -73,7 +73,7 @@ test('diff says which files two snapshots have of each other', async () => {
   const first = (await snapshots.list()).latest!;
   expect(await stillpoint(['diff', first, 'latest', '--data-dir', dir])).toMatchObject({
     code: 0,
-    stdout: expect.stringContaining('have the same files: 4 files'),
+    stdout: expect.stringContaining('have the same files by their manifests: 4 files'),
   });
   writeFileSync(join(dir, 'new'), '12345');
   writeFileSync(join(dir, 'photo'), 'this is photp'); // of the same size

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
 import { BackupCoordinator, openLsm, Snapshots } from '../../src/index.ts';
 import { COMMAND } from '../support/command.ts';
@@ -85,5 +85,28 @@ testAsRoot(
     expect(readdirSync(join(dataDir, '.lifecycle/backup'))).toEqual(
       expect.arrayContaining([first, second].map((place) => place.split('/').at(-1))),
     );
+  },
+);
+
+testAsRoot(
+  'one that may not be looked at is not the newest good one; where the ledger may not be read, none is (needs root)',
+  async (context) => {
+    needsPrograms(context, 'setpriv');
+    const { dataDir, taken } = await twoSnapshots();
+    const [first, second] = taken as [string, string];
+    const listed = () => JSON.parse(bound('list', dataDir, '--json').stdout);
+    chmodSync(second, 0);
+    expect(listed()).toMatchObject({
+      latest_good: basename(first),
+      snapshots: [{ state: 'good' }, { state: 'unread' }],
+    });
+    chmodSync(second, 0o700);
+    const proofs = join(dirname(first), 'proofs');
+    chmodSync(proofs, 0);
+    const status = bound('status', dataDir, '--json');
+    expect(status.code).toBe(3);
+    expect(JSON.parse(status.stdout)).toMatchObject({ safe: false, latest_good: null });
+    expect(listed().snapshots).toMatchObject([{ state: 'unread' }, { state: 'unread' }]);
+    chmodSync(proofs, 0o700);
   },
 );

@@ -12,7 +12,10 @@ async function server() {
     return false;
   };
   const { rpc } = await injected({ backend: smallLsm(), backup: { background: { isBusy } } });
-  for (const key of 'abcdefgh') await rpc('PUT', `/kv/${key}`, randomBytes(128 * 1024).toString('hex'));
+  for (const key of 'abcdefghijklmnop') {
+    const { status, json } = await rpc('PUT', `/kv/${key}`, randomBytes(64 * 1024).toString('hex'));
+    expect(status, JSON.stringify(json)).toBeLessThan(300);
+  }
   const finished = (what: string, handle: string) =>
     untilFinished(async () => (await rpc('GET', `/api/admin/${what}/${handle}`)).json);
   return { rpc, finished, asked: () => asked };

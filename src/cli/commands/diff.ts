@@ -34,7 +34,7 @@ function describe(difference: SnapshotDifference, style: Style): string[] {
   const { from, to, files, identical, addedBytes, removedBytes, unchangedFiles, unchangedBytes } = difference;
   const names = `${style.bold(from.name)} and ${style.bold(to.name)}`;
   const same = `${count(unchangedFiles, 'file')}, ${size(unchangedBytes)}`;
-  if (identical) return [`${names} have the same files: ${same}`];
+  if (identical) return [`${names} have the same files by their manifests: ${same}; nothing was read`];
   const rows = files
     .slice(0, FILES_SHOWN)
     .map(({ path, change, beforeBytes, afterBytes }) => [

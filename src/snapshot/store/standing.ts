@@ -242,6 +242,9 @@ async function lookAt(
   return { wrong: [...wrong], files: files.filter(({ kind }) => kind === 'file'), isTouched };
 }
 
+/** Some file systems round the times of what they have written to the disk, FAT to two seconds. */
+const TIME_DIFFERENCE_NS = 2_000_000_000n;
+
 /**
  * Whether somebody wrote into a file after it was proven, or after its snapshot was sealed where no proof of this very file is on record. It
  * may be the same bytes: only reading it again tells.
@@ -251,8 +254,11 @@ function isWrittenSince(
   proof: FileProof | undefined,
   sealed: FileStat | undefined,
 ): boolean {
-  if (proof?.ino === ino.toString()) return proof.mtime_ns !== mtimeNs.toString();
-  return sealed !== undefined && mtimeNs > sealed.mtimeNs;
+  if (proof?.ino === ino.toString()) {
+    const sinceNs = mtimeNs - BigInt(proof.mtime_ns);
+    return sinceNs > TIME_DIFFERENCE_NS || -sinceNs > TIME_DIFFERENCE_NS;
+  }
+  return sealed !== undefined && mtimeNs - sealed.mtimeNs > TIME_DIFFERENCE_NS;
 }
 
 const NAMES_SHOWN = 3;
