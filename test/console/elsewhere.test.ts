@@ -21,15 +21,14 @@ async function withBackups(repository: string, count: number) {
   const dataDir = join(root, '<img src=x onerror=alert(1)>');
   mkdirSync(dataDir);
   const keyFile = join(root, 'key');
-  writeFileSync(keyFile, `${'k'.repeat(43)}\n`, { mode: 0o600 });
-  const encryption = { passphrase: `file:${keyFile}` };
+  const encryption = { keyFile };
   await initRepository(repository, { encryption });
   const coordinator = new BackupCoordinator({ dataDir, engine: 'files' });
   for (let i = 0; i < count; i++) {
     writeFileSync(join(dataDir, 'letter'), `number ${i}`);
     await backUp(dataDir, { to: repository, coordinator, encryption });
   }
-  return { root, key: `file:${keyFile}`, secret: 'k'.repeat(43) };
+  return { root, keyFile, secret: readFileSync(keyFile, 'utf8').trim() };
 }
 
 test.for(
@@ -43,8 +42,8 @@ test.for(
     const browser = await browserOf(context);
     const repository =
       given.in === 'a bucket' ? await newS3Place() : join(await temporaryFolder(), 'repository');
-    const { root, key: passphrase, secret } = await withBackups(repository, given.count);
-    const console = await startConsole(['--from', repository, '--passphrase', passphrase]);
+    const { root, keyFile, secret } = await withBackups(repository, given.count);
+    const console = await startConsole(['--from', repository, '--key-file', keyFile]);
     const { url, key } = console;
     expect((await fetch(`${url}/api/admin/repository`)).status).toBe(401);
     const { page, complaints } = await openPage(browser, `${url}/#key=${key}`, {}, url);
