@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, randomBytes, scrypt } from 'node:crypto';
 import type { Identity, Recipient } from 'age-encryption';
 
 /**
@@ -40,7 +40,7 @@ export function scryptIdentity(passphrase: string): Identity {
       const salt = Buffer.from(saltText, 'base64');
       const isOurs = stanzas.length === 1 && kind === 'scrypt' && salt.byteLength === 16;
       if (!isOurs || !/^[1-9]\d?$/.test(logText) || Number(logText) > LOG_N_LIMIT) return null;
-      const key = await keyOf(passphrase, salt, Number(logText));
+      const key = await rememberedKeyOf(passphrase, salt, Number(logText));
       const decipher = createDecipheriv('chacha20-poly1305', key, NONCE, OPTIONS);
       const { body } = stanza!;
       if (body.byteLength !== 16 + TAG_BYTES) return null;
@@ -54,6 +54,26 @@ export function scryptIdentity(passphrase: string): Identity {
       return new Uint8Array(fileKey);
     },
   };
+}
+
+/** Keys that were derived last, by what they come from. A page that looks at a repository every few seconds derives them once. */
+const remembered = new Map<string, Promise<Buffer>>();
+const MOST_REMEMBERED = 16;
+
+function rememberedKeyOf(passphrase: string, salt: Buffer, logN: number): Promise<Buffer> {
+  const from = createHash('sha256')
+    .update(JSON.stringify([passphrase, salt.toString('hex'), logN]))
+    .digest('hex');
+  const known = remembered.get(from);
+  if (known !== undefined) return known;
+  const key = keyOf(passphrase, salt, logN);
+  remembered.set(from, key);
+  key.catch(() => remembered.delete(from));
+  for (const oldest of remembered.keys()) {
+    if (remembered.size <= MOST_REMEMBERED) break;
+    remembered.delete(oldest);
+  }
+  return key;
 }
 
 /** Each key is used once. */
