@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
@@ -55,6 +55,21 @@ test('a file of a snapshot that was written to since is no proof, also where its
     await verifyAllSnapshots(dataDir, { level: 'files' });
     expect(await snapshots.get(touched)).toMatchObject({ state: 'good', level: 'files' });
   }
+});
+
+test('what a restore found damaged is no good in any snapshot that has the same file', async () => {
+  const { dataDir, backup, names } = await plain(2);
+  const { name: sharing } = await new BackupCoordinator({ dataDir, engine: 'files' }).backup();
+  expect(statSync(join(backup, sharing, 'a.txt')).ino).toBe(statSync(join(backup, names[1]!, 'a.txt')).ino);
+  rot(join(backup, sharing, 'a.txt'));
+  const snapshots = new Snapshots({ dataDir });
+  const into = join(await temporaryFolder(), 'new');
+  await expect(snapshots.restore(sharing, { into })).rejects.toMatchObject({
+    code: 'RESTORE_INTEGRITY_MISMATCH',
+  });
+  const { latestGood, snapshots: listed } = await snapshots.list();
+  expect(listed.map(({ state }) => state)).toEqual(['good', 'damaged', 'damaged']);
+  expect(latestGood).toBe(names[0]);
 });
 
 async function leveldb() {

@@ -1,9 +1,11 @@
 import { dirname } from 'node:path';
 import { isDamaged } from '../../engine/report.ts';
 import type { Environment } from '../environment.ts';
+import { placeOf } from '../store/layout.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
 import type { Proof } from '../verify/prove.ts';
 import {
+  type Ledger,
   locationsWithLedger,
   readLedger,
   withLedgerLock,
@@ -72,35 +74,50 @@ export async function noteDamage(
   }
   const locations = await locationsWithLedger(env.fs, parent);
   if (inodes.size === 0 || locations.length === 0) return;
-  await withProofReserve(env.fs, locations, true, () =>
-    withLedgerLock(env, parent, BRIEF_WAIT_MS, async () => {
-      for (const location of locations) {
-        const ledger = await readLedger(env.fs, location);
-        const shared = [...inodes].filter(([path, ino]) => ledger.proofs.get(path)?.ino === ino);
-        for (const [path] of shared) {
-          ledger.proofs.delete(path);
-          ledger.damaged.set(path, env.clock.nowMs());
-        }
-        if (shared.length > 0) await writeLedger(env.fs, location, ledger);
-      }
-    }),
-  );
+  await condemn(env, parent, locations, (ledger) => sharedIn(ledger, inodes));
 }
 
-/** Files of a snapshot that a restore found damaged lose their proof, so that `latest-good` is not this snapshot any more. */
+/**
+ * Files of a snapshot that a restore found damaged lose their proof, there and in all snapshots that have these very files, so that
+ * `latest-good` is none of them any more.
+ */
 export async function noteFailedRestore(
   env: Environment,
   location: string,
   paths: readonly string[],
 ): Promise<void> {
-  await withProofReserve(env.fs, [location], true, () =>
-    withLedgerLock(env, dirname(location), BRIEF_WAIT_MS, async () => {
-      const ledger = await readLedger(env.fs, location);
-      for (const path of paths) {
-        ledger.proofs.delete(path);
-        ledger.damaged.set(path, env.clock.nowMs());
+  const parent = dirname(location);
+  const inodes = new Map<string, string>();
+  for (const path of paths) {
+    const stat = await env.fs.inspect(placeOf(location, path)).catch(() => undefined);
+    if (stat !== undefined) inodes.set(path, stat.ino.toString());
+  }
+  const locations = [...new Set([location, ...(await locationsWithLedger(env.fs, parent))])];
+  await condemn(env, parent, locations, (ledger, one) =>
+    one === location ? paths : sharedIn(ledger, inodes),
+  );
+}
+
+const sharedIn = ({ proofs }: Ledger, inodes: ReadonlyMap<string, string>): string[] =>
+  [...inodes].filter(([path, ino]) => proofs.get(path)?.ino === ino).map(([path]) => path);
+
+async function condemn(
+  env: Environment,
+  parent: string,
+  locations: readonly string[],
+  damagedIn: (ledger: Ledger, location: string) => readonly string[],
+): Promise<void> {
+  await withProofReserve(env.fs, locations, true, () =>
+    withLedgerLock(env, parent, BRIEF_WAIT_MS, async () => {
+      for (const location of locations) {
+        const ledger = await readLedger(env.fs, location);
+        const paths = damagedIn(ledger, location);
+        for (const path of paths) {
+          ledger.proofs.delete(path);
+          ledger.damaged.set(path, env.clock.nowMs());
+        }
+        if (paths.length > 0) await writeLedger(env.fs, location, ledger);
       }
-      await writeLedger(env.fs, location, ledger);
     }),
   );
 }
