@@ -220,9 +220,5 @@ async function knownBackups(store: StoreBackups, control: RunControl): Promise<R
       backups.push({ ...about, createdAtMs: 0, state: 'unreadable' });
     }
   }
-  // Where the last one before the database went back is damaged, the last good one before it is what is left.
-  const lastGood = (id: string) =>
-    backups.findLast((one) => one.backupId <= id && one.state === 'good')?.backupId;
-  const kept = new Set([...leftBehind].flatMap((id) => [id, lastGood(id)]));
-  return backups.map((backup) => ({ ...backup, isLeftBehind: kept.has(backup.backupId) }));
+  return backups.map((backup) => ({ ...backup, isLeftBehind: leftBehind.has(backup.backupId) }));
 }

@@ -71,8 +71,9 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
     );
   }
   for (const backup of good.slice(0, rule.keepLast ?? 0)) keep(backup, `last ${rule.keepLast}`);
-  const within = rule.keepWithinMs ?? 0;
-  for (const backup of good) if (backup.createdAtMs > nowMs - within) keep(backup, 'young enough');
+  const { keepWithinMs } = rule;
+  if (keepWithinMs !== undefined)
+    for (const backup of good) if (backup.createdAtMs > nowMs - keepWithinMs) keep(backup, 'young enough');
   keepPeriods(good, rule.keepDaily, dayOf, keep);
   keepPeriods(good, rule.keepWeekly, weekOf, keep);
   keepPeriods(good, rule.keepMonthly, monthOf, keep);

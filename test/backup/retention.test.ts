@@ -40,6 +40,11 @@ describe('retention keeps', () => {
     expect(keptOf(daily, { keepDaily: 2, keepMonthly: 2 })).toEqual([0, 1, 26]);
   });
 
+  test('nothing because its clock was ahead', () => {
+    const later = backup(0, { backupId: newUlid(NOW + 2 * DAY) });
+    expect(keptOf([later, backup(-1), backup(1)], { keepLast: 1 })).toEqual([0]);
+  });
+
   test('the newest of a day that has several', () => {
     const backups = [backup(0), backup(0.1), backup(0.2), backup(1), backup(1.2)];
     expect(keptOf(backups, { keepDaily: 2 })).toEqual([0, 3]);
