@@ -159,6 +159,8 @@ test('a line of cron is one, and does what it says', async (context) => {
   execFileSync('crontab', ['-n', table], { stdio: 'pipe' });
   const line = text.trimEnd().split('\n').at(-1);
   expect(line).toMatch(/^0 3 \* \* \* /);
+  expect(line).toContain('\\%n');
+  expect(line.replaceAll('\\%', '')).not.toContain('%'); // to cron it would end the command
   execFileSync('sh', ['-c', line.slice(line.indexOf('umask')).replaceAll('\\%', '%')], { stdio: 'pipe' });
   expect(existsSync(join(dataDir, '.lifecycle/backup/latest'))).toBe(true);
 });
