@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, readdirSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
 import { BackupCoordinator, openLsm, Snapshots } from '../../src/index.ts';
 import { COMMAND } from '../support/command.ts';
 import { needsPrograms, testAsRoot } from '../support/needs.ts';
+import { rot } from '../support/rot.ts';
 import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -108,5 +109,26 @@ testAsRoot(
     expect(JSON.parse(status.stdout)).toMatchObject({ safe: false, latest_good: null });
     expect(listed().snapshots).toMatchObject([{ state: 'unread' }, { state: 'unread' }]);
     chmodSync(proofs, 0o700);
+  },
+);
+
+testAsRoot(
+  'who may not read a ledger does not replace it: the damage on record stays (needs root)',
+  async (context) => {
+    needsPrograms(context, 'setpriv');
+    const { dataDir, taken } = await twoSnapshots();
+    const [first] = taken as [string];
+    const table = join(first, 'sst', readdirSync(join(first, 'sst'))[0]!);
+    const whole = readFileSync(table);
+    rot(table);
+    const { code } = bound('verify', dataDir, '--all');
+    expect(code).toBe(3);
+    writeFileSync(table, whole); // so that the next look finds nothing
+    const ledger = join(dirname(first), 'proofs', `${basename(first)}.json`);
+    const before = readFileSync(ledger, 'utf8');
+    chmodSync(ledger, 0);
+    bound('verify', first);
+    chmodSync(ledger, 0o600);
+    expect(readFileSync(ledger, 'utf8')).toBe(before);
   },
 );

@@ -4,6 +4,7 @@ import { type JsonDocument, readJson, writeJson } from '../../env/durable-json.t
 import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, makeFolders, removeIfPresent } from '../../env/io.ts';
 import { acquireWithin } from '../../env/lock.ts';
+import { warn } from '../../env/safe-calls.ts';
 import { isRefusal, StillpointError } from '../../errors.ts';
 import { crc32 } from '../../format/crc32.ts';
 import { LEVELS } from '../../options/choices.ts';
@@ -86,18 +87,15 @@ const LEDGER: JsonDocument<Ledger> = {
 const ledgerFile = (location: string): string =>
   join(proofsFolder(dirname(location)), `${nameOf(location)}${EXTENSION}`);
 
-/** The same, but rejects where the system would not let this process look: damage may be on record there. */
-export async function readLedgerIfAllowed(fs: FileSystem, location: string): Promise<Ledger> {
+/**
+ * The ledger of a snapshot. One that is absent or damaged counts as empty. Rejects where the system would not let this process look:
+ * damage may be on record there, and whoever cannot read a ledger must not replace it.
+ */
+export async function readLedger(fs: FileSystem, location: string): Promise<Ledger> {
   const ledger = await readJson(fs, ledgerFile(location), LEDGER).catch((error) => {
     if (isRefusal(error)) throw error;
     return undefined;
   });
-  return ledger ?? { proofs: new Map(), damaged: new Map() };
-}
-
-/** The ledger of a snapshot. One that is absent, cannot be read or is damaged counts as empty. */
-export async function readLedger(fs: FileSystem, location: string): Promise<Ledger> {
-  const ledger = await readJson(fs, ledgerFile(location), LEDGER).catch(() => undefined);
   return ledger ?? { proofs: new Map(), damaged: new Map() };
 }
 
@@ -128,7 +126,7 @@ export async function withProofReserve(
   let largestBytes = 0;
   for (const location of locations)
     largestBytes = Math.max(largestBytes, (await fs.inspect(ledgerFile(location)))?.sizeBytes ?? 0);
-  await keepProofReserve(fs, layout, largestBytes);
+  await keepProofReserve(fs, layout, largestBytes).catch(warn); // what was to be on record is
 }
 
 /** The places of the snapshots in `parent` that have a ledger. */

@@ -1,6 +1,7 @@
 import type { FileCheck } from '../../engine/engine.ts';
 import type { FileIdentity, FileSystem } from '../../env/file-system.ts';
 import { hasPartsOfSecond } from '../../env/file-times.ts';
+import { isRefusal } from '../../errors.ts';
 import { fromJson } from '../../options/casing.ts';
 import type { Level } from '../../options/choices.ts';
 import { nameOf } from '../store/layout.ts';
@@ -57,9 +58,15 @@ export async function readReusable(
   return { name: nameOf(location), folder: location, files };
 }
 
-/** What is on record of a snapshot's files, by path. */
-export const readProofs = async (fs: FileSystem, location: string): Promise<Map<string, FileProof>> =>
-  (await readLedger(fs, location)).proofs;
+/** What is on record of a snapshot's files, by path. Nothing where this process may not look: then more is read. */
+export async function readProofs(fs: FileSystem, location: string): Promise<Map<string, FileProof>> {
+  try {
+    return (await readLedger(fs, location)).proofs;
+  } catch (error) {
+    if (isRefusal(error)) return new Map();
+    throw error;
+  }
+}
 
 /** Whether a proof is one of the bytes that a manifest names. */
 export const isProofOf = (proof: FileProof | undefined, entry: ManifestEntry): proof is FileProof =>

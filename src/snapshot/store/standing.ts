@@ -6,7 +6,7 @@ import { RunControl } from '../../env/run-control.ts';
 import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
 import { LEVELS, type Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import { type FileProof, type Ledger, readLedgerIfAllowed } from '../ledger/ledger-file.ts';
+import { type FileProof, type Ledger, readLedger } from '../ledger/ledger-file.ts';
 import { isProofOf } from '../ledger/proven-files.ts';
 import { compareTree } from '../verify/compare-tree.ts';
 import { DiskCount, type DiskUse, filesBelow } from './disk-use.ts';
@@ -37,7 +37,7 @@ export interface Standing {
  * - `good`: proven to the depth of `level`, and nothing says that it was damaged since.
  * - `damaged`: known to be damaged.
  * - `unread`: not known to be damaged, and not all of it could be read.
- * - `unproven`: no proof is on record.
+ * - `unproven`: no proof is on record, or a file was written to since.
  */
 export const SNAPSHOT_STATES = ['good', 'damaged', 'unread', 'unproven'] as const;
 export type SnapshotState = (typeof SNAPSHOT_STATES)[number];
@@ -176,7 +176,7 @@ async function standingOf(
   };
   if (problem !== null) return untrusted(problem);
   if (manifest === undefined) return untrusted('the manifest cannot be read');
-  const ledger = await readLedgerIfAllowed(env.fs, location);
+  const ledger = await readLedger(env.fs, location);
   const { wrong, files, isTouched } = await lookAt(env, location, manifest, ledger);
   const damage = manifest.rewritten ? 'the manifest was changed' : damageText(wrong);
 
