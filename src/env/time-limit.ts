@@ -32,3 +32,17 @@ export function timeLimit(ms: number, ...others: readonly (AbortSignal | undefin
     },
   };
 }
+
+/** Does `work` under such a signal. */
+export async function withTimeLimit<T>(
+  ms: number,
+  other: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { signal, end } = timeLimit(ms, other);
+  try {
+    return await work(signal);
+  } finally {
+    end();
+  }
+}

@@ -5,7 +5,7 @@ import {
   type IncomingMessage,
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { timeLimit } from '../env/time-limit.ts';
+import { withTimeLimit } from '../env/time-limit.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { isLoopbackName } from './loopback.ts';
 
@@ -62,13 +62,10 @@ export class HttpConnection {
   }
 
   /** The whole reply. One of more than `limitBytes` is `NODE_REPLY_INVALID`. */
-  async call(request: HttpRequest, limitBytes: number): Promise<HttpReply> {
-    const { signal, end } = timeLimit(this.#options.timeoutMs, request.signal);
-    try {
-      return await this.#read(request, await this.open({ ...request, signal }), limitBytes);
-    } finally {
-      end();
-    }
+  call(request: HttpRequest, limitBytes: number): Promise<HttpReply> {
+    return withTimeLimit(this.#options.timeoutMs, request.signal, async (signal) =>
+      this.#read(request, await this.open({ ...request, signal }), limitBytes),
+    );
   }
 
   async #read(request: HttpRequest, reply: IncomingMessage, limitBytes: number): Promise<HttpReply> {

@@ -1,7 +1,7 @@
 import { runCommand } from '../env/command.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { isSecretName, readSecret } from '../env/secrets.ts';
-import { timeLimit } from '../env/time-limit.ts';
+import { withTimeLimit } from '../env/time-limit.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { type AlertSettings, isPlainAddress, keepsSecrets } from './alert-settings.ts';
 
@@ -49,7 +49,7 @@ export function channelsOf(
     channels.push({
       name: 'on_failure',
       send: (alert, signal) =>
-        within(commandLimitMs, signal, (limited) =>
+        withTimeLimit(commandLimitMs, signal, (limited) =>
           runCommand(command, `${JSON.stringify(alert)}\n`, limited),
         ),
     });
@@ -86,7 +86,7 @@ async function addressOf(fs: FileSystem, given: string): Promise<string> {
 }
 
 async function request(url: string, init: RequestInit, signal: AbortSignal | undefined): Promise<void> {
-  await within(HTTP_LIMIT_MS, signal, async (limited) => {
+  await withTimeLimit(HTTP_LIMIT_MS, signal, async (limited) => {
     let reply: Response;
     try {
       reply = await fetch(url, { ...init, redirect: 'manual', signal: limited });
@@ -97,19 +97,6 @@ async function request(url: string, init: RequestInit, signal: AbortSignal | und
     await reply.body?.cancel();
     if (!reply.ok) throw failed(`the answer was ${reply.status}`);
   });
-}
-
-async function within<T>(
-  ms: number,
-  outer: AbortSignal | undefined,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const { signal, end } = timeLimit(ms, outer);
-  try {
-    return await work(signal);
-  } finally {
-    end();
-  }
 }
 
 const failed = (why: string): StillpointError =>

@@ -232,8 +232,8 @@ test('a command gets the alert on its standard input; one that fails or hangs is
   const failing = command('sh', '-c', 'echo no pager >&2; exit 3');
   await expect(failing.send(testAlert('2', ''))).rejects.toThrow('sh ended with 3: no pager');
   await expect(command('/nowhere/at/all').send(testAlert('3', ''))).rejects.toThrow('cannot be started');
-  const hanging = command('sh', '-c', 'sleep 1000 & wait').send(testAlert('4', ''), AbortSignal.timeout(50));
-  await expect(hanging).rejects.toMatchObject({ code: 'HOOK_TIMEOUT' });
+  const [hanging] = channelsOf({ on_failure: ['sh', '-c', 'sleep 1000 & wait'] }, fs, 50);
+  await expect(hanging!.send(testAlert('4', ''))).rejects.toMatchObject({ code: 'HOOK_TIMEOUT' });
 });
 
 test('alerts test sends one through each channel, and says which did not arrive', async () => {

@@ -12,7 +12,7 @@ import {
   withFile,
   writeFully,
 } from '../../env/io.ts';
-import { timeLimit } from '../../env/time-limit.ts';
+import { withTimeLimit } from '../../env/time-limit.ts';
 import { StillpointError } from '../../errors.ts';
 import { Sums } from '../../format/sums.ts';
 import { size } from '../../options/size.ts';
@@ -100,7 +100,10 @@ async function downloadFile(
       const sums = new Sums(entry.crc32c !== undefined);
       await addStored(file, sums, entry.size);
       try {
-        if (sums.sizeBytes < entry.size) etag = await fetchRest(request, entry, file, sums, etag, onBytes);
+        if (sums.sizeBytes < entry.size)
+          etag = await withTimeLimit(limitMs(entry), signal, (limited) =>
+            fetchRest(request, limited, entry, file, sums, etag, onBytes),
+          );
         else onBytes(0);
       } catch (error) {
         if (!isPassing(error)) throw error;
@@ -144,27 +147,14 @@ async function addStored(file: OpenFile, sums: Sums, limit: number): Promise<voi
   }
 }
 
+/** So long one attempt may take. */
+const limitMs = ({ size }: ManifestEntry): number =>
+  GRACE_MS + Math.ceil((1000 * size) / LEAST_BYTES_PER_SECOND);
+
 /** Resolves to the file's ETag, for the next attempt. */
 async function fetchRest(
-  request: DownloadRequest,
-  entry: ManifestEntry,
-  file: OpenFile,
-  sums: Sums,
-  etag: string | undefined,
-  onBytes: (count: number) => void,
-): Promise<string | undefined> {
-  const limitMs = GRACE_MS + Math.ceil((1000 * entry.size) / LEAST_BYTES_PER_SECOND);
-  const { signal: limited, end } = timeLimit(limitMs, request.signal);
-  try {
-    return await fetchWithin(limited, request, entry, file, sums, etag, onBytes);
-  } finally {
-    end();
-  }
-}
-
-async function fetchWithin(
-  limited: AbortSignal,
   { client, name, signal }: DownloadRequest,
+  limited: AbortSignal,
   entry: ManifestEntry,
   file: OpenFile,
   sums: Sums,
