@@ -14,8 +14,8 @@ export interface RepositoryStanding {
   /** Without secrets; null where it is not on record. */
   readonly repositoryUrl: string | null;
   readonly newestBackup: { readonly backupId: string; readonly createdAtMs: number } | null;
-  /** When a verification or a drill last ended well. */
-  readonly lastVerifiedAtMs: number | null;
+  /** The last verification or drill that ended well and is on record here, and the backup that it read. */
+  readonly lastVerified: { readonly backupId: string | null; readonly atMs: number } | null;
   /** The last drill that ended well, and how long it took. */
   readonly lastDrill: { readonly atMs: number; readonly tookMs: number } | null;
   /** Of each kind of attempt, the last one, if it failed. */
@@ -89,7 +89,7 @@ function standingsFrom(
       repositoryId: isId ? key : null,
       repositoryUrl: urls.get(key) ?? group[0]!.repositoryUrl,
       newestBackup: isId ? newestBackup(records, key) : null,
-      lastVerifiedAtMs: lastEnd(group, ['verify', 'drill']),
+      lastVerified: lastVerified(group),
       lastDrill: lastDrill(group),
       failing: KINDS.flatMap((kind) => failureOf(group, kind)),
     };
@@ -104,8 +104,14 @@ function newestBackup(
   return record === undefined ? null : { backupId: record.id, createdAtMs: record.createdAtMs };
 }
 
-const lastEnd = (jobs: readonly Job[], kinds: readonly JobKind[]): number | null =>
-  jobs.find(({ kind, status }) => kinds.includes(kind) && status === 'succeeded')?.finishedAtMs ?? null;
+function lastVerified(jobs: readonly Job[]): RepositoryStanding['lastVerified'] {
+  const last = jobs.find(
+    ({ kind, status }) => (kind === 'verify' || kind === 'drill') && status === 'succeeded',
+  );
+  return last === undefined || last.finishedAtMs === null
+    ? null
+    : { backupId: last.backupId, atMs: last.finishedAtMs };
+}
 
 function lastDrill(jobs: readonly Job[]): RepositoryStanding['lastDrill'] {
   const drill = jobs.find(({ kind, status }) => kind === 'drill' && status === 'succeeded');

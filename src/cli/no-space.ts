@@ -23,14 +23,19 @@ async function hintFor(dataDir: string): Promise<string> {
   const snapshots = new Snapshots({ dataDir, environment: blockingEnvironment });
   const dir = visible(dataDir);
   const frees = [
-    { bytes: (await snapshots.prune({ keep: 1, dryRun: true })).freedBytes, by: `prune ${dir} --keep 1` },
+    {
+      bytes: (await snapshots.prune({ keep: 1, dryRun: true })).freedBytes,
+      by: `prune ${dir} --keep 1`,
+      and: '',
+    },
     {
       bytes: (await snapshots.pruneUndo({ keep: 0, dryRun: true })).freedBytes,
       by: `prune ${dir} --undo --keep 0`,
+      and: ' and gives up the undo of restores',
     },
   ].filter(({ bytes }) => bytes > 0);
   if (frees.length === 0)
     return 'Free space on that file system: there is nothing here that could be pruned.';
-  const ways = frees.map(({ bytes, by }) => `\`stillpoint ${by}\` frees ${size(bytes)}`);
+  const ways = frees.map(({ bytes, by, and }) => `\`stillpoint ${by}\` frees ${size(bytes)}${and}`);
   return `Free space on that file system; ${ways.join(', ')}.`;
 }

@@ -68,6 +68,8 @@ export interface SnapshotsStatus {
   readonly latest: string | null;
   /** The newest of the deepest proof. */
   readonly latestGood: string | null;
+  /** An attempt found the database itself damaged, and nothing was put in its place since. */
+  readonly sourceDamaged: boolean;
   readonly damaged: readonly { readonly name: string; readonly damage: string | null }[];
   /** Names of snapshots that could not be looked at or read in whole. */
   readonly unread: readonly string[];
@@ -161,10 +163,13 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const restoredAtMs = exchanged?.kind === 'restore' ? exchanged.state.finishedAtMs : null; // an undo may bring the damage back
   const replacedAtMs = Math.max(lastSuccessAtMs ?? 0, restoredAtMs ?? 0);
 
+  const sourceDamaged = failedSince(damage, replacedAtMs);
+  const newer = inState('unproven').filter(({ sequence }) => (sequence ?? -1) > (newestGood?.sequence ?? -1));
+
   const problems = [
     ...damageProblem(damaged, snapshots.length),
     ...(newestGood === undefined ? [nothingGood(snapshots)] : ageProblem(newestGood, maxAgeMs)),
-    ...(failedSince(damage, replacedAtMs)
+    ...(sourceDamaged
       ? [
           `the database itself is damaged, as an attempt to take a snapshot found ${age(nowMs - damage!.atMs!)} ago`,
         ]
@@ -185,6 +190,11 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     ...(ahead.length > 0
       ? [`${named(ahead)} may hold writes that no newer one has: the database went back since`]
       : []),
+    ...(newestGood !== undefined && newer.length > 0
+      ? [
+          `${named(newer.map(({ name }) => name))} came later and has no proof that holds: \`stillpoint verify DIR --all\` reads it`,
+        ]
+      : []),
     ...spaceNote(newestGood, findings.freeBytes),
     ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),
   ];
@@ -197,6 +207,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     lastFailure: lastFailure ?? null,
     lastRestore: lastRestore(runs),
     newestGood: newestGood ?? null,
+    sourceDamaged,
     oldestGood: oldest === undefined ? null : { name: oldest.name, createdAtMs: oldest.createdAtMs },
     damaged: damaged.map(({ name, damage }) => ({ name, damage })),
     unread,

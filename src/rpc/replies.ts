@@ -191,7 +191,10 @@ const repositoryStandingSchema = z.object({
   repository_id: z.string().nullable().describe('Null where it was never open'),
   repository_url: z.string().nullable().describe('Without secrets'),
   newest_backup: z.object({ backup_id: z.string(), created_at_ms: timeMs }).nullable(),
-  last_verified_at_ms: timeMs.nullable().describe('By a verification or a drill'),
+  last_verified: z
+    .object({ backup_id: z.string().nullable(), at_ms: timeMs })
+    .nullable()
+    .describe('The last verification or drill that ended well and is on record here'),
   last_drill: z.object({ at_ms: timeMs, took_ms: z.number() }).nullable(),
   failing: z
     .array(
@@ -224,6 +227,9 @@ export const safetySchema = z.object({
   newest_good: listedSnapshotSchema.nullable(),
   latest: z.string().nullable(),
   latest_good: z.string().nullable().describe('The newest of the deepest proof'),
+  source_damaged: z
+    .boolean()
+    .describe('The last attempts found the database itself damaged, and nothing was put in its place since'),
   damaged: z.array(z.object({ name: z.string(), damage: z.string().nullable() })).readonly(),
   unread: z.array(z.string()).readonly(),
   unproven: z.array(z.string()).readonly(),

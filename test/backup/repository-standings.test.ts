@@ -31,7 +31,7 @@ test('each repository with its newest backup, and of each kind of attempt the la
     repositoryId,
     repositoryUrl: `folder:${near}`,
     newestBackup: { backupId, createdAtMs: expect.any(Number) },
-    lastVerifiedAtMs: null,
+    lastVerified: null,
     lastDrill: null,
     failing: [],
   };
@@ -53,7 +53,7 @@ test('each repository with its newest backup, and of each kind of attempt the la
   await drillBackup('latest', { from: far, dataDir });
   const moved = { ...fresh, repositoryUrl: `folder:${far}`, newestBackup: { backupId: second } };
   expect(await repositoryStandings(dataDir)).toMatchObject([
-    { ...moved, lastVerifiedAtMs: expect.any(Number), lastDrill: { tookMs: expect.any(Number) } },
+    { ...moved, lastVerified: { backupId: second }, lastDrill: { tookMs: expect.any(Number) } },
   ]);
 
   // A verification that found damage stays known until one goes well; a cancelled one says nothing.
@@ -76,7 +76,15 @@ test('status tells of backups that fail, where the newest lies, and how to come 
   expect(alone.stdout).toContain(backupId);
   expect(alone.stdout).toContain(`stillpoint backup restore latest --from folder:${near} --into NEW\n`);
 
-  await run(near);
+  // What was read back is said of that backup, not of the newest.
+  const text = async () => (await stillpoint(['status', dataDir])).stdout.replaceAll(/\n +/g, ' ');
+  expect(await text()).toContain('last read back: not on record here');
+  const { backupId: newest } = await run(near);
+  await verifyBackup(backupId, { from: near, dataDir });
+  expect(await text()).toContain(`last read back: ${backupId}, `);
+  await verifyBackup(newest, { from: near, dataDir });
+  expect(await text()).toContain('last read back: this one, ');
+
   renameSync(near, `${near}-unmounted`);
   await expect(run(near)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
   const { code, json } = await stillpoint(['status', dataDir, '--json']);

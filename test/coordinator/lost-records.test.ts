@@ -49,6 +49,7 @@ test('a file of a snapshot that was written to since is no proof, also where its
       { name: touched, state: 'unproven', level: null },
     ]);
     expect(list.latestGood).toBe(good);
+    expect((await snapshots.status()).summary).toContain(`${touched} came later and has no proof that holds`);
     expect(await snapshots.prune({ keep: 1 })).toMatchObject({ removed: [] });
     // The same bytes again: reading tells.
     writeFileSync(file, bytes);

@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
@@ -70,13 +71,30 @@ test('status and list read well in 80 columns', async () => {
   expect(stdout).toMatch(new RegExp(`^damaged +${taken[1]!.name}: a.txt is damaged$`, 'm'));
   expect(stdout).toMatch(/^take a new one +stillpoint snapshot /m);
   expect(stdout).toMatch(/^undo a restore +stillpoint undo /m);
-  expect(stdout).toMatch(
-    /^what may go +stillpoint prune .*\n +stillpoint prune .* --undo --keep 0 --dry-run$/m,
-  );
+  expect(stdout).toMatch(/^what may go +stillpoint prune .* --keep 1 --dry-run$/m);
+  expect(stdout).toMatch(/^give up undo +stillpoint prune .* --undo --keep 0 --dry-run$/m);
+  expect(stdout.replaceAll(/\n +/g, ' ')).toMatch(/^undo folders .*may hold writes that no snapshot has/m);
   const list = (await stillpoint(['list', dir], {}, 80)).stdout.split('\n');
   expect(list[0]).toMatch(/^NAME .* AGE .* ON DISK +FREES +LEVEL .* STATE$/);
   for (const line of list.filter((line) => !line.includes('damaged:'))) expect(line.length).toBeLessThan(81);
   expect((await stillpoint(['list', dir])).stdout).toMatch(/^NAME +CREATED +AGE +ENGINE +MODE +FILES /);
+});
+
+test('where the database itself is damaged, status offers to salvage it, and no snapshot goes', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const database = new ClassicLevel(dir);
+  for (let i = 0; i < 100; i++) await database.put(`key${i}`, `value ${i}`);
+  await database.close();
+  const backup = new BackupCoordinator({ dataDir: dir });
+  for (let i = 0; i < 2; i++) await backup.backup({ reuse: false });
+  const log = readdirSync(dir).find((name) => name.endsWith('.log'))!;
+  rot(join(dir, log), 100);
+  await expect(backup.backup()).rejects.toMatchObject({ code: 'SOURCE_DAMAGED' });
+  const { code, stdout } = await stillpoint(['status', dir]);
+  expect(code).toBe(3);
+  expect(stdout).toContain(`stillpoint salvage ${dir} --into NEW\n`);
+  expect(stdout).not.toMatch(/stillpoint (snapshot|prune)/);
+  expect((await stillpoint(['status', dir, '--json'])).json.source_damaged).toBe(true);
 });
 
 test('status is not safe without a snapshot, and when the newest good one is too old', async () => {

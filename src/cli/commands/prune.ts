@@ -50,6 +50,9 @@ function withSnapshotsText(option: Option, command: Command): void {
   option.description = 'how many of the newest snapshots stay; with --undo, how many undo folders';
 }
 
+const UNDO_HOLDS = 'they may hold writes that no snapshot has: what was written before a restore replaced it';
+const UNDO_HELD = 'no undo of these restores is possible any more';
+
 function describeUndo({ removed, kept, freedBytes }: PruneUndoResult, dryRun: boolean): string[] {
   const line =
     (verb: string) =>
@@ -58,6 +61,7 @@ function describeUndo({ removed, kept, freedBytes }: PruneUndoResult, dryRun: bo
   return [
     ...removed.map(line(dryRun ? 'would remove' : 'removed')),
     ...kept.map(line(dryRun ? 'would keep' : 'kept')),
+    ...(removed.length === 0 ? [] : [dryRun ? UNDO_HOLDS : UNDO_HELD]),
     `${count(kept.length, 'undo folder')} ${dryRun ? 'would be ' : ''}kept, ${size(freedBytes)} ${dryRun ? 'would be ' : ''}freed`,
   ];
 }

@@ -90,7 +90,7 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
     ),
     ...listed('not read', status.unread),
     ...listed('not proven', status.unproven),
-    ['undo folders', kept(status.undo, nowMs)],
+    ['undo folders', undoText(status.undo, nowMs)],
     ['archives', kept(status.archives, nowMs)],
     ['exports', kept(status.exports, nowMs)],
     ['free disk', size(status.freeBytes)],
@@ -118,29 +118,39 @@ function backups(
   moment: (ms: number | null | undefined) => string,
 ): string[][] {
   if (repositories === null) return [['backups', 'not known']];
-  const lines = repositories.flatMap(
-    ({ repositoryUrl, newestBackup, lastVerifiedAtMs, lastDrill, failing }) => [
-      `${repositoryUrl ?? 'a repository'}: ${newestBackup === null ? 'no backup on record' : `${newestBackup.backupId}, ${moment(newestBackup.createdAtMs)}`}`,
-      ...(newestBackup === null ? [] : [`last read back: ${moment(lastVerifiedAtMs)}`]),
-      ...(lastDrill === null
-        ? []
-        : [`last drill: took ${duration(lastDrill.tookMs)}, ${moment(lastDrill.atMs)}`]),
-      ...failing.map(
-        ({ kind, atMs, code, reason }) =>
-          `last ${kind} failed: ${moment(atMs)}: ${code ?? ''} ${reason ?? ''}`,
-      ),
-    ],
-  );
+  const lines = repositories.flatMap(({ repositoryUrl, newestBackup, lastVerified, lastDrill, failing }) => [
+    `${repositoryUrl ?? 'a repository'}: ${newestBackup === null ? 'no backup on record' : `${newestBackup.backupId}, ${moment(newestBackup.createdAtMs)}`}`,
+    ...(newestBackup === null
+      ? []
+      : [`last read back: ${readBack(lastVerified, newestBackup.backupId, moment)}`]),
+    ...(lastDrill === null
+      ? []
+      : [`last drill: took ${duration(lastDrill.tookMs)}, ${moment(lastDrill.atMs)}`]),
+    ...failing.map(
+      ({ kind, atMs, code, reason }) => `last ${kind} failed: ${moment(atMs)}: ${code ?? ''} ${reason ?? ''}`,
+    ),
+  ]);
   return under('backups', lines);
+}
+
+function readBack(
+  last: RepositoryStanding['lastVerified'],
+  newest: string,
+  moment: (ms: number) => string,
+): string {
+  if (last === null) return 'not on record here; `backup list` asks the repository';
+  const which = last.backupId === newest ? 'this one' : (last.backupId ?? 'another one');
+  return `${which}, ${moment(last.atMs)}`;
 }
 
 /** What can be done about it, each with its command. */
 function commands(status: WithRepositories, dir: string): string[][] {
-  const { damaged, newestGood, latestGood, total, undo, safe, repositories } = status;
+  const { damaged, newestGood, latestGood, total, undo, safe, repositories, sourceDamaged } = status;
   const elsewhere = repositories?.find(({ newestBackup, repositoryUrl }) => newestBackup && repositoryUrl);
   const snapshot = damaged.length > 0 ? `snapshot ${dir} --full` : `snapshot ${dir}`;
   return [
-    ...(safe && newestGood !== null ? [] : [['take a new one', `stillpoint ${snapshot}`]]),
+    ...(sourceDamaged ? [['salvage', `stillpoint salvage ${dir} --into NEW`]] : []),
+    ...((safe && newestGood !== null) || sourceDamaged ? [] : [['take a new one', `stillpoint ${snapshot}`]]),
     ...(latestGood === null && elsewhere !== undefined
       ? [['restore', `stillpoint backup restore latest --from ${elsewhere.repositoryUrl} --into NEW`]]
       : []),
@@ -148,10 +158,11 @@ function commands(status: WithRepositories, dir: string): string[][] {
       ? []
       : [['restore', `stillpoint restore latest-good --data-dir ${dir} --in-place`]]),
     ...(undo.count === 0 ? [] : [['undo a restore', `stillpoint undo ${dir}`]]),
+    // As long as the database is damaged each of them may be needed.
     ...under('what may go', [
-      ...(total.count > 1 ? [`stillpoint prune ${dir} --keep 1 --dry-run`] : []),
-      ...(undo.count > 0 ? [`stillpoint prune ${dir} --undo --keep 0 --dry-run`] : []),
+      ...(total.count > 1 && !sourceDamaged ? [`stillpoint prune ${dir} --keep 1 --dry-run`] : []),
     ]),
+    ...(undo.count === 0 ? [] : [['give up undo', `stillpoint prune ${dir} --undo --keep 0 --dry-run`]]),
   ];
 }
 
@@ -161,6 +172,9 @@ const under = (name: string, lines: readonly string[]): string[][] =>
 
 const listed = (what: string, names: readonly string[]): string[][] =>
   names.length === 0 ? [] : [[what, names.join(', ')]];
+
+const undoText = (folders: KeptFolders, nowMs: number): string =>
+  folders.count === 0 ? 'none' : `${kept(folders, nowMs)}; may hold writes that no snapshot has`;
 
 function kept({ count: folders, diskBytes, oldestAtMs, newestAtMs }: KeptFolders, nowMs: number): string {
   if (folders === 0 || oldestAtMs === null || newestAtMs === null) return 'none';
