@@ -141,7 +141,7 @@ export interface ScheduleState {
   readonly lastStatus: Tick['status'] | null;
   readonly lastError: string | null;
   readonly lastSuccessMs: number | null;
-  /** Due for longer than `overdue_after` without a success, or run by no service at all. */
+  /** Due for longer than `overdue_after` without a success, by a service or because no service runs it. */
   readonly overdue: boolean;
 }
 
@@ -171,7 +171,7 @@ async function stateOf(schedule: Schedule, environment: Environment): Promise<Sc
   const [last] = ticks;
   const success = ticks.find(({ status }) => status === 'succeeded');
   const lateMs = times.newestUpTo(nowMs - plan.overdue_after);
-  const began = ticks.at(-1)?.dueMs ?? Number.POSITIVE_INFINITY;
+  const began = ticks.at(-1)?.dueMs ?? plan.writtenAtMs;
   const isLate = lateMs !== undefined && lateMs > began && (success?.dueMs ?? 0) < lateMs;
   return {
     plan: plan.name,
@@ -182,7 +182,7 @@ async function stateOf(schedule: Schedule, environment: Environment): Promise<Sc
     lastStatus: last?.status ?? null,
     lastError: last?.error ?? null,
     lastSuccessMs: success?.finishedAtMs ?? null,
-    overdue: last === undefined || isLate,
+    overdue: isLate,
   };
 }
 

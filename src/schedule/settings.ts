@@ -143,6 +143,8 @@ export interface Plan extends Omit<Document['plans'][string], 'store' | 'reposit
   readonly store: StoreSettings;
   readonly repository: RepositorySettings;
   readonly jobs: string | undefined;
+  /** When its settings file was last changed: a due time before that was not meant. */
+  readonly writtenAtMs: number;
 }
 
 export interface Settings {
@@ -173,6 +175,7 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
       hint: `There is nothing at ${resolve(file)}: check the path, or write that file; src/schedule/README.md shows a whole one.`,
     });
   }
+  const writtenAtMs = Number((await fs.inspect(file))?.mtimeNs ?? 0n) / 1e6;
   const document = decodeJson<Document>(bytes.toString('utf8'), settings, refuse);
   const here = (text: string): string => resolve(dirname(file), text);
   const stores = Object.entries(document.stores).map(
@@ -196,6 +199,7 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
       ...(plan.scratch !== undefined && { scratch: here(plan.scratch) }),
       name,
       jobs: document.jobs,
+      writtenAtMs,
       store: stores.find((one) => one.name === plan.store)!,
       repository: repositories.find((one) => one.name === plan.repository)!,
     }),

@@ -59,6 +59,7 @@ async function machine(channels: Channel[], about: Partial<Plan> = {}) {
       local: true,
       catch_up: true,
       overdue_after: HOUR,
+      writtenAtMs: 0,
       ...about,
     },
   ]);

@@ -20,6 +20,7 @@ const aPlan = (about: Partial<Plan> = {}): Plan => ({
   catch_up: true,
   local: true,
   overdue_after: HOUR,
+  writtenAtMs: 0,
   ...about,
 });
 

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { initRepository } from '../../src/backup/repositories.ts';
@@ -135,7 +135,11 @@ describe('a check of the settings', () => {
       problems: [],
     });
     expect(JSON.parse(before).schedules).toMatchObject([
-      { plan: 'nightly', action: 'backup', overdue: true },
+      { plan: 'nightly', action: 'backup', overdue: false },
     ]);
+    // Since two days no service has run it.
+    const then = Date.now() / 1000 - 2 * 24 * 3600;
+    utimesSync(path, then, then);
+    expect((await listSchedules(path)).schedules).toMatchObject([{ overdue: true }]);
   });
 });

@@ -56,7 +56,7 @@ export function define(command: Command, cli: Cli): void {
 
 const LIST_NOTE = `
 Exits with 3 if the last run of a plan failed, or a plan is overdue: due for longer than its "overdue_after"
-without a success, or run by no service at all.`;
+without a success. A plan that no service runs is overdue, too, counted from when the settings file was written.`;
 
 const isFailed = ({ lastStatus }: ScheduleState): boolean =>
   lastStatus === 'failed' || lastStatus === 'interrupted';
@@ -89,7 +89,7 @@ function describeList(schedules: readonly ScheduleState[], style: Style): string
     schedule.action,
     schedule.nextDueMs === null ? '-' : time(schedule.nextDueMs),
     schedule.lastDueMs === null ? '-' : time(schedule.lastDueMs),
-    schedule.lastStatus === null || schedule.lastStatus === 'begun' ? 'not run yet' : schedule.lastStatus,
+    resultText(schedule),
     schedule.overdue ? 'overdue' : '',
     visible(schedule.lastError ?? ''),
   ]);
@@ -102,6 +102,11 @@ function describeList(schedules: readonly ScheduleState[], style: Style): string
       return isFailed(schedule) ? style.yellow(line) : line;
     }),
   ];
+}
+
+function resultText({ lastStatus }: ScheduleState): string {
+  if (lastStatus === null) return 'no service has run it';
+  return lastStatus === 'begun' ? 'not run yet' : lastStatus;
 }
 
 const describeRun = ({ schedule, dueMs, status, error }: ScheduledRun): string => {
