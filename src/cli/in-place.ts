@@ -13,7 +13,9 @@ import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { LATEST, ownerOf } from '../snapshot/store/layout.ts';
 import type { Cli } from './cli.ts';
 import { commandEnvironment } from './environment.ts';
+import { explainNoSpace } from './no-space.ts';
 import { patiently } from './patience.ts';
+import type { Progress } from './progress.ts';
 import { recoverFirst } from './recover-first.ts';
 import { visible } from './text.ts';
 
@@ -87,7 +89,7 @@ async function exchange(
   const lifecycle = new Lifecycle({ dataDir, environment: commandEnvironment });
   await cli.interruptible((signal) => patiently(cli, waitMs, signal, () => recoverFirst(cli, lifecycle)));
   const coordinator = new RestoreCoordinator({ dataDir, lifecycle, ...options });
-  return cli.watched(async (signal, progress) => {
+  const work = async (signal: AbortSignal, progress: Progress): Promise<RestoreResult> => {
     const { id } = await patiently(cli, waitMs, signal, () => start(coordinator, signal));
     const cancel = () => {
       if (!coordinator.cancel(id))
@@ -101,5 +103,8 @@ async function exchange(
       progress.show(state.phase ?? '', bytesProcessed ?? 0, bytesTotal ?? 0);
     });
     return coordinator.finished(id);
-  }, maxBytesPerSecond);
+  };
+  return explainNoSpace(dataDir, () => cli.watched(work, maxBytesPerSecond), ELSEWHERE);
 }
+
+const ELSEWHERE = ' A restore with `--into DIR` may go to another disk.';

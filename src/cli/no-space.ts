@@ -3,15 +3,19 @@ import { StillpointError } from '../errors.ts';
 import { blockingEnvironment } from './environment.ts';
 import { size, visible } from './text.ts';
 
-/** Runs `work` on a data directory. Where the disk is full, the hint says what pruning would free, and when that is nothing. */
-export async function explainNoSpace<T>(dataDir: string, work: () => Promise<T>): Promise<T> {
+/**
+ * Runs `work` on a data directory. Where the disk is full, the hint says what pruning would free, and when that is nothing.
+ *
+ * @param otherwise What else can be done; with a space before it.
+ */
+export async function explainNoSpace<T>(dataDir: string, work: () => Promise<T>, otherwise = ''): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (!(error instanceof StillpointError) || error.code !== 'NO_SPACE') throw error;
     const { message, path, data, cause } = error;
     throw new StillpointError('NO_SPACE', message, {
-      hint: await hintFor(dataDir).catch(() => error.hint),
+      hint: (await hintFor(dataDir).catch(() => error.hint)) + otherwise,
       cause,
       ...(path !== undefined && { path }),
       ...(data !== undefined && { data }),

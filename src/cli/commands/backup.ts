@@ -28,6 +28,7 @@ import { Flags, fromVariable, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreFrom } from '../in-place.ts';
 import { addKeyFlags, keyOf } from '../key-flags.ts';
+import { explainNoSpace } from '../no-space.ts';
 import { nonEmpty } from '../non-empty.ts';
 import { engineFlag } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
@@ -96,18 +97,20 @@ function defineRun(command: Command, cli: Cli): void {
       const { to, ...options } = runFlags.read(given);
       const lifecycle = new Lifecycle({ dataDir: dir, environment: commandEnvironment });
       await recoverFirst(cli, lifecycle);
-      const result = await cli.watched((signal, progress) =>
-        backUp(dir, {
-          ...options,
-          ...keyOf(given),
-          to: to!,
-          environment: commandEnvironment,
-          coordinator: new BackupCoordinator({ dataDir: dir, lifecycle, ...engineFlag.read(given) }),
-          snapshotOptions: snapshotFlags.read(given),
-          retention: retentionFlags.read(given),
-          signal,
-          onProgress: shown(progress),
-        }),
+      const result = await explainNoSpace(dir, () =>
+        cli.watched((signal, progress) =>
+          backUp(dir, {
+            ...options,
+            ...keyOf(given),
+            to: to!,
+            environment: commandEnvironment,
+            coordinator: new BackupCoordinator({ dataDir: dir, lifecycle, ...engineFlag.read(given) }),
+            snapshotOptions: snapshotFlags.read(given),
+            retention: retentionFlags.read(given),
+            signal,
+            onProgress: shown(progress),
+          }),
+        ),
       );
       for (const warning of result.warnings) cli.output.note(warning);
       cli.output.result(result, (style) => describeRun(result, String(to), style));
