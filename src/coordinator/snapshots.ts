@@ -31,7 +31,7 @@ import { compareSnapshots, type SnapshotDifference } from '../snapshot/compare-s
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { bytesFreed, filesBelow } from '../snapshot/store/disk-use.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
-import { LATEST, type Layout } from '../snapshot/store/layout.ts';
+import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
 import { latestName, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
 import { type PruneUndoResult, pruneUndo } from '../snapshot/store/prune-undo.ts';
@@ -58,7 +58,8 @@ import {
   verifyFolders,
   verifyOptions,
 } from './snapshot-work.ts';
-import { gather, type SnapshotsStatus, type StatusOptions, statusFrom, statusOptions } from './status.ts';
+import { type SnapshotsStatus, type StatusOptions, statusFrom, statusOptions } from './status.ts';
+import { gather } from './status-findings.ts';
 
 export const snapshotsOptions = new OptionSet(() => ({
   dataDir: required(folder(), { description: 'The data directory whose snapshots are meant.' }),
@@ -224,12 +225,8 @@ export class Snapshots {
       const { name, location } = summary;
       if (dirname(location) !== layout.backup) absent();
       const best = newestGood(await standings(env, layout));
-      if (name === (await latestName(env.fs, layout.backup)) || name === best?.snapshot.name) {
-        throw new StillpointError('CONFLICT', `${name} is the newest proven snapshot and stays`, {
-          path: location,
-          hint: 'Take another snapshot first, proven at the same level or a deeper one.',
-        });
-      }
+      const isBest = name === best?.snapshot.name;
+      if (isBest || name === (await latestName(env.fs, layout.backup))) throw needed(location, isBest);
       const record = { kind: 'delete', location, dryRun, outcomeOf: deleted } as const;
       return this.#onRecord(own, record, async () => {
         const freedBytes = bytesFreed(await filesBelow(env.fs, location));
@@ -274,6 +271,17 @@ export class Snapshots {
     });
   }
 }
+
+const needed = (location: string, isBest: boolean): StillpointError =>
+  isBest
+    ? new StillpointError('CONFLICT', `${nameOf(location)} is the newest proven snapshot and stays`, {
+        path: location,
+        hint: 'Take another snapshot first, proven at the same level or a deeper one.',
+      })
+    : new StillpointError('CONFLICT', `\`latest\` names ${nameOf(location)}, so it stays`, {
+        path: location,
+        hint: 'Take another snapshot first: `latest` names that one then.',
+      });
 
 const pruned = ({
   removed,
