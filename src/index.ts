@@ -39,7 +39,8 @@ export {
   Snapshots,
   type SnapshotsOptions,
 } from './coordinator/snapshots.ts';
-export type { KeptFolders, SnapshotsStatus, StatusOptions } from './coordinator/status.ts';
+export type { SnapshotsStatus, StatusOptions } from './coordinator/status.ts';
+export type { KeptFolders } from './coordinator/status-findings.ts';
 export type * from './engine/api.ts';
 export { registerEngine } from './engine/index.ts';
 export { createLeveldbEngine, type LeveldbOptions } from './engine/leveldb/create-engine.ts';

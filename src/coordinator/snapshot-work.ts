@@ -1,6 +1,7 @@
 import { dirname, resolve } from 'node:path';
 import { engineByName } from '../engine/index.ts';
 import { isDamaged, type Report } from '../engine/report.ts';
+import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { onUpkeepRecord, type UpkeepOutcome } from '../operation/upkeep.ts';
 import { OptionSet, type OptionsOf, type ResolvedOf } from '../options/option.ts';
@@ -14,7 +15,8 @@ import { restoreInto } from '../snapshot/restore/restore.ts';
 import { checkSource, openSnapshotFolder } from '../snapshot/restore/restore-source.ts';
 import { selectFiles } from '../snapshot/restore/select-files.ts';
 import { lockForReading } from '../snapshot/source/folder-source.ts';
-import { isSnapshotPlace, layoutAround } from '../snapshot/store/layout.ts';
+import { keptLayout } from '../snapshot/store/home.ts';
+import { isSnapshotPlace, type Layout, layoutAround } from '../snapshot/store/layout.ts';
 import { snapshotsFolder } from '../snapshot/store/list.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import { describeFindings } from '../snapshot/verify/describe-findings.ts';
@@ -45,8 +47,12 @@ export function verifyFolder(
   return watched(system, options, async (env, control, watch) => {
     const folder = await locate(env);
     const layout = isSnapshotPlace(folder) ? layoutAround(dirname(folder)) : undefined;
-    const record = { kind: 'verify', layout, location: folder, control, outcomeOf: outcomeOfOne } as const;
-    return onUpkeepRecord(env, record, async () => {
+    const database = layout === undefined ? await layoutOfDatabase(env.fs, folder) : undefined;
+    const record =
+      database === undefined
+        ? ({ layout, location: folder, outcomeOf: outcomeOfOne } as const)
+        : { layout: database, location: database.dataDir, outcomeOf: outcomeOfDatabase };
+    return onUpkeepRecord(env, { kind: 'verify', control, ...record }, async () => {
       const lock = await lockForReading(env, folder);
       const sinceMs = env.clock.nowMs();
       try {
@@ -76,7 +82,20 @@ export function verifyFolder(
   });
 }
 
+/** Undefined where no snapshot of it was ever taken: verifying makes no folder. */
+async function layoutOfDatabase(fs: FileSystem, folder: string): Promise<Layout | undefined> {
+  const layout = await realFolder(fs, folder)
+    .then((dataDir) => keptLayout(fs, dataDir))
+    .catch(() => undefined); // what is wrong with the folder itself, reading it tells
+  return layout && (await fs.inspect(layout.backup)) ? layout : undefined;
+}
+
 const outcomeOfOne = (report: Report): UpkeepOutcome => outcomeOf(1, isDamaged(report) ? [report] : []);
+
+function outcomeOfDatabase(report: Report): UpkeepOutcome {
+  const { upkeep, failure } = outcomeOfOne(report);
+  return { upkeep, failure: failure && new StillpointError('SOURCE_DAMAGED', failure.message) };
+}
 
 const outcomeOfAll = ({ snapshots }: VerifyAllResult): UpkeepOutcome =>
   outcomeOf(snapshots.length, snapshots.map(({ report }) => report).filter(isDamaged));

@@ -1,23 +1,13 @@
-import { join } from 'node:path';
-import { listIfPresent } from '../env/io.ts';
 import type { RunRecord } from '../operation/records.ts';
 import { age } from '../options/age.ts';
 import { LEVELS } from '../options/choices.ts';
 import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
 import { size } from '../options/size.ts';
 import { milliseconds } from '../options/values.ts';
-import type { Environment } from '../snapshot/environment.ts';
-import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
-import { DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
-import { isSnapshotName, type Layout } from '../snapshot/store/layout.ts';
-import { leftBehind } from '../snapshot/store/left-behind.ts';
-import { latestName } from '../snapshot/store/list.ts';
-import {
-  type ListedSnapshot,
-  listWithState,
-  type SnapshotStates,
-  type SnapshotTotal,
-} from '../snapshot/store/standing.ts';
+import type { NextSnapshot } from '../snapshot/capture/next-snapshot.ts';
+import { nameOf } from '../snapshot/store/layout.ts';
+import type { ListedSnapshot, SnapshotTotal } from '../snapshot/store/standing.ts';
+import type { Findings, KeptFolders } from './status-findings.ts';
 
 export const statusOptions = new OptionSet(() => ({
   maxAgeMs: optional(milliseconds(), {
@@ -29,21 +19,11 @@ export const statusOptions = new OptionSet(() => ({
 }));
 export type StatusOptions = OptionsOf<typeof statusOptions>;
 
-/** Folders that somebody may remove, and what they take on the disk. */
-export interface KeptFolders {
-  readonly count: number;
-  /** A file that several of them share counts once. */
-  readonly diskBytes: number;
-  /** From their names; null when there are none. */
-  readonly oldestAtMs: number | null;
-  readonly newestAtMs: number | null;
-}
-
 /** Whether the data of a directory can be brought back, and what speaks against it. */
 export interface SnapshotsStatus {
   /**
-   * False when a snapshot is damaged, none is good, the newest good one is too old, the last attempt found the database itself damaged, or
-   * a restore in place has not ended.
+   * False when a snapshot is damaged, none is good, the newest good one is too old, an attempt or a verification found the database itself
+   * damaged, or a restore in place has not ended.
    */
   readonly safe: boolean;
   /** One sentence: `Safe: …` or `Not safe: …`. */
@@ -59,8 +39,16 @@ export interface SnapshotsStatus {
     readonly code: string | null;
     readonly reason: string | null;
   } | null;
-  /** The last restore in place that ended well, and how long it took; null when none is on record. */
-  readonly lastRestore: { readonly atMs: number; readonly tookMs: number } | null;
+  /** The last restore in place that ended well, of which snapshot, and how long it took; null when none is on record. */
+  readonly lastRestore: {
+    readonly name: string;
+    readonly atMs: number;
+    readonly tookMs: number;
+    /** When the last undo after it ended well; null when there was none. */
+    readonly undoAtMs: number | null;
+  } | null;
+  /** The last restore or undo, if it failed. */
+  readonly lastRestoreFailure: SnapshotsStatus['lastFailure'];
   /** The newest snapshot that is proven to any level and not known to be damaged. */
   readonly newestGood: ListedSnapshot | null;
   /** How far back the data can be brought: the oldest snapshot that is good. */
@@ -68,7 +56,7 @@ export interface SnapshotsStatus {
   readonly latest: string | null;
   /** The newest of the deepest proof. */
   readonly latestGood: string | null;
-  /** An attempt found the database itself damaged, and nothing was put in its place since. */
+  /** An attempt or a verification found the database itself damaged; since then no snapshot went well, and none was restored. */
   readonly sourceDamaged: boolean;
   readonly damaged: readonly { readonly name: string; readonly damage: string | null }[];
   /** Names of snapshots that could not be looked at or read in whole. */
@@ -83,57 +71,10 @@ export interface SnapshotsStatus {
   readonly archives: KeptFolders;
   readonly exports: KeptFolders;
   readonly freeBytes: number;
-}
-
-/** What `statusFrom` judges: all that is on the disk. */
-export interface Findings extends SnapshotStates {
-  readonly latest: string | null;
-  readonly runs: readonly RunRecord[];
-  readonly isRestoreUnfinished: boolean;
-  /** Names of snapshots after which the database went back, or was begun anew. */
-  readonly leftBehind: readonly string[];
-  readonly undo: KeptFolders;
-  readonly archives: KeptFolders;
-  readonly exports: KeptFolders;
-  readonly freeBytes: number;
-}
-
-/** Looks at names, sizes and the ledger. Reads no data, and changes nothing. */
-export async function gather(
-  env: Environment,
-  layout: Layout,
-  runs: readonly RunRecord[],
-): Promise<Findings> {
-  const states = await listWithState(env, layout);
-  const ahead = await leftBehind(env.fs, layout);
-  return {
-    ...states,
-    runs,
-    latest: (await latestName(env.fs, layout.backup)) ?? null,
-    isRestoreUnfinished: (await DirectoryExchange.findInterrupted(env.fs, layout)) !== undefined,
-    leftBehind: states.snapshots.map(({ name }) => name).filter((name) => ahead.has(name)),
-    undo: await keptFolders(env, layout.undo),
-    archives: await keptFolders(env, layout.archive),
-    exports: await keptFolders(env, layout.export),
-    freeBytes: await env.fs.freeBytes(layout.home),
-  };
-}
-
-async function keptFolders({ fs }: Environment, parent: string): Promise<KeptFolders> {
-  const disk = new DiskCount();
-  const times: number[] = [];
-  for (const { name, kind } of await listIfPresent(fs, parent)) {
-    if (kind !== 'folder' || !isSnapshotName(name)) continue;
-    disk.add(await filesBelow(fs, join(parent, name)));
-    times.push(Number(name.slice(3).split('-')[0]) * 1000);
-  }
-  const { length: count } = times;
-  return {
-    count,
-    diskBytes: disk.totalBytes,
-    oldestAtMs: count === 0 ? null : Math.min(...times),
-    newestAtMs: count === 0 ? null : Math.max(...times),
-  };
+  readonly next: NextSnapshot | null;
+  /** What restoring `latestGood` in place takes at most, beside what is there; null without one. */
+  readonly restoreBytes: number | null;
+  readonly prunable: Findings['prunable'];
 }
 
 type LastFailure = NonNullable<SnapshotsStatus['lastFailure']>;
@@ -144,7 +85,7 @@ const NAMES_SHOWN = 3;
 
 /** Judges what was gathered. Ages are those of `nowMs`. */
 export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number | undefined): SnapshotsStatus {
-  const { runs, isRestoreUnfinished, leftBehind: ahead, snapshots: listed, ...rest } = findings;
+  const { dataDir: _, runs, isRestoreUnfinished, leftBehind: ahead, snapshots: listed, ...rest } = findings;
   const snapshots = listed.map((snapshot) => ({ ...snapshot, ageMs: nowMs - snapshot.createdAtMs }));
   const inState = (wanted: ListedSnapshot['state']) => snapshots.filter(({ state }) => state === wanted);
   const good = inState('good');
@@ -158,11 +99,17 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const lastFailure = failed.at(-1);
   const lastSuccessAtMs = success ?? newestOf(snapshots)?.createdAtMs ?? null;
   // Until a snapshot goes well or a restore puts other files there: an attempt that failed for another reason says nothing.
-  const damage = failed.findLast(isDamageOfSource);
+  const verified = runs.filter(
+    ({ kind, location, state }) =>
+      kind === 'verify' && location === findings.dataDir && state.status === 'failed',
+  );
+  const damage = latestOf([...failed, ...verified.map(failureOf)].filter(isDamageOfSource));
   const exchanged = runs.findLast(({ kind, state }) => isExchange(kind) && state.status === 'completed');
   const restoredAtMs = exchanged?.kind === 'restore' ? exchanged.state.finishedAtMs : null; // an undo may bring the damage back
   const replacedAtMs = Math.max(lastSuccessAtMs ?? 0, restoredAtMs ?? 0);
 
+  const exchange = runs.findLast(({ kind }) => isExchange(kind));
+  const restoreFailure = exchange?.state.status === 'failed' ? failureOf(exchange) : null;
   const sourceDamaged = failedSince(damage, replacedAtMs);
   const newer = inState('unproven').filter(({ sequence }) => (sequence ?? -1) > (newestGood?.sequence ?? -1));
 
@@ -170,9 +117,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     ...damageProblem(damaged, snapshots.length),
     ...(newestGood === undefined ? [nothingGood(snapshots)] : ageProblem(newestGood, maxAgeMs)),
     ...(sourceDamaged
-      ? [
-          `the database itself is damaged, as an attempt to take a snapshot found ${age(nowMs - damage!.atMs!)} ago`,
-        ]
+      ? [`the database itself is damaged, as was found ${age(nowMs - damage!.atMs!)} ago`]
       : []),
     ...(isRestoreUnfinished
       ? ['a restore in place has not ended; if none is under way, run `stillpoint recover DIR`']
@@ -182,7 +127,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const best = good.find(({ name }) => name === findings.latestGood);
   const notes = [
     ...(failedSince(lastFailure, lastSuccessAtMs) && !isDamageOfSource(lastFailure!)
-      ? [failureNote(lastFailure!, nowMs)]
+      ? [failureNote('the last attempt', lastFailure!, nowMs)]
       : []),
     ...(newestGood !== undefined && best !== undefined && isDeeper(best, newestGood)
       ? [`the newest proven at level "${best.level}" is ${best.name}, ${age(best.ageMs)} old`]
@@ -195,7 +140,8 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
           `${named(newer.map(({ name }) => name))} came later and has no proof that holds: \`stillpoint verify DIR --all\` reads it`,
         ]
       : []),
-    ...spaceNote(newestGood, findings.freeBytes),
+    ...(restoreFailure === null ? [] : [failureNote(`the last ${exchange!.kind}`, restoreFailure, nowMs)]),
+    ...spaceNote(findings.next, findings.freeBytes),
     ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),
   ];
   return {
@@ -206,6 +152,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     lastSuccessAtMs,
     lastFailure: lastFailure ?? null,
     lastRestore: lastRestore(runs),
+    lastRestoreFailure: restoreFailure,
     newestGood: newestGood ?? null,
     sourceDamaged,
     oldestGood: oldest === undefined ? null : { name: oldest.name, createdAtMs: oldest.createdAtMs },
@@ -213,6 +160,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     unread,
     unproven: inState('unproven').map(({ name }) => name),
     oldestProof: oldestProof(good),
+    restoreBytes: best?.diskBytes ?? null,
     ...rest,
   };
 }
@@ -270,11 +218,21 @@ const failureOf = ({ state: { finishedAtMs, code, reason } }: RunRecord): LastFa
 });
 
 function lastRestore(runs: readonly RunRecord[]): SnapshotsStatus['lastRestore'] {
-  const last = runs.findLast(({ kind, state }) => kind === 'restore' && state.status === 'completed');
-  const { startedAtMs = null, finishedAtMs = null } = last?.state ?? {};
+  const at = runs.findLastIndex(({ kind, state }) => kind === 'restore' && state.status === 'completed');
+  const { location = '', state } = runs[at] ?? {};
+  const { startedAtMs = null, finishedAtMs = null } = state ?? {};
   if (startedAtMs === null || finishedAtMs === null) return null;
-  return { atMs: finishedAtMs, tookMs: finishedAtMs - startedAtMs };
+  const undo = runs.slice(at).findLast((run) => run.kind === 'undo' && run.state.status === 'completed');
+  return {
+    name: nameOf(location),
+    atMs: finishedAtMs,
+    tookMs: finishedAtMs - startedAtMs,
+    undoAtMs: undo?.state.finishedAtMs ?? null,
+  };
 }
+
+const latestOf = (failures: readonly LastFailure[]): LastFailure | undefined =>
+  failures.toSorted((a, b) => (a.atMs ?? 0) - (b.atMs ?? 0)).at(-1);
 
 const isExchange = (kind: RunRecord['kind']): boolean => kind === 'restore' || kind === 'undo';
 
@@ -284,14 +242,14 @@ const failedSince = (failure: LastFailure | undefined, lastSuccessAtMs: number |
 const isDamageOfSource = ({ code }: LastFailure): boolean =>
   code === 'SOURCE_DAMAGED' || code === 'DATABASE_DAMAGED';
 
-const failureNote = ({ atMs, code }: LastFailure, nowMs: number): string =>
-  `the last attempt failed ${age(nowMs - atMs!)} ago (${code ?? 'no reason on record'})`;
+const failureNote = (what: string, { atMs, code }: LastFailure, nowMs: number): string =>
+  `${what} failed ${atMs === null ? '' : `${age(nowMs - atMs)} ago `}(${code ?? 'no reason on record'})`;
 
-/** The next one may share files with it and need less; after a restore or a compaction it does not. */
-function spaceNote(newestGood: ListedSnapshot | undefined, freeBytes: number): string[] {
-  const needed = newestGood?.diskBytes ?? 0;
-  if (needed <= freeBytes) return [];
-  return [`${size(freeBytes)} are free on the disk, and a snapshot in full takes ${size(needed)}`];
+function spaceNote(next: NextSnapshot | null, freeBytes: number): string[] {
+  if (next === null || next.neededBytes <= freeBytes) return [];
+  return [
+    `${size(freeBytes)} are free on the disk, and the next snapshot needs up to ${size(next.neededBytes)}`,
+  ];
 }
 
 function oldestProof(good: readonly ListedSnapshot[]): SnapshotsStatus['oldestProof'] {

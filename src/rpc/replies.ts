@@ -209,6 +209,10 @@ const repositoryStandingSchema = z.object({
     .describe('Of each kind of attempt, the last one, if it failed'),
 });
 
+const failureSchema = z
+  .object({ at_ms: timeMs.nullable(), code: z.string().nullable(), reason: z.string().nullable() })
+  .nullable();
+
 export const safetySchema = z.object({
   safe: z
     .boolean()
@@ -217,19 +221,25 @@ export const safetySchema = z.object({
   problems: z.array(z.string()).readonly(),
   notes: z.array(z.string()).readonly(),
   last_success_at_ms: timeMs.nullable(),
-  last_failure: z
-    .object({ at_ms: timeMs.nullable(), code: z.string().nullable(), reason: z.string().nullable() })
-    .nullable(),
+  last_failure: failureSchema,
   last_restore: z
-    .object({ at_ms: timeMs, took_ms: z.number() })
+    .object({
+      name: z.string().describe('The snapshot'),
+      at_ms: timeMs,
+      took_ms: z.number(),
+      undo_at_ms: timeMs.nullable().describe('When the last undo after it ended well'),
+    })
     .nullable()
     .describe('The last restore in place that ended well, and how long it took'),
+  last_restore_failure: failureSchema.describe('The last restore or undo, if it failed'),
   newest_good: listedSnapshotSchema.nullable(),
   latest: z.string().nullable(),
   latest_good: z.string().nullable().describe('The newest of the deepest proof'),
   source_damaged: z
     .boolean()
-    .describe('The last attempts found the database itself damaged, and nothing was put in its place since'),
+    .describe(
+      'An attempt or a verification found the database itself damaged; since then no snapshot went well, and none was restored',
+    ),
   damaged: z.array(z.object({ name: z.string(), damage: z.string().nullable() })).readonly(),
   unread: z.array(z.string()).readonly(),
   unproven: z.array(z.string()).readonly(),
@@ -243,6 +253,20 @@ export const safetySchema = z.object({
   archives: keptFoldersSchema,
   exports: keptFoldersSchema,
   free_bytes: z.number(),
+  next: z
+    .object({
+      database_bytes: z.number().describe('What the files of the database take on the disk'),
+      needed_bytes: z.number().describe('What the next snapshot in full takes at most'),
+    })
+    .nullable()
+    .describe('Null where no database is found'),
+  restore_bytes: z
+    .number()
+    .nullable()
+    .describe('What restoring `latest_good` in place takes at most; null without one'),
+  prunable: z
+    .object({ count: z.number(), freed_bytes: z.number() })
+    .describe('What removing all but the newest snapshot would remove'),
   repositories: z
     .array(repositoryStandingSchema)
     .readonly()

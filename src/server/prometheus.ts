@@ -1,5 +1,6 @@
 import { type Gauge, Registry } from 'prom-client';
-import { type Findings, statusFrom } from '../coordinator/status.ts';
+import { statusFrom } from '../coordinator/status.ts';
+import type { Findings } from '../coordinator/status-findings.ts';
 import type { Clock } from '../env/clock.ts';
 import { residentBytes } from '../env/runtime.ts';
 import { warn } from '../env/safe-calls.ts';

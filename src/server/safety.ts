@@ -1,6 +1,7 @@
 import type { OffsiteStanding } from '../backup/repository-standings.ts';
 import type { SnapshotList } from '../coordinator/snapshots.ts';
-import { type Findings, gather, type SnapshotsStatus, statusFrom, withNotes } from '../coordinator/status.ts';
+import { type SnapshotsStatus, statusFrom, withNotes } from '../coordinator/status.ts';
+import { type Findings, gather } from '../coordinator/status-findings.ts';
 import type { Clock } from '../env/clock.ts';
 import { directoryOf, type Lifecycle } from '../operation/lifecycle.ts';
 import type { Environment } from '../snapshot/environment.ts';

@@ -41,6 +41,9 @@ test('on a full disk: what a prune would free, and that it would free nothing', 
     code: 'NO_SPACE',
     hint: 'Free space on that file system: there is nothing here that could be pruned.',
   });
+  const { stdout } = await stillpoint(['status', dir]);
+  expect(stdout).toMatch(/^free disk .*: the next snapshot may not fit, which needs up to 9.0 MiB$/m);
+  expect(stdout).toMatch(/^restore .* --into ON_ANOTHER_DISK$/m);
   // A second, smaller one: the first could go.
   rmSync(ballast);
   writeFileSync(join(dir, 'file'), 'small');
@@ -52,6 +55,16 @@ test('on a full disk: what a prune would free, and that it would free nothing', 
   expect(something.hint).toBe(
     `Free space on that file system; \`stillpoint prune ${dir} --keep 1\` frees 5.0 MiB.`,
   );
+  const [first] = (await stillpoint(['list', dir, '--json'])).json.snapshots;
+  const restore = await failureOf('restore', first.name, '--data-dir', dir, '--in-place');
+  expect(restore).toMatchObject({
+    code: 'NO_SPACE',
+    hint: `${something.hint} A restore with \`--into DIR\` may go to another disk.`,
+  });
+  const repository = join(await temporaryFolder(), 'repository');
+  await stillpoint(['repo', 'init', repository]);
+  const backup = await failureOf('backup', 'run', dir, '--engine', 'files', '--to', repository);
+  expect(backup).toMatchObject({ code: 'NO_SPACE', hint: something.hint });
 });
 
 test('a settings file that is not there: where it was looked for', async () => {

@@ -38,7 +38,10 @@ test('status says in one sentence that the data is safe, and exits with 0', asyn
   expect(empty).toBe('');
   for (const line of [/^last success +20.*Z, \d+ s ago$/m, /^damaged +none$/m, /^undo folders +none$/m])
     expect(stdout).toMatch(line);
-  expect(stdout).toMatch(/^free disk +[\d.]+ [KMGTP]iB$/m);
+  expect(stdout).toMatch(/^database +[\d.]+ [KMGTP]iB on disk$/m);
+  expect(stdout).toMatch(
+    /^free disk +[\d.]+ [KMGTP]iB: enough for the next snapshot, which needs up to [\d.]+ [KMGTP]iB$/m,
+  );
 });
 
 test('status is not safe for damage that a verification found, and every face says so', async () => {
@@ -71,7 +74,9 @@ test('status and list read well in 80 columns', async () => {
   expect(stdout).toMatch(new RegExp(`^damaged +${taken[1]!.name}: a.txt is damaged$`, 'm'));
   expect(stdout).toMatch(/^take a new one +stillpoint snapshot /m);
   expect(stdout).toMatch(/^undo a restore +stillpoint undo /m);
-  expect(stdout).toMatch(/^what may go +stillpoint prune .* --keep 1 --dry-run$/m);
+  expect(stdout).toMatch(
+    /^what may go +2 snapshots, [\d.]+ [KM]iB\n +stillpoint prune .* --keep 1 --dry-run$/m,
+  );
   expect(stdout).toMatch(/^give up undo +stillpoint prune .* --undo --keep 0 --dry-run$/m);
   expect(stdout.replaceAll(/\n +/g, ' ')).toMatch(/^undo folders .*may hold writes that no snapshot has/m);
   const list = (await stillpoint(['list', dir], {}, 80)).stdout.split('\n');
@@ -93,7 +98,8 @@ test('where the database itself is damaged, status offers to salvage it, and no 
   const { code, stdout } = await stillpoint(['status', dir]);
   expect(code).toBe(3);
   expect(stdout).toContain(`stillpoint salvage ${dir} --into NEW\n`);
-  expect(stdout).not.toMatch(/stillpoint (snapshot|prune)/);
+  expect(stdout).toMatch(/^once it is whole +stillpoint snapshot /m);
+  expect(stdout).not.toMatch(/take a new one|stillpoint prune/);
   expect((await stillpoint(['status', dir, '--json'])).json.source_damaged).toBe(true);
 });
 

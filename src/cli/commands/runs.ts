@@ -8,7 +8,7 @@ import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
 import type { Style } from '../style.ts';
-import { count, duration, number, size, table, time, visible } from '../text.ts';
+import { duration, number, size, table, time, visible } from '../text.ts';
 
 const flags = new Flags(runsOptions.fields, ['kind', 'status', 'limit']);
 
@@ -31,7 +31,7 @@ function describe(runs: readonly RunRecord[], { kind, status }: Given, style: St
     kind,
     state.status,
     tookText(state),
-    state.progress === null ? '-' : size(state.progress.bytesProcessed ?? 0),
+    kind !== 'verify' || state.progress === null ? '-' : size(state.progress.bytesProcessed ?? 0),
     visible(nameOf(location)),
     visible(state.code === null ? upkeepText(kind, upkeep) : `${state.code} ${state.reason ?? ''}`),
   ]);
@@ -46,7 +46,8 @@ function describe(runs: readonly RunRecord[], { kind, status }: Given, style: St
 function upkeepText(kind: RunRecord['kind'], upkeep: RunRecord['upkeep']): string {
   if (upkeep === null) return '';
   const { folders, removed, freedBytes } = upkeep;
-  if (kind === 'verify') return `${count(folders, 'snapshot')} looked at, none is damaged`;
+  if (kind === 'verify')
+    return folders === 1 ? 'no damage found' : `no damage found in ${number(folders)} snapshots`;
   return `${number(removed)} of ${number(folders)} removed, ${size(freedBytes)} freed`;
 }
 

@@ -3,12 +3,12 @@ import { showJobOptions } from '../../backup/list-jobs.ts';
 import { offsiteStanding, type RepositoryStanding } from '../../backup/repository-standings.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import {
-  type KeptFolders,
   type SnapshotsStatus,
   type StatusOptions,
   statusOptions,
   withNotes,
 } from '../../coordinator/status.ts';
+import type { KeptFolders } from '../../coordinator/status-findings.ts';
 import type { Cli } from '../cli.ts';
 import { blockingEnvironment, commandEnvironment } from '../environment.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
@@ -53,25 +53,14 @@ export function define(command: Command, cli: Cli): void {
 }
 
 function describe(status: WithRepositories, dir: string, style: Style, width: number): string[] {
-  const { summary, safe, newestGood, oldestGood, lastFailure, damaged, oldestProof, total, lastRestore } =
-    status;
+  const { summary, safe, newestGood, oldestGood, damaged, oldestProof, total } = status;
   const nowMs = blockingEnvironment.clock.nowMs();
-  const moment = (ms: number | null | undefined) =>
+  const moment: Moment = (ms) =>
     ms === null || ms === undefined ? 'none on record' : `${time(ms)}, ${age(nowMs - ms)} ago`;
   const facts = [
     ['last success', moment(status.lastSuccessAtMs)],
-    [
-      'last failure',
-      lastFailure === null
-        ? 'none on record'
-        : `${lastFailure.atMs === null ? 'when it ended is not on record' : moment(lastFailure.atMs)}: ${lastFailure.code ?? ''} ${lastFailure.reason ?? ''}`.trimEnd(),
-    ],
-    [
-      'last restore',
-      lastRestore === null
-        ? 'none on record'
-        : `took ${duration(lastRestore.tookMs)}, ${moment(lastRestore.atMs)}`,
-    ],
+    ['last failure', failureText(status.lastFailure, moment)],
+    ...restores(status, moment),
     [
       'newest good',
       newestGood === null
@@ -93,7 +82,8 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
     ['undo folders', undoText(status.undo, nowMs)],
     ['archives', kept(status.archives, nowMs)],
     ['exports', kept(status.exports, nowMs)],
-    ['free disk', size(status.freeBytes)],
+    ...(status.next === null ? [] : [['database', `${size(status.next.databaseBytes)} on disk`]]),
+    ['free disk', roomText(status)],
     ...backups(status.repositories, moment),
     ...commands(status, dir),
   ];
@@ -112,11 +102,37 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
   ];
 }
 
+type Moment = (ms: number | null | undefined) => string;
+
+function failureText(failure: SnapshotsStatus['lastFailure'], moment: Moment): string {
+  if (failure === null) return 'none on record';
+  const { atMs, code, reason } = failure;
+  const when = atMs === null ? 'when it ended is not on record' : moment(atMs);
+  return `${when}: ${code ?? ''} ${reason ?? ''}`.trimEnd();
+}
+
+function restores({ lastRestore, lastRestoreFailure }: SnapshotsStatus, moment: Moment): string[][] {
+  const { name, tookMs, atMs, undoAtMs = null } = lastRestore ?? {};
+  const undone = undoAtMs === null ? '' : `; an undo after it: ${moment(undoAtMs)}`;
+  const text =
+    lastRestore === null ? 'none on record' : `${name}, ${moment(atMs)}, took ${duration(tookMs!)}${undone}`;
+  const failed =
+    lastRestoreFailure === null
+      ? []
+      : [['', `the last attempt failed: ${failureText(lastRestoreFailure, moment)}`]];
+  return [['last restore', text], ...failed];
+}
+
+/** The next snapshot may need less: what can be cloned takes no space. */
+function roomText({ freeBytes, next }: SnapshotsStatus): string {
+  if (next === null) return size(freeBytes);
+  const fits =
+    next.neededBytes <= freeBytes ? 'enough for the next snapshot' : 'the next snapshot may not fit';
+  return `${size(freeBytes)}: ${fits}, which needs up to ${size(next.neededBytes)}`;
+}
+
 /** Of each repository its address, how old its newest backup is, and what failed last. */
-function backups(
-  repositories: readonly RepositoryStanding[] | null,
-  moment: (ms: number | null | undefined) => string,
-): string[][] {
+function backups(repositories: readonly RepositoryStanding[] | null, moment: Moment): string[][] {
   if (repositories === null) return [['backups', 'not known']];
   const lines = repositories.flatMap(({ repositoryUrl, newestBackup, lastVerified, lastDrill, failing }) => [
     `${repositoryUrl ?? 'a repository'}: ${newestBackup === null ? 'no backup on record' : `${newestBackup.backupId}, ${moment(newestBackup.createdAtMs)}`}`,
@@ -133,11 +149,7 @@ function backups(
   return under('backups', lines);
 }
 
-function readBack(
-  last: RepositoryStanding['lastVerified'],
-  newest: string,
-  moment: (ms: number) => string,
-): string {
+function readBack(last: RepositoryStanding['lastVerified'], newest: string, moment: Moment): string {
   if (last === null) return 'not on record here; `backup list` asks the repository';
   const which = last.backupId === newest ? 'this one' : (last.backupId ?? 'another one');
   return `${which}, ${moment(last.atMs)}`;
@@ -145,24 +157,37 @@ function readBack(
 
 /** What can be done about it, each with its command. */
 function commands(status: WithRepositories, dir: string): string[][] {
-  const { damaged, newestGood, latestGood, total, undo, safe, repositories, sourceDamaged } = status;
+  const { damaged, newestGood, latestGood, undo, safe, repositories, sourceDamaged } = status;
   const elsewhere = repositories?.find(({ newestBackup, repositoryUrl }) => newestBackup && repositoryUrl);
-  const snapshot = damaged.length > 0 ? `snapshot ${dir} --full` : `snapshot ${dir}`;
+  const snapshot = `stillpoint snapshot ${dir}${damaged.length > 0 ? ' --full' : ''}`;
+  const restore = `stillpoint restore latest-good --data-dir ${dir}`;
+  const fits = (status.restoreBytes ?? 0) <= status.freeBytes;
   return [
-    ...(sourceDamaged ? [['salvage', `stillpoint salvage ${dir} --into NEW`]] : []),
-    ...((safe && newestGood !== null) || sourceDamaged ? [] : [['take a new one', `stillpoint ${snapshot}`]]),
+    ...(sourceDamaged
+      ? [
+          ['salvage', `stillpoint salvage ${dir} --into NEW`],
+          ['once it is whole', snapshot],
+        ]
+      : []),
+    ...((safe && newestGood !== null) || sourceDamaged ? [] : [['take a new one', snapshot]]),
     ...(latestGood === null && elsewhere !== undefined
       ? [['restore', `stillpoint backup restore latest --from ${elsewhere.repositoryUrl} --into NEW`]]
       : []),
     ...(latestGood === null
       ? []
-      : [['restore', `stillpoint restore latest-good --data-dir ${dir} --in-place`]]),
+      : [['restore', fits ? `${restore} --in-place` : `${restore} --into ON_ANOTHER_DISK`]]),
     ...(undo.count === 0 ? [] : [['undo a restore', `stillpoint undo ${dir}`]]),
-    // As long as the database is damaged each of them may be needed.
-    ...under('what may go', [
-      ...(total.count > 1 && !sourceDamaged ? [`stillpoint prune ${dir} --keep 1 --dry-run`] : []),
-    ]),
+    ...mayGo(status, dir),
     ...(undo.count === 0 ? [] : [['give up undo', `stillpoint prune ${dir} --undo --keep 0 --dry-run`]]),
+  ];
+}
+
+function mayGo({ prunable, sourceDamaged }: SnapshotsStatus, dir: string): string[][] {
+  if (sourceDamaged) return [['what may go', 'nothing, as long as the database is damaged']];
+  if (prunable.count === 0) return [['what may go', 'none']];
+  return [
+    ['what may go', `${count(prunable.count, 'snapshot')}, ${size(prunable.freedBytes)}`],
+    ['', `stillpoint prune ${dir} --keep 1 --dry-run`],
   ];
 }
 

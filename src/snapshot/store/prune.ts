@@ -6,10 +6,12 @@ import type { Environment } from '../environment.ts';
 import { removeLedger } from '../ledger/ledger-file.ts';
 import { bytesFreed, filesBelow } from './disk-use.ts';
 import { deletedFolder, isLeftOver, isSnapshotName, type Layout } from './layout.ts';
-import type { SnapshotSummary } from './list.ts';
+import { leftBehind } from './left-behind.ts';
+import { latestName, type SnapshotSummary } from './list.ts';
 import { withReserve } from './reserve.ts';
 import { decideRetention, type RetentionDecision } from './retention.ts';
 import { isPinned } from './snapshot-pins.ts';
+import { standings } from './standing.ts';
 
 export interface PruneResult {
   readonly removed: readonly SnapshotSummary[];
@@ -32,7 +34,12 @@ export async function prune(
   keep: number,
   dryRun: boolean,
 ): Promise<PruneResult> {
-  const decided = await decideRetention(env, layout, keep);
+  const known = await standings(env, layout);
+  const latest = await latestName(env.fs, layout.backup);
+  const ahead = await leftBehind(env.fs, layout);
+  const decided = decideRetention({ known, latest, ahead }, keep).map(
+    ({ standing: { snapshot }, ...decision }) => ({ snapshot, ...decision }),
+  );
   const surplus = decided.filter(({ stays }) => !stays);
   // Before the first is removed: each removal takes a name off the files that it shares with others.
   const files = new Map<SnapshotSummary, readonly FileStat[]>();

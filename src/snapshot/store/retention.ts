@@ -1,9 +1,6 @@
 import { LEVELS } from '../../options/choices.ts';
-import type { Environment } from '../environment.ts';
-import { compareNames, type Layout } from './layout.ts';
-import { leftBehind } from './left-behind.ts';
-import { latestName, type SnapshotSummary } from './list.ts';
-import { newestGood, type Standing, standings } from './standing.ts';
+import { compareNames } from './layout.ts';
+import { newestGood, type Standing } from './standing.ts';
 
 /** Why a snapshot stays or goes when others are removed. */
 export interface RetentionDecision {
@@ -12,27 +9,37 @@ export interface RetentionDecision {
   readonly reason: string;
 }
 
+/** What the decision needs to know. */
+export interface RetentionFacts {
+  /** In the order in which they were taken. */
+  readonly known: readonly Standing[];
+  readonly latest: string | undefined;
+  /** Names of snapshots after which the database went back, or was begun anew. */
+  readonly ahead: ReadonlySet<string>;
+}
+
 /**
  * Which snapshots stay when all but the newest `keep` good ones are to be removed. The one that `latest` names stays, and so does the
  * newest of the deepest proof that is not known to be damaged, and each that the next one could not follow. One that cannot be looked at stays, and does not count. A damaged one does not count, and goes when it is older than
  * all that stay.
  */
-export async function decideRetention(
-  env: Environment,
-  layout: Layout,
+export function decideRetention(
+  { known, latest, ahead }: RetentionFacts,
   keep: number,
-): Promise<(RetentionDecision & { readonly snapshot: SnapshotSummary })[]> {
-  const known = await standings(env, layout);
-  const latest = await latestName(env.fs, layout.backup);
+): (RetentionDecision & { readonly standing: Standing })[] {
   const good = known.filter(({ damage, refusal }) => damage === undefined && refusal === undefined);
   const counted = new Set(good.slice(-keep));
   const best = newestGood(known);
-  const ahead = await leftBehind(env.fs, layout);
   const lastBefore = new Set([...ahead].map((name) => lastUndamaged(known, name)));
   const oldestCounted = known.findIndex((one) => counted.has(one));
   return known.map((one, index) => {
     const { snapshot, damage, refusal, depth } = one;
-    const decide = (stays: boolean, reason: string) => ({ snapshot, name: snapshot.name, stays, reason });
+    const decide = (stays: boolean, reason: string) => ({
+      standing: one,
+      name: snapshot.name,
+      stays,
+      reason,
+    });
     if (refusal !== undefined) return decide(true, `nobody knows what it is: ${refusal}`);
     if (counted.has(one)) return decide(true, `one of the newest ${keep}`);
     if (one === best) return decide(true, `the newest proven at level ${LEVELS[depth] ?? 'unknown'}`);

@@ -100,14 +100,21 @@ const bySequence = ({ snapshot: a }: Standing, { snapshot: b }: Standing): numbe
   (a.sequence ?? -1) - (b.sequence ?? -1) || compareNames(a.name, b.name);
 
 /** The snapshots of a data directory with their state. */
-export async function listWithState(env: Environment, layout: Layout): Promise<SnapshotStates> {
+export const listWithState = async (env: Environment, layout: Layout): Promise<SnapshotStates> =>
+  (await lookAtAll(env, layout)).states;
+
+/** The same, and what is known of those that could be looked at, in the order in which they were taken. */
+export async function lookAtAll(
+  env: Environment,
+  layout: Layout,
+): Promise<{ readonly states: SnapshotStates; readonly known: readonly Standing[] }> {
   const disk = new DiskCount();
   const known: Standing[] = [];
   const snapshots = await mapConcurrent(await snapshotLocations(env.fs, layout), LOOKS_AT_ONCE, (location) =>
     listedSnapshot(env, location, disk, (standing) => known.push(standing)),
   );
   known.sort(bySequence);
-  return {
+  const states = {
     latestGood: newestGood(known)?.snapshot.name ?? null,
     snapshots,
     total: {
@@ -117,6 +124,7 @@ export async function listWithState(env: Environment, layout: Layout): Promise<S
       diskBytes: disk.totalBytes,
     },
   };
+  return { states, known };
 }
 
 /** One that cannot be looked at, or vanishes meanwhile, is `unread`: the others are listed all the same. */
