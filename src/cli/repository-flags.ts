@@ -5,6 +5,7 @@ import { commandEnvironment } from './environment.ts';
 import { Flags, type Given, mandatory } from './flags.ts';
 import { addKeyFlags, keyOf } from './key-flags.ts';
 import type { Progress } from './progress.ts';
+import type { Style } from './style.ts';
 
 /** What the commands share that read a repository. */
 
@@ -27,3 +28,7 @@ export const shown =
   (progress: Progress) =>
   ({ phase, bytesProcessed, bytesTotal }: BackupProgress): void =>
     progress.show(phase, bytesProcessed, bytesTotal);
+
+/** That no data directory knows of what was read: `status` will not tell. */
+export const unrecordedLine = (dataDir: string | undefined, style: Style): string[] =>
+  dataDir === undefined ? [style.dim('  not on record for `status`: that takes `--data-dir DIR`')] : [];

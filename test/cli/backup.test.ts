@@ -95,7 +95,9 @@ test('people read the same in words', async () => {
   );
   expect(await run('backup', 'list', '--from', dest)).toMatch(/BACKUP +CREATED +ENGINE +FILES +SIZE/);
   expect(await run('backup', 'show', 'latest', '--from', dest)).toContain('5 files');
-  expect(await run('backup', 'verify', 'latest', '--from', dest)).toMatch(/faithful .*level data/);
+  const verified = await run('backup', 'verify', 'latest', '--from', dest);
+  expect(verified).toMatch(/faithful .*level data/);
+  expect(verified).toContain('not on record for `status`: that takes `--data-dir DIR`');
   expect(await run('jobs', 'list', dataDir)).toMatch(/backup +succeeded/);
   const inPlace = await run('backup', 'restore', 'latest', '--from', dest, '--in-place', dataDir);
   expect(inPlace).toContain('back with: stillpoint undo');

@@ -257,3 +257,9 @@ test('what could not run is refused now', async () => {
       message: expect.stringMatching(message),
     });
 });
+
+test('who names the system as a command learns of the option', async () => {
+  const { code, hint } = await errorOf('systemd', 'serve', './data');
+  expect(code).toBe('INVALID_REQUEST');
+  expect(hint).toContain('`--system systemd`');
+});

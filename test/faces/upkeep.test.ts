@@ -48,8 +48,8 @@ test('the runs of a directory are listed, newest first, with what came of them',
   const { stdout } = await stillpoint(['runs', dir, '--status', 'completed']);
   const [heading, restore, taken, ...more] = stdout.trimEnd().split('\n');
   expect(heading).toMatch(/^STARTED +KIND +STATUS +TOOK +READ +SNAPSHOT$/);
-  expect(restore).toMatch(new RegExp(`Z +restore +completed +[\\d.]+ m?s +\\d.* ${name}$`));
-  expect(taken).toMatch(new RegExp(`Z +backup +completed +[\\d.]+ m?s +\\d.* ${name}$`));
+  expect(restore).toMatch(new RegExp(`Z +restore +completed +[\\d.]+ m?s +- +${name}$`));
+  expect(taken).toMatch(new RegExp(`Z +backup +completed +[\\d.]+ m?s +- +${name}$`));
   expect(more).toEqual([]);
 });
 

@@ -33,7 +33,7 @@ import { nonEmpty } from '../non-empty.ts';
 import { engineFlag } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
 import { findingLine, proofText, verdictText } from '../report-text.ts';
-import { addFrom, BACKUP, fromOf, shown } from '../repository-flags.ts';
+import { addFrom, BACKUP, fromOf, shown, unrecordedLine } from '../repository-flags.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, duration, number, size, table, time, visible } from '../text.ts';
@@ -313,6 +313,7 @@ function defineVerify(command: Command, cli: Cli): void {
         ...report.findings.map((finding) => findingLine(finding, style)),
         `${report.backupId}: ${verdictText({ ...report, level: 'full' }, style)}  ${style.dim(`(${report.engine}, level ${report.level})`)}`,
         `  ${count(report.counts.files, 'file')}, ${size(report.counts.bytes)} in ${duration(msOf(report.steps))}`,
+        ...unrecordedLine(verifyFlags.read(given).dataDir, style),
       ]);
       if (report.unrecorded !== null) {
         cli.output.note(

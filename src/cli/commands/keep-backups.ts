@@ -7,7 +7,7 @@ import type { Cli } from '../cli.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { proofText, verdictText } from '../report-text.ts';
-import { addFrom, BACKUP, fromOf, shown } from '../repository-flags.ts';
+import { addFrom, BACKUP, fromOf, shown, unrecordedLine } from '../repository-flags.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, duration, size, table } from '../text.ts';
@@ -120,7 +120,10 @@ function defineDrill(command: Command, cli: Cli): void {
         }),
       );
       const { report: _, ...document } = result;
-      cli.output.result(document, (style) => describeDrill(result, style));
+      cli.output.result(document, (style) => [
+        ...describeDrill(result, style),
+        ...unrecordedLine(drillFlags.read(given).dataDir, style),
+      ]);
       if (!result.report.ok) cli.exitCode = UNREAD;
     });
 }

@@ -113,6 +113,11 @@ async function made(
   line: readonly string[],
   { system, at, name, user, environmentFile: envFile }: Options,
 ): Promise<SystemFiles & { readonly what: Unattended }> {
+  const [first] = line;
+  if (SYSTEMS.some((one) => one === first))
+    throw new StillpointError('INVALID_REQUEST', `\`${first}\` is no command`, {
+      hint: `For the files of ${first} write \`--system ${first}\`; the command that runs follows \`--\`.`,
+    });
   const subject = await subjectOf(command.parent!, line, nodeFileSystem);
   if (envFile !== undefined) refuseUnwritable(envFile);
   const calendar = at === undefined ? undefined : calendarOf(at);
