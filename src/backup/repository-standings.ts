@@ -2,10 +2,11 @@ import { toStillpointError } from '../errors.ts';
 import { age } from '../options/age.ts';
 import { checkArgument } from '../options/option.ts';
 import { folder } from '../options/values.ts';
-import { systemEnvironment } from '../snapshot/environment.ts';
+import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import type { BackupRecord, Job, JobKind } from './jobs/job-store.ts';
 import { readJobStore, type ShowJobOptions, showJobOptions } from './list-jobs.ts';
 import { translated } from './options.ts';
+import { sharedDisk } from './placement.ts';
 
 /** How a data directory's backups in one repository stand, as far as they are on record in the directory. Nothing is asked of the repository. */
 export interface RepositoryStanding {
@@ -13,6 +14,8 @@ export interface RepositoryStanding {
   readonly repositoryId: string | null;
   /** Without secrets; null where it is not on record. */
   readonly repositoryUrl: string | null;
+  /** Whether it is a folder on the disk of the data: if that fails, both are lost. False where that cannot be seen now. */
+  readonly sharesDisk: boolean;
   readonly newestBackup: { readonly backupId: string; readonly createdAtMs: number } | null;
   /** The last verification or drill that ended well and is on record here, and the backup that it read. */
   readonly lastVerified: { readonly backupId: string | null; readonly atMs: number } | null;
@@ -45,9 +48,22 @@ export async function repositoryStandings(
       jobs: await store.listJobs({ limit: JOBS }),
       records: await store.listRecords(),
     }));
-    const { clock } = options.environment ?? systemEnvironment;
-    return read === undefined ? [] : standingsFrom(read.jobs, read.records, clock.nowMs());
+    if (read === undefined) return [];
+    const env = options.environment ?? systemEnvironment;
+    const standings = standingsFrom(read.jobs, read.records, env.clock.nowMs());
+    return Promise.all(
+      standings.map(async (standing) => ({
+        ...standing,
+        sharesDisk: await sharesDisk(env, standing.repositoryUrl, dataDir),
+      })),
+    );
   });
+}
+
+async function sharesDisk(env: Environment, url: string | null, dataDir: string): Promise<boolean> {
+  if (url === null) return false;
+  const shared = await sharedDisk(env, { url }, dataDir).catch(() => undefined); // it is not there now
+  return shared !== undefined;
 }
 
 /** A clock may be a little off. */
@@ -58,7 +74,7 @@ function standingsFrom(
   newestFirst: readonly Job[],
   all: readonly BackupRecord[],
   nowMs: number,
-): RepositoryStanding[] {
+): Omit<RepositoryStanding, 'sharesDisk'>[] {
   const isToCome = (atMs: number) => atMs > nowMs + CLOCK_DIFFERENCE_MS;
   const jobs = [...newestFirst].sort(
     (a, b) => Number(isToCome(a.startedAtMs)) - Number(isToCome(b.startedAtMs)),

@@ -190,6 +190,7 @@ export const jobKindSchema = z.enum(['backup', 'restore', 'verify', 'drill', 'pr
 const repositoryStandingSchema = z.object({
   repository_id: z.string().nullable().describe('Null where it was never open'),
   repository_url: z.string().nullable().describe('Without secrets'),
+  shares_disk: z.boolean().describe('A folder on the disk of the data: if that fails, both are lost'),
   newest_backup: z.object({ backup_id: z.string(), created_at_ms: timeMs }).nullable(),
   last_verified: z
     .object({ backup_id: z.string().nullable(), at_ms: timeMs })

@@ -35,14 +35,14 @@ test('each repository with its newest backup, and of each kind of attempt the la
     lastDrill: null,
     failing: [],
   };
-  expect(await repositoryStandings(dataDir)).toEqual([fresh]);
+  expect(await repositoryStandings(dataDir)).toEqual([{ ...fresh, sharesDisk: true }]);
 
   // Its disk is not mounted: the repository is not open, and is known by where it should be.
   renameSync(near, far);
   await expect(run(near)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
   const gone = { kind: 'backup', code: 'DESTINATION_NOT_FOUND', atMs: expect.any(Number) };
   const [failing] = await repositoryStandings(dataDir);
-  expect(failing).toMatchObject({ ...fresh, failing: [gone] });
+  expect(failing).toMatchObject({ ...fresh, sharesDisk: false, failing: [gone] });
   const { notesAt } = await offsiteStanding(dataDir, {});
   expect(notesAt(failing!.failing[0]!.atMs + 60_000)).toEqual([
     `the last backup to folder:${near} failed 1 min ago (DESTINATION_NOT_FOUND)`,
@@ -78,6 +78,7 @@ test('status tells of backups that fail, where the newest lies, and how to come 
 
   // What was read back is said of that backup, not of the newest.
   const text = async () => (await stillpoint(['status', dataDir])).stdout.replaceAll(/\n +/g, ' ');
+  expect(await text()).toContain('on the disk of the data: if that fails, both are lost');
   expect(await text()).toContain('last read back: not on record here');
   const { backupId: newest } = await run(near);
   await verifyBackup(backupId, { from: near, dataDir });
@@ -93,7 +94,7 @@ test('status tells of backups that fail, where the newest lies, and how to come 
     /^Safe: .*; the last backup to folder:.* failed .* ago \(DESTINATION_NOT_FOUND\)\.$/,
   );
   expect(json.repositories).toMatchObject([
-    { failing: [{ kind: 'backup', code: 'DESTINATION_NOT_FOUND' }], newest_backup: {} },
+    { failing: [{ kind: 'backup', code: 'DESTINATION_NOT_FOUND' }], newest_backup: {}, shares_disk: false },
   ]);
 });
 

@@ -134,18 +134,22 @@ function roomText({ freeBytes, next }: SnapshotsStatus): string {
 /** Of each repository its address, how old its newest backup is, and what failed last. */
 function backups(repositories: readonly RepositoryStanding[] | null, moment: Moment): string[][] {
   if (repositories === null) return [['backups', 'not known']];
-  const lines = repositories.flatMap(({ repositoryUrl, newestBackup, lastVerified, lastDrill, failing }) => [
-    `${repositoryUrl ?? 'a repository'}: ${newestBackup === null ? 'no backup on record' : `${newestBackup.backupId}, ${moment(newestBackup.createdAtMs)}`}`,
-    ...(newestBackup === null
-      ? []
-      : [`last read back: ${readBack(lastVerified, newestBackup.backupId, moment)}`]),
-    ...(lastDrill === null
-      ? []
-      : [`last drill: took ${duration(lastDrill.tookMs)}, ${moment(lastDrill.atMs)}`]),
-    ...failing.map(
-      ({ kind, atMs, code, reason }) => `last ${kind} failed: ${moment(atMs)}: ${code ?? ''} ${reason ?? ''}`,
-    ),
-  ]);
+  const lines = repositories.flatMap(
+    ({ repositoryUrl, sharesDisk, newestBackup, lastVerified, lastDrill, failing }) => [
+      `${repositoryUrl ?? 'a repository'}: ${newestBackup === null ? 'no backup on record' : `${newestBackup.backupId}, ${moment(newestBackup.createdAtMs)}`}`,
+      ...(sharesDisk ? ['on the disk of the data: if that fails, both are lost'] : []),
+      ...(newestBackup === null
+        ? []
+        : [`last read back: ${readBack(lastVerified, newestBackup.backupId, moment)}`]),
+      ...(lastDrill === null
+        ? []
+        : [`last drill: took ${duration(lastDrill.tookMs)}, ${moment(lastDrill.atMs)}`]),
+      ...failing.map(
+        ({ kind, atMs, code, reason }) =>
+          `last ${kind} failed: ${moment(atMs)}: ${code ?? ''} ${reason ?? ''}`,
+      ),
+    ],
+  );
   return under('backups', lines);
 }
 
