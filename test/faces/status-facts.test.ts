@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
-import { BackupCoordinator, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { stillpoint } from '../support/command.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { rot } from '../support/rot.ts';
@@ -12,7 +14,7 @@ import { temporaryFolder } from '../support/temp.ts';
 async function withTable(): Promise<{ dir: string; table: string }> {
   const dir = join(await temporaryFolder(), 'data');
   const database = new ClassicLevel(dir);
-  for (let i = 0; i < 1000; i++) await database.put(`key${i}`, `value ${i} ${'x'.repeat(50)}`);
+  for (let i = 0; i < 1000; i++) await database.put(`key${i}`, randomBytes(30).toString('hex'));
   await database.compactRange('', 'zzz');
   await database.close();
   const table = join(dir, readdirSync(dir).find((name) => name.endsWith('.ldb'))!);
@@ -81,4 +83,18 @@ test('the next snapshot needs what the last one has no copy of', async () => {
   expect(second.neededBytes).toBeLessThanOrEqual(whole.neededBytes - readFileSync(table).length);
   writeFileSync(table, readFileSync(table)); // another time: nobody knows whether it is the same
   expect(await next()).toEqual(whole);
+});
+
+test('what was to be shared and cannot be is asked for before it is copied', async () => {
+  const { dir, table } = await withTable();
+  await new BackupCoordinator({ dataDir: dir }).backup();
+  const fs = { ...systemEnvironment.fs, freeBytes: async () => 40_000 };
+  const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...systemEnvironment, fs } });
+  const short = new BackupCoordinator({ dataDir: dir, lifecycle });
+  await short.backup(); // the table is shared
+  writeFileSync(table, readFileSync(table));
+  await expect(short.backup()).rejects.toMatchObject({
+    code: 'NO_SPACE',
+    message: expect.stringContaining('and 39 KiB are free on the disk of'),
+  });
 });

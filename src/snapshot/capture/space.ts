@@ -14,21 +14,32 @@ export const bytesToRead = (items: readonly CaptureItem[], pins: Pins): number =
     return sum + copyBytes(item, pins) + compared + sizeOf(item, pins);
   }, 0);
 
-/** `NO_SPACE` when the copies do not fit. Clones and links take no space; `isCloning`: as far as cloning works here. */
-export async function checkSpace(
-  { fs }: Environment,
-  { mode, into, previous }: CaptureRequest,
+/**
+ * `NO_SPACE` before anything is copied, when not even what is certain to be copied fits: clones take no space, and what the previous
+ * snapshot may share takes none. `isCloning`: as far as cloning works here.
+ */
+export function checkLeastSpace(
+  env: Environment,
+  request: CaptureRequest,
   items: readonly CaptureItem[],
   pins: Pins,
   isCloning: boolean,
 ): Promise<void> {
-  if (mode === 'link') return;
-  // What the previous snapshot may share takes no space.
   const mayBeShared = (item: CaptureItem) =>
-    item.kind !== 'bytes' && previous?.files.get(item.path)?.size === copyBytes(item, pins);
-  const needed = items
-    .filter((item) => !(isCloning && item.kind === 'immutable') && !mayBeShared(item))
-    .reduce((sum, item) => sum + occupiedBytes(item, pins), 0);
+    item.kind !== 'bytes' && request.previous?.files.get(item.path)?.size === copyBytes(item, pins);
+  const certain = items.filter((item) => !(isCloning && item.kind === 'immutable') && !mayBeShared(item));
+  return checkSpace(env, request, certain, pins);
+}
+
+/** `NO_SPACE` when the copies of these do not fit. */
+export async function checkSpace(
+  { fs }: Environment,
+  { mode, into }: CaptureRequest,
+  items: readonly CaptureItem[],
+  pins: Pins,
+): Promise<void> {
+  if (mode === 'link') return;
+  const needed = items.reduce((sum, item) => sum + occupiedBytes(item, pins), 0);
   const free = await fs.freeBytes(into);
   if (needed <= free) return;
   throw new StillpointError(

@@ -1,4 +1,4 @@
-import type { CaptureItem, CapturePlan, Engine, ImageItem, ImmutableItem } from '../../engine/engine.ts';
+import type { CapturePlan, Engine, ImageItem, ImmutableItem } from '../../engine/engine.ts';
 import { filesEngine } from '../../engine/files/index.ts';
 import { Semaphore } from '../../env/concurrency.ts';
 import { foldersOf } from '../../env/folder-tree.ts';
@@ -15,7 +15,7 @@ import { imageBytes } from './check-plan.ts';
 import { type Pin, type Pins, resized, sourcePlaceOf } from './pins.ts';
 import type { CaptureRequest } from './request.ts';
 import { Reuse } from './reuse.ts';
-import { bytesToRead, checkSpace } from './space.ts';
+import { bytesToRead, checkLeastSpace, checkSpace } from './space.ts';
 
 /** A file that is in the copy and was not read on the way: its checksums come from reading it back. */
 type UnreadFile = SizedPath & { readonly pin: Pin; readonly isClone?: true };
@@ -55,7 +55,7 @@ export class Transfer {
     this.#engine = this.#request.engine.forFiles?.(paths) ?? this.#request.engine;
     this.#pipeline = this.#newPipeline();
     await this.#makeFolders(paths);
-    await this.#checkSpace(items);
+    await checkLeastSpace(this.#env, this.#request, items, this.#pins, this.#reflinker.isPossible);
     this.#request.onPlanned?.(items.length, bytesToRead(items, this.#pins));
     for (const item of items) {
       if (item.kind !== 'bytes') continue;
@@ -136,7 +136,7 @@ export class Transfer {
       const isTaken = (await this.#link(item.path, pin)) || (await this.#clone(item.path, pin));
       if (!isTaken) toCopy.push(item);
     }
-    if (this.#request.clone === 'auto') await this.#checkSpace(toCopy);
+    await checkSpace(this.#env, this.#request, toCopy, this.#pins); // now it is known what is neither shared nor cloned
     this.#pipeline.finish(this.#unread); // synced, too: the engine may not have synced its tables
     await this.#copyImmutables(toCopy);
   }
@@ -203,10 +203,6 @@ export class Transfer {
       await this.#env.fs.makeFolder(this.#target(folder));
       this.#folders.add(folder);
     }
-  }
-
-  #checkSpace(items: readonly CaptureItem[]): Promise<void> {
-    return checkSpace(this.#env, this.#request, items, this.#pins, this.#reflinker.isPossible);
   }
 
   #target(path: string): string {
