@@ -60,6 +60,22 @@ test.each(Object.keys(ENGINES))(
   },
 );
 
+test.each(Object.keys(ENGINES))(
+  '%s: a snapshot that looks into no file neither tells of a setback nor hides one',
+  async (name) => {
+    const open = ENGINES[name]!;
+    const dir = join(await temporaryFolder(), 'data');
+    const backups = new BackupCoordinator({ dataDir: dir });
+    await fill(open, dir, 20);
+    await backups.backup();
+    expect((await backups.backup({ level: 'files' })).report.findings).toEqual([]);
+    for (const entry of readdirSync(dir))
+      if (entry !== '.lifecycle') rmSync(join(dir, entry), { recursive: true });
+    await fill(open, dir, 5);
+    expect(await backups.backup()).toMatchObject({ report: { findings: SETBACK } });
+  },
+);
+
 test('a database that was begun anew is told by a run that says nothing else, and by the status from then on', async () => {
   const dir = join(await temporaryFolder(), 'data');
   await fill(ENGINES.leveldb!, dir, 200);
