@@ -98,6 +98,22 @@ describe.each(Object.keys(UNREAD))('where %s is in a compression that nobody kno
   });
 });
 
+test('a snapshot that was not read in full is not the best one: the one before it stays', async () => {
+  const dir = await folderWith({});
+  const backup = new BackupCoordinator({ dataDir: dir });
+  const proven = await backup.backup();
+  await writeCraftedFolder(dir, { table: { blocks, ...UNREAD['a data block'] } });
+  const { pruned } = await backup.backup({ allowUnread: true, keep: 1 });
+  expect(pruned).toEqual([]);
+  expect(await new Snapshots({ dataDir: dir }).list()).toMatchObject({
+    latestGood: proven.name,
+    snapshots: [
+      { state: 'good', level: 'full' },
+      { state: 'unread', level: 'files' },
+    ],
+  });
+});
+
 test('more unread blocks than are listed are no error', async () => {
   const many = entries.map((one) => [one]);
   const dir = await folderWith({ blocks: many, seal: (content) => resealAs(content, 9) });
