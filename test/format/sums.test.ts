@@ -10,7 +10,7 @@ import {
   crc32OfPart,
 } from '../../src/format/crc32.ts';
 import { crc32cInScript } from '../../src/format/crc32c.ts';
-import { Sums } from '../../src/format/sums.ts';
+import { isZeros, Sums } from '../../src/format/sums.ts';
 
 const MB = 1024 * 1024;
 
@@ -116,4 +116,17 @@ test('checksums of parts, and of zeros, add up', () => {
       );
     }),
   );
+});
+
+test('only zeros are zeros, in buffers of every size up to some megabytes, wherever the other byte stands', () => {
+  expect(isZeros(Buffer.alloc(0))).toBe(true);
+  for (const size of [1, MB - 1, MB, MB + 1, 2 * MB + 1]) {
+    const bytes = Buffer.alloc(size);
+    expect(isZeros(bytes), `${size}`).toBe(true);
+    for (const at of [0, 1, MB - 1, MB, 2 * MB, size - 1].filter((at) => at < size)) {
+      bytes[at] = 1;
+      expect(isZeros(bytes), `${size}, byte ${at}`).toBe(false);
+      bytes[at] = 0;
+    }
+  }
 });

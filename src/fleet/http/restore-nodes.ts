@@ -3,6 +3,7 @@ import { MANIFEST } from '../../engine/engine.ts';
 import { pause } from '../../env/clock.ts';
 import { readFully, withFile } from '../../env/io.ts';
 import { ERROR_CODES, type ErrorCode, StillpointError } from '../../errors.ts';
+import { isZeros } from '../../format/sums.ts';
 import type { AdminClient, HoldReply } from '../../rpc/client.ts';
 import { PART_BYTES } from '../../rpc/hold.ts';
 import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
@@ -252,7 +253,7 @@ export class HttpRestoreNodes implements RestoreNodes {
         const from = at;
         at += bytes.byteLength;
         const isLast = at >= size || bytes.byteLength === 0;
-        const content = bytes.every((byte) => byte === 0) ? bytes.subarray(0, 0) : bytes;
+        const content = isZeros(bytes) ? bytes.subarray(0, 0) : bytes;
         if (content.byteLength === 0 && !isLast) continue;
         const part = { from, bytes: content, ...(isLast && { size }) };
         await this.#retried(context, () => client.send(run, path, part, signal));
