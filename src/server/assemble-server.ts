@@ -113,7 +113,11 @@ export async function assemble(
   });
   leaveReadOnlyAfterRestore(lifecycle, restores, gate);
   await gate.open();
-  const lastRuns = await LastRuns.load(lifecycle, backups, restores).catch(async (error) => {
+  const load = async () => {
+    if (shared === undefined) await hold.opened();
+    return LastRuns.load(lifecycle, backups, restores);
+  };
+  const lastRuns = await load().catch(async (error) => {
     await gate.close();
     throw error;
   });

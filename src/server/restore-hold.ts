@@ -26,7 +26,10 @@ const documentSchema = z.strictObject({
   undoing: z.boolean(),
   /** A write was taken since the run's restore, or may have been. */
   written: z.boolean(),
-  /** Digest of the names, sizes and times of the files when the server closed the database; null while it is open. */
+  /**
+   * Digest of the names, sizes and times of the files when the server had last opened, released or closed the database and nothing was
+   * written; null while nobody knows.
+   */
   closed: z.string().max(64).nullable().default(null),
 });
 type Document = z.infer<typeof documentSchema>;
@@ -80,7 +83,8 @@ export class RestoreHold {
 
   /**
    * Called before the server opens the database: files that changed while it had them closed count as writes since the restore. After a
-   * server that died nobody can tell, so they count too, unless the node was held: its death may have cut off the exchange itself.
+   * server that died they count if they are not as they were when it opened: nobody can tell its own work on them, such as a compaction, from
+   * a write of another process. On a node that was held they do not count: its death may have cut off the exchange itself.
    */
   opening(): Promise<void> {
     return this.#oneAtATime.run(async () => {
@@ -92,6 +96,11 @@ export class RestoreHold {
       const written = isTouched && (await this.#stateOf(document)).state === 'restored';
       await this.#write({ ...document, closed: null, written });
     });
+  }
+
+  /** Called when the server has opened the database. What is held may be exchanged, and its files then say nothing of writes. */
+  async opened(): Promise<void> {
+    if (this.#document?.held === false) await this.closed();
   }
 
   /** Called when the server has closed the database for good. */
@@ -115,7 +124,7 @@ export class RestoreHold {
       if (document?.held === true && document.run !== run) throw heldBy(document.run);
       if (document?.held === true) return;
       // Held again by the run that had let go: what it did before still counts.
-      if (document?.run === run) return this.#write({ ...document, held: true });
+      if (document?.run === run) return this.#write({ ...document, held: true, closed: null });
       await this.#write({
         version: 1,
         run,
@@ -138,7 +147,8 @@ export class RestoreHold {
       if (document.run !== run) throw heldBy(document.run);
       const { state, restored } = await this.#stateOf(document);
       // Only of a restore that stands can there be an undo, which must know of writes.
-      if (state === 'restored') await this.#write({ ...document, restored, held: false });
+      if (state === 'restored')
+        await this.#write({ ...document, restored, held: false, closed: await this.#digest() });
       else await this.#forget();
     });
   }

@@ -1,8 +1,11 @@
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { leveldbBackend } from '../../src/server/index.ts';
 import { type Injected, injected, untilFinished } from '../support/server.ts';
 import { smallLsm } from '../support/small-lsm.ts';
+import { temporaryFolder } from '../support/temp.ts';
 
 // What the restore of a fleet asks of one node: to be held without writes, to take a snapshot, to restore it once and to undo that once.
 
@@ -210,11 +213,43 @@ test('a restart is no write; one made while no server ran is, and stays one', as
   }
 });
 
-test('after a server that died nobody knows of writes, so there may have been some', async () => {
-  const dataDir = await restoredAndClosed();
-  const restarted = await injected({ dataDir });
-  const died = join(dataDir, '../died'); // what its folder is while it runs
-  cpSync(dataDir, died, { recursive: true, preserveTimestamps: true });
+/** What the folder is when its server dies at this moment. */
+async function diedNow(dataDir: string): Promise<string> {
+  const died = join(await temporaryFolder(), 'died');
+  execFileSync('cp', ['-a', dataDir, died]); // with the whole time of each file
+  return died;
+}
+
+test.each([smallLsm, leveldbBackend])('a server that died without a write leaves none', async (backend) => {
+  const server = await injected({ backend: backend() });
+  await put(server, 'old');
+  const source = await sent(server);
+  await hold(server);
+  await finished(server, 'restore', await server.rpc('POST', call('restore'), { run: RUN, source }));
+  await release(server);
+  const restarted = await injected({ backend: backend(), dataDir: await diedNow(server.dataDir) });
   expect(await written(restarted)).toBe(false);
-  expect(await written(await injected({ dataDir: died }))).toBe(true);
+  const died = await diedNow(restarted.dataDir);
+  const meddled = await diedNow(restarted.dataDir);
+  expect(await written(await injected({ backend: backend(), dataDir: died }))).toBe(false);
+  const database = await backend().open(meddled);
+  await database.write([{ type: 'put', key: Buffer.from('a'), value: Buffer.from('precious') }]);
+  await database.close();
+  expect(await written(await injected({ backend: backend(), dataDir: meddled }))).toBe(true);
+  await put(restarted, 'later');
+  const later = await injected({ backend: backend(), dataDir: await diedNow(restarted.dataDir) });
+  expect(await written(later)).toBe(true);
+});
+
+test('a server that died while it was held again by the run has no writes, whatever its files say', async () => {
+  let server = await injected({ dataDir: await restoredAndClosed() });
+  await hold(server);
+  for (let i = 0; i < 2; i++) {
+    const died = await diedNow(server.dataDir);
+    const log = join(died, 'lsm.wal');
+    writeFileSync(log, readFileSync(log)); // as after an exchange that was cut off
+    server = await injected({ dataDir: died });
+    const report = { state: 'restored', held: true, written: false };
+    expect((await hold(server, RUN, { dry: true })).json, `${i}`).toEqual(report);
+  }
 });
