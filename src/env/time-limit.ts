@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 /** A timer takes no more. */
 const LONGEST_MS = 2 ** 31 - 1;
 
@@ -21,6 +23,7 @@ export function timeLimit(ms: number, ...others: readonly (AbortSignal | undefin
   );
   timer.unref();
   for (const other of signals) {
+    setMaxListeners(0, other); // many requests of a fleet may share it, and each goes with its limit
     other.addEventListener('abort', onAbort, { once: true });
     if (other.aborted) controller.abort(other.reason);
   }

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
+import { yieldToEventLoop } from '../../src/env/clock.ts';
 import { timeLimit } from '../../src/env/time-limit.ts';
 import { compiled } from '../support/build.ts';
 
@@ -17,6 +18,17 @@ test('it is aborted in time, with the others, and not once it has ended', async 
   ended.end();
   await new Promise((resolve) => setTimeout(resolve, 60));
   expect(ended.signal.aborted).toBe(false);
+});
+
+test('many may share one signal, and Node.js does not warn of a leak', async () => {
+  const warnings: string[] = [];
+  const onWarning = ({ name }: Error) => warnings.push(name);
+  process.on('warning', onWarning);
+  const { signal } = new AbortController();
+  for (const limit of Array.from({ length: 30 }, () => timeLimit(60_000, signal))) limit.end();
+  await yieldToEventLoop(); // warnings are told later
+  process.off('warning', onWarning);
+  expect(warnings).toEqual([]);
 });
 
 test('it is aborted also where memory is collected while somebody waits for it', () => {
