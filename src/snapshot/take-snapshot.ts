@@ -103,13 +103,13 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
       const disposable = partialFolder(parent, `probe-${request.id}`);
       await runProbe(env, partial, disposable, { engine, level, control, probe: request.probe });
     }
-    const { report, position } = await judged(env, request, proof, previous);
+    const { report, reached } = await judged(env, request, proof, previous);
     control.checkCancelled(); // the last moment: what is published stays
     if (parent === layout.backup) {
       const { sequence } = manifest.snapshot!;
       await writeLastSnapshot(fs, parent, {
-        ...{ name: nameOf(request.location), sequence, engine: engine.name },
-        ...(position !== undefined && { position }),
+        ...{ name: nameOf(request.location), sequence, engine: reached.engine },
+        ...(reached.position !== undefined && { position: reached.position }),
       });
     }
 
@@ -161,16 +161,17 @@ async function judged(
   { engine, layout }: TakeRequest,
   { report, checks }: Proof,
   { name, last }: PreviousSnapshot,
-): Promise<{ readonly report: Report; readonly position: unknown }> {
+): Promise<{ readonly report: Report; readonly reached: Pick<LastSnapshot, 'engine' | 'position'> }> {
   const past = await pastPosition(fs, engine, layout, name, last);
   const now = positionOf(engine, checks);
   const setback = past === undefined || now === undefined ? undefined : engine.history!.setbackOf(now, past);
-  // A proof that says nothing of it takes nothing back.
+  // A proof that says nothing of it takes nothing back, whatever its engine.
   const position = now ?? past;
-  if (setback === undefined) return { report, position };
+  const reached = position === undefined && last ? last : { engine: engine.name, position };
+  if (setback === undefined) return { report, reached };
   const before = last?.name ?? name!;
   await noteLeftBehind(fs, layout, [before, ...(name === undefined ? [] : [name])]);
-  return { report: withSetback(report, setback, before), position };
+  return { report: withSetback(report, setback, before), reached };
 }
 
 /** How far the last snapshot had come, whether it is still there or not. */

@@ -76,6 +76,21 @@ test.each(Object.keys(ENGINES))(
   },
 );
 
+test('a copy of the files in between hides no setback, and the proven snapshot before it stays', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const backups = new BackupCoordinator({ dataDir: dir });
+  await fill(ENGINES.leveldb!, dir, 20);
+  const proven = await backups.backup();
+  const files = await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  for (const entry of readdirSync(dir))
+    if (entry !== '.lifecycle') rmSync(join(dir, entry), { recursive: true });
+  await fill(ENGINES.leveldb!, dir, 5);
+  const anew = await backups.backup({ keep: 1 });
+  expect(anew).toMatchObject({ report: { findings: SETBACK }, pruned: [] });
+  const { snapshots } = await new Snapshots({ dataDir: dir }).list();
+  expect(snapshots.map(({ name }) => name)).toEqual([proven.name, files.name, anew.name]);
+});
+
 test('a database that was begun anew is told by a run that says nothing else, and by the status from then on', async () => {
   const dir = join(await temporaryFolder(), 'data');
   await fill(ENGINES.leveldb!, dir, 200);

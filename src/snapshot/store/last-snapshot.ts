@@ -12,8 +12,9 @@ import { LAST_SNAPSHOT } from './layout.ts';
 export interface LastSnapshot {
   readonly name: string;
   readonly sequence: number;
+  /** The engine whose word the position is. */
   readonly engine: string;
-  /** What the engine's `history` says of it; absent where it says nothing. */
+  /** What that engine's `history` said last; absent where it never said anything. */
   readonly position?: unknown;
 }
 

@@ -20,17 +20,19 @@ export interface RetentionFacts {
 
 /**
  * Which snapshots stay when all but the newest `keep` good ones are to be removed. The one that `latest` names stays, and so does the
- * newest of the deepest proof that is not known to be damaged, and each that the next one could not follow. One that cannot be looked at stays, and does not count. A damaged one does not count, and goes when it is older than
- * all that stay.
+ * newest of the deepest proof that is not known to be damaged. Each that the next one could not follow stays, and of those up to it the
+ * last undamaged one and the newest of the deepest proof. One that cannot be looked at stays, and does not count. A damaged one does not
+ * count, and goes when it is older than all that stay.
  */
 export function decideRetention(
   { known, latest, ahead }: RetentionFacts,
   keep: number,
 ): (RetentionDecision & { readonly standing: Standing })[] {
-  const good = known.filter(({ damage, refusal }) => damage === undefined && refusal === undefined);
+  const good = known.filter(isUsable);
   const counted = new Set(good.slice(-keep));
   const best = newestGood(known);
-  const lastBefore = new Set([...ahead].map((name) => lastUndamaged(known, name)));
+  const before = [...ahead].map((name) => upTo(known, name));
+  const heldBefore = new Set(before.flatMap((some) => [some.findLast(isUsable), newestGood(some)]));
   const oldestCounted = known.findIndex((one) => counted.has(one));
   return known.map((one, index) => {
     const { snapshot, damage, refusal, depth } = one;
@@ -43,7 +45,7 @@ export function decideRetention(
     if (refusal !== undefined) return decide(true, `nobody knows what it is: ${refusal}`);
     if (counted.has(one)) return decide(true, `one of the newest ${keep}`);
     if (one === best) return decide(true, `the newest proven at level ${LEVELS[depth] ?? 'unknown'}`);
-    if (ahead.has(snapshot.name) || lastBefore.has(one))
+    if (ahead.has(snapshot.name) || heldBefore.has(one))
       return decide(true, 'it may hold writes that no newer one has: the database went back since');
     const damaged = damage === undefined ? '' : `damaged (${damage})`;
     if (snapshot.name === latest)
@@ -55,13 +57,14 @@ export function decideRetention(
   });
 }
 
-/** The last one that is not known to be damaged, of those up to and with `name`. */
-function lastUndamaged(known: readonly Standing[], name: string): Standing | undefined {
+const isUsable = ({ damage, refusal }: Standing): boolean => damage === undefined && refusal === undefined;
+
+/** The snapshots up to and with `name`. */
+function upTo(known: readonly Standing[], name: string): readonly Standing[] {
   const at = known.findIndex(({ snapshot }) => snapshot.name === name);
   // One whose manifest is damaged has no number any more; its name tells where it stood.
-  const isUpTo = ({ snapshot }: Standing, index: number) =>
-    known[at]?.snapshot.sequence == null ? compareNames(snapshot.name, name) <= 0 : index <= at;
-  return known.findLast(
-    (one, index) => one.damage === undefined && one.refusal === undefined && isUpTo(one, index),
+  const hasNumber = known[at]?.snapshot.sequence != null;
+  return known.filter(({ snapshot }, index) =>
+    hasNumber ? index <= at : compareNames(snapshot.name, name) <= 0,
   );
 }
