@@ -296,6 +296,7 @@ export const statusReplySchema = z.object({
     .nullable()
     .describe('Who keeps writes away, and until when; null for the restore of a fleet, which says when'),
   engine: z.string(),
+  data_dir: z.string().describe('The data directory, from the root'),
   safety: safetySchema.nullable().describe('Null when the snapshots cannot be looked at'),
 });
 

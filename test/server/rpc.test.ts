@@ -372,6 +372,7 @@ test('status has every field, before and after', async () => {
     quiesced: null,
     mode: 'normal',
     engine: 'lsm',
+    data_dir: server.dataDir,
     safety: expect.objectContaining({ safe: false, problems: ['there is no snapshot yet'] }),
   });
   await server.rpc('PUT', '/kv/a', '1');

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import * as z from 'zod';
 import { warn } from '../../env/safe-calls.ts';
 import { StillpointError } from '../../errors.ts';
@@ -58,6 +59,7 @@ export function statusRoutes(app: App, parts: ServerContext): void {
         mode,
         quiesced: describeHolder(parts),
         engine: parts.options.backend.engine,
+        data_dir: resolve(parts.options.dataDir),
         safety,
       };
     },
