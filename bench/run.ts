@@ -9,6 +9,7 @@ import { type Bench, type Part, type PartResult, type Row, seconds } from './lib
 import { draw } from './lib/svg.ts';
 import { resultTable, timesTable } from './lib/table.ts';
 import { openWorkspace } from './lib/workspace.ts';
+import { console } from './parts/console.ts';
 import { fleet } from './parts/fleet.ts';
 import { fleetScaling } from './parts/fleet-scaling.ts';
 import { host } from './parts/host.ts';
@@ -40,6 +41,7 @@ const PARTS: readonly Part[] = [
   offsite,
   fleet,
   fleetScaling,
+  console,
 ];
 
 const tell = (line: string) => process.stderr.write(`${line}\n`);

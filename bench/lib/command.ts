@@ -63,6 +63,7 @@ const VERSION_ARGS: Readonly<Record<string, readonly string[]>> = {
   sst_dump: ['--version'],
   restic: ['version'],
   rclone: ['version'],
+  chromium: ['--version'],
 };
 
 /** The peers, each with the first line that it says of its version; null when it is not installed. */
