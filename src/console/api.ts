@@ -37,6 +37,8 @@ export type Action = Plan['schedules'][number]['action'];
 export type Job = z.infer<typeof jobSchema>;
 export type StoredBackup = z.infer<typeof storedBackupsReplySchema>['backups'][number];
 export type Run = z.infer<typeof runsReplySchema>['runs'][number];
+export type Safety = NonNullable<Status['safety']>;
+export type RepositoryStanding = NonNullable<Safety['repositories']>[number];
 export type Pruned = z.infer<typeof pruneReplySchema>;
 export type VerifiedAll = z.infer<typeof verifyAllReplySchema>;
 
@@ -112,6 +114,15 @@ export class Api {
   ): string {
     const into = action === 'restore' ? ' --into ./restored' : '';
     return `stillpoint backup ${action} ${quoted(backup)} --from ${quoted(destination)} --store ${quoted(store)}${into}`;
+  }
+
+  /** Into a folder beside it, which must not exist. */
+  salvageCommand(dataDir: string): string {
+    return `stillpoint salvage ${quoted(dataDir)} --into ${quoted(`${dataDir}-salvaged`)}`;
+  }
+
+  giveUpUndoCommand(dataDir: string): string {
+    return `stillpoint prune ${quoted(dataDir)} --undo --keep 0 --dry-run`;
   }
 
   planCommand(name: string, action: Action): string {

@@ -1,6 +1,8 @@
 import { useRef } from 'preact/hooks';
 import type { Api, Run, Snapshots, Status } from './api.ts';
+import { Backups } from './backups.tsx';
 import { Charts } from './charts.tsx';
+import { DamagedDatabase } from './damaged-database.tsx';
 import { Failures } from './failures.tsx';
 import { lookOffsite, type Offsite, runningJobs } from './offsite.ts';
 import { Plans } from './plans.tsx';
@@ -31,7 +33,6 @@ interface Seen {
 export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
   const known = useRef<Offsite>(undefined);
   const looking = useLooking<Seen>(api, async () => {
-    if (!isOpenHere) api.dataDir ??= (await api.folders())[0]?.data_dir;
     const [status, list, runs, offsite] = await Promise.all([
       api.status(),
       api.snapshots(),
@@ -39,6 +40,7 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
       lookOffsite(api, known.current),
     ]);
     known.current = offsite;
+    if (!isOpenHere) api.dataDir = status.data_dir;
     const isAtWork = isBusy(status) || (offsite !== undefined && runningJobs(offsite).length > 0);
     return [{ status, list, runs, offsite }, isAtWork ? BUSY_MS : IDLE_MS];
   });
@@ -63,7 +65,7 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
           </p>
         ) : (
           <p>
-            {api.dataDir} · {status.engine} · not open here · version {status.version}
+            {status.data_dir} · {status.engine} · not open here · version {status.version}
           </p>
         )}
         {location.pathname.includes('/folder/') && <a href="../../">All folders</a>}
@@ -76,11 +78,15 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
       <main>
         <NoAnswer looking={looking} />
         <Safety {...seen} nowMs={nowMs} />
+        {status.safety?.source_damaged && (
+          <DamagedDatabase api={api} status={status} isOpenHere={isOpenHere} />
+        )}
         <Running api={api} status={status} offsite={offsite} look={look} />
         <Timeline api={api} list={list} status={status} offsite={offsite} nowMs={nowMs} look={look} />
         {offsite !== undefined && <Plans api={api} offsite={offsite} nowMs={nowMs} look={look} />}
         <Charts list={list} runs={runs} offsite={offsite} />
-        <Room list={list} safety={status.safety} nowMs={nowMs} />
+        <Room api={api} list={list} status={status} nowMs={nowMs} />
+        <Backups safety={status.safety} nowMs={nowMs} />
         <Upkeep runs={runs} nowMs={nowMs} />
         <Failures status={status} runs={runs} offsite={offsite} nowMs={nowMs} />
       </main>

@@ -1,7 +1,14 @@
 import { useState } from 'preact/hooks';
 
+interface Props {
+  readonly text: string;
+  readonly what: string;
+  /** What the page wants to be done: the command is shown at once. */
+  readonly isMain?: boolean;
+}
+
 /** Puts a command on the clipboard, and shows it for where there is none. Says `Copied` only if it was. */
-export function CopyCommand({ text, what }: { text: string; what: string }) {
+export function CopyCommand({ text, what, isMain = false }: Props) {
   const [came, setCame] = useState<'copied' | 'shown'>();
   const label =
     came === 'copied' ? 'Copied' : came === 'shown' ? 'Not copied: take it from here' : 'Copy as command';
@@ -15,10 +22,10 @@ export function CopyCommand({ text, what }: { text: string; what: string }) {
   };
   return (
     <span class="copy">
-      <button type="button" class="quiet" aria-label={`${label}: ${what}`} onClick={copy}>
+      <button type="button" class={isMain ? 'main' : 'quiet'} aria-label={`${label}: ${what}`} onClick={copy}>
         {label}
       </button>
-      {came !== undefined && <code>{text}</code>}
+      {(isMain || came !== undefined) && <code>{text}</code>}
     </span>
   );
 }

@@ -1,8 +1,16 @@
-import type { Snapshots, Status } from './api.ts';
+import type { Api, Safety, Snapshots, Status } from './api.ts';
+import { CopyCommand } from './copy-command.tsx';
 import { ago, bytes, plural } from './text.ts';
 
+interface Props {
+  readonly api: Api;
+  readonly list: Snapshots;
+  readonly status: Status;
+  readonly nowMs: number;
+}
+
 /** Is there room? */
-export function Room({ list, safety, nowMs }: { list: Snapshots; safety: Status['safety']; nowMs: number }) {
+export function Room({ api, list, status: { safety, data_dir }, nowMs }: Props) {
   const { total } = list;
   const rows: [string, string, string][] = [
     ['Snapshots', bytes(total.disk_bytes), plural(total.count, 'snapshot')],
@@ -23,6 +31,7 @@ export function Room({ list, safety, nowMs }: { list: Snapshots; safety: Status[
   return (
     <section aria-labelledby="room" class="card">
       <h2 id="room">Is there room?</h2>
+      {safety !== null && <Verdict safety={safety} />}
       <table>
         <thead class="hidden">
           <tr>
@@ -41,6 +50,42 @@ export function Room({ list, safety, nowMs }: { list: Snapshots; safety: Status[
           ))}
         </tbody>
       </table>
+      {safety !== null && safety.undo.count > 0 && (
+        <p>
+          Undo folders may hold writes that no snapshot has. To give them up, look first at what would go,
+          then run the same without <code>--dry-run</code>.{' '}
+          <CopyCommand text={api.giveUpUndoCommand(data_dir)} what="see which undo folders would go" />
+        </p>
+      )}
     </section>
+  );
+}
+
+/** Whether the next snapshot fits, and a restore; each takes so much at most. */
+function Verdict({ safety }: { safety: Safety }) {
+  const { next, free_bytes: free, restore_bytes, prunable, source_damaged } = safety;
+  const isTight = next !== null && next.needed_bytes > free;
+  const restoreBytes = restore_bytes ?? 0;
+  return (
+    <>
+      {next === null && <p class="unsure">Not known: there is no database to measure.</p>}
+      {next !== null && (
+        <p class={isTight ? 'bad' : 'good'}>
+          {isTight ? 'The next snapshot may not fit' : 'The next snapshot fits'}: it needs up to{' '}
+          {bytes(next.needed_bytes)}, and {bytes(free)} are free.
+        </p>
+      )}
+      {restoreBytes > free && (
+        <p class="bad">
+          A restore may not fit: it needs up to {bytes(restoreBytes)}. Restore into a folder on another disk.
+        </p>
+      )}
+      {isTight && !source_damaged && prunable.count > 0 && (
+        <p>
+          Without all but the newest snapshot, {bytes(prunable.freed_bytes)} more would be free:{' '}
+          <strong>Remove old snapshots</strong> shows which would go.
+        </p>
+      )}
+    </>
   );
 }

@@ -85,7 +85,12 @@ export function Running({ api, status, offsite, look }: Props) {
         </p>
       )}
       <p class="actions">
-        <button type="button" class="main" disabled={isBackup || isRestore} onClick={begin}>
+        <button
+          type="button"
+          class={status.safety?.source_damaged ? '' : 'main'}
+          disabled={isBackup || isRestore}
+          onClick={begin}
+        >
           Snapshot now
         </button>
         {handle !== undefined && isBackup && (

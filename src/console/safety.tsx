@@ -10,17 +10,25 @@ interface Props {
   readonly nowMs: number;
 }
 
+const LOOKS = {
+  safe: { tone: 'good', mark: '✔' },
+  warned: { tone: 'unsure', mark: '!' },
+  unsafe: { tone: 'bad', mark: '✘' },
+} as const;
+
 /** Am I safe? One sentence, and the five numbers. */
 export function Safety(props: Props) {
   const { status, offsite } = props;
   const { safety } = status;
   const late = offsite === undefined ? [] : overdue(offsite);
   const isSafe = safety?.safe === true && status.overall_status === 'ok' && late.length === 0;
+  const look = !isSafe ? 'unsafe' : safety.notes.length > 0 ? 'warned' : 'safe';
+  const { tone, mark } = LOOKS[look];
   return (
-    <section aria-labelledby="safe" class={`card ${isSafe ? 'safe' : 'unsafe'}`}>
+    <section aria-labelledby="safe" class={`card ${look}`}>
       <h2 id="safe">Am I safe?</h2>
-      <p class={`sentence ${isSafe ? 'good' : 'bad'}`} role="status">
-        <span aria-hidden="true">{isSafe ? '✔' : '✘'}</span> {sentenceOf(status, late)}
+      <p class={`sentence ${tone}`} role="status">
+        <span aria-hidden="true">{mark}</span> {sentenceOf(status, late)}
       </p>
       {safety !== null && safety.problems.length + late.length > 1 && (
         <ul>
