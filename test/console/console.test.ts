@@ -24,7 +24,9 @@ test('takes a snapshot under writes, verifies it, restores it in two steps, and 
   expect(await page.locator('.badge').allTextContents()).toEqual(['proven']);
 
   await page.getByRole('button', { name: 'Copy as command: a snapshot' }).click();
-  expect(await page.locator('.copy code').textContent()).toBe(`curl -X POST '${server.url}/api/admin/backup'`);
+  expect(await page.locator('.copy code').textContent()).toBe(
+    `curl -X POST '${server.url}/api/admin/backup'`,
+  );
 
   await page.getByRole('button', { name: /^Verify ts-/ }).click();
   await page.getByText(/read( from the disk itself)? and whole/).waitFor();
