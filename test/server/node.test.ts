@@ -198,6 +198,26 @@ test('writes that do not end in time leave the node as it was', async () => {
   expect((await writing).status).toBe(200);
 });
 
+test('a checkpoint that does not end in time leaves the node as it was, and is not called cancelled', async () => {
+  const backend = altered(smallLsm(), (database) => {
+    const checkpoint = database.checkpoint!.bind(database);
+    return {
+      async checkpoint(context) {
+        const { signal } = context!;
+        await new Promise((resolve) => signal!.addEventListener('abort', resolve));
+        return checkpoint(context);
+      },
+    };
+  });
+  const server = await injected({ backend });
+  expect(await quiesce(server, { run: 'r', ttl_ms: 50 })).toMatchObject({
+    status: 503,
+    json: { error: { code: 'UNAVAILABLE', message: expect.stringContaining('before the lease ran out') } },
+  });
+  expect((await server.rpc('GET', '/api/admin/status')).json.quiesced).toBeNull();
+  expect((await put(server)).status).toBe(200);
+});
+
 test('while a node is quiesced nothing else begins on it, and while something runs it is not quiesced', async () => {
   const server = await injected();
   await put(server);

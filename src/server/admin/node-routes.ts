@@ -73,10 +73,14 @@ export function nodeRoutes(app: App, parts: ServerContext): void {
         return { epoch: taken.epoch, expires_at_ms: taken.expiresAtMs };
       } catch (error) {
         lease.withdraw(taken.epoch); // nobody knows its epoch
-        if (!signal.aborted || error instanceof StillpointError) throw error;
-        throw new StillpointError('UNAVAILABLE', 'the writes under way did not end in time', {
-          cause: error,
-        });
+        const isTooLate =
+          signal.aborted && (!(error instanceof StillpointError) || error.code === 'CANCELLED');
+        if (!isTooLate) throw error;
+        throw new StillpointError(
+          'UNAVAILABLE',
+          'the writes under way and the checkpoint did not end before the lease ran out',
+          { cause: error },
+        );
       } finally {
         end();
       }
