@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { type Engine, MANIFEST } from '../engine/engine.ts';
+import { MANIFEST } from '../engine/engine.ts';
 import { engineByName, engineNames } from '../engine/index.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
 import { readSmallFile } from '../env/io.ts';
@@ -21,6 +21,7 @@ import { isPackKey } from './layout.ts';
 import { recordVerified } from './marks.ts';
 import { planObjects, type Stored, type Upload } from './plan-objects.ts';
 import { withdraw } from './remove-backup.ts';
+import { setbackSince } from './setback-since.ts';
 import type { StoreBackups } from './store-backups.ts';
 import { storedBody } from './stored-objects.ts';
 import { checkObjects } from './verify.ts';
@@ -84,7 +85,8 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
   // A snapshot of an engine that this process does not know is backed up all the same.
   const known = engineNames().includes(engine) ? engineByName(engine) : undefined;
   const position = known && (await positionIn(env.fs, known, folder));
-  const setback = known && setbackAfter(known, position, previous);
+  const setback =
+    known && (await setbackSince(env, known, { folder, manifest: snapshot, position }, previous));
   // A newer one that cannot be read may have been the one that told of a setback.
   const isLost = previous !== undefined && previous.backupId !== previousId;
   const left = setback !== undefined || isLost ? [previous!.backupId] : [];
@@ -135,16 +137,6 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
     filesUploadedAgain,
     setback,
   };
-}
-
-/** Why the state of this backup cannot have come after that of the last one. */
-function setbackAfter(
-  { name, history }: Engine,
-  position: unknown,
-  previous: BackupManifest | undefined,
-): string | undefined {
-  if (previous === undefined || previous.engine !== name || position === undefined) return undefined;
-  return previous.position === undefined ? undefined : history?.setbackOf(position, previous.position);
 }
 
 /** `BACKUP_DAMAGED` where an object does not hold what was sent; it is on record then, and the next run sends it again. */

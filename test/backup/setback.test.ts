@@ -6,7 +6,7 @@ import { backUp } from '../../src/backup/back-up.ts';
 import { deleteBackup } from '../../src/backup/keep-backups.ts';
 import { listBackups } from '../../src/backup/list-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
-import { BackupCoordinator, openLsm } from '../../src/index.ts';
+import { BackupCoordinator, openLsm, RestoreCoordinator } from '../../src/index.ts';
 import { entriesBelow } from '../support/folders.ts';
 import { rot } from '../support/rot.ts';
 import { SMALL_LOG } from '../support/small-lsm.ts';
@@ -63,6 +63,31 @@ test.each([
   expect((await backup()).removed).toHaveLength(1); // once the backup that first told of it is gone, too
   // Until somebody says that it may go.
   expect((await deleteBackup(good.id, { from: to })).existed).toBe(true);
+});
+
+test('after a restore of an older state the last backup stays, however far the database has come since', async () => {
+  const root = await temporaryFolder();
+  const [dataDir, to] = [join(root, 'data'), join(root, 'repository')];
+  await initRepository(to);
+  const fill = async (count: number): Promise<void> => {
+    const database = await openLsm(dataDir, SMALL_LOG);
+    for (let i = 0; i < count; i++) await database.put(`key${i}`, `value ${i}`);
+    await database.close();
+  };
+  const backup = () => backUp(dataDir, { to, retention: { keepLast: 1 } });
+  await fill(20);
+  const { name: old } = await new BackupCoordinator({ dataDir }).backup();
+  await fill(20);
+  const { backupId: before } = await backup();
+  await new RestoreCoordinator({ dataDir }).restore({ source: old });
+  await fill(100);
+  const passed = await backup();
+  expect(passed.pruned!.removed).toEqual([]);
+  expect(passed.warnings).toContainEqual(expect.stringContaining(`than that of backup ${before}`));
+  await fill(5);
+  const next = await backup();
+  expect(next.pruned!.removed).toEqual([passed.backupId]);
+  expect(next.warnings).not.toContainEqual(expect.stringContaining('begun anew'));
 });
 
 test('after damage to the backup that told of it, the last one before it was begun anew stays all the same', async () => {
