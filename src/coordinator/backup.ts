@@ -9,6 +9,7 @@ import { directoryOf, Lifecycle, lifecycleOption, requireSameFolder } from '../o
 import { folderReplaced } from '../operation/meant-folder.ts';
 import type { OperationState } from '../operation/operation-state.ts';
 import { KEEP_RUNS } from '../operation/records.ts';
+import { restoredSince } from '../operation/restored-since.ts';
 import type { Run } from '../operation/run.ts';
 import { type Done, RunCoordinator, type RunEvents } from '../operation/run-coordinator.ts';
 import { withThrottle } from '../operation/throttle.ts';
@@ -164,8 +165,9 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     engine: Engine,
     options: ResolvedBackupOptions,
     parent: string,
-    { layout }: Admission,
+    { layout, records }: Admission,
   ): Promise<Done<SnapshotResult>> {
+    const restored = restoredSince(await records.read());
     let hold: Hold | undefined;
     const releaseHold = async () => {
       const held = hold;
@@ -194,6 +196,7 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
           reprove: options.reprove,
           allowUnread: options.allowUnread,
           tool: TOOL,
+          restored,
           control: run.control,
           // The plan of a hold has the files of one database. What it holds stays valid until its release, so all is planned from outside.
           plan: engine.forFiles === undefined ? hold?.plan : undefined,

@@ -50,6 +50,8 @@ export interface TakeRequest {
   /** Publish it also where not all of it could be read. */
   readonly allowUnread: boolean;
   readonly tool: string;
+  /** From where restores in place put files there after the last snapshot. */
+  readonly restored: readonly string[];
   readonly control: RunControl;
   /** What the checkpoint hook holds; undefined: plan from outside. */
   readonly plan?: CapturePlan | undefined;
@@ -158,18 +160,22 @@ function captureFrom(
 /** How far the database has come, and the report: with a warning where it has fallen behind its last snapshot. */
 async function judged(
   { fs }: Environment,
-  { engine, layout }: TakeRequest,
+  { engine, layout, restored }: TakeRequest,
   { report, checks }: Proof,
   { name, last }: PreviousSnapshot,
 ): Promise<{ readonly report: Report; readonly reached: Pick<LastSnapshot, 'engine' | 'position'> }> {
   const past = await pastPosition(fs, engine, layout, name, last);
   const now = positionOf(engine, checks);
-  const setback = past === undefined || now === undefined ? undefined : engine.history!.setbackOf(now, past);
+  const fellBehind =
+    past === undefined || now === undefined ? undefined : engine.history!.setbackOf(now, past);
+  // However far it has come since: what was between the two states is not in it.
+  const other = restored.find((location) => name === undefined || location !== join(layout.backup, name));
+  const setback = fellBehind ?? (other && `it was restored from ${nameOf(other)}`);
   // A proof that says nothing of it takes nothing back, whatever its engine.
   const position = now ?? past;
   const reached = position === undefined && last ? last : { engine: engine.name, position };
-  if (setback === undefined) return { report, reached };
-  const before = last?.name ?? name!;
+  const before = last?.name ?? name;
+  if (setback === undefined || before === undefined) return { report, reached };
   await noteLeftBehind(fs, layout, [before, ...(name === undefined ? [] : [name])]);
   return { report: withSetback(report, setback, before), reached };
 }

@@ -142,6 +142,60 @@ test('a state that came back from a snapshot is told as an older one, and the ne
   await new Snapshots({ dataDir: dir }).delete(newer.name); // who meant it removes it
 });
 
+test.each(Object.keys(ENGINES))(
+  '%s: after a restore it may come as far as it likes: the newer snapshot stays, unless it was undone',
+  async (name) => {
+    const open = ENGINES[name]!;
+    const dir = join(await temporaryFolder(), 'data');
+    const backups = new BackupCoordinator({ dataDir: dir });
+    const restores = new RestoreCoordinator({ dataDir: dir });
+    await fill(open, dir, 20);
+    const old = await backups.backup();
+    await fill(open, dir, 20);
+    await backups.backup();
+    await restores.restore({ source: old.name });
+    await restores.undo();
+    await fill(open, dir, 5);
+    const newer = await backups.backup();
+    expect(newer).toMatchObject({ report: { findings: NO_SETBACK } });
+    await restores.restore(); // the newest
+    await fill(open, dir, 5);
+    const newest = await backups.backup();
+    expect(newest).toMatchObject({ report: { findings: NO_SETBACK } });
+    await restores.restore({ source: old.name });
+    await fill(open, dir, 500);
+    const passed = await backups.backup({ keep: 1 });
+    expect(passed).toMatchObject({ report: { findings: SETBACK } });
+    expect(passed.pruned).not.toContain(newest.name);
+    const again = await backups.backup({ keep: 1 });
+    expect(again).toMatchObject({ report: { findings: NO_SETBACK } });
+    expect(again.pruned).not.toContain(newest.name);
+  },
+);
+
+test('a LevelDB that was begun anew is known by its tables, however far it has come', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const backups = new BackupCoordinator({ dataDir: dir });
+  const life = async (count: number, tag: string) => {
+    const database = new ClassicLevel(dir);
+    for (let i = 0; i < count; i++) await database.put(`${tag}${i}`, `value ${i}`);
+    await database.compactRange('', 'zzz');
+    await database.close();
+  };
+  await life(50, 'a');
+  const good = await backups.backup();
+  for (const entry of readdirSync(dir))
+    if (entry !== '.lifecycle') rmSync(join(dir, entry), { recursive: true });
+  await life(500, 'b');
+  const anew = await backups.backup({ keep: 1 });
+  expect(anew).toMatchObject({ report: { findings: SETBACK }, pruned: [] });
+  await life(50, 'c');
+  const later = await backups.backup({ keep: 1 });
+  expect(later).toMatchObject({ report: { findings: NO_SETBACK }, pruned: [anew.name] });
+  const { snapshots } = await new Snapshots({ dataDir: dir }).list();
+  expect(snapshots.map(({ name }) => name)).toEqual([good.name, later.name]);
+});
+
 test('a copy of the files of a damaged database does not take the place of a proven snapshot', async () => {
   const dir = join(await temporaryFolder(), 'data');
   await fill(ENGINES.leveldb!, dir, 200);
