@@ -132,3 +132,22 @@ testAsRoot(
     expect(readFileSync(ledger, 'utf8')).toBe(before);
   },
 );
+
+testAsRoot(
+  'a ledger that may not be read keeps no damage from the record of those that share the file (needs root)',
+  async (context) => {
+    needsPrograms(context, 'setpriv');
+    for (const refused of [0, 1]) {
+      const { dataDir, taken } = await twoSnapshots();
+      const [, second] = taken as [string, string];
+      const { name: third } = await new BackupCoordinator({ dataDir }).backup();
+      rot(join(second, 'sst', readdirSync(join(second, 'sst'))[0]!));
+      const ledger = join(dirname(second), 'proofs', `${basename(taken[refused]!)}.json`);
+      chmodSync(ledger, 0);
+      expect(bound('verify', second).code).toBe(3);
+      chmodSync(ledger, 0o600);
+      const { snapshots } = await new Snapshots({ dataDir }).list();
+      expect(snapshots.find(({ name }) => name === third)!.state).toBe('damaged');
+    }
+  },
+);

@@ -57,8 +57,11 @@ export async function noteSnapshot(
     if (check !== undefined) read.push({ path, check, provenAtMs });
   }
   const isUrgent = isDamaged(proof.report);
-  await noteProofs(env, location, read, reading, { waitMs: BRIEF_WAIT_MS, isUrgent });
+  const proofs = noteProofs(env, location, read, reading, { waitMs: BRIEF_WAIT_MS, isUrgent });
+  // Where its own ledger cannot be written, those of the others can.
+  const [own] = await Promise.allSettled([proofs]);
   await noteDamage(env, dirname(location), proof);
+  if (own.status === 'rejected') throw own.reason;
 }
 
 /** Files with an error lose their proof in the ledgers of all snapshots in `parent` that have these very files. */
@@ -101,6 +104,7 @@ export async function noteFailedRestore(
 const sharedIn = ({ proofs }: Ledger, inodes: ReadonlyMap<string, string>): string[] =>
   [...inodes].filter(([path, ino]) => proofs.get(path)?.ino === ino).map(([path]) => path);
 
+/** Who may not look into one ledger notes it in the others all the same. Rejects with the first refusal then. */
 async function condemn(
   env: Environment,
   parent: string,
@@ -109,8 +113,13 @@ async function condemn(
 ): Promise<void> {
   await withProofReserve(env.fs, locations, true, () =>
     withLedgerLock(env, parent, BRIEF_WAIT_MS, async () => {
+      const refusals: unknown[] = [];
       for (const location of locations) {
-        const ledger = await readLedger(env.fs, location);
+        const ledger = await readLedger(env.fs, location).catch((error) => {
+          refusals.push(error);
+          return undefined;
+        });
+        if (ledger === undefined) continue;
         const paths = damagedIn(ledger, location);
         for (const path of paths) {
           ledger.proofs.delete(path);
@@ -118,6 +127,7 @@ async function condemn(
         }
         if (paths.length > 0) await writeLedger(env.fs, location, ledger);
       }
+      if (refusals.length > 0) throw refusals[0];
     }),
   );
 }
