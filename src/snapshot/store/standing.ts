@@ -110,9 +110,21 @@ export async function lookAtAll(
 ): Promise<{ readonly states: SnapshotStates; readonly known: readonly Standing[] }> {
   const disk = new DiskCount();
   const known: Standing[] = [];
-  const snapshots = await mapConcurrent(await snapshotLocations(env.fs, layout), LOOKS_AT_ONCE, (location) =>
-    listedSnapshot(env, location, disk, (standing) => known.push(standing)),
+  const listed = await mapConcurrent(
+    await snapshotLocations(env.fs, layout),
+    LOOKS_AT_ONCE,
+    async (location) => {
+      let standing: Standing | undefined;
+      const snapshot = await orGone(env, location, () =>
+        listedSnapshot(env, location, disk, (one) => {
+          standing = one;
+        }),
+      );
+      if (snapshot !== undefined && standing !== undefined) known.push(standing);
+      return snapshot;
+    },
   );
+  const snapshots = listed.filter((snapshot) => snapshot !== undefined);
   known.sort(bySequence);
   const states = {
     latestGood: newestGood(known)?.snapshot.name ?? null,
@@ -125,6 +137,22 @@ export async function lookAtAll(
     },
   };
   return { states, known };
+}
+
+/** Undefined for a snapshot that somebody removes meanwhile: what was seen of it says nothing. */
+async function orGone(
+  env: Environment,
+  location: string,
+  look: () => Promise<ListedSnapshot>,
+): Promise<ListedSnapshot | undefined> {
+  const isThere = async () => (await env.fs.inspect(location)) !== undefined;
+  try {
+    const snapshot = await look();
+    return snapshot.state === 'good' || (await isThere()) ? snapshot : undefined;
+  } catch (error) {
+    if (await isThere()) throw error;
+    return undefined;
+  }
 }
 
 /** One that cannot be looked at, or vanishes meanwhile, is `unread`: the others are listed all the same. */
@@ -198,12 +226,12 @@ async function standingOf(
   const published = publishedLevel === undefined ? -1 : LEVELS.indexOf(publishedLevel);
   // What could not be read is not proven any deeper than the checksums of its files.
   const isUnread = recorded.some((proof) => proof?.warnings?.some(({ verdict }) => verdict === 'unread'));
-  const proven = Math.max(published, Math.min(...depths));
+  const proven = Math.max(published, leastOf(depths));
   // Of files that no engine knows, any proof says that they are the bytes that were there, and no more.
   const told = isUnread ? 0 : snapshot.engine === 'files' ? Math.min(proven, 0) : proven;
   const depth = isTouched ? -1 : told;
-  const oldestMs = Math.min(...recorded.map((proof) => proof?.proven_at_ms ?? Number.NaN));
-  const mediumAtMs = Math.min(...recorded.map((proof) => proof?.medium_at_ms ?? Number.NaN));
+  const oldestMs = leastOf(recorded.map((proof) => proof?.proven_at_ms ?? Number.NaN));
+  const mediumAtMs = leastOf(recorded.map((proof) => proof?.medium_at_ms ?? Number.NaN));
   const verifiedAtMs = damage === undefined ? oldestMs : lastReadMs(ledger);
   return {
     snapshot,
@@ -216,6 +244,10 @@ async function standingOf(
     files,
   };
 }
+
+/** As `Math.min`, which takes no hundred thousand arguments. */
+const leastOf = (numbers: readonly number[]): number =>
+  numbers.reduce((least, one) => Math.min(least, one), Number.POSITIVE_INFINITY);
 
 function lastReadMs({ proofs, damaged }: Ledger): number {
   let last = Number.NEGATIVE_INFINITY;
