@@ -13,7 +13,7 @@ import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { LATEST, ownerOf } from '../snapshot/store/layout.ts';
 import type { Cli } from './cli.ts';
 import { commandEnvironment } from './environment.ts';
-import { explainNoSpace } from './no-space.ts';
+import { explainNoSpaceToRestore } from './no-space.ts';
 import { patiently } from './patience.ts';
 import type { Progress } from './progress.ts';
 import { recoverFirst } from './recover-first.ts';
@@ -104,7 +104,5 @@ async function exchange(
     });
     return coordinator.finished(id);
   };
-  return explainNoSpace(dataDir, () => cli.watched(work, maxBytesPerSecond), ELSEWHERE);
+  return explainNoSpaceToRestore(() => cli.watched(work, maxBytesPerSecond));
 }
-
-const ELSEWHERE = ' A restore with `--into DIR` may go to another disk.';

@@ -1,21 +1,25 @@
 import { Snapshots } from '../coordinator/snapshots.ts';
 import { StillpointError } from '../errors.ts';
+import { shellWord } from '../options/shell-word.ts';
 import { blockingEnvironment } from './environment.ts';
 import { size, visible } from './text.ts';
 
-/**
- * Runs `work` on a data directory. Where the disk is full, the hint says what pruning would free, and when that is nothing.
- *
- * @param otherwise What else can be done; with a space before it.
- */
-export async function explainNoSpace<T>(dataDir: string, work: () => Promise<T>, otherwise = ''): Promise<T> {
+/** Runs `work` on a data directory. Where the disk is full, the hint says what pruning would free, and when that is nothing. */
+export const explainNoSpace = <T>(dataDir: string, work: () => Promise<T>): Promise<T> =>
+  withHint(work, () => hintFor(dataDir));
+
+/** The same of a restore in place: the snapshot that it restores might be one that goes, so pruning is no way out. */
+export const explainNoSpaceToRestore = <T>(work: () => Promise<T>): Promise<T> =>
+  withHint(work, async () => 'Free space on that file system, or restore with `--into DIR` on another disk.');
+
+async function withHint<T>(work: () => Promise<T>, hint: () => Promise<string>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (!(error instanceof StillpointError) || error.code !== 'NO_SPACE') throw error;
     const { message, path, data, cause } = error;
     throw new StillpointError('NO_SPACE', message, {
-      hint: (await hintFor(dataDir).catch(() => error.hint)) + otherwise,
+      hint: await hint().catch(() => error.hint),
       cause,
       ...(path !== undefined && { path }),
       ...(data !== undefined && { data }),
@@ -25,7 +29,7 @@ export async function explainNoSpace<T>(dataDir: string, work: () => Promise<T>,
 
 async function hintFor(dataDir: string): Promise<string> {
   const snapshots = new Snapshots({ dataDir, environment: blockingEnvironment });
-  const dir = visible(dataDir);
+  const dir = shellWord(visible(dataDir));
   const frees = [
     {
       bytes: (await snapshots.prune({ keep: 1, dryRun: true })).freedBytes,
@@ -35,7 +39,7 @@ async function hintFor(dataDir: string): Promise<string> {
     {
       bytes: (await snapshots.pruneUndo({ keep: 0, dryRun: true })).freedBytes,
       by: `prune ${dir} --undo --keep 0`,
-      and: ' and gives up the undo of restores',
+      and: ' and gives up the undo of restores, which may hold writes that no snapshot has',
     },
   ].filter(({ bytes }) => bytes > 0);
   if (frees.length === 0)
