@@ -52,8 +52,10 @@ export function Room({ api, list, status: { safety, data_dir }, nowMs }: Props) 
       </table>
       {safety !== null && safety.undo.count > 0 && (
         <p>
-          Undo folders may hold writes that no snapshot has. To give them up, look first at what would go,
-          then run the same without <code>--dry-run</code>.{' '}
+          {safety.undo_with_writes.length > 0 &&
+            `${safety.undo_with_writes.join(', ')} may hold writes that no snapshot has. `}
+          To give up the undo folders, look first at what would go, then run the same without{' '}
+          <code>--dry-run</code>.{' '}
           <CopyCommand text={api.giveUpUndoCommand(data_dir)} what="see which undo folders would go" />
         </p>
       )}
@@ -63,7 +65,7 @@ export function Room({ api, list, status: { safety, data_dir }, nowMs }: Props) 
 
 /** Whether the next snapshot fits, and a restore; each takes so much at most. */
 function Verdict({ safety }: { safety: Safety }) {
-  const { next, free_bytes: free, restore_bytes, prunable, source_damaged } = safety;
+  const { next, free_bytes: free, data_free_bytes, restore_bytes, prunable, source_damaged } = safety;
   const isTight = next !== null && next.needed_bytes > free;
   const restoreBytes = restore_bytes ?? 0;
   return (
@@ -75,7 +77,7 @@ function Verdict({ safety }: { safety: Safety }) {
           {bytes(next.needed_bytes)}, and {bytes(free)} are free.
         </p>
       )}
-      {restoreBytes > free && (
+      {restoreBytes > data_free_bytes && (
         <p class="bad">
           A restore may not fit: it needs up to {bytes(restoreBytes)}. Restore into a folder on another disk.
         </p>

@@ -76,13 +76,13 @@ function Numbers({ status, list, offsite, nowMs }: Props) {
         name="Last success"
         value={since(successMs)}
         atMs={successMs}
-        more={offsite && `off the machine: ${since(lastSuccess(offsite, 'backup'))}`}
+        more={offsite && `in a repository: ${since(lastSuccess(offsite, 'backup'))}`}
       />
       <Figure
         name="Last proven"
         value={provenMs === null ? 'none' : ago(provenMs, nowMs)}
         atMs={provenMs}
-        more={offsite && `off the machine: ${since(lastVerified(offsite))}`}
+        more={offsite && `in a repository: ${since(lastVerified(offsite))}`}
       />
       <Figure
         name="Next due"
@@ -96,7 +96,7 @@ function Numbers({ status, list, offsite, nowMs }: Props) {
         name="Recoverable window"
         value={windowText(window, nowMs)}
         atMs={window?.fromMs ?? null}
-        more={offsite && `off the machine: ${windowText(windowOf(wholeAt(offsite)), nowMs)}`}
+        more={offsite && `in a repository: ${windowText(windowOf(wholeAt(offsite)), nowMs)}`}
       />
       <Figure
         name="Time to restore"

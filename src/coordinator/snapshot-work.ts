@@ -92,7 +92,9 @@ async function layoutOfDatabase(fs: FileSystem, folder: string): Promise<Layout 
 
 const outcomeOfOne = (report: Report): UpkeepOutcome => outcomeOf(1, isDamaged(report) ? [report] : []);
 
-function outcomeOfDatabase(report: Report): UpkeepOutcome {
+/** A look that did not see all says nothing, unless it found damage. */
+function outcomeOfDatabase(report: Report): UpkeepOutcome | undefined {
+  if (!isDamaged(report) && !(report.ok && report.level === 'full')) return undefined;
   const { upkeep, failure } = outcomeOfOne(report);
   return { upkeep, failure: failure && new StillpointError('SOURCE_DAMAGED', failure.message) };
 }

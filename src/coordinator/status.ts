@@ -1,11 +1,11 @@
 import type { RunRecord } from '../operation/records.ts';
 import { age } from '../options/age.ts';
-import { LEVELS } from '../options/choices.ts';
+import { LEVELS, SNAPSHOT_KINDS } from '../options/choices.ts';
 import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
 import { size } from '../options/size.ts';
 import { milliseconds } from '../options/values.ts';
 import type { NextSnapshot } from '../snapshot/capture/next-snapshot.ts';
-import { nameOf } from '../snapshot/store/layout.ts';
+import { isSnapshotName, nameOf } from '../snapshot/store/layout.ts';
 import type { ListedSnapshot, SnapshotTotal } from '../snapshot/store/standing.ts';
 import type { Findings, KeptFolders } from './status-findings.ts';
 
@@ -56,7 +56,7 @@ export interface SnapshotsStatus {
   readonly latest: string | null;
   /** The newest of the deepest proof. */
   readonly latestGood: string | null;
-  /** An attempt or a verification found the database itself damaged; since then no snapshot went well, and none was restored. */
+  /** An attempt or a verification found the database itself damaged; since then no verification of all its content went well, and nothing was restored. */
   readonly sourceDamaged: boolean;
   readonly damaged: readonly { readonly name: string; readonly damage: string | null }[];
   /** Names of snapshots that could not be looked at or read in whole. */
@@ -68,12 +68,16 @@ export interface SnapshotsStatus {
   readonly total: SnapshotTotal;
   /** What restores in place replaced; `undo` brings the newest back. */
   readonly undo: KeptFolders;
+  /** Undo folders that may hold writes that no snapshot has, oldest first. */
+  readonly undoWithWrites: readonly string[];
   readonly archives: KeptFolders;
   readonly exports: KeptFolders;
   readonly freeBytes: number;
   readonly next: NextSnapshot | null;
   /** What restoring `latestGood` in place takes at most, beside what is there; null without one. */
   readonly restoreBytes: number | null;
+  /** On the disk of the data directory: a restore in place goes there. `freeBytes` is of the disk of the snapshots. */
+  readonly dataFreeBytes: number;
   readonly prunable: Findings['prunable'];
 }
 
@@ -98,19 +102,23 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const failed = backups.filter(({ state }) => state.status === 'failed').map(failureOf);
   const lastFailure = failed.at(-1);
   const lastSuccessAtMs = success ?? newestOf(snapshots)?.createdAtMs ?? null;
-  // Until a snapshot goes well or a restore puts other files there: an attempt that failed for another reason says nothing.
-  const verified = runs.filter(
-    ({ kind, location, state }) =>
-      kind === 'verify' && location === findings.dataDir && state.status === 'failed',
+  // Until a verification finds none or a restore puts other files there: an attempt that failed for another reason says nothing.
+  const looks = runs.filter(({ kind, location }) => kind === 'verify' && location === findings.dataDir);
+  const damagedLooks = runs.filter(
+    ({ kind, location }) => kind === 'verify' && !isOfSnapshots(location), // also before the directory was moved
   );
-  const damage = latestOf([...failed, ...verified.map(failureOf)].filter(isDamageOfSource));
+  const damage = latestOf([...failed, ...damagedLooks.map(failureOf)].filter(isDamageOfSource));
   const exchanged = runs.findLast(({ kind, state }) => isExchange(kind) && state.status === 'completed');
   const restoredAtMs = exchanged?.kind === 'restore' ? exchanged.state.finishedAtMs : null; // an undo may bring the damage back
-  const replacedAtMs = Math.max(lastSuccessAtMs ?? 0, restoredAtMs ?? 0);
+  // A snapshot that goes well may share what was proven before, and says nothing of the database's own files.
+  const soundAtMs = Math.max(
+    restoredAtMs ?? 0,
+    looks.findLast(({ state }) => state.status === 'completed')?.state.finishedAtMs ?? 0,
+  );
 
   const exchange = runs.findLast(({ kind }) => isExchange(kind));
   const restoreFailure = exchange?.state.status === 'failed' ? failureOf(exchange) : null;
-  const sourceDamaged = failedSince(damage, replacedAtMs);
+  const sourceDamaged = failedSince(damage, soundAtMs);
   const newer = inState('unproven').filter(({ sequence }) => (sequence ?? -1) > (newestGood?.sequence ?? -1));
 
   const problems = [
@@ -230,6 +238,9 @@ function lastRestore(runs: readonly RunRecord[]): SnapshotsStatus['lastRestore']
     undoAtMs: undo?.state.finishedAtMs ?? null,
   };
 }
+
+const isOfSnapshots = (location: string): boolean =>
+  isSnapshotName(nameOf(location)) || SNAPSHOT_KINDS.some((kind) => kind === nameOf(location));
 
 const latestOf = (failures: readonly LastFailure[]): LastFailure | undefined =>
   failures.toSorted((a, b) => (a.atMs ?? 0) - (b.atMs ?? 0)).at(-1);

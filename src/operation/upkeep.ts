@@ -30,7 +30,8 @@ export interface Upkeep<T> {
   readonly location: string;
   /** Counts the bytes that are read. */
   readonly control?: RunControl;
-  readonly outcomeOf: (result: T) => UpkeepOutcome;
+  /** Undefined: it is not put on record. */
+  readonly outcomeOf: (result: T) => UpkeepOutcome | undefined;
 }
 
 const WAIT_MS = 1_000;
@@ -59,7 +60,8 @@ export async function onUpkeepRecord<T>(
     await note({ failure: toStillpointError(error) });
     throw error;
   }
-  await note(outcomeOf(result));
+  const outcome = outcomeOf(result);
+  if (outcome !== undefined) await note(outcome);
   return result;
 }
 

@@ -239,7 +239,7 @@ export const safetySchema = z.object({
   source_damaged: z
     .boolean()
     .describe(
-      'An attempt or a verification found the database itself damaged; since then no snapshot went well, and none was restored',
+      'An attempt or a verification found the database itself damaged; since then no verification of all its content went well, and nothing was restored',
     ),
   damaged: z.array(z.object({ name: z.string(), damage: z.string().nullable() })).readonly(),
   unread: z.array(z.string()).readonly(),
@@ -251,9 +251,14 @@ export const safetySchema = z.object({
   oldest_proof: z.object({ name: z.string(), verified_at_ms: timeMs }).nullable(),
   total: snapshotTotalSchema,
   undo: keptFoldersSchema.describe('What restores in place replaced'),
+  undo_with_writes: z
+    .array(z.string())
+    .readonly()
+    .describe('Undo folders that may hold writes that no snapshot has, oldest first'),
   archives: keptFoldersSchema,
   exports: keptFoldersSchema,
-  free_bytes: z.number(),
+  free_bytes: z.number().describe('On the disk of the snapshots'),
+  data_free_bytes: z.number().describe('On the disk of the data directory: a restore in place goes there'),
   next: z
     .object({
       database_bytes: z.number().describe('What the files of the database take on the disk'),

@@ -59,12 +59,14 @@ test('each repository with its newest backup, and of each kind of attempt the la
   // A verification that found damage stays known until one goes well; a cancelled one says nothing.
   const [object] = entriesBelow(far).filter((entry) => entry.isFile() && entry.name.startsWith('small-'));
   writeFileSync(join(object!.parentPath, object!.name), 'damaged');
+  const { lastVerified } = (await repositoryStandings(dataDir))[0]!;
   await verifyBackup('latest', { from: far, dataDir });
   const cancelled = verifyBackup('latest', { from: far, dataDir, signal: AbortSignal.abort() });
   await expect(cancelled).rejects.toMatchObject({ code: 'CANCELLED' });
-  expect((await repositoryStandings(dataDir))[0]!.failing).toMatchObject([
-    { kind: 'verify', code: 'BACKUP_DAMAGED' },
-  ]);
+  expect((await repositoryStandings(dataDir))[0]!).toMatchObject({
+    lastVerified,
+    failing: [{ kind: 'verify', code: 'BACKUP_DAMAGED' }],
+  });
 });
 
 test('status tells of backups that fail, where the newest lies, and how to come back by it', async () => {

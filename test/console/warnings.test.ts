@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type * as z from 'zod';
@@ -39,6 +39,8 @@ test('a failed backup beside a good snapshot, what the next one needs, and how t
   const repository = join(root, 'repository');
   await initRepository(repository);
   await backUp(dataDir, { to: repository, coordinator });
+  const now = Date.now() / 1000 + 0.001;
+  utimesSync(join(dataDir, 'lsm.wal'), now, now); // as by a write after the snapshot
   await new RestoreCoordinator({ dataDir, engine: 'lsm' }).restore();
   renameSync(repository, `${repository}-unmounted`);
   await expect(backUp(dataDir, { to: repository, coordinator })).rejects.toThrow();

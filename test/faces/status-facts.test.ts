@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
@@ -23,7 +24,7 @@ async function withTable(): Promise<{ dir: string; table: string }> {
   return { dir, table };
 }
 
-test('damage that verifying the database finds is in its status, until a snapshot goes well', async () => {
+test('damage that verifying the database finds is in its status, until another finds none', async () => {
   const { dir, table } = await withTable();
   rot(table, 100);
   expect((await stillpoint(['verify', dir])).code).toBe(3);
@@ -42,8 +43,13 @@ test('damage that verifying the database finds is in its status, until a snapsho
     { state: { status: 'failed', code: 'SOURCE_DAMAGED' } },
     { state: { status: 'completed' } },
   ]);
-  rot(table, 100);
+  // What was proven before is shared: a snapshot goes well, and says nothing of the database's own table.
   expect((await stillpoint(['snapshot', dir])).code).toBe(0);
+  expect((await stillpoint(['status', dir])).code).toBe(3);
+  rot(table, 100);
+  expect((await stillpoint(['verify', dir, '--level', 'files'])).code).toBe(0);
+  expect((await stillpoint(['status', dir])).code).toBe(3); // that did not look into it
+  expect((await stillpoint(['verify', dir])).code).toBe(0);
   expect((await stillpoint(['status', dir])).code).toBe(0);
 });
 
@@ -96,5 +102,74 @@ test('what was to be shared and cannot be is asked for before it is copied', asy
   await expect(short.backup()).rejects.toMatchObject({
     code: 'NO_SPACE',
     message: expect.stringContaining('and 39 KiB are free on the disk of'),
+  });
+});
+
+test('of the undo folders those are named that may hold writes of their own', async () => {
+  const { dir } = await withTable();
+  const backup = await new BackupCoordinator({ dataDir: dir }).backup();
+  const write = async (key: string) => {
+    const database = new ClassicLevel(dir);
+    await database.put(key, 'value');
+    await database.close();
+  };
+  await write('of the first'); // in no snapshot
+  for (let i = 0; i < 2; i++) await new RestoreCoordinator({ dataDir: dir }).restore({ source: backup.name });
+  const status = await new Snapshots({ dataDir: dir }).status();
+  expect(status.undo.count).toBe(2);
+  expect(status.undoWithWrites).toHaveLength(1);
+  const { stdout } = await stillpoint(['status', dir]);
+  const [first] = status.undoWithWrites;
+  expect(stdout.replaceAll(/\n +/g, ' ')).toContain(`may hold writes that no snapshot has: ${first}`);
+  expect(stdout).toContain(`stillpoint undo ${dir} --to ${first}\n`);
+  const look = await stillpoint(['prune', dir, '--undo', '--keep', '0', '--dry-run']);
+  expect(look.stdout).toContain('they may hold writes that no snapshot has');
+  const pruned = await stillpoint(['prune', dir, '--undo', '--keep', '0']);
+  expect(pruned.stdout).toContain('no undo of these restores is possible any more');
+});
+
+test('a command of the advice can be pasted, whatever the path has in it', async () => {
+  const dir = join(await temporaryFolder(), "it's; touch OWNED; my data");
+  const database = new ClassicLevel(dir);
+  await database.put('key', 'value');
+  await database.close();
+  await new BackupCoordinator({ dataDir: dir }).backup();
+  const { stdout } = await stillpoint(['status', dir]);
+  const [, command] = /^restore +stillpoint (.*)$/m.exec(stdout)!;
+  const words = execFileSync('sh', ['-c', `printf '%s\\n' ${command}`], { encoding: 'utf8' }).split('\n');
+  expect(words).toContain(dir);
+});
+
+test('a snapshot that is damaged goes once a newer one is good', async () => {
+  const dir = await plainDirectory();
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  const damaged = await backup.backup();
+  await backup.backup({ reuse: false });
+  rot(join(damaged.location, 'a.txt'));
+  await stillpoint(['verify', dir, '--all', '--level', 'files']);
+  const { stdout } = await stillpoint(['status', dir]);
+  expect(stdout).not.toContain('take a new one');
+  const [, command] = /^remove damaged +stillpoint (.*)$/m.exec(stdout)!;
+  expect((await stillpoint(command!.split(' '))).code).toBe(0);
+  expect((await stillpoint(['status', dir])).code).toBe(0);
+});
+
+test('a snapshot that is removed while it is looked at is not damaged, and not there', async () => {
+  const dir = await plainDirectory();
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
+  const first = await backup.backup();
+  const second = await backup.backup({ reuse: false });
+  const { fs } = systemEnvironment;
+  const open: typeof fs.open = async (path, how) => {
+    const file = await fs.open(path, how);
+    if (path.startsWith(first.location)) rmSync(first.location, { recursive: true, force: true });
+    return file;
+  };
+  const environment = { ...systemEnvironment, fs: { ...fs, open } };
+  const status = await new Snapshots({ dataDir: dir, environment }).status();
+  expect(status).toMatchObject({
+    safe: true,
+    newestGood: { name: second.name },
+    total: { count: 1, damaged: 0 },
   });
 });

@@ -36,7 +36,7 @@ test('status says in one sentence that the data is safe, and exits with 0', asyn
     new RegExp(`^Safe: ${taken[1]!.name}, \\d+ s old, is proven at level "files"\\.$`),
   );
   expect(empty).toBe('');
-  for (const line of [/^last success +20.*Z, \d+ s ago$/m, /^damaged +none$/m, /^undo folders +none$/m])
+  for (const line of [/^last snapshot +20.*Z, \d+ s ago$/m, /^damaged +none$/m, /^undo folders +none$/m])
     expect(stdout).toMatch(line);
   expect(stdout).toMatch(/^database +[\d.]+ [KMGTP]iB on disk$/m);
   expect(stdout).toMatch(
@@ -72,7 +72,7 @@ test('status and list read well in 80 columns', async () => {
   const isCommand = (line: string) => line.includes(' stillpoint '); // in one piece, for whoever pastes it
   expect(stdout.split('\n').filter((line) => line.length > 80 && !isCommand(line))).toEqual([]);
   expect(stdout).toMatch(new RegExp(`^damaged +${taken[1]!.name}: a.txt is damaged$`, 'm'));
-  expect(stdout).toMatch(/^take a new one +stillpoint snapshot /m);
+  expect(stdout).toMatch(/^remove damaged +stillpoint delete /m);
   expect(stdout).toMatch(/^undo a restore +stillpoint undo /m);
   expect(stdout).toMatch(
     /^what may go +2 snapshots, [\d.]+ [KM]iB\n +stillpoint prune .* --keep 1 --dry-run$/m,
@@ -98,7 +98,9 @@ test('where the database itself is damaged, status offers to salvage it, and no 
   const { code, stdout } = await stillpoint(['status', dir]);
   expect(code).toBe(3);
   expect(stdout).toContain(`stillpoint salvage ${dir} --into NEW\n`);
-  expect(stdout).toMatch(/^once it is whole +stillpoint snapshot /m);
+  expect(stdout).toMatch(/^first +close the database$/m);
+  expect(stdout).toMatch(/^restore .*\nor salvage .*\nonce it is whole +stillpoint verify /m);
+  expect(stdout).toMatch(/^what may go +better nothing, as long as/m);
   expect(stdout).not.toMatch(/take a new one|stillpoint prune/);
   expect((await stillpoint(['status', dir, '--json'])).json.source_damaged).toBe(true);
 });

@@ -9,6 +9,7 @@ import {
   withNotes,
 } from '../../coordinator/status.ts';
 import type { KeptFolders } from '../../coordinator/status-findings.ts';
+import { shellWord } from '../../options/shell-word.ts';
 import type { Cli } from '../cli.ts';
 import { blockingEnvironment, commandEnvironment } from '../environment.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
@@ -58,8 +59,8 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
   const moment: Moment = (ms) =>
     ms === null || ms === undefined ? 'none on record' : `${time(ms)}, ${age(nowMs - ms)} ago`;
   const facts = [
-    ['last success', moment(status.lastSuccessAtMs)],
-    ['last failure', failureText(status.lastFailure, moment)],
+    ['last snapshot', moment(status.lastSuccessAtMs)],
+    ['last failed', failureText(status.lastFailure, moment)],
     ...restores(status, moment),
     [
       'newest good',
@@ -79,7 +80,7 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
     ),
     ...listed('not read', status.unread),
     ...listed('not proven', status.unproven),
-    ['undo folders', undoText(status.undo, nowMs)],
+    ['undo folders', undoText(status, nowMs)],
     ['archives', kept(status.archives, nowMs)],
     ['exports', kept(status.exports, nowMs)],
     ...(status.next === null ? [] : [['database', `${size(status.next.databaseBytes)} on disk`]]),
@@ -160,34 +161,55 @@ function readBack(last: RepositoryStanding['lastVerified'], newest: string, mome
 }
 
 /** What can be done about it, each with its command. */
-function commands(status: WithRepositories, dir: string): string[][] {
-  const { damaged, newestGood, latestGood, undo, safe, repositories, sourceDamaged } = status;
+function commands(status: WithRepositories, path: string): string[][] {
+  const { damaged, newestGood, latest, latestGood, undo, undoWithWrites, safe, repositories, sourceDamaged } =
+    status;
+  const dir = shellWord(path);
   const elsewhere = repositories?.find(({ newestBackup, repositoryUrl }) => newestBackup && repositoryUrl);
-  const snapshot = `stillpoint snapshot ${dir}${damaged.length > 0 ? ' --full' : ''}`;
   const restore = `stillpoint restore latest-good --data-dir ${dir}`;
-  const fits = (status.restoreBytes ?? 0) <= status.freeBytes;
+  const fits = (status.restoreBytes ?? 0) <= status.dataFreeBytes;
+  // A damaged one goes once a newer one is good.
+  const replaced = damaged.filter(
+    ({ name }) => name !== latest && newestGood !== null && newestGood.name === latest,
+  );
+  const takesNew =
+    !sourceDamaged && (newestGood === null || (!safe && replaced.length < Math.max(damaged.length, 1)));
+  const older = undoWithWrites.at(-1);
   return [
-    ...(sourceDamaged
-      ? [
-          ['salvage', `stillpoint salvage ${dir} --into NEW`],
-          ['once it is whole', snapshot],
-        ]
+    ...(sourceDamaged ? [['first', 'close the database']] : []),
+    ...(takesNew
+      ? [['take a new one', `stillpoint snapshot ${dir}${damaged.length > 0 ? ' --full' : ''}`]]
       : []),
-    ...((safe && newestGood !== null) || sourceDamaged ? [] : [['take a new one', snapshot]]),
     ...(latestGood === null && elsewhere !== undefined
-      ? [['restore', `stillpoint backup restore latest --from ${elsewhere.repositoryUrl} --into NEW`]]
+      ? [
+          [
+            'restore',
+            `stillpoint backup restore latest --from ${shellWord(elsewhere.repositoryUrl!)} --into NEW`,
+          ],
+        ]
       : []),
     ...(latestGood === null
       ? []
       : [['restore', fits ? `${restore} --in-place` : `${restore} --into ON_ANOTHER_DISK`]]),
-    ...(undo.count === 0 ? [] : [['undo a restore', `stillpoint undo ${dir}`]]),
+    ...(sourceDamaged
+      ? [
+          ['or salvage', `stillpoint salvage ${dir} --into NEW`],
+          ['once it is whole', `stillpoint verify ${dir}`],
+        ]
+      : []),
+    ...(undo.count === 0
+      ? []
+      : [['undo a restore', `stillpoint undo ${dir}${older === undefined ? '' : ` --to ${older}`}`]]),
     ...mayGo(status, dir),
+    ...(sourceDamaged
+      ? []
+      : replaced.map(({ name }) => ['remove damaged', `stillpoint delete ${name} --data-dir ${dir}`])),
     ...(undo.count === 0 ? [] : [['give up undo', `stillpoint prune ${dir} --undo --keep 0 --dry-run`]]),
   ];
 }
 
 function mayGo({ prunable, sourceDamaged }: SnapshotsStatus, dir: string): string[][] {
-  if (sourceDamaged) return [['what may go', 'nothing, as long as the database is damaged']];
+  if (sourceDamaged) return [['what may go', 'better nothing, as long as the database is damaged']];
   if (prunable.count === 0) return [['what may go', 'none']];
   return [
     ['what may go', `${count(prunable.count, 'snapshot')}, ${size(prunable.freedBytes)}`],
@@ -202,8 +224,11 @@ const under = (name: string, lines: readonly string[]): string[][] =>
 const listed = (what: string, names: readonly string[]): string[][] =>
   names.length === 0 ? [] : [[what, names.join(', ')]];
 
-const undoText = (folders: KeptFolders, nowMs: number): string =>
-  folders.count === 0 ? 'none' : `${kept(folders, nowMs)}; may hold writes that no snapshot has`;
+function undoText({ undo, undoWithWrites }: SnapshotsStatus, nowMs: number): string {
+  const holding =
+    undoWithWrites.length === 0 ? '' : `; may hold writes that no snapshot has: ${undoWithWrites.join(', ')}`;
+  return `${kept(undo, nowMs)}${holding}`;
+}
 
 function kept({ count: folders, diskBytes, oldestAtMs, newestAtMs }: KeptFolders, nowMs: number): string {
   if (folders === 0 || oldestAtMs === null || newestAtMs === null) return 'none';
