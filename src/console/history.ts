@@ -1,8 +1,8 @@
 import type { Snapshot, StoredBackup } from './api.ts';
 import type { Stored } from './offsite.ts';
-import { day } from './text.ts';
+import { day, time } from './text.ts';
 
-/** Beyond this many points, days other than the newest are folded. */
+/** Beyond this many points, days other than the newest are folded, and so is what a day has beyond them. */
 const FOLD_BEYOND = 50;
 
 /** What one can go back to: a snapshot beside the database, or a backup off the machine. */
@@ -17,6 +17,7 @@ export type Point =
     };
 
 export interface Day {
+  readonly key: string;
   readonly name: string;
   /** Newest first. */
   readonly points: readonly Point[];
@@ -51,7 +52,17 @@ export function byDay(points: readonly Point[]): Day[] {
     else known.push(point);
   }
   const isLong = points.length > FOLD_BEYOND;
-  return [...days].map(([name, ofDay], index) => ({ name, points: ofDay, isFolded: isLong && index > 0 }));
+  return [...days].flatMap(inParts).map((part, index) => ({ ...part, isFolded: isLong && index > 0 }));
+}
+
+/** Hundreds of lines that nobody asked for would take longer than all else on the page. */
+function inParts([day, points]: readonly [string, readonly Point[]]): Omit<Day, 'isFolded'>[] {
+  const parts: Omit<Day, 'isFolded'>[] = [];
+  for (let from = 0; from < points.length; from += FOLD_BEYOND) {
+    const name = from === 0 ? day : `${time(points[from]!.atMs)} and before`;
+    parts.push({ key: `${day} ${from}`, name, points: points.slice(from, from + FOLD_BEYOND) });
+  }
+  return parts;
 }
 
 export interface Standing {

@@ -209,8 +209,8 @@ function StoreCard({ api, store, destination, nowMs, isBusy, onBegin, onAsk }: S
           </button>
         </p>
       )}
-      {byDay(points).map(({ name, points: ofDay, isFolded }) => (
-        <Folding key={name} name={name} count={plural(ofDay.length, 'backup')} isFolded={isFolded}>
+      {byDay(points).map(({ key, name, points: ofDay, isFolded }) => (
+        <Folding key={key} name={name} count={plural(ofDay.length, 'backup')} isFolded={isFolded}>
           {() => (
             <ul class="snapshots">
               {ofDay.map((point) => {

@@ -105,8 +105,8 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
           ),
       )}
       {points.length === 0 && <p>There is no snapshot yet{offsite !== undefined && ', and no backup'}.</p>}
-      {byDay(points).map(({ name, points: ofDay, isFolded }) => (
-        <Folding key={name} name={name} count={countOf(ofDay)} isFolded={isFolded}>
+      {byDay(points).map(({ key, name, points: ofDay, isFolded }) => (
+        <Folding key={key} name={name} count={countOf(ofDay)} isFolded={isFolded}>
           {() => (
             <ul class="snapshots">
               {ofDay.map((point) =>
