@@ -209,7 +209,10 @@ export class RunRecords {
 
   async #dropOldest(): Promise<void> {
     const lines: string[] = [];
-    for (const record of (await this.read()).slice(-KEEP_RUNS)) {
+    const all = await this.read();
+    const kept = all.slice(-KEEP_RUNS);
+    const damage = lastDamage(all);
+    for (const record of damage === undefined || kept.includes(damage) ? kept : [damage, ...kept]) {
       lines.push(lineOf(record));
       if (lines.length % LINES_A_TURN === 0) await pause(0);
     }
@@ -255,6 +258,15 @@ export class RunRecords {
     const startedAtMs = record.state.startedAtMs ?? first?.state.startedAtMs ?? null;
     this.#records.set(record.id, { ...record, state: { ...record.state, startedAtMs } });
   }
+}
+
+/** Where the database itself was found damaged, and neither a later look nor a restore says that it is whole: that is never forgotten. */
+function lastDamage(runs: readonly RunRecord[]): RunRecord | undefined {
+  const at = runs.findLastIndex(({ state }) => state.code === 'SOURCE_DAMAGED');
+  const isOver = ({ kind, location, state }: RunRecord): boolean =>
+    state.status === 'completed' &&
+    (kind === 'restore' || (kind === 'verify' && location === runs[at]?.location));
+  return runs.slice(at + 1).some(isOver) ? undefined : runs[at];
 }
 
 /** The line with `ABSENT` where it says nothing. */

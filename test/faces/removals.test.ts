@@ -50,11 +50,15 @@ test('what was pruned pushes no snapshot off the record, and its own record does
   const line = readFileSync(upkeep, 'utf8');
   const { id } = JSON.parse(line);
   const many = Array.from({ length: 2 * KEEP_RUNS }, (_, i) => line.replace(id, `${i}`));
-  writeFileSync(upkeep, many.join('\n'));
+  const damage = JSON.parse(line);
+  Object.assign(damage, { kind: 'verify', location: dir, id: 'damage' });
+  Object.assign(damage.state, { status: 'failed', code: 'SOURCE_DAMAGED', reason: 'a table is damaged' });
+  writeFileSync(upkeep, [JSON.stringify(damage), ...many].join('\n'));
   await snapshots.prune({ keep: 1 });
-  expect(readFileSync(upkeep, 'utf8').split('\n')).toHaveLength(KEEP_RUNS);
+  expect(readFileSync(upkeep, 'utf8').split('\n')).toHaveLength(KEEP_RUNS + 1);
+  expect(await snapshots.status()).toMatchObject({ safe: false, sourceDamaged: true }); // that is never forgotten
   const { runs } = await new Snapshots({ dataDir: dir }).runs({ limit: 3 * KEEP_RUNS });
-  expect(runs.map(({ kind }) => kind)).toEqual([...Array(KEEP_RUNS).fill('prune'), 'backup']);
+  expect(runs.map(({ kind }) => kind)).toEqual([...Array(KEEP_RUNS).fill('prune'), 'verify', 'backup']);
 });
 
 test('one snapshot is deleted from the command line; the newest proven one is refused', async () => {
