@@ -170,7 +170,12 @@ async function judged(
     past === undefined || now === undefined ? undefined : engine.history!.setbackOf(now, past);
   // However far it has come since: what was between the two states is not in it.
   const other = restored.find((location) => name === undefined || location !== join(layout.backup, name));
-  const setback = fellBehind ?? (other && `it was restored from ${nameOf(other)}`);
+  const setback =
+    fellBehind ??
+    (other && `it was restored from ${nameOf(other)}`) ??
+    (isOfOtherEngine(engine, last)
+      ? `it is one of ${engine.name} now, and was one of ${last!.engine}`
+      : undefined);
   // A proof that says nothing of it takes nothing back, whatever its engine.
   const position = now ?? past;
   const reached = position === undefined && last ? last : { engine: engine.name, position };
@@ -179,6 +184,13 @@ async function judged(
   await noteLeftBehind(fs, layout, [before, ...(name === undefined ? [] : [name])]);
   return { report: withSetback(report, setback, before), reached };
 }
+
+/** Not so for `parts`: it has the database that was there before as one of several. */
+const isOfOtherEngine = ({ name, history }: Engine, last: LastSnapshot | undefined): boolean =>
+  history !== undefined &&
+  last?.position !== undefined &&
+  last.engine !== name &&
+  ![name, last.engine].includes('parts');
 
 /** How far the last snapshot had come, whether it is still there or not. */
 async function pastPosition(

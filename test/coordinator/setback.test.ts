@@ -196,6 +196,24 @@ test('a LevelDB that was begun anew is known by its tables, however far it has c
   expect(snapshots.map(({ name }) => name)).toEqual([good.name, later.name]);
 });
 
+test('a database that one of another engine has replaced stays', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const backups = new BackupCoordinator({ dataDir: dir });
+  await fill(ENGINES.leveldb!, dir, 20);
+  const before = await backups.backup();
+  for (const entry of readdirSync(dir))
+    if (entry !== '.lifecycle') rmSync(join(dir, entry), { recursive: true });
+  await fill(ENGINES.lsm!, dir, 100);
+  const other = await backups.backup({ keep: 1 });
+  expect(other).toMatchObject({ report: { findings: SETBACK }, pruned: [] });
+  await fill(ENGINES.lsm!, dir, 5);
+  expect(await backups.backup({ keep: 1 })).toMatchObject({
+    report: { findings: NO_SETBACK },
+    pruned: [other.name],
+  });
+  expect((await new Snapshots({ dataDir: dir }).list()).snapshots[0]!.name).toBe(before.name);
+});
+
 test('a copy of the files of a damaged database does not take the place of a proven snapshot', async () => {
   const dir = join(await temporaryFolder(), 'data');
   await fill(ENGINES.leveldb!, dir, 200);
