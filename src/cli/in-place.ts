@@ -17,6 +17,7 @@ import { explainNoSpaceToRestore } from './no-space.ts';
 import { patiently } from './patience.ts';
 import type { Progress } from './progress.ts';
 import { recoverFirst } from './recover-first.ts';
+import { shellWord } from './shell-word.ts';
 import { visible } from './text.ts';
 
 /**
@@ -76,7 +77,7 @@ export function undoInPlace(
 /** What says how to come back. */
 export const describeUndo = (dataDir: string, undo: string): string[] => [
   `  replaced files: ${visible(undo)}`,
-  `  back with: stillpoint undo ${visible(dataDir)}`,
+  `  back with: stillpoint undo ${shellWord(dataDir)}`,
 ];
 
 async function exchange(

@@ -1,8 +1,8 @@
 import { Snapshots } from '../coordinator/snapshots.ts';
 import { StillpointError } from '../errors.ts';
-import { shellWord } from '../options/shell-word.ts';
 import { blockingEnvironment } from './environment.ts';
-import { size, visible } from './text.ts';
+import { shellWord } from './shell-word.ts';
+import { size } from './text.ts';
 
 /** Runs `work` on a data directory. Where the disk is full, the hint says what pruning would free, and when that is nothing. */
 export const explainNoSpace = <T>(dataDir: string, work: () => Promise<T>): Promise<T> =>
@@ -29,7 +29,7 @@ async function withHint<T>(work: () => Promise<T>, hint: () => Promise<string>):
 
 async function hintFor(dataDir: string): Promise<string> {
   const snapshots = new Snapshots({ dataDir, environment: blockingEnvironment });
-  const dir = shellWord(visible(dataDir));
+  const dir = shellWord(dataDir);
   const frees = [
     {
       bytes: (await snapshots.prune({ keep: 1, dryRun: true })).freedBytes,

@@ -3,6 +3,7 @@ import { detectEngine } from '../engine/index.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { layoutOf, ownerOf } from '../snapshot/store/layout.ts';
+import { shellWord } from './shell-word.ts';
 
 /** A folder without snapshots that is no data directory either: most likely a mistake in the path. */
 export async function refuseOther(command: string, dir: string): Promise<void> {
@@ -11,7 +12,7 @@ export async function refuseOther(command: string, dir: string): Promise<void> {
   if (owner !== undefined) {
     throw new StillpointError('ENGINE_MISMATCH', `${dir} is no data directory`, {
       path: dir,
-      hint: `Try: stillpoint ${command} ${owner}`,
+      hint: `Try: stillpoint ${command} ${shellWord(owner)}`,
     });
   }
   if ((await fs.inspect(layoutOf(dir).lifecycle)) !== undefined) return;

@@ -6,6 +6,7 @@ import { blockingEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
+import { shellWord } from '../shell-word.ts';
 import { stateCell } from '../state-text.ts';
 import type { Style } from '../style.ts';
 import { age, count, number, size, table, time, visible } from '../text.ts';
@@ -34,7 +35,7 @@ function describe(
   const { latest, latestGood, snapshots, total } = list;
   if (snapshots.length === 0 && kind !== 'backup' && kind !== undefined)
     return [`no snapshots of the kind ${kind}`];
-  if (snapshots.length === 0) return [`no snapshots yet; take one: stillpoint snapshot ${visible(dir)}`];
+  if (snapshots.length === 0) return [`no snapshots yet; take one: stillpoint snapshot ${shellWord(dir)}`];
   const best = snapshots.find(({ name }) => name === latestGood);
   const states = snapshots.map((snapshot) => stateCell(snapshot, best));
   const rows = snapshots.map((snapshot, i) => [

@@ -9,12 +9,12 @@ import {
   withNotes,
 } from '../../coordinator/status.ts';
 import type { KeptFolders } from '../../coordinator/status-findings.ts';
-import { shellWord } from '../../options/shell-word.ts';
 import type { Cli } from '../cli.ts';
 import { blockingEnvironment, commandEnvironment } from '../environment.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
+import { shellWord } from '../shell-word.ts';
 import type { Style } from '../style.ts';
 import { age, count, duration, number, size, table, time, visible, wrapped } from '../text.ts';
 

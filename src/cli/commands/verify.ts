@@ -14,6 +14,7 @@ import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import { addDataDirFlag, noteConcurrency, proofEngineFlag } from '../options.ts';
 import { findingLines, proofText, verdictText } from '../report-text.ts';
+import { shellWord } from '../shell-word.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import type { Style } from '../style.ts';
 import { count, duration, size, visible } from '../text.ts';
@@ -142,18 +143,18 @@ async function nextStep(report: Report, folder: string): Promise<string[]> {
   const owner = ownerOf(resolve(folder));
   if (owner !== undefined) {
     return [
-      `next: stillpoint list ${visible(owner)} shows which snapshots are good; latest-good names the best of them`,
+      `next: stillpoint list ${shellWord(owner)} shows which snapshots are good; latest-good names the best of them`,
     ];
   }
   const { backup } = await keptLayout(nodeFileSystem, await realFolder(nodeFileSystem, folder));
   const hasSnapshots = (await nodeFileSystem.inspect(backup)) !== undefined;
   if (!hasSnapshots) {
-    const salvage = `stillpoint salvage ${visible(folder)} --into NEW writes what can still be read of it into a new database`;
+    const salvage = `stillpoint salvage ${shellWord(folder)} --into NEW writes what can still be read of it into a new database`;
     return [`next: use another copy or a backup; without one, ${salvage}`];
   }
   return [
-    `next: remove no snapshot; stillpoint list ${visible(folder)} shows which are good. With the database closed,`,
-    `  stillpoint restore latest-good --data-dir ${visible(folder)} --in-place brings the best of them back`,
+    `next: remove no snapshot; stillpoint list ${shellWord(folder)} shows which are good. With the database closed,`,
+    `  stillpoint restore latest-good --data-dir ${shellWord(folder)} --in-place brings the best of them back`,
   ];
 }
 
