@@ -32,6 +32,7 @@ import { type Environment, environmentOption, systemEnvironment } from '../snaps
 import { bytesFreed, filesBelow } from '../snapshot/store/disk-use.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { leftBehind } from '../snapshot/store/left-behind.ts';
 import { latestName, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
 import { type PruneUndoResult, pruneUndo } from '../snapshot/store/prune-undo.ts';
@@ -82,6 +83,8 @@ export type RunsOptions = OptionsOf<typeof runsOptions>;
 export interface DeletedSnapshot extends SnapshotSummary {
   /** What the disk gets back: files that other snapshots share stay. */
   readonly freedBytes: number;
+  /** Whether the database went back after it: then it may have held writes that no newer one has. */
+  readonly leftBehind: boolean;
 }
 
 export interface SnapshotList extends SnapshotStates {
@@ -230,7 +233,9 @@ export class Snapshots {
       const record = { kind: 'delete', location, dryRun, outcomeOf: deleted } as const;
       return this.#onRecord(own, record, async () => {
         const freedBytes = bytesFreed(await filesBelow(env.fs, location));
-        if (await removeSnapshot(env, layout, summary, dryRun)) return { ...summary, freedBytes };
+        const isLeftBehind = (await leftBehind(env.fs, layout)).has(name);
+        if (await removeSnapshot(env, layout, summary, dryRun))
+          return { ...summary, freedBytes, leftBehind: isLeftBehind };
         throw new StillpointError('CONFLICT', `${name} is being read or is pinned`, { path: location });
       });
     });

@@ -24,6 +24,9 @@ export const pruneReplySchema = z.object({
 
 export const deletedSchema = snapshotSchema.extend({
   freed_bytes: z.number().describe('What the disk got back'),
+  left_behind: z
+    .boolean()
+    .describe('Whether the database went back after it: then it may have held writes that no newer one has'),
 }) satisfies z.ZodType<SnakeCased<DeletedSnapshot>>;
 
 export const verifyAllReplySchema = z.object({

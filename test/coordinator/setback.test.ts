@@ -139,6 +139,8 @@ test('a state that came back from a snapshot is told as an older one, and the ne
   const passed = await backups.backup({ keep: 1 });
   expect(passed).toMatchObject({ report: { findings: NO_SETBACK } });
   expect(passed.pruned).not.toContain(newer.name);
+  const dry = await stillpoint(['delete', newer.name, '--data-dir', dir, '--dry-run']);
+  expect(dry.stdout).toContain('may hold writes that no newer one has');
   await new Snapshots({ dataDir: dir }).delete(newer.name); // who meant it removes it
 });
 

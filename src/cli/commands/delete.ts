@@ -47,6 +47,9 @@ export function define(command: Command, cli: Cli): void {
         dryRun
           ? `would delete ${style.bold(deleted.name)}: ${size(deleted.freedBytes)} would be freed`
           : `deleted ${style.bold(deleted.name)}: ${size(deleted.freedBytes)} freed`,
+        ...(deleted.leftBehind
+          ? ['  the database went back after it: it may hold writes that no newer one has']
+          : []),
       ]);
     });
 }
