@@ -121,6 +121,10 @@ export class Api {
     return `stillpoint salvage ${quoted(dataDir)} --into ${quoted(`${dataDir}-salvaged`)}`;
   }
 
+  verifyCommand(dataDir: string): string {
+    return `stillpoint verify ${quoted(dataDir)}`;
+  }
+
   giveUpUndoCommand(dataDir: string): string {
     return `stillpoint prune ${quoted(dataDir)} --undo --keep 0 --dry-run`;
   }

@@ -31,6 +31,13 @@ export function DamagedDatabase({ api, status: { safety, data_dir }, isOpenHere 
             <CopyCommand text={api.salvageCommand(data_dir)} what="salvage the database" isMain />
           </p>
         </li>
+        <li>
+          Once it is whole, have it read: until then this page says that it is damaged. This works while it is
+          open.
+          <p class="actions">
+            <CopyCommand text={api.verifyCommand(data_dir)} what="verify the database" />
+          </p>
+        </li>
       </ol>
     </section>
   );

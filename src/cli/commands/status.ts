@@ -27,7 +27,7 @@ const NOT_SAFE = 3;
 /** Of a mail, too. */
 const WIDTH = 80;
 const NOTE =
-  'Exits with 3 when a snapshot is damaged, none is good, the newest good one is older than --max-age, or a restore in place has not ended. Reads no data: `verify --all` does.';
+  'Exits with 3 when a snapshot or the database itself is known to be damaged, no snapshot is good, the newest good one is older than --max-age, or a restore in place has not ended. Reads no data: `verify` does.';
 
 export function define(command: Command, cli: Cli): void {
   const flags = new Flags(statusOptions.fields, ['maxAgeMs']);
@@ -174,7 +174,7 @@ function commands(status: WithRepositories, path: string): string[][] {
   );
   const takesNew =
     !sourceDamaged && (newestGood === null || (!safe && replaced.length < Math.max(damaged.length, 1)));
-  const older = undoWithWrites.at(-1);
+  const holding = undoWithWrites.at(-1);
   return [
     ...(sourceDamaged ? [['first', 'close the database']] : []),
     ...(takesNew
@@ -199,7 +199,7 @@ function commands(status: WithRepositories, path: string): string[][] {
       : []),
     ...(undo.count === 0
       ? []
-      : [['undo a restore', `stillpoint undo ${dir}${older === undefined ? '' : ` --to ${older}`}`]]),
+      : [['undo a restore', `stillpoint undo ${dir}${holding === undefined ? '' : ` --to ${holding}`}`]]),
     ...mayGo(status, dir),
     ...(sourceDamaged
       ? []
