@@ -1,11 +1,13 @@
 import { mkdirSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
+import { BackupCoordinator } from '../../src/index.ts';
 import { startServer } from '../../src/server/index.ts';
 import { accessibilityOf, browserOf, keepWriting, openPage, soon } from '../support/browser.ts';
 import { startConsole } from '../support/console.ts';
 import { listening, smallLsm } from '../support/server.ts';
 import { withPlans } from '../support/server-plans.ts';
+import { makeSmallLsm } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
@@ -152,6 +154,25 @@ test.for(perTier([], ['nightly']))(
     mkdirSync(repository);
     await page.reload();
     await page.getByText('The backups in offsite cannot be shown').waitFor();
+    expect(complaints).toEqual([]);
+  },
+);
+
+test.for(perTier([], [53, 170]))(
+  'of %i snapshots the newest fifty stand open, and the rest can be opened',
+  async (count, context) => {
+    const browser = await browserOf(context);
+    const dataDir = await temporaryFolder();
+    await makeSmallLsm(dataDir);
+    const backup = new BackupCoordinator({ dataDir });
+    for (let i = 0; i < count; i++) await backup.backup({ level: 'files' });
+    const { server } = await listening({ dataDir, backend: smallLsm() });
+    const { page, complaints } = await openPage(browser, server.url);
+    const rows = page.locator('.snapshots > li');
+    await soon(() => rows.count()).toBe(50);
+    const folded = page.locator('details:not([open]) > summary', { hasText: 'snapshot' });
+    while ((await folded.count()) > 0) await folded.first().click();
+    await soon(() => rows.count()).toBe(count);
     expect(complaints).toEqual([]);
   },
 );
