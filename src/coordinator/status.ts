@@ -110,11 +110,11 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const damage = latestOf([...failed, ...damagedLooks.map(failureOf)].filter(isDamageOfSource));
   const exchanged = runs.findLast(({ kind, state }) => isExchange(kind) && state.status === 'completed');
   const restoredAtMs = exchanged?.kind === 'restore' ? exchanged.state.finishedAtMs : null; // an undo may bring the damage back
-  // A snapshot that goes well may share what was proven before, and says nothing of the database's own files.
-  const soundAtMs = Math.max(
-    restoredAtMs ?? 0,
-    looks.findLast(({ state }) => state.status === 'completed')?.state.finishedAtMs ?? 0,
-  );
+  // A snapshot that goes well may share what was proven before, and says nothing of the database's own files. Nor does a look at what an
+  // undo has replaced since.
+  const look = looks.findLast(({ state }) => state.status === 'completed');
+  const lookedAtMs = runs.lastIndexOf(look!) > runs.lastIndexOf(exchanged!) ? look!.state.finishedAtMs : null;
+  const soundAtMs = Math.max(restoredAtMs ?? 0, lookedAtMs ?? 0);
 
   const exchange = runs.findLast(({ kind }) => isExchange(kind));
   const restoreFailure = exchange?.state.status === 'failed' ? failureOf(exchange) : null;

@@ -53,6 +53,23 @@ test('damage that verifying the database finds is in its status, until another f
   expect((await stillpoint(['status', dir])).code).toBe(0);
 });
 
+test('an undo brings damage of the database back, whatever was looked at between', async () => {
+  const { dir, table } = await withTable();
+  await new BackupCoordinator({ dataDir: dir }).backup();
+  rot(table, 100);
+  const restores = new RestoreCoordinator({ dataDir: dir });
+  const isSafe = async () => (await new Snapshots({ dataDir: dir }).status()).safe;
+  expect((await stillpoint(['verify', dir])).code).toBe(3);
+  await restores.restore();
+  expect(await isSafe()).toBe(true);
+  expect((await stillpoint(['verify', dir])).code).toBe(0);
+  await restores.undo();
+  expect(await isSafe()).toBe(false);
+  await restores.undo(); // again what was restored
+  expect((await stillpoint(['verify', dir])).code).toBe(0);
+  expect(await isSafe()).toBe(true);
+});
+
 test('status names the restored snapshot, an undo of it, and a restore that failed since', async () => {
   const dir = await plainDirectory();
   const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
