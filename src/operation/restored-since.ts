@@ -1,8 +1,8 @@
 import type { RunRecord } from './records.ts';
 
 /**
- * From where restores in place put files there after the last snapshot, so that the database may be of an older state now. Empty where none
- * did, or an undo took it back.
+ * What restores in place put there since the last snapshot, by where it came from: the database may be of an older state now. Empty where
+ * nothing was restored, or an undo took it back.
  *
  * @param runs Oldest first.
  */

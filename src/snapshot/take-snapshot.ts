@@ -50,7 +50,7 @@ export interface TakeRequest {
   /** Publish it also where not all of it could be read. */
   readonly allowUnread: boolean;
   readonly tool: string;
-  /** From where restores in place put files there after the last snapshot. */
+  /** What restores in place put there since the last snapshot, by where it came from. */
   readonly restored: readonly string[];
   readonly control: RunControl;
   /** What the checkpoint hook holds; undefined: plan from outside. */
