@@ -38,6 +38,8 @@ test('damage that verifying the database finds is in its status, until another f
   const { code, json } = await stillpoint(['status', dir, '--json']);
   expect(code).toBe(3);
   expect(json).toMatchObject({ safe: false, source_damaged: true });
+  const prune = await stillpoint(['prune', dir, '--keep', '1', '--dry-run']);
+  expect(prune.stderr).toContain('better remove no snapshot until it is whole');
   expect(json.summary).toMatch(/^Not safe: the database itself is damaged, as was found \d+ m?s ago/);
   expect((await stillpoint(['runs', dir, '--kind', 'verify', '--json'])).json.runs).toMatchObject([
     { state: { status: 'failed', code: 'SOURCE_DAMAGED' } },

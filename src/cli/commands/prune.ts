@@ -40,6 +40,8 @@ export function define(command: Command, cli: Cli): void {
           hint: 'With `--undo`, 0 removes all undo folders.',
         });
       }
+      // Before anything goes: a nightly prune says so in its mail, and a dry run in time.
+      if ((await snapshots.status()).sourceDamaged) cli.output.note(DAMAGED);
       const result = await patient(() => snapshots.prune({ ...options, ...kindFlags.read(given) }));
       cli.output.result({ dryRun, ...result }, () => describe(result, dryRun));
     });
@@ -49,6 +51,9 @@ function withSnapshotsText(option: Option, command: Command): void {
   mandatory(option, command);
   option.description = 'how many of the newest snapshots stay; with --undo, how many undo folders';
 }
+
+const DAMAGED =
+  'the database itself is known to be damaged: better remove no snapshot until it is whole; `stillpoint status` says what to do';
 
 const UNDO_HOLDS = 'they may hold writes that no snapshot has: what was written before a restore replaced it';
 const UNDO_HELD = 'no undo of these restores is possible any more';
