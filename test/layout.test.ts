@@ -163,6 +163,11 @@ test('only env touches disk, clock, chance and process', () => {
   expect(problems).toEqual([]);
 });
 
+test('no time or number is formatted by a formatter that is made for it alone', () => {
+  const problems = offenders(({ text }) => [/\.toLocale\w*\((?!\))/.exec(text)?.[0]]);
+  expect(problems).toEqual([]);
+});
+
 test('no file is longer than 400 lines', () => {
   const problems = offenders(({ text }) => {
     const lines = text.split('\n').length - 1;

@@ -36,18 +36,20 @@ export function span(ms: number): string {
 export const ago = (atMs: number, nowMs: number): string =>
   nowMs - atMs < 60_000 ? 'just now' : `${span(nowMs - atMs)} ago`;
 
+/** Made once: `toLocaleString` with options makes a new one at each call, which took longer than all else on a page with 500 snapshots. */
+const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const DAY = new Intl.DateTimeFormat(undefined, {
+  weekday: 'short',
+  year: 'numeric',
+  month: 'short',
+  day: 'numeric',
+});
+
 /** By the clock and the habits of the reader. */
-export const time = (atMs: number): string =>
-  new Date(atMs).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+export const time = (atMs: number): string => TIME.format(atMs);
 
 /** The day, as a heading and as a key. */
-export const day = (atMs: number): string =>
-  new Date(atMs).toLocaleDateString(undefined, {
-    weekday: 'short',
-    year: 'numeric',
-    month: 'short',
-    day: 'numeric',
-  });
+export const day = (atMs: number): string => DAY.format(atMs);
 
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString()} ${count === 1 ? one : many}`;
