@@ -22,7 +22,12 @@ import type {
   snapshotListSchema,
   statusReplySchema,
 } from '../rpc/replies.ts';
-import type { pruneReplySchema, runsReplySchema, verifyAllReplySchema } from '../rpc/upkeep.ts';
+import type {
+  pruneReplySchema,
+  pruneUndoReplySchema,
+  runsReplySchema,
+  verifyAllReplySchema,
+} from '../rpc/upkeep.ts';
 
 export type Status = z.infer<typeof statusReplySchema>;
 export type Snapshots = z.infer<typeof snapshotListSchema>;
@@ -40,6 +45,7 @@ export type Run = z.infer<typeof runsReplySchema>['runs'][number];
 export type Safety = NonNullable<Status['safety']>;
 export type RepositoryStanding = NonNullable<Safety['repositories']>[number];
 export type Pruned = z.infer<typeof pruneReplySchema>;
+export type PrunedUndo = z.infer<typeof pruneUndoReplySchema>;
 export type VerifiedAll = z.infer<typeof verifyAllReplySchema>;
 
 export type Repository = z.infer<typeof repositoryReplySchema>;
@@ -158,6 +164,8 @@ export class Api {
   verifyAll = (): Promise<VerifiedAll> => this.#call('POST', 'verify', {});
   prune = (keep: number, isDryRun: boolean): Promise<Pruned> =>
     this.#call('POST', 'prune', { keep, dry_run: isDryRun });
+  pruneUndo = (keep: number, isDryRun: boolean): Promise<PrunedUndo> =>
+    this.#call('POST', 'prune/undo', { keep, dry_run: isDryRun });
   runs = async (limit: number): Promise<readonly Run[]> =>
     (await this.#call<z.infer<typeof runsReplySchema>>('GET', `runs?limit=${limit}`)).runs;
   plans = async (): Promise<readonly Plan[]> =>

@@ -85,7 +85,7 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
         <Timeline api={api} list={list} status={status} offsite={offsite} nowMs={nowMs} look={look} />
         {offsite !== undefined && <Plans api={api} offsite={offsite} nowMs={nowMs} look={look} />}
         <Charts list={list} runs={runs} offsite={offsite} />
-        <Room api={api} list={list} status={status} nowMs={nowMs} />
+        <Room api={api} list={list} status={status} nowMs={nowMs} look={look} />
         <Backups safety={status.safety} nowMs={nowMs} />
         <Upkeep runs={runs} nowMs={nowMs} />
         <Failures status={status} runs={runs} offsite={offsite} nowMs={nowMs} />

@@ -1,7 +1,8 @@
-import { useEffect, useState } from 'preact/hooks';
-import type { Api, Pruned } from './api.ts';
+import { useState } from 'preact/hooks';
+import type { Api } from './api.ts';
 import { Question } from './question.tsx';
-import { bytes, plural, textOf } from './text.ts';
+import { bytes, plural } from './text.ts';
+import { useDryRun } from './use-dry-run.ts';
 
 interface Props {
   readonly api: Api;
@@ -14,24 +15,7 @@ interface Props {
 /** Says which snapshots would go, and why each stays or goes; nothing is removed before it was shown. */
 export function PruneQuestion({ api, keep: first, onNo, onYes }: Props) {
   const [keep, setKeep] = useState(first);
-  const [shown, setShown] = useState<{ keep: number; pruned: Pruned }>();
-  const [problem, setProblem] = useState<string>();
-  useEffect(() => {
-    let isOver = false;
-    setShown(undefined);
-    setProblem(undefined);
-    if (!Number.isInteger(keep) || keep < 1) {
-      setProblem('How many stay is a whole number, at least 1.');
-      return;
-    }
-    api.prune(keep, true).then(
-      (pruned) => isOver || setShown({ keep, pruned }),
-      (error) => isOver || setProblem(textOf(error)),
-    );
-    return () => {
-      isOver = true;
-    };
-  }, [api, keep]);
+  const { shown, problem } = useDryRun(keep, 1, api.prune);
   const count = shown?.pruned.removed.length ?? 0;
   return (
     <Question

@@ -1,16 +1,17 @@
 import type { Api, Safety, Snapshots, Status } from './api.ts';
-import { CopyCommand } from './copy-command.tsx';
 import { ago, bytes, plural } from './text.ts';
+import { UndoFolders } from './undo-folders.tsx';
 
 interface Props {
   readonly api: Api;
   readonly list: Snapshots;
   readonly status: Status;
   readonly nowMs: number;
+  readonly look: () => Promise<void>;
 }
 
 /** Is there room? */
-export function Room({ api, list, status: { safety, data_dir }, nowMs }: Props) {
+export function Room({ api, list, status: { safety, data_dir }, nowMs, look }: Props) {
   const { total } = list;
   const rows: [string, string, string][] = [
     ['Snapshots', bytes(total.disk_bytes), plural(total.count, 'snapshot')],
@@ -50,15 +51,7 @@ export function Room({ api, list, status: { safety, data_dir }, nowMs }: Props) 
           ))}
         </tbody>
       </table>
-      {safety !== null && safety.undo.count > 0 && (
-        <p>
-          {safety.undo_with_writes.length > 0 &&
-            `${safety.undo_with_writes.join(', ')} may hold writes that no snapshot has. `}
-          To give up the undo folders, look first at what would go, then run the same without{' '}
-          <code>--dry-run</code>.{' '}
-          <CopyCommand text={api.giveUpUndoCommand(data_dir)} what="see which undo folders would go" />
-        </p>
-      )}
+      {safety !== null && <UndoFolders api={api} safety={safety} dataDir={data_dir} look={look} />}
     </section>
   );
 }

@@ -11,6 +11,7 @@ export const AUDITED_ROUTES: Readonly<Record<string, string>> = {
   'POST /api/admin/restore': 'restore',
   'POST /api/admin/restore/undo': 'undo',
   'POST /api/admin/prune': 'prune',
+  'POST /api/admin/prune/undo': 'prune-undo',
   'POST /api/admin/plans/:name/run': 'run-plan',
   'DELETE /api/admin/jobs/:id': 'cancel-job',
   'POST /api/admin/lifecycle': 'lifecycle',

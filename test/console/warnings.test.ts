@@ -71,7 +71,21 @@ test('a failed backup beside a good snapshot, what the next one needs, and how t
   expect(await room.locator('.copy code').textContent()).toBe(
     `stillpoint prune ${quoted(dataDir)} --undo --keep 0 --dry-run`,
   );
+  await room.getByRole('button', { name: 'Give up undo folders …' }).click();
+  const question = page.getByRole('dialog');
+  await question.getByText('1 undo folder would go').waitFor();
+  expect(await question.textContent()).toMatch(
+    /ts-\d+ may hold writes that no snapshot has: they would be lost/,
+  );
   if (isLong) expect(await accessibilityOf(page)).toEqual([]);
+  await question.getByLabel('The newest that stay:').fill('1');
+  await question.getByText('None would go.').waitFor();
+  await question.getByLabel('The newest that stay:').fill('0');
+  expect(readdirSync(join(dataDir, '.lifecycle/restore-backup'))).toHaveLength(1);
+  await question.getByRole('button', { name: 'Remove 1 undo folder for good' }).click();
+  await room.getByText('1 undo folder removed').waitFor();
+  expect(readdirSync(join(dataDir, '.lifecycle/restore-backup'))).toEqual([]);
+  await soon(() => room.textContent()).not.toContain('may hold writes');
 
   freeBytes = 1;
   await fetch(`${server.url}/api/admin/prune`, { method: 'POST', body: '{"keep":1,"dry_run":true}' }); // looks anew

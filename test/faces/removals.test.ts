@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, Snapshots } from '../../src/index.ts';
@@ -102,4 +102,37 @@ test('an archive is deleted by its path, and the server prunes archives', async 
   expect((await rpc('GET', '/api/admin/runs?kind=prune')).json.runs).toMatchObject([
     { location: join(dataDir, '.lifecycle/archive'), upkeep: { folders: 2, removed: 1 } },
   ]);
+});
+
+test('the server gives up undo folders after a dry run that names those with writes of their own', async () => {
+  const { rpc, dataDir } = await injected();
+  const done = (path: string) => untilFinished(async () => (await rpc('GET', path)).json);
+  const restore = async () => {
+    const { handle } = (await rpc('POST', '/api/admin/restore')).json;
+    await done(`/api/admin/restore/${handle}`);
+  };
+  await rpc('PUT', '/kv/a', '1');
+  await done(`/api/admin/backup/${(await rpc('POST', '/api/admin/backup')).json.handle}`);
+  await rpc('PUT', '/kv/a', '2');
+  await restore();
+  await restore();
+  const folders = () => readdirSync(join(dataDir, '.lifecycle/restore-backup')).sort();
+  const [first, second] = folders();
+  const prune = (body: object) => rpc('POST', '/api/admin/prune/undo', body);
+
+  const { json: shown } = await prune({ keep: 0, dry_run: true });
+  expect(shown.removed.map(({ name }: { name: string }) => name)).toEqual([first, second]);
+  expect(shown.with_writes).toContain(first);
+  expect(shown.freed_bytes).toBeGreaterThan(0);
+  expect(folders()).toEqual([first, second]);
+
+  await rpc('POST', '/api/admin/hold', { run: 'r' });
+  expect((await prune({ keep: 0 })).status).toBe(409);
+  await rpc('POST', '/api/admin/release', { run: 'r' });
+
+  const { json: pruned } = await prune({ keep: 1 });
+  expect([pruned.removed.length, pruned.kept.length, pruned.with_writes]).toEqual([1, 1, [first]]);
+  expect(folders()).toEqual([second]);
+  expect((await rpc('GET', '/api/admin/status')).json.safety.undo.count).toBe(1);
+  expect((await prune({ keep: -1 })).status).toBe(400);
 });

@@ -63,7 +63,7 @@ test('the document names every route that there is, and no other', async () => {
   expect(document.openapi).toBe('3.1.0');
   const ofThePage = ['GET /', 'GET /console/main.css', 'GET /console/main.js'];
   expect([...operationsOf(document), ...ofThePage].sort()).toEqual(routesOf(server));
-  expect(operationsOf(document)).toHaveLength(48);
+  expect(operationsOf(document)).toHaveLength(49);
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, { summary, description }] of Object.entries(operations)) {
       expect(summary, `${method} ${path}`).toBeTruthy();
@@ -201,6 +201,8 @@ test('what the server answers is what the document says, route by route', async 
   await call('POST', '/api/admin/release', {}, { run: 'r' });
   await restore('/api/admin/restore');
   await restore('/api/admin/restore/undo');
+  await call('POST', '/api/admin/prune/undo', {}, { keep: 0, dry_run: true });
+  await call('POST', '/api/admin/prune/undo', {}, { keep: -1 });
   await call('DELETE', '/api/admin/backups/{name}', { name: first.location.split('/').at(-1) });
   await call('DELETE', '/api/admin/backups/{name}', { name: 'latest' });
   await call('POST', '/api/admin/lifecycle', {}, { action: 'archive' });

@@ -8,7 +8,7 @@ import { aboutOf, restated } from '../../options/option.ts';
 import { restoreOptions } from '../../options/restore.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
 import type { ThrottleOptions } from '../../options/throttle.ts';
-import { pruneOptions, verifyAllOptions, verifyOptions } from '../../options/verify.ts';
+import { pruneOptions, pruneUndoOptions, verifyAllOptions, verifyOptions } from '../../options/verify.ts';
 import { restoreFields } from '../../rpc/hold.ts';
 import { backupFields } from '../../rpc/node.ts';
 
@@ -21,6 +21,10 @@ export const pruneBodySchema = z.strictObject({
   keep: z.int().min(1).describe('How many of the newest snapshots stay'),
   kind: z.enum(SNAPSHOT_KINDS).optional().describe(aboutOf(pruneOptions.fields.kind).description),
   dry_run: z.boolean().optional().describe(aboutOf(pruneOptions.fields.dryRun).description),
+});
+export const pruneUndoBodySchema = z.strictObject({
+  keep: z.int().min(0).describe(aboutOf(pruneUndoOptions.fields.keep).description),
+  dry_run: z.boolean().optional().describe(aboutOf(pruneUndoOptions.fields.dryRun).description),
 });
 export const runsQuerySchema = z.object({
   kind: z.enum(RECORD_KINDS).optional(),

@@ -1,11 +1,22 @@
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import { fromJson, toJson } from '../../options/casing.ts';
-import { pruneReplySchema, runsReplySchema, verifyAllReplySchema } from '../../rpc/upkeep.ts';
+import {
+  pruneReplySchema,
+  pruneUndoReplySchema,
+  runsReplySchema,
+  verifyAllReplySchema,
+} from '../../rpc/upkeep.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
 import { refuseBusy, refuseHeld } from '../refuse-held.ts';
 import { type App, replies } from '../route-types.ts';
 import { whenGone } from '../when-gone.ts';
-import { optionsIn, pruneBodySchema, runsQuerySchema, verifyAllBodySchema } from './schemas.ts';
+import {
+  optionsIn,
+  pruneBodySchema,
+  pruneUndoBodySchema,
+  runsQuerySchema,
+  verifyAllBodySchema,
+} from './schemas.ts';
 
 /** What keeps the snapshots in order: proving them all again, removing old ones, looking at what was done. */
 export function upkeepRoutes(app: App, parts: ServerContext): void {
@@ -68,6 +79,31 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
       const pruned = await snapshots.prune({ ...chosen, dryRun });
       parts.safety.forget();
       return toJson({ dryRun, ...pruned });
+    },
+  );
+
+  app.post(
+    '/api/admin/prune/undo',
+    {
+      schema: {
+        summary: 'Give up undo folders: what restores in place replaced',
+        description:
+          'As `stillpoint prune --undo`. What goes cannot be brought back; `with_writes` names the folders whose content may be nowhere else. Ask with `dry_run` first.',
+        body: pruneUndoBodySchema,
+        response: replies(pruneUndoReplySchema),
+      },
+    },
+    async (request) => {
+      refuseWhenClosing(parts);
+      refuseHeld(parts, undefined);
+      refuseBusy(parts);
+      const { dryRun = false, keep } = fromJson(request.body);
+      parts.safety.forget(); // what may be lost is looked at now
+      const { undoWithWrites } = await parts.safety.findings();
+      const pruned = await snapshots.pruneUndo({ keep, dryRun });
+      parts.safety.forget();
+      const gone = new Set(pruned.removed.map(({ name }) => name));
+      return toJson({ dryRun, ...pruned, withWrites: undoWithWrites.filter((name) => gone.has(name)) });
     },
   );
 }

@@ -1,0 +1,131 @@
+import { useState } from 'preact/hooks';
+import type { Api, PrunedUndo, Safety } from './api.ts';
+import { CopyCommand } from './copy-command.tsx';
+import { Question } from './question.tsx';
+import { bytes, plural, textOf, time } from './text.ts';
+import { useDryRun } from './use-dry-run.ts';
+
+interface Props {
+  readonly api: Api;
+  readonly safety: Safety;
+  readonly dataDir: string;
+  readonly look: () => Promise<void>;
+}
+
+/** Where what restores replaced can be given up, in two steps. */
+export function UndoFolders({ api, safety, dataDir, look }: Props) {
+  const [isAsking, setAsking] = useState(false);
+  const [told, setTold] = useState<{ text: string; isBad: boolean }>();
+  const giveUp = async (keep: number) => {
+    setAsking(false);
+    try {
+      const { removed, freed_bytes } = await api.pruneUndo(keep, false);
+      const text = `${plural(removed.length, 'undo folder')} removed; the disk got back ${bytes(freed_bytes)}.`;
+      setTold({ text, isBad: false });
+    } catch (error) {
+      setTold({ text: textOf(error), isBad: true });
+    }
+    await look();
+  };
+  return (
+    <>
+      {safety.undo_with_writes.length > 0 && (
+        <p>{safety.undo_with_writes.join(', ')} may hold writes that no snapshot has.</p>
+      )}
+      {safety.undo.count > 0 && (
+        <p class="actions">
+          <button type="button" onClick={() => setAsking(true)}>
+            Give up undo folders …
+          </button>
+          <CopyCommand text={api.giveUpUndoCommand(dataDir)} what="see which undo folders would go" />
+        </p>
+      )}
+      {told !== undefined && (
+        <p class={told.isBad ? 'bad' : 'good'} role={told.isBad ? 'alert' : 'status'}>
+          {told.text}
+        </p>
+      )}
+      {isAsking && <GiveUpQuestion api={api} onNo={() => setAsking(false)} onYes={giveUp} />}
+    </>
+  );
+}
+
+interface QuestionProps {
+  readonly api: Api;
+  readonly onNo: () => void;
+  readonly onYes: (keep: number) => void;
+}
+
+/** Nothing is removed before it was shown, with what may be lost. */
+function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
+  const [keep, setKeep] = useState(0);
+  const { shown, problem } = useDryRun(keep, 0, api.pruneUndo);
+  const { removed, kept, freed_bytes, with_writes } = shown?.pruned ?? NONE;
+  const folders = [...removed, ...kept].reverse();
+  return (
+    <Question
+      title="Give up undo folders?"
+      yes={`Remove ${plural(removed.length, 'undo folder')} for good`}
+      isReady={removed.length > 0}
+      onNo={onNo}
+      onYes={() => shown !== undefined && onYes(shown.keep)}
+    >
+      <p>
+        <label for="keep-undo">The newest that stay:</label>{' '}
+        <input
+          id="keep-undo"
+          type="number"
+          class="count"
+          min={0}
+          value={keep}
+          onInput={({ currentTarget }) => setKeep(currentTarget.valueAsNumber)}
+        />
+      </p>
+      <div role="status">
+        {problem !== undefined && <p class="bad">{problem}</p>}
+        {problem === undefined && shown === undefined && <p>Asking the server …</p>}
+        {shown !== undefined && removed.length === 0 && <p>None would go.</p>}
+        {removed.length > 0 && (
+          <p>
+            {plural(removed.length, 'undo folder')} would go; the disk gets back {bytes(freed_bytes)}. What
+            was replaced then cannot be brought back.
+          </p>
+        )}
+        {with_writes.length > 0 && (
+          <p class="bad">
+            {with_writes.join(', ')} may hold writes that no snapshot has: they would be lost.
+          </p>
+        )}
+      </div>
+      {shown !== undefined && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached with the keyboard
+        <section class="scroll" tabIndex={0} aria-label="Undo folders">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Undo folder</th>
+                <th scope="col">Replaced</th>
+                <th scope="col">Takes</th>
+                <th scope="col">Then</th>
+              </tr>
+            </thead>
+            <tbody>
+              {folders.map((folder) => (
+                <tr key={folder.name}>
+                  <th scope="row">{folder.name}</th>
+                  <td>{time(folder.created_at_ms)}</td>
+                  <td class="right">{bytes(folder.disk_bytes)}</td>
+                  <td class={removed.includes(folder) ? 'bad' : ''}>
+                    {removed.includes(folder) ? 'goes' : 'stays'}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </section>
+      )}
+    </Question>
+  );
+}
+
+const NONE: Omit<PrunedUndo, 'dry_run'> = { removed: [], kept: [], freed_bytes: 0, with_writes: [] };
