@@ -3,12 +3,12 @@ import { newUlid } from '../env/ulid.ts';
 import { toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
-import { readStoreFile } from '../snapshot/store/store-identity.ts';
+import { ensureStoreFile, readStoreFile, type StoreFile } from '../snapshot/store/store-identity.ts';
 import { openJobs } from './jobs/open-jobs.ts';
 
 /**
  * Puts an attempt on record that failed before its repository was open: its disk is not mounted, the server does not answer. A
- * directory that was never backed up stays as it is: its path may be mistyped. Never rejects.
+ * directory without a lifecycle folder stays as it is: its path may be mistyped. Never rejects.
  */
 export async function recordFailedStart(
   env: Environment,
@@ -18,7 +18,7 @@ export async function recordFailedStart(
   jobsChoice: string | undefined,
 ): Promise<void> {
   try {
-    const identity = await readStoreFile(env.fs, layout);
+    const identity = await identityOf(env, layout);
     if (identity === undefined) return;
     const jobs = await openJobs(env, layout, jobsChoice);
     try {
@@ -52,4 +52,9 @@ export async function recordFailedStart(
   } catch (problem) {
     warn(problem); // the caller reports the error itself
   }
+}
+
+async function identityOf(env: Environment, layout: Layout): Promise<StoreFile | undefined> {
+  const isKnown = (await env.fs.inspect(layout.lifecycle))?.kind === 'folder';
+  return isKnown ? ensureStoreFile(env, layout) : readStoreFile(env.fs, layout);
 }

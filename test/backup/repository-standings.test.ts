@@ -122,3 +122,19 @@ test('a backup that a clock dated into the time to come hides no failure after i
   await expect(run(near)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
   expect((await repositoryStandings(dataDir))[0]!.failing).toMatchObject([{ kind: 'backup' }]);
 });
+
+test('a first backup into a repository that is not there is told by status where there is a snapshot', async () => {
+  const { far, dataDir, run } = await setUp();
+  const code = 'DESTINATION_NOT_FOUND';
+  expect((await stillpoint(['snapshot', dataDir, '--engine', 'files'])).code).toBe(0);
+  await expect(run(far)).rejects.toMatchObject({ code });
+  const { json } = await stillpoint(['status', dataDir, '--json']);
+  expect(json.summary).toMatch(
+    /^Safe: .*; the last backup to folder:.*far failed .* ago \(DESTINATION_NOT_FOUND\)\.$/,
+  );
+  expect(json.repositories).toMatchObject([{ repository_id: null, failing: [{ kind: 'backup', code }] }]);
+
+  await initRepository(far);
+  const { repositoryId } = await run(far);
+  expect(await repositoryStandings(dataDir)).toMatchObject([{ repositoryId, failing: [] }]);
+});
