@@ -14,7 +14,7 @@ export function DamagedDatabase({ api, status: { safety, data_dir }, isOpenHere 
   return (
     <section aria-labelledby="saved" class="card unsafe">
       <h2 id="saved">What can be saved?</h2>
-      <p>The database itself is damaged. Remove no snapshot and no backup until it is whole again.</p>
+      <p>Remove no snapshot and no backup until the database is whole again.</p>
       <ol>
         <li>
           {best !== null && `Restore ${best}, below: it has all that was written before it. `}

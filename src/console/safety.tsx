@@ -16,31 +16,25 @@ const LOOKS = {
   unsafe: { tone: 'bad', mark: '✘' },
 } as const;
 
-/** Am I safe? One sentence, and the five numbers. */
+/** Am I safe? One sentence, what else should be known, and the five numbers. */
 export function Safety(props: Props) {
-  const { status, offsite } = props;
+  const { status, offsite, nowMs } = props;
   const { safety } = status;
   const late = offsite === undefined ? [] : overdue(offsite);
   const isSafe = safety?.safe === true && status.overall_status === 'ok' && late.length === 0;
   const look = !isSafe ? 'unsafe' : safety.notes.length > 0 ? 'warned' : 'safe';
   const { tone, mark } = LOOKS[look];
+  const { sentence, more } = told(status, late, nowMs);
   return (
     <section aria-labelledby="safe" class={`card ${look}`}>
       <h2 id="safe">Am I safe?</h2>
       <p class={`sentence ${tone}`} role="status">
-        <span aria-hidden="true">{mark}</span> {sentenceOf(status, late)}
+        <span aria-hidden="true">{mark}</span> {sentence}
       </p>
-      {safety !== null && safety.problems.length + late.length > 1 && (
+      {more.length > 0 && (
         <ul>
-          {[...safety.problems, ...late].map((problem) => (
-            <li key={problem}>{problem}</li>
-          ))}
-        </ul>
-      )}
-      {safety !== null && safety.notes.length > 0 && (
-        <ul class="small">
-          {safety.notes.map((note) => (
-            <li key={note}>{note}</li>
+          {more.map((clause) => (
+            <li key={clause}>{clause}</li>
           ))}
         </ul>
       )}
@@ -49,16 +43,35 @@ export function Safety(props: Props) {
   );
 }
 
-/** The server's own sentence, unless the snapshots are good and something else is not. */
-function sentenceOf(status: Status, late: readonly string[]): string {
-  const { safety, overall_status, mode, recovery_state } = status;
-  if (safety === null) return 'Not known: the snapshots cannot be looked at.';
-  if (!safety.safe) return safety.summary;
+/** The verdict with what matters most, and all else in the order of its weight. Nothing is in both. */
+function told(
+  { safety, overall_status, mode, recovery_state }: Status,
+  late: readonly string[],
+  nowMs: number,
+): { readonly sentence: string; readonly more: readonly string[] } {
+  if (safety === null) return { sentence: 'Not known: the snapshots cannot be looked at.', more: late };
+  const { problems, notes, newest_good: good } = safety;
+  const proven =
+    good === null
+      ? []
+      : [`${good.name}, taken ${ago(good.created_at_ms, nowMs)}, is proven at level "${good.level}"`];
+  const [problem, ...otherProblems] = problems;
+  if (problem !== undefined)
+    return { sentence: `Not safe: ${problem}.`, more: [...otherProblems, ...late, ...notes, ...proven] };
   if (overall_status !== 'ok') {
     const reason = recovery_state?.reason == null ? '' : `: ${recovery_state.reason}`;
-    return `The snapshots are good, and the database is not well: mode ${mode.replace('_', ' ')}${reason}.`;
+    const sentence = `The snapshots are good, and the database is not well: mode ${mode.replace('_', ' ')}${reason}.`;
+    return { sentence, more: [...late, ...notes] };
   }
-  return late.length > 0 ? `The snapshots are good, and a plan is late. ${late[0]}` : safety.summary;
+  const [plan, ...otherPlans] = late;
+  if (plan !== undefined)
+    return {
+      sentence: `The snapshots are good, and a plan is late. ${plan}`,
+      more: [...otherPlans, ...notes],
+    };
+  const [note, ...otherNotes] = notes;
+  const clauses = [...proven, ...(note === undefined ? [] : [note])];
+  return { sentence: `Safe: ${clauses.join('; ')}.`, more: otherNotes };
 }
 
 function Numbers({ status, list, offsite, nowMs }: Props) {

@@ -59,6 +59,8 @@ test('a failed backup beside a good snapshot, what the next one needs, and how t
   const sentence = page.locator('.sentence');
   await soon(() => sentence.textContent()).toMatch(/Safe: .*the last backup to .*repository failed/);
   expect(await sentence.getAttribute('class')).toBe('sentence unsure');
+  const safe = page.getByRole('region', { name: 'Am I safe?' });
+  expect((await safe.textContent())!.match(/the last backup/g)).toHaveLength(1);
   const elsewhere = page.getByRole('region', { name: 'Is there a copy elsewhere?' });
   expect(await elsewhere.textContent()).toMatch(
     /repositoryNewest backup: just now.*Last read back: never.*Last drill: never.*The last backup failed/,
@@ -114,6 +116,9 @@ test('a damaged database: how to salvage it is what the page wants done, and not
   expect(await saved.locator('code').textContent()).toBe(
     `stillpoint salvage ${quoted(dataDir)} --into ${quoted(`${dataDir}-salvaged`)}`,
   );
+  const safe = page.getByRole('region', { name: 'Am I safe?' });
+  const both = `${await safe.textContent()} ${await saved.textContent()}`;
+  expect(both.match(/database itself is damaged/g)).toHaveLength(1);
   const wanted = page.locator('button.main');
   expect(await wanted.evaluateAll((all) => all.map((one) => one.getAttribute('aria-label')))).toEqual([
     'Copy as command: salvage the database',
