@@ -63,7 +63,7 @@ async function setUp(alerts?: object) {
   const folder = await temporaryFolder();
   const repository = join(folder, 'backups');
   await initRepository(repository);
-  writeTree(join(folder, 'data'), { large: Buffer.alloc(150_000_000, 'x'), small: 's' });
+  writeTree(join(folder, 'data'), { large: Buffer.alloc(60_000_000, 'x'), small: 's' });
   const file = join(folder, 'stillpoint.json');
   const settings = {
     version: 1,
