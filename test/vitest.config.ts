@@ -70,6 +70,15 @@ const REPLACING = [
   'test/env/worker-pool.test.ts',
 ];
 
+/** Files that have a process each, because they take long or watch the process itself. They start first. */
+const ALONE = [
+  'test/{console,crash,fuzz,package,security,torture}/**/*.test.ts',
+  'test/fleet/processes.test.ts',
+];
+
+const compiledSources = { extends: true as const, plugins: [sourcesFromBuild] };
+const external = { deps: { external: [/\/build\/src\/.*\.js$/] } };
+
 export default defineConfig(({ mode }) => {
   // The runner reads this file again for its projects, in another mode.
   const isLong = mode === 'long' || process.env.STILLPOINT_LONG === '1';
@@ -90,13 +99,18 @@ export default defineConfig(({ mode }) => {
           test: { name: 'replacing', include: REPLACING },
         },
         {
-          extends: true as const,
-          plugins: [sourcesFromBuild],
+          ...compiledSources,
+          test: { name: 'alone', include: ALONE, server: external },
+        },
+        {
+          // To load the sources and their packages takes a second or two: the files of a worker share its process.
+          ...compiledSources,
           test: {
             name: 'system',
             include: ['test/**/*.test.ts'],
-            exclude: [...PURE, ...REPLACING],
-            server: { deps: { external: [/\/build\/src\/.*\.js$/] } },
+            exclude: [...PURE, ...REPLACING, ...ALONE],
+            isolate: false,
+            server: external,
           },
         },
       ],
