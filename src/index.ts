@@ -52,7 +52,7 @@ export type { LsmOptions } from './lsm-database/options.ts';
 export type { Recovery } from './operation/data-directory.ts';
 export { Lifecycle, type LifecycleMode, type LifecycleOptions } from './operation/lifecycle.ts';
 export type { OperationState } from './operation/operation-state.ts';
-export type { RunRecord } from './operation/records.ts';
+export type { RunRecord } from './operation/run-record.ts';
 export type { CloneChoice, Level, Mode, SnapshotKind } from './options/choices.ts';
 export type { SnapshotClassicLevelOptions, StartBackupOptions } from './options/snapshot.ts';
 export type { BackgroundOptions, ThrottleOptions } from './options/throttle.ts';

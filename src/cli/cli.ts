@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import { StillpointError, toStillpointError } from '../errors.ts';
+import { withDataDir } from './data-dir-variable.ts';
 import { interruptible } from './interrupt.ts';
 import { Output } from './output.ts';
 import { NO_PROGRESS, openProgress, type Progress } from './progress.ts';
@@ -53,15 +54,18 @@ export class Cli {
     }
   }
 
-  /** Tells an error and resolves it to an exit code. `help` is the command that explains the usage; `hint` stands before it. */
-  fail(error: unknown, help: string, hint?: string): number {
+  /**
+   * Tells an error and resolves it to an exit code. `help` is the command that explains the usage; `hint` stands before it. `dataDir` is
+   * the one that the command line names.
+   */
+  fail(error: unknown, help: string, { hint, dataDir }: { hint?: string; dataDir?: string } = {}): number {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return 0; // help or version, printed already
       if (error.code === 'commander.help') return USAGE; // no command at all: the help stands on stderr
       return this.fail(usageError(error, help, hint), help);
     }
     const known = toStillpointError(error);
-    this.output.failure(known);
+    this.output.failure(known, dataDir === undefined ? known.hint : withDataDir(known.hint, dataDir));
     return known.exitCode;
   }
 }

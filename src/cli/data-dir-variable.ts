@@ -1,6 +1,7 @@
 import { sep } from 'node:path';
 import { type Argument, type Command, CommanderError } from 'commander';
 import { nodeFileSystem } from '../env/node-file-system.ts';
+import { shellWord } from './shell-word.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The data directory that is meant where a command line names none. */
@@ -42,6 +43,17 @@ export function missingDataDir(error: unknown, command: Command | undefined): st
   if (!isMissing || command === undefined || dataDirOf(command) === undefined) return undefined;
   return `Name the data directory, or set ${VARIABLE}.`;
 }
+
+/** The data directory that a command line named, if it named one. */
+export function givenDataDir(command: Command | undefined): string | undefined {
+  const flag: unknown = command?.getOptionValue('dataDir');
+  const operand = command && dataDirOf(command) ? command.processedArgs[0] : undefined;
+  return [flag, operand].find((value) => typeof value === 'string');
+}
+
+/** A hint whose commands can be pasted: with the data directory where it says `DIR`, unless another folder is meant. */
+export const withDataDir = (hint: string, dir: string): string =>
+  hint.replaceAll(/(?<!--(?:into|to|out) )\bDIR\b/g, () => shellWord(dir));
 
 function dataDirOf({ registeredArguments }: Command): Argument | undefined {
   const [operand, ...others] = registeredArguments;

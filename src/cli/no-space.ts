@@ -10,7 +10,7 @@ export const explainNoSpace = <T>(dataDir: string, work: () => Promise<T>): Prom
 
 /** The same of a restore in place: the snapshot that it restores might be one that goes, so pruning is no way out. */
 export const explainNoSpaceToRestore = <T>(work: () => Promise<T>): Promise<T> =>
-  withHint(work, async () => 'Free space on that file system, or restore with `--into DIR` on another disk.');
+  withHint(work, async () => 'Free space on that file system, or restore with `--into ON_ANOTHER_DISK`.');
 
 async function withHint<T>(work: () => Promise<T>, hint: () => Promise<string>): Promise<T> {
   try {

@@ -54,8 +54,8 @@ export class Output {
     this.#terminal.stderr.write(`${this.#err.yellow('warning:')} ${visible(text)}\n`);
   }
 
-  failure(error: StillpointError): void {
-    const { code, message, hint, path, data } = error;
+  failure(error: StillpointError, hint = error.hint): void {
+    const { code, message, path, data } = error;
     if (this.json) {
       const optional = { ...(path !== undefined && { path }), ...(data !== undefined && { data }) };
       this.#terminal.stdout.write(

@@ -1,7 +1,14 @@
 import { Command, Help } from 'commander';
 import { VERSION } from '../snapshot/version.ts';
 import { Cli } from './cli.ts';
-import { DATA_DIR, missingDataDir, PROVEN_PATH, takeDataDir, takeDataDirFlag } from './data-dir-variable.ts';
+import {
+  DATA_DIR,
+  givenDataDir,
+  missingDataDir,
+  PROVEN_PATH,
+  takeDataDir,
+  takeDataDirFlag,
+} from './data-dir-variable.ts';
 import { EXIT_CODES } from './exit-codes.ts';
 import { paragraph } from './help-text.ts';
 import { allNonEmpty, nonEmpty } from './non-empty.ts';
@@ -198,7 +205,12 @@ export async function run(argv: readonly string[], terminal: Terminal): Promise<
       (above, name) => above?.commands.find((child) => child.name() === name),
       program,
     );
-    return cli.fail(error, `stillpoint ${[...named, '--help'].join(' ')}`, missingDataDir(error, command));
+    const hint = missingDataDir(error, command);
+    const dataDir = givenDataDir(command);
+    return cli.fail(error, `stillpoint ${[...named, '--help'].join(' ')}`, {
+      ...(hint !== undefined && { hint }),
+      ...(dataDir !== undefined && { dataDir }),
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 import { ownerOf } from '../snapshot/store/layout.ts';
 import type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from '../snapshot/verify/verify-all.ts';
 import { findingLine, verdictText } from './report-text.ts';
+import { shellWord } from './shell-word.ts';
 import type { Style } from './style.ts';
 import { count, size, time, visible } from './text.ts';
 
@@ -9,7 +10,7 @@ const FINDINGS_SHOWN = 20;
 const NAMES_SHOWN = 5;
 
 /** A line for each snapshot with its findings below it, those that several share, then what was read and what was not. */
-export function verifyAllText(result: VerifyAllResult, style: Style): string[] {
+export function verifyAllText(result: VerifyAllResult, sourceDamaged: boolean, style: Style): string[] {
   const { snapshots, gone, totals, level, location, warnings } = result;
   const damaged =
     totals.damaged === 0 ? '' : style.red(`, ${count(totals.damaged, 'of them', 'of them')} damaged`);
@@ -21,13 +22,16 @@ export function verifyAllText(result: VerifyAllResult, style: Style): string[] {
     ...warnings.map((warning) => findingLine(warning, style)),
     `${visible(location)}: ${count(totals.snapshots, 'snapshot')}${damaged}  ${style.dim(`(level ${level})`)}`,
     ...totalLines(totals).map((line) => `  ${line}`),
-    ...nextStep(result),
+    ...nextStep(result, sourceDamaged),
   ];
 }
 
-function nextStep({ location, totals }: VerifyAllResult): string[] {
+function nextStep({ location, totals }: VerifyAllResult, sourceDamaged: boolean): string[] {
   if (totals.damaged === 0) return [];
-  const dir = visible(ownerOf(location) ?? 'DIR');
+  const owner = ownerOf(location);
+  const dir = owner === undefined ? 'DIR' : shellWord(owner);
+  if (sourceDamaged)
+    return [`next: the database itself is damaged too; stillpoint status ${dir} says what to do`];
   const good =
     totals.damaged === totals.snapshots
       ? 'no snapshot here is good until then'

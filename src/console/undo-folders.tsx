@@ -16,6 +16,7 @@ interface Props {
 export function UndoFolders({ api, safety, dataDir, look }: Props) {
   const [isAsking, setAsking] = useState(false);
   const [told, setTold] = useState<{ text: string; isBad: boolean }>();
+  const holding = safety.undo_folders.filter((one) => one.may_hold_writes).map(({ name }) => name);
   const giveUp = async (keep: number) => {
     setAsking(false);
     try {
@@ -29,9 +30,7 @@ export function UndoFolders({ api, safety, dataDir, look }: Props) {
   };
   return (
     <>
-      {safety.undo_with_writes.length > 0 && (
-        <p>{safety.undo_with_writes.join(', ')} may hold writes that no snapshot has.</p>
-      )}
+      {holding.length > 0 && <p>{holding.join(', ')} may hold writes that no snapshot has.</p>}
       {safety.undo.count > 0 && (
         <p class="actions">
           <button type="button" onClick={() => setAsking(true)}>

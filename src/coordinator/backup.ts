@@ -6,10 +6,10 @@ import { callSafely, warn } from '../env/safe-calls.ts';
 import type { Admission, DataDirectory } from '../operation/data-directory.ts';
 import { callHook, checkHold } from '../operation/hooks.ts';
 import { directoryOf, Lifecycle, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
+import { lineageOf } from '../operation/lineage.ts';
 import { folderReplaced } from '../operation/meant-folder.ts';
 import type { OperationState } from '../operation/operation-state.ts';
 import { KEEP_RUNS } from '../operation/records.ts';
-import { restoredSince } from '../operation/restored-since.ts';
 import type { Run } from '../operation/run.ts';
 import { type Done, RunCoordinator, type RunEvents } from '../operation/run-coordinator.ts';
 import { withThrottle } from '../operation/throttle.ts';
@@ -167,7 +167,7 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     parent: string,
     { layout, records }: Admission,
   ): Promise<Done<SnapshotResult>> {
-    const restored = restoredSince(await records.read());
+    const { putBackFrom } = lineageOf(await records.read());
     let hold: Hold | undefined;
     const releaseHold = async () => {
       const held = hold;
@@ -196,7 +196,7 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
           reprove: options.reprove,
           allowUnread: options.allowUnread,
           tool: TOOL,
-          restored,
+          putBackFrom,
           control: run.control,
           // The plan of a hold has the files of one database. What it holds stays valid until its release, so all is planned from outside.
           plan: engine.forFiles === undefined ? hold?.plan : undefined,

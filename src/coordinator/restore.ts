@@ -9,9 +9,9 @@ import type { DataDirectory } from '../operation/data-directory.ts';
 import { callHook } from '../operation/hooks.ts';
 import { directoryOf, Lifecycle, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
 import type { OperationState } from '../operation/operation-state.ts';
-import type { RunRecord } from '../operation/records.ts';
 import type { Run } from '../operation/run.ts';
 import { type Done, RunCoordinator, type RunEvents } from '../operation/run-coordinator.ts';
+import type { RunRecord } from '../operation/run-record.ts';
 import { withThrottle } from '../operation/throttle.ts';
 import {
   aboutOf,
@@ -275,6 +275,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     };
     return {
       metadata,
+      undo: nameOf(exchange.undoFolder),
       // While its journal stands, a crash leaves the run on record as complete.
       cleanUp: () => exchange.finish(),
       result: () => ({

@@ -5,7 +5,7 @@ import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
 import { directoryOf, lifecycleOption, requireSameFolder } from '../operation/lifecycle.ts';
 import { RUN_STATUSES } from '../operation/operation-state.ts';
-import { RECORD_KINDS, type RunRecord } from '../operation/records.ts';
+import { RECORD_KINDS, type RunRecord } from '../operation/run-record.ts';
 import { onUpkeepRecord, type Upkeep, type UpkeepOutcome } from '../operation/upkeep.ts';
 import type { SnapshotKind } from '../options/choices.ts';
 import {

@@ -1,16 +1,17 @@
 import { join } from 'node:path';
-import { hasPartsOfSecond } from '../env/file-times.ts';
 import { listIfPresent } from '../env/io.ts';
-import type { RunRecord } from '../operation/records.ts';
+import { type Lineage, lineageOf } from '../operation/lineage.ts';
+import type { RunRecord } from '../operation/run-record.ts';
 import { type NextSnapshot, sizeUpNext } from '../snapshot/capture/next-snapshot.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
 import { bytesFreed, DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
-import { compareNames, isSnapshotName, type Layout } from '../snapshot/store/layout.ts';
+import { isSnapshotName, type Layout } from '../snapshot/store/layout.ts';
 import { leftBehind } from '../snapshot/store/left-behind.ts';
-import { latestName, snapshotNames } from '../snapshot/store/list.ts';
+import { latestName } from '../snapshot/store/list.ts';
 import { decideRetention } from '../snapshot/store/retention.ts';
-import { type ListedSnapshot, lookAtAll, type SnapshotStates } from '../snapshot/store/standing.ts';
+import { lookAtAll, type SnapshotStates } from '../snapshot/store/standing.ts';
+import { type UndoStanding, undoStandings } from './undo-standing.ts';
 
 /** Folders that somebody may remove, and what they take on the disk. */
 export interface KeptFolders {
@@ -28,12 +29,12 @@ export interface Findings extends SnapshotStates {
   readonly dataDir: string;
   readonly latest: string | null;
   readonly runs: readonly RunRecord[];
+  readonly lineage: Lineage;
   readonly isRestoreUnfinished: boolean;
   /** Names of snapshots after which the database went back, or was begun anew. */
   readonly leftBehind: readonly string[];
   readonly undo: KeptFolders;
-  /** Undo folders that may hold writes that no snapshot has, oldest first. */
-  readonly undoWithWrites: readonly string[];
+  readonly undoFolders: readonly UndoStanding[];
   readonly archives: KeptFolders;
   readonly exports: KeptFolders;
   readonly freeBytes: number;
@@ -53,16 +54,18 @@ export async function gather(
   const { states, known } = await lookAtAll(env, layout);
   const latest = await latestName(env.fs, layout.backup);
   const ahead = await leftBehind(env.fs, layout);
+  const lineage = lineageOf(runs);
   const surplus = decideRetention({ known, latest, ahead }, 1).filter(({ stays }) => !stays);
   return {
     ...states,
     dataDir: layout.dataDir,
     runs,
+    lineage,
     latest: latest ?? null,
     isRestoreUnfinished: (await DirectoryExchange.findInterrupted(env.fs, layout)) !== undefined,
     leftBehind: states.snapshots.map(({ name }) => name).filter((name) => ahead.has(name)),
     undo: await keptFolders(env, layout.undo),
-    undoWithWrites: await undoWithWrites(env, layout, states.snapshots, runs),
+    undoFolders: await undoStandings(env, layout, lineage, states.snapshots, runs),
     archives: await keptFolders(env, layout.archive),
     exports: await keptFolders(env, layout.export),
     freeBytes: await env.fs.freeBytes(layout.home),
@@ -90,49 +93,4 @@ async function keptFolders({ fs }: Environment, parent: string): Promise<KeptFol
     oldestAtMs: count === 0 ? null : Math.min(...times),
     newestAtMs: count === 0 ? null : Math.max(...times),
   };
-}
-
-/** The clock of a file system may be so much behind. */
-const TICK_MS = 20;
-
-/**
- * An undo folder holds nothing new where no file of it was written to since a snapshot of it began, or since a restore put it there, and
- * that snapshot is good.
- */
-async function undoWithWrites(
-  { fs }: Environment,
-  layout: Layout,
-  snapshots: readonly ListedSnapshot[],
-  runs: readonly RunRecord[],
-): Promise<string[]> {
-  const good = new Map(
-    snapshots.filter(({ state }) => state === 'good').map((one) => [one.location, one.engine]),
-  );
-  const holding: string[] = [];
-  for (const name of (await snapshotNames(fs, layout.undo)).sort(compareNames)) {
-    const files = await filesBelow(fs, join(layout.undo, name));
-    if (files.length === 0) continue; // of a restore into an empty directory
-    // It got its last name in the exchange. Whoever put something into it later made that time another.
-    const changedNs = (await fs.inspect(join(layout.undo, name)))?.mtimeNs ?? 0n;
-    const nameEndsMs = (Number(name.slice(3).split('-')[0]) + 1) * 1000;
-    const madeAtMs = Math.min(Number(changedNs / 1_000_000n), nameEndsMs);
-    const before = runs.findLast(
-      ({ kind, state }) =>
-        (kind === 'backup' || kind === 'restore' || kind === 'undo') &&
-        state.status === 'completed' &&
-        (state.finishedAtMs ?? madeAtMs) < madeAtMs,
-    );
-    const sinceMs = before?.kind === 'restore' ? before.state.finishedAtMs : before?.state.startedAtMs;
-    const engine = before && good.get(before.location);
-    // Of other engines a write through a shared mapping may leave no time.
-    const isTimed = engine === 'lsm' || engine === 'leveldb';
-    const isCovered =
-      isTimed &&
-      sinceMs != null &&
-      files.every(
-        ({ mtimeNs }) => hasPartsOfSecond(mtimeNs) && Number(mtimeNs / 1_000_000n) + TICK_MS < sinceMs,
-      );
-    if (!isCovered) holding.push(name);
-  }
-  return holding;
 }

@@ -1,13 +1,16 @@
-import type { RunRecord } from '../operation/records.ts';
+import { dirname } from 'node:path';
+import { isExchange } from '../operation/lineage.ts';
+import type { RunRecord } from '../operation/run-record.ts';
 import { age } from '../options/age.ts';
-import { LEVELS, SNAPSHOT_KINDS } from '../options/choices.ts';
+import { LEVELS } from '../options/choices.ts';
 import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
 import { size } from '../options/size.ts';
 import { milliseconds } from '../options/values.ts';
 import type { NextSnapshot } from '../snapshot/capture/next-snapshot.ts';
-import { isSnapshotName, nameOf } from '../snapshot/store/layout.ts';
+import { nameOf, UNDO } from '../snapshot/store/layout.ts';
 import type { ListedSnapshot, SnapshotTotal } from '../snapshot/store/standing.ts';
 import type { Findings, KeptFolders } from './status-findings.ts';
+import type { UndoStanding } from './undo-standing.ts';
 
 export const statusOptions = new OptionSet(() => ({
   maxAgeMs: optional(milliseconds(), {
@@ -56,8 +59,12 @@ export interface SnapshotsStatus {
   readonly latest: string | null;
   /** The newest of the deepest proof. */
   readonly latestGood: string | null;
-  /** An attempt or a verification found the database itself damaged; since then no verification of all its content went well, and nothing was restored. */
+  /** An attempt or a verification found the database that is there now damaged, and none of all its content since found it whole. */
   readonly sourceDamaged: boolean;
+  /** Where the database was brought back from, if it does not go back to the newest snapshot, which may hold writes that it lacks. */
+  readonly putBackFrom: string | null;
+  /** Names of snapshots after which the database went back, or was begun anew: they may hold writes that no newer one has. */
+  readonly leftBehind: readonly string[];
   readonly damaged: readonly { readonly name: string; readonly damage: string | null }[];
   /** Names of snapshots that could not be looked at or read in whole. */
   readonly unread: readonly string[];
@@ -68,8 +75,7 @@ export interface SnapshotsStatus {
   readonly total: SnapshotTotal;
   /** What restores in place replaced; `undo` brings the newest back. */
   readonly undo: KeptFolders;
-  /** Undo folders that may hold writes that no snapshot has, oldest first. */
-  readonly undoWithWrites: readonly string[];
+  readonly undoFolders: readonly UndoStanding[];
   readonly archives: KeptFolders;
   readonly exports: KeptFolders;
   readonly freeBytes: number;
@@ -89,7 +95,7 @@ const NAMES_SHOWN = 3;
 
 /** Judges what was gathered. Ages are those of `nowMs`. */
 export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number | undefined): SnapshotsStatus {
-  const { dataDir: _, runs, isRestoreUnfinished, leftBehind: ahead, snapshots: listed, ...rest } = findings;
+  const { dataDir: _, runs, lineage, isRestoreUnfinished, snapshots: listed, ...rest } = findings;
   const snapshots = listed.map((snapshot) => ({ ...snapshot, ageMs: nowMs - snapshot.createdAtMs }));
   const inState = (wanted: ListedSnapshot['state']) => snapshots.filter(({ state }) => state === wanted);
   const good = inState('good');
@@ -102,31 +108,20 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const failed = backups.filter(({ state }) => state.status === 'failed').map(failureOf);
   const lastFailure = failed.at(-1);
   const lastSuccessAtMs = success ?? newestOf(snapshots)?.createdAtMs ?? null;
-  // Until a verification finds none or a restore puts other files there: an attempt that failed for another reason says nothing.
-  const looks = runs.filter(({ kind, location }) => kind === 'verify' && location === findings.dataDir);
-  const damagedLooks = runs.filter(
-    ({ kind, location }) => kind === 'verify' && !isOfSnapshots(location), // also before the directory was moved
-  );
-  const damage = latestOf([...failed, ...damagedLooks.map(failureOf)].filter(isDamageOfSource));
-  const exchanged = runs.findLast(({ kind, state }) => isExchange(kind) && state.status === 'completed');
-  const restoredAtMs = exchanged?.kind === 'restore' ? exchanged.state.finishedAtMs : null; // an undo may bring the damage back
-  // A snapshot that goes well may share what was proven before, and says nothing of the database's own files. Nor does a look at what an
-  // undo has replaced since.
-  const look = looks.findLast(({ state }) => state.status === 'completed');
-  const lookedAtMs = runs.lastIndexOf(look!) > runs.lastIndexOf(exchanged!) ? look!.state.finishedAtMs : null;
-  const soundAtMs = Math.max(restoredAtMs ?? 0, lookedAtMs ?? 0);
-
-  const exchange = runs.findLast(({ kind }) => isExchange(kind));
+  const exchange = runs.findLast(isExchange);
   const restoreFailure = exchange?.state.status === 'failed' ? failureOf(exchange) : null;
-  const sourceDamaged = failedSince(damage, soundAtMs);
+  const { damage } = lineage.now;
+  const putBackFrom = lineage.putBackFrom === newestGood?.location ? null : (lineage.putBackFrom ?? null);
   const newer = inState('unproven').filter(({ sequence }) => (sequence ?? -1) > (newestGood?.sequence ?? -1));
 
   const problems = [
     ...damageProblem(damaged, snapshots.length),
     ...(newestGood === undefined ? [nothingGood(snapshots)] : ageProblem(newestGood, maxAgeMs)),
-    ...(sourceDamaged
-      ? [`the database itself is damaged, as was found ${age(nowMs - damage!.atMs!)} ago`]
-      : []),
+    ...(damage === undefined
+      ? []
+      : [
+          `the database itself is damaged, as was found ${age(nowMs - (damage.state.finishedAtMs ?? nowMs))} ago`,
+        ]),
     ...(isRestoreUnfinished
       ? ['a restore in place has not ended; if none is under way, run `stillpoint recover DIR`']
       : []),
@@ -140,8 +135,13 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     ...(newestGood !== undefined && best !== undefined && isDeeper(best, newestGood)
       ? [`the newest proven at level "${best.level}" is ${best.name}, ${age(best.ageMs)} old`]
       : []),
-    ...(ahead.length > 0
-      ? [`${named(ahead)} may hold writes that no newer one has: the database went back since`]
+    ...(newestGood !== undefined && putBackFrom !== null
+      ? [
+          `the database was brought back from ${placeText(putBackFrom)} since, so ${newestGood.name} may hold writes that it lacks`,
+        ]
+      : []),
+    ...(findings.leftBehind.length > 0
+      ? [`${named(findings.leftBehind)} may hold writes that no newer one has: the database went back since`]
       : []),
     ...(newestGood !== undefined && newer.length > 0
       ? [
@@ -162,7 +162,8 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     lastRestore: lastRestore(runs),
     lastRestoreFailure: restoreFailure,
     newestGood: newestGood ?? null,
-    sourceDamaged,
+    sourceDamaged: damage !== undefined,
+    putBackFrom,
     oldestGood: oldest === undefined ? null : { name: oldest.name, createdAtMs: oldest.createdAtMs },
     damaged: damaged.map(({ name, damage }) => ({ name, damage })),
     unread,
@@ -239,16 +240,12 @@ function lastRestore(runs: readonly RunRecord[]): SnapshotsStatus['lastRestore']
   };
 }
 
-const isOfSnapshots = (location: string): boolean =>
-  isSnapshotName(nameOf(location)) || SNAPSHOT_KINDS.some((kind) => kind === nameOf(location));
-
-const latestOf = (failures: readonly LastFailure[]): LastFailure | undefined =>
-  failures.toSorted((a, b) => (a.atMs ?? 0) - (b.atMs ?? 0)).at(-1);
-
-const isExchange = (kind: RunRecord['kind']): boolean => kind === 'restore' || kind === 'undo';
-
 const failedSince = (failure: LastFailure | undefined, lastSuccessAtMs: number | null): boolean =>
   failure?.atMs != null && failure.atMs > (lastSuccessAtMs ?? Number.NEGATIVE_INFINITY);
+
+/** Of an undo folder with the folder around it: its name is like that of a snapshot. */
+const placeText = (location: string): string =>
+  nameOf(dirname(location)) === UNDO ? `${UNDO}/${nameOf(location)}` : nameOf(location);
 
 const isDamageOfSource = ({ code }: LastFailure): boolean =>
   code === 'SOURCE_DAMAGED' || code === 'DATABASE_DAMAGED';

@@ -7,13 +7,14 @@ import { isRefusal, StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
 import { chosenLayout, isRefused, keptLayout, noteHome, refuseBareHome } from '../snapshot/store/home.ts';
-import { type Layout, ownLayout } from '../snapshot/store/layout.ts';
+import { type Layout, nameOf, ownLayout } from '../snapshot/store/layout.ts';
 import { removeTransient, sweep } from '../snapshot/store/prune.ts';
 import { keepReserves } from '../snapshot/store/reserve.ts';
 import { MeantFolder } from './meant-folder.ts';
 import { isFinished } from './operation-state.ts';
-import { gone, type RunKind, type RunRecord, RunRecords } from './records.ts';
+import { RunRecords } from './records.ts';
 import { refuseKept, refuseSnapshot } from './refuse-snapshot.ts';
+import { gone, type RunKind, type RunRecord } from './run-record.ts';
 import { inOrder, upkeepRecords } from './upkeep.ts';
 
 /** What an interrupted restore or snapshot left, and what was done about it. */
@@ -169,7 +170,7 @@ export class DataDirectory {
         const swap = await DirectoryExchange.findInterrupted(this.environment.fs, layout);
         // The new state is complete: only cleaning up is left. Before that point files would move under an open database.
         if (swap?.phase === 'opening') {
-          await this.#recordAsDone(layout, swap.id);
+          await this.#recordAsDone(layout, swap);
           await swap.finish();
         } else if (swap !== undefined) throw needsRecovery(layout);
         await this.#putInOrder(layout, held);
@@ -289,7 +290,7 @@ export class DataDirectory {
         held.push(lock);
       }
       const restore = await swap.complete();
-      if (restore === 'new') await this.#recordAsDone(layout, swap.id);
+      if (restore === 'new') await this.#recordAsDone(layout, swap);
       await swap.finish();
       return restore;
     } finally {
@@ -298,8 +299,9 @@ export class DataDirectory {
   }
 
   /** While the journal of the exchange still stands: after it nothing tells that the run was not in vain. */
-  async #recordAsDone(layout: Layout, id: string): Promise<void> {
-    await this.#recordsOf(layout).runs.closeInterrupted(this.environment.clock.nowMs(), id);
+  async #recordAsDone(layout: Layout, { id, undoFolder }: DirectoryExchange): Promise<void> {
+    const done = { id, undo: nameOf(undoFolder) };
+    await this.#recordsOf(layout).runs.closeInterrupted(this.environment.clock.nowMs(), done);
   }
 
   async #putInOrder(layout: Layout, { hasOwn }: HeldLocks): Promise<Omit<Recovery, 'restore'>> {

@@ -5,7 +5,7 @@ import { OptionSet, type OptionsOf, optional, required } from '../options/option
 import { folder } from '../options/values.ts';
 import { environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { DataDirectory, type Recovery } from './data-directory.ts';
-import type { RunRecord } from './records.ts';
+import type { RunRecord } from './run-record.ts';
 
 /**
  * - `normal`: reads and writes.

@@ -1,112 +1,21 @@
 import { dirname } from 'node:path';
-import * as z from 'zod';
 import { pause } from '../env/clock.ts';
 import { Semaphore } from '../env/concurrency.ts';
 import { parseJson, problemsOf } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
 import { isNoSpace, StillpointError } from '../errors.ts';
-import { type CamelCased, fromJson, toJson } from '../options/casing.ts';
-import { type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { fromJson, toJson } from '../options/casing.ts';
+import type { Layout } from '../snapshot/store/layout.ts';
 import { withReserve } from '../snapshot/store/reserve.ts';
-import { isFinished, operationStateSchema } from './operation-state.ts';
-
-export const RUN_KINDS = ['backup', 'archive', 'export', 'transient', 'restore', 'undo'] as const;
-export type RunKind = (typeof RUN_KINDS)[number];
-
-/** What keeps the snapshots in order. It is on record once it has ended (`upkeep.ts`). */
-const UPKEEP_KINDS = ['verify', 'prune', 'delete'] as const;
-export type UpkeepKind = (typeof UPKEEP_KINDS)[number];
-
-export const RECORD_KINDS = [...RUN_KINDS, ...UPKEEP_KINDS] as const;
-export type RecordKind = (typeof RECORD_KINDS)[number];
-
-/**
- * A line of an earlier version lacks the fields that came later, and a line that does not fit is skipped: give each new field its
- * value in `ABSENT`, or the history of every database is lost with an upgrade.
- */
-export const recordSchema = z.object({
-  id: z.string(),
-  kind: z.enum(RECORD_KINDS),
-  /** The snapshot written, the one restored from, or the snapshot or folder that was looked after. */
-  location: z.string(),
-  state: operationStateSchema,
-  /** What a restore brought back. */
-  metadata: z
-    .object({
-      backup_id: z.string(),
-      location: z.string(),
-      restored_at_ms: z.number(),
-      size_bytes: z.number(),
-    })
-    .nullable(),
-  /** What verifying or removing came to. */
-  upkeep: z
-    .object({
-      /** Snapshots, or undo folders, that were looked at. */
-      folders: z.number(),
-      removed: z.number(),
-      freed_bytes: z.number(),
-    })
-    .nullable(),
-});
-
-/** What a line says that lacks these fields. */
-const ABSENT: Omit<z.input<typeof recordSchema>, 'id' | 'kind' | 'location' | 'state'> & {
-  readonly state: Omit<z.input<typeof operationStateSchema>, 'status'>;
-} = {
-  metadata: null,
-  upkeep: null,
-  state: {
-    started_at_ms: null,
-    finished_at_ms: null,
-    progress: null,
-    reason: null,
-    code: null,
-    phase: null,
-    files_processed: null,
-    files_total: null,
-  },
-};
-
-const ABSENT_PROGRESS: z.input<typeof operationStateSchema>['progress'] = {
-  percent: null,
-  bytes_processed: null,
-  bytes_total: null,
-};
-
-export type RunRecord = CamelCased<z.infer<typeof recordSchema>>;
-
-/** A run as it reads once its process is gone. */
-export function gone(record: RunRecord): RunRecord {
-  if (isFinished(record.state)) return record;
-  const end = {
-    status: 'failed',
-    code: 'INTERRUPTED',
-    reason: 'the process ended in the middle of it',
-  } as const;
-  return { ...record, state: { ...record.state, ...end } };
-}
-
-/** A restore as it ends when its process died after the exchange of files had begun, and recovery finished that. */
-function completed({ state, location, ...record }: RunRecord, nowMs: number): RunRecord {
-  const bytes = state.progress?.bytesTotal ?? 0; // read once and proven once
-  return {
-    ...record,
-    location,
-    state: {
-      ...state,
-      status: 'completed',
-      finishedAtMs: nowMs,
-      progress: { percent: 100, bytesProcessed: bytes, bytesTotal: bytes },
-      filesProcessed: state.filesTotal,
-    },
-    metadata: { backupId: nameOf(location), location, restoredAtMs: nowMs, sizeBytes: bytes / 2 },
-  };
-}
+import { isExchange, type Lineage, lineageOf } from './lineage.ts';
+import { isFinished } from './operation-state.ts';
+import { completed, gone, type RunRecord, recordSchema, withAbsent } from './run-record.ts';
 
 /** So many of the newest runs are on record at least. */
 export const KEEP_RUNS = 1_000;
+/** So many of those that are kept since they tell where the data came from. */
+const KEEP_TELLING = 200;
 const LIMIT_BYTES = 64 * 1024 * 1024;
 
 /** Lines that are parsed in one turn of the event loop. */
@@ -166,14 +75,14 @@ export class RunRecords {
    * Ends the runs that a crash cut off, and drops the oldest beyond a limit. Only under the lifecycle lock: then nobody
    * can be at work on what reads as running. Resolves to the ids of the runs that it ended as failed. A full disk is no failure,
    * as for `end`.
-   * @param doneId The restore whose new state stands: it ends as completed.
+   * @param done The restore whose new state stands: it ends as completed.
    */
-  async closeInterrupted(nowMs: number, doneId?: string): Promise<string[]> {
+  async closeInterrupted(nowMs: number, done?: { id: string; undo: string }): Promise<string[]> {
     const records = await this.read();
     const open = records.filter(({ state }) => !isFinished(state));
-    const interrupted = open.filter(({ id }) => id !== doneId);
+    const interrupted = open.filter(({ id }) => id !== done?.id);
     const ended = open.map((record): RunRecord => {
-      if (record.id === doneId) return completed(record, nowMs);
+      if (record.id === done?.id) return completed(record, done.undo, nowMs);
       const { state, ...rest } = gone(record);
       return { ...rest, state: { ...state, finishedAtMs: nowMs } };
     });
@@ -211,8 +120,7 @@ export class RunRecords {
     const lines: string[] = [];
     const all = await this.read();
     const kept = all.slice(-KEEP_RUNS);
-    const damage = lastDamage(all);
-    for (const record of damage === undefined || kept.includes(damage) ? kept : [damage, ...kept]) {
+    for (const record of [...telling(all.slice(0, -KEEP_RUNS), lineageOf(all)), ...kept]) {
       lines.push(lineOf(record));
       if (lines.length % LINES_A_TURN === 0) await pause(0);
     }
@@ -260,25 +168,12 @@ export class RunRecords {
   }
 }
 
-/** Where the database itself was found damaged, and neither a later look nor a restore says that it is whole: that is never forgotten. */
-function lastDamage(runs: readonly RunRecord[]): RunRecord | undefined {
-  const at = runs.findLastIndex(({ state }) => state.code === 'SOURCE_DAMAGED');
-  const isOver = ({ kind, location, state }: RunRecord): boolean =>
-    state.status === 'completed' &&
-    (kind === 'restore' || (kind === 'verify' && location === runs[at]?.location));
-  return runs.slice(at + 1).some(isOver) ? undefined : runs[at];
+/** Of older runs, what the data directory and its undo folders hold is never forgotten: where it came from, and damage. */
+function telling(older: readonly RunRecord[], { now, undo }: Lineage): RunRecord[] {
+  const damage = new Set([now, ...undo.values()].map((content) => content.damage));
+  const tells = (run: RunRecord) => damage.has(run) || (isExchange(run) && run.state.status === 'completed');
+  return older.filter(tells).slice(-KEEP_TELLING);
 }
-
-/** The line with `ABSENT` where it says nothing. */
-function withAbsent(json: unknown): unknown {
-  if (!isObject(json) || !isObject(json.state)) return json;
-  const state = { ...ABSENT.state, ...json.state };
-  const progress = isObject(state.progress) ? { ...ABSENT_PROGRESS, ...state.progress } : state.progress;
-  return { ...ABSENT, ...json, state: { ...state, progress } };
-}
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null;
 
 function lineOf(record: RunRecord): string {
   const json = toJson(record);

@@ -5,8 +5,8 @@ import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Admission, DataDirectory } from './data-directory.ts';
 import { isFinished, type OperationState } from './operation-state.ts';
-import type { RecordKind, RunKind, RunRecord } from './records.ts';
 import { Run } from './run.ts';
+import type { RecordKind, RunKind, RunRecord } from './run-record.ts';
 
 export interface RunEvents<Result> {
   /** A run changed: a phase began, or it ended. */
@@ -26,6 +26,7 @@ export interface Prepared<Result> {
 
 export interface Done<Result> {
   readonly metadata?: RunRecord['metadata'];
+  readonly undo?: RunRecord['undo'];
   /** Called once the run is complete, with its final state. */
   result(): Result;
   /** Removes what was needed only until the run is on record as complete. */
@@ -119,7 +120,7 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
   async #carryOut({ run, work }: Prepared<Result>, { records, release }: Admission): Promise<Result> {
     try {
       const done = await work();
-      run.complete(done.metadata);
+      run.complete(done);
       try {
         if (await records.end(run.record)) await done.cleanUp?.();
       } catch (error) {

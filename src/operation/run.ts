@@ -2,7 +2,7 @@ import type { Clock } from '../env/clock.ts';
 import { RunControl } from '../env/run-control.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { isFinished, type OperationState } from './operation-state.ts';
-import type { RunKind, RunRecord } from './records.ts';
+import type { RunKind, RunRecord } from './run-record.ts';
 
 /** A record carries the reason, and the message may be the host's. */
 export const REASON_LIMIT = 4096;
@@ -28,6 +28,7 @@ export class Run {
   #filesBefore = 0;
   #state: OperationState;
   #metadata: RunRecord['metadata'] = null;
+  #undo: RunRecord['undo'] = null;
 
   constructor(clock: Clock, id: string, kind: RunKind, location: string, onChange: (run: Run) => void) {
     this.#clock = clock;
@@ -79,6 +80,7 @@ export class Run {
       location: this.location,
       state: this.state,
       metadata: this.#metadata,
+      undo: this.#undo,
       upkeep: null,
     };
   }
@@ -107,8 +109,9 @@ export class Run {
     this.#change({ filesTotal: files, filesProcessed: 0, progress });
   }
 
-  complete(metadata: RunRecord['metadata'] = null): void {
+  complete({ metadata = null, undo = null }: Partial<Pick<RunRecord, 'metadata' | 'undo'>> = {}): void {
     this.#metadata = metadata;
+    this.#undo = undo;
     const { filesTotal } = this.#state;
     const bytes = this.#state.progress?.bytesTotal ?? this.control.bytes;
     this.#finish({

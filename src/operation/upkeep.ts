@@ -5,8 +5,9 @@ import { type StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { withLedgerLock } from '../snapshot/ledger/ledger-file.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
-import { type RunRecord, RunRecords, type UpkeepKind } from './records.ts';
+import { RunRecords } from './records.ts';
 import { REASON_LIMIT } from './run.ts';
+import type { RunRecord, UpkeepKind } from './run-record.ts';
 
 /**
  * `upkeep.jsonl`: what was verified, pruned and deleted. A file of its own, so that a timer which prunes every minute does not push the
@@ -51,6 +52,7 @@ export async function onUpkeepRecord<T>(
       location,
       state: stateOf(env.clock, startedAtMs, control, outcome.failure),
       metadata: null,
+      undo: null,
       upkeep: outcome.upkeep ?? null,
     }).catch(() => undefined);
   let result: T;

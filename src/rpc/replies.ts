@@ -210,6 +210,15 @@ const repositoryStandingSchema = z.object({
     .describe('Of each kind of attempt, the last one, if it failed'),
 });
 
+const undoStandingSchema = z.object({
+  name: z.string(),
+  location: z.string(),
+  created_at_ms: timeMs.describe('When its files were replaced'),
+  disk_bytes: z.number(),
+  may_hold_writes: z.boolean().describe('It may hold writes that no snapshot has'),
+  damaged: z.boolean().describe('What lies in it was found damaged'),
+});
+
 const failureSchema = z
   .object({ at_ms: timeMs.nullable(), code: z.string().nullable(), reason: z.string().nullable() })
   .nullable();
@@ -239,8 +248,18 @@ export const safetySchema = z.object({
   source_damaged: z
     .boolean()
     .describe(
-      'An attempt or a verification found the database itself damaged; since then no verification of all its content went well, and nothing was restored',
+      'An attempt or a verification found the database that is there now damaged, and none of all its content since found it whole',
     ),
+  put_back_from: z
+    .string()
+    .nullable()
+    .describe(
+      'Where the database was brought back from, if it does not go back to the newest snapshot, which may hold writes that it lacks',
+    ),
+  left_behind: z
+    .array(z.string())
+    .readonly()
+    .describe('Snapshots after which the database went back: they may hold writes that no newer one has'),
   damaged: z.array(z.object({ name: z.string(), damage: z.string().nullable() })).readonly(),
   unread: z.array(z.string()).readonly(),
   unproven: z.array(z.string()).readonly(),
@@ -251,10 +270,7 @@ export const safetySchema = z.object({
   oldest_proof: z.object({ name: z.string(), verified_at_ms: timeMs }).nullable(),
   total: snapshotTotalSchema,
   undo: keptFoldersSchema.describe('What restores in place replaced'),
-  undo_with_writes: z
-    .array(z.string())
-    .readonly()
-    .describe('Undo folders that may hold writes that no snapshot has, oldest first'),
+  undo_folders: z.array(undoStandingSchema).readonly().describe('Those with files, oldest first'),
   archives: keptFoldersSchema,
   exports: keptFoldersSchema,
   free_bytes: z.number().describe('On the disk of the snapshots'),

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { DeletedSnapshot } from '../coordinator/snapshots.ts';
-import { recordSchema } from '../operation/records.ts';
+import { recordSchema } from '../operation/run-record.ts';
 import type { SnakeCased } from '../options/casing.ts';
 import { LEVELS } from '../options/choices.ts';
 import type { PruneResult } from '../snapshot/store/prune.ts';

@@ -5,7 +5,7 @@ import type { Clock } from '../env/clock.ts';
 import { residentBytes } from '../env/runtime.ts';
 import { warn } from '../env/safe-calls.ts';
 import type { Lifecycle } from '../operation/lifecycle.ts';
-import { RECORD_KINDS, type RecordKind, RUN_KINDS, type RunRecord } from '../operation/records.ts';
+import { RECORD_KINDS, type RecordKind, RUN_KINDS, type RunRecord } from '../operation/run-record.ts';
 import type { ScheduleState } from '../schedule/index.ts';
 import { SNAPSHOT_STATES } from '../snapshot/store/standing.ts';
 import { VERSION } from '../snapshot/version.ts';

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { CapturePlan, Engine } from '../engine/engine.ts';
 import { isDamaged, type Report } from '../engine/report.ts';
 import type { FileSystem } from '../env/file-system.ts';
@@ -13,7 +13,7 @@ import type { Environment } from './environment.ts';
 import { noteDamage, noteSnapshot } from './ledger/write-proofs.ts';
 import { runProbe } from './run-probe.ts';
 import { type LastSnapshot, writeLastSnapshot } from './store/last-snapshot.ts';
-import { type Layout, nameOf, partialFolder } from './store/layout.ts';
+import { type Layout, nameOf, partialFolder, UNDO } from './store/layout.ts';
 import { noteLeftBehind } from './store/left-behind.ts';
 import type { Manifest } from './store/manifest.ts';
 import { writeManifest } from './store/manifest-file.ts';
@@ -50,8 +50,8 @@ export interface TakeRequest {
   /** Publish it also where not all of it could be read. */
   readonly allowUnread: boolean;
   readonly tool: string;
-  /** What restores in place put there since the last snapshot, by where it came from. */
-  readonly restored: readonly string[];
+  /** Where the data directory was brought back from, if what is there does not go back to the last snapshot. */
+  readonly putBackFrom: string | undefined;
   readonly control: RunControl;
   /** What the checkpoint hook holds; undefined: plan from outside. */
   readonly plan?: CapturePlan | undefined;
@@ -160,7 +160,7 @@ function captureFrom(
 /** How far the database has come, and the report: with a warning where it has fallen behind its last snapshot. */
 async function judged(
   { fs }: Environment,
-  { engine, layout, restored }: TakeRequest,
+  { engine, layout, putBackFrom: from }: TakeRequest,
   { report, checks }: Proof,
   { name, last }: PreviousSnapshot,
 ): Promise<{ readonly report: Report; readonly reached: Pick<LastSnapshot, 'engine' | 'position'> }> {
@@ -169,10 +169,10 @@ async function judged(
   const fellBehind =
     past === undefined || now === undefined ? undefined : engine.history!.setbackOf(now, past);
   // However far it has come since: what was between the two states is not in it.
-  const other = restored.find((location) => name === undefined || location !== join(layout.backup, name));
+  const isOther = from !== undefined && (name === undefined || from !== join(layout.backup, name));
   const setback =
     fellBehind ??
-    (other && `it was restored from ${nameOf(other)}`) ??
+    (isOther ? broughtBack(layout, from) : undefined) ??
     (isOfOtherEngine(engine, last)
       ? `it is one of ${engine.name} now, and was one of ${last!.engine}`
       : undefined);
@@ -184,6 +184,11 @@ async function judged(
   await noteLeftBehind(fs, layout, [before, ...(name === undefined ? [] : [name])]);
   return { report: withSetback(report, setback, before), reached };
 }
+
+const broughtBack = ({ undo }: Layout, from: string): string =>
+  dirname(from) === undo
+    ? `an undo brought it back from ${UNDO}/${nameOf(from)}`
+    : `it was restored from ${nameOf(from)}`;
 
 /** Not so for `parts`: it has the database that was there before as one of several. */
 const isOfOtherEngine = ({ name, history }: Engine, last: LastSnapshot | undefined): boolean =>

@@ -59,7 +59,7 @@ test('on a full disk: what a prune would free, and that it would free nothing', 
   const restore = await failureOf('restore', first.name, '--data-dir', dir, '--in-place');
   expect(restore).toMatchObject({
     code: 'NO_SPACE',
-    hint: 'Free space on that file system, or restore with `--into DIR` on another disk.',
+    hint: 'Free space on that file system, or restore with `--into ON_ANOTHER_DISK`.',
   });
   const repository = join(await temporaryFolder(), 'repository');
   await stillpoint(['repo', 'init', repository]);

@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
@@ -174,6 +174,26 @@ test.each(Object.keys(ENGINES))(
     expect(again.pruned).not.toContain(newest.name);
   },
 );
+
+test('what an undo brings back is known: the newest state is no setback, and one of before a snapshot is', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const backups = new BackupCoordinator({ dataDir: dir });
+  const restores = new RestoreCoordinator({ dataDir: dir });
+  await fill(ENGINES.lsm!, dir, 20);
+  const old = await backups.backup();
+  await fill(ENGINES.lsm!, dir, 20);
+  await backups.backup();
+  await fill(ENGINES.lsm!, dir, 5);
+  const { undo: first } = await restores.restore({ source: old.name });
+  await restores.restore({ source: old.name });
+  await fill(ENGINES.lsm!, dir, 500);
+  const { undo: passed } = await restores.undo({ to: basename(first) });
+  expect(await backups.backup()).toMatchObject({ report: { findings: NO_SETBACK } });
+  await restores.undo({ to: basename(passed) });
+  const { report } = await backups.backup();
+  expect(report.findings).toMatchObject(SETBACK);
+  expect(report.findings[0]!.message).toContain(old.name); // it came from there, and on from there
+});
 
 test('a LevelDB that was begun anew is known by its tables, however far it has come', async () => {
   const dir = join(await temporaryFolder(), 'data');

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, Lifecycle, RestoreCoordinator, Snapshots } from '../../src/index.ts';
@@ -46,8 +46,21 @@ test('damage that verifying the database finds is in its status, until another f
     { state: { status: 'completed' } },
   ]);
   // What was proven before is shared: a snapshot goes well, and says nothing of the database's own table.
-  expect((await stillpoint(['snapshot', dir])).code).toBe(0);
+  const shared = await stillpoint(['snapshot', dir, '--quiet']);
+  expect(shared).toMatchObject({ code: 0, stderr: expect.stringContaining('known to be damaged') });
   expect((await stillpoint(['status', dir])).code).toBe(3);
+  const snapshotTable = join(
+    (await new Snapshots({ dataDir: dir }).status()).newestGood!.location,
+    basename(table),
+  );
+  rot(snapshotTable, 100);
+  const all = await stillpoint(['verify', dir, '--all']);
+  expect(all).toMatchObject({
+    code: 3,
+    stdout: expect.stringContaining(`stillpoint status ${dir} says what to do`),
+  });
+  rot(snapshotTable, 100);
+  expect((await stillpoint(['verify', dir, '--all'])).code).toBe(0);
   rot(table, 100);
   expect((await stillpoint(['verify', dir, '--level', 'files'])).code).toBe(0);
   expect((await stillpoint(['status', dir])).code).toBe(3); // that did not look into it
@@ -136,15 +149,78 @@ test('of the undo folders those are named that may hold writes of their own', as
   for (let i = 0; i < 2; i++) await new RestoreCoordinator({ dataDir: dir }).restore({ source: backup.name });
   const status = await new Snapshots({ dataDir: dir }).status();
   expect(status.undo.count).toBe(2);
-  expect(status.undoWithWrites).toHaveLength(1);
+  const [first, second] = status.undoFolders;
+  expect([first, second]).toMatchObject([{ mayHoldWrites: true, damaged: false }, { mayHoldWrites: false }]);
   const { stdout } = await stillpoint(['status', dir]);
-  const [first] = status.undoWithWrites;
-  expect(stdout.replaceAll(/\n +/g, ' ')).toContain(`may hold writes that no snapshot has: ${first}`);
-  expect(stdout).toContain(`stillpoint undo ${dir} --to ${first}\n`);
+  const [told] =
+    stdout.replaceAll(/\n +/g, ' ').match(/ts-[^:]+: replaced [^:]+:[^:]+:[^:]+may hold writes/) ?? [];
+  expect(told).toContain(first!.name);
+  expect(stdout).toContain(`stillpoint undo ${dir} --to ${first!.name}\n`);
   const look = await stillpoint(['prune', dir, '--undo', '--keep', '0', '--dry-run']);
   expect(look.stdout).toContain('they may hold writes that no snapshot has');
   const pruned = await stillpoint(['prune', dir, '--undo', '--keep', '0']);
   expect(pruned.stdout).toContain('no undo of these restores is possible any more');
+});
+
+test('after several restores, an undo to the first and a snapshot, nothing is left to save or to warn of', async () => {
+  const { dir } = await withTable();
+  const old = await new BackupCoordinator({ dataDir: dir }).backup();
+  const database = new ClassicLevel(dir);
+  await database.put('later', 'value');
+  await database.close();
+  const newer = await new BackupCoordinator({ dataDir: dir }).backup();
+  const again = new ClassicLevel(dir);
+  await again.put('latest', 'value');
+  await again.close();
+  const restores = new RestoreCoordinator({ dataDir: dir });
+  for (let i = 0; i < 3; i++) await restores.restore({ source: old.name });
+  const put = await new Snapshots({ dataDir: dir }).status();
+  expect(put.putBackFrom).toBe(old.location);
+  expect(put.summary).toContain(
+    `the database was brought back from ${old.name} since, so ${newer.name} may hold writes that it lacks`,
+  );
+  const { stdout } = await stillpoint(['status', dir]);
+  expect(stdout.replaceAll(/\n +/g, ' ')).toContain('`undo` to it, which takes no space, then a snapshot');
+  const undo = stdout.split('\n').flatMap((line) => line.match(/stillpoint (undo .*--to .*)/)?.[1] ?? [])[0]!;
+  expect((await stillpoint(undo.split(' '))).code).toBe(0);
+  const snapshot = await stillpoint(['snapshot', dir, '--quiet']);
+  expect(snapshot).toMatchObject({ code: 0, stderr: '' });
+  const { safe, putBackFrom, undoFolders, leftBehind } = await new Snapshots({ dataDir: dir }).status();
+  expect({ safe, putBackFrom, leftBehind }).toEqual({ safe: true, putBackFrom: null, leftBehind: [] });
+  expect(undoFolders.map(({ mayHoldWrites }) => mayHoldWrites)).toEqual([false, false, false]);
+});
+
+test('what a restore replaced since it was damaged is offered to salvage, with its later writes', async () => {
+  const { dir, table } = await withTable();
+  await new BackupCoordinator({ dataDir: dir }).backup();
+  const database = new ClassicLevel(dir);
+  await database.put('later', 'value');
+  await database.close();
+  rot(table, 100);
+  expect((await stillpoint(['verify', dir])).code).toBe(3);
+  const before = (await stillpoint(['status', dir])).stdout.replaceAll(/\n +/g, ' ');
+  expect(before).toMatch(/brings ts-\d+ back; what was written after it stays in the undo folder/);
+  await new RestoreCoordinator({ dataDir: dir }).restore();
+  const { code, stdout } = await stillpoint(['status', dir]);
+  expect(code).toBe(0);
+  const salvage = stdout.split('\n').flatMap((line) => line.match(/stillpoint (salvage .*)/)?.[1] ?? [])[0]!;
+  const into = join(await temporaryFolder(), 'salvaged');
+  expect((await stillpoint(salvage.replace('NEW', into).split(' '))).code).toBe(3); // and says what is missing
+  const salvaged = new ClassicLevel(into);
+  expect(await salvaged.get('later')).toBe('value');
+  await salvaged.close();
+  const { undoFolders } = await new Snapshots({ dataDir: dir }).status();
+  expect(undoFolders).toMatchObject([{ damaged: true, mayHoldWrites: true }]);
+});
+
+test('a data directory may have the name of a folder of snapshots', async () => {
+  const { dir, table } = await withTable();
+  const named = join(await temporaryFolder(), 'backup');
+  cpSync(dir, named, { recursive: true, preserveTimestamps: true });
+  await new BackupCoordinator({ dataDir: named }).backup();
+  rot(join(named, basename(table)), 100);
+  expect((await stillpoint(['verify', named])).code).toBe(3);
+  expect((await new Snapshots({ dataDir: named }).status()).sourceDamaged).toBe(true);
 });
 
 test('a command of the advice can be pasted, whatever the path has in it', async () => {

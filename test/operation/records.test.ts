@@ -4,7 +4,9 @@ import { expect, test } from 'vitest';
 import { makeFolders } from '../../src/env/io.ts';
 import { nodeFileSystem as fs } from '../../src/env/node-file-system.ts';
 import { BackupCoordinator, Lifecycle, Snapshots } from '../../src/index.ts';
-import { type RunRecord, RunRecords, recordSchema } from '../../src/operation/records.ts';
+import { lineageOf } from '../../src/operation/lineage.ts';
+import { RunRecords } from '../../src/operation/records.ts';
+import { type RunRecord, recordSchema } from '../../src/operation/run-record.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { plainDirectory } from '../support/folders.ts';
@@ -26,6 +28,7 @@ const record = (id: string, status: RunRecord['state']['status'] = 'completed'):
     filesTotal: null,
   },
   metadata: null,
+  undo: null,
   upkeep: null,
 });
 
@@ -117,6 +120,29 @@ test('records: the oldest runs are dropped, and the file stays small', async () 
   expect([ids.length, ids[0], ids.at(-1)]).toEqual([1_000, 'run-1001', 'run-2000']);
 });
 
+test('records: where the data came from is never dropped', async () => {
+  const layout = await newLayout();
+  await makeFolders(fs, dirname(layout.records));
+  const damaged: RunRecord = {
+    ...record('damaged'),
+    state: { ...record('damaged', 'failed').state, code: 'SOURCE_DAMAGED' },
+  };
+  const restored: RunRecord = { ...record('restored'), kind: 'restore', undo: 'ts-5' };
+  const records = new RunRecords(fs, layout);
+  for (const each of [record('early'), damaged, record('between'), restored]) await records.end(each);
+  const many = Array.from({ length: 2_000 }, (_, i) => ({
+    ...JSON.parse(readFileSync(layout.records, 'utf8').split('\n')[0]!),
+    id: `later-${i}`,
+  }));
+  appendFileSync(layout.records, `\n${many.map((each) => JSON.stringify(each)).join('\n')}`);
+  await records.closeInterrupted(3);
+  expect((await idsOf(records)).slice(0, 3)).toEqual(['damaged', 'restored', 'later-1000']);
+  const { now, undo, putBackFrom } = lineageOf(await records.read());
+  expect(now).toEqual({ base: '/nowhere/early', from: undefined, damage: undefined });
+  expect(undo.get('ts-5')?.damage?.id).toBe('damaged');
+  expect(putBackFrom).toBeUndefined();
+});
+
 test('records: a line without a field that came later is read all the same', async () => {
   const layout = await newLayout();
   const progress = { percent: 1, bytes_processed: 1, bytes_total: 1 };
@@ -131,6 +157,7 @@ test('records: a line without a field that came later is read all the same', asy
     location: '/nowhere',
     state: { ...state, status: 'completed' },
     metadata: null,
+    undo: null,
     upkeep: null,
   };
   expect(Object.keys(line).sort()).toEqual(Object.keys(recordSchema.shape).sort());
@@ -151,7 +178,7 @@ test('records: a line without a field that came later is read all the same', asy
       state: { ...line.state, progress: without(progress, name) },
     })),
   ];
-  expect(lines).toHaveLength(14);
+  expect(lines).toHaveLength(15);
   writeFileSync(layout.records, lines.map((one) => JSON.stringify(one)).join('\n'));
   expect(await idsOf(new RunRecords(fs, layout))).toEqual(lines.map((one) => (one as RunRecord).id));
 });

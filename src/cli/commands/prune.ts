@@ -8,6 +8,7 @@ import type { PruneUndoResult, UndoFolder } from '../../snapshot/store/prune-und
 import type { Cli } from '../cli.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
+import { isKnownDamaged } from '../known-damage.ts';
 import { addWaitFlag, patiently, waitMs } from '../patience.ts';
 import { count, size, time, visible } from '../text.ts';
 
@@ -41,7 +42,7 @@ export function define(command: Command, cli: Cli): void {
         });
       }
       // Before anything goes: a nightly prune says so in its mail, and a dry run in time.
-      if ((await snapshots.status()).sourceDamaged) cli.output.note(DAMAGED);
+      if (await isKnownDamaged(snapshots)) cli.output.warning(DAMAGED);
       const result = await patient(() => snapshots.prune({ ...options, ...kindFlags.read(given) }));
       cli.output.result({ dryRun, ...result }, () => describe(result, dryRun));
     });

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { runsOptions, Snapshots } from '../../coordinator/snapshots.ts';
-import type { RunRecord } from '../../operation/records.ts';
+import type { RunRecord } from '../../operation/run-record.ts';
 import { nameOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { blockingEnvironment } from '../environment.ts';

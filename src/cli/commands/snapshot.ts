@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
 import { BackupCoordinator, type SnapshotResult } from '../../coordinator/backup.ts';
+import { Snapshots } from '../../coordinator/snapshots.ts';
 import { Lifecycle, lifecycleOptions } from '../../operation/lifecycle.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
+import { isKnownDamaged } from '../known-damage.ts';
 import { explainNoSpace } from '../no-space.ts';
 import { engineFlag, noteConcurrency } from '../options.ts';
 import { addWaitFlag, patiently, waitMs } from '../patience.ts';
@@ -18,6 +20,9 @@ const flags = new Flags(snapshotOptions.fields, [
   ...(['mode', 'clone', 'reuse', 'reprove', 'allowUnread', 'level', 'keep'] as const),
   ...(['pace', 'medium', 'maxBytesPerSecond', 'concurrency'] as const),
 ]);
+
+const DAMAGED =
+  'the database itself is known to be damaged, though this snapshot is proven: `stillpoint status` says what to do';
 
 const placeFlags = new Flags(lifecycleOptions.fields, ['lifecycleDir']);
 
@@ -65,6 +70,8 @@ async function takeSnapshot(cli: Cli, dataDir: string, given: Given): Promise<vo
   if (cli.output.quiet)
     for (const { code, message } of result.report.findings)
       if (code === 'STATE_OLDER') cli.output.warning(message);
+  // It may share what was proven before, and then says nothing of the database's own files.
+  if (await isKnownDamaged(new Snapshots({ dataDir }))) cli.output.warning(DAMAGED);
   cli.output.result(result, (style) => summarize(result, style, options.clone));
 }
 

@@ -10,11 +10,12 @@ import {
 } from '../../coordinator/status.ts';
 import type { KeptFolders } from '../../coordinator/status-findings.ts';
 import type { Cli } from '../cli.ts';
+import { withDataDir } from '../data-dir-variable.ts';
 import { blockingEnvironment, commandEnvironment } from '../environment.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
-import { shellWord } from '../shell-word.ts';
+import { adviceRows } from '../status-advice.ts';
 import type { Style } from '../style.ts';
 import { age, count, duration, number, size, table, time, visible, wrapped } from '../text.ts';
 
@@ -24,6 +25,7 @@ const jobFlags = new Flags(showJobOptions.fields, ['jobs']);
 type WithRepositories = SnapshotsStatus & { readonly repositories: readonly RepositoryStanding[] | null };
 
 const NOT_SAFE = 3;
+const FOLDERS_SHOWN = 5;
 /** Of a mail, too. */
 const WIDTH = 80;
 const NOTE =
@@ -80,13 +82,13 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
     ),
     ...listed('not read', status.unread),
     ...listed('not proven', status.unproven),
-    ['undo folders', undoText(status, nowMs)],
+    ...under('undo folders', undoLines(status, nowMs, moment)),
     ['archives', kept(status.archives, nowMs)],
     ['exports', kept(status.exports, nowMs)],
     ...(status.next === null ? [] : [['database', `${size(status.next.databaseBytes)} on disk`]]),
     ['free disk', roomText(status)],
     ...backups(status.repositories, moment),
-    ...commands(status, dir),
+    ...adviceRows(status, status.repositories, dir),
   ];
   const indent = Math.max(...facts.map(([name = '']) => name.length)) + 2;
   const paragraph = (text: string, columns: number) => wrapped(visible(text).split(' '), ' ', columns);
@@ -97,7 +99,7 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
     linesOf(value).map((line, i) => [i === 0 ? name : '', line]),
   );
   return [
-    ...paragraph(summary, width).map((line) => style.bold(safe ? line : style.red(line))),
+    ...paragraph(withDataDir(summary, dir), width).map((line) => style.bold(safe ? line : style.red(line))),
     '',
     ...table(rows),
   ];
@@ -144,7 +146,7 @@ function backups(repositories: readonly RepositoryStanding[] | null, moment: Mom
         : [`last read back: ${readBack(lastVerified, newestBackup.backupId, moment)}`]),
       ...(lastDrill === null
         ? []
-        : [`last drill: took ${duration(lastDrill.tookMs)}, ${moment(lastDrill.atMs)}`]),
+        : [`last drill: ${duration(lastDrill.tookMs)} with all its checks, ${moment(lastDrill.atMs)}`]),
       ...failing.map(
         ({ kind, atMs, code, reason }) =>
           `last ${kind} failed: ${moment(atMs)}: ${code ?? ''} ${reason ?? ''}`,
@@ -160,63 +162,6 @@ function readBack(last: RepositoryStanding['lastVerified'], newest: string, mome
   return `${which}, ${moment(last.atMs)}`;
 }
 
-/** What can be done about it, each with its command. */
-function commands(status: WithRepositories, path: string): string[][] {
-  const { damaged, newestGood, latest, latestGood, undo, undoWithWrites, safe, repositories, sourceDamaged } =
-    status;
-  const dir = shellWord(path);
-  const elsewhere = repositories?.find(({ newestBackup, repositoryUrl }) => newestBackup && repositoryUrl);
-  const restore = `stillpoint restore latest-good --data-dir ${dir}`;
-  const fits = (status.restoreBytes ?? 0) <= status.dataFreeBytes;
-  // A damaged one goes once a newer one is good.
-  const replaced = damaged.filter(
-    ({ name }) => name !== latest && newestGood !== null && newestGood.name === latest,
-  );
-  const takesNew =
-    !sourceDamaged && (newestGood === null || (!safe && replaced.length < Math.max(damaged.length, 1)));
-  const holding = undoWithWrites.at(-1);
-  return [
-    ...(sourceDamaged ? [['first', 'close the database']] : []),
-    ...(takesNew
-      ? [['take a new one', `stillpoint snapshot ${dir}${damaged.length > 0 ? ' --full' : ''}`]]
-      : []),
-    ...(latestGood === null && elsewhere !== undefined
-      ? [
-          [
-            'restore',
-            `stillpoint backup restore latest --from ${shellWord(elsewhere.repositoryUrl!)} --into NEW`,
-          ],
-        ]
-      : []),
-    ...(latestGood === null
-      ? []
-      : [['restore', fits ? `${restore} --in-place` : `${restore} --into ON_ANOTHER_DISK`]]),
-    ...(sourceDamaged
-      ? [
-          ['or salvage', `stillpoint salvage ${dir} --into NEW`],
-          ['once it is whole', `stillpoint verify ${dir}`],
-        ]
-      : []),
-    ...(undo.count === 0
-      ? []
-      : [['undo a restore', `stillpoint undo ${dir}${holding === undefined ? '' : ` --to ${holding}`}`]]),
-    ...mayGo(status, dir),
-    ...(sourceDamaged
-      ? []
-      : replaced.map(({ name }) => ['remove damaged', `stillpoint delete ${name} --data-dir ${dir}`])),
-    ...(undo.count === 0 ? [] : [['give up undo', `stillpoint prune ${dir} --undo --keep 0 --dry-run`]]),
-  ];
-}
-
-function mayGo({ prunable, sourceDamaged }: SnapshotsStatus, dir: string): string[][] {
-  if (sourceDamaged) return [['what may go', 'better nothing, as long as the database is damaged']];
-  if (prunable.count === 0) return [['what may go', 'none']];
-  return [
-    ['what may go', `${count(prunable.count, 'snapshot')}, ${size(prunable.freedBytes)}`],
-    ['', `stillpoint prune ${dir} --keep 1 --dry-run`],
-  ];
-}
-
 /** One line each, the name before the first. */
 const under = (name: string, lines: readonly string[]): string[][] =>
   lines.length === 0 ? [[name, 'none']] : lines.map((line, i) => [i === 0 ? name : '', line]);
@@ -224,10 +169,19 @@ const under = (name: string, lines: readonly string[]): string[][] =>
 const listed = (what: string, names: readonly string[]): string[][] =>
   names.length === 0 ? [] : [[what, names.join(', ')]];
 
-function undoText({ undo, undoWithWrites }: SnapshotsStatus, nowMs: number): string {
-  const holding =
-    undoWithWrites.length === 0 ? '' : `; may hold writes that no snapshot has: ${undoWithWrites.join(', ')}`;
-  return `${kept(undo, nowMs)}${holding}`;
+function undoLines({ undo, undoFolders }: SnapshotsStatus, nowMs: number, moment: Moment): string[] {
+  const shown = undoFolders.slice(-FOLDERS_SHOWN).toReversed();
+  return [
+    kept(undo, nowMs),
+    ...shown.map(({ name, createdAtMs, diskBytes, mayHoldWrites, damaged }) =>
+      [
+        `${name}: replaced ${moment(createdAtMs)}`,
+        size(diskBytes),
+        ...(damaged ? ['damaged'] : []),
+        ...(mayHoldWrites ? ['may hold writes that no snapshot has'] : []),
+      ].join(', '),
+    ),
+  ];
 }
 
 function kept({ count: folders, diskBytes, oldestAtMs, newestAtMs }: KeptFolders, nowMs: number): string {

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { verifyAllSnapshots, verifySnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { verifyAllOptions, verifyOptions } from '../../coordinator/snapshot-work.ts';
+import { Snapshots } from '../../coordinator/snapshots.ts';
 import { isDamaged, type Report } from '../../engine/report.ts';
 import { nodeFileSystem } from '../../env/node-file-system.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
@@ -12,6 +13,7 @@ import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
+import { isKnownDamaged } from '../known-damage.ts';
 import { addDataDirFlag, noteConcurrency, proofEngineFlag } from '../options.ts';
 import { findingLines, proofText, verdictText } from '../report-text.ts';
 import { shellWord } from '../shell-word.ts';
@@ -98,7 +100,12 @@ async function verifyEvery(cli: Cli, dir: string, options: Options): Promise<voi
       ),
     chosen.maxBytesPerSecond,
   );
-  cli.output.result(result, (style) => verifyAllText(result, style));
+  const owner = ownerOf(result.location);
+  const sourceDamaged =
+    owner !== undefined &&
+    result.totals.damaged > 0 &&
+    (await isKnownDamaged(new Snapshots({ dataDir: owner })));
+  cli.output.result(result, (style) => verifyAllText(result, sourceDamaged, style));
   if (result.totals.damaged > 0) cli.exitCode = DAMAGED;
   else if (!result.ok) cli.exitCode = UNREAD;
 }

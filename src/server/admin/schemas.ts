@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { operationStateSchema } from '../../operation/operation-state.ts';
-import { KEEP_RUNS, RECORD_KINDS } from '../../operation/records.ts';
+import { KEEP_RUNS } from '../../operation/records.ts';
+import { RECORD_KINDS } from '../../operation/run-record.ts';
 import { bodyOf } from '../../options/body.ts';
 import { type CamelCased, fromJson } from '../../options/casing.ts';
 import { SNAPSHOT_KINDS } from '../../options/choices.ts';

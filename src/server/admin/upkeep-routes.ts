@@ -99,11 +99,12 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
       refuseBusy(parts);
       const { dryRun = false, keep } = fromJson(request.body);
       parts.safety.forget(); // what may be lost is looked at now
-      const { undoWithWrites } = await parts.safety.findings();
+      const { undoFolders } = await parts.safety.findings();
       const pruned = await snapshots.pruneUndo({ keep, dryRun });
       parts.safety.forget();
       const gone = new Set(pruned.removed.map(({ name }) => name));
-      return toJson({ dryRun, ...pruned, withWrites: undoWithWrites.filter((name) => gone.has(name)) });
+      const lost = undoFolders.filter(({ name, mayHoldWrites }) => mayHoldWrites && gone.has(name));
+      return toJson({ dryRun, ...pruned, withWrites: lost.map(({ name }) => name) });
     },
   );
 }

@@ -19,6 +19,7 @@ import {
   layoutOf,
   nameOf,
   nextName,
+  ownerOf,
   partialFolder,
 } from '../store/layout.ts';
 import { dataDirOf, snapshotNames } from '../store/list.ts';
@@ -112,10 +113,11 @@ async function checkSpace(
   }
   const free = await fs.freeBytes(folder);
   if (needed <= free) return;
+  const target = ownerOf(folder) ?? folder; // what is staged is removed
   throw new StillpointError(
     'NO_SPACE',
-    `restoring needs ${size(needed)}, and ${size(free)} are free on the disk of ${folder}`,
-    { path: folder, data: { neededBytes: needed, freeBytes: free } },
+    `restoring needs ${size(needed)}, and ${size(free)} are free on the disk of ${target}`,
+    { path: target, data: { neededBytes: needed, freeBytes: free } },
   );
 }
 

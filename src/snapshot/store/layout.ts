@@ -9,6 +9,7 @@ export const LATEST = 'latest';
 /** In the place of a name: the newest snapshot of the deepest proof that is not known to be damaged. */
 export const LATEST_GOOD = 'latest-good';
 const RECORDS = 'records.jsonl';
+export const UNDO = 'restore-backup';
 export const LAST_SNAPSHOT = 'last-snapshot.json';
 export const LEFT_BEHIND = 'left-behind.json';
 const UPKEEP = 'upkeep.jsonl';
@@ -47,7 +48,7 @@ export function layoutOf(dataDir: string, home = dataDir): Layout {
     records: join(backup, RECORDS),
     upkeep: join(proofsFolder(backup), UPKEEP),
     restore: join(exchange, RESTORE_FOLDER),
-    undo: join(exchange, 'restore-backup'),
+    undo: join(exchange, UNDO),
     archive: join(lifecycle, 'archive'),
     export: join(lifecycle, 'export'),
     transient: join(lifecycle, 'transient'),

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { FileStat } from '../../env/file-system.ts';
+import type { FileStat, FileSystem } from '../../env/file-system.ts';
 import { removeTree } from '../../env/io.ts';
 import type { Environment } from '../environment.ts';
 import { bytesFreed, filesBelow } from './disk-use.ts';
@@ -24,6 +24,22 @@ export interface PruneUndoResult {
   readonly freedBytes: number;
 }
 
+/** All undo folders, oldest first, with the files in them. */
+export async function undoFoldersOf(
+  fs: FileSystem,
+  layout: Layout,
+): Promise<{ readonly folder: UndoFolder; readonly files: readonly FileStat[] }[]> {
+  const folders: { folder: UndoFolder; files: readonly FileStat[] }[] = [];
+  for (const name of (await snapshotNames(fs, layout.undo)).sort(compareNames)) {
+    const location = join(layout.undo, name);
+    const files = await filesBelow(fs, location);
+    const diskBytes = files.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+    const createdAtMs = Number(name.slice(3).split('-')[0]) * 1000;
+    folders.push({ folder: { name, location, createdAtMs, diskBytes }, files });
+  }
+  return folders;
+}
+
 /**
  * Removes all undo folders but the newest `keep`. The caller holds the lifecycle lock and no restore is unfinished, so none of them is
  * needed for one. First the name goes, then the content: nobody sees half of a folder.
@@ -35,15 +51,7 @@ export async function pruneUndo(
   dryRun: boolean,
 ): Promise<PruneUndoResult> {
   const { fs } = env;
-  const names = (await snapshotNames(fs, layout.undo)).sort(compareNames);
-  const folders: { folder: UndoFolder; files: readonly FileStat[] }[] = [];
-  for (const name of names) {
-    const location = join(layout.undo, name);
-    const files = await filesBelow(fs, location);
-    const diskBytes = files.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
-    const createdAtMs = Number(name.slice(3).split('-')[0]) * 1000;
-    folders.push({ folder: { name, location, createdAtMs, diskBytes }, files });
-  }
+  const folders = await undoFoldersOf(fs, layout);
   // An empty one brings nothing back: it was left by a crash, or by a restore into an empty directory.
   const full = folders.filter(({ files }) => files.length > 0);
   const kept = new Set(keep === 0 ? [] : full.slice(-keep));

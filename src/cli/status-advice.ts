@@ -1,0 +1,129 @@
+import type { RepositoryStanding } from '../backup/repository-standings.ts';
+import type { SnapshotsStatus } from '../coordinator/status.ts';
+import type { UndoStanding } from '../coordinator/undo-standing.ts';
+import { shellWord } from './shell-word.ts';
+import { count, size } from './text.ts';
+
+/** A name, and what is said under it: a sentence, or a command that starts with `stillpoint`. */
+type Row = readonly [name: string, text: string];
+
+/** What can be done, in the order in which to think of it, each with its command. */
+export function adviceRows(
+  status: SnapshotsStatus,
+  repositories: readonly RepositoryStanding[] | null,
+  path: string,
+): Row[] {
+  const dir = shellWord(path);
+  const { sourceDamaged } = status;
+  const replaced = replacedDamaged(status);
+  return [
+    ...rows(sourceDamaged && ['first', 'close the database']),
+    ...rows(
+      takesNew(status, replaced) && [
+        'take a new one',
+        `stillpoint snapshot ${dir}${status.damaged.length > 0 ? ' --full' : ''}`,
+      ],
+    ),
+    ...restores(status, repositories, dir),
+    ...(sourceDamaged ? salvage(dir) : []),
+    ...undos(status, dir),
+    ...mayGo(status, dir),
+    ...(sourceDamaged
+      ? []
+      : replaced.map((name): Row => ['remove damaged', `stillpoint delete ${name} --data-dir ${dir}`])),
+    ...givesUp(status, dir),
+  ];
+}
+
+const rows = (row: Row | false): Row[] => (row === false ? [] : [row]);
+
+/** A damaged one goes once a newer one is good. */
+function replacedDamaged({ damaged, latest, newestGood }: SnapshotsStatus): string[] {
+  if (newestGood === null || newestGood.name !== latest) return [];
+  return damaged.map(({ name }) => name).filter((name) => name !== latest);
+}
+
+function takesNew(
+  { sourceDamaged, newestGood, safe, damaged }: SnapshotsStatus,
+  replaced: string[],
+): boolean {
+  if (sourceDamaged) return false;
+  return newestGood === null || (!safe && replaced.length < Math.max(damaged.length, 1));
+}
+
+function restores(
+  status: SnapshotsStatus,
+  repositories: readonly RepositoryStanding[] | null,
+  dir: string,
+): Row[] {
+  const { latestGood, sourceDamaged } = status;
+  if (latestGood === null) {
+    const elsewhere = repositories?.find(({ newestBackup, repositoryUrl }) => newestBackup && repositoryUrl);
+    if (!elsewhere?.repositoryUrl) return [];
+    const from = shellWord(elsewhere.repositoryUrl);
+    return [['restore', `stillpoint backup restore latest --from ${from} --into NEW`]];
+  }
+  const where = (status.restoreBytes ?? 0) <= status.dataFreeBytes ? '--in-place' : '--into ON_ANOTHER_DISK';
+  const command = (name: string) => `stillpoint restore ${name} --data-dir ${dir} ${where}`;
+  const best = command('latest-good');
+  // Not what is damaged itself.
+  const notGood = new Set([...status.damaged.map(({ name }) => name), ...status.unread, ...status.unproven]);
+  const before = status.leftBehind.findLast((name) => !notGood.has(name) && name !== latestGood);
+  return [
+    ...rows(
+      sourceDamaged && [
+        'restore',
+        `brings ${latestGood} back; what was written after it stays in the undo folder`,
+      ],
+    ),
+    [sourceDamaged ? '' : 'restore', best],
+    ...rows(before !== undefined && ['as it was before', command(before)]),
+  ];
+}
+
+const salvage = (dir: string): Row[] => [
+  ['or salvage', 'keeps later writes too, as far as they can be read; the database stays as it is'],
+  ['', `stillpoint salvage ${dir} --into NEW`],
+  ['once it is whole', `stillpoint verify ${dir}`],
+];
+
+const FOLDERS_SHOWN = 3;
+
+function undos({ undoFolders }: SnapshotsStatus, dir: string): Row[] {
+  if (undoFolders.length === 0) return [];
+  const holding = undoFolders.filter(({ mayHoldWrites }) => mayHoldWrites).slice(-FOLDERS_SHOWN);
+  if (holding.length === 0) return [['undo a restore', `stillpoint undo ${dir}`]];
+  return holding
+    .toReversed()
+    .map(({ name, location, damaged }) =>
+      damaged
+        ? ['salvage its writes', `stillpoint salvage ${shellWord(location)} --into NEW`]
+        : ['undo a restore', `stillpoint undo ${dir} --to ${name}`],
+    );
+}
+
+function mayGo({ prunable, sourceDamaged }: SnapshotsStatus, dir: string): Row[] {
+  if (sourceDamaged) return [['what may go', 'better nothing, as long as the database is damaged']];
+  if (prunable.count === 0) return [['what may go', 'none']];
+  return [
+    ['what may go', `${count(prunable.count, 'snapshot')}, ${size(prunable.freedBytes)}`],
+    ['', `stillpoint prune ${dir} --keep 1 --dry-run`],
+  ];
+}
+
+function givesUp({ undo, undoFolders }: SnapshotsStatus, dir: string): Row[] {
+  if (undo.count === 0) return [];
+  return [
+    ['give up undo', `${size(undo.diskBytes)}${howToSave(undoFolders)}`],
+    ['', `stillpoint prune ${dir} --undo --keep 0 --dry-run`],
+  ];
+}
+
+/** An undo moves files and takes no space, and the snapshot after it shares what an older one has: there is a way also on a full disk. */
+function howToSave(folders: readonly UndoStanding[]): string {
+  const holding = folders.filter(({ mayHoldWrites }) => mayHoldWrites);
+  if (holding.length === 0) return '';
+  return holding.every(({ damaged }) => damaged)
+    ? '; before that, salvage what they may hold'
+    : '; to save what one may hold: `undo` to it, which takes no space, then a snapshot';
+}
