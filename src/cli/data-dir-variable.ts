@@ -47,7 +47,9 @@ export function missingDataDir(error: unknown, command: Command | undefined): st
 /** The data directory that a command line named, if it named one. */
 export function givenDataDir(command: Command | undefined): string | undefined {
   const flag: unknown = command?.getOptionValue('dataDir');
-  const operand = command && dataDirOf(command) ? command.processedArgs[0] : undefined;
+  const place = command && dataDirOf(command);
+  const operand =
+    place?.description === PROVEN_PATH['<path>'] ? undefined : place && command?.processedArgs[0];
   return [flag, operand].find((value) => typeof value === 'string');
 }
 

@@ -106,3 +106,12 @@ print(done.stdout)
   expect(error.message).toContain(`that process ${pid} has open`);
   expect(error.hint).toContain('inherited');
 });
+
+test('a command in a hint can be pasted: it names the data directory', async () => {
+  const dir = join(await temporaryFolder(), 'my data');
+  mkdirSync(dir);
+  writeFileSync(join(dir, 'file'), 'content');
+  const { stderr } = await stillpoint(['show', 'latest', '--data-dir', dir]);
+  expect(stderr).toContain(`Take one first: \`stillpoint snapshot '${dir}'\`.`);
+  expect((await failureOf('show', 'latest', '--data-dir', dir)).hint).toContain(`snapshot '${dir}'`);
+});
