@@ -278,6 +278,7 @@ describe('a crash in the middle of a restore (invariant 7)', () => {
       kind: 'restore',
       state: { status: 'completed', code: null, progress: { percent: 100 } },
       metadata: { backupId: expect.stringMatching(/^ts-/) },
+      undo: readdirSync(join(dir, '.lifecycle/restore-backup')).at(-1),
     });
     const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
     expect(readTree(dir)).toEqual(snapshot);
