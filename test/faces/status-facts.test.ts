@@ -157,7 +157,10 @@ test('of the undo folders those are named that may hold writes of their own', as
   expect(told).toContain(first!.name);
   expect(stdout).toContain(`stillpoint undo ${dir} --to ${first!.name}\n`);
   const look = await stillpoint(['prune', dir, '--undo', '--keep', '0', '--dry-run']);
-  expect(look.stdout).toContain('they may hold writes that no snapshot has');
+  const flagged = look.stdout
+    .split('\n')
+    .filter((line) => line.includes('may hold writes that no snapshot has'));
+  expect(flagged).toEqual([expect.stringContaining(`would remove ${first!.name}: replaced`)]);
   const pruned = await stillpoint(['prune', dir, '--undo', '--keep', '0']);
   expect(pruned.stdout).toContain('no undo of these restores is possible any more');
 });

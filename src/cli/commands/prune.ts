@@ -6,6 +6,7 @@ import type { SnapshotSummary } from '../../snapshot/store/list.ts';
 import type { PruneResult } from '../../snapshot/store/prune.ts';
 import type { PruneUndoResult, UndoFolder } from '../../snapshot/store/prune-undo.ts';
 import type { Cli } from '../cli.ts';
+import { withDataDir } from '../data-dir-variable.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { isKnownDamaged } from '../known-damage.ts';
@@ -33,8 +34,13 @@ export function define(command: Command, cli: Cli): void {
       const patient = <T>(work: () => Promise<T>) =>
         cli.interruptible((signal) => patiently(cli, waitMs(given), signal, work));
       if (given.undo === true) {
+        const { undoFolders } = await snapshots.status(); // what is gone cannot be looked at
         const result = await patient(() => snapshots.pruneUndo(options));
-        return cli.output.result({ dryRun, ...result }, () => describeUndo(result, dryRun));
+        const holding = undoFolders.filter(({ mayHoldWrites }) => mayHoldWrites).map(({ name }) => name);
+        const withWrites = result.removed.map(({ name }) => name).filter((name) => holding.includes(name));
+        return cli.output.result({ dryRun, ...result, withWrites }, () =>
+          describeUndo(result, withWrites, dir, dryRun),
+        );
       }
       if (keep < 1) {
         throw new StillpointError('INVALID_REQUEST', '--keep must be at least 1: one snapshot stays', {
@@ -56,18 +62,26 @@ function withSnapshotsText(option: Option, command: Command): void {
 const DAMAGED =
   'the database itself is known to be damaged: better remove no snapshot until it is whole; `stillpoint status` says what to do';
 
-const UNDO_HOLDS = 'they may hold writes that no snapshot has: what was written before a restore replaced it';
-const UNDO_HELD = 'no undo of these restores is possible any more';
+const HOLDS = 'may hold writes that no snapshot has';
+const SAVE =
+  'to save what one may hold: `stillpoint undo DIR --to NAME`, then `stillpoint snapshot DIR`; `stillpoint status` says more';
+const NO_UNDO = 'no undo of these restores is possible any more';
 
-function describeUndo({ removed, kept, freedBytes }: PruneUndoResult, dryRun: boolean): string[] {
+function describeUndo(
+  { removed, kept, freedBytes }: PruneUndoResult,
+  withWrites: readonly string[],
+  dir: string,
+  dryRun: boolean,
+): string[] {
   const line =
     (verb: string) =>
     ({ name, createdAtMs, diskBytes }: UndoFolder) =>
-      `${verb} ${name}: replaced ${time(createdAtMs)}, ${size(diskBytes)}`;
+      `${verb} ${name}: replaced ${time(createdAtMs)}, ${size(diskBytes)}${withWrites.includes(name) ? `, ${HOLDS}` : ''}`;
   return [
     ...removed.map(line(dryRun ? 'would remove' : 'removed')),
     ...kept.map(line(dryRun ? 'would keep' : 'kept')),
-    ...(removed.length === 0 ? [] : [dryRun ? UNDO_HOLDS : UNDO_HELD]),
+    ...(withWrites.length > 0 && dryRun ? [withDataDir(SAVE, dir)] : []),
+    ...(removed.length > 0 && !dryRun ? [NO_UNDO] : []),
     `${count(kept.length, 'undo folder')} ${dryRun ? 'would be ' : ''}kept, ${size(freedBytes)} ${dryRun ? 'would be ' : ''}freed`,
   ];
 }
