@@ -51,7 +51,7 @@ export function verifyFolder(
     const record =
       database === undefined
         ? ({ layout, location: folder, outcomeOf: outcomeOfOne } as const)
-        : { layout: database, location: database.dataDir, outcomeOf: outcomeOfDatabase };
+        : { layout: database, location: database.dataDir, outcomeOf: outcomeOfDatabase, unrecorded };
     return onUpkeepRecord(env, { kind: 'verify', control, ...record }, async () => {
       const lock = await lockForReading(env, folder);
       const sinceMs = env.clock.nowMs();
@@ -89,6 +89,10 @@ async function layoutOfDatabase(fs: FileSystem, folder: string): Promise<Layout 
     .catch(() => undefined); // what is wrong with the folder itself, reading it tells
   return layout && (await fs.inspect(layout.backup)) ? layout : undefined;
 }
+
+/** Damage that is not on record is forgotten. */
+const unrecorded = (report: Report, error: unknown): Report =>
+  isDamaged(report) ? { ...report, findings: [...report.findings, notOnRecord(error)] } : report;
 
 const outcomeOfOne = (report: Report): UpkeepOutcome => outcomeOf(1, isDamaged(report) ? [report] : []);
 

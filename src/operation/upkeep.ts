@@ -33,6 +33,8 @@ export interface Upkeep<T> {
   readonly control?: RunControl;
   /** Undefined: it is not put on record. */
   readonly outcomeOf: (result: T) => UpkeepOutcome | undefined;
+  /** Tells in the result that no line could be written. Without it, that is not told. */
+  readonly unrecorded?: (result: T, error: unknown) => T;
 }
 
 const WAIT_MS = 1_000;
@@ -40,7 +42,7 @@ const WAIT_MS = 1_000;
 /** Does `work` and puts it on record. Where no line can be written, the work counts all the same. */
 export async function onUpkeepRecord<T>(
   env: Environment,
-  { kind, layout, location, control, outcomeOf }: Upkeep<T>,
+  { kind, layout, location, control, outcomeOf, unrecorded = (result) => result }: Upkeep<T>,
   work: () => Promise<T>,
 ): Promise<T> {
   if (layout === undefined) return work();
@@ -54,17 +56,20 @@ export async function onUpkeepRecord<T>(
       metadata: null,
       undo: null,
       upkeep: outcome.upkeep ?? null,
-    }).catch(() => undefined);
+    });
   let result: T;
   try {
     result = await work();
   } catch (error) {
-    await note({ failure: toStillpointError(error) });
+    await note({ failure: toStillpointError(error) }).catch(() => undefined);
     throw error;
   }
   const outcome = outcomeOf(result);
-  if (outcome !== undefined) await note(outcome);
-  return result;
+  if (outcome === undefined) return result;
+  return note(outcome).then(
+    () => result,
+    (error) => unrecorded(result, error),
+  );
 }
 
 function stateOf(

@@ -1,6 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
@@ -270,4 +279,16 @@ test('a snapshot that is removed while it is looked at is not damaged, and not t
     newestGood: { name: second.name },
     total: { count: 1, damaged: 0 },
   });
+});
+
+test('damage of the database that cannot be put on record is said to be forgotten', async () => {
+  const { dir, table } = await withTable();
+  const { location } = await new BackupCoordinator({ dataDir: dir }).backup();
+  const record = join(location, '../proofs/upkeep.jsonl');
+  rmSync(record, { force: true });
+  mkdirSync(record);
+  rot(table, 100);
+  const { code, stdout } = await stillpoint(['verify', dir]);
+  expect(code).toBe(3);
+  expect(stdout).toContain('cannot be put on record');
 });

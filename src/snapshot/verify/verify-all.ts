@@ -288,5 +288,5 @@ export const notOnRecord = (error: unknown): Finding => ({
   offset: null,
   code: 'LEDGER_NOT_WRITTEN',
   severity: 'warning',
-  message: `when files were proven cannot be put on record: ${toStillpointError(error).message}`,
+  message: `what was found cannot be put on record: ${toStillpointError(error).message}`,
 });
