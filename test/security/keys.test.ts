@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { startProcess, stillpoint } from '../support/command.ts';
 import { entriesBelow } from '../support/folders.ts';
+import { makeSmallLsm } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // The API key is in no output, no file and no list of processes, whatever goes wrong.
@@ -18,6 +19,7 @@ const MARK = 'marked-';
 test.each(['argument', 'file', 'environment'])('a key given by %s shows up nowhere else', async (way) => {
   const root = await temporaryFolder();
   const data = join(root, 'data');
+  await makeSmallLsm(data); // every byte of its files is read below
   writeFileSync(join(root, 'key'), `${KEY}\n`, { mode: 0o600 });
   const given = {
     argument: ['--api-key', KEY],
