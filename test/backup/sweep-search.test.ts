@@ -164,9 +164,11 @@ async function search(ablation?: Ablation) {
     third: ALL,
     sleeps: false,
   });
-  // A search for a loss ends with the first one, and begins where the writer has nearly published.
+  // A search for a loss ends with the first one, and begins in the middle of the writer's steps: it has chosen what it uses again,
+  // and has not yet published.
   const firsts = Array.from({ length: writerSteps + 1 }, (_, i) => i);
-  if (ablation !== undefined) firsts.reverse();
+  const fromMiddle = (first: number) => Math.abs(first - writerSteps / 2);
+  if (ablation !== undefined) firsts.sort((one, other) => fromMiddle(one) - fromMiddle(other));
   const stride = ablation === undefined ? perTier(12, 1) : perTier(3, 1);
   const outcomes = { runs: 0, broken: 0, withdrawn: 0, other: new Set<string>() };
   for (const first of firsts) {
