@@ -296,7 +296,11 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     call: (options) => handle().delete('ts-1', options),
   },
   'Snapshots.pruneUndo': {
-    wrong: { keep: ['1', -1, 1.5, null], dryRun: notBoolean } satisfies Wrong<PruneUndoOptions>,
+    wrong: {
+      keep: ['1', -1, 1.5, null],
+      dryRun: notBoolean,
+      discardWrites: notBoolean,
+    } satisfies Wrong<PruneUndoOptions>,
     call: (options) => handle().pruneUndo({ keep: 1, ...options }),
   },
   'Snapshots.status': {

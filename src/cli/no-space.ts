@@ -39,7 +39,7 @@ async function hintFor(dataDir: string): Promise<string> {
     {
       bytes: (await snapshots.pruneUndo({ keep: 0, dryRun: true })).freedBytes,
       by: `prune ${dir} --undo --keep 0`,
-      and: ' and gives up the undo of restores, which may hold writes that no snapshot has',
+      and: ' and gives up the undo of restores',
     },
   ].filter(({ bytes }) => bytes > 0);
   if (frees.length === 0)

@@ -1,6 +1,5 @@
 import type { RepositoryStanding } from '../backup/repository-standings.ts';
 import type { SnapshotsStatus } from '../coordinator/status.ts';
-import type { UndoStanding } from '../coordinator/undo-standing.ts';
 import { shellWord } from './shell-word.ts';
 import { count, size } from './text.ts';
 
@@ -16,6 +15,7 @@ export function adviceRows(
   const dir = shellWord(path);
   const { sourceDamaged } = status;
   const replaced = replacedDamaged(status);
+  const damagedBefore = status.damaged.filter(({ name }) => status.leftBehind.includes(name));
   return [
     ...rows(sourceDamaged && ['first', 'close the database']),
     ...rows(
@@ -31,16 +31,19 @@ export function adviceRows(
     ...(sourceDamaged
       ? []
       : replaced.map((name): Row => ['remove damaged', `stillpoint delete ${name} --data-dir ${dir}`])),
+    ...damagedBefore.map(
+      ({ location }): Row => ['salvage its writes', `stillpoint salvage ${shellWord(location)} --into NEW`],
+    ),
     ...givesUp(status, dir),
   ];
 }
 
 const rows = (row: Row | false): Row[] => (row === false ? [] : [row]);
 
-/** A damaged one goes once a newer one is good. */
-function replacedDamaged({ damaged, latest, newestGood }: SnapshotsStatus): string[] {
+/** A damaged one goes once a newer one is good, unless it may hold what no newer one has. */
+function replacedDamaged({ damaged, latest, leftBehind, newestGood }: SnapshotsStatus): string[] {
   if (newestGood === null || newestGood.name !== latest) return [];
-  return damaged.map(({ name }) => name).filter((name) => name !== latest);
+  return damaged.map(({ name }) => name).filter((name) => name !== latest && !leftBehind.includes(name));
 }
 
 function takesNew(
@@ -77,7 +80,7 @@ function restores(
       ],
     ),
     [sourceDamaged ? '' : 'restore', best],
-    ...rows(before !== undefined && ['as it was before', command(before)]),
+    ...rows(before !== undefined && ['or left behind', command(before)]),
   ];
 }
 
@@ -111,19 +114,17 @@ function mayGo({ prunable, sourceDamaged }: SnapshotsStatus, dir: string): Row[]
   ];
 }
 
-function givesUp({ undo, undoFolders }: SnapshotsStatus, dir: string): Row[] {
-  if (undo.count === 0) return [];
+/** An undo moves files and takes no space, and the snapshot after it shares what an older one has: there is a way also on a full disk. */
+function givesUp({ undoFolders }: SnapshotsStatus, dir: string): Row[] {
+  if (undoFolders.length === 0) return [];
+  const spare = undoFolders.filter(({ mayHoldWrites }) => !mayHoldWrites);
+  const bytes = spare.reduce((sum, { diskBytes }) => sum + diskBytes, 0);
   return [
-    ['give up undo', `${size(undo.diskBytes)}${howToSave(undoFolders)}`],
-    ['', `stillpoint prune ${dir} --undo --keep 0 --dry-run`],
+    ['give up undo', spare.length === 0 ? 'none' : `${count(spare.length, 'undo folder')}, ${size(bytes)}`],
+    ...rows(spare.length > 0 && ['', `stillpoint prune ${dir} --undo --keep 0 --dry-run`]),
+    ...rows(spare.length < undoFolders.length && ['', SAVE]),
   ];
 }
 
-/** An undo moves files and takes no space, and the snapshot after it shares what an older one has: there is a way also on a full disk. */
-function howToSave(folders: readonly UndoStanding[]): string {
-  const holding = folders.filter(({ mayHoldWrites }) => mayHoldWrites);
-  if (holding.length === 0) return '';
-  return holding.every(({ damaged }) => damaged)
-    ? '; before that, salvage what they may hold'
-    : '; to save what one may hold: `undo` to it, which takes no space, then a snapshot';
-}
+const SAVE =
+  'not those that may hold writes: save them before, by an undo, which takes no space, and a snapshot, or by a salvage of what is damaged';

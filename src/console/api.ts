@@ -164,8 +164,8 @@ export class Api {
   verifyAll = (): Promise<VerifiedAll> => this.#call('POST', 'verify', {});
   prune = (keep: number, isDryRun: boolean): Promise<Pruned> =>
     this.#call('POST', 'prune', { keep, dry_run: isDryRun });
-  pruneUndo = (keep: number, isDryRun: boolean): Promise<PrunedUndo> =>
-    this.#call('POST', 'prune/undo', { keep, dry_run: isDryRun });
+  pruneUndo = (keep: number, isDryRun: boolean, discardWrites: boolean): Promise<PrunedUndo> =>
+    this.#call('POST', 'prune/undo', { keep, dry_run: isDryRun, discard_writes: discardWrites });
   runs = async (limit: number): Promise<readonly Run[]> =>
     (await this.#call<z.infer<typeof runsReplySchema>>('GET', `runs?limit=${limit}`)).runs;
   plans = async (): Promise<readonly Plan[]> =>

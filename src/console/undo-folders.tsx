@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks';
+import { useCallback, useState } from 'preact/hooks';
 import type { Api, PrunedUndo, Safety } from './api.ts';
 import { CopyCommand } from './copy-command.tsx';
 import { Question } from './question.tsx';
@@ -17,10 +17,10 @@ export function UndoFolders({ api, safety, dataDir, look }: Props) {
   const [isAsking, setAsking] = useState(false);
   const [told, setTold] = useState<{ text: string; isBad: boolean }>();
   const holding = safety.undo_folders.filter((one) => one.may_hold_writes).map(({ name }) => name);
-  const giveUp = async (keep: number) => {
+  const giveUp = async (keep: number, discardWrites: boolean) => {
     setAsking(false);
     try {
-      const { removed, freed_bytes } = await api.pruneUndo(keep, false);
+      const { removed, freed_bytes } = await api.pruneUndo(keep, false, discardWrites);
       const text = `${plural(removed.length, 'undo folder')} removed; the disk got back ${bytes(freed_bytes)}.`;
       setTold({ text, isBad: false });
     } catch (error) {
@@ -52,14 +52,17 @@ export function UndoFolders({ api, safety, dataDir, look }: Props) {
 interface QuestionProps {
   readonly api: Api;
   readonly onNo: () => void;
-  readonly onYes: (keep: number) => void;
+  readonly onYes: (keep: number, discardWrites: boolean) => void;
 }
 
 /** Nothing is removed before it was shown, with what may be lost. */
 function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
   const [keep, setKeep] = useState(0);
-  const { shown, problem } = useDryRun(keep, 0, api.pruneUndo);
-  const { removed, kept, freed_bytes, with_writes } = shown?.pruned ?? NONE;
+  const [isDiscarding, setDiscarding] = useState(false);
+  const ask = useCallback((keep: number) => api.pruneUndo(keep, true, isDiscarding), [api, isDiscarding]);
+  const { shown, problem } = useDryRun(keep, 0, ask);
+  const { removed, kept, freed_bytes } = shown?.pruned ?? NONE;
+  const lost = removed.filter((one) => one.may_hold_writes).map(({ name }) => name);
   const folders = [...removed, ...kept].reverse();
   return (
     <Question
@@ -67,7 +70,7 @@ function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
       yes={`Remove ${plural(removed.length, 'undo folder')} for good`}
       isReady={removed.length > 0}
       onNo={onNo}
-      onYes={() => shown !== undefined && onYes(shown.keep)}
+      onYes={() => shown !== undefined && onYes(shown.keep, isDiscarding)}
     >
       <p>
         <label for="keep-undo">The newest that stay:</label>{' '}
@@ -80,6 +83,16 @@ function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
           onInput={({ currentTarget }) => setKeep(currentTarget.valueAsNumber)}
         />
       </p>
+      <p>
+        <label>
+          <input
+            type="checkbox"
+            checked={isDiscarding}
+            onInput={({ currentTarget }) => setDiscarding(currentTarget.checked)}
+          />{' '}
+          Also those that may hold writes that no snapshot has
+        </label>
+      </p>
       <div role="status">
         {problem !== undefined && <p class="bad">{problem}</p>}
         {problem === undefined && shown === undefined && <p>Asking the server …</p>}
@@ -90,10 +103,8 @@ function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
             was replaced then cannot be brought back.
           </p>
         )}
-        {with_writes.length > 0 && (
-          <p class="bad">
-            {with_writes.join(', ')} may hold writes that no snapshot has: they would be lost.
-          </p>
+        {lost.length > 0 && (
+          <p class="bad">{lost.join(', ')} may hold writes that no snapshot has: they would be lost.</p>
         )}
       </div>
       {shown !== undefined && (
@@ -127,4 +138,4 @@ function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
   );
 }
 
-const NONE: Omit<PrunedUndo, 'dry_run'> = { removed: [], kept: [], freed_bytes: 0, with_writes: [] };
+const NONE: Omit<PrunedUndo, 'dry_run'> = { removed: [], kept: [], freed_bytes: 0 };

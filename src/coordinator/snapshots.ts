@@ -40,6 +40,7 @@ import {
   type ListedSnapshot,
   listedSnapshot,
   listWithState,
+  lookAtAll,
   newestGood,
   type SnapshotStates,
   standings,
@@ -61,6 +62,7 @@ import {
 } from './snapshot-work.ts';
 import { type SnapshotsStatus, type StatusOptions, statusFrom, statusOptions } from './status.ts';
 import { gather } from './status-findings.ts';
+import { undoStandings } from './undo-standing.ts';
 
 export const snapshotsOptions = new OptionSet(() => ({
   dataDir: required(folder(), { description: 'The data directory whose snapshots are meant.' }),
@@ -202,13 +204,21 @@ export class Snapshots {
     });
   }
 
-  /** Removes all but the newest `keep` undo folders: what restores in place replaced. Without any left, the last restore cannot be undone. */
+  /**
+   * Removes all but the newest `keep` undo folders: what restores in place replaced. Without any left, the last restore cannot be undone.
+   * Those that may hold writes that no snapshot has stay, unless `discardWrites`.
+   */
   async pruneUndo(options: PruneUndoOptions): Promise<PruneUndoResult> {
-    const { keep, dryRun } = pruneUndoOptions.resolve('Snapshots.pruneUndo', options);
+    const { dryRun, ...how } = pruneUndoOptions.resolve('Snapshots.pruneUndo', options);
     const nothing = () => ({ removed: [], kept: [], freedBytes: 0 });
     return this.#locked(nothing, (layout) => {
       const record = { kind: 'prune', location: layout.undo, dryRun, outcomeOf: pruned } as const;
-      return this.#onRecord(layout, record, () => pruneUndo(this.#env, layout, keep, dryRun));
+      return this.#onRecord(layout, record, async () => {
+        const runs = await this.#directory.runs();
+        const { states } = await lookAtAll(this.#env, layout);
+        const folders = await undoStandings(this.#env, layout, states.snapshots, runs);
+        return pruneUndo(this.#env, layout, folders, { ...how, dryRun });
+      });
     });
   }
 

@@ -9,9 +9,10 @@ import { bytesFreed, DiskCount, filesBelow } from '../snapshot/store/disk-use.ts
 import { isSnapshotName, type Layout } from '../snapshot/store/layout.ts';
 import { leftBehind } from '../snapshot/store/left-behind.ts';
 import { latestName } from '../snapshot/store/list.ts';
+import type { UndoStanding } from '../snapshot/store/prune-undo.ts';
 import { decideRetention } from '../snapshot/store/retention.ts';
 import { lookAtAll, type SnapshotStates } from '../snapshot/store/standing.ts';
-import { type UndoStanding, undoStandings } from './undo-standing.ts';
+import { undoStandings } from './undo-standing.ts';
 
 /** Folders that somebody may remove, and what they take on the disk. */
 export interface KeptFolders {
@@ -65,7 +66,7 @@ export async function gather(
     isRestoreUnfinished: (await DirectoryExchange.findInterrupted(env.fs, layout)) !== undefined,
     leftBehind: states.snapshots.map(({ name }) => name).filter((name) => ahead.has(name)),
     undo: await keptFolders(env, layout.undo),
-    undoFolders: await undoStandings(env, layout, lineage, states.snapshots, runs),
+    undoFolders: await undoStandings(env, layout, states.snapshots, runs),
     archives: await keptFolders(env, layout.archive),
     exports: await keptFolders(env, layout.export),
     freeBytes: await env.fs.freeBytes(layout.home),

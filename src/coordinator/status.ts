@@ -8,9 +8,9 @@ import { size } from '../options/size.ts';
 import { milliseconds } from '../options/values.ts';
 import type { NextSnapshot } from '../snapshot/capture/next-snapshot.ts';
 import { nameOf, UNDO } from '../snapshot/store/layout.ts';
+import type { UndoStanding } from '../snapshot/store/prune-undo.ts';
 import type { ListedSnapshot, SnapshotTotal } from '../snapshot/store/standing.ts';
 import type { Findings, KeptFolders } from './status-findings.ts';
-import type { UndoStanding } from './undo-standing.ts';
 
 export const statusOptions = new OptionSet(() => ({
   maxAgeMs: optional(milliseconds(), {
@@ -65,7 +65,11 @@ export interface SnapshotsStatus {
   readonly putBackFrom: string | null;
   /** Names of snapshots after which the database went back, or was begun anew: they may hold writes that no newer one has. */
   readonly leftBehind: readonly string[];
-  readonly damaged: readonly { readonly name: string; readonly damage: string | null }[];
+  readonly damaged: readonly {
+    readonly name: string;
+    readonly location: string;
+    readonly damage: string | null;
+  }[];
   /** Names of snapshots that could not be looked at or read in whole. */
   readonly unread: readonly string[];
   /** Names of snapshots of which no proof is on record. */
@@ -112,6 +116,9 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const restoreFailure = exchange?.state.status === 'failed' ? failureOf(exchange) : null;
   const { damage } = lineage.now;
   const putBackFrom = lineage.putBackFrom === newestGood?.location ? null : (lineage.putBackFrom ?? null);
+  const holding = findings.undoFolders
+    .filter(({ mayHoldWrites }) => mayHoldWrites)
+    .map(({ name }) => `${UNDO}/${name}`);
   const newer = inState('unproven').filter(({ sequence }) => (sequence ?? -1) > (newestGood?.sequence ?? -1));
 
   const problems = [
@@ -137,7 +144,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
       : []),
     ...(newestGood !== undefined && putBackFrom !== null
       ? [
-          `the database was brought back from ${placeText(putBackFrom)} since, so ${newestGood.name} may hold writes that it lacks`,
+          `what is in the database came from ${placeText(putBackFrom)}, so ${newestGood.name} may hold writes that it lacks`,
         ]
       : []),
     ...(findings.leftBehind.length > 0
@@ -149,6 +156,9 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
         ]
       : []),
     ...(restoreFailure === null ? [] : [failureNote(`the last ${exchange!.kind}`, restoreFailure, nowMs)]),
+    ...(holding.length > 0
+      ? [`what a restore or undo replaced may hold writes that no snapshot has (${named(holding)})`]
+      : []),
     ...spaceNote(findings.next, findings.freeBytes),
     ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),
   ];
@@ -165,7 +175,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     sourceDamaged: damage !== undefined,
     putBackFrom,
     oldestGood: oldest === undefined ? null : { name: oldest.name, createdAtMs: oldest.createdAtMs },
-    damaged: damaged.map(({ name, damage }) => ({ name, damage })),
+    damaged: damaged.map(({ name, location, damage }) => ({ name, location, damage })),
     unread,
     unproven: inState('unproven').map(({ name }) => name),
     oldestProof: oldestProof(good),

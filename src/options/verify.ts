@@ -58,6 +58,9 @@ export const pruneUndoOptions = new OptionSet(() => ({
   dryRun: withDefault(trueOrFalse(), () => false, {
     description: 'Says what would be removed, and removes nothing.',
   }),
+  discardWrites: withDefault(trueOrFalse(), () => false, {
+    description: 'Removes also those that may hold writes that no snapshot has.',
+  }),
 }));
 export type PruneUndoOptions = OptionsOf<typeof pruneUndoOptions>;
 

@@ -210,7 +210,7 @@ const repositoryStandingSchema = z.object({
     .describe('Of each kind of attempt, the last one, if it failed'),
 });
 
-const undoStandingSchema = z.object({
+export const undoStandingSchema = z.object({
   name: z.string(),
   location: z.string(),
   created_at_ms: timeMs.describe('When its files were replaced'),
@@ -260,7 +260,9 @@ export const safetySchema = z.object({
     .array(z.string())
     .readonly()
     .describe('Snapshots after which the database went back: they may hold writes that no newer one has'),
-  damaged: z.array(z.object({ name: z.string(), damage: z.string().nullable() })).readonly(),
+  damaged: z
+    .array(z.object({ name: z.string(), location: z.string(), damage: z.string().nullable() }))
+    .readonly(),
   unread: z.array(z.string()).readonly(),
   unproven: z.array(z.string()).readonly(),
   oldest_good: z

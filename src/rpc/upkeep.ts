@@ -6,7 +6,7 @@ import { LEVELS } from '../options/choices.ts';
 import type { PruneResult } from '../snapshot/store/prune.ts';
 import type { PruneUndoResult } from '../snapshot/store/prune-undo.ts';
 import type { VerifyAllResult } from '../snapshot/verify/verify-all.ts';
-import { findingSchema, reportSchema, snapshotSchema, timeMs } from './replies.ts';
+import { findingSchema, reportSchema, snapshotSchema, timeMs, undoStandingSchema } from './replies.ts';
 
 /** Replies about all snapshots, and about the runs on record. */
 
@@ -23,25 +23,12 @@ export const pruneReplySchema = z.object({
   freed_bytes: z.number(),
 }) satisfies z.ZodType<SnakeCased<PruneResult> & { readonly dry_run: boolean }>;
 
-const undoFolderSchema = z.object({
-  name: z.string(),
-  location: z.string(),
-  created_at_ms: timeMs.describe('When the restore replaced what is in it'),
-  disk_bytes: z.number(),
-});
-
 export const pruneUndoReplySchema = z.object({
   dry_run: z.boolean(),
-  removed: z.array(undoFolderSchema).readonly(),
-  kept: z.array(undoFolderSchema).readonly(),
+  removed: z.array(undoStandingSchema).readonly(),
+  kept: z.array(undoStandingSchema).readonly(),
   freed_bytes: z.number(),
-  with_writes: z
-    .array(z.string())
-    .readonly()
-    .describe('Of `removed`, those that may hold writes that no snapshot has'),
-}) satisfies z.ZodType<
-  SnakeCased<PruneUndoResult> & { readonly dry_run: boolean; readonly with_writes: readonly string[] }
->;
+}) satisfies z.ZodType<SnakeCased<PruneUndoResult> & { readonly dry_run: boolean }>;
 
 export const deletedSchema = snapshotSchema.extend({
   freed_bytes: z.number().describe('What the disk got back'),

@@ -120,9 +120,11 @@ test('the server gives up undo folders after a dry run that names those with wri
   const [first, second] = folders();
   const prune = (body: object) => rpc('POST', '/api/admin/prune/undo', body);
 
-  const { json: shown } = await prune({ keep: 0, dry_run: true });
+  const { json: held } = await prune({ keep: 0, dry_run: true });
+  expect(held.kept).toContainEqual(expect.objectContaining({ name: first, may_hold_writes: true }));
+  const { json: shown } = await prune({ keep: 0, dry_run: true, discard_writes: true });
   expect(shown.removed.map(({ name }: { name: string }) => name)).toEqual([first, second]);
-  expect(shown.with_writes).toContain(first);
+  expect(shown.removed[0].may_hold_writes).toBe(true);
   expect(shown.freed_bytes).toBeGreaterThan(0);
   expect(folders()).toEqual([first, second]);
 
@@ -130,8 +132,8 @@ test('the server gives up undo folders after a dry run that names those with wri
   expect((await prune({ keep: 0 })).status).toBe(409);
   await rpc('POST', '/api/admin/release', { run: 'r' });
 
-  const { json: pruned } = await prune({ keep: 1 });
-  expect([pruned.removed.length, pruned.kept.length, pruned.with_writes]).toEqual([1, 1, [first]]);
+  const { json: pruned } = await prune({ keep: 1, discard_writes: true });
+  expect([pruned.removed.length, pruned.kept.length]).toEqual([1, 1]);
   expect(folders()).toEqual([second]);
   expect((await rpc('GET', '/api/admin/status')).json.safety.undo.count).toBe(1);
   expect((await prune({ keep: -1 })).status).toBe(400);

@@ -166,12 +166,17 @@ test('of the undo folders those are named that may hold writes of their own', as
   expect(told).toContain(first!.name);
   expect(stdout).toContain(`stillpoint undo ${dir} --to ${first!.name}\n`);
   const look = await stillpoint(['prune', dir, '--undo', '--keep', '0', '--dry-run']);
-  const flagged = look.stdout
-    .split('\n')
-    .filter((line) => line.includes('may hold writes that no snapshot has'));
-  expect(flagged).toEqual([expect.stringContaining(`would remove ${first!.name}: replaced`)]);
+  expect(look.stdout).toMatch(
+    new RegExp(`^would remove ${second!.name}: replaced [^,]+, [\\d.]+ KiB\nwould keep ${first!.name}: `),
+  );
+  expect(look.stdout).toContain(`stillpoint undo ${dir} --to NAME`);
   const pruned = await stillpoint(['prune', dir, '--undo', '--keep', '0']);
   expect(pruned.stdout).toContain('no undo of these restores is possible any more');
+  expect(readdirSync(join(dir, '.lifecycle/restore-backup'))).toEqual([first!.name]);
+  const given = await stillpoint(['status', dir]);
+  expect(given.stdout).toMatch(/^give up undo +none\n/m);
+  await stillpoint(['prune', dir, '--undo', '--keep', '0', '--discard-writes']);
+  expect(readdirSync(join(dir, '.lifecycle/restore-backup'))).toEqual([]);
 });
 
 test('after several restores, an undo to the first and a snapshot, nothing is left to save or to warn of', async () => {
@@ -189,10 +194,12 @@ test('after several restores, an undo to the first and a snapshot, nothing is le
   const put = await new Snapshots({ dataDir: dir }).status();
   expect(put.putBackFrom).toBe(old.location);
   expect(put.summary).toContain(
-    `the database was brought back from ${old.name} since, so ${newer.name} may hold writes that it lacks`,
+    `what is in the database came from ${old.name}, so ${newer.name} may hold writes that it lacks`,
   );
   const { stdout } = await stillpoint(['status', dir]);
-  expect(stdout.replaceAll(/\n +/g, ' ')).toContain('`undo` to it, which takes no space, then a snapshot');
+  expect(stdout.replaceAll(/\n +/g, ' ')).toContain(
+    'save them before, by an undo, which takes no space, and a snapshot',
+  );
   const undo = stdout.split('\n').flatMap((line) => line.match(/stillpoint (undo .*--to .*)/)?.[1] ?? [])[0]!;
   expect((await stillpoint(undo.split(' '))).code).toBe(0);
   const snapshot = await stillpoint(['snapshot', dir, '--quiet']);

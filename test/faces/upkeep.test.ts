@@ -162,10 +162,16 @@ test('old undo folders are pruned, and what is kept can still be brought back', 
   const names = readdirSync(undo).sort();
   mkdirSync(join(undo, '.deleted-ts-1')); // left by a crash
   writeFileSync(join(undo, 'notes.txt'), 'not ours');
-  const dry = await stillpoint(['prune', dir, '--undo', '--keep', '1', '--dry-run', '--json']);
+  const held = await stillpoint(['prune', dir, '--undo', '--keep', '1', '--json']); // each of them has writes of its own
+  expect(held.json).toMatchObject({
+    removed: [],
+    kept: names.map((name) => ({ name, may_hold_writes: true })),
+  });
+  const prune = ['prune', dir, '--undo', '--discard-writes'];
+  const dry = await stillpoint([...prune, '--keep', '1', '--dry-run', '--json']);
   expect(dry.json).toMatchObject({ dry_run: true, removed: [{ name: names[0] }, { name: names[1] }] });
   expect(readdirSync(undo).filter((name) => name.startsWith('ts-'))).toEqual(names);
-  const { json } = await stillpoint(['prune', dir, '--undo', '--keep', '1', '--json']);
+  const { json } = await stillpoint([...prune, '--keep', '1', '--json']);
   expect(json).toEqual({ ...dry.json, dry_run: false });
   expect(json.freed_bytes).toBeGreaterThan(0);
   expect(readdirSync(undo).sort()).toEqual(['notes.txt', names[2]]);
@@ -173,7 +179,7 @@ test('old undo folders are pruned, and what is kept can still be brought back', 
   await restores.undo();
   expect(readFileSync(join(dir, 'a.txt'), 'utf8')).toBe('fourth');
 
-  const all = await stillpoint(['prune', dir, '--undo', '--keep', '0']);
+  const all = await stillpoint([...prune, '--keep', '0']);
   expect(all.stdout).toMatch(/0 undo folders kept, [\d.]+ K?i?B freed\n$/);
   await expect(restores.undo()).rejects.toMatchObject({ code: 'NOT_FOUND' });
   const none = await stillpoint(['prune', dir, '--keep', '0']);

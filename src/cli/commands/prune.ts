@@ -4,7 +4,7 @@ import { StillpointError } from '../../errors.ts';
 import { type PruneUndoOptions, pruneOptions, pruneUndoOptions } from '../../options/verify.ts';
 import type { SnapshotSummary } from '../../snapshot/store/list.ts';
 import type { PruneResult } from '../../snapshot/store/prune.ts';
-import type { PruneUndoResult, UndoFolder } from '../../snapshot/store/prune-undo.ts';
+import type { PruneUndoResult, UndoStanding } from '../../snapshot/store/prune-undo.ts';
 import type { Cli } from '../cli.ts';
 import { withDataDir } from '../data-dir-variable.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
@@ -17,7 +17,7 @@ const NOTE =
   'The snapshot that `latest` names always stays, and so do the newest of the deepest proof that is not known to be damaged (`latest-good`) and one that is being read or is pinned. Damaged ones do not count; one goes once a good one that stays is newer.';
 
 export function define(command: Command, cli: Cli): void {
-  const flags = new Flags(pruneUndoOptions.fields, ['keep', 'dryRun']);
+  const flags = new Flags(pruneUndoOptions.fields, ['keep', 'dryRun', 'discardWrites']);
   const kindFlags = new Flags(pruneOptions.fields, ['kind']);
   flags.addTo(command, '', { keep: withSnapshotsText });
   kindFlags.addTo(command);
@@ -34,13 +34,8 @@ export function define(command: Command, cli: Cli): void {
       const patient = <T>(work: () => Promise<T>) =>
         cli.interruptible((signal) => patiently(cli, waitMs(given), signal, work));
       if (given.undo === true) {
-        const { undoFolders } = await snapshots.status(); // what is gone cannot be looked at
         const result = await patient(() => snapshots.pruneUndo(options));
-        const holding = undoFolders.filter(({ mayHoldWrites }) => mayHoldWrites).map(({ name }) => name);
-        const withWrites = result.removed.map(({ name }) => name).filter((name) => holding.includes(name));
-        return cli.output.result({ dryRun, ...result, withWrites }, () =>
-          describeUndo(result, withWrites, dir, dryRun),
-        );
+        return cli.output.result({ dryRun, ...result }, () => describeUndo(result, dir, dryRun));
       }
       if (keep < 1) {
         throw new StillpointError('INVALID_REQUEST', '--keep must be at least 1: one snapshot stays', {
@@ -64,23 +59,22 @@ const DAMAGED =
 
 const HOLDS = 'may hold writes that no snapshot has';
 const SAVE =
-  'to save what one may hold: `stillpoint undo DIR --to NAME`, then `stillpoint snapshot DIR`; `stillpoint status` says more';
+  'to save what one may hold: `stillpoint undo DIR --to NAME`, then `stillpoint snapshot DIR`; to lose it: `--discard-writes`';
 const NO_UNDO = 'no undo of these restores is possible any more';
 
 function describeUndo(
   { removed, kept, freedBytes }: PruneUndoResult,
-  withWrites: readonly string[],
   dir: string,
   dryRun: boolean,
 ): string[] {
   const line =
     (verb: string) =>
-    ({ name, createdAtMs, diskBytes }: UndoFolder) =>
-      `${verb} ${name}: replaced ${time(createdAtMs)}, ${size(diskBytes)}${withWrites.includes(name) ? `, ${HOLDS}` : ''}`;
+    ({ name, createdAtMs, diskBytes, mayHoldWrites }: UndoStanding) =>
+      `${verb} ${name}: replaced ${time(createdAtMs)}, ${size(diskBytes)}${mayHoldWrites ? `, ${HOLDS}` : ''}`;
   return [
     ...removed.map(line(dryRun ? 'would remove' : 'removed')),
     ...kept.map(line(dryRun ? 'would keep' : 'kept')),
-    ...(withWrites.length > 0 && dryRun ? [withDataDir(SAVE, dir)] : []),
+    ...(kept.some(({ mayHoldWrites }) => mayHoldWrites) ? [withDataDir(SAVE, dir)] : []),
     ...(removed.length > 0 && !dryRun ? [NO_UNDO] : []),
     `${count(kept.length, 'undo folder')} ${dryRun ? 'would be ' : ''}kept, ${size(freedBytes)} ${dryRun ? 'would be ' : ''}freed`,
   ];

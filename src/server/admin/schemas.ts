@@ -26,6 +26,7 @@ export const pruneBodySchema = z.strictObject({
 export const pruneUndoBodySchema = z.strictObject({
   keep: z.int().min(0).describe(aboutOf(pruneUndoOptions.fields.keep).description),
   dry_run: z.boolean().optional().describe(aboutOf(pruneUndoOptions.fields.dryRun).description),
+  discard_writes: z.boolean().optional().describe(aboutOf(pruneUndoOptions.fields.discardWrites).description),
 });
 export const runsQuerySchema = z.object({
   kind: z.enum(RECORD_KINDS).optional(),

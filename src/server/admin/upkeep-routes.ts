@@ -88,7 +88,7 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
       schema: {
         summary: 'Give up undo folders: what restores in place replaced',
         description:
-          'As `stillpoint prune --undo`. What goes cannot be brought back; `with_writes` names the folders whose content may be nowhere else. Ask with `dry_run` first.',
+          'As `stillpoint prune --undo`. What goes cannot be brought back; a folder that may hold writes that no snapshot has stays, unless `discard_writes`. Ask with `dry_run` first.',
         body: pruneUndoBodySchema,
         response: replies(pruneUndoReplySchema),
       },
@@ -97,14 +97,10 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
       refuseWhenClosing(parts);
       refuseHeld(parts, undefined);
       refuseBusy(parts);
-      const { dryRun = false, keep } = fromJson(request.body);
-      parts.safety.forget(); // what may be lost is looked at now
-      const { undoFolders } = await parts.safety.findings();
-      const pruned = await snapshots.pruneUndo({ keep, dryRun });
+      const { dryRun = false, ...how } = fromJson(request.body);
+      const pruned = await snapshots.pruneUndo({ ...how, dryRun });
       parts.safety.forget();
-      const gone = new Set(pruned.removed.map(({ name }) => name));
-      const lost = undoFolders.filter(({ name, mayHoldWrites }) => mayHoldWrites && gone.has(name));
-      return toJson({ dryRun, ...pruned, withWrites: lost.map(({ name }) => name) });
+      return toJson({ dryRun, ...pruned });
     },
   );
 }

@@ -17,10 +17,18 @@ export interface UndoFolder {
   readonly diskBytes: number;
 }
 
+/** What would be lost with an undo folder. */
+export interface UndoStanding extends UndoFolder {
+  /** It may hold writes that no snapshot has. */
+  readonly mayHoldWrites: boolean;
+  /** What lies in it was found damaged. */
+  readonly damaged: boolean;
+}
+
 export interface PruneUndoResult {
-  readonly removed: readonly UndoFolder[];
+  readonly removed: readonly UndoStanding[];
   /** Oldest first; `undo` brings the last of them back. */
-  readonly kept: readonly UndoFolder[];
+  readonly kept: readonly UndoStanding[];
   readonly freedBytes: number;
 }
 
@@ -41,21 +49,30 @@ export async function undoFoldersOf(
 }
 
 /**
- * Removes all undo folders but the newest `keep`. The caller holds the lifecycle lock and no restore is unfinished, so none of them is
- * needed for one. First the name goes, then the content: nobody sees half of a folder.
+ * Removes all undo folders but the newest `keep`, and but those that may hold writes, unless they are discarded. The caller holds the
+ * lifecycle lock and no restore is unfinished, so none of them is needed for one. First the name goes, then the content: nobody sees half
+ * of a folder.
+ *
+ * @param standings Of all folders that have files.
  */
 export async function pruneUndo(
   env: Environment,
   layout: Layout,
-  keep: number,
-  dryRun: boolean,
+  standings: readonly UndoStanding[],
+  { keep, dryRun, discardWrites }: { keep: number; dryRun: boolean; discardWrites: boolean },
 ): Promise<PruneUndoResult> {
   const { fs } = env;
-  const folders = await undoFoldersOf(fs, layout);
-  // An empty one brings nothing back: it was left by a crash, or by a restore into an empty directory.
+  const known = new Map(standings.map((standing) => [standing.name, standing]));
+  const folders = (await undoFoldersOf(fs, layout)).map(({ folder, files }) => ({
+    // An empty one brings nothing back: it was left by a crash, or by a restore into an empty directory.
+    folder: known.get(folder.name) ?? { ...folder, mayHoldWrites: files.length > 0, damaged: false },
+    files,
+  }));
   const full = folders.filter(({ files }) => files.length > 0);
-  const kept = new Set(keep === 0 ? [] : full.slice(-keep));
-  const doomed = folders.filter((each) => !kept.has(each));
+  const newest = new Set(keep === 0 ? [] : full.slice(-keep));
+  const stays = (each: (typeof folders)[number]) =>
+    newest.has(each) || (each.folder.mayHoldWrites && !discardWrites);
+  const doomed = folders.filter((each) => !stays(each));
   if (!dryRun) {
     for (const { folder } of doomed) {
       const target = deletedFolder(layout.undo, folder.name);
@@ -68,7 +85,7 @@ export async function pruneUndo(
   }
   return {
     removed: doomed.map(({ folder }) => folder),
-    kept: [...kept].map(({ folder }) => folder),
+    kept: folders.filter(stays).map(({ folder }) => folder),
     freedBytes: bytesFreed(doomed.flatMap(({ files }) => files)),
   };
 }

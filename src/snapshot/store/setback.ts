@@ -29,7 +29,7 @@ export const withSetback = (report: Report, why: string, before: string): Report
     offset: null,
     code: 'STATE_OLDER',
     severity: 'warning',
-    message: `the database is older than ${before}, or was begun anew: ${why}`,
+    message: `the database does not go on from ${before} (it is older, or was begun anew): ${why}`,
   };
   return { ...report, findings: [...report.findings, finding] };
 };
