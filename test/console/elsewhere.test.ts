@@ -8,6 +8,7 @@ import { runFleet } from '../../src/fleet/index.ts';
 import { accessibilityOf, browserOf, openPage, soon } from '../support/browser.ts';
 import { startConsole } from '../support/console.ts';
 import { fleetOf, fleetServers } from '../support/fleet-servers.ts';
+import { needsAll } from '../support/needs.ts';
 import { hasS3, newS3Place } from '../support/s3.ts';
 import { smallLsm } from '../support/server.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -33,12 +34,16 @@ async function withBackups(repository: string, count: number) {
 
 test.for(
   perTier(
-    [{ count: 2, in: 'a folder' }],
-    [{ count: 2, in: 'a folder' }, ...(hasS3 ? [{ count: 12, in: 'a bucket' }] : [])],
+    [{ count: 2, in: hasS3 ? 'a bucket' : 'a folder' }],
+    [
+      { count: 2, in: 'a folder' },
+      { count: 12, in: 'a bucket' },
+    ],
   ),
 )(
   'a repository in $in: its $count backups are verified, drilled and restored into a folder',
   async (given, context) => {
+    if (given.in === 'a bucket') needsAll(context, 'an S3 server (S3_ENDPOINT)', hasS3, false);
     const browser = await browserOf(context);
     const repository =
       given.in === 'a bucket' ? await newS3Place() : join(await temporaryFolder(), 'repository');
