@@ -19,7 +19,7 @@ interface Props {
 export function Charts({ list, runs, offsite }: Props) {
   const charts = [
     { name: 'Size of each snapshot', points: sizes(list), format: bytes },
-    { name: 'Of that, shared with other snapshots', points: shared(list), format: bytes },
+    { name: 'Of that, shared with others', points: shared(list), format: bytes },
     { name: 'Time that each snapshot took', points: durations(runs), format: span },
     { name: 'Time to restore, by each drill', points: drillTimes(offsite), format: span },
   ].filter(({ points }) => points.length >= 2);

@@ -1,5 +1,6 @@
 import type { Run, Status } from './api.ts';
 import type { Offsite } from './offsite.ts';
+import { Prose } from './prose.tsx';
 import { ago, time } from './text.ts';
 
 const SHOWN = 10;
@@ -41,7 +42,7 @@ export function Failures({ status, runs, offsite, nowMs }: Props) {
                   </time>
                 </>
               )}
-              : {reason}
+              : <Prose text={reason} />
             </li>
           ))}
         </ul>

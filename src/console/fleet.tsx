@@ -1,4 +1,5 @@
 import type { Api, Fleet } from './api.ts';
+import { Prose } from './prose.tsx';
 import { ago, ahead, bytes, plural } from './text.ts';
 import { BUSY_MS, IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
 
@@ -77,7 +78,9 @@ function NodeLine({ node, nowMs }: { node: Node; nowMs: number }) {
         {phase !== null && <span class="badge unsure">{phase}</span>}
         {lease !== null && <span class="badge unsure">takes no writes</span>}
         {mode !== null && mode !== 'normal' && <span class="badge bad">{mode.replace('_', ' ')}</span>}
-        <div class={tone}>{problem ?? summary}</div>
+        <div class={tone}>
+          <Prose text={problem ?? summary ?? ''} />
+        </div>
         <div class="small">
           {role} · {url}
           {engine !== null && ` · ${engine}`}

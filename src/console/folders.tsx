@@ -1,4 +1,5 @@
 import type { Api, Folder } from './api.ts';
+import { Prose } from './prose.tsx';
 import { ago, bytes, plural } from './text.ts';
 import { IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
 
@@ -48,7 +49,9 @@ function Line({ folder, nowMs }: { folder: Folder; nowMs: number }) {
         <span class={`badge ${tone}`}>
           {safety === null ? 'not known' : safety.safe ? 'safe' : 'not safe'}
         </span>
-        <div class={tone}>{safety?.summary ?? problem}</div>
+        <div class={tone}>
+          <Prose text={safety?.summary ?? problem ?? ''} />
+        </div>
         {safety !== null && (
           <div class="small">
             {plural(safety.total.count, 'snapshot')}, {bytes(safety.total.disk_bytes)}

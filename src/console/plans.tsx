@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks';
 import type { Action, Api, Plan } from './api.ts';
 import { CopyCommand } from './copy-command.tsx';
 import { type Offsite, runningJobs } from './offsite.ts';
+import { Prose } from './prose.tsx';
 import { ago, ahead, textOf, time } from './text.ts';
 
 const BUTTONS: Readonly<Record<Action, string>> = {
@@ -32,7 +33,7 @@ export function Plans({ api, offsite, nowMs, look }: Props) {
       <h2 id="next">What comes next?</h2>
       {problem !== undefined && (
         <p class="bad" role="alert">
-          {problem}
+          <Prose text={problem} />
         </p>
       )}
       {offsite.plans.map((plan) => (

@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 import type { Api } from './api.ts';
+import { Prose } from './prose.tsx';
 import { Question } from './question.tsx';
 import { bytes, plural } from './text.ts';
 import { useDryRun } from './use-dry-run.ts';
@@ -37,7 +38,11 @@ export function PruneQuestion({ api, keep: first, onNo, onYes }: Props) {
         />
       </p>
       <div role="status">
-        {problem !== undefined && <p class="bad">{problem}</p>}
+        {problem !== undefined && (
+          <p class="bad">
+            <Prose text={problem} />
+          </p>
+        )}
         {problem === undefined && shown === undefined && <p>Asking the server …</p>}
         {shown !== undefined && (
           <p>

@@ -4,6 +4,7 @@ import { CopyCommand } from './copy-command.tsx';
 import { Folding } from './folding.tsx';
 import { byDay, pointsOf, standingOfBackup } from './history.ts';
 import { Row } from './point-rows.tsx';
+import { Prose } from './prose.tsx';
 import { Question } from './question.tsx';
 import { RetentionQuestion } from './retention.tsx';
 import { ago, bytes, plural, span, textOf } from './text.ts';
@@ -151,7 +152,7 @@ function ErrandCard({ api, errand, problem, nowMs, again }: ErrandProps) {
       <h2 id="runs">What runs now?</h2>
       {problem !== undefined && (
         <p class="bad" role="alert">
-          {problem}
+          <Prose text={problem} />
         </p>
       )}
       {errand === null && <p role="status">Nothing.</p>}

@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { Api, Retention } from './api.ts';
+import { Prose } from './prose.tsx';
 import { Question } from './question.tsx';
 import { plural, textOf } from './text.ts';
 
@@ -59,7 +60,11 @@ export function RetentionQuestion({ api, storeId, onNo }: Props) {
         ))}
       </p>
       <div role="status">
-        {problem !== undefined && <p class="bad">{problem}</p>}
+        {problem !== undefined && (
+          <p class="bad">
+            <Prose text={problem} />
+          </p>
+        )}
         {problem === undefined && shown === undefined && <p>Asking the server …</p>}
         {shown !== undefined && (
           <p>

@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks';
 import type { Api, Job, RunState, Status } from './api.ts';
 import { CopyCommand } from './copy-command.tsx';
 import { type Offsite, runningJobs } from './offsite.ts';
+import { Prose } from './prose.tsx';
 import { bytes, span, textOf } from './text.ts';
 
 const PHASES: Readonly<Record<string, string>> = {
@@ -81,7 +82,7 @@ export function Running({ api, status, offsite, look }: Props) {
       )}
       {problem !== undefined && (
         <p class="bad" role="alert">
-          {problem}
+          <Prose text={problem} />
         </p>
       )}
       <p class="actions">

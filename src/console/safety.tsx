@@ -1,6 +1,7 @@
 import type { Snapshots, Status } from './api.ts';
 import { recoverableWindow } from './history.ts';
 import { lastSuccess, lastVerified, nextDue, type Offsite, overdue, tookMs, wholeAt } from './offsite.ts';
+import { Prose } from './prose.tsx';
 import { ago, ahead, span, time } from './text.ts';
 
 interface Props {
@@ -29,12 +30,14 @@ export function Safety(props: Props) {
     <section aria-labelledby="safe" class={`card ${look}`}>
       <h2 id="safe">Am I safe?</h2>
       <p class={`sentence ${tone}`} role="status">
-        <span aria-hidden="true">{mark}</span> {sentence}
+        <span aria-hidden="true">{mark}</span> <Prose text={sentence} />
       </p>
       {more.length > 0 && (
         <ul>
           {more.map((clause) => (
-            <li key={clause}>{clause}</li>
+            <li key={clause}>
+              <Prose text={clause} />
+            </li>
           ))}
         </ul>
       )}

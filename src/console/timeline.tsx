@@ -4,6 +4,7 @@ import { Folding } from './folding.tsx';
 import { byDay, pointsOf, standingOf, standingOfBackup } from './history.ts';
 import type { Offsite } from './offsite.ts';
 import { BackupRow, SnapshotRow } from './point-rows.tsx';
+import { Prose } from './prose.tsx';
 import { PruneQuestion } from './prune.tsx';
 import { Question } from './question.tsx';
 import { ago, bytes, plural, textOf, time } from './text.ts';
@@ -93,14 +94,14 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
       )}
       {told !== undefined && (
         <p class={told.isBad ? 'bad' : 'good'} role={told.isBad ? 'alert' : 'status'}>
-          {told.text}
+          <Prose text={told.text} />
         </p>
       )}
       {offsite?.stored.map(
         ({ repository, problem }) =>
           problem !== undefined && (
             <p key={repository} class="bad" role="alert">
-              The backups in {repository} cannot be shown: {problem}
+              The backups in {repository} cannot be shown: <Prose text={problem} />
             </p>
           ),
       )}

@@ -1,6 +1,7 @@
 import { useCallback, useState } from 'preact/hooks';
 import type { Api, PrunedUndo, Safety } from './api.ts';
 import { CopyCommand } from './copy-command.tsx';
+import { Prose } from './prose.tsx';
 import { Question } from './question.tsx';
 import { bytes, plural, textOf, time } from './text.ts';
 import { useDryRun } from './use-dry-run.ts';
@@ -41,7 +42,7 @@ export function UndoFolders({ api, safety, dataDir, look }: Props) {
       )}
       {told !== undefined && (
         <p class={told.isBad ? 'bad' : 'good'} role={told.isBad ? 'alert' : 'status'}>
-          {told.text}
+          <Prose text={told.text} />
         </p>
       )}
       {isAsking && <GiveUpQuestion api={api} onNo={() => setAsking(false)} onYes={giveUp} />}
@@ -94,7 +95,11 @@ function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
         </label>
       </p>
       <div role="status">
-        {problem !== undefined && <p class="bad">{problem}</p>}
+        {problem !== undefined && (
+          <p class="bad">
+            <Prose text={problem} />
+          </p>
+        )}
         {problem === undefined && shown === undefined && <p>Asking the server …</p>}
         {shown !== undefined && removed.length === 0 && <p>None would go.</p>}
         {removed.length > 0 && (

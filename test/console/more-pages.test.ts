@@ -128,7 +128,7 @@ test.for(perTier([], ['nightly']))(
     const { page, complaints } = await openPage(browser, server.url);
     const numbers = page.locator('.numbers');
     await soon(() => numbers.textContent()).toContain('plan nightly');
-    expect(await numbers.textContent()).toContain('off the machine: none yet');
+    expect(await numbers.textContent()).toContain('in a repository: none yet');
 
     await page.getByRole('button', { name: 'Back up now, plan nightly' }).click();
     const badges = page.locator('.badge');
@@ -153,7 +153,9 @@ test.for(perTier([], ['nightly']))(
     renameSync(repository, `${repository}-away`);
     mkdirSync(repository);
     await page.reload();
-    await page.getByText('The backups in offsite cannot be shown').waitFor();
+    const problem = page.getByText('The backups in offsite cannot be shown');
+    await problem.waitFor();
+    expect(await problem.locator('code').textContent()).toBe('stillpoint repo init DEST');
     expect(complaints).toEqual([]);
   },
 );
