@@ -12,6 +12,7 @@ import { openWorkspace } from './lib/workspace.ts';
 import { console } from './parts/console.ts';
 import { fleet } from './parts/fleet.ts';
 import { fleetScaling } from './parts/fleet-scaling.ts';
+import { growth } from './parts/growth.ts';
 import { host } from './parts/host.ts';
 import { link } from './parts/link.ts';
 import { memory } from './parts/memory.ts';
@@ -42,6 +43,7 @@ const PARTS: readonly Part[] = [
   fleet,
   fleetScaling,
   console,
+  growth,
 ];
 
 const tell = (line: string) => process.stderr.write(`${line}\n`);
