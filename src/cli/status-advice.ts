@@ -1,5 +1,6 @@
 import type { RepositoryStanding } from '../backup/repository-standings.ts';
 import type { SnapshotsStatus } from '../coordinator/status.ts';
+import { layoutOf } from '../snapshot/store/layout.ts';
 import { shellWord } from './shell-word.ts';
 import { count, size } from './text.ts';
 
@@ -85,8 +86,10 @@ function restores(
 }
 
 const salvage = (dir: string): Row[] => [
-  ['or salvage', 'keeps later writes too, as far as they can be read; the database stays as it is'],
+  ['or salvage', 'keeps later writes too, as far as they can be read; then put it in place'],
   ['', `stillpoint salvage ${dir} --into NEW`],
+  ['', 'stillpoint snapshot NEW'],
+  ['', `stillpoint restore ${layoutOf('NEW').latest} --data-dir ${dir} --in-place`],
   ['once it is whole', `stillpoint verify ${dir}`],
 ];
 

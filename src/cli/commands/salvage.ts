@@ -1,10 +1,13 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { salvageDatabase, salvageOptions } from '../../coordinator/salvage.ts';
 import type { LostPart, Salvaged } from '../../salvage/salvage.ts';
+import { layoutOf, ownerOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
+import { shellWord } from '../shell-word.ts';
 import type { Style } from '../style.ts';
 import { count, visible } from '../text.ts';
 
@@ -34,9 +37,23 @@ export function define(command: Command, cli: Cli): void {
           onProgress: (done, total) => progress.show('salvage', done, total),
         }),
       );
-      cli.output.result(salvaged, (style) => describe(salvaged, style));
+      cli.output.result(salvaged, (style) => [
+        ...describe(salvaged, style),
+        ...nextSteps(salvaged.into, dir),
+      ]);
       if (!salvaged.complete) cli.exitCode = INCOMPLETE;
     });
+}
+
+/** Into its place with its snapshots and a way back. Where the source is an undo folder, its program merges the two. */
+function nextSteps(into: string, dir: string): string[] {
+  if (ownerOf(resolve(dir)) !== undefined) return [];
+  const [from, to] = [shellWord(into), shellWord(dir)];
+  return [
+    'next, with the database closed, to put it in the place of the old one, which is kept for `undo`:',
+    `  stillpoint snapshot ${from}`,
+    `  stillpoint restore ${shellWord(layoutOf(into).latest)} --data-dir ${to} --in-place`,
+  ];
 }
 
 export function describe(
