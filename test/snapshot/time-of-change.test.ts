@@ -1,13 +1,11 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, onTestFinished, type TestContext, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { filesEngine } from '../../src/engine/files/index.ts';
 import { BackupCoordinator, verifyAllSnapshots } from '../../src/index.ts';
-import { mountedImage } from '../support/file-systems.ts';
+import { wholeSeconds } from '../support/file-systems.ts';
+import { isOneState, startFileWriter } from '../support/file-writer.ts';
 import { setOldTime } from '../support/folders.ts';
-import { needsPrograms } from '../support/needs.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // Invariant 16: a time of change that is younger than two seconds, or has no parts of a second, proves nothing.
@@ -64,44 +62,6 @@ test('a table that is only linked keeps its proof if its time is trustworthy, an
   expect((await backup.backup()).carriedBytes).toBe(SIZE);
 });
 
-/** Writes one generation after the other, in words of eight bytes, over the whole file, through a shared mapping or by plain writes. */
-const WRITER = `
-import mmap, os, struct, sys
-path, how = sys.argv[1:]
-file = os.open(path, os.O_RDWR)
-size = os.fstat(file).st_size
-view = mmap.mmap(file, size) if how == 'mapped' else None
-print('writing', flush=True)
-generation = 0
-while True:
-    generation += 1
-    block = struct.pack('<Q', generation) * 8192
-    for at in range(0, size, 65536):
-        if view: view[at:at + 65536] = block
-        else: os.pwrite(file, block, at)
-`;
-
-async function startWriter(context: TestContext, path: string, how: 'mapped' | 'plain') {
-  needsPrograms(context, 'python3');
-  writeFileSync(path, Buffer.alloc(SIZE));
-  const child = spawn('python3', ['-c', WRITER, path, how], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const stop = async () => {
-    const exited = once(child, 'exit');
-    if (child.kill('SIGKILL')) await exited;
-  };
-  onTestFinished(stop);
-  await once(child.stdout, 'data');
-  return stop;
-}
-
-/** Whether the file had this content at some moment: one generation up to a place, and the one before from there. */
-function isOneState(bytes: Buffer): boolean {
-  const words = new BigUint64Array(new Uint8Array(bytes).buffer);
-  const generation = words[0]!;
-  const from = words.findIndex((word) => word !== generation);
-  return from === -1 || words.subarray(from).every((word) => word === generation - 1n);
-}
-
 /** Takes snapshots; each is refused or holds one state. */
 async function expectOneState(backup: BackupCoordinator): Promise<void> {
   for (let i = 0; i < 5; i++) {
@@ -116,7 +76,7 @@ async function expectOneState(backup: BackupCoordinator): Promise<void> {
 
 test('a file that is written through a shared mapping is not published torn', async (context) => {
   const dir = await temporaryFolder();
-  const stop = await startWriter(context, join(dir, DATABASE), 'mapped');
+  const stop = await startFileWriter(context, join(dir, DATABASE), 'mapped', { sizeBytes: SIZE });
   const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
   await expectOneState(backup);
   await stop();
@@ -125,17 +85,9 @@ test('a file that is written through a shared mapping is not published torn', as
   expect(copy.equals(readFileSync(join(dir, DATABASE)))).toBe(true);
 });
 
-/** Inodes of 128 bytes have no room for parts of a second. */
-async function wholeSeconds(context: TestContext): Promise<string> {
-  const dir = await mountedImage(context, 'ext3', '-I', '128');
-  writeFileSync(join(dir, 'probe'), '');
-  expect(statSync(join(dir, 'probe'), { bigint: true }).mtimeNs % 1_000_000_000n).toBe(0n);
-  return dir;
-}
-
 test('a file that is written to on a file system of whole seconds is not published torn', async (context) => {
   const dir = await wholeSeconds(context);
-  await startWriter(context, join(dir, DATABASE), 'plain');
+  await startFileWriter(context, join(dir, DATABASE), 'plain', { sizeBytes: SIZE });
   await expectOneState(new BackupCoordinator({ dataDir: dir, engine: 'files' }));
 });
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { onTestFinished, type TestContext } from 'vitest';
 import { needsPrograms, withRights } from './needs.ts';
@@ -43,6 +43,14 @@ export async function mountedImage(
   withRights(context, 'mount', '-o', 'loop', image, folder);
   onTestFinished(() => void execFileSync('umount', ['-l', folder]));
   return folder;
+}
+
+/** A file system whose times have no parts of a second: inodes of 128 bytes have no room for them. */
+export async function wholeSeconds(context: TestContext): Promise<string> {
+  const dir = await mountedImage(context, 'ext3', '-I', '128');
+  const { mtimeNs } = statSync(join(dir, 'lost+found'), { bigint: true });
+  if (mtimeNs % 1_000_000_000n !== 0n) throw new Error('its times have parts of a second');
+  return dir;
 }
 
 /** An overlayfs until the running test ends, above a lower layer that `fill` has filled. */
