@@ -57,9 +57,9 @@ test('a failed backup beside a good snapshot, what the next one needs, and how t
   const { page, complaints } = await openPage(browser, server.url);
 
   const sentence = page.locator('.sentence');
-  await soon(() => sentence.textContent()).toMatch(/Safe: .*the last backup to .*repository failed/);
-  expect(await sentence.getAttribute('class')).toBe('sentence unsure');
   const safe = page.getByRole('region', { name: 'Am I safe?' });
+  await soon(() => safe.textContent()).toMatch(/Safe: .*the last backup to .*repository failed/);
+  expect(await sentence.getAttribute('class')).toBe('sentence unsure');
   expect((await safe.textContent())!.match(/the last backup/g)).toHaveLength(1);
   const elsewhere = page.getByRole('region', { name: 'Is there a copy elsewhere?' });
   expect(await elsewhere.textContent()).toMatch(
@@ -75,6 +75,8 @@ test('a failed backup beside a good snapshot, what the next one needs, and how t
   );
   await room.getByRole('button', { name: 'Give up undo folders …' }).click();
   const question = page.getByRole('dialog');
+  await question.getByText('None would go.').waitFor();
+  await question.getByLabel('Also those that may hold writes').check();
   await question.getByText('1 undo folder would go').waitFor();
   expect(await question.textContent()).toMatch(
     /ts-\d+ may hold writes that no snapshot has: they would be lost/,
