@@ -6,9 +6,9 @@ import { type NextSnapshot, sizeUpNext } from '../snapshot/capture/next-snapshot
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
 import { bytesFreed, DiskCount, filesBelow } from '../snapshot/store/disk-use.ts';
-import { isSnapshotName, type Layout } from '../snapshot/store/layout.ts';
+import { isSnapshotName, type Layout, ownLayout } from '../snapshot/store/layout.ts';
 import { leftBehind } from '../snapshot/store/left-behind.ts';
-import { latestName } from '../snapshot/store/list.ts';
+import { latestName, snapshotNames } from '../snapshot/store/list.ts';
 import type { UndoStanding } from '../snapshot/store/prune-undo.ts';
 import { decideRetention } from '../snapshot/store/retention.ts';
 import { lookAtAll, type SnapshotStates } from '../snapshot/store/standing.ts';
@@ -34,6 +34,8 @@ export interface Findings extends SnapshotStates {
   readonly isRestoreUnfinished: boolean;
   /** Names of snapshots after which the database went back, or was begun anew. */
   readonly leftBehind: readonly string[];
+  /** Where others stand, from before the snapshots were kept in another folder; undefined where there are none. */
+  readonly outOfSight: { readonly count: number; readonly folder: string } | undefined;
   readonly undo: KeptFolders;
   readonly undoFolders: readonly UndoStanding[];
   readonly archives: KeptFolders;
@@ -65,6 +67,7 @@ export async function gather(
     latest: latest ?? null,
     isRestoreUnfinished: (await DirectoryExchange.findInterrupted(env.fs, layout)) !== undefined,
     leftBehind: states.snapshots.map(({ name }) => name).filter((name) => ahead.has(name)),
+    outOfSight: await outOfSight(env, layout),
     undo: await keptFolders(env, layout.undo),
     undoFolders: await undoStandings(env, layout, states.snapshots, runs),
     archives: await keptFolders(env, layout.archive),
@@ -77,6 +80,13 @@ export async function gather(
       freedBytes: bytesFreed(surplus.flatMap(({ standing }) => standing.files)),
     },
   };
+}
+
+async function outOfSight({ fs }: Environment, layout: Layout): Promise<Findings['outOfSight']> {
+  const { backup: folder } = ownLayout(layout);
+  if (folder === layout.backup) return undefined;
+  const { length: count } = await snapshotNames(fs, folder);
+  return count === 0 ? undefined : { count, folder };
 }
 
 async function keptFolders({ fs }: Environment, parent: string): Promise<KeptFolders> {

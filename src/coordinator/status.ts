@@ -99,7 +99,7 @@ const NAMES_SHOWN = 3;
 
 /** Judges what was gathered. Ages are those of `nowMs`. */
 export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number | undefined): SnapshotsStatus {
-  const { dataDir: _, runs, lineage, isRestoreUnfinished, snapshots: listed, ...rest } = findings;
+  const { dataDir: _, runs, lineage, isRestoreUnfinished, outOfSight, snapshots: listed, ...rest } = findings;
   const snapshots = listed.map((snapshot) => ({ ...snapshot, ageMs: nowMs - snapshot.createdAtMs }));
   const inState = (wanted: ListedSnapshot['state']) => snapshots.filter(({ state }) => state === wanted);
   const good = inState('good');
@@ -159,6 +159,11 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     ...(holding.length > 0
       ? [`what a restore or undo replaced may hold writes that no snapshot has (${named(holding)})`]
       : []),
+    ...(outOfSight === undefined
+      ? []
+      : [
+          `${outOfSight.count} more from before stand in ${outOfSight.folder}, and are found by their paths only`,
+        ]),
     ...spaceNote(findings.next, findings.freeBytes),
     ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),
   ];

@@ -30,6 +30,21 @@ const take = (dataDir: string, lifecycleDir?: string) =>
     lifecycle: new Lifecycle({ dataDir, ...(lifecycleDir !== undefined && { lifecycleDir }) }),
   }).backup();
 
+test('snapshots that were taken in the data directory before are told of, and come back into sight', async () => {
+  const dataDir = await plainDirectory({ 'a.txt': 'first' });
+  const home = join(dirname(dataDir), 'home');
+  const { location } = await take(dataDir);
+  await take(dataDir, home);
+  const { notes } = await new Snapshots({ dataDir }).status();
+  expect(notes).toContainEqual(
+    `1 more from before stand in ${dirname(location)}, and are found by their paths only`,
+  );
+  await take(dataDir, dataDir);
+  const after = await new Snapshots({ dataDir }).status();
+  expect(after.total.count).toBe(2);
+  expect(after.notes.filter((note) => note.includes('from before'))).toEqual([]);
+});
+
 test('list, restore, undo and the next snapshot find it from the data directory and from the home', async () => {
   const { dataDir, home, name, location } = await keptElsewhere();
   expect(location).toBe(join(home, '.lifecycle/backup', name));
