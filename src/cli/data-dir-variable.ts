@@ -55,7 +55,7 @@ export function givenDataDir(command: Command | undefined): string | undefined {
 
 /** A hint whose commands can be pasted: with the data directory where it says `DIR`, unless another folder is meant. */
 export const withDataDir = (hint: string, dir: string): string =>
-  hint.replaceAll(/(?<!--(?:into|to|out) )\bDIR\b/g, () => shellWord(dir));
+  hint.replaceAll(/(?<!--(?:into|to|out) )(?<=[\s`])DIR(?=[\s`,.;:]|$)/g, () => shellWord(dir));
 
 function dataDirOf({ registeredArguments }: Command): Argument | undefined {
   const [operand, ...others] = registeredArguments;

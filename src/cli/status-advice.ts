@@ -98,7 +98,10 @@ const FOLDERS_SHOWN = 3;
 function undos({ undoFolders }: SnapshotsStatus, dir: string): Row[] {
   if (undoFolders.length === 0) return [];
   const holding = undoFolders.filter(({ mayHoldWrites }) => mayHoldWrites).slice(-FOLDERS_SHOWN);
-  if (holding.length === 0) return [['undo a restore', `stillpoint undo ${dir}`]];
+  if (holding.length === 0) {
+    const whole = undoFolders.findLast(({ damaged }) => !damaged);
+    return whole === undefined ? [] : [['undo a restore', `stillpoint undo ${dir} --to ${whole.name}`]];
+  }
   return holding
     .toReversed()
     .map(({ name, location, damaged }) =>

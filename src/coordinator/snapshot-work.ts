@@ -1,5 +1,5 @@
 import { dirname, resolve } from 'node:path';
-import { engineByName } from '../engine/index.ts';
+import { detectEngine, engineByName } from '../engine/index.ts';
 import { isDamaged, type Report } from '../engine/report.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
@@ -48,10 +48,11 @@ export function verifyFolder(
     const folder = await locate(env);
     const layout = isSnapshotPlace(folder) ? layoutAround(dirname(folder)) : undefined;
     const database = layout === undefined ? await layoutOfDatabase(env.fs, folder) : undefined;
+    const own = (await detectEngine(env.fs, folder))?.name ?? 'files';
     const record =
       database === undefined
         ? ({ layout, location: folder, outcomeOf: outcomeOfOne } as const)
-        : { layout: database, location: database.dataDir, outcomeOf: outcomeOfDatabase, unrecorded };
+        : { layout: database, location: database.dataDir, outcomeOf: outcomeOfDatabase(own), unrecorded };
     return onUpkeepRecord(env, { kind: 'verify', control, ...record }, async () => {
       const lock = await lockForReading(env, folder);
       const sinceMs = env.clock.nowMs();
@@ -96,12 +97,15 @@ const unrecorded = (report: Report, error: unknown): Report =>
 
 const outcomeOfOne = (report: Report): UpkeepOutcome => outcomeOf(1, isDamaged(report) ? [report] : []);
 
-/** A look that did not see all says nothing, unless it found damage. */
-function outcomeOfDatabase(report: Report): UpkeepOutcome | undefined {
-  if (!isDamaged(report) && !(report.ok && report.level === 'full')) return undefined;
-  const { upkeep, failure } = outcomeOfOne(report);
-  return { upkeep, failure: failure && new StillpointError('SOURCE_DAMAGED', failure.message) };
-}
+/** A look that did not see all, or with the eyes of another engine, says nothing, unless it found damage. */
+const outcomeOfDatabase =
+  (own: string) =>
+  (report: Report): UpkeepOutcome | undefined => {
+    const sawAll = report.ok && report.level === 'full' && report.engine === own;
+    if (!isDamaged(report) && !sawAll) return undefined;
+    const { upkeep, failure } = outcomeOfOne(report);
+    return { upkeep, failure: failure && new StillpointError('SOURCE_DAMAGED', failure.message) };
+  };
 
 const outcomeOfAll = ({ snapshots }: VerifyAllResult): UpkeepOutcome =>
   outcomeOf(snapshots.length, snapshots.map(({ report }) => report).filter(isDamaged));

@@ -1,26 +1,28 @@
-import { dirname, join } from 'node:path';
-import type { FileStat, FileSystem } from '../env/file-system.ts';
+import { join } from 'node:path';
+import { engineByName } from '../engine/index.ts';
+import type { FileStat } from '../env/file-system.ts';
 import { hasPartsOfSecond } from '../env/file-times.ts';
 import { lineageOf } from '../operation/lineage.ts';
 import type { RunRecord } from '../operation/run-record.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { compareNames, type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { readManifest } from '../snapshot/store/manifest-file.ts';
 import { type UndoStanding, undoFoldersOf } from '../snapshot/store/prune-undo.ts';
 import type { ListedSnapshot } from '../snapshot/store/standing.ts';
 
 /** Oldest first. An empty one, of a restore into an empty directory, brings nothing back and is left out. */
 export async function undoStandings(
-  { fs }: Environment,
+  env: Environment,
   layout: Layout,
   snapshots: readonly ListedSnapshot[],
   runs: readonly RunRecord[],
 ): Promise<UndoStanding[]> {
-  const { undo } = lineageOf(runs);
+  const { inUndo } = lineageOf(runs);
   const standings: UndoStanding[] = [];
-  for (const { folder, files } of await undoFoldersOf(fs, layout)) {
+  for (const { folder, files } of await undoFoldersOf(env.fs, layout)) {
     if (files.length === 0) continue;
-    const mayHoldWrites = !(await isCovered(fs, layout, folder.name, files, snapshots, runs));
-    const damaged = undo.get(folder.name)?.damage !== undefined;
+    const mayHoldWrites = !(await isCovered(env, folder.location, files, snapshots, runs));
+    const damaged = inUndo(folder.name).damage !== undefined;
     standings.push({ ...folder, mayHoldWrites, damaged });
   }
   return standings;
@@ -31,19 +33,18 @@ const TICK_MS = 20;
 
 /**
  * An undo folder holds nothing new where no file of it was written to since a snapshot of it began, or since a restore put it there, and
- * that snapshot is good, or was removed and newer good ones have what it had.
+ * that snapshot is good and has each file by its name and size: what was put in with old times is another one.
  */
 async function isCovered(
-  fs: FileSystem,
-  layout: Layout,
-  name: string,
+  env: Environment,
+  location: string,
   files: readonly FileStat[],
   snapshots: readonly ListedSnapshot[],
   runs: readonly RunRecord[],
 ): Promise<boolean> {
   // It got its last name in the exchange. Whoever put something into it later made that time another.
-  const changedNs = (await fs.inspect(join(layout.undo, name)))?.mtimeNs ?? 0n;
-  const nameEndsMs = (Number(name.slice(3).split('-')[0]) + 1) * 1000;
+  const changedNs = (await env.fs.inspect(location))?.mtimeNs ?? 0n;
+  const nameEndsMs = (Number(nameOf(location).slice(3).split('-')[0]) + 1) * 1000;
   const madeAtMs = Math.min(Number(changedNs / 1_000_000n), nameEndsMs);
   const before = runs.findLast(
     ({ kind, state }) =>
@@ -52,29 +53,26 @@ async function isCovered(
       (state.finishedAtMs ?? madeAtMs) < madeAtMs,
   );
   const sinceMs = before?.kind === 'restore' ? before.state.finishedAtMs : before?.state.startedAtMs;
-  const engine = before && coveringEngine(layout, before.location, snapshots);
+  const snapshot = snapshots.find((one) => one.location === before?.location && one.state === 'good');
   // Of other engines a write through a shared mapping may leave no time.
-  const isTimed = engine === 'lsm' || engine === 'leveldb';
+  const isTimed = snapshot?.engine === 'lsm' || snapshot?.engine === 'leveldb';
   return (
     isTimed &&
     sinceMs != null &&
     files.every(
       ({ mtimeNs }) => hasPartsOfSecond(mtimeNs) && Number(mtimeNs / 1_000_000n) + TICK_MS < sinceMs,
-    )
+    ) &&
+    (await hasEachFile(env, snapshot, location))
   );
 }
 
-/** The engine of the snapshot at `location`, or of the one that has taken its place; undefined where neither is good. */
-function coveringEngine(
-  { backup }: Layout,
-  location: string,
-  snapshots: readonly ListedSnapshot[],
-): string | null | undefined {
-  const same = snapshots.find((one) => one.location === location);
-  if (same !== undefined) return same.state === 'good' ? same.engine : undefined;
-  // Pruning removes none whose writes no newer one has.
-  if (dirname(location) !== backup) return undefined;
-  const newer = ({ name, state }: ListedSnapshot) =>
-    state === 'good' && compareNames(name, nameOf(location)) > 0;
-  return snapshots.findLast(newer)?.engine;
+async function hasEachFile(env: Environment, snapshot: ListedSnapshot, folder: string): Promise<boolean> {
+  const manifest = await readManifest(env, snapshot.location).catch(() => undefined);
+  const engine = snapshot.engine === null ? undefined : engineByName(snapshot.engine);
+  if (manifest === undefined || engine === undefined) return false;
+  const sizes = new Map(manifest.entries.map(({ path, size }) => [path, size]));
+  for (const path of await engine.listFiles(env.fs, folder)) {
+    if ((await env.fs.inspect(join(folder, path)))?.sizeBytes !== sizes.get(path)) return false;
+  }
+  return true;
 }

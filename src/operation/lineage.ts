@@ -1,3 +1,4 @@
+import { SNAPSHOT_KINDS } from '../options/choices.ts';
 import { isSnapshotPlace, layoutAround, nameOf } from '../snapshot/store/layout.ts';
 import type { RunRecord } from './run-record.ts';
 
@@ -14,8 +15,8 @@ export interface Content {
 export interface Lineage {
   /** The data directory. */
   readonly now: Content;
-  /** Undo folders, by name. */
-  readonly undo: ReadonlyMap<string, Content>;
+  /** What an undo folder of that name holds. Of one that no record tells of, the worst is taken: what was found damaged last. */
+  readonly inUndo: (name: string) => Content;
   /**
    * Where the data directory was brought back from, if what is there does not go back to the last snapshot: that one may hold writes which
    * it lacks.
@@ -24,31 +25,37 @@ export interface Lineage {
 }
 
 /**
- * Follows what was snapshotted, restored and undone.
+ * Follows what was snapshotted, restored, undone and looked at.
  *
- * @param runs Oldest first. Of an undo folder that they say nothing of, the worst is taken: it does not go back to the last snapshot, and
- * what was found damaged last may be in it.
+ * @param runs In the order of their ends.
  */
 export function lineageOf(runs: readonly RunRecord[]): Lineage {
   let now: Content = { base: undefined, from: undefined, damage: undefined };
   let last: string | undefined;
   let lastDamage: RunRecord | undefined;
+  let exchanged: RunRecord | undefined;
   const undo = new Map<string, Content>();
+  const unknown = (name: string): Content => ({ base: name, from: name, damage: lastDamage });
   for (const run of runs) {
     const { kind, location, state } = run;
+    const isOfBefore = startedBefore(run, exchanged);
     if (findsDamage(run)) {
       lastDamage = run;
-      now = { ...now, damage: run };
+      // What was put there was proven just before: what was looked at is what it replaced.
+      const replaced = isOfBefore && exchanged?.undo ? undo.get(exchanged.undo) : undefined;
+      if (replaced === undefined) now = { ...now, damage: run };
+      else undo.set(exchanged!.undo!, { ...replaced, damage: run });
     }
     if (state.status !== 'completed') continue;
     if (kind === 'backup') {
       last = location;
       now = { ...now, base: location, from: undefined };
-    } else if (kind === 'verify' && !isOfSnapshots(location)) {
-      now = { ...now, damage: undefined };
+    } else if (isCleanLook(run)) {
+      if (!isOfBefore && !startedBefore(run, now.damage)) now = { ...now, damage: undefined };
     } else if (isExchange(run)) {
-      const before = undo.get(nameOf(location)) ?? { base: location, from: location, damage: lastDamage };
+      const before = undo.get(nameOf(location)) ?? unknown(location);
       if (run.undo !== null) undo.set(run.undo, now);
+      exchanged = run;
       if (kind === 'restore') now = { base: location, from: location, damage: undefined };
       else {
         undo.delete(nameOf(location));
@@ -56,15 +63,27 @@ export function lineageOf(runs: readonly RunRecord[]): Lineage {
       }
     }
   }
-  return { now, undo, putBackFrom: now.base === last ? undefined : now.from };
+  const inUndo = (name: string) => undo.get(name) ?? unknown(name);
+  return { now, inUndo, putBackFrom: now.base === last ? undefined : now.from };
 }
 
+/** Whether it began before the other one had ended. */
+const startedBefore = (run: RunRecord, other: RunRecord | undefined): boolean =>
+  other !== undefined && (run.state.startedAtMs ?? 0) < (other.state.finishedAtMs ?? 0);
+
 export const isExchange = ({ kind }: RunRecord): boolean => kind === 'restore' || kind === 'undo';
+
+/** A line without which nobody knows what the data directory and its undo folders hold. */
+export const tellsContent = (run: RunRecord): boolean =>
+  findsDamage(run) || (run.state.status === 'completed' && (isExchange(run) || isCleanLook(run)));
 
 /** Whether it is a finding about the database itself, wherever the directory lay then. */
 const findsDamage = ({ kind, location, state: { code } }: RunRecord): boolean =>
   (code === 'SOURCE_DAMAGED' || code === 'DATABASE_DAMAGED') &&
-  (kind === 'backup' || (kind === 'verify' && !isOfSnapshots(location)));
+  (SNAPSHOT_KINDS.some((one) => one === kind) || (kind === 'verify' && !isOfSnapshots(location)));
+
+const isCleanLook = ({ kind, location, state }: RunRecord): boolean =>
+  kind === 'verify' && state.status === 'completed' && !isOfSnapshots(location);
 
 const isOfSnapshots = (location: string): boolean =>
   isSnapshotPlace(location) || layoutAround(location) !== undefined;

@@ -8,7 +8,7 @@ import { isNoSpace, StillpointError } from '../errors.ts';
 import { fromJson, toJson } from '../options/casing.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { withReserve } from '../snapshot/store/reserve.ts';
-import { isExchange, type Lineage, lineageOf } from './lineage.ts';
+import { tellsContent } from './lineage.ts';
 import { isFinished } from './operation-state.ts';
 import { completed, gone, type RunRecord, recordSchema, withAbsent } from './run-record.ts';
 
@@ -119,8 +119,8 @@ export class RunRecords {
   async #dropOldest(): Promise<void> {
     const lines: string[] = [];
     const all = await this.read();
-    const kept = all.slice(-KEEP_RUNS);
-    for (const record of [...telling(all.slice(0, -KEEP_RUNS), lineageOf(all)), ...kept]) {
+    const [older, kept] = [all.slice(0, -KEEP_RUNS), all.slice(-KEEP_RUNS)];
+    for (const record of [...older.filter(tellsContent).slice(-KEEP_TELLING), ...kept]) {
       lines.push(lineOf(record));
       if (lines.length % LINES_A_TURN === 0) await pause(0);
     }
@@ -166,13 +166,6 @@ export class RunRecords {
     const startedAtMs = record.state.startedAtMs ?? first?.state.startedAtMs ?? null;
     this.#records.set(record.id, { ...record, state: { ...record.state, startedAtMs } });
   }
-}
-
-/** Of older runs, what the data directory and its undo folders hold is never forgotten: where it came from, and damage. */
-function telling(older: readonly RunRecord[], { now, undo }: Lineage): RunRecord[] {
-  const damage = new Set([now, ...undo.values()].map((content) => content.damage));
-  const tells = (run: RunRecord) => damage.has(run) || (isExchange(run) && run.state.status === 'completed');
-  return older.filter(tells).slice(-KEEP_TELLING);
 }
 
 function lineOf(record: RunRecord): string {

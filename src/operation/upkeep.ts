@@ -1,7 +1,7 @@
 import type { Clock } from '../env/clock.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import type { RunControl } from '../env/run-control.ts';
-import { type StillpointError, toStillpointError } from '../errors.ts';
+import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { withLedgerLock } from '../snapshot/ledger/ledger-file.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
@@ -97,17 +97,19 @@ function stateOf(
 const write = (env: Environment, layout: Layout, record: RunRecord): Promise<void> =>
   withLedgerLock(env, layout.backup, WAIT_MS, async () => {
     const records = upkeepRecords(env.fs, layout);
-    await records.end(record);
+    const isOnDisk = await records.end(record);
+    if (!isOnDisk)
+      throw new StillpointError('NO_SPACE', `no space left for ${layout.upkeep}`, { path: layout.upkeep });
     await records.closeInterrupted(record.state.finishedAtMs!); // drops the oldest
   });
 
-/** Two lists, each in its own order, as one by the time of their ends. */
+/** Two lists, each in its own order, as one by the time of their ends. What runs is last. */
 export function inOrder(runs: readonly RunRecord[], upkeep: readonly RunRecord[]): RunRecord[] {
   const merged: RunRecord[] = [];
   let next = 0;
   for (const run of runs) {
-    const begun = run.state.startedAtMs ?? 0;
-    for (; next < upkeep.length && upkeep[next]!.state.startedAtMs! < begun; next++)
+    const endedMs = run.state.finishedAtMs ?? Number.POSITIVE_INFINITY;
+    for (; next < upkeep.length && (upkeep[next]!.state.finishedAtMs ?? 0) < endedMs; next++)
       merged.push(upkeep[next]!);
     merged.push(run);
   }

@@ -137,9 +137,9 @@ test('records: where the data came from is never dropped', async () => {
   appendFileSync(layout.records, `\n${many.map((each) => JSON.stringify(each)).join('\n')}`);
   await records.closeInterrupted(3);
   expect((await idsOf(records)).slice(0, 3)).toEqual(['damaged', 'restored', 'later-1000']);
-  const { now, undo, putBackFrom } = lineageOf(await records.read());
+  const { now, inUndo, putBackFrom } = lineageOf(await records.read());
   expect(now).toEqual({ base: '/nowhere/early', from: undefined, damage: undefined });
-  expect(undo.get('ts-5')?.damage?.id).toBe('damaged');
+  expect(inUndo('ts-5').damage?.id).toBe('damaged');
   expect(putBackFrom).toBeUndefined();
 });
 

@@ -16,8 +16,10 @@ import { blockingEnvironment, commandEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, restoreInPlace } from '../in-place.ts';
+import { explainNoSpaceToRestore } from '../no-space.ts';
 import { addDataDirFlag, noteConcurrency } from '../options.ts';
 import { addWaitFlag, waitMs } from '../patience.ts';
+import type { Progress } from '../progress.ts';
 import { findingLines, proofText } from '../report-text.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import { stateText } from '../state-text.ts';
@@ -135,13 +137,16 @@ async function restoreInto(
   how: How,
 ): Promise<void> {
   const environment = commandEnvironment;
-  const { from, into, files, bytes, clonedBytes, undo, report } = await cli.watched((signal, progress) => {
+  const work = (signal: AbortSignal, progress: Progress) => {
     const onProgress = (done: number, total: number) => progress.show('restore', done, total);
     const options = { ...how, into: target, signal, onProgress };
     return dataDir === undefined
       ? restoreSnapshot(snapshot, { ...options, environment })
       : new Snapshots({ dataDir, environment }).restore(snapshot, options);
-  }, how.maxBytesPerSecond);
+  };
+  const { from, into, files, bytes, clonedBytes, undo, report } = await explainNoSpaceToRestore(() =>
+    cli.watched(work, how.maxBytesPerSecond),
+  );
   await noteLesser(cli, from, dataDir);
   cli.output.result({ from, into, files, bytes, clonedBytes, undo }, (style) => [
     `${style.bold(nameOf(from))} restored into ${visible(into)}`,

@@ -113,7 +113,7 @@ async function checkSpace(
   }
   const free = await fs.freeBytes(folder);
   if (needed <= free) return;
-  const target = ownerOf(folder) ?? folder; // what is staged is removed
+  const target = ownerOf(folder) ?? dirname(folder); // what is staged is removed
   throw new StillpointError(
     'NO_SPACE',
     `restoring needs ${size(needed)}, and ${size(free)} are free on the disk of ${target}`,
