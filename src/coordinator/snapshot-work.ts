@@ -48,7 +48,7 @@ export function verifyFolder(
     const folder = await locate(env);
     const layout = isSnapshotPlace(folder) ? layoutAround(dirname(folder)) : undefined;
     const database = layout === undefined ? await layoutOfDatabase(env.fs, folder) : undefined;
-    const own = (await detectEngine(env.fs, folder))?.name ?? 'files';
+    const own = database && (await engineOf(env.fs, folder));
     const record =
       database === undefined
         ? ({ layout, location: folder, outcomeOf: outcomeOfOne } as const)
@@ -83,6 +83,13 @@ export function verifyFolder(
   });
 }
 
+/** Undefined where that could not be looked at. */
+const engineOf = (fs: FileSystem, folder: string): Promise<string | undefined> =>
+  detectEngine(fs, folder).then(
+    (engine) => engine?.name ?? 'files',
+    () => undefined,
+  );
+
 /** Undefined where no snapshot of it was ever taken: verifying makes no folder. */
 async function layoutOfDatabase(fs: FileSystem, folder: string): Promise<Layout | undefined> {
   const layout = await realFolder(fs, folder)
@@ -99,7 +106,7 @@ const outcomeOfOne = (report: Report): UpkeepOutcome => outcomeOf(1, isDamaged(r
 
 /** A look that did not see all, or with the eyes of another engine, says nothing, unless it found damage. */
 const outcomeOfDatabase =
-  (own: string) =>
+  (own: string | undefined) =>
   (report: Report): UpkeepOutcome | undefined => {
     const sawAll = report.ok && report.level === 'full' && report.engine === own;
     if (!isDamaged(report) && !sawAll) return undefined;

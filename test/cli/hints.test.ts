@@ -59,8 +59,14 @@ test('on a full disk: what a prune would free, and that it would free nothing', 
   const restore = await failureOf('restore', first.name, '--data-dir', dir, '--in-place');
   expect(restore).toMatchObject({
     code: 'NO_SPACE',
+    message: expect.stringMatching(new RegExp(`are free on the disk of ${dir}$`)),
     hint: 'Free space on that file system, or restore with `--into ON_ANOTHER_DISK`.',
   });
+  const small = join(await temporaryFolder(), 'small');
+  mountInMemory(context, small, MiB);
+  const into = await failureOf('restore', first.name, '--data-dir', dir, '--into', join(small, 'copy'));
+  expect(into.message).toMatch(new RegExp(`are free on the disk of ${small}$`));
+  expect(into.hint).toBe(restore.hint);
   const repository = join(await temporaryFolder(), 'repository');
   await stillpoint(['repo', 'init', repository]);
   const backup = await failureOf('backup', 'run', dir, '--engine', 'files', '--to', repository);

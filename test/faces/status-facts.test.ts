@@ -70,6 +70,8 @@ test('damage that verifying the database finds is in its status, until another f
   });
   rot(snapshotTable, 100);
   expect((await stillpoint(['verify', dir, '--all'])).code).toBe(0);
+  expect((await stillpoint(['verify', dir, '--engine', 'files'])).code).toBe(0); // it is no database to that
+  expect((await stillpoint(['status', dir])).code).toBe(3);
   rot(table, 100);
   expect((await stillpoint(['verify', dir, '--level', 'files'])).code).toBe(0);
   expect((await stillpoint(['status', dir])).code).toBe(3); // that did not look into it
@@ -177,6 +179,39 @@ test('of the undo folders those are named that may hold writes of their own', as
   expect(given.stdout).toMatch(/^give up undo +none\n/m);
   await stillpoint(['prune', dir, '--undo', '--keep', '0', '--discard-writes']);
   expect(readdirSync(join(dir, '.lifecycle/restore-backup'))).toEqual([]);
+});
+
+test('an undo folder holds nothing of its own only beside a good snapshot that has its files', async () => {
+  const { dir, table } = await withTable();
+  const { name, location } = await new BackupCoordinator({ dataDir: dir }).backup();
+  const restores = new RestoreCoordinator({ dataDir: dir });
+  const held = async () =>
+    (await new Snapshots({ dataDir: dir }).status()).undoFolders.map(({ mayHoldWrites }) => mayHoldWrites);
+  await restores.restore({ source: name });
+  cpSync(table, join(dir, '000099.ldb'), { preserveTimestamps: true }); // its time is old
+  await restores.restore({ source: name });
+  expect(await held()).toEqual([false, true]);
+  rot(join(location, basename(table)), 100);
+  expect((await stillpoint(['verify', dir, '--all'])).code).toBe(3);
+  expect(await held()).toEqual([true, true]);
+});
+
+test('a damaged snapshot that was left behind is offered to salvage, and neither to restore nor to delete', async () => {
+  const { dir, table } = await withTable();
+  const { name, location } = await new BackupCoordinator({ dataDir: dir }).backup();
+  for (const entry of readdirSync(dir).filter((one) => one !== '.lifecycle')) rmSync(join(dir, entry));
+  const database = new ClassicLevel(dir);
+  await database.put('anew', 'value');
+  await database.close();
+  await new BackupCoordinator({ dataDir: dir }).backup();
+  expect((await stillpoint(['status', dir])).stdout).toMatch(
+    new RegExp(`^or left behind .* restore ${name} `, 'm'),
+  );
+  rot(join(location, basename(table)), 100);
+  expect((await stillpoint(['verify', dir, '--all'])).code).toBe(3);
+  const { stdout } = await stillpoint(['status', dir]);
+  expect(stdout).toContain(`stillpoint salvage ${location} --into NEW`);
+  expect(stdout).not.toMatch(new RegExp(`stillpoint (restore|delete) ${name}`));
 });
 
 test('after several restores, an undo to the first and a snapshot, nothing is left to save or to warn of', async () => {

@@ -19,29 +19,42 @@ const holdTable = () => ({ plan: { items: [{ kind: 'immutable' as const, path: D
 
 const setTime = (path: string, time: Date) => utimesSync(path, time, time);
 
+/** A time is no witness for two seconds. */
+const YOUNG_MS = 1_900;
+
+/** A table that is replaced by one of the same inode, size and time. Resolves to the snapshot after that. */
+async function changeBehindItsTime(time: Date): Promise<{ location: string; copiedBytes: number }> {
+  const dir = await temporaryFolder();
+  const table = join(dir, DATABASE);
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint: holdTable });
+  writeFileSync(table, Buffer.alloc(SIZE, 'old'));
+  setTime(table, time);
+  const { ino } = statSync(table);
+  await backup.backup();
+
+  const unchanged = await backup.backup();
+  expect([unchanged.copiedBytes, unchanged.reusedBytes]).toEqual([0, SIZE]); // the bytes were compared
+
+  writeFileSync(table, Buffer.alloc(SIZE, 'new'));
+  setTime(table, time);
+  expect(statSync(table)).toMatchObject({ ino, size: SIZE });
+  return backup.backup();
+}
+
 test.each([
   ['is young', () => new Date()],
   ['has no parts of a second', () => new Date(1_700_000_000_000)],
   ['is later than now', () => new Date(Date.now() + 3_600_123)],
 ])(
   'a table whose time %s is not shared with another one of the same inode, size and time (invariant 16)',
-  async (_, at) => {
-    const dir = await temporaryFolder();
-    const table = join(dir, DATABASE);
-    const backup = new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint: holdTable });
-    const time = at();
-    writeFileSync(table, Buffer.alloc(SIZE, 'old'));
-    setTime(table, time);
-    const { ino } = statSync(table);
-    await backup.backup();
-
-    const unchanged = await backup.backup();
-    expect([unchanged.copiedBytes, unchanged.reusedBytes]).toEqual([0, SIZE]); // the bytes were compared
-
-    writeFileSync(table, Buffer.alloc(SIZE, 'new'));
-    setTime(table, time);
-    expect(statSync(table)).toMatchObject({ ino, size: SIZE });
-    const { location, copiedBytes } = await backup.backup();
+  async (name, at) => {
+    let taken: Awaited<ReturnType<typeof changeBehindItsTime>>;
+    let time: Date;
+    do {
+      time = at();
+      taken = await changeBehindItsTime(time);
+    } while (name === 'is young' && Date.now() - time.getTime() > YOUNG_MS); // a slow machine: once more
+    const { location, copiedBytes } = taken;
     expect(copiedBytes).toBe(SIZE);
     expect(readFileSync(join(location, DATABASE)).equals(Buffer.alloc(SIZE, 'new'))).toBe(true);
   },
