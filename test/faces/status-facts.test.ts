@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -183,6 +184,8 @@ test('of the undo folders those are named that may hold writes of their own', as
 
 test('an undo folder holds nothing of its own only beside a good snapshot that has its files', async () => {
   const { dir, table } = await withTable();
+  const { atimeMs, mtimeMs } = statSync(table);
+  for (const file of readdirSync(dir)) utimesSync(join(dir, file), atimeMs / 1000, mtimeMs / 1000);
   const { name, location } = await new BackupCoordinator({ dataDir: dir }).backup();
   const restores = new RestoreCoordinator({ dataDir: dir });
   const held = async () =>
