@@ -31,15 +31,16 @@ async function hintFor(dataDir: string): Promise<string> {
   const snapshots = new Snapshots({ dataDir, environment: blockingEnvironment });
   const dir = shellWord(dataDir);
   const frees = [
-    {
-      bytes: (await snapshots.prune({ keep: 1, dryRun: true })).freedBytes,
-      by: `prune ${dir} --keep 1`,
-      and: '',
-    },
+    // First what holds nothing of its own: it is known as that by the snapshot that it equals.
     {
       bytes: (await snapshots.pruneUndo({ keep: 0, dryRun: true })).freedBytes,
       by: `prune ${dir} --undo --keep 0`,
       and: ' and gives up the undo of restores',
+    },
+    {
+      bytes: (await snapshots.prune({ keep: 1, dryRun: true })).freedBytes,
+      by: `prune ${dir} --keep 1`,
+      and: '',
     },
   ].filter(({ bytes }) => bytes > 0);
   if (frees.length === 0)

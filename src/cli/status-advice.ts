@@ -20,7 +20,7 @@ export function adviceRows(
   return [
     ...rows(sourceDamaged && ['first', 'close the database']),
     ...rows(
-      takesNew(status, replaced) && [
+      takesNew(status, replaced.length + damagedBefore.length) && [
         'take a new one',
         `stillpoint snapshot ${dir}${status.damaged.length > 0 ? ' --full' : ''}`,
       ],
@@ -28,14 +28,15 @@ export function adviceRows(
     ...restores(status, repositories, dir),
     ...(sourceDamaged ? salvage(dir) : []),
     ...undos(status, dir),
+    ...givesUp(status, dir),
     ...mayGo(status, dir),
     ...(sourceDamaged
       ? []
       : replaced.map((name): Row => ['remove damaged', `stillpoint delete ${name} --data-dir ${dir}`])),
-    ...damagedBefore.map(
-      ({ location }): Row => ['salvage its writes', `stillpoint salvage ${shellWord(location)} --into NEW`],
-    ),
-    ...givesUp(status, dir),
+    ...damagedBefore.flatMap(({ name, location }): Row[] => [
+      ['salvage its writes', `stillpoint salvage ${shellWord(location)} --into NEW`],
+      ['then remove it', `stillpoint delete ${name} --data-dir ${dir}`],
+    ]),
   ];
 }
 
@@ -47,12 +48,9 @@ function replacedDamaged({ damaged, latest, leftBehind, newestGood }: SnapshotsS
   return damaged.map(({ name }) => name).filter((name) => name !== latest && !leftBehind.includes(name));
 }
 
-function takesNew(
-  { sourceDamaged, newestGood, safe, damaged }: SnapshotsStatus,
-  replaced: string[],
-): boolean {
+function takesNew({ sourceDamaged, newestGood, safe, damaged }: SnapshotsStatus, dealtWith: number): boolean {
   if (sourceDamaged) return false;
-  return newestGood === null || (!safe && replaced.length < Math.max(damaged.length, 1));
+  return newestGood === null || (!safe && dealtWith < Math.max(damaged.length, 1));
 }
 
 function restores(
@@ -93,7 +91,7 @@ const salvage = (dir: string): Row[] => [
   ['once it is whole', `stillpoint verify ${dir}`],
 ];
 
-const FOLDERS_SHOWN = 3;
+const FOLDERS_SHOWN = 10;
 
 function undos({ undoFolders }: SnapshotsStatus, dir: string): Row[] {
   if (undoFolders.length === 0) return [];

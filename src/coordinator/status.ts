@@ -157,7 +157,9 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
       : []),
     ...(restoreFailure === null ? [] : [failureNote(`the last ${exchange!.kind}`, restoreFailure, nowMs)]),
     ...(holding.length > 0
-      ? [`what a restore or undo replaced may hold writes that no snapshot has (${named(holding)})`]
+      ? [
+          `${holding.length} undo folder${holding.length === 1 ? '' : 's'} may hold writes that no snapshot has (${named(holding)})`,
+        ]
       : []),
     ...(outOfSight === undefined
       ? []

@@ -199,7 +199,7 @@ test('an undo folder holds nothing of its own only beside a good snapshot that h
   expect(await held()).toEqual([true, true]);
 });
 
-test('a damaged snapshot that was left behind is offered to salvage, and neither to restore nor to delete', async () => {
+test('a damaged snapshot that was left behind is offered to salvage before it is removed, and not to restore', async () => {
   const { dir, table } = await withTable();
   const { name, location } = await new BackupCoordinator({ dataDir: dir }).backup();
   for (const entry of readdirSync(dir).filter((one) => one !== '.lifecycle')) rmSync(join(dir, entry));
@@ -214,7 +214,8 @@ test('a damaged snapshot that was left behind is offered to salvage, and neither
   expect((await stillpoint(['verify', dir, '--all'])).code).toBe(3);
   const { stdout } = await stillpoint(['status', dir]);
   expect(stdout).toContain(`stillpoint salvage ${location} --into NEW`);
-  expect(stdout).not.toMatch(new RegExp(`stillpoint (restore|delete) ${name}`));
+  expect(stdout).not.toMatch(new RegExp(`take a new one|stillpoint restore ${name}`));
+  expect(stdout).toMatch(new RegExp(`^then remove it +stillpoint delete ${name} `, 'm'));
 });
 
 test('after several restores, an undo to the first and a snapshot, nothing is left to save or to warn of', async () => {

@@ -47,7 +47,8 @@ export function define(command: Command, cli: Cli): void {
 
 /** Into its place with its snapshots and a way back. Where the source is an undo folder, its program merges the two. */
 function nextSteps(into: string, dir: string): string[] {
-  if (ownerOf(resolve(dir)) !== undefined) return [];
+  if (ownerOf(resolve(dir)) !== undefined)
+    return [`next: ${visible(into)} is a database of its own; take from it what yours lacks`];
   const [from, to] = [shellWord(into), shellWord(dir)];
   return [
     'next, with the database closed, to put it in the place of the old one, which is kept for `undo`:',

@@ -25,7 +25,7 @@ const jobFlags = new Flags(showJobOptions.fields, ['jobs']);
 type WithRepositories = SnapshotsStatus & { readonly repositories: readonly RepositoryStanding[] | null };
 
 const NOT_SAFE = 3;
-const FOLDERS_SHOWN = 5;
+const FOLDERS_SHOWN = 10;
 /** Of a mail, too. */
 const WIDTH = 80;
 const NOTE =

@@ -28,15 +28,16 @@ export function checkLeastSpace(
   const mayBeShared = (item: CaptureItem) =>
     item.kind !== 'bytes' && request.previous?.files.get(item.path)?.size === copyBytes(item, pins);
   const certain = items.filter((item) => !(isCloning && item.kind === 'immutable') && !mayBeShared(item));
-  return checkSpace(env, request, certain, pins);
+  return checkSpace(env, request, certain, pins, (bytes) => `at least ${bytes}`);
 }
 
-/** `NO_SPACE` when the copies of these do not fit. */
+/** `NO_SPACE` when the copies of these do not fit beside what is copied already. */
 export async function checkSpace(
   { fs }: Environment,
   { mode, into }: CaptureRequest,
   items: readonly CaptureItem[],
   pins: Pins,
+  needs = (bytes: string) => `${bytes} more`,
 ): Promise<void> {
   if (mode === 'link') return;
   const needed = items.reduce((sum, item) => sum + occupiedBytes(item, pins), 0);
@@ -44,7 +45,7 @@ export async function checkSpace(
   if (needed <= free) return;
   throw new StillpointError(
     'NO_SPACE',
-    `the snapshot needs ${size(needed)}, and ${size(free)} are free on the disk of ${dirname(into)}`,
+    `the snapshot needs ${needs(size(needed))}, and ${size(free)} are free on the disk of ${dirname(into)}`,
     { path: dirname(into), data: { neededBytes: needed, freeBytes: free } },
   );
 }
