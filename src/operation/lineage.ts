@@ -38,11 +38,10 @@ export function lineageOf(runs: readonly RunRecord[]): Lineage {
   const unknown = (name: string): Content => ({ base: name, from: name, damage: lastDamage });
   for (const run of runs) {
     const { kind, location, state } = run;
-    const isOfBefore = startedBefore(run, exchanged);
     if (findsDamage(run)) {
       lastDamage = run;
-      // What was put there was proven just before: what was looked at is what it replaced.
-      const replaced = isOfBefore && exchanged?.undo ? undo.get(exchanged.undo) : undefined;
+      // What a restore puts there was proven just before: a look beside it was one at what it replaced.
+      const replaced = exchanged?.undo && isBeside(run, exchanged) ? undo.get(exchanged.undo) : undefined;
       if (replaced === undefined) now = { ...now, damage: run };
       else undo.set(exchanged!.undo!, { ...replaced, damage: run });
     }
@@ -51,7 +50,8 @@ export function lineageOf(runs: readonly RunRecord[]): Lineage {
       last = location;
       now = { ...now, base: location, from: undefined };
     } else if (isCleanLook(run)) {
-      if (!isOfBefore && !startedBefore(run, now.damage)) now = { ...now, damage: undefined };
+      if (!startedBefore(run, exchanged) && !startedBefore(run, now.damage))
+        now = { ...now, damage: undefined };
     } else if (isExchange(run)) {
       const before = undo.get(nameOf(location)) ?? unknown(location);
       if (run.undo !== null) undo.set(run.undo, now);
@@ -70,6 +70,13 @@ export function lineageOf(runs: readonly RunRecord[]): Lineage {
 /** Whether it began before the other one had ended. */
 const startedBefore = (run: RunRecord, other: RunRecord | undefined): boolean =>
   other !== undefined && (run.state.startedAtMs ?? 0) < (other.state.finishedAtMs ?? 0);
+
+/** Whether it is a look that began while the other one ran. Of an earlier beginning a clock that was set back may be the cause. */
+const isBeside = (run: RunRecord, other: RunRecord): boolean =>
+  run.kind === 'verify' &&
+  other.kind === 'restore' &&
+  startedBefore(run, other) &&
+  (run.state.startedAtMs ?? 0) >= (other.state.startedAtMs ?? 0);
 
 export const isExchange = ({ kind }: RunRecord): boolean => kind === 'restore' || kind === 'undo';
 
