@@ -27,7 +27,7 @@ testAsRoot(
     const backup = new BackupCoordinator({ dataDir: dir, engine: 'files' });
     await expect(backup.backup()).rejects.toMatchObject({
       code: 'NO_SPACE',
-      message: expect.stringMatching(/needs \d+/),
+      message: expect.stringMatching(/needs at least \d+/),
     });
     // The same with a file system that does not say how full it is.
     const fs = { ...systemEnvironment.fs, freeBytes: async () => Number.MAX_SAFE_INTEGER };
