@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { engineByName } from '../engine/index.ts';
 import type { FileStat } from '../env/file-system.ts';
 import { hasPartsOfSecond } from '../env/file-times.ts';
+import { walk } from '../env/folder-tree.ts';
 import { lineageOf } from '../operation/lineage.ts';
 import type { RunRecord } from '../operation/run-record.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -66,13 +67,21 @@ async function isCovered(
   );
 }
 
+/** False also where that cannot be looked at. Names that the engine owns and that are no part of the state, such as `LOG`, do not count. */
 async function hasEachFile(env: Environment, snapshot: ListedSnapshot, folder: string): Promise<boolean> {
-  const manifest = await readManifest(env, snapshot.location).catch(() => undefined);
   const engine = snapshot.engine === null ? undefined : engineByName(snapshot.engine);
-  if (manifest === undefined || engine === undefined) return false;
-  const sizes = new Map(manifest.entries.map(({ path, size }) => [path, size]));
-  for (const path of await engine.listFiles(env.fs, folder)) {
-    if ((await env.fs.inspect(join(folder, path)))?.sizeBytes !== sizes.get(path)) return false;
+  try {
+    const manifest = await readManifest(env, snapshot.location);
+    if (manifest === undefined || engine === undefined) return false;
+    const sizes = new Map(manifest.entries.map(({ path, size }) => [path, size]));
+    const state = new Set(await engine.listFiles(env.fs, folder));
+    for await (const { path, kind } of walk(env.fs, folder)) {
+      if (kind === 'folder' || (!state.has(path) && engine.ownsName?.(path))) continue;
+      const stat = kind === 'file' ? await env.fs.inspect(join(folder, path)) : undefined;
+      if (stat === undefined || stat.sizeBytes !== sizes.get(path)) return false;
+    }
+    return true;
+  } catch {
+    return false;
   }
-  return true;
 }

@@ -8,13 +8,14 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
-import { BackupCoordinator, Lifecycle, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { stillpoint } from '../support/command.ts';
 import { plainDirectory } from '../support/folders.ts';
@@ -194,9 +195,33 @@ test('an undo folder holds nothing of its own only beside a good snapshot that h
   cpSync(table, join(dir, '000099.ldb'), { preserveTimestamps: true }); // its time is old
   await restores.restore({ source: name });
   expect(await held()).toEqual([false, true]);
+  const { undoFolders } = await new Snapshots({ dataDir: dir }).status();
+  const link = join(undoFolders[0]!.location, '000077.ldb');
+  symlinkSync(table, link);
+  expect(await held()).toEqual([true, true]); // and the status is told all the same
+  rmSync(link);
   rot(join(location, basename(table)), 100);
   expect((await stillpoint(['verify', dir, '--all'])).code).toBe(3);
   expect(await held()).toEqual([true, true]);
+});
+
+test('a file among the tables of lsm that is none of them belongs to the undo folder alone', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  const database = await openLsm(dir);
+  for (let i = 0; i < 100; i++) await database.put(`key${i}`, Buffer.from('value'));
+  await database.close();
+  const old = (path: string) => utimesSync(path, Date.now() / 1000 - 3600.5, Date.now() / 1000 - 3600.5);
+  for (const entry of readdirSync(dir, { recursive: true, encoding: 'utf8' })) old(join(dir, entry));
+  const { name } = await new BackupCoordinator({ dataDir: dir }).backup();
+  const restores = new RestoreCoordinator({ dataDir: dir });
+  await restores.restore({ source: name });
+  const notes = join(dir, 'sst/notes.txt');
+  mkdirSync(join(dir, 'sst'), { recursive: true });
+  writeFileSync(notes, 'of somebody');
+  old(notes);
+  await restores.restore({ source: name });
+  const { undoFolders } = await new Snapshots({ dataDir: dir }).status();
+  expect(undoFolders.map(({ mayHoldWrites }) => mayHoldWrites)).toEqual([false, true]);
 });
 
 test('a damaged snapshot that was left behind is offered to salvage before it is removed, and not to restore', async () => {
