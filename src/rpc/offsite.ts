@@ -54,6 +54,18 @@ export const jobSchema = z
   .describe('One attempt');
 export const jobsReplySchema = z.object({ jobs: z.array(jobSchema).readonly() });
 
+export const pushBodySchema = z.strictObject({
+  key: z.string().min(1).max(500).describe('The same key gives the same job, for 30 days'),
+  repository: z.string().min(1).describe('Its name in the settings file of the server'),
+});
+export const pushReplySchema = z.object({
+  job: jobSchema.nullable().describe('Of the upload; null once the backup is there'),
+  backup: z
+    .object({ repository_id: id, store_id: id, backup_id: id })
+    .nullable()
+    .describe('Null while the job is at work, and when it has failed'),
+});
+
 export const jobsQuerySchema = z.object({
   kind: jobSchema.shape.kind.optional(),
   status: jobSchema.shape.status.optional(),

@@ -37,6 +37,7 @@ export interface ServerContext {
   readonly hold: RestoreHold;
   readonly incoming: Incoming;
   readonly keys: BackupKeys;
+  readonly pushKeys: BackupKeys;
   /** One pin is written at a time. */
   readonly pinning: Semaphore;
   readonly backups: BackupCoordinator;
@@ -161,7 +162,8 @@ export async function assemble(
     lease,
     hold,
     incoming: new Incoming(environment, layout),
-    keys: new BackupKeys(environment),
+    keys: new BackupKeys(environment, 'backup-keys.json'),
+    pushKeys: new BackupKeys(environment, 'push-keys.json'),
     pinning: new Semaphore(1),
     backups,
     restores,

@@ -20,6 +20,7 @@ export const AUDITED_ROUTES: Readonly<Record<string, string>> = {
   'POST /api/admin/quiesce': 'quiesce',
   'POST /api/admin/resume': 'resume',
   'POST /api/admin/backups/:name/pin': 'pin',
+  'POST /api/admin/backups/:name/push': 'push',
   'POST /api/admin/hold': 'hold',
   'POST /api/admin/release': 'release',
   'DELETE /api/admin/incoming/:run': 'remove-incoming',

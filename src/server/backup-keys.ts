@@ -33,14 +33,17 @@ const MOST_FORGOTTEN = 200_000;
 
 /**
  * `.lifecycle/backup-keys.json`: which run each idempotency key began. The key is on disk before the run begins, so that a
- * request whose answer was lost never begins a second one.
+ * request whose answer was lost never begins a second one. Pushes have `push-keys.json`: a repository that does not answer is to keep
+ * no snapshot waiting.
  */
 export class BackupKeys {
   readonly #environment: Environment;
+  readonly #fileName: string;
   readonly #oneAtATime = new Semaphore(1);
 
-  constructor(environment: Environment) {
+  constructor(environment: Environment, fileName: 'backup-keys.json' | 'push-keys.json') {
     this.#environment = environment;
+    this.#fileName = fileName;
   }
 
   /**
@@ -78,7 +81,7 @@ export class BackupKeys {
   }
 
   async #read(layout: Layout): Promise<Document> {
-    const path = fileOf(layout);
+    const path = this.#fileOf(layout);
     const refuse = (why: string, cause?: unknown) =>
       new StillpointError('STORE_INVALID', `${path}: ${why}`, {
         path,
@@ -95,11 +98,13 @@ export class BackupKeys {
 
   async #write(layout: Layout, document: Document): Promise<void> {
     await makeFolders(this.#environment.fs, layout.lifecycle);
-    await writeJson(this.#environment.fs, fileOf(layout), document, 'lines');
+    await writeJson(this.#environment.fs, this.#fileOf(layout), document, 'lines');
+  }
+
+  #fileOf({ lifecycle }: Layout): string {
+    return join(lifecycle, this.#fileName);
   }
 }
-
-const fileOf = (layout: Layout): string => join(layout.lifecycle, 'backup-keys.json');
 
 const hashOf = (key: string): string => createHash('sha256').update(key).digest('base64').slice(0, 24);
 

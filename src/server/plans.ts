@@ -1,3 +1,4 @@
+import type { BackupPlaceInRepository } from '../backup/find-backup.ts';
 import type { Job } from '../backup/jobs/job-store.ts';
 import { openBackup } from '../backup/restore-backup.ts';
 import type { BackupCoordinator } from '../coordinator/backup.ts';
@@ -5,6 +6,7 @@ import { isoTime } from '../env/clock.ts';
 import { realPlace } from '../env/io.ts';
 import { warn } from '../env/safe-calls.ts';
 import { StillpointError } from '../errors.ts';
+import { directoryOf } from '../operation/lifecycle.ts';
 import type { AlertSettings } from '../schedule/alert-settings.ts';
 import { runPlans, type ScheduleState, statesOf } from '../schedule/index.ts';
 import { perform } from '../schedule/perform.ts';
@@ -60,6 +62,7 @@ export class Plans {
   readonly #parts: Parts;
   /** Runs on request that are under way, by plan and action. */
   readonly #requested = new Map<string, Promise<unknown>>();
+  readonly #pushes = new Set<Promise<unknown>>();
   #schedule: Promise<void> | undefined;
 
   constructor(settings: ServerSettings, parts: Parts) {
@@ -83,7 +86,7 @@ export class Plans {
   /** Resolves once the server is being closed and no run is under way. */
   async ended(): Promise<void> {
     await this.#schedule;
-    await Promise.all(this.#requested.values());
+    await Promise.all([...this.#requested.values(), ...this.#pushes]);
   }
 
   get plans(): readonly Plan[] {
@@ -124,6 +127,40 @@ export class Plans {
         .catch(reject) // does nothing once the job is on record, which tells how it ended
         .finally(() => this.#requested.delete(id));
       this.#requested.set(id, end);
+    });
+  }
+
+  /** The backup that was made of a snapshot. `NOT_FOUND` for the repository. */
+  async pushed(repository: string, snapshotId: string): Promise<BackupPlaceInRepository | undefined> {
+    const { destination: from, encryption } = this.repository(repository);
+    const { environment, backups } = this.#parts;
+    const layout = await directoryOf(backups.lifecycle).layout();
+    const { findBackupOf } = await import('../backup/find-backup.ts');
+    return findBackupOf(environment, layout, snapshotId, {
+      from,
+      jobs: this.jobs,
+      ...(encryption && { encryption }),
+    });
+  }
+
+  /**
+   * Makes a backup of a snapshot that stands. Resolves once its job is on record; the work goes on. `NOT_FOUND` for the repository,
+   * `BACKUP_ALREADY_RUNNING`.
+   */
+  async push(repository: string, snapshot: string): Promise<Job> {
+    const { destination: to, encryption, compress } = this.repository(repository);
+    const { environment, backups: coordinator, options, closing: signal } = this.#parts;
+    const { backUp } = await import('../backup/back-up.ts');
+    return new Promise<Job>((resolve, reject) => {
+      const about = { environment, to, compress, coordinator, snapshot, signal, onJobCreated: resolve };
+      const end = backUp(options.dataDir, {
+        ...about,
+        ...(encryption && { encryption }),
+        ...(this.jobs !== undefined && { jobs: this.jobs }),
+      })
+        .catch(reject) // does nothing once the job is on record, which tells how it ended
+        .finally(() => this.#pushes.delete(end));
+      this.#pushes.add(end);
     });
   }
 

@@ -63,7 +63,7 @@ test('the document names every route that there is, and no other', async () => {
   expect(document.openapi).toBe('3.1.0');
   const ofThePage = ['GET /', 'GET /console/main.css', 'GET /console/main.js'];
   expect([...operationsOf(document), ...ofThePage].sort()).toEqual(routesOf(server));
-  expect(operationsOf(document)).toHaveLength(49);
+  expect(operationsOf(document)).toHaveLength(50);
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, { summary, description }] of Object.entries(operations)) {
       expect(summary, `${method} ${path}`).toBeTruthy();
@@ -184,6 +184,11 @@ test('what the server answers is what the document says, route by route', async 
   await call('GET', '/api/admin/backups/{name}/files/{path}', { name, path: 'none' });
   await call('POST', '/api/admin/backups/{name}/verify', { name }, { level: 'files' });
   await call('POST', '/api/admin/backups/{name}/pin', { name }, { run: 'r', ttl_ms: 0 });
+  const push = { key: 'k', repository: 'offsite' };
+  const pushed = (await call('POST', '/api/admin/backups/{name}/push', { name }, push)).json;
+  await ended(server, pushed.job.id);
+  await call('POST', '/api/admin/backups/{name}/push', { name }, push);
+  await call('POST', '/api/admin/backups/{name}/push', { name }, { key: 'k', repository: 'none' });
   const { epoch } = (await call('POST', '/api/admin/quiesce', {}, { run: 'r', ttl_ms: 60_000 })).json;
   await call('PUT', '/kv/{key}', { key: 'a' }, 'value');
   await call('POST', '/api/admin/resume', {}, { run: 'r', epoch });

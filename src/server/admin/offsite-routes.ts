@@ -8,14 +8,20 @@ import {
   jobsReplySchema,
   planRunBodySchema,
   plansReplySchema,
+  pushBodySchema,
+  pushReplySchema,
   recordsReplySchema,
   repositoriesReplySchema,
   storedBackupsReplySchema,
 } from '../../rpc/offsite.ts';
+import { nameOf } from '../../snapshot/store/layout.ts';
+import { readManifest } from '../../snapshot/store/manifest-file.ts';
 import { readStoreFile } from '../../snapshot/store/store-identity.ts';
 import { refuseWhenClosing, type ServerContext } from '../assemble-server.ts';
+import { findStored } from '../find-stored.ts';
 import type { Plans } from '../plans.ts';
 import { type App, replies } from '../route-types.ts';
+import { nameParamsSchema } from './schemas.ts';
 
 const planParams = z.object({ name: z.string().describe('Of the plan, in the settings file') });
 const repositoryParams = z.object({ name: z.string().describe('Of the repository, in the settings file') });
@@ -68,6 +74,38 @@ export function offsiteRoutes(app: App, parts: ServerContext): void {
       const job = await requirePlans(parts).run(request.params.name, request.body?.action ?? 'backup');
       parts.audit.note(request, { id: job.id });
       return toJson(job);
+    },
+  );
+
+  app.post(
+    '/api/admin/backups/:name/push',
+    {
+      schema: {
+        summary: 'Upload a snapshot into a repository',
+        description:
+          'Answers with its job as soon as that is on record; the work goes on behind it. A snapshot whose backup is the newest one is not uploaded again. Ask again with the same key after the job has ended: then `backup` names it.',
+        params: nameParamsSchema,
+        body: pushBodySchema,
+        response: replies(pushReplySchema),
+      },
+    },
+    async (request) => {
+      refuseWhenClosing(parts);
+      const { key, repository } = request.body;
+      const own = requirePlans(parts);
+      const location = await findStored(parts, request.params.name);
+      const name = nameOf(location);
+      parts.audit.note(request, { id: name });
+      const snapshotId = (await readManifest(environment, location))?.snapshot?.id;
+      if (snapshotId === undefined)
+        throw new StillpointError('MANIFEST_INVALID', `${name} does not say which snapshot it is`);
+      const backup = await own.pushed(repository, snapshotId);
+      if (backup !== undefined) return { job: null, backup: toJson(backup) };
+      const begin = async () => (await own.push(repository, name)).id;
+      const layout = await directoryOf(lifecycle).layout();
+      const id = await parts.pushKeys.run(layout, key, { name, repository }, begin);
+      const { showJob } = await import('../../backup/list-jobs.ts');
+      return { job: toJson(await showJob(dataDir, id, ofStore)), backup: null };
     },
   );
 

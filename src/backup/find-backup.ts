@@ -1,0 +1,60 @@
+import { StillpointError } from '../errors.ts';
+import { objectsOf } from '../repository/backup-manifest.ts';
+import { readDamaged } from '../repository/damaged-objects.ts';
+import type { StoreBackups } from '../repository/store-backups.ts';
+import type { Environment } from '../snapshot/environment.ts';
+import type { Layout } from '../snapshot/store/layout.ts';
+import { ensureStoreFile } from '../snapshot/store/store-identity.ts';
+import { openJobs } from './jobs/open-jobs.ts';
+import { Lineage } from './lineage.ts';
+import { type BackupOptions, type DestinationChoice, repositoryOf } from './options.ts';
+import { adopt } from './reconcile-backups.ts';
+
+export interface BackupPlaceInRepository {
+  readonly repositoryId: string;
+  readonly storeId: string;
+  readonly backupId: string;
+}
+
+/**
+ * The backup of a snapshot that was published last from this directory, also when its process died before it could tell: it is put on
+ * record then. Undefined when there is none, when another backup was made since, and when an object of it is known to be damaged.
+ */
+export async function findBackupOf(
+  env: Environment,
+  layout: Layout,
+  snapshotId: string,
+  options: Pick<BackupOptions, 'encryption'> & {
+    readonly from: DestinationChoice;
+    readonly jobs?: string | undefined;
+  },
+): Promise<BackupPlaceInRepository | undefined> {
+  const { store_id: storeId } = await ensureStoreFile(env, layout);
+  const repository = await repositoryOf(env, options.from, options);
+  const store = repository.store(storeId);
+  const known = await new Lineage(env, layout, storeId).known(repository.id);
+  for (const backupId of known.reverse()) {
+    if (!(await isWholeBackupOf(store, backupId, snapshotId))) continue;
+    const jobs = await openJobs(env, layout, options.jobs);
+    try {
+      const isOnRecord = (await jobs.getRecord(backupId)) !== undefined;
+      if (!isOnRecord && (await adopt(store, jobs, backupId)) !== 'adopted') continue;
+    } finally {
+      await jobs.close();
+    }
+    return { repositoryId: repository.id, storeId, backupId };
+  }
+  return undefined;
+}
+
+async function isWholeBackupOf(store: StoreBackups, backupId: string, snapshotId: string): Promise<boolean> {
+  try {
+    const manifest = await store.read(backupId);
+    if (manifest?.snapshot.snapshot?.id !== snapshotId) return false;
+    const damaged = await readDamaged(store);
+    return ![...objectsOf(manifest).keys()].some((key) => damaged.has(key));
+  } catch (error) {
+    if (error instanceof StillpointError && error.code === 'BACKUP_DAMAGED') return false;
+    throw error;
+  }
+}
