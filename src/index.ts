@@ -72,7 +72,7 @@ export {
 export type { ScheduledRun } from './schedule/scheduler.ts';
 export type { ChangedFile, SnapshotDifference } from './snapshot/compare-snapshots.ts';
 export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
-export type { SnapshotSummary } from './snapshot/store/list.ts';
+export type { SnapshotSummary } from './snapshot/store/known-snapshot.ts';
 export type { PruneResult } from './snapshot/store/prune.ts';
 export type { PruneUndoResult, UndoFolder } from './snapshot/store/prune-undo.ts';
 export type { ListedSnapshot, SnapshotState, SnapshotTotal } from './snapshot/store/standing.ts';

@@ -1,7 +1,7 @@
 import { sep } from 'node:path';
 import { type Argument, type Command, CommanderError } from 'commander';
 import { nodeFileSystem } from '../env/node-file-system.ts';
-import { shellWord } from './shell-word.ts';
+import { shellWord } from '../options/shell-word.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The data directory that is meant where a command line names none. */

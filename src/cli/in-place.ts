@@ -9,6 +9,7 @@ import { getSnapshot } from '../coordinator/snapshot-by-path.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { Lifecycle } from '../operation/lifecycle.ts';
+import { shellWord } from '../options/shell-word.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { LATEST, ownerOf } from '../snapshot/store/layout.ts';
 import type { Cli } from './cli.ts';
@@ -17,7 +18,6 @@ import { explainNoSpaceToRestore } from './no-space.ts';
 import { patiently } from './patience.ts';
 import type { Progress } from './progress.ts';
 import { recoverFirst } from './recover-first.ts';
-import { shellWord } from './shell-word.ts';
 import { visible } from './text.ts';
 
 /**

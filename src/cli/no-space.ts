@@ -1,7 +1,7 @@
 import { Snapshots } from '../coordinator/snapshots.ts';
 import { StillpointError } from '../errors.ts';
+import { shellWord } from '../options/shell-word.ts';
 import { blockingEnvironment } from './environment.ts';
-import { shellWord } from './shell-word.ts';
 import { size } from './text.ts';
 
 /** Runs `work` on a data directory. Where the disk is full, the hint says what pruning would free, and when that is nothing. */

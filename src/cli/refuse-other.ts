@@ -2,8 +2,8 @@ import { resolve } from 'node:path';
 import { detectEngine } from '../engine/index.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
+import { shellWord } from '../options/shell-word.ts';
 import { layoutOf, ownerOf } from '../snapshot/store/layout.ts';
-import { shellWord } from './shell-word.ts';
 
 /** A folder without snapshots that is no data directory either: most likely a mistake in the path. */
 export async function refuseOther(command: string, dir: string): Promise<void> {

@@ -1,18 +1,10 @@
 /** Numbers and names as people read them. */
 
+import { visible } from '../options/shell-word.ts';
+
 export { age } from '../options/age.ts';
 export { size } from '../options/size.ts';
-
-/**
- * Text from outside (paths, messages, keys) with its control characters spelled out, so that no file name can move the
- * cursor, colour the terminal or turn the reading direction.
- */
-export function visible(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
-    const hex = character.codePointAt(0)!.toString(16);
-    return hex.length > 4 ? `\\u{${hex}}` : `\\u${hex.padStart(4, '0')}`;
-  });
-}
+export { visible };
 
 /** `1,234`. By hand: loading the tables for all languages takes longer than most commands. */
 export const number = (value: number): string =>

@@ -1,7 +1,7 @@
+import { shellWord } from '../options/shell-word.ts';
 import { ownerOf } from '../snapshot/store/layout.ts';
 import type { SnapshotVerdict, VerifyAllResult, VerifyAllTotals } from '../snapshot/verify/verify-all.ts';
 import { findingLine, verdictText } from './report-text.ts';
-import { shellWord } from './shell-word.ts';
 import type { Style } from './style.ts';
 import { count, size, time, visible } from './text.ts';
 

@@ -62,9 +62,9 @@ export function Plans({ api, offsite, nowMs, look }: Props) {
   );
 }
 
-/** Of the first due time, a service that has just begun says `begun`: nothing has run yet. */
+/** Of the first due time, a service that has just begun says `begun`: it has run nothing by itself. */
 function lastOne(status: Plan['schedules'][number]['last_status']): string {
-  if (status === null || status === 'begun') return 'not run yet';
+  if (status === null || status === 'begun') return 'not due yet';
   return status === 'succeeded' ? 'the last one succeeded' : `the last one: ${status}`;
 }
 

@@ -31,9 +31,10 @@ import { compareSnapshots, type SnapshotDifference } from '../snapshot/compare-s
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { bytesFreed, filesBelow } from '../snapshot/store/disk-use.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
+import type { SnapshotSummary } from '../snapshot/store/known-snapshot.ts';
 import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
 import { leftBehind } from '../snapshot/store/left-behind.ts';
-import { latestName, type SnapshotSummary, summarize } from '../snapshot/store/list.ts';
+import { latestName, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
 import { type PruneUndoResult, pruneUndo } from '../snapshot/store/prune-undo.ts';
 import {

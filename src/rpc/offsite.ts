@@ -19,7 +19,7 @@ const planSchema = z.object({
       z.object({
         action: z.enum(ACTIONS),
         next_due_ms: timeMs.nullable(),
-        last_due_ms: timeMs.nullable().describe('The last due time that somebody saw; null: not run yet'),
+        last_due_ms: timeMs.nullable().describe('The last due time that somebody saw; null: none yet'),
         last_status: z
           .enum(['begun', 'running', 'succeeded', 'failed', 'skipped', 'missed', 'interrupted'])
           .nullable(),

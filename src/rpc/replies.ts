@@ -8,7 +8,7 @@ import { LIFECYCLE_MODES } from '../operation/lifecycle.ts';
 import { operationStateSchema } from '../operation/operation-state.ts';
 import type { SnakeCased } from '../options/casing.ts';
 import { LEVELS, MODES } from '../options/choices.ts';
-import type { SnapshotSummary } from '../snapshot/store/list.ts';
+import type { SnapshotSummary } from '../snapshot/store/known-snapshot.ts';
 import { type ListedSnapshot, SNAPSHOT_STATES, type SnapshotTotal } from '../snapshot/store/standing.ts';
 
 /** Replies of the admin RPC: what the server promises and the client holds it to. The OpenAPI document is made from these. */
@@ -296,6 +296,12 @@ export const safetySchema = z.object({
     .readonly()
     .nullable()
     .describe('Where backups of the directory are, by its own jobs; null when those cannot be read'),
+  advice: z
+    .array(z.object({ what: z.string(), lines: z.array(z.string()).readonly() }))
+    .readonly()
+    .describe(
+      'What can be done, in the order in which to think of it. Each line is a sentence, or a command that starts with `stillpoint`',
+    ),
 }) satisfies z.ZodType<SnakeCased<SnapshotsStatus>>;
 
 export const statusReplySchema = z.object({

@@ -1,4 +1,5 @@
 import type { OffsiteStanding } from '../backup/repository-standings.ts';
+import { type Advice, statusAdvice } from '../backup/status-advice.ts';
 import type { SnapshotList } from '../coordinator/snapshots.ts';
 import { type SnapshotsStatus, statusFrom, withNotes } from '../coordinator/status.ts';
 import { type Findings, gather } from '../coordinator/status-findings.ts';
@@ -15,7 +16,8 @@ const LEAST_FRESH_MS = 5_000;
 const MOST_FRESH_MS = 60_000;
 const SHARE = 20;
 
-export type SafetyStatus = SnapshotsStatus & Pick<OffsiteStanding, 'repositories'>;
+export type SafetyStatus = SnapshotsStatus &
+  Pick<OffsiteStanding, 'repositories'> & { readonly advice: readonly Advice[] };
 
 /** What is known of the snapshots, and of backups elsewhere, for `status` and the metrics. */
 export class Safety {
@@ -61,9 +63,11 @@ export class Safety {
   /** What `stillpoint status` says. Rejects when the lifecycle folder cannot be looked at. */
   async status(maxAgeMs: number | undefined): Promise<SafetyStatus> {
     const nowMs = this.#environment.clock.nowMs();
-    const status = statusFrom(await this.findings(), nowMs, maxAgeMs);
+    const findings = await this.findings();
+    const status = statusFrom(findings, nowMs, maxAgeMs);
     const { repositories, notesAt } = await this.#offsite.read();
-    return { ...withNotes(status, notesAt(nowMs)), repositories };
+    const advice = statusAdvice(status, repositories, findings.dataDir);
+    return { ...withNotes(status, notesAt(nowMs)), repositories, advice };
   }
 
   async #look(): Promise<Findings> {

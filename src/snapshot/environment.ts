@@ -6,7 +6,7 @@ import { threadPool, type WorkerPool } from '../env/worker-pool.ts';
 import { optional } from '../options/option.ts';
 import { clock, fileSystem, locks } from '../options/system-parts.ts';
 import { callback, withMembers, withMethods } from '../options/values.ts';
-import type { Tasks } from './tasks/tasks.ts';
+import type { Tasks } from './tasks/signatures.ts';
 
 /** The outside world as the snapshot code sees it. A test may replace each part. */
 export interface Environment {

@@ -66,6 +66,8 @@ test('damage is told in the sentence, at the snapshot and by a verify, and marku
   await told.waitFor();
   expect(await told.textContent()).toContain('<img src=x onerror=alert(1)>');
   await soon(() => page.locator('.sentence').textContent()).toContain('Not safe');
+  const advice = page.getByRole('region', { name: 'What can be done?' });
+  expect(await advice.textContent()).toContain(`stillpoint snapshot ${dataDir} --full`);
   expect(await page.locator('.badge').allTextContents()).toEqual(['damaged']);
   expect(await page.locator('img').count()).toBe(0);
   expect(complaints).toEqual([]);

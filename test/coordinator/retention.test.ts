@@ -143,7 +143,7 @@ describe('latest-good', () => {
     rmSync(join(first.location, 'a.txt'));
     await expect(store.get('latest-good')).rejects.toMatchObject({
       code: 'NOT_FOUND',
-      message: `the only snapshot of ${dir} is damaged or cannot be looked at: ${first.name} (a.txt is damaged)`,
+      message: `the only snapshot of ${dir} is damaged or cannot be looked at: ${first.name} (a.txt is missing)`,
     });
     const second = await take();
     rot(join(second.location, 'a.txt'));
@@ -152,7 +152,7 @@ describe('latest-good', () => {
     for (const name of ['latest-good', 'latest'])
       await expect(store.get(name)).rejects.toMatchObject({
         code: 'NOT_FOUND',
-        message: `all 2 snapshots of ${dir} are damaged or cannot be looked at: ${second.name} (a.txt is damaged), ${first.name} (a.txt is damaged)`,
+        message: `all 2 snapshots of ${dir} are damaged or cannot be looked at: ${second.name} (a.txt is damaged), ${first.name} (a.txt is missing)`,
         hint: expect.stringContaining('stillpoint backup restore'),
       });
   });

@@ -7,7 +7,7 @@ import { expect, it } from 'vitest';
 import { RateLimiter } from '../../src/env/rate-limiter.ts';
 import { RunControl } from '../../src/env/run-control.ts';
 import { threadPool } from '../../src/env/worker-pool.ts';
-import type { Tasks } from '../../src/snapshot/tasks/tasks.ts';
+import type { Tasks } from '../../src/snapshot/tasks/signatures.ts';
 import { compiled } from '../support/build.ts';
 import { temporaryFolder } from '../support/temp.ts';
 

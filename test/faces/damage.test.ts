@@ -60,10 +60,15 @@ test('a snapshot without a proof on record, or with files that are gone, is not 
   const { dir, taken } = await threeSnapshots();
   rmSync(join(dir, '.lifecycle/backup/proofs'), { recursive: true });
   rmSync(join(taken[0]!.location, 'a.txt'));
+  for (const extra of ['b', 'c', 'd', 'e']) writeFileSync(join(taken[0]!.location, extra), '');
   rmSync(join(taken[1]!.location, 'snapshot.manifest'));
   const { snapshots } = await new Snapshots({ dataDir: dir }).list();
   expect(snapshots).toMatchObject([
-    { state: 'damaged', verifiedAtMs: null, damage: 'a.txt is damaged' },
+    {
+      state: 'damaged',
+      verifiedAtMs: null,
+      damage: 'a.txt is missing; b, c, d and 1 more do not belong to it',
+    },
     { state: 'damaged', verifiedAtMs: null, damage: 'there is no manifest' },
     { state: 'good', level: 'files', verifiedAtMs: null },
   ]);

@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { type SnapshotList, Snapshots } from '../../coordinator/snapshots.ts';
+import { shellWord } from '../../options/shell-word.ts';
 import { listOptions } from '../../options/verify.ts';
 import type { Cli } from '../cli.ts';
 import { blockingEnvironment } from '../environment.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
-import { shellWord } from '../shell-word.ts';
 import { stateCell } from '../state-text.ts';
 import type { Style } from '../style.ts';
 import { age, count, number, size, table, time, visible } from '../text.ts';

@@ -2,7 +2,7 @@ import type { Command, Option } from 'commander';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
 import { type PruneUndoOptions, pruneOptions, pruneUndoOptions } from '../../options/verify.ts';
-import type { SnapshotSummary } from '../../snapshot/store/list.ts';
+import type { SnapshotSummary } from '../../snapshot/store/known-snapshot.ts';
 import type { PruneResult } from '../../snapshot/store/prune.ts';
 import type { PruneUndoResult, UndoStanding } from '../../snapshot/store/prune-undo.ts';
 import type { Cli } from '../cli.ts';

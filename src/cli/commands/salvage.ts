@@ -1,13 +1,13 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { salvageDatabase, salvageOptions } from '../../coordinator/salvage.ts';
+import { shellWord } from '../../options/shell-word.ts';
 import type { LostPart, Salvaged } from '../../salvage/salvage.ts';
 import { layoutOf, ownerOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
-import { shellWord } from '../shell-word.ts';
 import type { Style } from '../style.ts';
 import { count, visible } from '../text.ts';
 

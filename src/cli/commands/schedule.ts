@@ -106,7 +106,7 @@ function describeList(schedules: readonly ScheduleState[], style: Style): string
 
 function resultText({ lastStatus }: ScheduleState): string {
   if (lastStatus === null) return 'no service has run it';
-  return lastStatus === 'begun' ? 'not run yet' : lastStatus;
+  return lastStatus === 'begun' ? 'not due yet' : lastStatus;
 }
 
 const describeRun = ({ schedule, dueMs, status, error }: ScheduledRun): string => {

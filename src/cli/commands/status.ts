@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { showJobOptions } from '../../backup/list-jobs.ts';
 import { offsiteStanding, type RepositoryStanding } from '../../backup/repository-standings.ts';
+import { type Advice, statusAdvice } from '../../backup/status-advice.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import {
   type SnapshotsStatus,
@@ -15,14 +16,16 @@ import { blockingEnvironment, commandEnvironment } from '../environment.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { refuseOther } from '../refuse-other.ts';
-import { adviceRows } from '../status-advice.ts';
 import type { Style } from '../style.ts';
 import { age, count, duration, number, size, table, time, visible, wrapped } from '../text.ts';
 
 const jobFlags = new Flags(showJobOptions.fields, ['jobs']);
 
 /** What the directory itself remembers of backups elsewhere; null where that could not be read. */
-type WithRepositories = SnapshotsStatus & { readonly repositories: readonly RepositoryStanding[] | null };
+type WithRepositories = SnapshotsStatus & {
+  readonly repositories: readonly RepositoryStanding[] | null;
+  readonly advice: readonly Advice[];
+};
 
 const NOT_SAFE = 3;
 const FOLDERS_SHOWN = 10;
@@ -49,7 +52,8 @@ export function define(command: Command, cli: Cli): void {
         ...jobFlags.read(given),
       });
       const notes = notesAt(blockingEnvironment.clock.nowMs());
-      const status = { ...withNotes(local, notes), repositories };
+      const advice = statusAdvice(local, repositories, dir);
+      const status = { ...withNotes(local, notes), repositories, advice };
       cli.output.result(status, (style, columns = WIDTH) => describe(status, dir, style, columns));
       if (!status.safe) cli.exitCode = NOT_SAFE;
     });
@@ -88,7 +92,7 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
     ...(status.next === null ? [] : [['database', `${size(status.next.databaseBytes)} on disk`]]),
     ['free disk', roomText(status)],
     ...backups(status.repositories, moment),
-    ...adviceRows(status, status.repositories, dir),
+    ...status.advice.flatMap(({ what, lines }) => under(what, lines)),
   ];
   const indent = Math.max(...facts.map(([name = '']) => name.length)) + 2;
   const paragraph = (text: string, columns: number) => wrapped(visible(text).split(' '), ' ', columns);

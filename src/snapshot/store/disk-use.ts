@@ -10,6 +10,9 @@ export interface DiskUse {
   readonly ownBytes: number;
 }
 
+/** What is needed of a file to add it up. */
+export type FileUse = Pick<FileStat, 'ino' | 'links' | 'allocatedBytes'>;
+
 /** The regular files below a folder. What vanishes meanwhile is left out. */
 export async function filesBelow(fs: FileSystem, folder: string): Promise<FileStat[]> {
   const files: FileStat[] = [];
@@ -21,7 +24,7 @@ export async function filesBelow(fs: FileSystem, folder: string): Promise<FileSt
 }
 
 /** The bytes of those files of which all names are among `names`. */
-export function bytesFreed(names: readonly FileStat[]): number {
+export function bytesFreed(names: readonly FileUse[]): number {
   const counts = new Map<bigint, number>();
   let bytes = 0;
   for (const { ino, links, allocatedBytes } of names) {
@@ -37,7 +40,7 @@ export class DiskCount {
   readonly #shared = new Set<bigint>();
   totalBytes = 0;
 
-  add(files: readonly FileStat[]): DiskUse {
+  add(files: readonly FileUse[]): DiskUse {
     const inside = new Set<bigint>();
     let diskBytes = 0;
     for (const { ino, links, allocatedBytes } of files) {

@@ -4,30 +4,13 @@ import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, readSmallFile } from '../../env/io.ts';
 import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
-import type { Mode } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { keptLayout } from './home.ts';
+import type { SnapshotSummary } from './known-snapshot.ts';
 import { compareNames, isSnapshotName, LATEST, type Layout, nameOf } from './layout.ts';
 import type { ParsedManifest } from './manifest.ts';
 import { readManifest } from './manifest-file.ts';
 import { realFolder } from './real-folder.ts';
-
-/** A published snapshot as `list` shows it. */
-export interface SnapshotSummary {
-  readonly name: string;
-  /** Null for a snapshot that another tool took. */
-  readonly id: string | null;
-  readonly sequence: number | null;
-  readonly createdAtMs: number;
-  readonly engine: string | null;
-  /** `link`: it may share files with the database. Null when that is not on record. */
-  readonly mode: Mode | null;
-  readonly entries: number | null;
-  readonly totalBytes: number | null;
-  readonly location: string;
-  /** Why the manifest cannot be trusted; null when it can. */
-  readonly problem: string | null;
-}
 
 /** A look at a manifest mostly waits for the disk. */
 const READS_AT_ONCE = 8;
@@ -74,7 +57,10 @@ export interface ReadSummary {
   readonly refusal: unknown;
 }
 
-export async function readSummary(env: Environment, location: string): Promise<ReadSummary> {
+export async function readSummary(
+  env: Pick<Environment, 'fs' | 'pool'>,
+  location: string,
+): Promise<ReadSummary> {
   const name = nameOf(location);
   // The manifest of another tool has no time; the name has.
   const fromName = (isSnapshotName(name) ? Number(name.slice(3).split('-')[0]) : 0) * 1000;

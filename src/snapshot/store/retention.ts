@@ -1,6 +1,7 @@
 import { LEVELS } from '../../options/choices.ts';
+import type { Standing } from './known-snapshot.ts';
 import { compareNames } from './layout.ts';
-import { newestGood, type Standing } from './standing.ts';
+import { newestGood } from './standing.ts';
 
 /** Why a snapshot stays or goes when others are removed. */
 export interface RetentionDecision {

@@ -1,37 +1,13 @@
-import { join } from 'node:path';
-import { MANIFEST } from '../../engine/engine.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
-import type { FileStat } from '../../env/file-system.ts';
 import { RunControl } from '../../env/run-control.ts';
 import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
 import { LEVELS, type Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import { type FileProof, type Ledger, readLedger } from '../ledger/ledger-file.ts';
-import { isProofOf } from '../ledger/proven-files.ts';
-import { compareTree } from '../verify/compare-tree.ts';
-import { DiskCount, type DiskUse, filesBelow } from './disk-use.ts';
-import { compareNames, isSnapshotPlace, type Layout } from './layout.ts';
-import { noneYet, type ReadSummary, readSummary, type SnapshotSummary, snapshotLocations } from './list.ts';
-import type { ParsedManifest } from './manifest.ts';
-
-/** What is known of a snapshot without reading its files. */
-export interface Standing {
-  readonly snapshot: SnapshotSummary;
-  /** Why it is known to be damaged; undefined when nothing says so. */
-  readonly damage: string | undefined;
-  /** Why nothing at all is known of it: the system would not let this process look. Undefined otherwise. */
-  readonly refusal: string | undefined;
-  /** How deep its proof went, as an index into `LEVELS`; -1 when nobody knows. */
-  readonly depth: number;
-  /** Whether parts of it could not be read by the proof. */
-  readonly isUnread: boolean;
-  /** The oldest proof among its files, for a damaged one the newest; null when that is not on record. */
-  readonly verifiedAtMs: number | null;
-  /** The oldest proof among its files that read the device itself, and not memory; null when a file has none. */
-  readonly mediumAtMs: number | null;
-  /** Its files on the disk. */
-  readonly files: readonly FileStat[];
-}
+import { DiskCount, type DiskUse } from './disk-use.ts';
+import type { SnapshotSummary, Standing } from './known-snapshot.ts';
+import { compareNames, type Layout } from './layout.ts';
+import { noneYet, readSummary, snapshotLocations } from './list.ts';
+import { LOOKS_AT_ONCE, NOTHING_KNOWN, standingOf } from './snapshot-look.ts';
 
 /**
  * - `good`: proven to the depth of `level`, and nothing says that it was damaged since.
@@ -79,20 +55,43 @@ export interface SnapshotStates {
   readonly total: SnapshotTotal;
 }
 
-/** A look at a snapshot mostly waits for the disk. */
-const LOOKS_AT_ONCE = 8;
-
 /** The snapshots of a data directory with what is known of them, in the order in which they were taken. */
 export async function standings(env: Environment, layout: Layout): Promise<Standing[]> {
-  const known = await mapConcurrent(
-    await snapshotLocations(env.fs, layout),
-    LOOKS_AT_ONCE,
-    async (location) => {
-      const read = await readSummary(env, location);
-      return standingOf(env, read).catch((error) => hidden(read.summary, error));
-    },
-  );
+  const locations = await snapshotLocations(env.fs, layout);
+  const looks = await looksInThreads(env, locations);
+  const known = await mapConcurrent([...locations.entries()], LOOKS_AT_ONCE, async ([index, location]) => {
+    const look = looks[index];
+    if (look !== undefined) return look;
+    const read = await readSummary(env, location);
+    return standingOf(env, read).catch((error) => hidden(read.summary, error));
+  });
   return known.sort(bySequence);
+}
+
+/** Fewer are looked at sooner than a thread starts. */
+const MANY_SNAPSHOTS = 32;
+const SNAPSHOTS_A_TASK = 16;
+/** Of looking at a snapshot, compared with reading bytes. */
+const LOOK_COST_BYTES = 32 * 1024;
+
+/** Many are looked at in worker threads, where each call is faster and holds nobody up. Undefined for one that is to be looked at here. */
+async function looksInThreads(
+  { pool }: Environment,
+  locations: readonly string[],
+): Promise<readonly (Standing | undefined)[]> {
+  if (locations.length < MANY_SNAPSHOTS) return [];
+  const tasks: string[][] = [];
+  for (let at = 0; at < locations.length; at += SNAPSHOTS_A_TASK)
+    tasks.push(locations.slice(at, at + SNAPSHOTS_A_TASK));
+  const looks = await Promise.all(
+    tasks.map(
+      (some) =>
+        pool
+          .run('lookAtSnapshots', some, new RunControl(), some.length * LOOK_COST_BYTES)
+          .catch(() => some.map(() => undefined)), // where no thread can start, it takes longer
+    ),
+  );
+  return looks.flat();
 }
 
 /** A clock that was set back gives later ones smaller names. */
@@ -110,20 +109,20 @@ export async function lookAtAll(
 ): Promise<{ readonly states: SnapshotStates; readonly known: readonly Standing[] }> {
   const disk = new DiskCount();
   const known: Standing[] = [];
-  const listed = await mapConcurrent(
-    await snapshotLocations(env.fs, layout),
-    LOOKS_AT_ONCE,
-    async (location) => {
-      let standing: Standing | undefined;
-      const snapshot = await orGone(env, location, () =>
-        listedSnapshot(env, location, disk, (one) => {
-          standing = one;
-        }),
-      );
-      if (snapshot !== undefined && standing !== undefined) known.push(standing);
-      return snapshot;
-    },
-  );
+  const locations = await snapshotLocations(env.fs, layout);
+  const looks = await looksInThreads(env, locations);
+  const listed = await mapConcurrent([...locations.entries()], LOOKS_AT_ONCE, async ([index, location]) => {
+    let standing = looks[index];
+    const look = async () => {
+      if (standing !== undefined) return listedFrom(env, standing, disk);
+      return listedSnapshot(env, location, disk, (one) => {
+        standing = one;
+      });
+    };
+    const snapshot = await orGone(env, location, look);
+    if (snapshot !== undefined && standing !== undefined) known.push(standing);
+    return snapshot;
+  });
   const snapshots = listed.filter((snapshot) => snapshot !== undefined);
   known.sort(bySequence);
   const states = {
@@ -168,12 +167,17 @@ export async function listedSnapshot(
   try {
     const standing = await standingOf(env, read);
     onStanding?.(standing);
-    return { ...described(standing), ageMs, ...disk.add(standing.files) };
+    return listedFrom(env, standing, disk);
   } catch (error) {
     const damage = toStillpointError(error).message;
     const unknown = { level: null, verifiedAtMs: null, mediumAtMs: null, diskBytes: null, ownBytes: null };
     return { ...snapshot, state: 'unread', damage, ageMs, ...unknown };
   }
+}
+
+function listedFrom({ clock }: Environment, standing: Standing, disk: DiskCount): ListedSnapshot {
+  const ageMs = clock.nowMs() - standing.snapshot.createdAtMs;
+  return { ...described(standing), ageMs, ...disk.add(standing.files) };
 }
 
 function described({
@@ -190,8 +194,6 @@ function described({
   return { ...snapshot, state, level, verifiedAtMs, mediumAtMs, damage: damage ?? null };
 }
 
-const NOTHING_KNOWN = { depth: -1, verifiedAtMs: null, mediumAtMs: null } as const;
-
 /** Rethrows what is no refusal. */
 function hidden(snapshot: SnapshotSummary, error: unknown): Standing {
   if (!isRefusal(error)) throw error;
@@ -199,116 +201,7 @@ function hidden(snapshot: SnapshotSummary, error: unknown): Standing {
   return { snapshot, damage: undefined, refusal, isUnread: true, files: [], ...NOTHING_KNOWN };
 }
 
-/** Rejects where the system would not let this process look. */
-async function standingOf(
-  env: Environment,
-  { summary: snapshot, manifest, refusal }: ReadSummary,
-): Promise<Standing> {
-  const { location, problem } = snapshot;
-  if (refusal !== undefined) throw refusal;
-  const untrusted = async (damage: string): Promise<Standing> => {
-    const files = await filesBelow(env.fs, location);
-    return { snapshot, damage, refusal: undefined, isUnread: false, files, ...NOTHING_KNOWN };
-  };
-  if (problem !== null) return untrusted(problem);
-  if (manifest === undefined) return untrusted('the manifest cannot be read');
-  const ledger = await readLedger(env.fs, location);
-  const { wrong, files, isTouched } = await lookAt(env, location, manifest, ledger);
-  const damage = manifest.rewritten ? 'the manifest was changed' : damageText(wrong);
-
-  const recorded = manifest.entries.map((entry) => {
-    const proof = ledger.proofs.get(entry.path);
-    return isProofOf(proof, entry) ? proof : undefined;
-  });
-  const depths = recorded.map((proof) => (proof === undefined ? -1 : LEVELS.indexOf(proof.level)));
-  // A copy elsewhere was never proven by who published the snapshot.
-  const publishedLevel = isSnapshotPlace(location) ? manifest.snapshot?.level : undefined;
-  const published = publishedLevel === undefined ? -1 : LEVELS.indexOf(publishedLevel);
-  // What could not be read is not proven any deeper than the checksums of its files.
-  const isUnread = recorded.some((proof) => proof?.warnings?.some(({ verdict }) => verdict === 'unread'));
-  const proven = Math.max(published, leastOf(depths));
-  // Of files that no engine knows, any proof says that they are the bytes that were there, and no more.
-  const told = isUnread ? 0 : snapshot.engine === 'files' ? Math.min(proven, 0) : proven;
-  const depth = isTouched ? -1 : told;
-  const oldestMs = leastOf(recorded.map((proof) => proof?.proven_at_ms ?? Number.NaN));
-  const mediumAtMs = leastOf(recorded.map((proof) => proof?.medium_at_ms ?? Number.NaN));
-  const verifiedAtMs = damage === undefined ? oldestMs : lastReadMs(ledger);
-  return {
-    snapshot,
-    damage,
-    refusal: undefined,
-    depth,
-    isUnread,
-    verifiedAtMs: Number.isFinite(verifiedAtMs) ? verifiedAtMs : null,
-    mediumAtMs: damage === undefined && Number.isFinite(mediumAtMs) ? mediumAtMs : null,
-    files,
-  };
-}
-
-/** As `Math.min`, which takes no hundred thousand arguments. */
-const leastOf = (numbers: readonly number[]): number =>
-  numbers.reduce((least, one) => Math.min(least, one), Number.POSITIVE_INFINITY);
-
-function lastReadMs({ proofs, damaged }: Ledger): number {
-  let last = Number.NEGATIVE_INFINITY;
-  for (const { proven_at_ms } of proofs.values()) last = Math.max(last, proven_at_ms);
-  for (const foundAtMs of damaged.values()) last = Math.max(last, foundAtMs);
-  return last;
-}
-
-/** The paths that are damaged, and the files as they are on the disk. */
-async function lookAt(
-  env: Environment,
-  location: string,
-  { entries }: ParsedManifest,
-  { proofs, damaged }: Ledger,
-): Promise<{ wrong: string[]; files: FileStat[]; isTouched: boolean }> {
-  const { fs } = env;
-  const { files: found, findings } = await compareTree(fs, location, entries, new RunControl());
-  const extra = findings.filter(({ code }) => code === 'FILE_EXTRA').map(({ path }) => path);
-  const others = await mapConcurrent([MANIFEST, ...extra], LOOKS_AT_ONCE, (path) =>
-    fs.inspect(join(location, path)),
-  );
-  const files = [...found.map(({ stat }) => stat), ...others].filter((stat) => stat !== undefined);
-  const [sealed] = others;
-  const isTouched =
-    isSnapshotPlace(location) &&
-    found.some(({ path, stat }) => stat && isWrittenSince(stat, proofs.get(path), sealed));
-  // A file that was read and had another checksum has a proof of what it is now.
-  const differs = entries.filter(
-    (entry) => proofs.has(entry.path) && !isProofOf(proofs.get(entry.path), entry),
-  );
-  const wrong = new Set([...findings, ...differs].map(({ path }) => path).concat(...damaged.keys()));
-  return { wrong: [...wrong], files: files.filter(({ kind }) => kind === 'file'), isTouched };
-}
-
-/** Some file systems round the times of what they have written to the disk, FAT to two seconds. */
-const TIME_DIFFERENCE_NS = 2_000_000_000n;
-
-/**
- * Whether somebody wrote into a file after it was proven, or after its snapshot was sealed where no proof of this very file is on record. It
- * may be the same bytes: only reading it again tells.
- */
-function isWrittenSince(
-  { ino, mtimeNs }: FileStat,
-  proof: FileProof | undefined,
-  sealed: FileStat | undefined,
-): boolean {
-  if (proof?.ino === ino.toString()) {
-    const sinceNs = mtimeNs - BigInt(proof.mtime_ns);
-    return sinceNs > TIME_DIFFERENCE_NS || -sinceNs > TIME_DIFFERENCE_NS;
-  }
-  return sealed !== undefined && mtimeNs - sealed.mtimeNs > TIME_DIFFERENCE_NS;
-}
-
 const NAMES_SHOWN = 3;
-
-function damageText(paths: readonly string[]): string | undefined {
-  if (paths.length === 0) return undefined;
-  const more = paths.length - NAMES_SHOWN;
-  const names = paths.slice(0, NAMES_SHOWN).join(', ') + (more > 0 ? ` and ${more} more` : '');
-  return `${names} ${paths.length === 1 ? 'is' : 'are'} damaged`;
-}
 
 /** The newest snapshot of the deepest proof that is not known to be damaged. */
 export function newestGood(known: readonly Standing[]): Standing | undefined {

@@ -1,23 +1,28 @@
-import type { RepositoryStanding } from '../backup/repository-standings.ts';
 import type { SnapshotsStatus } from '../coordinator/status.ts';
+import { shellWord } from '../options/shell-word.ts';
+import { size } from '../options/size.ts';
 import { layoutOf } from '../snapshot/store/layout.ts';
-import { shellWord } from './shell-word.ts';
-import { count, size } from './text.ts';
+import type { RepositoryStanding } from './repository-standings.ts';
 
-/** A name, and what is said under it: a sentence, or a command that starts with `stillpoint`. */
-type Row = readonly [name: string, text: string];
+/** What can be done about a status. Each line is a sentence, or a command that starts with `stillpoint`. */
+export interface Advice {
+  readonly what: string;
+  readonly lines: readonly string[];
+}
+
+type Row = readonly [what: string, ...lines: readonly string[]];
 
 /** What can be done, in the order in which to think of it, each with its command. */
-export function adviceRows(
+export function statusAdvice(
   status: SnapshotsStatus,
   repositories: readonly RepositoryStanding[] | null,
   path: string,
-): Row[] {
+): Advice[] {
   const dir = shellWord(path);
   const { sourceDamaged } = status;
   const replaced = replacedDamaged(status);
   const damagedBefore = status.damaged.filter(({ name }) => status.leftBehind.includes(name));
-  return [
+  const told: Row[] = [
     ...rows(sourceDamaged && ['first', 'close the database']),
     ...rows(
       takesNew(status, replaced.length + damagedBefore.length) && [
@@ -38,6 +43,7 @@ export function adviceRows(
       ['then remove it', `stillpoint delete ${name} --data-dir ${dir}`],
     ]),
   ];
+  return told.map(([what, ...lines]) => ({ what, lines }));
 }
 
 const rows = (row: Row | false): Row[] => (row === false ? [] : [row]);
@@ -71,23 +77,21 @@ function restores(
   // Not what is damaged itself.
   const notGood = new Set([...status.damaged.map(({ name }) => name), ...status.unread, ...status.unproven]);
   const before = status.leftBehind.findLast((name) => !notGood.has(name) && name !== latestGood);
+  const brings = `brings ${latestGood} back; what was written after it stays in the undo folder`;
   return [
-    ...rows(
-      sourceDamaged && [
-        'restore',
-        `brings ${latestGood} back; what was written after it stays in the undo folder`,
-      ],
-    ),
-    [sourceDamaged ? '' : 'restore', best],
+    ['restore', ...(sourceDamaged ? [brings] : []), best],
     ...rows(before !== undefined && ['or left behind', command(before)]),
   ];
 }
 
 const salvage = (dir: string): Row[] => [
-  ['or salvage', 'keeps later writes too, as far as they can be read; then put it in place'],
-  ['', `stillpoint salvage ${dir} --into NEW`],
-  ['', 'stillpoint snapshot NEW'],
-  ['', `stillpoint restore ${layoutOf('NEW').latest} --data-dir ${dir} --in-place`],
+  [
+    'or salvage',
+    'keeps later writes too, as far as they can be read; then put it in place',
+    `stillpoint salvage ${dir} --into NEW`,
+    'stillpoint snapshot NEW',
+    `stillpoint restore ${layoutOf('NEW').latest} --data-dir ${dir} --in-place`,
+  ],
   ['once it is whole', `stillpoint verify ${dir}`],
 ];
 
@@ -112,9 +116,13 @@ function undos({ undoFolders }: SnapshotsStatus, dir: string): Row[] {
 function mayGo({ prunable, sourceDamaged }: SnapshotsStatus, dir: string): Row[] {
   if (sourceDamaged) return [['what may go', 'better nothing, as long as the database is damaged']];
   if (prunable.count === 0) return [['what may go', 'none']];
+  const bytes = size(prunable.freedBytes);
   return [
-    ['what may go', `${count(prunable.count, 'snapshot')}, ${size(prunable.freedBytes)}`],
-    ['', `stillpoint prune ${dir} --keep 1 --dry-run`],
+    [
+      'what may go',
+      `${count(prunable.count, 'snapshot')}, ${bytes}`,
+      `stillpoint prune ${dir} --keep 1 --dry-run`,
+    ],
   ];
 }
 
@@ -124,11 +132,16 @@ function givesUp({ undoFolders }: SnapshotsStatus, dir: string): Row[] {
   const spare = undoFolders.filter(({ mayHoldWrites }) => !mayHoldWrites);
   const bytes = spare.reduce((sum, { diskBytes }) => sum + diskBytes, 0);
   return [
-    ['give up undo', spare.length === 0 ? 'none' : `${count(spare.length, 'undo folder')}, ${size(bytes)}`],
-    ...rows(spare.length > 0 && ['', `stillpoint prune ${dir} --undo --keep 0 --dry-run`]),
-    ...rows(spare.length < undoFolders.length && ['', SAVE]),
+    [
+      'give up undo',
+      spare.length === 0 ? 'none' : `${count(spare.length, 'undo folder')}, ${size(bytes)}`,
+      ...(spare.length > 0 ? [`stillpoint prune ${dir} --undo --keep 0 --dry-run`] : []),
+      ...(spare.length < undoFolders.length ? [SAVE] : []),
+    ],
   ];
 }
 
 const SAVE =
   'not those that may hold writes: save them before, by an undo, which takes no space, and a snapshot, or by a salvage of what is damaged';
+
+const count = (value: number, one: string): string => `${value} ${one}${value === 1 ? '' : 's'}`;
