@@ -5,7 +5,7 @@ import { describe, type TestContext, test } from 'vitest';
 // What a test needs of the machine. A test is skipped here and nowhere else, and its name or its note says why.
 
 /** `.ci/run` has installed every program and file that is asked for here: one that is missing is a failure. */
-const isAllInstalled = process.env.STILLPOINT_ALL_INSTALLED === '1';
+export const isAllInstalled = process.env.STILLPOINT_ALL_INSTALLED === '1';
 
 export const isRoot = process.getuid?.() === 0;
 
