@@ -7,6 +7,7 @@ import { type Environment, systemEnvironment } from '../../src/snapshot/environm
 import { plainDirectory } from '../support/folders.ts';
 import { untilFinished } from '../support/server.ts';
 import { perTier } from '../support/tier.ts';
+import { watchedPage } from '../support/watched-page.ts';
 import { checkFaces, DAY, FIRST_DAY, HOUR, type Truth, watchedMachine } from '../support/watched-week.ts';
 
 /** A directory with two snapshots, whose looks are counted by how often the folder with them is listed; `ms` is what a look takes. */
@@ -72,8 +73,9 @@ test('what others did is seen at once, however long a look takes', async () => {
 
 test.for(perTier([], [7]))(
   'in %i days of failures and silences every face is right at every hour, and each is told once',
-  async (days) => {
+  async (days, context) => {
     const subject = await watchedMachine();
+    const page = await watchedPage(context, () => subject.server()!);
     const { world, alerts, dataDir, now } = subject;
     const repository = join(dirname(dataDir), 'repository');
     const backups = join(dataDir, '.lifecycle/backup');
@@ -134,7 +136,7 @@ test.for(perTier([], [7]))(
           truth.good.shift();
           truth.isDamaged = true;
           for (const one of truth.good) one.provenMs = now();
-          await checkFaces(subject, truth);
+          await checkFaces(subject, page, truth);
           expect((await rpc('DELETE', `/api/admin/backups/${name}`)).status).toBe(200);
           truth.isDamaged = false;
         }
@@ -151,7 +153,7 @@ test.for(perTier([], [7]))(
           truth.overdue.drill = false;
           expected.push(`drill overdue ${due(20)}`, `drill recovered ${due(20)}`);
         }
-        await checkFaces(subject, truth);
+        await checkFaces(subject, page, truth);
         if (subject.server() !== undefined)
           await vi.waitUntil(() => alerts.length >= expected.length, { timeout: 60_000 });
         expect([...alerts].sort(), due(hour)).toEqual([...expected].sort());

@@ -11,6 +11,7 @@ import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { stillpoint } from './command.ts';
 import { type Injected, injected } from './server.ts';
 import { withPlans } from './server-plans.ts';
+import type { watchedPage } from './watched-page.ts';
 
 const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
@@ -97,6 +98,7 @@ export interface Truth {
 /** Holds every face against it. */
 export async function checkFaces(
   { server: alive, settings, environment, dataDir, now }: Machine,
+  page: Awaited<ReturnType<typeof watchedPage>>,
   truth: Truth,
 ): Promise<void> {
   const nextBackupMs = (Math.floor(now() / (6 * HOUR)) + 1) * 6 * HOUR;
@@ -145,6 +147,19 @@ export async function checkFaces(
     { action: 'backup', next_due_ms: nextBackupMs, overdue: truth.overdue.backup },
     { action: 'drill', next_due_ms: nextDrillMs, overdue: truth.overdue.drill },
   ]);
+  const figures = {
+    'Last success': { atMs: truth.lastSuccessMs },
+    'Last proven': { atMs: newest!.provenMs },
+    'Next due': { atMs: Math.min(nextBackupMs, nextDrillMs) },
+    'Recoverable window': { atMs: oldest!.atMs },
+    'Time to restore':
+      truth.drill === null
+        ? { atMs: null, text: 'not measured yet' }
+        : { atMs: truth.drill.atMs, text: `1 min ${truth.drill.tookMs / 1000 - 60} s` },
+  };
+  const isLate = truth.overdue.backup || truth.overdue.drill;
+  const sentence = truth.isDamaged ? 'Not safe: ' : isLate ? 'a plan is late. The ' : 'Safe: ';
+  await page.check(now(), { sentence, figures }, `the page at ${where}`);
   const drills = (await server.rpc('GET', '/api/admin/jobs?kind=drill&status=succeeded&limit=1')).json.jobs;
   expect(drills.length, where).toBe(truth.drill === null ? 0 : 1);
 
