@@ -31,6 +31,9 @@ const STYLE = `
   .paper { fill: var(--paper) } .grid { stroke: var(--faint) } .axis { stroke: var(--ink) }
   .curve { fill: none; stroke-width: 2 } .peer { stroke-dasharray: 6 4 }`;
 
+/** Of a label below the plot; where the next one is nearer, it stands alone. */
+const LABEL_WIDTH = 48;
+
 /** Both axes logarithmic, so that what grows in proportion is a straight line of slope 1. */
 export function draw(chart: Chart): string {
   const points = chart.curves.flatMap((curve) => curve.points);
@@ -45,9 +48,12 @@ export function draw(chart: Chart): string {
     PLOT.top,
   );
   const xs = [...new Set(points.map(({ x }) => x))].sort((a, b) => a - b);
-  const vertical = xs.map((value) => {
+  const vertical = xs.map((value, index) => {
     const x = toX.at(value);
-    return `<line class="grid" x1="${x}" x2="${x}" y1="${PLOT.top}" y2="${PLOT.bottom}"/>
+    const line = `<line class="grid" x1="${x}" x2="${x}" y1="${PLOT.top}" y2="${PLOT.bottom}"/>`;
+    const next = xs[index + 1];
+    if (next !== undefined && toX.at(next) - x < LABEL_WIDTH) return line;
+    return `${line}
     <text x="${x}" y="${PLOT.bottom + 20}" text-anchor="middle">${escaped(chart.formatX(value))}</text>`;
   });
   const horizontal = ticks(toY.low, toY.high).map((value) => {
