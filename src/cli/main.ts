@@ -13,7 +13,7 @@ for (const stream of [process.stdout, process.stderr]) {
 process.removeAllListeners('warning');
 process.on('warning', ({ name, message }) => {
   if (!/(Experimental|Deprecation)Warning$/.test(name))
-    process.stderr.write(`warning: ${visible(message)}\n`);
+    process.stderr.write(`warning: ${visible(message.replace(/\s*\n\s*/g, ' '))}\n`);
 });
 
 // Not process.exit: what stands in the pipe of stdout would be lost.

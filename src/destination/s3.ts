@@ -55,6 +55,12 @@ export async function openS3(location: S3Location, clock: Clock = systemClock): 
     maxAttempts: ATTEMPTS,
     requestHandler: { connectionTimeout: CONNECT_MS, socketTimeout: SILENCE_MS },
   });
+  await client.config.region().catch((cause) => {
+    throw new StillpointError('DESTINATION_CONFIG_INVALID', `${location.url}: ${cause.message}`, {
+      cause,
+      hint: 'Say where the bucket is: ?region=NAME at the end of the URL, or AWS_REGION in the environment.',
+    });
+  });
   const destination = new S3Destination(sdk, client, location, clock);
   await destination.checkBucket();
   return destination;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { restoreBackup } from '../../src/backup/restore-backup.ts';
@@ -131,4 +131,15 @@ test('keys in a URL are refused and not repeated', () => {
   expect(() => parseS3Url('s3://AKIA:topsecret@bucket/x')).toThrow(
     expect.objectContaining({ message: expect.not.stringContaining('topsecret') }),
   );
+});
+
+test('a bucket whose region nobody says is refused, with where to say it', async () => {
+  onTestFinished(() => void vi.unstubAllEnvs());
+  for (const name of ['AWS_REGION', 'AWS_DEFAULT_REGION', 'AWS_PROFILE']) vi.stubEnv(name, undefined);
+  for (const name of ['AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE']) vi.stubEnv(name, '/nowhere');
+  await expect(openDestination('s3://bucket/p')).rejects.toMatchObject({
+    code: 'DESTINATION_CONFIG_INVALID',
+    message: 's3://bucket/p: Region is missing',
+    hint: expect.stringContaining('?region=NAME'),
+  });
 });
