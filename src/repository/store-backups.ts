@@ -15,6 +15,14 @@ import { createStoreDocument, readStoreDocument, type StoreIdentity } from './st
 
 export const LATEST_BACKUP = 'latest';
 
+export interface StoredManifest {
+  readonly manifest: BackupManifest;
+  readonly bytes: Buffer;
+  readonly key: string;
+  /** Of the bytes. */
+  readonly sha256: string;
+}
+
 /** The backups of one store in one repository. */
 export class StoreBackups {
   readonly environment: Environment;
@@ -97,19 +105,24 @@ export class StoreBackups {
     return bytes && decodeBackupManifest(bytes, this.#placeOf(backupId), this.sealer);
   }
 
-  /**
-   * As `read`, for a backup that a run published without being told so: resolves once the manifest is durable, to what a record
-   * says of it. The run may have died before it synced the name, so the same bytes are put once more.
-   */
-  async settle(
-    backupId: string,
-  ): Promise<{ manifest: BackupManifest; key: string; sha256: string } | undefined> {
+  /** As `read`, with what a record says of it. */
+  async readStored(backupId: string): Promise<StoredManifest | undefined> {
     const bytes = await this.#bytes(backupId);
     if (bytes === undefined) return undefined;
     const manifest = decodeBackupManifest(bytes, this.#placeOf(backupId), this.sealer);
     const key = manifestKey(this.storeId, backupId);
-    await this.destination.put(key, bodyOf(bytes), { ifAbsent: true });
-    return { manifest, key, sha256: createHash('sha256').update(bytes).digest('hex') };
+    return { manifest, bytes, key, sha256: createHash('sha256').update(bytes).digest('hex') };
+  }
+
+  /**
+   * As `readStored`, for a backup that a run published without being told so: resolves once the manifest is durable. The run may have
+   * died before it synced the name, so the same bytes are put once more.
+   */
+  async settle(backupId: string): Promise<StoredManifest | undefined> {
+    const stored = await this.readStored(backupId);
+    if (stored !== undefined)
+      await this.destination.put(stored.key, bodyOf(stored.bytes), { ifAbsent: true });
+    return stored;
   }
 
   /** As `read`; `latest` is the newest backup. `NOT_FOUND` when there is none. */
