@@ -37,7 +37,7 @@ const encryption = z.strictObject({
   key_file: path.optional(),
 });
 
-const repository = z.strictObject({
+export const repositorySchema = z.strictObject({
   destination: z.string().min(1, 'must be a folder or s3://bucket/prefix'),
   encryption: encryption.optional(),
   /** Whether data that shrinks is stored compressed. */
@@ -102,7 +102,7 @@ const settings = z
       )
       .optional(),
     stores: z.record(name, store),
-    repositories: z.record(name, repository),
+    repositories: z.record(name, repositorySchema),
     plans: z.record(name, plan),
     alerts: alertSettings.optional(),
   })
@@ -182,16 +182,7 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
     ([name, { data_dir, engine }]): StoreSettings => ({ name, dataDir: here(data_dir), engine }),
   );
   const repositories = Object.entries(document.repositories).map(
-    ([name, { destination, encryption, compress }]): RepositorySettings => ({
-      name,
-      compress,
-      destination: placeOf(destination, here),
-      encryption: encryption && {
-        ...(encryption.identity !== undefined && { identity: here(encryption.identity) }),
-        ...(encryption.passphrase !== undefined && { passphrase: encryption.passphrase }),
-        ...(encryption.key_file !== undefined && { keyFile: here(encryption.key_file) }),
-      },
-    }),
+    ([name, value]): RepositorySettings => repositoryIn(name, value, here),
   );
   const plans = Object.entries(document.plans).map(
     ([name, plan]): Plan => ({
@@ -206,6 +197,22 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
   );
   return { path: resolve(file), stores, repositories, plans, alerts: document.alerts };
 }
+
+/** @param here Resolves a path that is relative to the file. */
+export const repositoryIn = (
+  name: string,
+  { destination, encryption, compress }: z.infer<typeof repositorySchema>,
+  here: (text: string) => string,
+): RepositorySettings => ({
+  name,
+  compress,
+  destination: placeOf(destination, here),
+  encryption: encryption && {
+    ...(encryption.identity !== undefined && { identity: here(encryption.identity) }),
+    ...(encryption.passphrase !== undefined && { passphrase: encryption.passphrase }),
+    ...(encryption.key_file !== undefined && { keyFile: here(encryption.key_file) }),
+  },
+});
 
 function placeOf(destination: string, here: (text: string) => string): string {
   if (/^[a-z0-9]+:\/\//i.test(destination)) return destination;
