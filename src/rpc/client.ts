@@ -11,6 +11,7 @@ import {
   quiesceReplySchema,
   resumeReplySchema,
 } from './node.ts';
+import { jobSchema, pushReplySchema, repositoriesReplySchema } from './offsite.ts';
 import { backupReplySchema, healthReplySchema, restoreReplySchema, statusReplySchema } from './replies.ts';
 
 export interface AdminClientOptions {
@@ -104,6 +105,24 @@ export class AdminClient {
   ): Promise<z.infer<typeof pinReplySchema>> {
     const path = `/api/admin/backups/${part(name)}/pin`;
     return this.#json({ method: 'POST', path, body, signal }, pinReplySchema);
+  }
+
+  /** Has the server upload a snapshot into a repository of its own settings file. */
+  push(
+    name: string,
+    body: { readonly key: string; readonly repository: string },
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof pushReplySchema>> {
+    const path = `/api/admin/backups/${part(name)}/push`;
+    return this.#json({ method: 'POST', path, body, signal }, pushReplySchema);
+  }
+
+  job(id: string, signal?: AbortSignal): Promise<z.infer<typeof jobSchema>> {
+    return this.#json({ method: 'GET', path: `/api/admin/jobs/${part(id)}`, signal }, jobSchema);
+  }
+
+  repositories(signal?: AbortSignal): Promise<z.infer<typeof repositoriesReplySchema>> {
+    return this.#json({ method: 'GET', path: '/api/admin/repositories', signal }, repositoriesReplySchema);
   }
 
   hold(
