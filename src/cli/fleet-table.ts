@@ -11,7 +11,7 @@ const LEAST_ROWS = 5;
 /** What is finished has nothing more to tell. */
 const ORDER = [
   'failed',
-  ...['stop', 'snapshot', 'start', 'verify', 'download'],
+  ...['stop', 'snapshot', 'start', 'verify', 'download', 'push'],
   ...['hold', 'save', 'restore', 'undo', 'probe', 'release', 'send'],
   'done',
 ];

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { readJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
+import { type RepositorySettings, repositoryIn, repositorySchema } from '../schedule/settings.ts';
 import { idSchema } from './plan/schemas.ts';
 import { IDENTITY_MODES } from './plan/topology.ts';
 
@@ -22,10 +23,15 @@ const nodeSchema = z.strictObject({
   ca: z.string().min(1).optional(),
 });
 
+const fleetRepositorySchema = repositorySchema
+  .omit({ compress: true })
+  .extend({ name: z.string().min(1).max(64) });
+
 const fleetFileSchema = z.strictObject({
   fleet: z.string().min(1).max(120),
   nodes: z.array(nodeSchema).min(1).max(MAX_NODES),
   units: z.array(z.strictObject({ id: idSchema, nodes: z.array(idSchema).min(1) })).optional(),
+  repository: fleetRepositorySchema.optional(),
 });
 
 export type FleetNode = z.infer<typeof nodeSchema>;
@@ -34,6 +40,8 @@ export interface FleetFile {
   readonly nodes: readonly FleetNode[];
   /** Undefined: all nodes are one unit. */
   readonly units: readonly { readonly id: string; readonly nodes: readonly string[] }[] | undefined;
+  /** Where nodes push their snapshots; `name` is that in their own settings files. */
+  readonly repository?: RepositorySettings | undefined;
   /** Relative paths in the file are relative to this folder. */
   readonly folder: string;
 }
@@ -52,6 +60,7 @@ export async function readFleetFile(fs: FileSystem, path: string): Promise<Fleet
   const read = await readJson(fs, real, { schema: fleetFileSchema, limitBytes: LIMIT_BYTES, refuse });
   if (read === undefined) throw refuse('is gone');
   const { fleet, nodes, units } = read;
+  const folder = dirname(resolve(real));
   const known = new Set<string>();
   for (const node of nodes) {
     if (known.has(node.id)) throw refuse(`the node ${node.id} stands there twice`);
@@ -63,5 +72,12 @@ export async function readFleetFile(fs: FileSystem, path: string): Promise<Fleet
   for (const unit of units ?? [])
     for (const node of unit.nodes)
       if (!known.has(node)) throw refuse(`the unit ${unit.id} has ${node}, which is no node`);
-  return { fleet, nodes, units, folder: dirname(resolve(real)) };
+  const here = (path: string): string => resolve(folder, path);
+  const repository = read.repository && repositoryOfFile(read.repository, here);
+  return { fleet, nodes, units, repository, folder };
 }
+
+const repositoryOfFile = (
+  { name, ...place }: z.infer<typeof fleetRepositorySchema>,
+  here: (path: string) => string,
+): RepositorySettings => repositoryIn(name, { compress: true, ...place }, here);

@@ -28,7 +28,7 @@ export type {
   UndoFleetOptions,
 } from './options.ts';
 export type { FleetPlan } from './plan/derive-plan.ts';
-export type { BackupPlan, PlanTarget, Policy } from './plan/plan.ts';
+export type { BackupPlan, PlanRepository, PlanTarget, Policy } from './plan/plan.ts';
 export type { PreflightReceipts, ReceiptDetail } from './plan/receipts.ts';
 export {
   type FleetRestore,

@@ -76,6 +76,14 @@ const selection = () => ({
   }),
 });
 
+const push = () => ({
+  push: withDefault(trueOrFalse(), () => false, {
+    description:
+      'Has each node upload its snapshot into the `repository` of the fleet file, instead of downloading it.',
+    flag: { description: 'have each node upload its snapshot into the repository of the fleet file' },
+  }),
+});
+
 const layoutDir = () =>
   required(folder(), {
     description: 'The folder that holds the plan, the journal and the copies.',
@@ -87,6 +95,7 @@ export const checkFleetOptions = new OptionSet(() => ({ signal: signal(), ...env
 export const planFleetOptions = new OptionSet(() => ({
   layoutDir: layoutDir(),
   ...selection(),
+  ...push(),
   dryRun: withDefault(trueOrFalse(), () => false, {
     description: 'Tells what would be done, and writes nothing.',
   }),
@@ -97,6 +106,7 @@ export const planFleetOptions = new OptionSet(() => ({
 export const runFleetOptions = new OptionSet(() => ({
   layoutDir: layoutDir(),
   ...selection(),
+  ...push(),
   ...connection(),
   concurrency: withDefault(wholeNumber(1, 1000), () => 4, {
     description: 'Downloads at once, over all nodes.',

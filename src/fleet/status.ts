@@ -63,7 +63,7 @@ export async function fleetStatus(
   }
 }
 
-const KINDS = ['stop', 'snapshot', 'start', 'download', 'verify'] as const;
+const KINDS = ['stop', 'snapshot', 'start', 'copy', 'verify'] as const;
 
 async function isLocked(environment: Environment, layoutDir: string): Promise<boolean> {
   try {

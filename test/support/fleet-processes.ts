@@ -16,6 +16,7 @@ export interface NodeOptions {
   readonly dataDir?: string;
   /** How far its wall clock is wrong. */
   readonly clockOffsetMs?: number;
+  readonly settings?: string;
 }
 
 /** A node of a fleet that is a process of its own. */
@@ -43,6 +44,7 @@ export async function nodeProcess(id: string, options: NodeOptions = {}): Promis
       engine,
       String(port),
       String(clockOffsetMs),
+      ...(options.settings === undefined ? [] : [options.settings]),
     ];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     onTestFinished(() => void child.kill('SIGKILL'));
@@ -88,6 +90,7 @@ export const nodeProcesses = (
 export async function fleetFileFor(
   nodes: readonly { readonly id: string; readonly url: string }[],
   units?: readonly (readonly string[])[],
+  repository?: { readonly name: string; readonly destination: string },
 ): Promise<string> {
   const file = join(await temporaryFolder(), 'fleet.json');
   writeFileSync(
@@ -95,6 +98,7 @@ export async function fleetFileFor(
     JSON.stringify({
       fleet: 'shop',
       nodes: nodes.map(({ id, url }) => ({ id, url })),
+      repository,
       ...(units && { units: units.map((members, i) => ({ id: `unit-${i}`, nodes: members })) }),
     }),
   );

@@ -92,6 +92,7 @@ const planFlags = new Flags(planFleetOptions.fields, [
   'role',
   'partialUnits',
   'policy',
+  'push',
   'dryRun',
 ]);
 
@@ -125,15 +126,16 @@ const WORDS: Readonly<Record<string, string>> = {
   'create-snapshot': 'take a snapshot of',
   start: 'resume',
   'download-snapshot': 'download from',
+  'push-snapshot': 'push the snapshot of',
   'verify-artifact': 'prove the copy of',
 };
 
 function describePlan(
-  { planId, layoutDir, policy, units, commands, dryRun }: FleetPlan,
+  { planId, layoutDir, policy, repository, units, commands, dryRun }: FleetPlan,
   style: Style,
 ): string[] {
   return [
-    `${style.bold(planId)}  ${style.dim(`(${policy})`)}  ${dryRun ? 'would be written to' : 'written to'} ${visible(layoutDir)}`,
+    `${style.bold(planId)}  ${style.dim(`(${policy}${repository === null ? '' : `, pushed into ${visible(repository)}`})`)}  ${dryRun ? 'would be written to' : 'written to'} ${visible(layoutDir)}`,
     ...units.map(({ unitId, kind, targets, leftOut }) => {
       const without = leftOut.length === 0 ? '' : `, without ${leftOut.map(visible).join(', ')}`;
       return `  unit ${visible(unitId)} (${kind}): ${targets.map(visible).join(', ')}${without}`;
@@ -151,6 +153,7 @@ const runFlags = new Flags(runFleetOptions.fields, [
   'role',
   'partialUnits',
   'policy',
+  'push',
   'leaseMs',
   'concurrency',
   'keepSnapshots',

@@ -1,15 +1,16 @@
 import { realPlace } from '../../env/io.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
-import { systemEnvironment } from '../../snapshot/environment.ts';
+import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
 import { placeOf } from '../../snapshot/store/layout.ts';
 import { pathProblem } from '../../snapshot/store/manifest.ts';
 import { replayJournal } from '../journal/journal.ts';
 import type { FleetEnvironment } from '../journal/open-run.ts';
 import type { Execution } from '../journal/operation-states.ts';
-import { type BackupPlan, readPlan } from '../plan/plan.ts';
+import { type BackupPlan, type PlanRepository, readPlan } from '../plan/plan.ts';
 import { artifactPathOf } from './artifacts.ts';
 import { folderDigest } from './digest.ts';
 import { type FleetManifest, type FleetMember, readFleetManifest } from './manifest.ts';
+import { checkPushed, readPushed } from './pushed-backup.ts';
 
 export interface FleetFinding {
   /** The target concerned; null for the backup as a whole. */
@@ -34,7 +35,7 @@ export interface VerifyFleetOptions {
 
 /**
  * Checks a finished backup, offline: plan, journal, manifest and folders agree, every artifact is durable, lies inside the
- * layout, and has the digest that was recorded. Changes nothing. Resolves also when something is wrong: look at `ok`.
+ * layout, and has the digest that was recorded. What was pushed into a repository is read there. Changes nothing. Resolves also when something is wrong: look at `ok`.
  * Rejects when there is no finished backup (`NOT_FOUND`), or no manifest that can be read (`MANIFEST_INVALID`).
  */
 export async function verifyFleetBackup(
@@ -42,7 +43,8 @@ export async function verifyFleetBackup(
   options: VerifyFleetOptions = {},
 ): Promise<FleetReport> {
   const { signal } = options;
-  const { fs } = options.environment ?? systemEnvironment;
+  const env: Environment = { ...systemEnvironment, ...options.environment };
+  const { fs } = env;
   try {
     const layout = await realPlace(fs, layoutDir);
     const manifest = await readFleetManifest(fs, layout);
@@ -91,8 +93,12 @@ export async function verifyFleetBackup(
         (message) => find(target_id, 'ARTIFACT', message),
         signal,
       );
-      if (digest === source_snapshot.checksum) verified++;
-      else if (digest !== undefined)
+      if (digest === source_snapshot.checksum) {
+        const { repository } = plan ?? {};
+        const why = repository && (await pushProblem(env, repository, place, source_snapshot, signal));
+        if (why === undefined) verified++;
+        else find(target_id, 'ARTIFACT', why);
+      } else if (digest !== undefined)
         find(
           target_id,
           'CHECKSUM',
@@ -135,6 +141,29 @@ function comparePlan(plan: BackupPlan, manifest: FleetManifest, find: Find): voi
     JSON.stringify(list.map(({ unit_id, targets }) => [unit_id, targets]));
   if (units(consistency.units) !== units(plan.units))
     find(null, 'MANIFEST', 'its units are not those of the plan');
+}
+
+/** What is wrong with the backup that a member was pushed as; read in its repository. */
+async function pushProblem(
+  env: Environment,
+  repository: PlanRepository,
+  place: string,
+  { snapshot_id }: FleetMember['source_snapshot'],
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  let problem: string | undefined;
+  await tried(
+    async () => {
+      const pushed = await readPushed(env.fs, place);
+      if (pushed.snapshot_id !== snapshot_id) problem = `${place} names the snapshot ${pushed.snapshot_id}`;
+      else await checkPushed(env, repository, pushed, { signal });
+    },
+    (message) => {
+      problem = message;
+    },
+    signal,
+  );
+  return problem;
 }
 
 function compareArtifact(

@@ -4,8 +4,9 @@ import { mapConcurrent } from '../../env/concurrency.ts';
 import { ERROR_CODES, type ErrorCode, StillpointError, toStillpointError } from '../../errors.ts';
 import type { AdminClient, BackupReply } from '../../rpc/client.ts';
 import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
+import { checkPushed, readPushed, writePushed } from '../copies/pushed-backup.ts';
 import type { FleetFile, FleetNode } from '../fleet-file.ts';
-import type { BackupPlan, PlanTarget } from '../plan/plan.ts';
+import type { BackupPlan, PlanRepository, PlanTarget } from '../plan/plan.ts';
 import { makeReceipts, type PreflightReceipts, type ReceiptDetail } from '../plan/receipts.ts';
 import type { TopologyNode } from '../plan/topology.ts';
 import type { EffectContext, FleetExecutor, PreflightRequest } from '../run/executor.ts';
@@ -13,6 +14,7 @@ import { type RegistryRequest, type SnapshotDriver, selectTargets } from '../run
 import { NodeClients, snapshotNameIn } from './clients.ts';
 import { downloadFromNode } from './download.ts';
 import { NodeLeases } from './node-leases.ts';
+import { type PushRequest, pushFromNode } from './push.ts';
 
 export interface HttpExecutorOptions {
   /** How long a node refuses writes without hearing from the controller again. Default 60 * 1000; at most 10 minutes. */
@@ -77,6 +79,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
       signal,
     );
     if (plan.policy === 'quiesced') await this.#refuseUnready(plan, signal);
+    if (plan.repository !== undefined) await this.#refuseWithout(plan.repository, plan, signal);
     const quiesced = plan.policy === 'quiesced' ? 'a dry quiesce' : 'the policy: nothing is quiesced';
     const read = 'a signed-in request for the identity';
     return makeReceipts({ plan, preflightId }, nodes, { control: quiesced, read, quiescence: quiesced });
@@ -140,11 +143,37 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     return downloadFromNode({ fs, client, name, snapshotId, into, signal, onProgress: context.onProgress });
   }
 
+  async pushSnapshot(
+    target: PlanTarget,
+    {
+      snapshotId,
+      into,
+      repository,
+    }: { readonly snapshotId: string; readonly into: string; readonly repository: PlanRepository },
+    context: EffectContext,
+  ): Promise<ReceiptDetail> {
+    const environment = this.#environment;
+    const { key, runId: run, signal } = context;
+    const client = await this.#clients.client(target.target_id);
+    const name = snapshotNameIn(await client.backup(snapshotId, signal));
+    await client.pin(name, { run, ttl_ms: PIN_MS }, signal);
+    const retried: PushRequest['retried'] = (codes, send) => this.#retried(context, codes, send);
+    const about = { environment, client, target, name, snapshotId, repository, key, signal, retried };
+    const { pushed, bytes } = await pushFromNode(about);
+    await writePushed(environment.fs, into, pushed);
+    return { bytes, backup_id: pushed.backup_id };
+  }
+
   async verifyArtifact(
     target: PlanTarget,
-    { dir }: { readonly dir: string },
-    { signal }: EffectContext,
+    { dir, repository }: { readonly dir: string; readonly repository?: PlanRepository | undefined },
+    { signal, onProgress }: EffectContext,
   ): Promise<ReceiptDetail> {
+    if (repository !== undefined) {
+      const pushed = await readPushed(this.#environment.fs, dir);
+      await checkPushed(this.#environment, repository, pushed, { signal, onProgress });
+      return { verdict: 'faithful' };
+    }
     const report = await verifySnapshot(dir, { environment: this.#environment, signal });
     if (report.ok) return { verdict: report.verdict };
     const [first] = report.findings.filter(({ severity }) => severity === 'error');
@@ -183,6 +212,19 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     await this.#ofAll(nodes, async ({ id }) =>
       (await this.#clients.client(id)).quiesce({ run, ttl_ms: this.#leases.leaseMs, dry: true }, signal),
     );
+  }
+
+  async #refuseWithout(
+    { name }: PlanRepository,
+    { targets }: BackupPlan,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const nodes = targets.map(({ target_id }) => this.#clients.node(target_id));
+    await this.#ofAll(nodes, async ({ id }) => {
+      const { repositories } = await (await this.#clients.client(id)).repositories(signal);
+      if (!repositories.some((one) => one.name === name))
+        throw new StillpointError('NOT_FOUND', `the settings file of ${id} has no repository ${name}`);
+    });
   }
 
   /** `LEASE_LOST` when the node took writes: then that is why its snapshot does not count. */

@@ -9,7 +9,9 @@ import { PART_BYTES } from '../../rpc/hold.ts';
 import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
 import { placeOf } from '../../snapshot/store/layout.ts';
 import { readManifest } from '../../snapshot/store/manifest-file.ts';
+import { readPushed, withCopyOfPushed } from '../copies/pushed-backup.ts';
 import type { FleetFile } from '../fleet-file.ts';
+import type { PlanRepository } from '../plan/plan.ts';
 import type { RestoreContext, RestoreNodes } from '../restore/restore-nodes.ts';
 import { NodeClients, snapshotNameIn } from './clients.ts';
 import { NodeLeases } from './node-leases.ts';
@@ -21,6 +23,8 @@ export interface HttpRestoreOptions {
   readonly timeoutMs?: number | undefined;
   /** How long a node that does not answer, or is busy, is asked again. Default 30 * 1000. */
   readonly patienceMs?: number | undefined;
+  /** Where the members of the backup were pushed to. Default: their copies stand in the folder of the backup. */
+  readonly repository?: PlanRepository | undefined;
   readonly environment?: Environment;
 }
 
@@ -38,12 +42,14 @@ export class HttpRestoreNodes implements RestoreNodes {
   readonly #environment: Environment;
   readonly #patienceMs: number;
   readonly #leases: NodeLeases;
+  readonly #repository: PlanRepository | undefined;
 
   constructor(file: FleetFile, options: HttpRestoreOptions = {}) {
     const { leaseMs, timeoutMs, patienceMs = DEFAULT_PATIENCE_MS, environment = systemEnvironment } = options;
     this.#clients = new NodeClients(file, environment, timeoutMs);
     this.#leases = new NodeLeases(environment.clock, leaseMs);
     this.#environment = environment;
+    this.#repository = options.repository;
     this.#patienceMs = patienceMs;
   }
 
@@ -54,6 +60,16 @@ export class HttpRestoreNodes implements RestoreNodes {
   }
 
   async send(nodeId: string, folder: string, context: RestoreContext): Promise<string> {
+    const repository = this.#repository;
+    if (repository === undefined) return this.#sendCopy(nodeId, folder, context);
+    const { signal } = context;
+    const pushed = await readPushed(this.#environment.fs, folder);
+    const copy = `${folder}.tmp`;
+    const work = () => this.#sendCopy(nodeId, copy, context);
+    return withCopyOfPushed(this.#environment, repository, pushed, copy, { signal, work });
+  }
+
+  async #sendCopy(nodeId: string, folder: string, context: RestoreContext): Promise<string> {
     const client = await this.#clients.client(nodeId);
     const { restoreId, signal } = context;
     for (let attempt = 1; ; attempt++) {

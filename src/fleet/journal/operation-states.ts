@@ -160,12 +160,11 @@ export class Execution {
     return targetId === null ? 1 : (this.#windows.get(this.unitOf(targetId).unit_id) ?? 1);
   }
 
-  /** An operation of a target, undefined where the plan has none of that kind. */
-  row(
-    kind: 'stop' | 'snapshot' | 'start' | 'download' | 'verify',
-    targetId: string,
-  ): OperationRow | undefined {
-    return this.#byId.get(`${kind}-${targetId}`);
+  /** An operation of a target, undefined where the plan has none of that kind. `copy` is the download, or the push. */
+  row(kind: 'stop' | 'snapshot' | 'start' | 'copy' | 'verify', targetId: string): OperationRow | undefined {
+    const { repository } = this.plan;
+    const prefix = kind !== 'copy' ? kind : repository === undefined ? 'download' : 'push';
+    return this.#byId.get(`${prefix}-${targetId}`);
   }
 
   get finalizeRow(): OperationRow {
@@ -281,7 +280,7 @@ export class Execution {
         const unit = this.plan.units.find(({ unit_id }) => unit_id === record.unit_id)!;
         for (const target of unit.targets) {
           this.#artifacts.delete(target);
-          for (const kind of ['stop', 'snapshot', 'start', 'download', 'verify'] as const) {
+          for (const kind of ['stop', 'snapshot', 'start', 'copy', 'verify'] as const) {
             const row = this.row(kind, target);
             if (row !== undefined) this.#set(row, 'ready', 0, null);
           }
@@ -291,7 +290,7 @@ export class Execution {
       case 'redownload': {
         const { target_id, snapshot_id } = this.#artifacts.get(record.target_id)!;
         this.#artifacts.set(target_id, { target_id, snapshot_id, state: 'Created' });
-        for (const kind of ['download', 'verify'] as const) {
+        for (const kind of ['copy', 'verify'] as const) {
           const row = this.row(kind, target_id)!;
           this.#set(row, 'ready', row.attempt, null);
         }

@@ -1,4 +1,5 @@
 import { basename, join } from 'node:path';
+import { repositoryOf } from '../../backup/options.ts';
 import { listIfPresent, makeFolders, realPlace, temporaryOf } from '../../env/io.ts';
 import { newUlid } from '../../env/ulid.ts';
 import { StillpointError } from '../../errors.ts';
@@ -8,7 +9,15 @@ import type { FleetFile } from '../fleet-file.ts';
 import type { HttpExecutor } from '../http/executor.ts';
 import { lockLayout } from '../journal/open-run.ts';
 import type { PlanFleetOptions } from '../options.ts';
-import { type BackupPlan, buildPlan, type PlanOperation, planFileOf, readPlan, writePlan } from './plan.ts';
+import {
+  type BackupPlan,
+  buildPlan,
+  type PlanOperation,
+  type PlanRepository,
+  planFileOf,
+  readPlan,
+  writePlan,
+} from './plan.ts';
 
 /** How a fleet file and a selection become the plan in a layout folder. */
 
@@ -19,6 +28,8 @@ export interface FleetPlan {
   readonly runId: string;
   readonly backupId: string;
   readonly policy: string;
+  /** The name of the repository that the nodes push into; null where the snapshots are downloaded. */
+  readonly repository: string | null;
   readonly topologyHash: string;
   readonly targets: readonly {
     readonly id: string;
@@ -70,18 +81,39 @@ function select(file: FleetFile, { nodes, subtree, role }: Selection): ReadonlyS
   return new Set(chosen.map(({ id }) => id));
 }
 
+/** Opens the repository of the fleet file: the plan says which one it is. */
+export async function planRepository(environment: Environment, file: FleetFile): Promise<PlanRepository> {
+  const { repository } = file;
+  if (repository === undefined)
+    throw new StillpointError('INVALID_REQUEST', 'the fleet file names no repository to push into', {
+      hint: 'Add `"repository": { "name": …, "destination": … }`; src/fleet/README.md describes it.',
+    });
+  const { name, destination, encryption } = repository;
+  const { keyFile, ...named } = encryption ?? {};
+  const { id: repository_id } = await repositoryOf(
+    environment,
+    destination,
+    encryption ? { encryption } : {},
+  );
+  const keys = { ...named, ...(keyFile !== undefined && { key_file: keyFile }) };
+  return { name, repository_id, destination, ...(encryption && { encryption: keys }) };
+}
+
 export async function derivePlan(
-  { clock }: Environment,
+  environment: Environment,
   file: FleetFile,
   executor: HttpExecutor,
   options: Selection &
-    Pick<PlanFleetOptions, 'policy' | 'partialUnits'> & { readonly signal?: AbortSignal | undefined },
+    Pick<PlanFleetOptions, 'policy' | 'partialUnits' | 'push'> & {
+      readonly signal?: AbortSignal | undefined;
+    },
 ): Promise<BackupPlan> {
   const selected = select(file, options);
-  const { policy = 'quiesced', partialUnits = false, signal } = options;
+  const { policy = 'quiesced', partialUnits = false, push = false, signal } = options;
+  const repository = push ? await planRepository(environment, file) : undefined;
   const nodes = await executor.survey(selected, signal);
   refuseOneStoreTwice(nodes);
-  const nowMs = clock.nowMs();
+  const nowMs = environment.clock.nowMs();
   return buildPlan({
     fleet: file.fleet,
     nodes,
@@ -89,6 +121,7 @@ export async function derivePlan(
     selected,
     partialUnits,
     policy,
+    repository,
     planId: newUlid(nowMs),
     runId: newUlid(nowMs),
     backupId: newUlid(nowMs),
@@ -116,7 +149,15 @@ export function refuseOneStoreTwice(
   }
 }
 
-export function refuseAnotherSelection(file: FleetFile, plan: BackupPlan, options: Selection): void {
+export function refuseAnotherSelection(
+  file: FleetFile,
+  plan: BackupPlan,
+  options: Selection & Pick<PlanFleetOptions, 'push'>,
+): void {
+  if (options.push === true && plan.repository === undefined)
+    throw new StillpointError('CONFLICT', 'the plan in that folder downloads the snapshots', {
+      hint: 'Leave `--push` out to continue that backup, or begin another one in a new folder.',
+    });
   const selected = select(file, options);
   if (selected === undefined) return;
   const planned = plan.targets.map(({ target_id }) => target_id);
@@ -161,6 +202,7 @@ export const describePlan = (plan: BackupPlan, layoutDir: string, dryRun: boolea
   runId: plan.run_id,
   backupId: plan.backup_id,
   policy: plan.policy,
+  repository: plan.repository?.name ?? null,
   topologyHash: plan.topology_hash,
   targets: plan.targets.map(({ target_id: id, role, depth, folder }) => ({ id, role, depth, folder })),
   units: plan.units.map(({ unit_id, kind, targets, left_out }) => ({

@@ -25,6 +25,7 @@ export const TARGET_KINDS = [
   'create-snapshot',
   'start',
   'download-snapshot',
+  'push-snapshot',
   'verify-artifact',
 ] as const;
 const OPERATION_KINDS = [...VALIDATION_KINDS, ...TARGET_KINDS, 'finalize-manifest'] as const;
@@ -57,6 +58,21 @@ const operationSchema = z.strictObject({
   kind: z.enum(OPERATION_KINDS),
   target_id: idSchema.nullable(),
 });
+/** Secrets are named, not given. */
+const repositorySchema = z.strictObject({
+  /** In the settings file of every node. */
+  name: z.string().min(1),
+  repository_id: idSchema,
+  /** For this controller. */
+  destination: z.string().min(1),
+  encryption: z
+    .strictObject({
+      identity: z.string().optional(),
+      passphrase: z.string().optional(),
+      key_file: z.string().optional(),
+    })
+    .optional(),
+});
 const bodySchema = z.strictObject({
   plan_version: z.literal(1),
   plan_id: idSchema,
@@ -67,6 +83,8 @@ const bodySchema = z.strictObject({
   fleet: z.string().min(1).max(120),
   policy: z.enum(POLICIES),
   topology_hash: hashSchema,
+  /** Where each node pushes its snapshot by itself. Without it the controller downloads them. */
+  repository: repositorySchema.optional(),
   targets: z.array(targetSchema).min(1),
   units: z.array(unitSchema).min(1),
   operations: z.array(operationSchema),
@@ -75,6 +93,7 @@ const planSchema = bodySchema.extend({ plan_sha256: hashSchema });
 
 export type PlanTarget = z.infer<typeof targetSchema>;
 export type PlanUnit = z.infer<typeof unitSchema>;
+export type PlanRepository = z.infer<typeof repositorySchema>;
 export type PlanOperation = z.infer<typeof operationSchema>;
 type PlanBody = z.infer<typeof bodySchema>;
 /** Never changes once it is written: what happens is in the journal. */
@@ -90,6 +109,8 @@ export interface PlanRequest {
   /** Allows a selection that takes only a part of a unit. */
   readonly partialUnits?: boolean;
   readonly policy: Policy;
+  /** Undefined: the snapshots are downloaded. */
+  readonly repository?: PlanRepository | undefined;
   readonly planId: string;
   readonly runId: string;
   readonly backupId: string;
@@ -116,9 +137,10 @@ export function buildPlan(request: PlanRequest): BackupPlan {
     fleet: request.fleet,
     policy: request.policy,
     topology_hash: topologyHash(topologyOf(targets)),
+    ...(request.repository && { repository: request.repository }),
     targets,
     units: planUnits(request, targets),
-    operations: planOperations(targets, request.policy),
+    operations: planOperations(targets, request),
   };
   return sealPlan(body);
 }
@@ -237,7 +259,10 @@ function describeUnit(id: string, members: readonly PlanTarget[], leftOut: reado
   return { unit_id: id, kind, targets: [...inside], left_out: [...leftOut] };
 }
 
-function planOperations(targets: readonly PlanTarget[], policy: Policy): PlanOperation[] {
+function planOperations(
+  targets: readonly PlanTarget[],
+  { policy, repository }: Pick<PlanRequest, 'policy' | 'repository'>,
+): PlanOperation[] {
   const rows: Omit<PlanOperation, 'sequence'>[] = [];
   for (const kind of VALIDATION_KINDS) rows.push({ operation_id: kind, kind, target_id: null });
   const each = (kind: TargetKind, prefix: string, list = targets) => {
@@ -247,7 +272,8 @@ function planOperations(targets: readonly PlanTarget[], policy: Policy): PlanOpe
   each('create-snapshot', 'snapshot');
   if (policy === 'quiesced') each('start', 'start', [...targets].reverse());
   for (const target of targets) {
-    each('download-snapshot', 'download', [target]);
+    if (repository === undefined) each('download-snapshot', 'download', [target]);
+    else each('push-snapshot', 'push', [target]);
     each('verify-artifact', 'verify', [target]);
   }
   rows.push({ operation_id: 'finalize-manifest', kind: 'finalize-manifest', target_id: null });
@@ -284,7 +310,7 @@ export async function readPlan(fs: FileSystem, layout: string): Promise<BackupPl
 
 /** What a digest cannot tell: whether the parts of a plan fit together. */
 function planProblem(plan: BackupPlan): string | undefined {
-  const expected = JSON.stringify(planOperations(plan.targets, plan.policy));
+  const expected = JSON.stringify(planOperations(plan.targets, plan));
   if (JSON.stringify(plan.operations) !== expected) return 'its operations are not those of its targets';
   if (topologyHash(topologyOf(plan.targets)) !== plan.topology_hash)
     return 'its topology hash is not that of its targets';

@@ -142,6 +142,7 @@ const NEEDED: Readonly<Partial<Record<PlanOperation['kind'], 'snapshot_id' | 'ar
   {
     'create-snapshot': 'snapshot_id',
     'download-snapshot': 'artifact_path',
+    'push-snapshot': 'artifact_path',
     'verify-artifact': 'checksum',
   };
 

@@ -20,6 +20,7 @@ import {
   undoFleetOptions,
 } from '../options.ts';
 import { refuseOneStoreTwice } from '../plan/derive-plan.ts';
+import { readPlan } from '../plan/plan.ts';
 import { buildRestorePlan, type RestorePlan, readRestorePlan, writeRestorePlan } from './restore-plan.ts';
 import { RestoreRun, restoresFolderOf } from './restore-run.ts';
 import { RESTORE_STEPS, RestoreExecution, type RestoreRecord, restoreLogOf } from './restore-states.ts';
@@ -74,7 +75,8 @@ export async function restoreFleet(backupDir: string, options: RestoreFleetOptio
         ? requireSameMapping(unfinished.execution.plan, mapping)
         : await planRestore(environment, fleetFile, manifest, mapping, signal);
       const file = await readFleetFile(environment.fs, fleetFile);
-      const nodes = new HttpRestoreNodes(file, { environment, leaseMs, patienceMs });
+      const { repository } = (await readPlan(environment.fs, layout)) ?? {};
+      const nodes = new HttpRestoreNodes(file, { environment, leaseMs, patienceMs, repository });
       try {
         if (isContinued) await requireSameStores(environment, fleetFile, plan, signal);
         if (dryRun) return describe(unfinishedOr(plan, unfinished, isContinued), true);

@@ -1,4 +1,4 @@
-import type { BackupPlan, PlanTarget } from '../plan/plan.ts';
+import type { BackupPlan, PlanRepository, PlanTarget } from '../plan/plan.ts';
 import type { PreflightReceipts, Receipt, ReceiptDetail } from '../plan/receipts.ts';
 
 /** What one call of an executor is part of. */
@@ -48,12 +48,26 @@ export interface FleetExecutor {
     snapshot: { readonly snapshotId: string; readonly into: string },
     context: EffectContext,
   ): Promise<ReceiptDetail | undefined>;
+  /**
+   * Has the target upload the snapshot into a repository that its own settings name, and writes into `into`, an existing folder, where
+   * that backup is. Needed for plans with a repository.
+   */
+  pushSnapshot?(
+    target: PlanTarget,
+    snapshot: { readonly snapshotId: string; readonly into: string; readonly repository: PlanRepository },
+    context: EffectContext,
+  ): Promise<ReceiptDetail | undefined>;
   /** Whether `into` may hold what an attempt before has left. Default false: it is emptied. */
   readonly resumesDownloads?: boolean;
   /** A further check of a download, before its digest is recorded. An error with exit code 3 means that the copy is bad. */
   verifyArtifact?(
     target: PlanTarget,
-    artifact: { readonly snapshotId: string; readonly dir: string },
+    artifact: {
+      readonly snapshotId: string;
+      readonly dir: string;
+      /** Where the snapshot was pushed to: `dir` only says where it is there. */
+      readonly repository?: PlanRepository | undefined;
+    },
     context: EffectContext,
   ): Promise<ReceiptDetail | undefined>;
 }

@@ -4,10 +4,10 @@ import type { OperationRow } from '../journal/operation-states.ts';
 import type { Lane } from '../steps/steps.ts';
 
 const DAMAGED = 3;
-/** A bad copy is downloaded once more, since it may have been damaged on its way. */
+/** A bad copy is downloaded or pushed once more, since it may have been damaged on its way. */
 const DOWNLOADS = 2;
 
-/** Downloads and verifies the copy of a target. `run` executes one operation, unless it is done. */
+/** Downloads or pushes the copy of a target, and verifies it. `run` executes one operation, unless it is done. */
 export async function fetchCopy(
   lane: Lane,
   clock: Clock,
@@ -16,7 +16,7 @@ export async function fetchCopy(
 ): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      await run(lane.execution.row('download', targetId)!);
+      await run(lane.execution.row('copy', targetId)!);
       await run(lane.execution.row('verify', targetId)!);
       return;
     } catch (error) {

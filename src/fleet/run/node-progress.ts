@@ -1,6 +1,6 @@
 import type { TargetKind } from '../plan/plan.ts';
 
-export type NodePhase = 'stop' | 'snapshot' | 'start' | 'download' | 'verify' | 'done' | 'failed';
+export type NodePhase = 'stop' | 'snapshot' | 'start' | 'download' | 'push' | 'verify' | 'done' | 'failed';
 
 export interface NodeProgress {
   readonly targetId: string;
@@ -14,5 +14,6 @@ export const PHASES: Readonly<Record<TargetKind, NodePhase>> = {
   'create-snapshot': 'snapshot',
   start: 'start',
   'download-snapshot': 'download',
+  'push-snapshot': 'push',
   'verify-artifact': 'verify',
 };

@@ -71,6 +71,8 @@ export class Operations {
 
   async #preflight(): Promise<Decision> {
     const { env, plan, executor, signal } = this.#options;
+    if (plan.repository !== undefined && executor.pushSnapshot === undefined)
+      throw new StillpointError('PREFLIGHT_REFUSED', 'this executor cannot push snapshots into a repository');
     const preflightId = env.newId();
     const acceptedAtMs = env.clock.nowMs(); // before they are asked for: what they say is at least so old
     const receipts = checkPreflight(
@@ -262,18 +264,26 @@ export class Operations {
         await this.#options.executor.start(target, context);
         return { facts: {} };
       case 'download-snapshot':
-        return this.#download(target, context);
+      case 'push-snapshot':
+        return this.#copy(target, context);
       default:
         return this.#verify(target, context);
     }
   }
 
-  async #download(target: PlanTarget, context: EffectContext): Promise<Effect> {
-    const { env, layout, executor } = this.#options;
+  /** After a push the folder only says where the backup is. */
+  async #copy(target: PlanTarget, context: EffectContext): Promise<Effect> {
+    const { env, layout, executor, plan } = this.#options;
     const artifact = this.#requireArtifact(target);
     const { snapshot_id } = artifact;
-    const into = await prepareDownload(env.fs, layout, target, executor.resumesDownloads === true);
-    const detail = await executor.downloadSnapshot(target, { snapshotId: snapshot_id, into }, context);
+    const { repository } = plan;
+    const keepsContent = repository === undefined && executor.resumesDownloads === true;
+    const into = await prepareDownload(env.fs, layout, target, keepsContent);
+    const snapshot = { snapshotId: snapshot_id, into };
+    const detail =
+      repository === undefined
+        ? await executor.downloadSnapshot(target, snapshot, context)
+        : await executor.pushSnapshot!(target, { ...snapshot, repository }, context);
     await syncTree(env.fs, into);
     const artifact_path = artifactPathOf(target);
     return {
@@ -283,7 +293,8 @@ export class Operations {
   }
 
   async #verify(target: PlanTarget, context: EffectContext): Promise<Effect> {
-    const { env, layout, executor, signal } = this.#options;
+    const { env, layout, executor, plan, signal } = this.#options;
+    const { repository } = plan;
     const artifact = this.#requireArtifact(target);
     const dir = temporaryFolderOf(layout, target);
     if ((await env.fs.inspect(dir))?.kind !== 'folder')
@@ -292,7 +303,7 @@ export class Operations {
       });
     const detail = await executor.verifyArtifact?.(
       target,
-      { snapshotId: artifact.snapshot_id, dir },
+      { snapshotId: artifact.snapshot_id, dir, repository },
       context,
     );
     const checksum = await folderDigest(env.fs, dir, signal);

@@ -289,11 +289,11 @@ const isLeaseLost = (error: unknown): boolean =>
 export const describeNodes = (execution: Execution): NodeResult[] =>
   execution.plan.targets.map(({ target_id }) => {
     const artifact = execution.artifact(target_id);
-    const detail = (kind: 'stop' | 'download' | 'verify', name: string) =>
+    const detail = (kind: 'stop' | 'copy' | 'verify', name: string) =>
       execution.row(kind, target_id)?.receipt?.detail?.[name];
     const [epoch, bytes, verdict] = [
       detail('stop', 'epoch'),
-      detail('download', 'bytes'),
+      detail('copy', 'bytes'),
       detail('verify', 'verdict'),
     ];
     return {

@@ -1,0 +1,156 @@
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { listBackups } from '../../src/backup/list-backups.ts';
+import { listJobs } from '../../src/backup/list-jobs.ts';
+import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
+import { runFleet } from '../../src/fleet/fleet.ts';
+import { readFleetFile } from '../../src/fleet/fleet-file.ts';
+import { planRepository } from '../../src/fleet/plan/derive-plan.ts';
+import { restoreFleet, undoFleetRestore } from '../../src/fleet/restore/restore-fleet.ts';
+import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { fleetFileFor, nodeProcesses } from '../support/fleet-processes.ts';
+import { type FleetRepository, fleetRepository, nodeWithRepository } from '../support/fleet-repository.ts';
+import { type FleetServer, fleetServers, planned } from '../support/fleet-servers.ts';
+import { temporaryFolder } from '../support/temp.ts';
+import { perTier } from '../support/tier.ts';
+
+// Nodes push their snapshots into a repository by themselves; over real servers.
+
+const IDS = perTier(['a'], ['a', 'b', 'c']);
+
+const put = ({ url }: { url: string }, value: string) =>
+  fetch(`${url}/kv/state`, { method: 'PUT', body: value });
+const values = (servers: readonly { url: string }[]) =>
+  Promise.all(servers.map(async ({ url }) => (await fetch(`${url}/kv/state`)).text()));
+
+/** Servers that know the repository, with a value in each. */
+async function servers(repository: FleetRepository, ids: readonly string[]): Promise<FleetServer[]> {
+  const settings = new Map(
+    await Promise.all(ids.map(async (id) => [id, await nodeWithRepository(repository)] as const)),
+  );
+  const all = await fleetServers(ids, (id) => settings.get(id)!);
+  for (const server of all) await put(server, 'old');
+  return all;
+}
+
+/** How many backups each database has there. */
+const backupsIn = async ({ destination }: FleetRepository) =>
+  (await listBackups({ from: destination })).stores.map(({ backups }) => backups.length).sort();
+
+/** Changes one byte in the middle of the largest object. */
+function damage({ destination }: FleetRepository): void {
+  const objects = readdirSync(join(destination, 'stores'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && /small-|objects/.test(join(entry.parentPath, entry.name)))
+    .map((entry) => join(entry.parentPath, entry.name));
+  const [largest] = objects.sort((x, y) => readFileSync(y).byteLength - readFileSync(x).byteLength);
+  const bytes = readFileSync(largest!);
+  bytes[bytes.byteLength >> 1]! ^= 0xff;
+  rmSync(largest!);
+  writeFileSync(largest!, bytes);
+}
+
+test('a fleet is pushed into a repository, verified there, restored from it, and taken back', async () => {
+  const repository = await fleetRepository();
+  const all = await servers(repository, IDS);
+  const file = await fleetFileFor(all, undefined, repository);
+  const dir = join(await temporaryFolder(), 'backup');
+  const result = await runFleet(file, { layoutDir: dir, push: true });
+  expect(result).toMatchObject({ complete: true, execution: { completed: 5 * IDS.length + 5 } });
+  expect(result.nodes.map(({ state, verdict }) => [state, verdict])).toEqual(
+    IDS.map(() => ['Durable', 'faithful']),
+  );
+  expect(await backupsIn(repository)).toEqual(IDS.map(() => 1));
+  expect(readdirSync(join(dir, 'artifacts/a'))).toEqual(['pushed-backup.json']);
+  expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, verified: IDS.length });
+  for (const server of all) expect((await put(server, 'new')).status).toBe(200);
+
+  expect(await restoreFleet(dir, { fleetFile: file })).toMatchObject({ complete: true });
+  expect(await values(all)).toEqual(IDS.map(() => 'old'));
+  expect(readdirSync(join(dir, 'artifacts'))).toEqual(IDS);
+  expect(await undoFleetRestore(dir, { fleetFile: file })).toMatchObject({ undone: true });
+  expect(await values(all)).toEqual(IDS.map(() => 'new'));
+
+  damage(repository);
+  expect(await verifyFleetBackup(dir)).toMatchObject({
+    ok: false,
+    verified: IDS.length - 1,
+    findings: [{ code: 'ARTIFACT' }],
+  });
+  await expect(restoreFleet(dir, { fleetFile: file })).rejects.toMatchObject({ code: 'COPY_DAMAGED' });
+});
+
+test('a node that is killed in the middle of its push has one backup after the next run', async () => {
+  const ids = perTier(['b'], ['a', 'b', 'c']);
+  const repository = await fleetRepository();
+  const given = new Map(
+    await Promise.all(ids.map(async (id) => [id, await nodeWithRepository(repository)] as const)),
+  );
+  const nodes = await nodeProcesses(ids, (id) => ({ engine: 'lsm', ...given.get(id)! }));
+  for (const node of nodes) await node.put('state', 'old');
+  const b = nodes.find(({ id }) => id === 'b')!;
+  const { settings } = given.get('b')!;
+  writeFileSync(`${settings}.stalls`, '');
+  const file = await fleetFileFor(nodes, undefined, repository);
+  const dir = join(await temporaryFolder(), 'backup');
+  const options = { layoutDir: dir, push: true, leaseMs: 2000 };
+  const first = runFleet(file, options);
+  while (!existsSync(`${settings}.stalled`)) await setTimeout(10);
+  await b.kill();
+  expect(await first).toMatchObject({ complete: false, units: [{ state: 'failed' }] });
+  expect(await backupsIn(repository)).toEqual(ids.map((id) => (id === 'b' ? 0 : 1)).sort());
+  rmSync(`${settings}.stalls`);
+  await b.again();
+  expect(await runFleet(file, options)).toMatchObject({ complete: true });
+  expect(await backupsIn(repository)).toEqual(ids.map(() => 1));
+  const { jobs } = await listJobs(b.dataDir);
+  expect(jobs.map(({ status }) => status)).toEqual(['succeeded', 'interrupted']);
+  expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, verified: ids.length });
+});
+
+test('a backup that is damaged before it is verified is pushed once more', async () => {
+  const repository = await fleetRepository();
+  const all = await servers(repository, ['a']);
+  const file = await readFleetFile(systemEnvironment.fs, await fleetFileFor(all, undefined, repository));
+  const { layoutDir, executor } = await planned(file, {
+    repository: await planRepository(systemEnvironment, file),
+  });
+  const push = executor.pushSnapshot.bind(executor);
+  let pushes = 0;
+  executor.pushSnapshot = async (...about) => {
+    const detail = await push(...about);
+    if (++pushes === 1) damage(repository);
+    return detail;
+  };
+  expect(await runFleetBackup({ layoutDir }, executor)).toMatchObject({ complete: true });
+  expect(pushes).toBe(2);
+  expect(await backupsIn(repository)).toEqual([2]);
+  expect(await verifyFleetBackup(layoutDir)).toMatchObject({ ok: true, verified: 1 });
+});
+
+test('a node without the repository, or with another one of its name, is refused', async () => {
+  const [repository, other] = [await fleetRepository(), await fleetRepository()];
+  const [a] = await servers(repository, ['a']);
+  const [stranger] = await fleetServers(['stranger']);
+  const dir = async () => join(await temporaryFolder(), 'backup');
+  const run = async (nodes: readonly FleetServer[], change: { push?: boolean } = { push: true }) =>
+    runFleet(await fleetFileFor(nodes, undefined, repository), { layoutDir: await dir(), ...change });
+  await expect(run([a!, stranger!])).rejects.toMatchObject({
+    code: 'PREFLIGHT_REFUSED',
+    message: expect.stringContaining('no repository offsite'),
+  });
+  const [wrong] = await servers(other, ['wrong']);
+  expect(await run([a!, wrong!])).toMatchObject({
+    complete: false,
+    units: [{ error: { code: 'CONFLICT' } }],
+  });
+  for (const server of [a!, wrong!, stranger!]) expect((await put(server, 'after')).status).toBe(200);
+
+  const plain = await fleetFileFor([a!]);
+  const layoutDir = await dir();
+  await expect(runFleet(plain, { layoutDir, push: true })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+  await runFleet(plain, { layoutDir });
+  await expect(runFleet(plain, { layoutDir, push: true })).rejects.toMatchObject({ code: 'CONFLICT' });
+});
