@@ -130,6 +130,7 @@ export async function assemble(
     backups,
     closing: closing.signal,
     admit: () => refuseHeld({ lease, hold }, undefined),
+    onEnd: () => safety.forget(),
   };
   // Loaded only where there are plans.
   const plans = settings && new (await import('./plans.ts')).Plans(settings, parts);

@@ -54,6 +54,8 @@ interface Parts {
   /** Throws when no snapshot may be taken now. */
   readonly admit: () => void;
   readonly closing: AbortSignal;
+  /** A run of a plan, or a push, has ended. */
+  readonly onEnd: () => void;
 }
 
 /** The plans of a server: run when they are due, and on request. */
@@ -72,9 +74,10 @@ export class Plans {
 
   /** Runs what is due, until the server is closed. */
   begin(): void {
-    const { options, environment, closing } = this.#parts;
+    const { options, environment, closing, onEnd } = this.#parts;
     const log = lineWriter(options.log);
     const onRun = ({ schedule, status, error }: ScheduledRun) => {
+      onEnd();
       if (status !== 'failed') return;
       const time = isoTime(environment.clock.nowMs());
       log({ time, level: 'error', plan: schedule.plan.name, action: schedule.action, message: error });
@@ -125,7 +128,10 @@ export class Plans {
     return new Promise<Job>((resolve, reject) => {
       const end = perform({ plan, action }, { environment, signal, coordinatorOf, onJobCreated: resolve })
         .catch(reject) // does nothing once the job is on record, which tells how it ended
-        .finally(() => this.#requested.delete(id));
+        .finally(() => {
+          this.#requested.delete(id);
+          this.#parts.onEnd();
+        });
       this.#requested.set(id, end);
     });
   }
@@ -159,7 +165,10 @@ export class Plans {
         ...(this.jobs !== undefined && { jobs: this.jobs }),
       })
         .catch(reject) // does nothing once the job is on record, which tells how it ended
-        .finally(() => this.#pushes.delete(end));
+        .finally(() => {
+          this.#pushes.delete(end);
+          this.#parts.onEnd();
+        });
       this.#pushes.add(end);
     });
   }

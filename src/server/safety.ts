@@ -6,7 +6,7 @@ import { type Findings, gather } from '../coordinator/status-findings.ts';
 import type { Clock } from '../env/clock.ts';
 import { directoryOf, type Lifecycle } from '../operation/lifecycle.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { proofsFolder } from '../snapshot/store/layout.ts';
+import { jobsFile, proofsFolder } from '../snapshot/store/layout.ts';
 
 /**
  * So long an answer counts at least, and at most: status is asked for often, and looking at thousands of files takes a while. Between
@@ -38,7 +38,11 @@ export class Safety {
       () => this.#look(),
       () => this.#mark(),
     );
-    this.#offsite = new Kept(clock, () => this.#askJobs());
+    this.#offsite = new Kept(
+      clock,
+      () => this.#askJobs(),
+      () => this.#jobsMark(),
+    );
   }
 
   /** Something was written, verified or removed: the next question looks again. */
@@ -78,7 +82,16 @@ export class Safety {
   /** What changes when a snapshot comes or goes or is proven, and with each run. */
   async #mark(): Promise<string> {
     const { backup, undo, records, upkeep } = await directoryOf(this.#lifecycle).layout();
-    const places = [backup, proofsFolder(backup), undo, records, upkeep];
+    return this.#marks([backup, proofsFolder(backup), undo, records, upkeep]);
+  }
+
+  /** What changes with each job; of a job store elsewhere nothing tells it. */
+  async #jobsMark(): Promise<string> {
+    if (this.#jobs() !== undefined) return '';
+    return this.#marks([jobsFile(await directoryOf(this.#lifecycle).layout())]);
+  }
+
+  async #marks(places: readonly string[]): Promise<string> {
     const stats = await Promise.all(places.map((place) => this.#environment.fs.inspect(place)));
     return stats.map((stat) => `${stat?.ino} ${stat?.mtimeNs} ${stat?.sizeBytes}`).join(', ');
   }

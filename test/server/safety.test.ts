@@ -1,11 +1,14 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test, vi } from 'vitest';
+import { backUp } from '../../src/backup/back-up.ts';
+import { initRepository } from '../../src/backup/repositories.ts';
 import { BackupCoordinator, Lifecycle } from '../../src/index.ts';
 import { Safety } from '../../src/server/safety.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { untilFinished } from '../support/server.ts';
+import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 import { watchedPage } from '../support/watched-page.ts';
 import { checkFaces, DAY, FIRST_DAY, HOUR, type Truth, watchedMachine } from '../support/watched-week.ts';
@@ -34,7 +37,7 @@ async function withTwo({ ms }: { ms: number }) {
   };
   const safety = new Safety(environment, new Lifecycle({ dataDir, environment }), () => undefined);
   const names = async () => (await safety.list()).snapshots.map(({ name }) => name);
-  return { safety, names, taken, backup, seen };
+  return { dataDir, safety, names, taken, backup, seen };
 }
 
 test('all who ask at once share a look, and it counts for some seconds', async () => {
@@ -69,6 +72,16 @@ test('what others did is seen at once, however long a look takes', async () => {
   seen.nowMs += 61_000; // but a file that was changed in place is seen after a minute at the latest
   await names();
   expect(seen.looks).toBeGreaterThan(before);
+});
+
+test('a backup that another process made is seen at once', async () => {
+  const { dataDir, safety } = await withTwo({ ms: 0 });
+  const repositories = async () => (await safety.status(undefined)).repositories;
+  expect(await repositories()).toEqual([]);
+  const to = join(await temporaryFolder(), 'repository');
+  await initRepository(to);
+  const { backupId } = await backUp(dataDir, { to, snapshot: 'latest' });
+  expect(await repositories()).toMatchObject([{ newestBackup: { backupId } }]);
 });
 
 test.for(perTier([], [7]))(

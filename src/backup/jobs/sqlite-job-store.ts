@@ -5,7 +5,7 @@ import { acquireWithin, type HeldLock } from '../../env/lock.ts';
 import { openSqlite } from '../../env/sqlite.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../../snapshot/environment.ts';
-import type { Layout } from '../../snapshot/store/layout.ts';
+import { jobsFile, type Layout } from '../../snapshot/store/layout.ts';
 import type { JobStore } from './job-store.ts';
 import { type JobScope, KyselyJobStore, type Owners, type Tables } from './kysely-job-store.ts';
 import { migrate } from './migrations.ts';
@@ -25,7 +25,7 @@ const ownersFolder = (layout: Layout): string => join(layout.lifecycle, 'jobs');
 export async function openSqliteJobStore(env: Environment, layout: Layout): Promise<JobStore> {
   const folder = ownersFolder(layout);
   await makeFolders(env.fs, folder);
-  const file = join(layout.lifecycle, 'jobs.sqlite');
+  const file = jobsFile(layout);
   // SQLite would make it readable to others, and follow a link that stands there.
   await withFile(env.fs, file, 'open-or-create', async () => {});
   await env.fs.syncFolder(layout.lifecycle);
