@@ -1,3 +1,4 @@
+export { AdminClient, type AdminClientOptions } from '../rpc/client.ts';
 export {
   type FleetFinding,
   type FleetReport,

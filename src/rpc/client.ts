@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http';
-import * as z from 'zod';
-import { ERROR_CODES, type ErrorCode, StillpointError } from '../errors.ts';
+import type * as z from 'zod';
+import type { Level } from '../options/choices.ts';
 import { MANIFEST_LIMIT_BYTES } from '../snapshot/store/manifest.ts';
 import { holdReplySchema, incomingFileReplySchema, incomingReplySchema, releaseReplySchema } from './hold.ts';
-import { HttpConnection, type HttpReply, type HttpRequest } from './http.ts';
+import { HttpConnection, type HttpRequest } from './http.ts';
 import {
   identityReplySchema,
   pinReplySchema,
@@ -11,8 +11,35 @@ import {
   quiesceReplySchema,
   resumeReplySchema,
 } from './node.ts';
-import { jobSchema, pushReplySchema, repositoriesReplySchema } from './offsite.ts';
-import { backupReplySchema, healthReplySchema, restoreReplySchema, statusReplySchema } from './replies.ts';
+import {
+  jobSchema,
+  jobsReplySchema,
+  plansReplySchema,
+  pushReplySchema,
+  recordsReplySchema,
+  repositoriesReplySchema,
+  storedBackupsReplySchema,
+} from './offsite.ts';
+import { failureOf, invalidReply, readReply } from './read-reply.ts';
+import {
+  backupReplySchema,
+  capabilitiesReplySchema,
+  compactionReplySchema,
+  healthReplySchema,
+  lifecycleReplySchema,
+  metricsReplySchema,
+  reportSchema,
+  restoreReplySchema,
+  snapshotListSchema,
+  statusReplySchema,
+} from './replies.ts';
+import {
+  deletedSchema,
+  pruneReplySchema,
+  pruneUndoReplySchema,
+  runsReplySchema,
+  verifyAllReplySchema,
+} from './upkeep.ts';
 
 export interface AdminClientOptions {
   /** `http://` or `https://`, host and port. */
@@ -21,7 +48,10 @@ export interface AdminClientOptions {
   readonly key?: string | undefined;
   /** PEM of the authority that the server's certificate must come from. */
   readonly ca?: string | Buffer | undefined;
-  /** For a whole reply, and for a stream on which nothing moves. Default 30 * 1000. */
+  /**
+   * For a whole reply, and for a stream on which nothing moves. Default 30 * 1000. Too short for what answers only when its work is done:
+   * `verifyBackup`, `verifyAll`, `prune`, `lifecycle`, `compact`.
+   */
   readonly timeoutMs?: number;
 }
 
@@ -30,6 +60,7 @@ export type BackupReply = z.infer<typeof backupReplySchema>;
 export type RestoreReply = z.infer<typeof restoreReplySchema>;
 export type HoldReply = z.infer<typeof holdReplySchema>;
 export type IncomingReply = z.infer<typeof incomingReplySchema>;
+export type Job = z.infer<typeof jobSchema>;
 export type QuiesceBody = z.input<typeof quiesceBodySchema>;
 
 /** The options of a backup that a controller sets; `POST /api/admin/backup` has more. */
@@ -37,7 +68,7 @@ export interface BackupBody {
   readonly key?: string;
   readonly epoch?: string;
   readonly run?: string;
-  readonly level?: 'files' | 'open' | 'full';
+  readonly level?: Level;
 }
 
 export interface OpenFileReply {
@@ -48,6 +79,7 @@ export interface OpenFileReply {
 }
 
 const REPLY_LIMIT_BYTES = 1024 * 1024;
+const LIST_LIMIT_BYTES = 16 * REPLY_LIMIT_BYTES;
 const DEFAULT_TIMEOUT_MS = 30 * 1000;
 
 /**
@@ -67,35 +99,102 @@ export class AdminClient {
   }
 
   identity(signal?: AbortSignal): Promise<Identity> {
-    return this.#json({ method: 'GET', path: '/api/admin/identity', signal }, identityReplySchema);
+    return this.#get('/api/admin/identity', identityReplySchema, signal);
   }
 
   /** Rejects with `UNAVAILABLE` while the database is closed. */
   async health(signal?: AbortSignal): Promise<void> {
-    await this.#json({ method: 'GET', path: '/api/admin/health', signal }, healthReplySchema);
+    await this.#get('/api/admin/health', healthReplySchema, signal);
   }
 
   status(signal?: AbortSignal): Promise<z.infer<typeof statusReplySchema>> {
-    return this.#json({ method: 'GET', path: '/api/admin/status', signal }, statusReplySchema);
+    return this.#get('/api/admin/status', statusReplySchema, signal);
+  }
+
+  capabilities(signal?: AbortSignal): Promise<z.infer<typeof capabilitiesReplySchema>> {
+    return this.#get('/api/admin/capabilities', capabilitiesReplySchema, signal);
+  }
+
+  metrics(signal?: AbortSignal): Promise<z.infer<typeof metricsReplySchema>> {
+    return this.#get('/api/admin/metrics', metricsReplySchema, signal);
   }
 
   quiesce(body: QuiesceBody, signal?: AbortSignal): Promise<z.infer<typeof quiesceReplySchema>> {
-    return this.#json({ method: 'POST', path: '/api/admin/quiesce', body, signal }, quiesceReplySchema);
+    return this.#post('/api/admin/quiesce', body, quiesceReplySchema, signal);
   }
 
   async resume(body: { readonly run: string; readonly epoch: string }, signal?: AbortSignal): Promise<void> {
-    await this.#json({ method: 'POST', path: '/api/admin/resume', body, signal }, resumeReplySchema);
+    await this.#post('/api/admin/resume', body, resumeReplySchema, signal);
   }
 
   startBackup(body: BackupBody, signal?: AbortSignal): Promise<BackupReply> {
-    return this.#json({ method: 'POST', path: '/api/admin/backup', body, signal }, backupReplySchema);
+    return this.#post('/api/admin/backup', body, backupReplySchema, signal);
   }
 
   backup(handle: string, signal?: AbortSignal): Promise<BackupReply> {
-    return this.#json(
-      { method: 'GET', path: `/api/admin/backup/${part(handle)}`, signal },
-      backupReplySchema,
-    );
+    return this.#get(`/api/admin/backup/${part(handle)}`, backupReplySchema, signal);
+  }
+
+  /** Resolves when it has ended; one that had ended before stays as it is. */
+  cancelBackup(handle: string, signal?: AbortSignal): Promise<BackupReply> {
+    return this.#delete(`/api/admin/backup/${part(handle)}`, backupReplySchema, signal);
+  }
+
+  /** The snapshots, oldest first. */
+  backups(signal?: AbortSignal): Promise<z.infer<typeof snapshotListSchema>> {
+    return this.#list('/api/admin/backups', snapshotListSchema, signal);
+  }
+
+  /** Reads a snapshot again, by its name or id. */
+  verifyBackup(
+    name: string,
+    body: { readonly level?: Level } = {},
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof reportSchema>> {
+    return this.#post(`/api/admin/backups/${part(name)}/verify`, body, reportSchema, signal);
+  }
+
+  /** Reads all snapshots again. */
+  verifyAll(
+    body: { readonly level?: Level } = {},
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof verifyAllReplySchema>> {
+    const request: HttpRequest = { method: 'POST', path: '/api/admin/verify', body, signal };
+    return this.#json(request, verifyAllReplySchema, LIST_LIMIT_BYTES);
+  }
+
+  deleteBackup(name: string, signal?: AbortSignal): Promise<z.infer<typeof deletedSchema>> {
+    return this.#delete(`/api/admin/backups/${part(name)}`, deletedSchema, signal);
+  }
+
+  /** Removes all but the newest snapshots. */
+  prune(
+    body: { readonly keep: number; readonly dry_run?: boolean },
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof pruneReplySchema>> {
+    return this.#post('/api/admin/prune', body, pruneReplySchema, signal);
+  }
+
+  /** Gives up what restores in place replaced. */
+  pruneUndo(
+    body: { readonly keep: number; readonly dry_run?: boolean; readonly discard_writes?: boolean },
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof pruneUndoReplySchema>> {
+    return this.#post('/api/admin/prune/undo', body, pruneUndoReplySchema, signal);
+  }
+
+  /** The runs on record, newest first. */
+  runs(signal?: AbortSignal): Promise<z.infer<typeof runsReplySchema>> {
+    return this.#list('/api/admin/runs', runsReplySchema, signal);
+  }
+
+  /** Writes the data into the archive or the export folder; resolves when that is done. */
+  async lifecycle(action: 'archive' | 'export', signal?: AbortSignal): Promise<void> {
+    await this.#post('/api/admin/lifecycle', { action }, lifecycleReplySchema, signal);
+  }
+
+  compact(signal?: AbortSignal): Promise<z.infer<typeof compactionReplySchema>> {
+    return this.#post('/api/admin/compaction', {}, compactionReplySchema, signal);
   }
 
   pin(
@@ -103,8 +202,7 @@ export class AdminClient {
     body: { readonly run: string; readonly ttl_ms: number; readonly discard?: boolean },
     signal?: AbortSignal,
   ): Promise<z.infer<typeof pinReplySchema>> {
-    const path = `/api/admin/backups/${part(name)}/pin`;
-    return this.#json({ method: 'POST', path, body, signal }, pinReplySchema);
+    return this.#post(`/api/admin/backups/${part(name)}/pin`, body, pinReplySchema, signal);
   }
 
   /** Has the server upload a snapshot into a repository of its own settings file. */
@@ -113,53 +211,79 @@ export class AdminClient {
     body: { readonly key: string; readonly repository: string },
     signal?: AbortSignal,
   ): Promise<z.infer<typeof pushReplySchema>> {
-    const path = `/api/admin/backups/${part(name)}/push`;
-    return this.#json({ method: 'POST', path, body, signal }, pushReplySchema);
+    return this.#post(`/api/admin/backups/${part(name)}/push`, body, pushReplySchema, signal);
   }
 
-  job(id: string, signal?: AbortSignal): Promise<z.infer<typeof jobSchema>> {
-    return this.#json({ method: 'GET', path: `/api/admin/jobs/${part(id)}`, signal }, jobSchema);
+  plans(signal?: AbortSignal): Promise<z.infer<typeof plansReplySchema>> {
+    return this.#get('/api/admin/plans', plansReplySchema, signal);
+  }
+
+  /** Resolves to the job as soon as that is on record. */
+  runPlan(name: string, action: 'backup' | 'verify' | 'drill', signal?: AbortSignal): Promise<Job> {
+    return this.#post(`/api/admin/plans/${part(name)}/run`, { action }, jobSchema, signal);
+  }
+
+  /** The newest attempts to back up, verify, drill or prune off the machine, newest first. */
+  jobs(signal?: AbortSignal): Promise<z.infer<typeof jobsReplySchema>> {
+    return this.#list('/api/admin/jobs', jobsReplySchema, signal);
+  }
+
+  job(id: string, signal?: AbortSignal): Promise<Job> {
+    return this.#get(`/api/admin/jobs/${part(id)}`, jobSchema, signal);
+  }
+
+  /** Asks for its end; it reads as `interrupted` within seconds. */
+  cancelJob(id: string, signal?: AbortSignal): Promise<Job> {
+    return this.#delete(`/api/admin/jobs/${part(id)}`, jobSchema, signal);
+  }
+
+  /** The backups that the server remembers, newest first. */
+  records(signal?: AbortSignal): Promise<z.infer<typeof recordsReplySchema>> {
+    return this.#list('/api/admin/records', recordsReplySchema, signal);
   }
 
   repositories(signal?: AbortSignal): Promise<z.infer<typeof repositoriesReplySchema>> {
-    return this.#json({ method: 'GET', path: '/api/admin/repositories', signal }, repositoriesReplySchema);
+    return this.#get('/api/admin/repositories', repositoriesReplySchema, signal);
+  }
+
+  /** The backups of the server's database in a repository, oldest first. */
+  storedBackups(repository: string, signal?: AbortSignal): Promise<z.infer<typeof storedBackupsReplySchema>> {
+    const path = `/api/admin/repositories/${part(repository)}/backups`;
+    return this.#list(path, storedBackupsReplySchema, signal);
   }
 
   hold(
     body: { readonly run: string; readonly epoch?: string; readonly dry?: boolean },
     signal?: AbortSignal,
   ): Promise<HoldReply> {
-    return this.#json({ method: 'POST', path: '/api/admin/hold', body, signal }, holdReplySchema);
+    return this.#post('/api/admin/hold', body, holdReplySchema, signal);
   }
 
   async release(run: string, signal?: AbortSignal): Promise<void> {
-    const request: HttpRequest = { method: 'POST', path: '/api/admin/release', body: { run }, signal };
-    await this.#json(request, releaseReplySchema);
+    await this.#post('/api/admin/release', { run }, releaseReplySchema, signal);
   }
 
   startRestore(
     body: { readonly key: string; readonly run: string; readonly source: string },
     signal?: AbortSignal,
   ): Promise<RestoreReply> {
-    return this.#json({ method: 'POST', path: '/api/admin/restore', body, signal }, restoreReplySchema);
+    return this.#post('/api/admin/restore', body, restoreReplySchema, signal);
   }
 
   startUndo(
     body: { readonly key: string; readonly run: string },
     signal?: AbortSignal,
   ): Promise<RestoreReply> {
-    return this.#json({ method: 'POST', path: '/api/admin/restore/undo', body, signal }, restoreReplySchema);
+    return this.#post('/api/admin/restore/undo', body, restoreReplySchema, signal);
   }
 
   restore(handle: string, signal?: AbortSignal): Promise<RestoreReply> {
-    const path = `/api/admin/restore/${part(handle)}`;
-    return this.#json({ method: 'GET', path, signal }, restoreReplySchema);
+    return this.#get(`/api/admin/restore/${part(handle)}`, restoreReplySchema, signal);
   }
 
   /** How much of a file of an incoming snapshot has arrived. */
   async arrived(run: string, path: string, signal?: AbortSignal): Promise<number> {
-    const request: HttpRequest = { method: 'GET', path: incomingFile(run, path), signal };
-    return (await this.#json(request, incomingFileReplySchema)).bytes;
+    return (await this.#get(incomingFile(run, path), incomingFileReplySchema, signal)).bytes;
   }
 
   /** Sends a part of a file of at most `PART_BYTES`; with `size` the file is then so long. */
@@ -175,13 +299,11 @@ export class AdminClient {
   }
 
   proveIncoming(run: string, signal?: AbortSignal): Promise<IncomingReply> {
-    const path = `/api/admin/incoming/${part(run)}/prove`;
-    return this.#json({ method: 'POST', path, body: {}, signal }, incomingReplySchema);
+    return this.#post(`/api/admin/incoming/${part(run)}/prove`, {}, incomingReplySchema, signal);
   }
 
   async removeIncoming(run: string, signal?: AbortSignal): Promise<void> {
-    const path = `/api/admin/incoming/${part(run)}`;
-    await this.#json({ method: 'DELETE', path, signal }, releaseReplySchema);
+    await this.#delete(`/api/admin/incoming/${part(run)}`, releaseReplySchema, signal);
   }
 
   /** The bytes of a snapshot's manifest; `decodeManifest` tells whether they can be trusted. */
@@ -189,7 +311,7 @@ export class AdminClient {
     const request: HttpRequest = { method: 'GET', path: `/api/admin/backups/${part(name)}/manifest`, signal };
     const reply = await this.#connection.call(request, MANIFEST_LIMIT_BYTES);
     if (reply.status === 200) return reply.bytes;
-    throw this.#failure(request, reply);
+    throw failureOf(this.#connection.name, request, reply);
   }
 
   /** A file of a snapshot from a byte on. When it is not the file of `etag`, it comes whole. */
@@ -215,61 +337,38 @@ export class AdminClient {
     if (status === 206 && isPart && headers['content-range']?.startsWith(`bytes ${from}-`) === true)
       return { from, etag: headers.etag, stream };
     stream.destroy();
-    if (status === 206) throw this.#invalid(request, 'another range than was asked for');
-    throw this.#failure(request, { status, headers, bytes: Buffer.alloc(0) });
+    if (status === 206)
+      throw invalidReply(this.#connection.name, request, 'another range than was asked for');
+    throw failureOf(this.#connection.name, request, { status, headers, bytes: Buffer.alloc(0) });
   }
 
-  async #json<T>(request: HttpRequest, schema: z.ZodType<T>): Promise<T> {
-    const reply = await this.#connection.call(request, REPLY_LIMIT_BYTES);
-    if (reply.status !== 200) throw this.#failure(request, reply);
-    const parsed = schema.safeParse(parse(reply.bytes));
-    if (parsed.success) return parsed.data;
-    const [issue] = parsed.error.issues;
-    throw this.#invalid(request, `${issue?.path.join('.') ?? ''} ${issue?.message ?? 'does not fit'}`.trim());
+  #get<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.#json({ method: 'GET', path, signal }, schema);
   }
 
-  #invalid({ method, path }: HttpRequest, why: string): StillpointError {
-    return new StillpointError(
-      'NODE_REPLY_INVALID',
-      `${this.#connection.name}: the reply to ${method} ${path} is not that of the admin RPC: ${why}`,
+  #list<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.#json({ method: 'GET', path, signal }, schema, LIST_LIMIT_BYTES);
+  }
+
+  #post<T>(path: string, body: unknown, schema: z.ZodType<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.#json({ method: 'POST', path, body, signal }, schema);
+  }
+
+  #delete<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.#json({ method: 'DELETE', path, signal }, schema);
+  }
+
+  async #json<T>(request: HttpRequest, schema: z.ZodType<T>, limitBytes = REPLY_LIMIT_BYTES): Promise<T> {
+    return readReply(
+      this.#connection.name,
+      request,
+      await this.#connection.call(request, limitBytes),
+      schema,
     );
   }
-
-  #failure(request: HttpRequest, { status, headers, bytes }: HttpReply): StillpointError {
-    if (status >= 300 && status < 400)
-      return this.#invalid(request, `a redirect (${status}), which is not followed`);
-    const envelope = envelopeSchema.safeParse(parse(bytes));
-    const code = envelope.success ? envelope.data.error.code : undefined;
-    const seconds = Number(headers['retry-after']);
-    const data = { status, ...(Number.isSafeInteger(seconds) && { retryAfterMs: 1000 * seconds }) };
-    if (envelope.success && code !== undefined && Object.hasOwn(ERROR_CODES, code)) {
-      const message = `${this.#connection.name}: ${envelope.data.error.message.slice(0, 500)}`;
-      const { hint } = envelope.data.error;
-      return new StillpointError(code as ErrorCode, message, {
-        data,
-        ...(hint !== undefined && { hint: hint.slice(0, 500) }),
-      });
-    }
-    const { method, path } = request;
-    const message = `${this.#connection.name} answers ${method} ${path} with status ${status}`;
-    return new StillpointError(status >= 500 ? 'NODE_UNREACHABLE' : 'NODE_REPLY_INVALID', message, { data });
-  }
 }
-
-/** A later server may have codes that are not known here. */
-const envelopeSchema = z.object({
-  error: z.object({ code: z.string(), message: z.string(), hint: z.string().exactOptional() }),
-});
 
 const part = encodeURIComponent;
 
 const incomingFile = (run: string, path: string): string =>
   `/api/admin/incoming/${part(run)}/files/${part(path)}`;
-
-function parse(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'));
-  } catch {
-    return undefined;
-  }
-}
