@@ -11,9 +11,12 @@ import { planRepository } from '../../src/fleet/plan/derive-plan.ts';
 import { restoreFleet, undoFleetRestore } from '../../src/fleet/restore/restore-fleet.ts';
 import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { stillpoint } from '../support/command.ts';
 import { fleetFileFor, nodeProcesses } from '../support/fleet-processes.ts';
 import { type FleetRepository, fleetRepository, nodeWithRepository } from '../support/fleet-repository.ts';
 import { type FleetServer, fleetServers, planned } from '../support/fleet-servers.ts';
+import { describeWithRight } from '../support/needs.ts';
+import { hasS3, newS3Place } from '../support/s3.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
 
@@ -57,6 +60,9 @@ test('a fleet is pushed into a repository, verified there, restored from it, and
   const all = await servers(repository, IDS);
   const file = await fleetFileFor(all, undefined, repository);
   const dir = join(await temporaryFolder(), 'backup');
+  const dry = await stillpoint(['fleet', 'plan', file, '--out', dir, '--push', '--dry-run']);
+  expect(dry.stdout).toContain('(quiesced, pushed into offsite)');
+  expect(dry.stdout).toContain('push the snapshot of a\n');
   const result = await runFleet(file, { layoutDir: dir, push: true });
   expect(result).toMatchObject({ complete: true, execution: { completed: 5 * IDS.length + 5 } });
   expect(result.nodes.map(({ state, verdict }) => [state, verdict])).toEqual(
@@ -153,4 +159,19 @@ test('a node without the repository, or with another one of its name, is refused
   await expect(runFleet(plain, { layoutDir, push: true })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
   await runFleet(plain, { layoutDir });
   await expect(runFleet(plain, { layoutDir, push: true })).rejects.toMatchObject({ code: 'CONFLICT' });
+});
+
+describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with a bucket', () => {
+  test('a fleet is pushed into it, verified there, and restored from it', async () => {
+    const repository = await fleetRepository(await newS3Place());
+    const all = await servers(repository, IDS);
+    const file = await fleetFileFor(all, undefined, repository);
+    const dir = join(await temporaryFolder(), 'backup');
+    expect(await runFleet(file, { layoutDir: dir, push: true })).toMatchObject({ complete: true });
+    expect(await backupsIn(repository)).toEqual(IDS.map(() => 1));
+    expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, verified: IDS.length });
+    for (const server of all) await put(server, 'new');
+    expect(await restoreFleet(dir, { fleetFile: file })).toMatchObject({ complete: true });
+    expect(await values(all)).toEqual(IDS.map(() => 'old'));
+  });
 });

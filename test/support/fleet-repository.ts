@@ -8,9 +8,9 @@ export interface FleetRepository {
   readonly destination: string;
 }
 
-/** An empty repository in a folder, as a fleet file names it. */
-export async function fleetRepository(): Promise<FleetRepository> {
-  const destination = join(await temporaryFolder(), 'repository');
+/** An empty repository, in a folder unless a place is given, as a fleet file names it. */
+export async function fleetRepository(place?: string): Promise<FleetRepository> {
+  const destination = place ?? join(await temporaryFolder(), 'repository');
   await initRepository(destination);
   return { name: 'offsite', destination };
 }
