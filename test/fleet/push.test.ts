@@ -7,9 +7,12 @@ import { listJobs } from '../../src/backup/list-jobs.ts';
 import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
 import { runFleet } from '../../src/fleet/fleet.ts';
 import { readFleetFile } from '../../src/fleet/fleet-file.ts';
+import { pushFromNode } from '../../src/fleet/http/push.ts';
 import { planRepository } from '../../src/fleet/plan/derive-plan.ts';
+import type { PlanTarget } from '../../src/fleet/plan/plan.ts';
 import { restoreFleet, undoFleetRestore } from '../../src/fleet/restore/restore-fleet.ts';
 import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
+import type { AdminClient } from '../../src/rpc/client.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { stillpoint } from '../support/command.ts';
 import { fleetFileFor, nodeProcesses } from '../support/fleet-processes.ts';
@@ -114,6 +117,37 @@ test('a node that is killed in the middle of its push has one backup after the n
   const { jobs } = await listJobs(b.dataDir);
   expect(jobs.map(({ status }) => status)).toEqual(['succeeded', 'interrupted']);
   expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, verified: ids.length });
+});
+
+test('a push that died with its node is begun again, once, under another key', async () => {
+  const keys: string[] = [];
+  const job = { id: 'j', status: 'interrupted', repository_id: null, backup_id: null, error: 'of the test' };
+  const push = (codes: string[]) => {
+    keys.length = 0;
+    return pushFromNode({
+      environment: systemEnvironment,
+      client: {
+        async push(_: string, { key }: { key: string }) {
+          keys.push(key);
+          return { backup: null, job: { ...job, error_code: codes.shift() } };
+        },
+      } as unknown as AdminClient,
+      target: { target_id: 'a' } as PlanTarget,
+      name: 'ts-1',
+      snapshotId: 's',
+      repository: { name: 'offsite', repository_id: 'r', destination: '/none' },
+      key: 'k',
+      signal: new AbortController().signal,
+      retried: (_, send) => send(),
+    });
+  };
+  await expect(push(['INTERRUPTED', 'NO_SPACE'])).rejects.toMatchObject({ code: 'NO_SPACE' });
+  expect(keys).toEqual(['k', 'k/again']);
+  await expect(push(['INTERRUPTED', 'INTERRUPTED'])).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  expect(keys).toEqual(['k', 'k/again']);
+  // Somebody ended it on purpose, and not this controller.
+  await expect(push(['CANCELLED'])).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  expect(keys).toEqual(['k']);
 });
 
 test('a backup that is damaged before it is verified is pushed once more', async () => {

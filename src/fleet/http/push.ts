@@ -48,27 +48,40 @@ export async function pushFromNode(request: PushRequest): Promise<{ pushed: Push
   };
 }
 
-/** The backup that the node names once its job has ended. */
-async function backupOf({ client, target, name, repository, key, signal, retried }: PushRequest) {
-  const body = { key, repository: repository.name };
-  const reply = await retried(['UNAVAILABLE', 'BACKUP_ALREADY_RUNNING'], () =>
-    client.push(name, body, signal),
-  );
-  if (reply.backup !== null) return reply.backup;
-  for (let job = reply.job; job !== null; ) {
-    const { id, status, repository_id, store_id, backup_id } = job;
+/**
+ * The backup that the node names once its job has ended. A job that died with its node is begun once more, under another key: this
+ * one stands for the dead job.
+ */
+async function backupOf(request: PushRequest) {
+  const { target, key } = request;
+  for (const again of ['', '/again']) {
+    const { backup, job } = await ended({ ...request, key: `${key}${again}` });
+    if (backup !== null) return backup;
+    if (job === null) break;
+    const { status, repository_id, store_id, backup_id, error, error_code: code } = job;
     if (status === 'succeeded' && repository_id !== null && backup_id !== null)
       return { repository_id, store_id, backup_id };
-    if (status !== 'pending' && status !== 'running') {
-      const { error, error_code: code } = job;
-      const known = code !== null && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'INTERNAL';
-      throw new StillpointError(
-        status === 'interrupted' ? 'INTERRUPTED' : known,
-        `the push of ${target.target_id} ${status}: ${error ?? 'no reason'}`,
-      );
-    }
+    if (code === 'INTERRUPTED' && again === '') continue;
+    const isKnown = code !== null && code !== 'CANCELLED' && Object.hasOwn(ERROR_CODES, code);
+    throw new StillpointError(
+      isKnown ? (code as ErrorCode) : status === 'interrupted' ? 'INTERRUPTED' : 'INTERNAL',
+      `the push of ${target.target_id} ${status}: ${error ?? 'no reason'}`,
+    );
+  }
+  throw new StillpointError('NODE_REPLY_INVALID', `${target.target_id} names neither a job nor a backup`);
+}
+
+/** What the node answers, with its job as it is when it has ended. */
+async function ended({ client, name, repository, key, signal, retried }: PushRequest) {
+  const body = { key, repository: repository.name };
+  const { backup, job: first } = await retried(['UNAVAILABLE', 'BACKUP_ALREADY_RUNNING'], () =>
+    client.push(name, body, signal),
+  );
+  let job = first;
+  while (job !== null && (job.status === 'pending' || job.status === 'running')) {
+    const { id } = job;
     await pause(POLL_MS, signal);
     job = await retried(['UNAVAILABLE'], () => client.job(id, signal));
   }
-  throw new StillpointError('NODE_REPLY_INVALID', `${target.target_id} names neither a job nor a backup`);
+  return { backup, job };
 }
