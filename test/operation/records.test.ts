@@ -143,6 +143,32 @@ test('records: where the data came from is never dropped', async () => {
   expect(putBackFrom).toBeUndefined();
 });
 
+test('records: of those that tell where the data came from, the newest 200 stay', async () => {
+  const layout = await newLayout();
+  const records = new RunRecords(fs, layout);
+  await records.end({ ...record('0'), kind: 'restore', undo: 'ts-5' });
+  const line = JSON.parse(readFileSync(layout.records, 'utf8'));
+  const telling = Array.from({ length: 300 }, (_, i) => ({ ...line, id: `restore-${i}` }));
+  const later = Array.from({ length: 2_000 }, (_, i) => ({
+    ...line,
+    kind: 'backup',
+    undo: null,
+    id: `later-${i}`,
+  }));
+  appendFileSync(
+    layout.records,
+    `\n${[...telling, ...later].map((each) => JSON.stringify(each)).join('\n')}`,
+  );
+  await records.closeInterrupted(3);
+  const ids = await idsOf(records);
+  expect([ids.length, ids[0], ids[199], ids[200]]).toEqual([
+    1_200,
+    'restore-100',
+    'restore-299',
+    'later-1000',
+  ]);
+});
+
 test('records: a line without a field that came later is read all the same', async () => {
   const layout = await newLayout();
   const progress = { percent: 1, bytes_processed: 1, bytes_total: 1 };
