@@ -63,7 +63,7 @@ export function previewRestoreInPlace(
     const target = await realFolder(fs, layout.dataDir);
     const engine = snapshot.engine === null ? undefined : engineByName(snapshot.engine);
     const keep = keptNames(engine);
-    await checkExchange(fs, layout, keep, engine);
+    await checkExchange(fs, layout, { keep, engine });
     await refuseOpenDatabase(env, target, keep, engine);
     return {
       snapshot,
@@ -98,7 +98,7 @@ export function previewUndo(
     const target = await realFolder(fs, layout.dataDir);
     const from = await findUndoFolder(env, layout, to);
     const { engine, keep } = await exchangedAt(fs, from, () => detectEngine(fs, target));
-    await checkExchange(fs, layout, keep, engine);
+    await checkExchange(fs, layout, { keep, engine }, from);
     await refuseOpenDatabase(env, target, keep, engine);
     const disk = new DiskCount();
     disk.add(await filesBelow(fs, from));

@@ -28,9 +28,9 @@ import { hostThrottleOptions } from '../options/throttle.ts';
 import { callback, folder, paths, text, wholeNumber } from '../options/values.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { foreignNames } from '../snapshot/foreign-names.ts';
-import { checkExchange } from '../snapshot/restore/check-exchange.ts';
+import { checkExchange, type Exchanged } from '../snapshot/restore/check-exchange.ts';
 import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
-import { type Exchanged, exchangedAt, exchangedBy } from '../snapshot/restore/exchanged.ts';
+import { exchangedAt, exchangedBy } from '../snapshot/restore/exchanged.ts';
 import { findUndoFolder, newUndoFolder, type Restored, stage } from '../snapshot/restore/restore.ts';
 import {
   checkSource,
@@ -177,7 +177,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     return this.start('undo', undefined, async ({ layout }, newRun) => {
       const location = await findUndoFolder(this.#env, layout, to);
       const exchanged = await exchangedAt(this.#env.fs, location, () => this.#wantedEngine(layout));
-      await this.#checkBefore(layout, exchanged);
+      await this.#checkBefore(layout, exchanged, location);
       const run = newRun(location);
       return { run, work: () => this.#undo(run, location, layout, exchanged) };
     });
@@ -292,16 +292,16 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
   }
 
   /** Where nothing closes the database, one that is open now is refused before all of the snapshot was read in vain. */
-  async #checkBefore(layout: Layout, exchanged: Exchanged): Promise<void> {
-    await this.#checkExchange(layout, exchanged);
+  async #checkBefore(layout: Layout, exchanged: Exchanged, from?: string): Promise<void> {
+    await this.#checkExchange(layout, exchanged, from);
     if (this.#options.close !== undefined) return;
     await refuseOpenDatabase(this.#env, layout.dataDir, exchanged.keep, exchanged.engine);
   }
 
   /** What would stop an exchange is known before anything is copied, and before the database is closed. */
-  async #checkExchange(layout: Layout, { engine, keep }: Exchanged): Promise<void> {
+  async #checkExchange(layout: Layout, exchanged: Exchanged, from?: string): Promise<void> {
     await refuseUnnamable(this.#env.fs, layout.dataDir);
-    await checkExchange(this.#env.fs, layout, keep, engine);
+    await checkExchange(this.#env.fs, layout, exchanged, from);
   }
 
   /** Closes, exchanges, opens. On a failure the old state comes back. Resolves to the exchange, whose journal still stands. */
@@ -310,7 +310,7 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     const { engine, keep } = exchanged;
     const modeBefore = this.lifecycle.mode;
     const undo = await newUndoFolder(this.#env, layout);
-    await this.#checkExchange(layout, exchanged);
+    await this.#checkExchange(layout, exchanged, dirname(from) === layout.undo ? from : undefined);
     run.passRecall(); // an exchange that has begun finishes
     run.enter('close');
     this.lifecycle.setMode('maintenance');

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { expect, onTestFinished, type TestContext, test } from 'vitest';
 import { BackupCoordinator, Lifecycle, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { mountedImage, mountInMemory } from '../support/file-systems.ts';
@@ -14,7 +14,15 @@ const MiB = 1024 * 1024;
 const FILES = { 'a.txt': 'first', 'folder/b.txt': 'second' };
 
 /** Restores in place: refused at once, with the name of the obstacle, and the database never notices. */
-async function expectRefusal(dataDir: string, obstacle: string): Promise<void> {
+async function expectRefusal(
+  dataDir: string,
+  obstacle: string,
+  what: 'restore' | 'undo' = 'restore',
+): Promise<void> {
+  const runs = async () =>
+    (await new Lifecycle({ dataDir }).runs()).filter(({ kind }) => kind === 'restore' || kind === 'undo')
+      .length;
+  const runsBefore = await runs();
   const before = readTree(dataDir);
   const hooks: string[] = [];
   const restore = new RestoreCoordinator({
@@ -23,14 +31,14 @@ async function expectRefusal(dataDir: string, obstacle: string): Promise<void> {
     close: () => void hooks.push('close'),
     open: () => void hooks.push('open'),
   });
-  await expect(restore.startRestore()).rejects.toMatchObject({
+  await expect(what === 'undo' ? restore.startUndo() : restore.startRestore()).rejects.toMatchObject({
     code: 'PREFLIGHT_REFUSED',
     path: obstacle,
     message: expect.stringContaining(obstacle),
   });
   expect(hooks).toEqual([]);
   expect(readTree(dataDir)).toEqual(before);
-  expect((await new Lifecycle({ dataDir }).runs()).filter(({ kind }) => kind === 'restore')).toEqual([]);
+  expect(await runs()).toBe(runsBefore);
 }
 
 async function withSnapshot(dataDir: string): Promise<string> {
@@ -73,6 +81,24 @@ test.for(['a.txt', 'folder'])('an immutable %s', async (name, context) => {
     execFileSync('chattr', ['-i', path]);
   }
   await new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore();
+});
+
+test('what an undo would bring back, or the folders of undo, are immutable or a mount', async (context) => {
+  const dir = await withSnapshot(join(await diskFolder(), 'data'));
+  const { undo } = await new RestoreCoordinator({ dataDir: dir, engine: 'files' }).restore();
+  const kept = join(dir, '.lifecycle');
+  const notes = join(kept, 'restore-notes');
+  for (const path of [undo!, join(undo!, 'a.txt'), join(undo!, 'folder'), dirname(undo!), notes]) {
+    withRights(context, 'chattr', '+i', path);
+    try {
+      await expectRefusal(dir, path, 'undo');
+      if (!path.startsWith(undo!)) await expectRefusal(dir, path);
+    } finally {
+      execFileSync('chattr', ['-i', path]);
+    }
+  }
+  bind(context, join(undo!, 'folder'));
+  await expectRefusal(dir, join(undo!, 'folder'), 'undo');
 });
 
 test('a fresh volume with lost+found: a database in its root is captured and restored, and lost+found stays', async (context) => {

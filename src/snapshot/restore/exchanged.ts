@@ -3,13 +3,7 @@ import { detectEngine, engineByName } from '../../engine/index.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { foreignNames } from '../foreign-names.ts';
 import { readUndoNote } from '../store/undo-note.ts';
-import { keptNames } from './check-exchange.ts';
-
-/** What an exchange moves: the names of the engine, or all where there is none or it does not say which are its own; without `keep`. */
-export interface Exchanged {
-  readonly engine: Engine | undefined;
-  readonly keep: readonly string[];
-}
+import { type Exchanged, keptNames } from './check-exchange.ts';
 
 export const exchangedBy = (engine: Engine | undefined): Exchanged => ({ engine, keep: keptNames(engine) });
 

@@ -21,8 +21,11 @@ const schema = z.object({
 
 export type UndoNote = Readonly<z.infer<typeof schema>>;
 
+/** @param undo The folder with the undo folders. */
+export const notesFolder = (undo: string): string => join(dirname(undo), 'restore-notes');
+
 const noteOf = (undoFolder: string): string =>
-  join(dirname(dirname(undoFolder)), 'restore-notes', `${basename(undoFolder)}.json`);
+  join(notesFolder(dirname(undoFolder)), `${basename(undoFolder)}.json`);
 
 export async function writeUndoNote(fs: FileSystem, undoFolder: string, note: UndoNote): Promise<void> {
   await makeFolders(fs, dirname(noteOf(undoFolder)));
