@@ -142,11 +142,14 @@ export async function openEngineLock(path: string, open: () => Promise<OpenFile>
   });
 }
 
-/** Whether it may be a lock file under another name (a hard link). Lock files are empty. In our own folder none is ever linked. */
-function mayBeLinkedLock({ fd, path }: OpenFile): boolean {
-  if (process.platform === 'win32' || path.includes(`${sep}.lifecycle${sep}`)) return false;
+/** Whether it may be a lock file under another name (a hard link, a bind mount). Lock files are empty. In our own folder none is ever linked. */
+function mayBeLock({ fd, path }: OpenFile): OpenHere {
+  if (process.platform === 'win32' || path.includes(`${sep}.lifecycle${sep}`)) return 'no';
   const { nlink, size } = fstatSync(fd);
-  return nlink > 1 && size === 0;
+  if (size > 0) return 'no';
+  const state = isOpenHere(fd, fd);
+  // Where nobody can tell, what has no second name is an empty file.
+  return state === 'unknown' && nlink === 1 ? 'no' : state;
 }
 
 /** The file system, except that it never opens a file that an engine in this process may have locked: `CONFLICT` instead. */
@@ -158,8 +161,7 @@ export function guardEngineLocks(fs: FileSystem): FileSystem {
       if (how === 'create') return fs.open(path, how, pastCache);
       if (ENGINE_LOCK_NAMES.has(basename(path))) return openEngineLock(path, () => fs.open(path, how));
       const file = await fs.open(path, how, pastCache);
-      if (!mayBeLinkedLock(file)) return file;
-      const state = isOpenHere(file.fd, file.fd);
+      const state = mayBeLock(file);
       if (state === 'no') return file;
       throw lockedHere(path, state); // and the descriptor stays open until the process ends
     },

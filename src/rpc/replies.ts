@@ -333,7 +333,7 @@ export const metricsReplySchema = z.object({
   qps: z.number(),
   avg_latency_ms: z.number(),
   p99_latency_ms: z.number(),
-  memory_usage_mb: z.number(),
+  memory_usage_mb: z.number().nullable().describe('Null where `/proc` is not mounted'),
   active_connections: z.number(),
 });
 

@@ -10,7 +10,7 @@ export interface MetricsReading {
   readonly qps: number;
   readonly avg_latency_ms: number;
   readonly p99_latency_ms: number;
-  readonly memory_usage_mb: number;
+  readonly memory_usage_mb: number | null;
   readonly active_connections: number;
 }
 
@@ -48,11 +48,12 @@ export class Metrics {
     for (const [when, count] of this.#perSecond) if (when < second) recent += count;
     const latencies = this.#latencies.slice(0, Math.min(this.#requests, SAMPLES)).sort();
     const sum = latencies.reduce((total, latency) => total + latency, 0);
+    const resident = residentBytes();
     return {
       qps: round(recent / SECONDS),
       avg_latency_ms: round(sum / Math.max(1, latencies.length)),
       p99_latency_ms: round(latencies[Math.ceil(latencies.length * 0.99) - 1] ?? 0),
-      memory_usage_mb: round(residentBytes() / (1024 * 1024)),
+      memory_usage_mb: resident === undefined ? null : round(resident / (1024 * 1024)),
       active_connections: this.connections,
     };
   }

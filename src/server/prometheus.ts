@@ -82,7 +82,7 @@ export class Prometheus {
   async text(format: MetricsFormat): Promise<{ type: string; text: string }> {
     const { lifecycle, safety, connections, isOpen } = this.#sources;
     this.#set.connections.set(connections());
-    this.#set.resident.set(residentBytes());
+    this.#set.resident.set(residentBytes() ?? Number.NaN);
     this.#set.open.set(Number(isOpen()));
     this.#set.mode.reset();
     this.#set.mode.set({ mode: lifecycle.mode }, 1);

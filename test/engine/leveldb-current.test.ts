@@ -14,6 +14,12 @@ const CASES: Readonly<Record<string, readonly [Buffer | null, string, string]>> 
   absent: [null, 'LEVELDB_CURRENT_MISSING', `there is no CURRENT; ${BESIDE}`],
   empty: [Buffer.alloc(0), 'LEVELDB_CURRENT', `is empty; ${BESIDE}`],
   'full of NUL': [Buffer.alloc(16), 'LEVELDB_CURRENT', `holds 16 bytes, all NUL; ${BESIDE}`],
+  'a page of NUL': [Buffer.alloc(4096), 'LEVELDB_CURRENT', `holds 4096 bytes, all NUL; ${BESIDE}`],
+  'followed by NUL': [
+    Buffer.concat([Buffer.from('MANIFEST-000002\n'), Buffer.alloc(4080)]),
+    'LEVELDB_CURRENT',
+    'holds 4096 bytes that are no text',
+  ],
   doubled: [
     Buffer.from('MANIFEST-000002\n'.repeat(2)),
     'LEVELDB_CURRENT',

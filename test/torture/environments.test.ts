@@ -1,12 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, lstatSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { expect, type TestContext, test } from 'vitest';
 import { openLsm } from '../../src/index.ts';
+import { compiled } from '../support/build.ts';
 import { COMMAND, stillpointProcess } from '../support/command.ts';
 import { fixturesRoot } from '../support/fixtures.ts';
 import { entriesBelow, readTree, writeTree } from '../support/folders.ts';
 import { needsFile, needsPrograms, testAsRoot, testOnLinux, withRights } from '../support/needs.ts';
+import { startScript } from '../support/process.ts';
 import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -102,7 +105,24 @@ testOnLinux('without /proc, snapshots and restores into a folder work, with a wa
   run('snapshot', dir);
   run('restore', 'latest', '--data-dir', dir, '--into', into);
   expect(Object.keys(readTree(into))).toContain('lsm.wal');
+  const answers = await text(startScript(SERVER, [dir], ['unshare', '-m', hidden]).stdout);
+  expect(JSON.parse(answers)).toEqual([
+    [200, expect.stringContaining('"safe":true')],
+    [200, expect.stringContaining('"memory_usage_mb":null')],
+  ]);
 });
+
+const SERVER = `
+import { lsmBackend, startServer } from '${compiled('src/server/index.ts')}';
+const server = await startServer({ dataDir: process.argv[2], backend: lsmBackend(), port: 0, audit: () => {}, log: () => {} });
+const answers = [];
+for (const path of ['status', 'metrics']) {
+  const reply = await fetch(server.url + '/api/admin/' + path);
+  answers.push([reply.status, await reply.text()]);
+}
+await server.close();
+process.stdout.write(JSON.stringify(answers));
+`;
 
 test('a system that the package for locks has no build for: what needs no lock works, and the rest says why', async () => {
   const dir = await smallLsm();

@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { linkSync, readdirSync } from 'node:fs';
+import { linkSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, onTestFinished, type TestContext, test } from 'vitest';
-import { BackupCoordinator, openLsm, RestoreCoordinator } from '../../src/index.ts';
+import { BackupCoordinator, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { overlayOn } from '../support/file-systems.ts';
 import { readTree, writeTree } from '../support/folders.ts';
 import { withRights } from '../support/needs.ts';
@@ -53,6 +53,21 @@ test('a database in a lower layer of overlayfs is captured and shared; what cann
   expect([outcome, hooks]).toMatchObject([{ report: { ok: true } }, ['close', 'open']]);
 });
 
+test('snapshots in a lower layer of overlayfs are removed, as the dry run says', async (context) => {
+  const root = await overlayOn(context, async (lower) => {
+    await writeLsm(join(lower, 'data'));
+    const backup = new BackupCoordinator({ dataDir: join(lower, 'data'), engine: 'lsm' });
+    for (let i = 0; i < 3; i++) await backup.backup();
+  });
+  const snapshots = new Snapshots({ dataDir: join(root, 'data') });
+  const shown = await snapshots.prune({ keep: 2, dryRun: true });
+  expect(shown.removed).toHaveLength(1);
+  expect(await snapshots.prune({ keep: 2 })).toEqual(shown);
+  const [oldest, newest] = (await snapshots.list()).snapshots;
+  await snapshots.delete(oldest!.name);
+  expect((await snapshots.list()).snapshots.map(({ name }) => name)).toEqual([newest!.name]);
+});
+
 test.for(['.', 'lsm.wal', 'sst', 'sst/1.sst'])('append-only: %s', async (name, context: TestContext) => {
   const dir = join(await diskFolder(), 'data');
   await writeLsm(dir);
@@ -90,19 +105,28 @@ answers.push((await new BackupCoordinator({ dataDir: folder, engine: 'files' }).
 process.stdout.write(JSON.stringify(answers));
 `;
 
-test('a hard link to the lock of a database that this process has open is not read under its other name (invariant 14)', async () => {
-  const [folder, dataDir] = [await temporaryFolder(), join(await temporaryFolder(), 'db')];
-  const database = new ClassicLevel(dataDir);
-  await database.open();
-  await database.close();
-  writeTree(folder, { 'beside.txt': 'x' });
-  linkSync(join(dataDir, 'LOCK'), join(folder, 'another name'));
-  const child = startScript(HOST, [folder, dataDir]);
-  let text = '';
-  child.stdout.on('data', (chunk) => {
-    text += chunk;
-  });
-  await new Promise((done) => child.once('close', done));
-  expect(JSON.parse(text)).toEqual(['CONFLICT', 'refused', 'CONFLICT', 'refused', true]);
-  expect(readdirSync(folder).sort()).toEqual(['.lifecycle', 'another name', 'beside.txt']);
-});
+test.for(['hard link', 'bind mount'])(
+  'a %s of the lock of a database that this process has open is not read under its other name (invariant 14)',
+  async (kind, context) => {
+    const [folder, dataDir] = [await temporaryFolder(), join(await temporaryFolder(), 'db')];
+    const database = new ClassicLevel(dataDir);
+    await database.open();
+    await database.close();
+    writeTree(folder, { 'beside.txt': 'x' });
+    const [lock, other] = [join(dataDir, 'LOCK'), join(folder, 'another name')];
+    if (kind === 'hard link') linkSync(lock, other);
+    else {
+      writeFileSync(other, '');
+      withRights(context, 'mount', '--bind', lock, other);
+      onTestFinished(() => void execFileSync('umount', [other]));
+    }
+    const child = startScript(HOST, [folder, dataDir]);
+    let text = '';
+    child.stdout.on('data', (chunk) => {
+      text += chunk;
+    });
+    await new Promise((done) => child.once('close', done));
+    expect(JSON.parse(text)).toEqual(['CONFLICT', 'refused', 'CONFLICT', 'refused', true]);
+    expect(readdirSync(folder).sort()).toEqual(['.lifecycle', 'another name', 'beside.txt']);
+  },
+);

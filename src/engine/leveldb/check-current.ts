@@ -21,7 +21,7 @@ export async function checkCurrent(
   const facts: CurrentFacts = {
     kind: 'current',
     manifest: manifest ?? null,
-    holds: describeCurrent(content),
+    holds: describeCurrent(content, read.sizeBytes),
   };
   return { ...read, findings: [], counts: {}, facts };
 }

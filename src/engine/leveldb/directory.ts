@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { FileSystem } from '../../env/file-system.ts';
-import { readSmallFile } from '../../env/io.ts';
+import { readFully, withFile } from '../../env/io.ts';
 import { StillpointError } from '../../errors.ts';
 import {
   CURRENT,
@@ -67,11 +67,23 @@ export async function readCurrent(fs: FileSystem, dir: string): Promise<string |
 }
 
 /** Why `CURRENT` names no MANIFEST. */
-export const explainCurrent = async (fs: FileSystem, dir: string): Promise<string> =>
-  `${CURRENT} ${describeCurrent(await readContent(fs, dir))}`;
+export async function explainCurrent(fs: FileSystem, dir: string): Promise<string> {
+  const content = await readContent(fs, dir);
+  const stat = await fs.inspect(join(dir, CURRENT));
+  return `${CURRENT} ${describeCurrent(content, stat?.sizeBytes)}`;
+}
 
-const readContent = (fs: FileSystem, dir: string): Promise<Buffer | undefined> =>
-  readSmallFile(fs, join(dir, CURRENT), CURRENT_LIMIT_BYTES);
+/** The first bytes of one that is longer than any that LevelDB writes: they name no MANIFEST either. */
+async function readContent(fs: FileSystem, dir: string): Promise<Buffer | undefined> {
+  const path = join(dir, CURRENT);
+  const stat = await fs.inspect(path);
+  if (stat === undefined) return undefined;
+  if (stat.kind !== 'file') throw notRegular(dir, CURRENT);
+  return withFile(fs, path, 'read', async (file) => {
+    const bytes = Buffer.allocUnsafe(CURRENT_LIMIT_BYTES);
+    return bytes.subarray(0, await readFully(file, bytes, 0));
+  });
+}
 
 const notRegular = (dir: string, name: string): StillpointError =>
   new StillpointError('UNSUPPORTED_FILE', `${join(dir, name)} is not a regular file`, {

@@ -56,10 +56,10 @@ const SHOWN_BYTES = 40;
 /** What every file of an encrypted world of Minecraft (NetEase) begins with. */
 const NETEASE_MAGIC = Buffer.from([0x80, 0x1d, 0x30, 0x01]);
 
-/** What a `CURRENT` holds that names no MANIFEST; undefined content is an absent file. */
-export function describeCurrent(content: Buffer | undefined): string {
+/** What a `CURRENT` holds that names no MANIFEST, from its first bytes; undefined is an absent file. */
+export function describeCurrent(content: Buffer | undefined, sizeBytes = content?.length): string {
   if (content === undefined) return 'is absent';
-  const count = `${content.length} bytes`;
+  const count = `${sizeBytes} bytes`;
   if (content.length === 0) return 'is empty';
   if (content.every((byte) => byte === 0)) return `holds ${count}, all NUL`;
   if (content.subarray(0, NETEASE_MAGIC.length).equals(NETEASE_MAGIC))

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { MANIFEST } from '../../engine/engine.ts';
-import type { FileStat } from '../../env/file-system.ts';
-import { listIfPresent, removeTree } from '../../env/io.ts';
+import type { FileStat, FileSystem } from '../../env/file-system.ts';
+import { listIfPresent, removeIfPresent, removeTree } from '../../env/io.ts';
+import { systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { removeLedger } from '../ledger/ledger-file.ts';
 import { bytesFreed, filesBelow } from './disk-use.ts';
@@ -81,13 +82,26 @@ export async function removeSnapshot(
     await removeLedger(fs, location);
     const doomed = deletedFolder(layout.backup, name);
     await removeTree(fs, doomed);
-    await withReserve(fs, layout, () => fs.rename(location, doomed));
+    try {
+      await withReserve(fs, layout, () => fs.rename(location, doomed));
+    } catch (error) {
+      if (systemCode(error) !== 'EXDEV') throw error;
+      await removeInPlace(fs, location);
+      return true;
+    }
     await fs.syncFolder(layout.backup);
     await removeTree(fs, doomed);
   } finally {
     await lock?.release();
   }
   return true;
+}
+
+/** A folder of a lower layer of overlayfs cannot be renamed. Without its manifest it is no snapshot any more. */
+async function removeInPlace(fs: FileSystem, location: string): Promise<void> {
+  await removeIfPresent(fs, join(location, MANIFEST));
+  await fs.syncFolder(location);
+  await removeTree(fs, location);
 }
 
 /** Removes what a run that died left behind in `parents`. The caller holds the lifecycle lock, so nobody is using it. */
