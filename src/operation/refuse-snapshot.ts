@@ -1,4 +1,5 @@
 import { LIFECYCLE } from '../engine/engine.ts';
+import { detectEngine } from '../engine/index.ts';
 import { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -18,7 +19,10 @@ export function refuseKept(path: string): void {
   );
 }
 
-/** `INVALID_REQUEST` for a snapshot, wherever it lies: a folder with exactly the files of its manifest, in their sizes. */
+/**
+ * `INVALID_REQUEST` for a snapshot, wherever it lies: a folder with the files of its manifest, in their sizes. A file beside them that no
+ * engine writes, such as `.DS_Store`, makes it no other folder.
+ */
 export async function refuseSnapshot(env: Environment, path: string): Promise<void> {
   const manifest = await readManifest(env, path).catch((error) => {
     if (error instanceof StillpointError && error.code === 'MANIFEST_INVALID') return undefined;
@@ -26,9 +30,17 @@ export async function refuseSnapshot(env: Environment, path: string): Promise<vo
   });
   if (manifest === undefined || manifest.entries.length === 0) return;
   const { findings } = await compareTree(env.fs, path, manifest.entries, new RunControl());
-  if (findings.length > 0) return; // a database went on from there, or the file is no manifest of these
+  const isForeign = await foreignTo(env, path);
+  // A database went on from there, or the file is no manifest of these.
+  if (findings.some(({ code, path }) => code !== 'FILE_EXTRA' || !isForeign(path))) return;
   throw new StillpointError('INVALID_REQUEST', `${path} is a snapshot: working on it would change it`, {
     path,
     hint: HINT,
   });
+}
+
+/** Whether a file is none of the engine that the files look like; of an engine that does not say which are its own, every file is. */
+async function foreignTo(env: Environment, path: string): Promise<(file: string) => boolean> {
+  const { ownsName } = (await detectEngine(env.fs, path).catch(() => undefined)) ?? {};
+  return (file) => ownsName !== undefined && !file.startsWith(LIFECYCLE) && !ownsName(file.split('/')[0]!);
 }

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, onTestFinished, test } from 'vitest';
@@ -128,4 +128,22 @@ test('a snapshot is known by its manifest wherever it lies, and is never taken f
   expect((await new BackupCoordinator({ dataDir: into, engine: 'files' }).backup()).state.status).toBe(
     'completed',
   );
+});
+
+test('a copied snapshot with a file beside it that no engine writes is a snapshot; with a file of the engine it is a database', async () => {
+  const dir = join(await temporaryFolder(), 'db');
+  const database = new ClassicLevel(dir);
+  await database.put('key', 'value');
+  await database.close();
+  const { location } = await new BackupCoordinator({ dataDir: dir }).backup();
+  const copy = join(await temporaryFolder(), 'copy');
+  cpSync(location, copy, { recursive: true });
+  mkdirSync(join(copy, 'lost+found'));
+  writeFileSync(join(copy, '.DS_Store'), '');
+  await expect(new BackupCoordinator({ dataDir: copy }).backup()).rejects.toMatchObject({
+    code: 'INVALID_REQUEST',
+  });
+  expect(readdirSync(copy)).not.toContain('.lifecycle');
+  writeFileSync(join(copy, 'LOCK'), '');
+  expect((await new BackupCoordinator({ dataDir: copy }).backup()).report.ok).toBe(true);
 });
