@@ -64,6 +64,9 @@ export function wrapped(parts: readonly string[], separator: string, width: numb
   return lines;
 }
 
+/** Of what a restore in place takes with a folder. */
+export const MOVES_ALONG = 'not of the engine, and in the undo folder with the folder that it is in';
+
 /** What is not the engine's, in one line; nothing where there is nothing. */
 export const leftLine = (what: string, names: readonly string[]): string[] =>
   names.length === 0 ? [] : [`  ${what}: ${names.map(visible).join(', ')}`];

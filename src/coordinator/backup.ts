@@ -29,7 +29,7 @@ import {
   startBackupOptions,
 } from '../options/snapshot.ts';
 import { callback, folder, nested, wholeNumber } from '../options/values.ts';
-import { foreignNames } from '../snapshot/foreign-names.ts';
+import { foreignInside, foreignNames } from '../snapshot/foreign-names.ts';
 import { freeName, isSnapshotName, type Layout, nameOf, nextName } from '../snapshot/store/layout.ts';
 import { latestName, snapshotNames } from '../snapshot/store/list.ts';
 import { type PruneResult, prune } from '../snapshot/store/prune.ts';
@@ -217,12 +217,15 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     // From here on the snapshot stands and `latest` names it: what still goes wrong is a warning.
     const pruned = keep === undefined ? [] : await this.#prune(layout, keep);
     const { fs } = this.#directory.environment;
-    const leftOut = await foreignNames(fs, layout.dataDir, engine).catch((error) => {
+    const leftOut = await Promise.all([
+      foreignNames(fs, layout.dataDir, engine),
+      foreignInside(fs, layout.dataDir, engine),
+    ]).catch((error) => {
       warn(error);
       return [];
     });
     const removed = pruned.map(({ name }) => name);
-    return { result: () => ({ ...toResult(run, engine, taken), leftOut, pruned: removed }) };
+    return { result: () => ({ ...toResult(run, engine, taken), leftOut: leftOut.flat(), pruned: removed }) };
   }
 
   async #prune(layout: Layout, keep: number): Promise<PruneResult['removed']> {

@@ -3,7 +3,7 @@ import type { Engine } from '../engine/engine.ts';
 import { detectEngine, engineByName } from '../engine/index.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
-import { foreignNames } from '../snapshot/foreign-names.ts';
+import { foreignInside, foreignNames } from '../snapshot/foreign-names.ts';
 import { checkExchange, isExchanged, keptNames } from '../snapshot/restore/check-exchange.ts';
 import { exchangedAt } from '../snapshot/restore/exchanged.ts';
 import { findUndoFolder, outsideOf } from '../snapshot/restore/restore.ts';
@@ -27,6 +27,8 @@ export interface RestorePreview {
   readonly replacedBytes: number;
   /** In place: what stays where it is, since the engine did not write it; up to a hundred names. */
   readonly leftInPlace: readonly string[];
+  /** What lies in a folder of the engine and is not its own: it would move with that. */
+  readonly movedAlong: readonly string[];
   /** On the disk of the target. */
   readonly neededBytes: number;
   readonly freeBytes: number;
@@ -40,7 +42,7 @@ export function previewRestoreInto(
 ): Promise<RestorePreview> {
   return translated(async () => {
     const { folder: target } = await checkTarget(env.fs, into, await outsideOf(env.fs, snapshot.location));
-    const none = { inPlace: false, replaced: [], replacedBytes: 0, leftInPlace: [] };
+    const none = { inPlace: false, replaced: [], replacedBytes: 0, leftInPlace: [], movedAlong: [] };
     return {
       snapshot,
       target,
@@ -116,6 +118,8 @@ interface Replaced {
   readonly replaced: readonly string[];
   readonly replacedBytes: number;
   readonly leftInPlace: readonly string[];
+  /** What lies in a folder of the engine and is not its own: it would move with that. */
+  readonly movedAlong: readonly string[];
 }
 
 async function replacedIn(
@@ -136,6 +140,7 @@ async function replacedIn(
     replaced: replaced.sort(),
     replacedBytes: disk.totalBytes,
     leftInPlace: await foreignNames(fs, target, engine),
+    movedAlong: await foreignInside(fs, target, engine),
   };
 }
 

@@ -27,7 +27,7 @@ import { signal } from '../options/snapshot.ts';
 import { hostThrottleOptions } from '../options/throttle.ts';
 import { callback, folder, paths, text, wholeNumber } from '../options/values.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import { foreignNames } from '../snapshot/foreign-names.ts';
+import { foreignInside, foreignNames } from '../snapshot/foreign-names.ts';
 import { checkExchange, type Exchanged } from '../snapshot/restore/check-exchange.ts';
 import { DirectoryExchange, refuseUnnamable } from '../snapshot/restore/directory-exchange.ts';
 import { exchangedAt, exchangedBy } from '../snapshot/restore/exchanged.ts';
@@ -113,6 +113,8 @@ export interface RestoreResult {
   readonly undo: string;
   /** Names in the data directory that are not the engine's, and stayed where they were: up to a hundred. */
   readonly leftInPlace: readonly string[];
+  /** What lay in a folder of the engine and is not its own, and moved with that into `undo`: up to a hundred. */
+  readonly movedAlong: readonly string[];
   readonly state: OperationState;
   readonly metadata: RestoreMetadata;
   /** The proof of what was put in place; null for an undo, which brings back what was there, whatever it was. */
@@ -218,13 +220,13 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
     run.enter('stage');
     const { report, clonedBytes } = await this.#stage(run, source, staged, options).finally(source.release);
     const exchange = await this.#exchange(run, layout, staged, exchangedBy(source.engine));
-    const leftInPlace = await this.#leftInPlace(layout, source.engine);
+    const foreign = await this.#foreign(layout, exchange, source.engine);
     const { manifest, bytes } = source;
     return this.#done(run, layout, exchange, {
       files: manifest.entries.length,
       bytes,
       clonedBytes,
-      leftInPlace,
+      ...foreign,
       report,
     });
   }
@@ -247,24 +249,37 @@ export class RestoreCoordinator extends RunCoordinator<RestoreResult> {
 
   async #undo(run: Run, from: string, layout: Layout, exchanged: Exchanged): Promise<Done<RestoreResult>> {
     const exchange = await this.#exchange(run, layout, from, exchanged);
-    const leftInPlace = await this.#leftInPlace(layout, exchanged.engine);
-    const restored = { files: 0, bytes: 0, clonedBytes: 0, leftInPlace, report: null };
+    const foreign = await this.#foreign(layout, exchange, exchanged.engine);
+    const restored = { files: 0, bytes: 0, clonedBytes: 0, ...foreign, report: null };
     return this.#done(run, layout, exchange, restored);
   }
 
   /** The exchange is over: a folder that cannot be listed does not undo it. */
-  async #leftInPlace({ dataDir }: Layout, engine: Engine | undefined): Promise<string[]> {
-    return foreignNames(this.#env.fs, dataDir, engine).catch((error) => {
+  async #foreign(
+    { dataDir }: Layout,
+    { undoFolder }: DirectoryExchange,
+    engine: Engine | undefined,
+  ): Promise<Pick<RestoreResult, 'leftInPlace' | 'movedAlong'>> {
+    const { fs } = this.#env;
+    try {
+      return {
+        leftInPlace: await foreignNames(fs, dataDir, engine),
+        movedAlong: await foreignInside(fs, undoFolder, engine),
+      };
+    } catch (error) {
       warn(error);
-      return [];
-    });
+      return { leftInPlace: [], movedAlong: [] };
+    }
   }
 
   #done(
     run: Run,
     { dataDir }: Layout,
     exchange: DirectoryExchange,
-    restored: Pick<RestoreResult, 'files' | 'bytes' | 'clonedBytes' | 'leftInPlace' | 'report'>,
+    restored: Pick<
+      RestoreResult,
+      'files' | 'bytes' | 'clonedBytes' | 'leftInPlace' | 'movedAlong' | 'report'
+    >,
   ): Done<RestoreResult> {
     const { id, location } = run;
     const metadata = {

@@ -29,6 +29,11 @@ export interface Engine {
    * leaves half-written. A restore in place moves these names and no others. Absent: everything in the folder is the engine's.
    */
   readonly ownsName?: (name: string) => boolean;
+  /**
+   * Whether a path in one of its folders, with `/`, is one that the engine gives. A restore in place moves such a folder as it is, and tells
+   * what else is in it. Absent: everything in its folders is the engine's.
+   */
+  readonly ownsInside?: (path: string) => boolean;
   /** Whether `link` mode is possible: are there files that the engine never changes once they stand? */
   readonly hasImmutableFiles: boolean;
   /**

@@ -46,6 +46,7 @@ function engineProblem(value: unknown): string | undefined {
 export function guardEngine(engine: Engine): Engine {
   const { name, lockFile, hasImmutableFiles, requiresStableDirectory, sealsWithCrc32 } = engine;
   const ownsName = engine.ownsName && ((file: string) => engine.ownsName!(file));
+  const ownsInside = engine.ownsInside && ((path: string) => engine.ownsInside!(path));
   const isDivisible = engine.isDivisible && ((path: string) => engine.isDivisible!(path));
   const call = <T>(method: string, work: () => Promise<T>, problem: (result: T) => string | undefined) =>
     work().then(
@@ -61,6 +62,7 @@ export function guardEngine(engine: Engine): Engine {
     hasImmutableFiles,
     ...(lockFile !== undefined && { lockFile }),
     ...(ownsName !== undefined && { ownsName }),
+    ...(ownsInside !== undefined && { ownsInside }),
     ...(requiresStableDirectory !== undefined && { requiresStableDirectory }),
     ...(sealsWithCrc32 !== undefined && { sealsWithCrc32 }),
     detect: (fs, dir) =>

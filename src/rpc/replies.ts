@@ -150,6 +150,7 @@ const restoreResultSchema = z.object({
   cloned_bytes: z.number(),
   undo: z.string().describe('The folder with what was replaced'),
   left_in_place: z.array(z.string()).readonly(),
+  moved_along: z.array(z.string()).readonly(),
   metadata: restoreMetadataSchema.unwrap(),
   report: reportSchema.nullable(),
   durations_ms: durations,

@@ -160,3 +160,29 @@ test.each(['before the restore', 'after it'])(
       expect(readdirSync(join(dir, '.lifecycle', folder))).toEqual([]);
   },
 );
+
+test('what lies among the tables of lsm and is not its own is told, in the snapshot and where it moves with them', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  await makers.lsm(dir, 'old');
+  mkdirSync(join(dir, 'sst/mine'), { recursive: true });
+  for (const name of ['notes.txt', '7.sst.bak', '.8.sst.tmp']) writeFileSync(join(dir, 'sst', name), 'mine');
+  const told = ['sst/7.sst.bak', 'sst/mine', 'sst/notes.txt'];
+  expect((await new BackupCoordinator({ dataDir: dir }).backup()).leftOut).toEqual(told);
+  const shown = await stillpoint(['restore', 'latest', '--data-dir', dir, '--in-place', '--dry-run']);
+  expect(shown.stdout).toContain(told.join(', '));
+  const { undo, movedAlong } = await new RestoreCoordinator({ dataDir: dir }).restore();
+  expect(movedAlong).toEqual(told);
+  expect(readFileSync(join(undo, 'sst/notes.txt'), 'utf8')).toBe('mine');
+});
+
+test.each(['42.tmp', 'MANIFEST-1', '7.log', 'CURRENT.old', '0000001.ldb'])(
+  'LevelDB never writes %s, so it stays where it is',
+  async (name) => {
+    const dir = join(await temporaryFolder(), 'data');
+    await makers.leveldb(dir, 'old');
+    writeFileSync(join(dir, name), 'mine');
+    expect((await new BackupCoordinator({ dataDir: dir }).backup()).leftOut).toEqual([name]);
+    await new RestoreCoordinator({ dataDir: dir }).restore();
+    expect(readFileSync(join(dir, name), 'utf8')).toBe('mine');
+  },
+);

@@ -24,7 +24,7 @@ import { findingLines, proofText } from '../report-text.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import { stateText } from '../state-text.ts';
 import type { Style } from '../style.ts';
-import { age, count, leftLine, size, visible } from '../text.ts';
+import { age, count, leftLine, MOVES_ALONG, size, visible } from '../text.ts';
 
 const { fields } = restoreIntoOptions;
 const intoFlags = new Flags(fields, ['into', 'files']);
@@ -113,7 +113,17 @@ function ownerHere(location: string): string {
 }
 
 function describePreview(shown: RestorePreview, style: Style): string[] {
-  const { snapshot, target, inPlace, replaced, replacedBytes, leftInPlace, neededBytes, freeBytes } = shown;
+  const {
+    snapshot,
+    target,
+    inPlace,
+    replaced,
+    replacedBytes,
+    leftInPlace,
+    movedAlong,
+    neededBytes,
+    freeBytes,
+  } = shown;
   const names = [...replaced.slice(0, NAMES_SHOWN), ...(replaced.length > NAMES_SHOWN ? ['…'] : [])];
   const fits = neededBytes <= freeBytes;
   return [
@@ -125,6 +135,7 @@ function describePreview(shown: RestorePreview, style: Style): string[] {
         ]
       : []),
     ...leftLine('left where it is, since the engine did not write it', leftInPlace),
+    ...leftLine(MOVES_ALONG, movedAlong),
     '  nothing was changed',
   ];
 }
@@ -162,19 +173,15 @@ async function restoreHere(
   how: How,
   wait: number,
 ): Promise<void> {
-  const { from, into, files, bytes, clonedBytes, undo, leftInPlace, report } = await restoreInPlace(
-    cli,
-    snapshot,
-    dataDir,
-    how,
-    wait,
-  );
+  const { from, into, files, bytes, clonedBytes, undo, leftInPlace, movedAlong, report } =
+    await restoreInPlace(cli, snapshot, dataDir, how, wait);
   await noteLesser(cli, from, dataDir);
-  cli.output.result({ from, into, files, bytes, clonedBytes, undo, leftInPlace }, (style) => [
+  cli.output.result({ from, into, files, bytes, clonedBytes, undo, leftInPlace, movedAlong }, (style) => [
     `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
     ...(report === null ? [] : warningLines(report, style)),
     ...leftLine('left where it is, since the engine did not write it', leftInPlace),
+    ...leftLine(MOVES_ALONG, movedAlong),
     ...describeUndo(into, undo),
   ]);
 }

@@ -8,7 +8,7 @@ import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { describeUndo, undoInPlace } from '../in-place.ts';
 import { addWaitFlag, waitMs } from '../patience.ts';
-import { leftLine, size, time, visible } from '../text.ts';
+import { leftLine, MOVES_ALONG, size, time, visible } from '../text.ts';
 
 const flags = new Flags(startUndoOptions.fields, ['to']);
 
@@ -40,11 +40,12 @@ export function define(command: Command, cli: Cli): void {
 }
 
 function describePreview(shown: UndoPreview): string[] {
-  const { from, replacedAtMs, diskBytes, target, replaced, replacedBytes, leftInPlace } = shown;
+  const { from, replacedAtMs, diskBytes, target, replaced, replacedBytes, leftInPlace, movedAlong } = shown;
   return [
     `${nameOf(from)}, replaced ${time(replacedAtMs)}, ${size(diskBytes)}, would come back in ${visible(target)}`,
     `  replaced, and kept for \`undo\`: ${size(replacedBytes)} (${replaced.map(visible).join(', ') || 'nothing'})`,
     ...leftLine('left where it is, since the engine did not write it', leftInPlace),
+    ...leftLine(MOVES_ALONG, movedAlong),
     '  nothing was changed',
   ];
 }

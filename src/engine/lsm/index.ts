@@ -10,7 +10,7 @@ import { checkLog } from './check-log.ts';
 import { checkTable } from './check-table.ts';
 import { detectLsm, listLsmFiles } from './directory.ts';
 import { history } from './history.ts';
-import { CHECKPOINT, LOCK, LOG, ownsName, TABLES, tableId } from './names.ts';
+import { CHECKPOINT, LOCK, LOG, ownsInside, ownsName, TABLES, tableId } from './names.ts';
 import { planFromOutside } from './plan.ts';
 import { readUpTo } from './read.ts';
 
@@ -20,6 +20,7 @@ export const lsmEngine: Engine = {
   sealsWithCrc32: true,
   lockFile: LOCK,
   ownsName,
+  ownsInside,
   hasImmutableFiles: true,
   detect: detectLsm,
   plan: planFromOutside,

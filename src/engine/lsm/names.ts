@@ -12,6 +12,14 @@ const TEMPORARY = /^\.(lsm\.wal|checkpoint\.meta)\.tmp$/;
 export const ownsName = (name: string): boolean =>
   [LOG, CHECKPOINT, TABLES, LOCK].includes(name) || TEMPORARY.test(name);
 
+const TEMPORARY_TABLE = /^\.[0-9]+\.sst\.tmp$/;
+
+/** Whether a path in the folder of the tables is the engine's. */
+export function ownsInside(path: string): boolean {
+  const name = path.slice(TABLES.length + 1);
+  return tableId(name) !== undefined || TEMPORARY_TABLE.test(name);
+}
+
 /** The first four bytes of a table, and the last four. */
 export const TABLE_MAGIC = 'ASST';
 export const TABLE_END_MAGIC = 'TSSA';

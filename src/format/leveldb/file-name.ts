@@ -37,7 +37,9 @@ export function parseFileName(name: string): NumberedFile | undefined {
 }
 
 // With the temporary files of LevelDB (`dbtmp`), and those of goleveldb, which chooses among several `CURRENT.<n>`.
-const OWN_NAME = /^(CURRENT(\.(bak|\d+))?|LOCK|LOG(\.old)?|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp|tmp))$/;
+const OWN_NAME = new RegExp(
+  `^(CURRENT(\\.(bak|\\d+))?|LOCK|LOG(\\.old)?|MANIFEST-${DIGITS}|${DIGITS}\\.(log|ldb|sst|dbtmp|tmp))$`,
+);
 
 /** Whether an engine gives this name to a file, also to one that is no part of the state. */
 export const ownsName = (name: string): boolean => OWN_NAME.test(name);
