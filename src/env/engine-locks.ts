@@ -142,14 +142,20 @@ export async function openEngineLock(path: string, open: () => Promise<OpenFile>
   });
 }
 
-/** Whether it may be a lock file under another name (a hard link, a bind mount). Lock files are empty. In our own folder none is ever linked. */
-function mayBeLock({ fd, path }: OpenFile): OpenHere {
+/**
+ * Whether it is a lock file under another name: a hard link or a bind mount. Lock files are empty. In our own folder none is ever linked. What
+ * has one name only may be any empty file that is open, such as a new log: there a lock must be seen.
+ */
+function isLinkedLock({ fd, path }: OpenFile): OpenHere {
   if (process.platform === 'win32' || path.includes(`${sep}.lifecycle${sep}`)) return 'no';
-  const { nlink, size } = fstatSync(fd);
-  if (size > 0) return 'no';
-  const state = isOpenHere(fd, fd);
-  // Where nobody can tell, what has no second name is an empty file.
-  return state === 'unknown' && nlink === 1 ? 'no' : state;
+  const stat = fstatSync(fd, { bigint: true });
+  if (stat.size > 0n) return 'no';
+  if (stat.nlink > 1n) return isOpenHere(fd, fd);
+  try {
+    return hasLockHere(stat) ? 'yes' : 'no';
+  } catch {
+    return 'no'; // without /proc nobody can tell
+  }
 }
 
 /** The file system, except that it never opens a file that an engine in this process may have locked: `CONFLICT` instead. */
@@ -161,7 +167,7 @@ export function guardEngineLocks(fs: FileSystem): FileSystem {
       if (how === 'create') return fs.open(path, how, pastCache);
       if (ENGINE_LOCK_NAMES.has(basename(path))) return openEngineLock(path, () => fs.open(path, how));
       const file = await fs.open(path, how, pastCache);
-      const state = mayBeLock(file);
+      const state = isLinkedLock(file);
       if (state === 'no') return file;
       throw lockedHere(path, state); // and the descriptor stays open until the process ends
     },
