@@ -8,6 +8,8 @@ import type { RepositoryStanding } from './repository-standings.ts';
 export interface Advice {
   readonly what: string;
   readonly lines: readonly string[];
+  /** Whether it ends what is wrong. Else it is only possible. */
+  readonly solves: boolean;
 }
 
 type Row = readonly [what: string, ...lines: readonly string[]];
@@ -22,29 +24,33 @@ export function statusAdvice(
   const { sourceDamaged } = status;
   const replaced = replacedDamaged(status);
   const damagedBefore = status.damaged.filter(({ name }) => status.leftBehind.includes(name));
-  const told: Row[] = [
-    ...rows(sourceDamaged && ['first', 'close the database']),
-    ...rows(
-      takesNew(status, replaced.length + damagedBefore.length) && [
-        'take a new one',
-        `stillpoint snapshot ${dir}${status.damaged.length > 0 ? ' --full' : ''}`,
-      ],
-    ),
-    ...restores(status, repositories, dir),
-    ...(sourceDamaged ? salvage(dir) : []),
-    ...undos(status, dir),
-    ...givesUp(status, dir),
-    ...mayGo(status, dir),
-    ...(sourceDamaged
-      ? []
-      : replaced.map((name): Row => ['remove damaged', `stillpoint delete ${name} --data-dir ${dir}`])),
-    ...damagedBefore.flatMap(({ name, location }): Row[] => [
-      ['salvage its writes', `stillpoint salvage ${shellWord(location)} --into NEW`],
-      ['then remove it', `stillpoint delete ${name} --data-dir ${dir}`],
-    ]),
-  ];
-  return told.map(([what, ...lines]) => ({ what, lines }));
+  const takes = rows(
+    takesNew(status, replaced.length + damagedBefore.length) && [
+      'take a new one',
+      `stillpoint snapshot ${dir}${status.damaged.length > 0 ? ' --full' : ''}`,
+    ],
+  );
+  const removes = replaced.map(
+    (name): Row => ['remove damaged', `stillpoint delete ${name} --data-dir ${dir}`],
+  );
+  const saves = damagedBefore.flatMap(({ name, location }): Row[] => [
+    ['salvage its writes', `stillpoint salvage ${shellWord(location)} --into NEW`],
+    ['then remove it', `stillpoint delete ${name} --data-dir ${dir}`],
+  ]);
+  const back = restores(status, repositories, dir);
+  const keeps = [...undos(status, dir), ...givesUp(status, dir), ...mayGo(status, dir)];
+  if (sourceDamaged) {
+    const first: Row = ['first', 'close the database'];
+    return [...advice([first, ...back, ...salvage(dir)], true), ...advice([...keeps, ...saves], false)];
+  }
+  const solving = [...takes, ...removes, ...saves];
+  return status.next === null
+    ? [...advice([...back, ...solving], true), ...advice(keeps, false)]
+    : [...advice(solving, true), ...advice([...keeps, ...back], false)];
 }
+
+const advice = (told: readonly Row[], solves: boolean): Advice[] =>
+  told.map(([what, ...lines]) => ({ what, lines, solves }));
 
 const rows = (row: Row | false): Row[] => (row === false ? [] : [row]);
 
@@ -74,12 +80,13 @@ function restores(
   const where = (status.restoreBytes ?? 0) <= status.dataFreeBytes ? '--in-place' : '--into ON_ANOTHER_DISK';
   const command = (name: string) => `stillpoint restore ${name} --data-dir ${dir} ${where}`;
   const best = command('latest-good');
+  const isGoingBack = !sourceDamaged && status.next !== null && where === '--in-place';
   // Not what is damaged itself.
   const notGood = new Set([...status.damaged.map(({ name }) => name), ...status.unread, ...status.unproven]);
   const before = status.leftBehind.findLast((name) => !notGood.has(name) && name !== latestGood);
   const brings = `brings ${latestGood} back; what was written after it stays in the undo folder`;
   return [
-    ['restore', ...(sourceDamaged ? [brings] : []), best],
+    [isGoingBack ? 'or go back' : 'restore', ...(sourceDamaged || isGoingBack ? [brings] : []), best],
     ...rows(before !== undefined && ['or left behind', command(before)]),
   ];
 }
@@ -134,7 +141,7 @@ function givesUp({ undoFolders }: SnapshotsStatus, dir: string): Row[] {
   return [
     [
       'give up undo',
-      spare.length === 0 ? 'none' : `${count(spare.length, 'undo folder')}, ${size(bytes)}`,
+      spare.length === 0 ? 'no folder can go yet' : `${count(spare.length, 'undo folder')}, ${size(bytes)}`,
       ...(spare.length > 0 ? [`stillpoint prune ${dir} --undo --keep 0 --dry-run`] : []),
       ...(spare.length < undoFolders.length ? [SAVE] : []),
     ],
@@ -142,6 +149,6 @@ function givesUp({ undoFolders }: SnapshotsStatus, dir: string): Row[] {
 }
 
 const SAVE =
-  'not those that may hold writes: save them before, by an undo, which takes no space, and a snapshot, or by a salvage of what is damaged';
+  'a folder that may hold writes stays until they are saved: undo the restore, which takes no space, and take a snapshot; or salvage what is damaged';
 
 const count = (value: number, one: string): string => `${value} ${one}${value === 1 ? '' : 's'}`;

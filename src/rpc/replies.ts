@@ -298,7 +298,13 @@ export const safetySchema = z.object({
     .nullable()
     .describe('Where backups of the directory are, by its own jobs; null when those cannot be read'),
   advice: z
-    .array(z.object({ what: z.string(), lines: z.array(z.string()).readonly() }))
+    .array(
+      z.object({
+        what: z.string(),
+        lines: z.array(z.string()).readonly(),
+        solves: z.boolean().describe('Whether it ends what is wrong; else it is only possible'),
+      }),
+    )
     .readonly()
     .describe(
       'What can be done, in the order in which to think of it. Each line is a sentence, or a command that starts with `stillpoint`',

@@ -42,7 +42,9 @@ test('on a full disk: what a prune would free, and that it would free nothing', 
     hint: 'Free space on that file system: there is nothing here that could be pruned.',
   });
   const { stdout } = await stillpoint(['status', dir]);
-  expect(stdout).toMatch(/^free disk .*: the next snapshot may not fit, which needs up to 9.0\s+MiB$/m);
+  expect(stdout.replaceAll(/\n +/g, ' ')).toMatch(
+    /^free disk .*: the next snapshot may not fit, which needs up to 9.0 MiB$/m,
+  );
   expect(stdout).toMatch(/^restore .* --into ON_ANOTHER_DISK$/m);
   // A second, smaller one: the first could go.
   rmSync(ballast);

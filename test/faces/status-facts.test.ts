@@ -178,7 +178,7 @@ test('of the undo folders those are named that may hold writes of their own', as
   expect(pruned.stdout).toContain('no undo of these restores is possible any more');
   expect(readdirSync(join(dir, '.lifecycle/restore-backup'))).toEqual([first!.name]);
   const given = await stillpoint(['status', dir]);
-  expect(given.stdout).toMatch(/^give up undo +none\n/m);
+  expect(given.stdout).toMatch(/^give up undo +no folder can go yet\n/m);
   await stillpoint(['prune', dir, '--undo', '--keep', '0', '--discard-writes']);
   expect(readdirSync(join(dir, '.lifecycle/restore-backup'))).toEqual([]);
 });
@@ -262,7 +262,7 @@ test('after several restores, an undo to the first and a snapshot, nothing is le
   );
   const { stdout } = await stillpoint(['status', dir]);
   expect(stdout.replaceAll(/\n +/g, ' ')).toContain(
-    'save them before, by an undo, which takes no space, and a snapshot',
+    'undo the restore, which takes no space, and take a snapshot',
   );
   const undo = stdout.split('\n').flatMap((line) => line.match(/stillpoint (undo .*--to .*)/)?.[1] ?? [])[0]!;
   expect((await stillpoint(undo.split(' '))).code).toBe(0);
@@ -313,7 +313,7 @@ test('a command of the advice can be pasted, whatever the path has in it', async
   await database.close();
   await new BackupCoordinator({ dataDir: dir }).backup();
   const { stdout } = await stillpoint(['status', dir]);
-  const [, command] = /^restore +stillpoint (.*)$/m.exec(stdout)!;
+  const [, command] = /^ +stillpoint (restore .*)$/m.exec(stdout)!;
   const words = execFileSync('sh', ['-c', `printf '%s\\n' ${command}`], { encoding: 'utf8' }).split('\n');
   expect(words).toContain(dir);
 });

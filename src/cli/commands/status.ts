@@ -66,7 +66,7 @@ function describe(status: WithRepositories, dir: string, style: Style, width: nu
     ms === null || ms === undefined ? 'none on record' : `${time(ms)}, ${age(nowMs - ms)} ago`;
   const facts = [
     ['last snapshot', moment(status.lastSuccessAtMs)],
-    ['last failed', failureText(status.lastFailure, moment)],
+    ['last failed snapshot', failureText(status.lastFailure, moment)],
     ...restores(status, moment),
     [
       'newest good',
