@@ -44,6 +44,7 @@ test('a plan whose last run failed is one to look at, though it is not overdue',
   const failed = await stillpoint(['schedule', 'list', file]);
   expect(failed).toMatchObject({ code: 3, stdout: expect.stringContaining('the disk is gone') });
   expect(failed.stdout).not.toContain('overdue');
+  expect(failed.stdout).toContain('RESULT BY SCHEDULE');
   await ran('succeeded', 1);
   expect(await stillpoint(['schedule', 'list', file])).toMatchObject({ code: 0 });
   await jobs.close();

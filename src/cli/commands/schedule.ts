@@ -56,7 +56,8 @@ export function define(command: Command, cli: Cli): void {
 
 const LIST_NOTE = `
 Exits with 3 if the last run of a plan failed, or a plan is overdue: due for longer than its "overdue_after"
-without a success. A plan that no service runs is overdue, too, counted from when the settings file was written.`;
+without a success. A plan that no service runs is overdue, too, counted from when the settings file was written.
+Only runs at due times count: \`stillpoint jobs DIR\` shows those on request, too.`;
 
 const isFailed = ({ lastStatus }: ScheduleState): boolean =>
   lastStatus === 'failed' || lastStatus === 'interrupted';
@@ -93,7 +94,10 @@ function describeList(schedules: readonly ScheduleState[], style: Style): string
     schedule.overdue ? 'overdue' : '',
     visible(schedule.lastError ?? ''),
   ]);
-  const [head = '', ...lines] = table([['PLAN', '', 'NEXT DUE', 'LAST DUE', 'RESULT', '', ''], ...rows], []);
+  const [head = '', ...lines] = table(
+    [['PLAN', '', 'NEXT DUE', 'LAST DUE', 'RESULT BY SCHEDULE', '', ''], ...rows],
+    [],
+  );
   return [
     style.dim(head),
     ...lines.map((line, i) => {
