@@ -1,4 +1,4 @@
-import type { Action, Api, Job, Plan, StoredBackup } from './api.ts';
+import { type Action, type Api, type Job, type Plan, Refused, type StoredBackup } from './api.ts';
 import { textOf } from './text.ts';
 
 /** What a repository holds of this database, or why it cannot be read. */
@@ -34,15 +34,23 @@ export async function lookOffsite(api: Api, before: Offsite | undefined): Promis
   ]);
   const isSame = before !== undefined && lastEnded(before.jobs) === lastEnded(jobs);
   const names = [...new Set(plans.map(({ repository }) => repository))];
-  const stored = isSame ? before.stored : await Promise.all(names.map((name) => readStored(api, name)));
+  const hasBackups = lastSuccess({ plans, jobs }, 'backup') !== null;
+  const stored = isSame
+    ? before.stored
+    : await Promise.all(names.map((name) => readStored(api, name, hasBackups)));
   return { plans, jobs, drills, stored };
 }
 
-async function readStored(api: Api, repository: string): Promise<Stored> {
+async function readStored(api: Api, repository: string, hasBackups: boolean): Promise<Stored> {
   try {
     return { repository, backups: await api.storedBackups(repository) };
   } catch (error) {
-    return { repository, backups: [], problem: textOf(error) };
+    const isGone = hasBackups && error instanceof Refused && error.code === 'DESTINATION_NOT_FOUND';
+    // Its hint is to make a repository, and that would be made below the place where a disk belongs.
+    const problem = isGone
+      ? `${error.message}. Backups in it are on record: is its disk mounted?`
+      : textOf(error);
+    return { repository, backups: [], problem };
   }
 }
 
@@ -76,7 +84,7 @@ export const overdue = ({ plans }: Offsite): string[] =>
   );
 
 /** When an action last succeeded, by plan or on request. */
-export function lastSuccess({ plans, jobs }: Offsite, action: Action): number | null {
+export function lastSuccess({ plans, jobs }: Pick<Offsite, 'plans' | 'jobs'>, action: Action): number | null {
   const planned = plans.flatMap(({ schedules }) =>
     schedules.filter((one) => one.action === action).map(({ last_success_ms }) => last_success_ms ?? 0),
   );

@@ -2,7 +2,7 @@ import type { Snapshots, Status } from './api.ts';
 import { recoverableWindow } from './history.ts';
 import { lastSuccess, lastVerified, nextDue, type Offsite, overdue, tookMs, wholeAt } from './offsite.ts';
 import { Prose } from './prose.tsx';
-import { ago, ahead, span, time } from './text.ts';
+import { ago, ahead, span, time, timeRange } from './text.ts';
 
 interface Props {
   readonly status: Status;
@@ -84,7 +84,15 @@ function Numbers({ status, list, offsite, nowMs }: Props) {
   const proven = safety?.newest_good ?? null;
   const provenMs = proven === null ? null : (proven.verified_at_ms ?? proven.created_at_ms);
   const due = offsite && nextDue(offsite);
+  const isLate = offsite !== undefined && overdue(offsite).length > 0;
   const restore = measured(status, offsite);
+  const isAway = offsite?.stored.some(({ problem }) => problem !== undefined) ?? false;
+  /** What was not found may be in what cannot be read. */
+  const inRepository = (text: string, isKnown: boolean) =>
+    `in a repository: ${isKnown || !isAway ? text : 'not known: it cannot be read'}`;
+  const storedMs = offsite ? lastSuccess(offsite, 'backup') : null;
+  const verifiedMs = offsite ? lastVerified(offsite) : null;
+  const storedWindow = offsite && windowOf(wholeAt(offsite));
   const since = (ms: number | null) => (ms === null ? 'none yet' : ago(ms, nowMs));
   return (
     <dl class="numbers">
@@ -92,13 +100,13 @@ function Numbers({ status, list, offsite, nowMs }: Props) {
         name="Last success"
         value={since(successMs)}
         atMs={successMs}
-        more={offsite && `in a repository: ${since(lastSuccess(offsite, 'backup'))}`}
+        more={offsite && inRepository(since(storedMs), storedMs !== null)}
       />
       <Figure
         name="Last proven"
         value={provenMs === null ? 'none' : ago(provenMs, nowMs)}
         atMs={provenMs}
-        more={offsite && `in a repository: ${since(lastVerified(offsite))}`}
+        more={offsite && inRepository(since(verifiedMs), verifiedMs !== null)}
       />
       <Figure
         name="Next due"
@@ -106,13 +114,13 @@ function Numbers({ status, list, offsite, nowMs }: Props) {
           due === undefined ? (offsite ? 'nothing' : 'not planned by this server') : ahead(due.atMs, nowMs)
         }
         atMs={due?.atMs ?? null}
-        more={due && `${due.action}, plan ${due.plan}`}
+        more={due && `${due.action}, plan ${due.plan}${isLate ? '' : '; none is late'}`}
       />
       <Figure
         name="Recoverable window"
         value={windowText(window, nowMs)}
         atMs={window?.fromMs ?? null}
-        more={offsite && `in a repository: ${windowText(windowOf(wholeAt(offsite)), nowMs)}`}
+        more={offsite && inRepository(windowText(storedWindow, nowMs), storedWindow !== undefined)}
       />
       <Figure
         name="Time to restore"
@@ -135,9 +143,7 @@ const windowOf = (times: readonly number[]): Window | undefined =>
 function windowText(window: Window | undefined, nowMs: number): string {
   if (window === undefined) return 'nothing';
   const { fromMs, toMs } = window;
-  return fromMs === toMs
-    ? `one moment, ${ago(toMs, nowMs)}`
-    : `${span(toMs - fromMs)}, up to ${ago(toMs, nowMs)}`;
+  return fromMs === toMs ? `one moment, ${ago(toMs, nowMs)}` : timeRange(fromMs, toMs);
 }
 
 /** The newest restore whose time was taken: one in place, or a drill. */

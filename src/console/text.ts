@@ -20,10 +20,10 @@ const SPANS = [
   ['s', 1000],
 ] as const;
 
-/** The two largest parts: `2 d 3 h`, `45 s`; under a second `0.4 s`. */
+/** The two largest parts: `2 d 3 h`, `45 s`; under ten seconds `2.8 s`. */
 export function span(ms: number): string {
   if (ms < 0) return '0 s';
-  if (ms < 1000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`;
   const first = SPANS.findIndex(([, size]) => ms >= size);
   const [name, size] = SPANS[first]!;
   const whole = Math.floor(ms / size);
@@ -48,11 +48,17 @@ const DAY = new Intl.DateTimeFormat(undefined, {
 /** By the clock and the habits of the reader. */
 export const time = (atMs: number): string => TIME.format(atMs);
 
+/** `Nov 28, 2026, 6:12:03 – 6:20:11 AM`. */
+export const timeRange = (fromMs: number, toMs: number): string => TIME.formatRange(fromMs, toMs);
+
 /** The day, as a heading and as a key. */
 export const day = (atMs: number): string => DAY.format(atMs);
 
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString()} ${count === 1 ? one : many}`;
+
+/** What comes from a report has no full stop. */
+export const sentence = (text: string): string => (text.endsWith('.') ? text : `${text}.`);
 
 /** `in 2 h 5 min`; what is due within a second, or was due already, is due `now`. */
 export const ahead = (atMs: number, nowMs: number): string =>
