@@ -10,6 +10,7 @@ interface Failure {
   readonly what: string;
   readonly atMs: number | null;
   readonly reason: string;
+  readonly isSolved: boolean;
 }
 
 interface Props {
@@ -21,7 +22,7 @@ interface Props {
 
 /** What failed, with the reason: the newest ten. */
 export function Failures({ status, runs, offsite, nowMs }: Props) {
-  const failures = [...recovery(status), ...failedRuns(runs), ...failedJobs(offsite)]
+  const failures = [...recovery(status), ...failedRuns(runs, status), ...failedJobs(offsite)]
     .sort((a, b) => (b.atMs ?? 0) - (a.atMs ?? 0))
     .slice(0, SHOWN);
   return (
@@ -31,7 +32,7 @@ export function Failures({ status, runs, offsite, nowMs }: Props) {
         <p>Nothing that is on record.</p>
       ) : (
         <ul>
-          {failures.map(({ id, what, atMs, reason }) => (
+          {failures.map(({ id, what, atMs, reason, isSolved }) => (
             <li key={id}>
               <strong>{what}</strong>
               {atMs !== null && (
@@ -42,7 +43,7 @@ export function Failures({ status, runs, offsite, nowMs }: Props) {
                   </time>
                 </>
               )}
-              : <Prose text={reason} />
+              {isSolved && <span class="badge good">solved since</span>}: <Prose text={reason} />
             </li>
           ))}
         </ul>
@@ -54,7 +55,7 @@ export function Failures({ status, runs, offsite, nowMs }: Props) {
 function recovery({ recovery_state: last }: Status): Failure[] {
   if (last?.outcome !== 'failed') return [];
   const { finished_at_ms: atMs, reason } = last;
-  return [{ id: 'recovery', what: 'Recovery at the start', atMs, reason: reason ?? '' }];
+  return [{ id: 'recovery', what: 'Recovery at the start', atMs, reason: reason ?? '', isSolved: false }];
 }
 
 const RUN_NAMES: Readonly<Record<Run['kind'], string>> = {
@@ -69,20 +70,27 @@ const RUN_NAMES: Readonly<Record<Run['kind'], string>> = {
   delete: 'Removal of a snapshot',
 };
 
-const failedRuns = (runs: readonly Run[]): Failure[] =>
+/** Newest first. A proof that found damage is solved once none is known; all else once the same succeeded. */
+const failedRuns = (runs: readonly Run[], { safety }: Status): Failure[] =>
   runs
+    .map((run, at) => ({ ...run, newer: runs.slice(0, at) }))
     .filter(({ state }) => state.status === 'failed')
-    .map(({ id, kind, state }) => ({
+    .map(({ id, kind, state, newer }) => ({
       id,
       what: RUN_NAMES[kind],
       atMs: state.finished_at_ms,
       reason: state.reason ?? state.code ?? '',
+      isSolved:
+        kind === 'verify'
+          ? safety !== null && !safety.source_damaged && [...safety.damaged, ...safety.unread].length === 0
+          : newer.some((run) => run.kind === kind && run.state.status === 'completed'),
     }));
 
 const failedJobs = (offsite: Offsite | undefined): Failure[] =>
   (offsite?.jobs ?? [])
+    .map((job, at, jobs) => ({ ...job, newer: jobs.slice(0, at) }))
     .filter(({ status }) => status === 'failed' || status === 'interrupted')
-    .map(({ id, kind, finished_at_ms: atMs, error, error_code }) => ({
+    .map(({ id, kind, finished_at_ms: atMs, error, error_code, newer, repository_url: url, backup_id }) => ({
       id,
       what:
         kind === 'backup'
@@ -90,4 +98,11 @@ const failedJobs = (offsite: Offsite | undefined): Failure[] =>
           : `${kind[0]!.toUpperCase()}${kind.slice(1)} of a backup`,
       atMs,
       reason: error ?? error_code ?? 'interrupted',
+      isSolved: newer.some(
+        (job) =>
+          job.kind === kind &&
+          job.status === 'succeeded' &&
+          job.repository_url === url &&
+          (kind === 'backup' || job.backup_id === backup_id),
+      ),
     }));
