@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 import type { Action, Api, Plan } from './api.ts';
+import { Button } from './button.tsx';
 import { CopyCommand } from './copy-command.tsx';
 import { type Offsite, runningJobs } from './offsite.ts';
 import { Prose } from './prose.tsx';
@@ -44,15 +45,14 @@ export function Plans({ api, offsite, nowMs, look }: Props) {
           <Schedules plan={plan} nowMs={nowMs} />
           <p class="actions">
             {ACTIONS.map((action) => (
-              <button
+              <Button
                 key={action}
-                type="button"
-                disabled={running.some(({ kind }) => kind === action)}
+                isBusy={running.some(({ kind }) => kind === action)}
                 aria-label={`${BUTTONS[action]}, plan ${plan.name}`}
                 onClick={() => run(plan.name, action)}
               >
                 {BUTTONS[action]}
-              </button>
+              </Button>
             ))}
             <CopyCommand text={api.planCommand(plan.name, 'backup')} what={`back up by plan ${plan.name}`} />
           </p>
@@ -62,17 +62,23 @@ export function Plans({ api, offsite, nowMs, look }: Props) {
   );
 }
 
-/** Of the first due time, a service that has just begun says `begun`: it has run nothing by itself. */
-function lastOne(status: Plan['schedules'][number]['last_status']): string {
+/** Only runs at due times count. Of the first one, a service that has just begun says `begun`: it has run nothing by itself. */
+function bySchedule(
+  { last_status: status, last_success_ms: successMs }: Plan['schedules'][number],
+  nowMs: number,
+): string {
   if (status === null || status === 'begun') return 'not due yet';
-  return status === 'succeeded' ? 'the last one succeeded' : `the last one: ${status}`;
+  const when = successMs === null ? '' : ago(successMs, nowMs);
+  if (status === 'succeeded') return `last run by the schedule: succeeded ${when}`;
+  return `last run by the schedule: ${status}${when && `, the last success was ${when}`}`;
 }
 
 function Schedules({ plan, nowMs }: { plan: Plan; nowMs: number }) {
   return (
     <ul>
-      {plan.schedules.map(
-        ({ action, next_due_ms: next, last_status, last_error, last_success_ms, overdue }) => (
+      {plan.schedules.map((schedule) => {
+        const { action, next_due_ms: next, last_error, overdue } = schedule;
+        return (
           <li key={action}>
             <strong>{action}</strong>:{' '}
             {next === null ? (
@@ -83,12 +89,11 @@ function Schedules({ plan, nowMs }: { plan: Plan; nowMs: number }) {
               </time>
             )}
             {overdue && <strong class="bad"> · overdue</strong>}
-            {last_success_ms !== null && ` · last success ${ago(last_success_ms, nowMs)}`}
-            {` · ${lastOne(last_status)}`}
+            {` · ${bySchedule(schedule, nowMs)}`}
             {last_error !== null && <span class="bad"> · {last_error}</span>}
           </li>
-        ),
-      )}
+        );
+      })}
     </ul>
   );
 }

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact';
 import type { Snapshot, StoredBackup } from './api.ts';
+import { Button } from './button.tsx';
 import { CopyCommand } from './copy-command.tsx';
 import { type Standing, standingOf, standingOfBackup } from './history.ts';
 import { ago, bytes, plural, time } from './text.ts';
@@ -38,15 +39,15 @@ export function SnapshotRow({
         </>
       }
     >
-      <button type="button" disabled={isVerifying} aria-label={`Verify ${name}`} onClick={onVerify}>
+      <Button isBusy={isVerifying} aria-label={`Verify ${name}`} onClick={onVerify}>
         {isVerifying ? 'Reading …' : 'Verify'}
-      </button>
-      <button type="button" disabled={isBusy} aria-label={`Restore ${name}`} onClick={() => onAsk('restore')}>
+      </Button>
+      <Button isBusy={isBusy} aria-label={`Restore ${name}`} onClick={() => onAsk('restore')}>
         Restore …
-      </button>
-      <button type="button" disabled={isBusy} aria-label={`Delete ${name}`} onClick={() => onAsk('delete')}>
+      </Button>
+      <Button isBusy={isBusy} aria-label={`Delete ${name}`} onClick={() => onAsk('delete')}>
         Delete …
-      </button>
+      </Button>
       <CopyCommand text={command} what={`restore ${name}`} />
     </Row>
   );
@@ -87,14 +88,9 @@ export function BackupRow({ backup, repository, command, nowMs, isBusy, onRestor
         </>
       }
     >
-      <button
-        type="button"
-        disabled={isBusy}
-        aria-label={`Restore ${id} from ${repository}`}
-        onClick={onRestore}
-      >
+      <Button isBusy={isBusy} aria-label={`Restore ${id} from ${repository}`} onClick={onRestore}>
         Restore …
-      </button>
+      </Button>
       <CopyCommand text={command} what={`restore ${id} from ${repository}`} />
     </Row>
   );

@@ -16,7 +16,9 @@ interface Props {
 export function Question({ title, yes, isReady = true, onYes, onNo, children }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    dialog.current!.showModal();
+    const shown = dialog.current!;
+    shown.showModal();
+    return () => shown.close(); // gives the focus back to the button that asked
   }, []);
   return (
     <dialog ref={dialog} aria-labelledby="question" onClose={onNo}>

@@ -1,5 +1,6 @@
 import { useRef, useState } from 'preact/hooks';
 import type { Api, Errand, ErrandBody, Repository, StoredBackup } from './api.ts';
+import { Button } from './button.tsx';
 import { CopyCommand } from './copy-command.tsx';
 import { Folding } from './folding.tsx';
 import { byDay, pointsOf, standingOfBackup } from './history.ts';
@@ -235,30 +236,19 @@ function StoreCard({ api, store, destination, nowMs, isBusy, onBegin, onAsk }: S
                       </>
                     }
                   >
-                    <button
-                      type="button"
-                      disabled={isBusy}
-                      aria-label={`Verify ${id}`}
-                      onClick={() => does('verify')}
-                    >
+                    <Button isBusy={isBusy} aria-label={`Verify ${id}`} onClick={() => does('verify')}>
                       Verify
-                    </button>
-                    <button
-                      type="button"
-                      disabled={isBusy}
-                      aria-label={`Drill ${id}`}
-                      onClick={() => does('drill')}
-                    >
+                    </Button>
+                    <Button isBusy={isBusy} aria-label={`Drill ${id}`} onClick={() => does('drill')}>
                       Drill
-                    </button>
-                    <button
-                      type="button"
-                      disabled={isBusy}
+                    </Button>
+                    <Button
+                      isBusy={isBusy}
                       aria-label={`Restore ${id}`}
                       onClick={() => onAsk({ what: 'restore', store, backup })}
                     >
                       Restore …
-                    </button>
+                    </Button>
                     <CopyCommand
                       text={api.backupCommand('restore', destination, store_id, id)}
                       what={`restore ${id}`}

@@ -4,6 +4,7 @@ import { CopyCommand } from './copy-command.tsx';
 import { Prose } from './prose.tsx';
 import { Question } from './question.tsx';
 import { bytes, plural, textOf, time } from './text.ts';
+import { type Message, Told } from './told.tsx';
 import { useDryRun } from './use-dry-run.ts';
 
 interface Props {
@@ -16,7 +17,7 @@ interface Props {
 /** Where what restores replaced can be given up, in two steps. */
 export function UndoFolders({ api, safety, dataDir, look }: Props) {
   const [isAsking, setAsking] = useState(false);
-  const [told, setTold] = useState<{ text: string; isBad: boolean }>();
+  const [told, setTold] = useState<Message>();
   const holding = safety.undo_folders.filter((one) => one.may_hold_writes).map(({ name }) => name);
   const giveUp = async (keep: number, discardWrites: boolean) => {
     setAsking(false);
@@ -40,11 +41,7 @@ export function UndoFolders({ api, safety, dataDir, look }: Props) {
           <CopyCommand text={api.giveUpUndoCommand(dataDir)} what="see which undo folders would go" />
         </p>
       )}
-      {told !== undefined && (
-        <p class={told.isBad ? 'bad' : 'good'} role={told.isBad ? 'alert' : 'status'}>
-          <Prose text={told.text} />
-        </p>
-      )}
+      <Told message={told} />
       {isAsking && <GiveUpQuestion api={api} onNo={() => setAsking(false)} onYes={giveUp} />}
     </>
   );
