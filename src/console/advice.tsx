@@ -2,28 +2,46 @@ import type { Safety } from './api.ts';
 import { CopyCommand } from './copy-command.tsx';
 import { Prose } from './prose.tsx';
 
-/** What can be done where a snapshot is damaged, or there is none: what `stillpoint status` says. */
+/** What ends the problem where a snapshot is damaged, or there is none; of what `stillpoint status` says. */
 export function Advice({ safety }: { readonly safety: Safety }) {
   return (
     <section aria-labelledby="advice" class="card unsafe">
       <h2 id="advice">What can be done?</h2>
-      <p>Use the buttons of this page where there is one, and else these commands.</p>
       <dl class="advice">
-        {safety.advice.map(({ what, lines }) => (
-          <div key={lines.join()}>
-            <dt>{what}</dt>
-            {lines.map((line) => (
-              <dd key={line}>
-                {line.startsWith('stillpoint ') ? (
-                  <CopyCommand text={line} what={what} isMain />
-                ) : (
-                  <Prose text={line} />
-                )}
-              </dd>
-            ))}
-          </div>
-        ))}
+        {safety.advice
+          .filter(({ solves }) => solves)
+          .map(({ what, lines }) => (
+            <div key={lines.join()}>
+              <dt>{what}</dt>
+              {lines.map((line) => (
+                <dd key={line}>
+                  <Line text={line} what={what} />
+                </dd>
+              ))}
+            </div>
+          ))}
       </dl>
     </section>
+  );
+}
+
+/** A sentence, or a command with the button of this page that does the same. */
+function Line({ text, what }: { readonly text: string; readonly what: string }) {
+  const [, verb, operand] = /^stillpoint (\w+) (\S+)/.exec(text) ?? [];
+  if (verb === undefined) return <Prose text={text} />;
+  return (
+    <>
+      {verb === 'snapshot' && (
+        <p>
+          <strong>Snapshot now</strong>, below, or:
+        </p>
+      )}
+      {verb === 'delete' && (
+        <p>
+          <strong>Delete …</strong>, at {operand} below, or:
+        </p>
+      )}
+      <CopyCommand text={text} what={what} isMain />
+    </>
   );
 }

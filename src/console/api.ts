@@ -100,9 +100,10 @@ export class Api {
   dataDir: string | undefined;
 
   /** For a shell. The key is named and never shown. */
-  snapshotCommand(): string {
-    if (this.dataDir !== undefined) return `stillpoint snapshot ${quoted(this.dataDir)}`;
-    return this.#commandFor('backup');
+  snapshotCommand(isFull: boolean): string {
+    if (this.dataDir !== undefined)
+      return `stillpoint snapshot ${quoted(this.dataDir)}${isFull ? ' --full' : ''}`;
+    return this.#commandFor('backup', isFull ? { reuse: false } : undefined);
   }
 
   restoreCommand(source: string, repository?: string): string {
@@ -122,9 +123,14 @@ export class Api {
     return `stillpoint backup ${action} ${quoted(backup)} --from ${quoted(destination)} --store ${quoted(store)}${into}`;
   }
 
-  /** Into a folder beside it, which must not exist. */
-  salvageCommand(dataDir: string): string {
-    return `stillpoint salvage ${quoted(dataDir)} --into ${quoted(`${dataDir}-salvaged`)}`;
+  /** Into a folder that must not exist; beside what is damaged, unless said otherwise. */
+  salvageCommand(damaged: string, into = `${damaged}-salvaged`): string {
+    return `stillpoint salvage ${quoted(damaged)} --into ${quoted(into)}`;
+  }
+
+  /** Into a folder beside the data directory, which must not exist. */
+  restoreIntoCommand(snapshot: string, dataDir: string): string {
+    return `stillpoint restore ${quoted(snapshot)} --data-dir ${quoted(dataDir)} --into ${quoted(`${dataDir}-${snapshot}`)}`;
   }
 
   verifyCommand(dataDir: string): string {
@@ -153,7 +159,9 @@ export class Api {
 
   status = (): Promise<Status> => this.#call('GET', 'status');
   snapshots = (): Promise<Snapshots> => this.#call('GET', 'backups');
-  backUp = (): Promise<BackupReply> => this.#call('POST', 'backup');
+  /** @param isFull It shares no file with another snapshot. */
+  backUp = (isFull: boolean): Promise<BackupReply> =>
+    this.#call('POST', 'backup', isFull ? { reuse: false } : undefined);
   cancel = (handle: string): Promise<BackupReply> =>
     this.#call('DELETE', `backup/${encodeURIComponent(handle)}`);
   verify = (name: string): Promise<Report> =>

@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { Api, Job, RunState, Status } from './api.ts';
+import { Button } from './button.tsx';
 import { CopyCommand } from './copy-command.tsx';
 import { type Offsite, runningJobs } from './offsite.ts';
 import { Prose } from './prose.tsx';
@@ -47,11 +48,13 @@ export function Running({ api, status, offsite, look }: Props) {
     return () => gone.abort();
   }, [api, handle, look]);
 
+  /** Where one is damaged, another may share the damage that nobody has found yet. */
+  const isFull = (status.safety?.damaged.length ?? 0) > 0;
   const begin = async () => {
     setProblem(undefined);
     setState(undefined);
     try {
-      const reply = await api.backUp();
+      const reply = await api.backUp(isFull);
       setState(reply.state);
       setHandle(reply.handle);
     } catch (error) {
@@ -86,14 +89,13 @@ export function Running({ api, status, offsite, look }: Props) {
         </p>
       )}
       <p class="actions">
-        <button
-          type="button"
+        <Button
           class={status.safety?.source_damaged ? '' : 'main'}
-          disabled={isBackup || isRestore}
+          isBusy={isBackup || isRestore}
           onClick={begin}
         >
           Snapshot now
-        </button>
+        </Button>
         {handle !== undefined && isBackup && (
           <button
             type="button"
@@ -102,7 +104,7 @@ export function Running({ api, status, offsite, look }: Props) {
             Cancel it
           </button>
         )}
-        <CopyCommand text={api.snapshotCommand()} what="a snapshot" />
+        <CopyCommand text={api.snapshotCommand(isFull)} what="a snapshot" />
       </p>
     </section>
   );

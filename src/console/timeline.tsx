@@ -1,5 +1,7 @@
 import { useState } from 'preact/hooks';
 import type { Api, Report, Snapshot, Snapshots, Status, StoredBackup, VerifiedAll } from './api.ts';
+import { Button } from './button.tsx';
+import { CopyCommand } from './copy-command.tsx';
 import { Folding } from './folding.tsx';
 import { byDay, pointsOf, standingOf, standingOfBackup } from './history.ts';
 import type { Offsite } from './offsite.ts';
@@ -7,7 +9,8 @@ import { BackupRow, SnapshotRow } from './point-rows.tsx';
 import { Prose } from './prose.tsx';
 import { PruneQuestion } from './prune.tsx';
 import { Question } from './question.tsx';
-import { ago, bytes, plural, textOf, time } from './text.ts';
+import { ago, bytes, plural, sentence, textOf, time } from './text.ts';
+import { type Message, Told } from './told.tsx';
 
 interface Props {
   readonly api: Api;
@@ -31,7 +34,7 @@ const KEEP = 7;
 /** What can I go back to? Snapshots and backups by day, and what can be done with each. */
 export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
   const [asked, setAsked] = useState<Asked>();
-  const [told, setTold] = useState<{ text: string; isBad: boolean }>();
+  const [told, setTold] = useState<Message>();
   const [verifying, setVerifying] = useState<string>();
   const isBusy = status.restore_state?.status === 'running' || status.backup_state?.status === 'running';
   const no = () => setAsked(undefined);
@@ -48,7 +51,7 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
     }
     await look();
   };
-  const verify = async (name: string, work: () => Promise<{ text: string; isBad: boolean }>) => {
+  const verify = async (name: string, work: () => Promise<Message>) => {
     setVerifying(name);
     setTold(undefined);
     try {
@@ -77,26 +80,22 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
         <p class="notice">
           A restore, or the undo of one, replaced the data{' '}
           {ago(status.safety!.undo.newest_at_ms ?? nowMs, nowMs)}. What was there is kept.{' '}
-          <button type="button" disabled={isBusy} onClick={() => setAsked({ what: 'undo' })}>
+          <Button isBusy={isBusy} onClick={() => setAsked({ what: 'undo' })}>
             Undo it
-          </button>
+          </Button>
         </p>
       )}
       {list.snapshots.length > 0 && (
         <p class="actions">
-          <button type="button" disabled={verifying !== undefined} onClick={() => verify(ALL, verifyAll)}>
+          <Button isBusy={verifying !== undefined} onClick={() => verify(ALL, verifyAll)}>
             {verifying === ALL ? 'Reading all …' : 'Verify all snapshots'}
-          </button>
-          <button type="button" disabled={isBusy} onClick={() => setAsked({ what: 'prune' })}>
+          </Button>
+          <Button isBusy={isBusy} onClick={() => setAsked({ what: 'prune' })}>
             Remove old snapshots …
-          </button>
+          </Button>
         </p>
       )}
-      {told !== undefined && (
-        <p class={told.isBad ? 'bad' : 'good'} role={told.isBad ? 'alert' : 'status'}>
-          <Prose text={told.text} />
-        </p>
-      )}
+      <Told message={told} />
       {offsite?.stored.map(
         ({ repository, problem }) =>
           problem !== undefined && (
@@ -159,7 +158,7 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
           />
           {asked.snapshot.state !== 'good' && (
             <p class="bad">
-              {standingOf(asked.snapshot).explanation}
+              {sentence(standingOf(asked.snapshot).explanation)}
               {list.latest_good !== null &&
                 list.latest_good !== asked.snapshot.name &&
                 ` The best of the others is ${list.latest_good}.`}
@@ -186,7 +185,7 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
             sizeBytes={asked.backup.total_bytes}
           />
           {standingOfBackup(asked.backup).tone !== 'good' && (
-            <p class="bad">{standingOfBackup(asked.backup).explanation}</p>
+            <p class="bad">{sentence(standingOfBackup(asked.backup).explanation)}</p>
           )}
         </Question>
       )}
@@ -203,6 +202,9 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
           }
         >
           <p>The disk gets back {bytes(asked.snapshot.own_bytes ?? 0)}. This cannot be undone.</p>
+          {status.safety?.left_behind.includes(asked.snapshot.name) && (
+            <LeftBehind api={api} snapshot={asked.snapshot} dataDir={status.data_dir} />
+          )}
         </Question>
       )}
       {asked?.what === 'prune' && (
@@ -240,6 +242,31 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
   );
 }
 
+interface LeftBehindProps {
+  readonly api: Api;
+  readonly snapshot: Snapshot;
+  readonly dataDir: string;
+}
+
+/** What is lost with a snapshot after which the database went back, and how to keep it. */
+function LeftBehind({ api, snapshot: { name, location, state }, dataDir }: LeftBehindProps) {
+  const command =
+    state === 'damaged'
+      ? api.salvageCommand(location, `${dataDir}-${name}`)
+      : api.restoreIntoCommand(name, dataDir);
+  return (
+    <>
+      <p class="bad">
+        The database went back after it: it may hold writes that no newer one has. They would be lost.
+      </p>
+      <p>To keep them, write them into a new folder first:</p>
+      <p class="actions">
+        <CopyCommand text={command} what="keep its writes" isMain />
+      </p>
+    </>
+  );
+}
+
 interface ReplacedProps {
   /** Whether this server has the database open, and closes it by itself. */
   readonly isOpenHere: boolean;
@@ -253,8 +280,8 @@ function WhatIsReplaced({ isOpenHere, atMs, sizeBytes }: ReplacedProps) {
     <>
       <p>
         {isOpenHere
-          ? `The database is closed, its data of now is replaced by that of ${source}, and it is opened again.`
-          : `The data of now is replaced by that of ${source}. While any program has the database open, nothing is replaced.`}{' '}
+          ? `The database is closed, the data it has now is replaced by that of ${source}, and it is opened again.`
+          : `The data it has now is replaced by that of ${source}. While any program has the database open, nothing is replaced.`}{' '}
         Writes since then are not in it.
       </p>
       <p>

@@ -1,16 +1,21 @@
-import { mkdirSync, readdirSync, renameSync, utimesSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, renameSync, rmdirSync, utimesSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import type * as z from 'zod';
 import { backUp } from '../../src/backup/back-up.ts';
+import { openJobs } from '../../src/backup/jobs/open-jobs.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
+import { newUlid } from '../../src/env/ulid.ts';
 import { BackupCoordinator, openLsm, RestoreCoordinator } from '../../src/index.ts';
 import type { backupReplySchema } from '../../src/rpc/replies.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { accessibilityOf, browserOf, openPage, soon } from '../support/browser.ts';
 import { rot } from '../support/rot.ts';
 import { listening, smallLsm, untilFinished } from '../support/server.ts';
-import { SMALL_LOG } from '../support/small-lsm.ts';
+import { withPlans } from '../support/server-plans.ts';
+import { makeSmallLsm, SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { isLong } from '../support/tier.ts';
 
@@ -98,6 +103,120 @@ test('a failed backup beside a good snapshot, what the next one needs, and how t
   expect(await room.textContent()).toContain('A restore may not fit');
   expect(complaints).toEqual([]);
 });
+
+test('a damaged snapshot beside a healthy database: what ends the problem, and what each question warns of', async (context) => {
+  const browser = await browserOf(context);
+  const { dataDir } = await closedDatabase();
+  const coordinator = new BackupCoordinator({ dataDir, engine: 'lsm' });
+  const damaged = await coordinator.backup();
+  const db = await openLsm(dataDir, SMALL_LOG);
+  await db.put(Buffer.from('later'), Buffer.from('value'));
+  await db.close();
+  const ahead = await coordinator.backup({ reuse: false });
+  await new RestoreCoordinator({ dataDir, engine: 'lsm' }).restore({ source: damaged.name });
+  const good = await coordinator.backup({ reuse: false });
+  rot(join(damaged.location, 'lsm.wal'), 100);
+  const { server } = await listening({ dataDir, backend: smallLsm() });
+  const { page, complaints } = await openPage(browser, server.url);
+
+  await page.getByRole('button', { name: `Verify ${damaged.name}`, exact: true }).click();
+  await page.getByRole('alert').waitFor();
+  expect(await focusOf(page)).toBe(`Verify ${damaged.name}`);
+  const advice = page.getByRole('region', { name: 'What can be done?' });
+  await soon(() => advice.locator('dt').allTextContents()).toEqual(['remove damaged']);
+  expect(await advice.textContent()).toContain(`Delete …, at ${damaged.name} below`);
+
+  await page.getByRole('button', { name: `Restore ${damaged.name}`, exact: true }).click();
+  const question = page.getByRole('dialog');
+  expect(await question.textContent()).toContain(`is damaged. The best of the others is ${good.name}.`);
+  await page.keyboard.press('Escape');
+  await soon(() => focusOf(page)).toBe(`Restore ${damaged.name}`);
+
+  await page.getByRole('button', { name: `Delete ${ahead.name}`, exact: true }).click();
+  expect(await question.locator('.bad').textContent()).toMatch(/may hold writes that no newer one has/);
+  expect(await question.locator('code').textContent()).toBe(
+    `stillpoint restore ${quoted(ahead.name)} --data-dir ${quoted(dataDir)} --into ${quoted(`${dataDir}-${ahead.name}`)}`,
+  );
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: `Delete ${damaged.name}`, exact: true }).click();
+  expect(await question.locator('.bad').count()).toBe(0);
+  const failed = page.getByRole('region', { name: 'What failed?' });
+  expect(await failed.textContent()).not.toContain('solved since');
+  await page.getByRole('button', { name: 'Delete it for good' }).click();
+  await failed.getByText('solved since').waitFor();
+  await soon(() => focusOf(page)).toBe(`${damaged.name} was deleted.`);
+  await page.getByRole('button', { name: 'Snapshot now' }).click();
+  await soon(() => page.locator('.snapshots > li').count()).toBe(3);
+  expect(await focusOf(page)).toBe('Snapshot now');
+  expect(complaints).toEqual([]);
+});
+
+test('a repository that is away is not an empty one, and a failure that was made good is marked', async (context) => {
+  const browser = await browserOf(context);
+  const { dataDir, settings } = await withPlans();
+  await makeSmallLsm(dataDir);
+  const coordinator = new BackupCoordinator({ dataDir, engine: 'lsm' });
+  const repository = join(dirname(dataDir), 'repository');
+  await backUp(dataDir, { to: repository, coordinator });
+  await ranBefore(dataDir);
+  renameSync(repository, `${repository}-away`);
+  mkdirSync(repository);
+  const { server } = await listening({ dataDir, settings, backend: smallLsm() });
+  const { page, complaints } = await openPage(browser, server.url);
+
+  const back = page.getByRole('button', { name: 'Back up now, plan nightly' });
+  await back.focus();
+  await page.keyboard.press('Enter');
+  const failed = page.getByRole('region', { name: 'What failed?' });
+  await failed.getByText('Backup off the machine').waitFor();
+  expect(await failed.textContent()).not.toContain('solved since');
+  expect(await focusOf(page)).toBe('Back up now, plan nightly');
+  const numbers = page.locator('.numbers');
+  expect(await numbers.textContent()).toMatch(
+    /Last proven.*in a repository: not known: it cannot be read.*Recoverable window.*in a repository: not known/,
+  );
+  expect(await numbers.textContent()).toContain('plan nightly; none is late');
+  expect(await numbers.textContent()).toContain('2.8 s');
+  const problem = page.getByText('The backups in offsite cannot be shown');
+  expect(await problem.textContent()).toMatch(/on record: is its disk mounted\?$/);
+  const next = page.getByRole('region', { name: 'What comes next?' });
+  expect(await next.textContent()).toContain('last run by the schedule: succeeded just now');
+
+  rmdirSync(repository);
+  renameSync(`${repository}-away`, repository);
+  await page.keyboard.press('Enter');
+  await failed.getByText('solved since').waitFor();
+  expect(complaints).toEqual([]);
+});
+
+/** A backup by the plan, and a drill of 2.8 s. */
+async function ranBefore(dataDir: string): Promise<void> {
+  const nowMs = Date.now();
+  const environment = { ...systemEnvironment, clock: { ...systemEnvironment.clock, nowMs: () => nowMs } };
+  const jobs = await openJobs(environment, layoutOf(dataDir), undefined);
+  const [made] = await jobs.listJobs();
+  const [id, startedAtMs] = [newUlid(nowMs), nowMs - 2800];
+  await jobs.createBackupJob({
+    ...made!,
+    id,
+    kind: 'drill',
+    status: 'running',
+    startedAtMs,
+    finishedAtMs: null,
+    backupRecordId: null,
+  });
+  await jobs.updateBackupJob(id, { status: 'succeeded', finishedAtMs: nowMs });
+  const times = { dueMs: nowMs, startedAtMs: nowMs, finishedAtMs: null };
+  await jobs.claimTick({ id, scheduleId: 'nightly/backup', ...times, status: 'running', error: null });
+  await jobs.endTick(id, 'succeeded', null);
+  await jobs.close();
+}
+
+/** The name of what has the focus. */
+const focusOf = (page: Page) =>
+  page.evaluate<string>(
+    'document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent',
+  );
 
 test('a damaged database: how to salvage it is what the page wants done, and not a snapshot', async (context) => {
   const browser = await browserOf(context);
