@@ -5,7 +5,7 @@ import { temporaryFolder } from '../env/temporary-folder.ts';
 import { StillpointError } from '../errors.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
 import { callback, folder, text } from '../options/values.ts';
-import { recordVerified } from '../repository/marks.ts';
+import { recordReading } from '../repository/marks.ts';
 import { fromFields } from './list-backups.ts';
 import { onRecord, onRecordFields } from './on-record.ts';
 import { translated } from './options.ts';
@@ -60,7 +60,7 @@ export async function drillBackup(backup: string, options: DrillBackupOptions): 
           return withScratch(store, manifest, scratch, control, async (report, dir) => {
             const answer = report.ok ? await (probe ?? probeOf(manifest.engine))(dir) : null;
             const restoreMs = Math.round(clock.monotonicMs() - began);
-            if (report.ok) await recordVerified(store, backupId, 'full').catch(warn);
+            if (report.ok) await recordReading(store, backupId, 'full').catch(warn);
             const { verdict } = report;
             return {
               backupId,

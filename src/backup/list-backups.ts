@@ -1,8 +1,9 @@
 import { ulidTimeMs } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
+import type { Level } from '../options/choices.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, required } from '../options/option.ts';
 import { text } from '../options/values.ts';
-import { objectsOf } from '../repository/backup-manifest.ts';
+import { type BackupManifest, objectsOf } from '../repository/backup-manifest.ts';
 import { readDamaged } from '../repository/damaged-objects.ts';
 import { readMarks, readVerified, type Verified } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
@@ -36,7 +37,9 @@ export interface BackupSummary {
   readonly tool: string | null;
   /** Why the manifest cannot be trusted; null when it can. */
   readonly problem: string | null;
-  /** Whether an object of it was read and found damaged. */
+  /** How deep its content was proven, before it was uploaded or since; null: that is not known. */
+  readonly level: Level | null;
+  /** Whether it was read and found damaged: an object of it, or its content. */
   readonly damaged: boolean;
   readonly pinned: boolean;
   /** When it was last read in full and was whole; null: never. */
@@ -111,12 +114,17 @@ const readAllMarks = async (store: StoreBackups): Promise<AllMarks> => ({
   damaged: await readDamaged(store),
 });
 
+/** How deep the content of a backup was proven: before it was uploaded, or by what read it since. */
+export const levelOf = ({ snapshot }: BackupManifest, read: Verified | undefined): Level | null =>
+  read?.isProven ? 'full' : (snapshot.snapshot?.level ?? null);
+
 async function summarize(
   store: StoreBackups,
   id: string,
   { pinned, verified, damaged }: AllMarks,
 ): Promise<BackupSummary | undefined> {
-  const marks = { pinned: pinned.has(id), verifiedAtMs: verified.get(id)?.atMs ?? null };
+  const read = verified.get(id);
+  const marks = { pinned: pinned.has(id), verifiedAtMs: read?.atMs ?? null };
   try {
     const manifest = await store.read(id);
     if (manifest === undefined) return undefined; // deleted since it was listed
@@ -130,12 +138,20 @@ async function summarize(
       storedBytes,
       tool,
       problem: null,
-      damaged: [...objectsOf(manifest).keys()].some((key) => damaged.has(key)),
+      level: levelOf(manifest, read),
+      damaged: read?.isDamaged || [...objectsOf(manifest).keys()].some((key) => damaged.has(key)),
       ...marks,
     };
   } catch (error) {
     if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
-    const unknown = { engine: null, files: null, totalBytes: null, storedBytes: null, tool: null };
+    const unknown = {
+      engine: null,
+      files: null,
+      totalBytes: null,
+      storedBytes: null,
+      tool: null,
+      level: null,
+    };
     const problem = error.message;
     return { backupId: id, createdAtMs: ulidTimeMs(id), ...unknown, problem, damaged: false, ...marks };
   }

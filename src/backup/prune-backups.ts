@@ -11,11 +11,18 @@ import type { StoreBackups } from '../repository/store-backups.ts';
 import { countUnnamed, type Swept, sweep } from '../repository/sweep.ts';
 import { confirmPublished } from '../repository/upload.ts';
 import type { JobStore } from './jobs/job-store.ts';
-import { fromFields } from './list-backups.ts';
+import { fromFields, levelOf } from './list-backups.ts';
 import { onRecord, onRecordFields } from './on-record.ts';
 import { translated } from './options.ts';
 import { reconcile } from './reconcile-backups.ts';
-import { type Decision, decide, newestGood, type RetainedBackup, type RetentionRule } from './retention.ts';
+import {
+  bestBackup,
+  type Decision,
+  decide,
+  newestGood,
+  type RetainedBackup,
+  type RetentionRule,
+} from './retention.ts';
 
 /** Which backups a repository keeps. */
 export const retentionFields = () =>
@@ -67,8 +74,8 @@ export interface PruneBackupsResult extends Swept {
 
 /**
  * Removes backups that no rule keeps, and then objects that no backup names: those are listed first and deleted by a prune that comes
- * 48 hours later. Pinned backups, the newest, the newest good one and the newest verified one stay whatever the rule; without a rule
- * all stay. A dry run decides as the run does.
+ * 48 hours later. Pinned backups, the newest, the newest good one, that of the deepest proof and the newest verified one stay whatever
+ * the rule; without a rule all stay. A dry run decides as the run does.
  */
 export async function pruneBackups(options: PruneBackupsOptions): Promise<PruneBackupsResult> {
   const resolved = pruneBackupsOptions.resolve('pruneBackups', options);
@@ -108,7 +115,7 @@ export async function prune(
   const { storeId, environment } = store;
   const isAbandoned = new Set(await unfinishedRemovals(store));
   const backups = await knownBackups(store, control);
-  const standing = await withWholeNewest(
+  const standing = await withWholeBest(
     store,
     backups.filter(({ backupId, isPinned }) => isPinned || !isAbandoned.has(backupId)),
     control,
@@ -168,18 +175,22 @@ function reasonOf(error: unknown): string {
 }
 
 /**
- * The newest good backup is the one that others are removed for, so its objects are asked for first. A writer may have published it
- * and not confirmed it yet, and still withdraw it.
+ * The newest good backup and the best are those that others are removed for, so their objects are asked for first. A writer may have
+ * published one and not confirmed it yet, and still withdraw it.
  */
-async function withWholeNewest(
+async function withWholeBest(
   store: StoreBackups,
   backups: readonly RetainedBackup[],
   control: RunControl,
 ): Promise<readonly RetainedBackup[]> {
-  const newest = newestGood(backups);
-  if (newest === undefined || (await isWhole(store, newest.backupId, control))) return backups;
-  const others = backups.map((one): RetainedBackup => (one === newest ? { ...one, state: 'damaged' } : one));
-  return withWholeNewest(store, others, control);
+  for (const one of new Set([newestGood(backups), bestBackup(backups)])) {
+    if (one === undefined || (await isWhole(store, one.backupId, control))) continue;
+    const others = backups.map(
+      (other): RetainedBackup => (other === one ? { ...one, state: 'damaged' } : other),
+    );
+    return withWholeBest(store, others, control);
+  }
+  return backups;
 }
 
 async function isWhole(store: StoreBackups, backupId: string, control: RunControl): Promise<boolean> {
@@ -195,7 +206,11 @@ async function isWhole(store: StoreBackups, backupId: string, control: RunContro
   }
 }
 
-async function knownBackups(store: StoreBackups, control: RunControl): Promise<RetainedBackup[]> {
+/** The backups of a store, with what is known of each. */
+export async function knownBackups(
+  store: StoreBackups,
+  control = new RunControl(),
+): Promise<RetainedBackup[]> {
   const pinned = await readMarks(store, 'pinned');
   const verified = await readVerified(store);
   const damaged = await readDamaged(store);
@@ -203,21 +218,19 @@ async function knownBackups(store: StoreBackups, control: RunControl): Promise<R
   const leftBehind = new Set<string>();
   for (const backupId of await store.ids()) {
     control.checkCancelled();
-    const about = {
-      backupId,
-      isPinned: pinned.has(backupId),
-      verifiedAtMs: verified.get(backupId)?.atMs ?? null,
-    };
+    const read = verified.get(backupId);
+    const about = { backupId, isPinned: pinned.has(backupId), verifiedAtMs: read?.atMs ?? null };
     try {
       const manifest = await store.read(backupId);
       if (manifest === undefined) continue; // removed since it was listed
-      const isDamaged = [...objectsOf(manifest).keys()].some((key) => damaged.has(key));
+      const isDamaged = read?.isDamaged || [...objectsOf(manifest).keys()].some((key) => damaged.has(key));
       const { createdAtMs } = manifest;
+      const level = levelOf(manifest, read);
       for (const id of manifest.leftBehind) leftBehind.add(id);
-      backups.push({ ...about, createdAtMs, state: isDamaged ? 'damaged' : 'good' });
+      backups.push({ ...about, createdAtMs, level, state: isDamaged ? 'damaged' : 'good' });
     } catch (error) {
       if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
-      backups.push({ ...about, createdAtMs: 0, state: 'unreadable' });
+      backups.push({ ...about, createdAtMs: 0, level: null, state: 'unreadable' });
     }
   }
   return backups.map((backup) => ({ ...backup, isLeftBehind: leftBehind.has(backup.backupId) }));

@@ -1,4 +1,4 @@
-import { toStillpointError } from '../errors.ts';
+import { type ErrorCode, toStillpointError } from '../errors.ts';
 import { age } from '../options/age.ts';
 import { checkArgument } from '../options/option.ts';
 import { folder } from '../options/values.ts';
@@ -16,6 +16,7 @@ export interface RepositoryStanding {
   readonly repositoryUrl: string | null;
   /** Whether it is a folder on the disk of the data: if that fails, both are lost. False where that cannot be seen now. */
   readonly sharesDisk: boolean;
+  /** Of those that are not known to be damaged. */
   readonly newestBackup: { readonly backupId: string; readonly createdAtMs: number } | null;
   /** The last verification or drill that ended well and is on record here, and the backup that it read. */
   readonly lastVerified: { readonly backupId: string | null; readonly atMs: number } | null;
@@ -104,7 +105,7 @@ function standingsFrom(
     return {
       repositoryId: isId ? key : null,
       repositoryUrl: urls.get(key) ?? group[0]!.repositoryUrl,
-      newestBackup: isId ? newestBackup(records, key) : null,
+      newestBackup: isId ? newestBackup(records, key, foundDamaged(group)) : null,
       lastVerified: lastVerified(group),
       lastDrill: lastDrill(group),
       failing: KINDS.flatMap((kind) => failureOf(group, kind)),
@@ -115,9 +116,38 @@ function standingsFrom(
 function newestBackup(
   records: readonly BackupRecord[],
   repositoryId: string,
+  damaged: ReadonlySet<string>,
 ): RepositoryStanding['newestBackup'] {
-  const record = records.find((one) => one.repositoryId === repositoryId && one.state === 'present');
+  const record = records.find(
+    (one) => one.repositoryId === repositoryId && one.state === 'present' && !damaged.has(one.id),
+  );
   return record === undefined ? null : { backupId: record.id, createdAtMs: record.createdAtMs };
+}
+
+/** Codes of attempts that found the backup damaged that they read. */
+export const DAMAGE_CODES: ReadonlySet<string | null> = new Set<ErrorCode>([
+  'BACKUP_DAMAGED',
+  'RESTORE_INTEGRITY_MISMATCH',
+  'COPY_DAMAGED',
+]);
+
+/** The backups that an attempt found damaged, and no later one of the same kind, nor a drill, found whole. */
+function foundDamaged(newestFirst: readonly Job[]): Set<string> {
+  const settled = new Set<string>();
+  const damaged = new Set<string>();
+  for (const { kind, backupId, status, errorCode } of newestFirst) {
+    if (backupId === null) continue;
+    if (status === 'succeeded') {
+      settled.add(`${kind} ${backupId}`);
+      if (kind === 'drill') settled.add(`verify ${backupId}`);
+    } else if (
+      (kind === 'verify' || kind === 'drill') &&
+      DAMAGE_CODES.has(errorCode) &&
+      !settled.has(`${kind} ${backupId}`)
+    )
+      damaged.add(backupId);
+  }
+  return damaged;
 }
 
 function lastVerified(jobs: readonly Job[]): RepositoryStanding['lastVerified'] {

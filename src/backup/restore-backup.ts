@@ -24,6 +24,7 @@ import { checkSource } from '../snapshot/restore/restore-source.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { realFolder } from '../snapshot/store/real-folder.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
+import { namingBest } from './best-backup.ts';
 import { fromFields, storeOf } from './list-backups.ts';
 import { environmentOf, followed, translated } from './options.ts';
 import { refuseOverlap } from './placement.ts';
@@ -70,7 +71,10 @@ export async function restoreBackup(
       const source = await checkSource(env, backupSource(store, manifest), control);
       try {
         bytesTotal = 2 * source.bytes; // once for the download and once for its proof
-        const { report } = await restoreInto(env, source, into, { level, rewriteManifest }, control);
+        const how = { level, rewriteManifest };
+        const { report } = await restoreInto(env, source, into, how, control).catch(async (error) => {
+          throw await namingBest(store, manifest.backupId, error);
+        });
         return {
           backupId: manifest.backupId,
           storeId: store.storeId,
@@ -105,6 +109,8 @@ export interface OpenedBackup {
   readonly storeId: string;
   /** For `startRestore` of the `RestoreCoordinator`, which restores in place. */
   readonly source: SnapshotSource;
+  /** The error of a restore from it, with a hint that names the best other backup when this one is damaged. */
+  explain(error: unknown): Promise<unknown>;
 }
 
 /**
@@ -128,7 +134,9 @@ export async function openBackup(backup: string, options: OpenBackupOptions): Pr
         { path: dataDir },
       );
     }
-    return { backupId: manifest.backupId, storeId, source: backupSource(store, manifest) };
+    const { backupId } = manifest;
+    const explain = (error: unknown) => namingBest(store, backupId, error);
+    return { backupId, storeId, source: backupSource(store, manifest), explain };
   });
 }
 
@@ -161,7 +169,10 @@ export async function withScratch<T>(
   await refuseOverlap(env, store.destination, folder);
   const source = await checkSource(env, backupSource(store, manifest), control);
   try {
-    const { report } = await stage(env, source, folder, { level: 'full' }, control);
+    const staging = stage(env, source, folder, { level: 'full' }, control);
+    const { report } = await staging.catch(async (error) => {
+      throw await namingBest(store, manifest.backupId, error);
+    });
     return await look(report, folder);
   } finally {
     await source.release();

@@ -1,3 +1,5 @@
+import { LEVELS, type Level } from '../options/choices.ts';
+
 /** Which backups stay and which go: a decision over what is known of them, without a look at anything. */
 
 export interface RetentionRule {
@@ -15,12 +17,14 @@ export interface RetainedBackup {
   readonly backupId: string;
   readonly createdAtMs: number;
   readonly isPinned: boolean;
-  /** - `good`: can be trusted, as far as is known. - `damaged`: an object of it is. - `unreadable`: its manifest cannot be trusted. */
+  /** - `good`: can be trusted, as far as is known. - `damaged`: an object of it is, or its content. - `unreadable`: its manifest cannot be trusted. */
   readonly state: 'good' | 'damaged' | 'unreadable';
   /** The database went back after it, or was begun anew: it may hold what no later one has. */
   readonly isLeftBehind: boolean;
   /** When it was last read and found whole; null: never. */
   readonly verifiedAtMs: number | null;
+  /** How deep its content was ever proven; null: that is not known. */
+  readonly level: Level | null;
 }
 
 export interface Decision {
@@ -35,13 +39,22 @@ export const isEmptyRule = (rule: RetentionRule): boolean =>
 const byAge = (backups: readonly RetainedBackup[]): RetainedBackup[] =>
   [...backups].sort((a, b) => (a.backupId < b.backupId ? 1 : -1));
 
-/** The one that stays whatever the rule. */
+/** The newest that is good. */
 export const newestGood = (backups: readonly RetainedBackup[]): RetainedBackup | undefined =>
   byAge(backups).find(({ state }) => state === 'good');
 
+/** The newest good one of the deepest proof: it stays whatever the rule. */
+export function bestBackup(backups: readonly RetainedBackup[]): RetainedBackup | undefined {
+  const good = byAge(backups).filter(({ state }) => state === 'good');
+  const deepest = Math.max(...good.map(depthOf));
+  return good.find((one) => depthOf(one) === deepest);
+}
+
+const depthOf = ({ level }: RetainedBackup): number => (level === null ? -1 : LEVELS.indexOf(level));
+
 /**
  * Backups are given in any order. Whatever the rule, these stay: pinned ones, those whose manifest cannot be read, the newest, the
- * newest good one, the newest good one that was verified, and those that the database went back after, with the newest good one up to each. Damaged ones count towards no number. Without a good one all stay.
+ * newest good one, that of the deepest proof, the newest good one that was verified, and those that the database went back after, with the newest good one and the best one up to each. Damaged ones count towards no number. Without a good one all stay.
  */
 export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, nowMs: number): Decision {
   const newestFirst = byAge(backups);
@@ -58,6 +71,8 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
   }
   keep(newestFirst[0], 'newest');
   keep(good[0], 'newest good');
+  const best = bestBackup(good);
+  if (best !== good[0]) keep(best, `newest proven at level ${best?.level}`);
   keep(
     good.find(({ verifiedAtMs }) => verifiedAtMs !== null),
     'newest verified',
@@ -65,10 +80,9 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
   for (const left of newestFirst.filter(({ isLeftBehind }) => isLeftBehind)) {
     // A damaged one, too: something of it may be salvaged, and it says where the good one before it belongs.
     keep(left, 'the database went back after it');
-    keep(
-      good.find(({ backupId }) => backupId <= left.backupId),
-      'last before the database went back',
-    );
+    const before = good.filter(({ backupId }) => backupId <= left.backupId);
+    keep(before[0], 'last before the database went back');
+    if (bestBackup(before) !== before[0]) keep(bestBackup(before), 'best before the database went back');
   }
   for (const backup of good.slice(0, rule.keepLast ?? 0)) keep(backup, `last ${rule.keepLast}`);
   const { keepWithinMs } = rule;

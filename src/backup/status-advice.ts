@@ -2,7 +2,7 @@ import type { SnapshotsStatus } from '../coordinator/status.ts';
 import { shellWord } from '../options/shell-word.ts';
 import { size } from '../options/size.ts';
 import { layoutOf } from '../snapshot/store/layout.ts';
-import type { RepositoryStanding } from './repository-standings.ts';
+import { DAMAGE_CODES, type RepositoryStanding } from './repository-standings.ts';
 
 /** What can be done about a status. Each line is a sentence, or a command that starts with `stillpoint`. */
 export interface Advice {
@@ -75,7 +75,9 @@ function restores(
     const elsewhere = repositories?.find(({ newestBackup, repositoryUrl }) => newestBackup && repositoryUrl);
     if (!elsewhere?.repositoryUrl) return [];
     const from = shellWord(elsewhere.repositoryUrl);
-    return [['restore', `stillpoint backup restore latest --from ${from} --into NEW`]];
+    const isDamaged = elsewhere.failing.some(({ code }) => DAMAGE_CODES.has(code));
+    const backup = isDamaged ? elsewhere.newestBackup?.backupId : 'latest';
+    return [['restore', `stillpoint backup restore ${backup} --from ${from} --into NEW`]];
   }
   const where = (status.restoreBytes ?? 0) <= status.dataFreeBytes ? '--in-place' : '--into ON_ANOTHER_DISK';
   const command = (name: string) => `stillpoint restore ${name} --data-dir ${dir} ${where}`;

@@ -7,7 +7,7 @@ import { checkArgument, OptionSet, type OptionsOf, withDefault } from '../option
 import { folder, oneOf, text } from '../options/values.ts';
 import type { BackupManifest } from '../repository/backup-manifest.ts';
 import { recordDamaged } from '../repository/damaged-objects.ts';
-import { recordVerified } from '../repository/marks.ts';
+import { recordReading } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { BACKUP_LEVELS, type BackupLevel, checkObjects } from '../repository/verify.ts';
 import { fromFields } from './list-backups.ts';
@@ -83,12 +83,12 @@ async function verify(
   const about = { backupId: manifest.backupId, storeId: store.storeId, level, unrecorded };
   if (level === 'full' && isWhole) {
     const report = await proveInScratch(store, manifest, scratch, control);
-    if (report.ok) await recordVerified(store, manifest.backupId, 'full').catch(warn);
+    if (report.ok) await recordReading(store, manifest.backupId, 'full').catch(warn);
     return { ...report, ...about, steps: [...steps, ...report.steps] };
   }
   const verdict = !isWhole ? 'copy-damaged' : level === 'manifest' ? 'unread' : 'faithful';
   const bytes = level === 'manifest' ? 0 : control.bytes;
-  if (verdict === 'faithful') await recordVerified(store, manifest.backupId, 'data').catch(warn);
+  if (verdict === 'faithful') await recordReading(store, manifest.backupId, 'data').catch(warn);
   return {
     ok: verdict === 'faithful',
     verdict,

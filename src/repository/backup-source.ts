@@ -5,6 +5,7 @@ import { StillpointError } from '../errors.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import type { BackupManifest, StoredFile } from './backup-manifest.ts';
 import { recordDamaged } from './damaged-objects.ts';
+import { recordReading } from './marks.ts';
 import type { StoreBackups } from './store-backups.ts';
 import { damageIn, readObject } from './stored-objects.ts';
 
@@ -40,6 +41,7 @@ export function backupSource(store: StoreBackups, manifest: BackupManifest): Sna
       return withHoles(file, sizes.get(path)!, checked(store, file, open));
     },
     storedBytes: (path) => files.get(path)?.stored?.bytes ?? 0,
+    noteDamage: () => recordReading(store, manifest.backupId, 'damaged'),
     release: async () => packs.clear(),
   };
 }

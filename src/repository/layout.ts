@@ -80,7 +80,7 @@ export function markedBackupOf(kind: MarkKind, storeId: string, key: string): st
 
 export const verifiedPrefix = (storeId: string): string => `${STORES}${storeId}/verified/`;
 
-/** Says that a backup was read to this level, and was whole. */
+/** Says what a reading of a backup came to. */
 export const verifiedKey = (storeId: string, backupId: string, level: string, atMs: number): string =>
   `${verifiedPrefix(storeId)}${backupId}/${level}-${String(atMs).padStart(15, '0')}`;
 

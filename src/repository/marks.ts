@@ -13,13 +13,25 @@ import type { StoreBackups } from './store-backups.ts';
 
 /** What is known of backups beside their manifests. The key of a mark says all; its content is for people who look at it. */
 
-/** When a backup was last read and found whole. */
-export interface Verified {
-  readonly atMs: number;
-  readonly level: 'data' | 'full';
-}
+/**
+ * What a reading of all of a backup came to:
+ *
+ * - `data`: its objects hold what was uploaded.
+ * - `full`: and its content was proven.
+ * - `damaged`: its objects hold what was uploaded, and its content does not hold.
+ */
+const READINGS = ['data', 'full', 'damaged'] as const;
+type Reading = (typeof READINGS)[number];
 
-const LEVELS: readonly string[] = ['data', 'full'] satisfies Verified['level'][];
+/** What the readings of a backup say together. */
+export interface Verified {
+  /** When it was last read and found whole; null: never. */
+  readonly atMs: number | null;
+  /** Whether its content was proven in full. */
+  readonly isProven: boolean;
+  /** Whether its content was found damaged, and not proven in full since. */
+  readonly isDamaged: boolean;
+}
 
 /** The ids of the backups with this mark. */
 export async function readMarks(
@@ -62,26 +74,34 @@ export async function pin(store: StoreBackups, backupId: string): Promise<void> 
   throw new StillpointError('NOT_FOUND', `the backup ${backupId} is deleted, or is about to be`);
 }
 
-/** Puts on record that all of a backup was read and found whole. */
-export async function recordVerified(
+/** Puts on record what a reading of all of a backup came to. */
+export async function recordReading(
   { destination, environment, storeId }: StoreBackups,
   backupId: string,
-  level: Verified['level'],
+  reading: Reading,
 ): Promise<void> {
-  const key = verifiedKey(storeId, backupId, level, environment.clock.nowMs());
+  const key = verifiedKey(storeId, backupId, reading, environment.clock.nowMs());
   await destination.put(key, bodyOf(Buffer.from('\n')), { ifAbsent: true });
 }
 
-/** By backup: the last time that it was read and whole. */
+/** By backup, those that were ever read. Its last reading of the content counts; of two at one time, the damage. */
 export async function readVerified({ destination, storeId }: StoreBackups): Promise<Map<string, Verified>> {
-  const last = new Map<string, Verified>();
+  const last = new Map<string, Partial<Record<Reading, number>>>();
   for await (const { key } of destination.list(verifiedPrefix(storeId))) {
     const found = verifiedOf(storeId, key);
-    if (found === undefined || !LEVELS.includes(found.level)) continue;
-    if (found.atMs <= (last.get(found.backupId)?.atMs ?? -1)) continue;
-    last.set(found.backupId, { atMs: found.atMs, level: found.level as Verified['level'] });
+    const reading = READINGS.find((one) => one === found?.level);
+    if (found === undefined || reading === undefined) continue;
+    const times = last.get(found.backupId) ?? {};
+    times[reading] = Math.max(found.atMs, times[reading] ?? 0);
+    last.set(found.backupId, times);
   }
-  return last;
+  return new Map(
+    [...last].map(([backupId, { data = -1, full = -1, damaged = -1 }]) => {
+      const atMs = Math.max(data, full);
+      const isDamaged = damaged >= 0 && damaged >= full;
+      return [backupId, { atMs: atMs < 0 ? null : atMs, isProven: full >= 0 && !isDamaged, isDamaged }];
+    }),
+  );
 }
 
 /** Of a backup that is gone. */

@@ -18,7 +18,7 @@ import { readDamaged, recordDamaged } from './damaged-objects.ts';
 import { type DigestedFile, digestSnapshot, type KnownDigests } from './digests.ts';
 import { bodyOfFiles } from './file-body.ts';
 import { isPackKey } from './layout.ts';
-import { recordVerified } from './marks.ts';
+import { recordReading } from './marks.ts';
 import { planObjects, type Stored, type Upload } from './plan-objects.ts';
 import { withdraw } from './remove-backup.ts';
 import { setbackSince } from './setback-since.ts';
@@ -125,7 +125,7 @@ export async function upload(store: StoreBackups, request: UploadRequest): Promi
   request.onPhase('publish');
   const { key, bytes } = await store.publish(manifest);
   await confirmOrWithdraw(store, manifest);
-  if (request.readBack) await recordVerified(store, backupId, 'data').catch(warn);
+  if (request.readBack) await recordReading(store, backupId, 'data').catch(warn);
   return {
     manifest,
     manifestKey: key,

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { LEVELS } from '../options/choices.ts';
 import { jobKindSchema, timeMs } from './replies.ts';
 
 /** Bodies and replies about backups off the machine: plans, jobs, records, repositories. */
@@ -116,7 +117,8 @@ export const storedBackupsReplySchema = z.object({
         stored_bytes: z.number().nullable(),
         tool: z.string().nullable(),
         problem: z.string().nullable().describe('Why the manifest cannot be trusted'),
-        damaged: z.boolean(),
+        level: z.enum(LEVELS).nullable().describe('How deep its content was proven'),
+        damaged: z.boolean().describe('An object of it, or its content'),
         pinned: z.boolean(),
         verified_at_ms: timeMs.nullable().describe('When it was last read in full and was whole'),
       }),

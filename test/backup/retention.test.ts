@@ -16,6 +16,7 @@ const backup = (daysAgo: number, about: Partial<RetainedBackup> = {}): RetainedB
     state: 'good',
     isLeftBehind: false,
     verifiedAtMs: null,
+    level: 'full',
     ...about,
   };
 };

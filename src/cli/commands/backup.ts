@@ -188,7 +188,7 @@ function describeStore({ storeId, name, backups }: StoreList, style: Style): str
     backup.totalBytes === null ? '-' : size(backup.totalBytes),
     backup.verifiedAtMs === null ? '-' : time(backup.verifiedAtMs),
     backup.pinned ? 'pinned' : '',
-    visible(backup.problem ?? (backup.damaged ? 'damaged' : '')),
+    visible(backup.problem ?? (backup.damaged ? 'damaged' : lesserLevel(backup))),
   ]);
   const [head = '', ...lines] = table(
     [['BACKUP', 'CREATED', 'ENGINE', 'FILES', 'SIZE', 'VERIFIED', '', ''], ...rows],
@@ -203,6 +203,9 @@ function describeStore({ storeId, name, backups }: StoreList, style: Style): str
     }),
   ];
 }
+
+const lesserLevel = ({ level }: BackupSummary): string =>
+  level === null || level === 'full' ? '' : `proven at level ${level}`;
 
 function describeBackup(summary: BackupSummary & { readonly storeId: string }, style: Style): string[] {
   const { backupId, storeId, createdAtMs, engine, files, totalBytes, storedBytes, tool } = summary;
@@ -272,12 +275,16 @@ async function restoreInPlace(
   options: RestoreOptions,
   how: Omit<StartRestoreOptions, 'source'>,
 ): Promise<void> {
-  const { backupId, storeId, source } = await openBackup(backup, {
+  const { backupId, storeId, source, explain } = await openBackup(backup, {
     ...fromOf(options),
     ...otherStoreFlag.read(options),
     dataDir: dir,
   });
-  const { into, files, bytes, undo, report } = await restoreFrom(cli, dir, async () => source, how);
+  const { into, files, bytes, undo, report } = await restoreFrom(cli, dir, async () => source, how).catch(
+    async (error) => {
+      throw await explain(error);
+    },
+  );
   cli.output.result({ backupId, storeId, into, files, bytes, undo }, (style) => [
     `${style.bold(backupId)} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${size(bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,

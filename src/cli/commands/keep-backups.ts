@@ -27,8 +27,8 @@ export const RETENTION = ['keepLast', 'keepWithinMs', 'keepDaily', 'keepWeekly',
 const pruneFlags = new Flags(pruneBackupsOptions.fields, [...RETENTION, 'dryRun', 'dataDir', 'jobs']);
 
 const PRUNE_NOTE = `
-A backup stays if any rule keeps it. Pinned ones, the newest, the newest good one and the newest verified one
-always stay; damaged ones count for no rule. Data that no backup needs any more is listed first, and
+A backup stays if any rule keeps it. Pinned ones, the newest, the newest good one, the newest of those proven
+most thoroughly and the newest verified one always stay; damaged ones count for no rule. Data that no backup needs any more is listed first, and
 deleted by a prune that comes 48 hours later.`;
 
 function definePrune(command: Command, cli: Cli): void {

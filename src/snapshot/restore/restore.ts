@@ -83,15 +83,17 @@ export async function stage(
     throw error;
   });
   const proof = await prove(env, folder, { manifest, engine, level, control, known: checks });
-  requireGood(source, proof.report);
+  await requireGood(source, proof.report);
   if (!rewriteManifest) return { report: proof.report, clonedBytes };
   const { report } = await rewriteStaged(env, folder, { engine, manifest, level, control }, proof.checks);
-  requireGood(source, report);
+  await requireGood(source, report);
   return { report, clonedBytes };
 }
 
-function requireGood(source: RestoreSource, report: Report): void {
+async function requireGood(source: RestoreSource, report: Report): Promise<void> {
   if (!isDamaged(report)) return;
+  // A copy that differs from its source says nothing of the source.
+  if (report.verdict === 'source-damaged') await source.files.noteDamage?.().catch(warn);
   const errors = report.findings.filter(({ severity }) => severity === 'error');
   throw mismatch(source.location, describeFindings(errors), {
     data: { findings: errors, verdict: report.verdict },

@@ -53,6 +53,7 @@ function guarded(source: SnapshotSource): SnapshotSource {
         hint: 'Return what `decodeManifest` makes of its bytes.',
       });
     },
+    ...(typeof source.noteDamage === 'function' && { noteDamage: async () => source.noteDamage!() }),
     ...(typeof source.storedBytes === 'function' && {
       storedBytes: (path: string) => source.storedBytes!(path),
     }),

@@ -25,6 +25,8 @@ export interface SnapshotSource {
   read(path: string, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /** How many bytes of a file are no hole. Default: its size. With it, a sparse file is not refused for want of space. */
   storedBytes?(path: string): number;
+  /** Puts on record that the content does not hold, although every byte is what the manifest says. Its failure causes a warning. */
+  noteDamage?(): Promise<void>;
   /**
    * Ends what the source holds: locks, connections, streams that were aborted. Called once the files are copied. A failure, or taking
    * longer than ten seconds, causes a warning of the process and fails nothing.
