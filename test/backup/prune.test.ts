@@ -11,7 +11,7 @@ import { reconcileBackups } from '../../src/backup/reconcile-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
-import { BackupCoordinator } from '../../src/index.ts';
+import { BackupCoordinator, StillpointError } from '../../src/index.ts';
 import { entriesBelow, plainDirectory, readTree } from '../support/folders.ts';
 import { fill, writeFolder } from '../support/leveldb-folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -284,6 +284,14 @@ describe('a drill', () => {
       throw cannot;
     };
     await expect(drillBackup('latest', { from: repository, probe })).rejects.toMatchObject({ cause: cannot });
-    expect((await listBackups({ from: repository })).stores[0]!.backups[0]!.verifiedAtMs).toBeNull();
+    const listed = async () => (await listBackups({ from: repository })).stores[0]!.backups[0]!;
+    expect(await listed()).toMatchObject({ verifiedAtMs: null, damaged: false });
+    const damaged = () => {
+      throw new StillpointError('COPY_DAMAGED', 'it is damaged');
+    };
+    await expect(drillBackup('latest', { from: repository, probe: damaged })).rejects.toThrow(
+      'it is damaged',
+    );
+    expect(await listed()).toMatchObject({ verifiedAtMs: null, damaged: true });
   });
 });

@@ -1,4 +1,4 @@
-import { StillpointError } from '../../errors.ts';
+import { type ErrorCode, StillpointError } from '../../errors.ts';
 import { OptionSet, type OptionsOf, withDefault } from '../../options/option.ts';
 import { trueOrFalse, wholeNumber } from '../../options/values.ts';
 import { importClassicLevel } from './classic-level.ts';
@@ -22,8 +22,8 @@ export interface ProbeResult {
  * A probe that opens a folder with `classic-level` and iterates over it, as the application would. Opening replays the log,
  * writes tables and removes files: give it a clone that can be thrown away and shares no file with anything.
  *
- * Rejects with `ENGINE_MISSING` when the package `classic-level` is not installed, and with `COPY_DAMAGED` when LevelDB
- * cannot open or read the folder. That it can says little: it skips damaged records of a log without a word. **Only for
+ * Rejects with `ENGINE_MISSING` when the package `classic-level` is not installed, with `COPY_DAMAGED` when LevelDB
+ * cannot read what is in the folder, and with `NO_SPACE`, `ACCESS_DENIED` or `IO_ERROR` when the system refused it something. That it can says little: it skips damaged records of a log without a word. **Only for
  * what has passed its proof**: on some damage LevelDB does not report an error but ends the whole process.
  */
 export function probeWithClassicLevel(options: ProbeOptions = {}): (dir: string) => Promise<ProbeResult> {
@@ -44,7 +44,8 @@ export function probeWithClassicLevel(options: ProbeOptions = {}): (dir: string)
       for await (const _ of db.keys()) keys++;
       return { keys };
     } catch (cause) {
-      throw new StillpointError('COPY_DAMAGED', `classic-level cannot read ${dir}: ${reasonOf(cause)}`, {
+      const reason = reasonOf(cause);
+      throw new StillpointError(codeOf(reason), `classic-level cannot read ${dir}: ${reason}`, {
         path: dir,
         cause,
       });
@@ -52,6 +53,19 @@ export function probeWithClassicLevel(options: ProbeOptions = {}): (dir: string)
       if (db.status === 'open') await db.close();
     }
   };
+}
+
+/** What LevelDB says of the place and not of the data, in the words of the C library. A missing file is damage. */
+const REFUSALS: readonly (readonly [RegExp, ErrorCode])[] = [
+  [/: (No space left on device|Disk quota exceeded)$/, 'NO_SPACE'],
+  [/: (Permission denied|Operation not permitted|Read-only file system)$/, 'ACCESS_DENIED'],
+  [/: No such file or directory$/, 'COPY_DAMAGED'],
+  [/\.(ldb|sst): Invalid argument$/, 'COPY_DAMAGED'], // a table ends before what it is to hold
+];
+
+function codeOf(reason: string): ErrorCode {
+  if (!reason.startsWith('IO error:')) return 'COPY_DAMAGED';
+  return REFUSALS.find(([words]) => words.test(reason))?.[1] ?? 'IO_ERROR';
 }
 
 function reasonOf(error: unknown): string {
