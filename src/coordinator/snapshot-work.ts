@@ -123,7 +123,10 @@ function outcomeOf(folders: number, damaged: readonly Report[]): UpkeepOutcome {
   if (first === undefined) return { upkeep };
   const code = first.verdict === 'source-damaged' ? 'SOURCE_DAMAGED' : 'COPY_DAMAGED';
   const found = describeFindings(first.findings.filter(({ severity }) => severity === 'error'));
-  const which = folders === 1 ? '' : `${damaged.length} of ${folders} snapshots are damaged: `;
+  const which =
+    folders === 1
+      ? ''
+      : `${damaged.length} of ${folders} snapshots ${damaged.length === 1 ? 'is' : 'are'} damaged: `;
   return { upkeep, failure: new StillpointError(code, `${which}${found}`) };
 }
 

@@ -49,6 +49,8 @@ test('status is not safe for damage that a verification found, and every face sa
   rot(join(taken[1]!.location, 'a.txt'));
   expect((await stillpoint(['status', dir])).code).toBe(0); // nobody has looked
   expect((await stillpoint(['verify', dir, '--all', '--level', 'files'])).code).toBe(3);
+  const { runs } = (await stillpoint(['runs', dir, '--kind', 'verify', '--json'])).json;
+  expect(runs[0].state.reason).toMatch(/^1 of 3 snapshots is damaged: /);
   const { code, json } = await stillpoint(['status', dir, '--json']);
   expect(code).toBe(3);
   expect(json).toMatchObject({
