@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
 import type { RunControl } from '../env/run-control.ts';
+import { warn } from '../env/safe-calls.ts';
 import { newUlid } from '../env/ulid.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { directoryOf, Lifecycle, requireSameFolder } from '../operation/lifecycle.ts';
@@ -17,6 +18,7 @@ import {
 } from '../options/option.ts';
 import { hostSnapshotOptions } from '../options/snapshot.ts';
 import { callback, folder, nested, text, trueOrFalse, withMethods } from '../options/values.ts';
+import { recordReading } from '../repository/marks.ts';
 import { withdraw } from '../repository/remove-backup.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
@@ -261,6 +263,8 @@ async function attempt(
   ).catch((error) => {
     throw taken === undefined ? error : standing(error, taken);
   });
+  const isUnread = stored.source.report?.verdict === 'unread';
+  if (isUnread) await recordReading(storeNow(), record.id, 'unread').catch(warn); // a prune would take it for proven
   const warnings: string[] = [];
   const shared = await sharedDisk(env, repository.destination, layout.dataDir);
   if (shared !== undefined) warnings.push(shared);

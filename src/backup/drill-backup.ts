@@ -62,7 +62,7 @@ export async function drillBackup(backup: string, options: DrillBackupOptions): 
             const open = probe ?? probeOf(manifest.engine);
             const answer = report.ok ? await opened(store, backupId, () => open(dir)) : null;
             const restoreMs = Math.round(clock.monotonicMs() - began);
-            if (report.ok) await recordReading(store, backupId, 'full').catch(warn);
+            await recordReading(store, backupId, report.ok ? 'full' : 'unread').catch(warn);
             const { verdict } = report;
             return {
               backupId,

@@ -114,9 +114,9 @@ const readAllMarks = async (store: StoreBackups): Promise<AllMarks> => ({
   damaged: await readDamaged(store),
 });
 
-/** How deep the content of a backup was proven: before it was uploaded, or by what read it since. */
+/** How deep the content of a backup was proven: before it was uploaded, or by what read it since. What was not read is not. */
 export const levelOf = ({ snapshot }: BackupManifest, read: Verified | undefined): Level | null =>
-  read?.isProven ? 'full' : (snapshot.snapshot?.level ?? null);
+  read?.isUnread ? 'files' : read?.isProven ? 'full' : (snapshot.snapshot?.level ?? null);
 
 async function summarize(
   store: StoreBackups,

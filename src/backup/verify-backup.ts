@@ -83,7 +83,7 @@ async function verify(
   const about = { backupId: manifest.backupId, storeId: store.storeId, level, unrecorded };
   if (level === 'full' && isWhole) {
     const report = await proveInScratch(store, manifest, scratch, control);
-    if (report.ok) await recordReading(store, manifest.backupId, 'full').catch(warn);
+    await recordReading(store, manifest.backupId, report.ok ? 'full' : 'unread').catch(warn);
     return { ...report, ...about, steps: [...steps, ...report.steps] };
   }
   const verdict = !isWhole ? 'copy-damaged' : level === 'manifest' ? 'unread' : 'faithful';

@@ -26,6 +26,10 @@ export function findingLines(findings: readonly Finding[], style: Style): string
   });
 }
 
+/** What a proof that passed has found nevertheless, such as what could not be read. */
+export const warningLines = (report: Report | null, style: Style): string[] =>
+  findingLines(report?.findings ?? [], style).map((line) => `  ${line}`);
+
 /** What was shown: `3 tables, 61 blocks, 3,003 entries; log replayed to lsn 3042`. */
 export function proofText({ level, engine, counts, medium }: Report): string {
   const where = medium ? ', read from the disk itself' : '';

@@ -18,9 +18,10 @@ import type { StoreBackups } from './store-backups.ts';
  *
  * - `data`: its objects hold what was uploaded.
  * - `full`: and its content was proven.
+ * - `unread`: nothing is wrong with its content as far as it could be read.
  * - `damaged`: its objects hold what was uploaded, and its content does not hold.
  */
-const READINGS = ['data', 'full', 'damaged'] as const;
+const READINGS = ['data', 'full', 'unread', 'damaged'] as const;
 type Reading = (typeof READINGS)[number];
 
 /** What the readings of a backup say together. */
@@ -29,6 +30,8 @@ export interface Verified {
   readonly atMs: number | null;
   /** Whether its content was proven in full. */
   readonly isProven: boolean;
+  /** Whether its content could not be read in full, by whoever tried last. */
+  readonly isUnread: boolean;
   /** Whether its content was found damaged, and not proven in full since. */
   readonly isDamaged: boolean;
 }
@@ -96,10 +99,18 @@ export async function readVerified({ destination, storeId }: StoreBackups): Prom
     last.set(found.backupId, times);
   }
   return new Map(
-    [...last].map(([backupId, { data = -1, full = -1, damaged = -1 }]) => {
+    [...last].map(([backupId, { data = -1, full = -1, unread = -1, damaged = -1 }]) => {
       const atMs = Math.max(data, full);
       const isDamaged = damaged >= 0 && damaged >= full;
-      return [backupId, { atMs: atMs < 0 ? null : atMs, isProven: full >= 0 && !isDamaged, isDamaged }];
+      return [
+        backupId,
+        {
+          atMs: atMs < 0 ? null : atMs,
+          isProven: full >= 0 && !isDamaged,
+          isUnread: unread > full,
+          isDamaged,
+        },
+      ];
     }),
   );
 }

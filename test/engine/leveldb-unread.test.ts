@@ -134,3 +134,22 @@ test('an empty metaindex of four zero bytes is valid: the Java engine iq80 write
     counts: { entries: COUNT },
   });
 });
+
+test('a backup that was not read in full says so when it is made and when it is restored', async () => {
+  const dir = await folderWith(UNREAD['a data block']!);
+  const repository = join(await temporaryFolder(), 'repository');
+  await stillpoint(['repo', 'init', repository]);
+  const run = ['backup', 'run', dir, '--to', repository, '--no-local'];
+  expect((await stillpoint(run)).code).toBe(7);
+  const told = await stillpoint([...run, '--allow-unread']);
+  expect(told).toMatchObject({ code: 0, stdout: expect.stringContaining('000004.ldb') });
+  const restore = (...where: string[]) =>
+    stillpoint(['backup', 'restore', 'latest', '--from', repository, ...where]);
+  const shown = await stillpoint(['backup', 'show', 'latest', '--from', repository, '--json']);
+  expect(shown.json).toMatchObject({ level: 'files' });
+  const place = await temporaryFolder();
+  const text = await restore('--into', join(place, 'a'));
+  expect(text).toMatchObject({ code: 0, stdout: expect.stringContaining('000004.ldb') });
+  expect((await restore('--into', join(place, 'b'), '--json')).json).toMatchObject({ verdict: 'unread' });
+  expect((await restore('--in-place', dir, '--json')).json).toMatchObject({ verdict: 'unread' });
+});

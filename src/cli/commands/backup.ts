@@ -32,7 +32,7 @@ import { explainNoSpace } from '../no-space.ts';
 import { nonEmpty } from '../non-empty.ts';
 import { engineFlag } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
-import { findingLine, proofText, verdictText } from '../report-text.ts';
+import { findingLine, proofText, verdictText, warningLines } from '../report-text.ts';
 import { addFrom, BACKUP, fromOf, shown, unrecordedLine } from '../repository-flags.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
@@ -64,7 +64,7 @@ const runFlags = new Flags(backUpOptions.fields, [
   'limitDownload',
   'jobs',
 ]);
-const snapshotFlags = new Flags(snapshotOptions.fields, ['level', 'keep']);
+const snapshotFlags = new Flags(snapshotOptions.fields, ['allowUnread', 'level', 'keep']);
 const retentionFlags = new Flags(pruneBackupsOptions.fields, RETENTION);
 
 const RUN_NOTE = `
@@ -139,6 +139,7 @@ function describeRun(result: BackUpResult, to: string, style: Style): string[] {
           `  ${count(filesUploadedAgain, 'file')} uploaded again: the objects are damaged, missing or about to go`,
         ]),
     ...(report === null ? [] : [`  ${style.green('snapshot proven')}: ${proofText(report)}`]),
+    ...warningLines(report, style),
     snapshot === null
       ? '  no snapshot was left beside the database'
       : `  snapshot ${snapshot} stays beside the database; \`--keep N\` removes older ones, \`--no-local\` leaves none`,
@@ -262,9 +263,10 @@ async function restoreInto(cli: Cli, backup: string, options: RestoreBackupOptio
   const { report, ...restored } = await cli.watched((signal, progress) =>
     restoreBackup(backup, { ...options, signal, onProgress: shown(progress) }),
   );
-  cli.output.result(restored, (style) => [
+  cli.output.result({ ...restored, verdict: report.verdict }, (style) => [
     `${style.bold(restored.backupId)} restored into ${visible(restored.into)}`,
     `  ${count(restored.files, 'file')}, ${size(restored.bytes)}; ${style.green('proven')}: ${proofText(report)}`,
+    ...warningLines(report, style),
   ]);
 }
 
@@ -285,9 +287,11 @@ async function restoreInPlace(
       throw await explain(error);
     },
   );
-  cli.output.result({ backupId, storeId, into, files, bytes, undo }, (style) => [
+  const verdict = report?.verdict ?? null;
+  cli.output.result({ backupId, storeId, into, files, bytes, undo, verdict }, (style) => [
     `${style.bold(backupId)} restored in place: ${visible(into)}`,
     `  ${count(files, 'file')}, ${size(bytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
+    ...warningLines(report, style),
     ...describeUndo(into, undo),
   ]);
 }

@@ -6,7 +6,6 @@ import {
 } from '../../coordinator/preview-restore.ts';
 import { restoreSnapshot } from '../../coordinator/snapshot-by-path.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
-import type { Report } from '../../engine/report.ts';
 import { ERROR_CODES, StillpointError } from '../../errors.ts';
 import { restoreIntoOptions } from '../../options/restore.ts';
 import { nameOf, ownerOf } from '../../snapshot/store/layout.ts';
@@ -20,7 +19,7 @@ import { explainNoSpaceToRestore } from '../no-space.ts';
 import { addDataDirFlag, noteConcurrency } from '../options.ts';
 import { addWaitFlag, waitMs } from '../patience.ts';
 import type { Progress } from '../progress.ts';
-import { findingLines, proofText } from '../report-text.ts';
+import { proofText, warningLines } from '../report-text.ts';
 import { explainNotFound, findOperand } from '../snapshot-operand.ts';
 import { stateText } from '../state-text.ts';
 import type { Style } from '../style.ts';
@@ -159,7 +158,8 @@ async function restoreInto(
     cli.watched(work, how.maxBytesPerSecond),
   );
   await noteLesser(cli, from, dataDir);
-  cli.output.result({ from, into, files, bytes, clonedBytes, undo }, (style) => [
+  const { verdict } = report;
+  cli.output.result({ from, into, files, bytes, clonedBytes, undo, verdict }, (style) => [
     `${style.bold(nameOf(from))} restored into ${visible(into)}`,
     `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}; ${style.green('proven')}: ${proofText(report)}`,
     ...warningLines(report, style),
@@ -176,18 +176,19 @@ async function restoreHere(
   const { from, into, files, bytes, clonedBytes, undo, leftInPlace, movedAlong, report } =
     await restoreInPlace(cli, snapshot, dataDir, how, wait);
   await noteLesser(cli, from, dataDir);
-  cli.output.result({ from, into, files, bytes, clonedBytes, undo, leftInPlace, movedAlong }, (style) => [
-    `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
-    `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
-    ...(report === null ? [] : warningLines(report, style)),
-    ...leftLine('left where it is, since the engine did not write it', leftInPlace),
-    ...leftLine(MOVES_ALONG, movedAlong),
-    ...describeUndo(into, undo),
-  ]);
+  const verdict = report?.verdict ?? null;
+  cli.output.result(
+    { from, into, files, bytes, clonedBytes, undo, verdict, leftInPlace, movedAlong },
+    (style) => [
+      `${style.bold(nameOf(from))} restored in place: ${visible(into)}`,
+      `  ${count(files, 'file')}, ${sizes(bytes, clonedBytes)}${report === null ? '' : `; ${style.green('proven')}: ${proofText(report)}`}`,
+      ...warningLines(report, style),
+      ...leftLine('left where it is, since the engine did not write it', leftInPlace),
+      ...leftLine(MOVES_ALONG, movedAlong),
+      ...describeUndo(into, undo),
+    ],
+  );
 }
-
-const warningLines = ({ findings }: Report, style: Style): string[] =>
-  findingLines(findings, style).map((line) => `  ${line}`);
 
 const sizes = (bytes: number, cloned: number): string =>
   cloned === 0 ? size(bytes) : `${size(bytes)} (${size(cloned)} cloned, blocks shared with the snapshot)`;
