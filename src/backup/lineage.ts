@@ -8,7 +8,7 @@ import { isUlid, ulidTimeMs } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import type { Environment } from '../snapshot/environment.ts';
-import type { Layout } from '../snapshot/store/layout.ts';
+import { type Layout, lineageFile } from '../snapshot/store/layout.ts';
 
 const id = z.string().refine(isUlid, 'is no ULID');
 
@@ -52,7 +52,7 @@ export class Lineage {
 
   constructor(env: Environment, layout: Layout, storeId: string) {
     this.#env = env;
-    this.#path = join(layout.lifecycle, 'lineage.json');
+    this.#path = lineageFile(layout);
     this.#lock = join(layout.lifecycle, 'jobs', 'lineage');
     this.#storeId = storeId;
   }

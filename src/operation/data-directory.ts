@@ -10,6 +10,7 @@ import { chosenLayout, isRefused, keptLayout, noteHome, refuseBareHome } from '.
 import { type Layout, nameOf, ownLayout } from '../snapshot/store/layout.ts';
 import { removeTransient, sweep } from '../snapshot/store/prune.ts';
 import { keepReserves } from '../snapshot/store/reserve.ts';
+import { carryIdentity } from '../snapshot/store/store-identity.ts';
 import { MeantFolder } from './meant-folder.ts';
 import { isFinished } from './operation-state.ts';
 import { RunRecords } from './records.ts';
@@ -241,7 +242,12 @@ export class DataDirectory {
     const lock = await this.#lockOne(layout);
     let ownLock: HeldLock | undefined;
     try {
-      if (this.#chosenHome !== undefined) await noteHome(fs, layout);
+      if (this.#chosenHome !== undefined) {
+        const before = await keptLayout(fs, layout.dataDir).catch(() => undefined); // its disk is gone
+        if (before !== undefined && before.lifecycle !== layout.lifecycle)
+          await carryIdentity(fs, before, layout);
+        await noteHome(fs, layout);
+      }
       if (own !== layout) ownLock = await this.#lockOwn(own, kind);
     } catch (error) {
       await lock.release();

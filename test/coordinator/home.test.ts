@@ -2,6 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { backUp } from '../../src/backup/back-up.ts';
+import { listBackups } from '../../src/backup/list-backups.ts';
+import { initRepository } from '../../src/backup/repositories.ts';
 import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
 import { DATA, files, HOME, stageOf } from '../support/crash-subjects.ts';
@@ -10,6 +13,7 @@ import { mountInMemory } from '../support/file-systems.ts';
 import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { withRights } from '../support/needs.ts';
 import { SMALL_LOG } from '../support/small-lsm.ts';
+import { temporaryFolder } from '../support/temp.ts';
 
 // The snapshots of a data directory are kept in another folder, its home. Both sides find it, and no two databases share one.
 
@@ -195,4 +199,19 @@ test('a note that cannot be read is an error that says how it is written anew', 
   });
   expect((await take(dataDir, home)).location).toContain(home);
   expect((await new Snapshots({ dataDir }).list()).snapshots).toHaveLength(2);
+});
+
+test('a database whose snapshots are kept elsewhere from now on stays the same store, there and back', async () => {
+  const dataDir = await plainDirectory();
+  const [home, to] = [join(dirname(dataDir), 'home'), join(await temporaryFolder(), 'repository')];
+  await initRepository(to);
+  const backUpOnce = async () => (await backUp(dataDir, { to, snapshot: 'latest' })).storeId;
+  await take(dataDir);
+  const stores = [await backUpOnce()];
+  for (const place of [home, dataDir, home]) {
+    await take(dataDir, place);
+    stores.push(await backUpOnce());
+  }
+  expect(new Set(stores).size).toBe(1);
+  expect((await listBackups({ from: to })).stores).toMatchObject([{ backups: Array(4).fill({}) }]);
 });

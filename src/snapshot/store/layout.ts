@@ -62,6 +62,9 @@ export const ownLayout = (layout: Layout): Layout =>
 /** The ledger beside the snapshots in `parent`: one file for each snapshot. */
 export const proofsFolder = (parent: string): string => join(parent, 'proofs');
 
+/** What was published from a data directory. */
+export const lineageFile = ({ lifecycle }: Layout): string => join(lifecycle, 'lineage.json');
+
 /** What was tried to back up a data directory, where no other job store is named. */
 export const jobsFile = ({ lifecycle }: Layout): string => join(lifecycle, 'jobs.sqlite');
 

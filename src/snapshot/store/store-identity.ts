@@ -2,11 +2,12 @@ import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
-import { createFile, makeFolders, removeIfPresent } from '../../env/io.ts';
+import { createFile, makeFolders, readSmallFile, removeIfPresent, replaceFile } from '../../env/io.ts';
+import { warn } from '../../env/safe-calls.ts';
 import { newUlid, ULID } from '../../env/ulid.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
-import type { Layout } from './layout.ts';
+import { type Layout, lineageFile } from './layout.ts';
 
 /**
  * `.lifecycle/store.json`: which database this is, whatever its folder is called and wherever it is moved. A restore in place
@@ -21,6 +22,7 @@ const storeFileSchema = z.looseObject({
 export type StoreFile = z.infer<typeof storeFileSchema>;
 
 const LIMIT_BYTES = 64 * 1024;
+const LINEAGE_LIMIT_BYTES = 1024 * 1024;
 
 export const storeFileOf = (layout: Layout): string => join(layout.lifecycle, 'store.json');
 
@@ -61,6 +63,26 @@ export async function ensureStoreFile(
     await fs.syncFolder(layout.lifecycle);
   }
   return (await readStoreFile(fs, layout)) ?? made;
+}
+
+/**
+ * The snapshots are kept in another folder from now on: the database stays the same store, and what was published from it is known there
+ * too. A folder that has been another store stays that one. The caller holds the lock of the lifecycle folder of `to`.
+ */
+export async function carryIdentity(fs: FileSystem, from: Layout, to: Layout): Promise<void> {
+  const store = await readStoreFile(fs, from);
+  if (store === undefined) return;
+  const known = await readStoreFile(fs, to);
+  if (known !== undefined && known.store_id !== store.store_id) {
+    warn(
+      `${storeFileOf(to)} is that of another store than ${storeFileOf(from)}; backups go on with the first`,
+    );
+    return;
+  }
+  const published = await readSmallFile(fs, lineageFile(from), LINEAGE_LIMIT_BYTES);
+  // Before the identity: a store that does not know its last backup is taken for a clone.
+  if (published !== undefined) await replaceFile(fs, lineageFile(to), published);
+  if (known === undefined) await writeJson(fs, storeFileOf(to), store, 'compact');
 }
 
 /** Gives a store the identity `storeId`: for a copy that is to be a database of its own. */
