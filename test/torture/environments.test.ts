@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, lstatSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { ClassicLevel } from 'classic-level';
 import { expect, type TestContext, test } from 'vitest';
 import { openLsm } from '../../src/index.ts';
 import { compiled } from '../support/build.ts';
@@ -77,6 +78,17 @@ testOnLinux(
     expect(await run('restore', 'latest', '--data-dir', dir, '--in-place')).toMatchObject({ code: 0 });
   },
 );
+
+testOnLinux('what LevelDB cannot do on a file system is no defect of the salvage', async (context) => {
+  const run = await withAnswers(context, {});
+  const dir = join(await temporaryFolder(), 'db');
+  const database = new ClassicLevel(dir);
+  await database.put('key', 'value');
+  await database.close();
+  const { code, stderr } = await run('salvage', dir, '--into', join(await temporaryFolder(), 'new'));
+  expect([code, stderr]).toEqual([1, expect.stringContaining('a new database cannot be made in')]);
+  expect(stderr).toContain('IO_ERROR');
+});
 
 testOnLinux('a file system without locks is refused with the reason', async (context) => {
   const run = await withAnswers(context, { DIRSYNC_OK: '1', NOLOCK: '1' });

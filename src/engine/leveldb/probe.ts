@@ -44,11 +44,7 @@ export function probeWithClassicLevel(options: ProbeOptions = {}): (dir: string)
       for await (const _ of db.keys()) keys++;
       return { keys };
     } catch (cause) {
-      const reason = reasonOf(cause);
-      throw new StillpointError(codeOf(reason), `classic-level cannot read ${dir}: ${reason}`, {
-        path: dir,
-        cause,
-      });
+      throw leveldbError(`classic-level cannot read ${dir}`, dir, cause);
     } finally {
       if (db.status === 'open') await db.close();
     }
@@ -62,6 +58,12 @@ const REFUSALS: readonly (readonly [RegExp, ErrorCode])[] = [
   [/: No such file or directory$/, 'COPY_DAMAGED'],
   [/\.(ldb|sst): Invalid argument$/, 'COPY_DAMAGED'], // a table ends before what it is to hold
 ];
+
+/** What LevelDB rejects with, as an error with a code of ours. */
+export function leveldbError(what: string, dir: string, cause: unknown): StillpointError {
+  const reason = reasonOf(cause);
+  return new StillpointError(codeOf(reason), `${what}: ${reason}`, { path: dir, cause });
+}
 
 function codeOf(reason: string): ErrorCode {
   if (!reason.startsWith('IO error:')) return 'COPY_DAMAGED';
