@@ -90,7 +90,8 @@ export interface ParsedManifest extends Manifest {
 /** The bytes of a manifest, sealed: `manifest_crc32` covers the compact JSON of all else with sorted keys. */
 export function encodeManifest(manifest: Manifest): Buffer {
   const entries = [...manifest.entries].sort((a, b) => comparePaths(a.path, b.path));
-  checkPaths(entries, (message) => new StillpointError('UNSUPPORTED_FILE', message));
+  const hint = 'Rename that file, or move it out: a snapshot can be restored on every system.';
+  checkPaths(entries, (message) => new StillpointError('UNSUPPORTED_FILE', message, { hint }));
   const { version, snapshot } = manifest;
   const body = { version, entries, ...(snapshot === undefined ? {} : { snapshot }) };
   const bytes = Buffer.from(textOf({ ...body, manifest_crc32: sealOf(body) }));
@@ -178,7 +179,8 @@ export function pathProblem(path: string): string | undefined {
   // A lone surrogate has no UTF-8 bytes: two such names would be one on disk.
   // biome-ignore lint/suspicious/noControlCharactersInRegex: a NUL is what must be found
   if (/[\\\u0000\ufffd\p{Surrogate}]/u.test(path)) return 'has a character that not every system can store';
-  if (path.startsWith('/') || /^[A-Za-z]:/.test(path)) return 'is absolute';
+  if (path.startsWith('/')) return 'is absolute';
+  if (/^[A-Za-z]:/.test(path)) return 'begins like the name of a drive: on Windows it is absolute';
   if (/(?:^|\/)\.{0,2}(?:\/|$)/.test(path)) return 'has an empty, "." or ".." part';
   const top = path.slice(0, path.indexOf('/') === -1 ? path.length : path.indexOf('/')).toLowerCase();
   if (top === LIFECYCLE) return `lies in ${LIFECYCLE}`;
