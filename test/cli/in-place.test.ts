@@ -39,7 +39,7 @@ describeWithFixtures('lsm', 'restoring in place from the command line', () => {
     ]);
     expect(restored).toMatchObject({ code: 0, stderr: '' });
     const { from, into, files, bytes, undo } = restored.json;
-    const nothing = { cloned_bytes: 0, left_in_place: [], moved_along: [] };
+    const nothing = { cloned_bytes: 0, left_in_place: [], moved_along: [], verdict: 'faithful' };
     expect(restored.json).toEqual({ from, into, files, bytes, undo, ...nothing }); // these and no others
     expect(restored.json).toMatchObject({ from: location, into: data, files: 5 });
     expect(undo).toMatch(/\/\.lifecycle\/restore-backup\/ts-\d+$/);

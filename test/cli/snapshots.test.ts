@@ -129,6 +129,7 @@ describeWithFixtures('lsm', 'snapshots from the command line', () => {
       bytes,
       cloned_bytes: 0,
       undo: null,
+      verdict: 'faithful',
     });
     expect(await contentOf(into)).toEqual(before);
     // invariant 4
