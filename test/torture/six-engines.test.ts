@@ -9,7 +9,7 @@ import { afterAll, expect, onTestFinished, test } from 'vitest';
 import { BackupCoordinator, type Report, verifySnapshot } from '../../src/index.ts';
 import { hasProgram, isAllInstalled, needsAll, needsPrograms } from '../support/needs.ts';
 import { temporaryFolder } from '../support/temp.ts';
-import { isLong, perTier } from '../support/tier.ts';
+import { perTier } from '../support/tier.ts';
 
 /*
  * Folders of six engines that write LevelDB's format, each by the engine itself: nothing in them is called damaged, at rest, while
@@ -121,10 +121,10 @@ const isGood = ({ ok, verdict, findings }: Report) => ({
 });
 const GOOD = { ok: true, verdict: 'faithful', findings: [] };
 
-// In CI too, where they are installed; compiling them would keep others waiting.
-const TRIES_ALL = isAllInstalled || isLong;
+// In CI those that need no compiler but that of C++.
+const IN_CI = ['classic-level', "Google's", "Mojang's"];
 
-test.for(TRIES_ALL ? Object.keys(WRITERS) : ['classic-level'])(
+test.for(perTier(isAllInstalled ? IN_CI : IN_CI.slice(0, 1), Object.keys(WRITERS)))(
   'nothing in a folder of %s is called damaged, at rest, live and after a kill',
   { timeout: 600_000 },
   async (name, context) => {
@@ -182,7 +182,7 @@ const PAGE = `<script>
   };
 </script>`;
 
-test.for(TRIES_ALL ? ['Chromium'] : [])(
+test.for(perTier([], ['Chromium']))(
   'nothing in a folder of %s is called damaged, live and at rest',
   { timeout: 600_000 },
   async (_, context) => {
