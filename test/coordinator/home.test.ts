@@ -212,6 +212,10 @@ test('a database whose snapshots are kept elsewhere from now on stays the same s
     await take(dataDir, place);
     stores.push(await backUpOnce());
   }
+  // As where the data directory takes no change, and cannot say where its snapshots are.
+  rmSync(join(dataDir, '.lifecycle/kept-in.json'));
+  await take(dataDir, home);
+  stores.push(await backUpOnce());
   expect(new Set(stores).size).toBe(1);
-  expect((await listBackups({ from: to })).stores).toMatchObject([{ backups: Array(4).fill({}) }]);
+  expect((await listBackups({ from: to })).stores).toMatchObject([{ backups: Array(5).fill({}) }]);
 });

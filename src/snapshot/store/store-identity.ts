@@ -79,10 +79,18 @@ export async function carryIdentity(fs: FileSystem, from: Layout, to: Layout): P
     );
     return;
   }
-  const published = await readSmallFile(fs, lineageFile(from), LINEAGE_LIMIT_BYTES);
   // Before the identity: a store that does not know its last backup is taken for a clone.
-  if (published !== undefined) await replaceFile(fs, lineageFile(to), published);
+  if (await isNewer(fs, lineageFile(from), lineageFile(to))) {
+    const published = await readSmallFile(fs, lineageFile(from), LINEAGE_LIMIT_BYTES);
+    if (published !== undefined) await replaceFile(fs, lineageFile(to), published);
+  }
   if (known === undefined) await writeJson(fs, storeFileOf(to), store, 'compact');
+}
+
+/** A data directory that takes no change never says that it is kept elsewhere: what it has of its own is old. */
+async function isNewer(fs: FileSystem, path: string, other: string): Promise<boolean> {
+  const [stat, than] = [await fs.inspect(path), await fs.inspect(other)];
+  return stat !== undefined && (than === undefined || stat.mtimeNs > than.mtimeNs);
 }
 
 /** Gives a store the identity `storeId`: for a copy that is to be a database of its own. */
