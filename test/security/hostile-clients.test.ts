@@ -72,14 +72,18 @@ async function served(url: string, rounds: number): Promise<Record<string, numbe
         reply.resume().once('end', () => finish(reply.statusCode));
       }).once('error', ({ message }) => finish(message));
     });
-  const ask = async (path: string, init?: RequestInit) => {
-    const answer = await fetch(`${url}${path}`, init).then(
+  const tryOnce = (path: string, init?: RequestInit) =>
+    fetch(`${url}${path}`, init).then(
       async (reply) => {
         await reply.arrayBuffer();
         return String(reply.status);
       },
       (error) => String(error.cause?.code ?? error),
     );
+  const ask = async (path: string, init?: RequestInit) => {
+    let answer = await tryOnce(path, init);
+    // The connection of before may have been the one that was idle for longest. Browsers try again, too.
+    if (answer === 'ECONNRESET') answer = await tryOnce(path, init);
     count(`${init?.method ?? 'GET'} ${path} ${answer}`);
   };
   for (let i = 0; i < rounds; i++) {
