@@ -172,6 +172,15 @@ export class Api {
   verifyAll = (): Promise<VerifiedAll> => this.#call('POST', 'verify', {});
   prune = (keep: number, isDryRun: boolean): Promise<Pruned> =>
     this.#call('POST', 'prune', { keep, dry_run: isDryRun });
+  /** Rejects, and nothing is removed, where what would go is not what was shown. */
+  async asShown<T extends Pruned | PrunedUndo>(
+    shown: readonly string[],
+    prune: (isDryRun: boolean) => Promise<T>,
+  ): Promise<T> {
+    const now = (await prune(true)).removed.map(({ name }) => name);
+    if ([...now].sort().join() === [...shown].sort().join()) return prune(false);
+    throw new Error('What would go is not what was shown any more. Nothing was removed: look again.');
+  }
   pruneUndo = (keep: number, isDryRun: boolean, discardWrites: boolean): Promise<PrunedUndo> =>
     this.#call('POST', 'prune/undo', { keep, dry_run: isDryRun, discard_writes: discardWrites });
   runs = async (limit: number): Promise<readonly Run[]> =>

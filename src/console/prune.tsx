@@ -10,21 +10,23 @@ interface Props {
   /** How many stay unless the reader says otherwise. */
   readonly keep: number;
   readonly onNo: () => void;
-  readonly onYes: (keep: number) => void;
+  /** @param shown The names of those that go. */
+  readonly onYes: (keep: number, shown: readonly string[]) => void;
 }
 
 /** Says which snapshots would go, and why each stays or goes; nothing is removed before it was shown. */
 export function PruneQuestion({ api, keep: first, onNo, onYes }: Props) {
   const [keep, setKeep] = useState(first);
   const { shown, problem } = useDryRun(keep, 1, api.prune);
-  const count = shown?.pruned.removed.length ?? 0;
+  const names = shown?.pruned.removed.map(({ name }) => name) ?? [];
+  const count = names.length;
   return (
     <Question
       title="Remove old snapshots?"
       yes={`Remove ${plural(count, 'snapshot')} for good`}
       isReady={count > 0}
       onNo={onNo}
-      onYes={() => shown !== undefined && onYes(shown.keep)}
+      onYes={() => shown !== undefined && onYes(shown.keep, names)}
     >
       <p>
         <label for="keep">The newest that stay:</label>{' '}

@@ -212,9 +212,10 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
           api={api}
           keep={KEEP}
           onNo={no}
-          onYes={(keep) =>
+          onYes={(keep, shown) =>
             act(async () => {
-              const { removed, freed_bytes } = await api.prune(keep, false);
+              const prune = (isDryRun: boolean) => api.prune(keep, isDryRun);
+              const { removed, freed_bytes } = await api.asShown(shown, prune);
               return `${plural(removed.length, 'snapshot')} removed; the disk got back ${bytes(freed_bytes)}.`;
             })
           }

@@ -19,10 +19,12 @@ export function UndoFolders({ api, safety, dataDir, look }: Props) {
   const [isAsking, setAsking] = useState(false);
   const [told, setTold] = useState<Message>();
   const holding = safety.undo_folders.filter((one) => one.may_hold_writes).map(({ name }) => name);
-  const giveUp = async (keep: number, discardWrites: boolean) => {
+  const giveUp = async (keep: number, discardWrites: boolean, shown: readonly string[]) => {
     setAsking(false);
     try {
-      const { removed, freed_bytes } = await api.pruneUndo(keep, false, discardWrites);
+      const { removed, freed_bytes } = await api.asShown(shown, (isDryRun) =>
+        api.pruneUndo(keep, isDryRun, discardWrites),
+      );
       const text = `${plural(removed.length, 'undo folder')} removed; the disk got back ${bytes(freed_bytes)}.`;
       setTold({ text, isBad: false });
     } catch (error) {
@@ -50,7 +52,7 @@ export function UndoFolders({ api, safety, dataDir, look }: Props) {
 interface QuestionProps {
   readonly api: Api;
   readonly onNo: () => void;
-  readonly onYes: (keep: number, discardWrites: boolean) => void;
+  readonly onYes: (keep: number, discardWrites: boolean, shown: readonly string[]) => void;
 }
 
 /** Nothing is removed before it was shown, with what may be lost. */
@@ -68,7 +70,14 @@ function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
       yes={`Remove ${plural(removed.length, 'undo folder')} for good`}
       isReady={removed.length > 0}
       onNo={onNo}
-      onYes={() => shown !== undefined && onYes(shown.keep, isDiscarding)}
+      onYes={() =>
+        shown !== undefined &&
+        onYes(
+          shown.keep,
+          isDiscarding,
+          removed.map(({ name }) => name),
+        )
+      }
     >
       <p>
         <label for="keep-undo">The newest that stay:</label>{' '}
