@@ -76,6 +76,7 @@ export class Api {
 
   constructor() {
     this.#takeKeyFromAddress();
+    window.addEventListener('hashchange', () => this.#takeKeyFromAddress());
   }
 
   /** `#key=…`, as `stillpoint console` prints it. No server gets to see it, and no history keeps it. */
@@ -83,7 +84,11 @@ export class Api {
     const key = /^#key=(.+)$/.exec(location.hash)?.[1];
     if (key === undefined) return;
     history.replaceState(null, '', location.pathname);
-    this.signIn(decodeURIComponent(key));
+    try {
+      this.signIn(decodeURIComponent(key));
+    } catch {
+      this.signIn(key); // it is not encoded
+    }
   }
 
   signIn(key: string): void {

@@ -92,6 +92,9 @@ test('asks for the API key, and keeps it out of the URL and of what outlives the
   // Another tab knows nothing of it.
   const { page: other } = await openPage(browser, server.url);
   await other.getByLabel('API key of this server').waitFor();
+  // The address that was printed, pasted once more.
+  await page.evaluate(`location.hash = 'key=${KEY}'`);
+  await soon(() => page.url()).not.toContain(KEY);
   await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByLabel('API key of this server').waitFor();
   expect(await page.evaluate('sessionStorage.length')).toBe(0);
