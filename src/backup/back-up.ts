@@ -2,7 +2,6 @@ import { basename } from 'node:path';
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
 import type { RunControl } from '../env/run-control.ts';
-import { warn } from '../env/safe-calls.ts';
 import { newUlid } from '../env/ulid.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { directoryOf, Lifecycle, requireSameFolder } from '../operation/lifecycle.ts';
@@ -25,6 +24,7 @@ import type { StoreBackups } from '../repository/store-backups.ts';
 import type { Uploaded } from '../repository/upload.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
+import { listedSnapshot } from '../snapshot/store/standing.ts';
 import { ensureStoreFile, renewStoreFile } from '../snapshot/store/store-identity.ts';
 import { readDigestLedger } from './digest-ledger.ts';
 import { recordFailedStart } from './failed-start.ts';
@@ -232,8 +232,10 @@ async function attempt(
         },
       }),
       destination: {
-        store: async (snapshot: LockedSnapshot, run: BackupRun) =>
-          repositoryDestination({
+        store: async (snapshot: LockedSnapshot, run: BackupRun) => {
+          // On record before the backup exists: a prune would take it for proven.
+          if (await isUnread(env, snapshot)) await recordReading(storeNow(), run.backupId, 'unread');
+          return repositoryDestination({
             store: storeNow(),
             lineage: lineageNow(),
             digests: await readDigestLedger(env, layout),
@@ -249,7 +251,8 @@ async function attempt(
             onPlanned: (bytes) => {
               phases.bytesTotal = bytes;
             },
-          }).store(snapshot, run),
+          }).store(snapshot, run);
+        },
       },
       jobs,
       clock: env.clock,
@@ -263,8 +266,6 @@ async function attempt(
   ).catch((error) => {
     throw taken === undefined ? error : standing(error, taken);
   });
-  const isUnread = stored.source.report?.verdict === 'unread';
-  if (isUnread) await recordReading(storeNow(), record.id, 'unread').catch(warn); // a prune would take it for proven
   const warnings: string[] = [];
   const shared = await sharedDisk(env, repository.destination, layout.dataDir);
   if (shared !== undefined) warnings.push(shared);
@@ -296,6 +297,10 @@ async function attempt(
     durationsMs: phases.durationsMs(),
   };
 }
+
+/** One that stood before has no report: then its ledger tells. */
+const isUnread = async (env: Environment, { folder, report }: LockedSnapshot): Promise<boolean> =>
+  report?.verdict === 'unread' || (await listedSnapshot(env, folder)).state === 'unread';
 
 const wentBack = ({ setback, manifest }: Uploaded): string =>
   `this is an older state than that of backup ${manifest.previous}, or one of a database that was begun anew: ${setback}; that backup stays until \`stillpoint backup delete\` removes it`;

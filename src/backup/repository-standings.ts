@@ -128,7 +128,6 @@ function newestBackup(
 export const DAMAGE_CODES: ReadonlySet<string | null> = new Set<ErrorCode>([
   'BACKUP_DAMAGED',
   'RESTORE_INTEGRITY_MISMATCH',
-  'COPY_DAMAGED',
 ]);
 
 /** The backups that an attempt found damaged, and no later one of the same kind, nor a drill, found whole. */

