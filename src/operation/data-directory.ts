@@ -3,6 +3,7 @@ import { isoTime } from '../env/clock.ts';
 import { listIfPresent, makeFolders, removeTree } from '../env/io.ts';
 import type { HeldLock } from '../env/lock.ts';
 import { lockHolder } from '../env/lock-holder.ts';
+import { warn } from '../env/safe-calls.ts';
 import { isRefusal, StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { DirectoryExchange } from '../snapshot/restore/directory-exchange.ts';
@@ -245,7 +246,7 @@ export class DataDirectory {
       if (this.#chosenHome !== undefined) {
         const before = await keptLayout(fs, layout.dataDir).catch(() => undefined); // its disk is gone
         if (before !== undefined && before.lifecycle !== layout.lifecycle)
-          await carryIdentity(fs, before, layout);
+          await carryIdentity(fs, before, layout).catch(warn); // a disk that fails is a reason to leave it
         await noteHome(fs, layout);
       }
       if (own !== layout) ownLock = await this.#lockOwn(own, kind);

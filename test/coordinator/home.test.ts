@@ -219,3 +219,10 @@ test('a database whose snapshots are kept elsewhere from now on stays the same s
   expect(new Set(stores).size).toBe(1);
   expect((await listBackups({ from: to })).stores).toMatchObject([{ backups: Array(5).fill({}) }]);
 });
+
+test('an identity that cannot be read keeps no snapshot from another folder', async () => {
+  const dataDir = await plainDirectory();
+  await take(dataDir);
+  writeFileSync(join(dataDir, '.lifecycle/store.json'), 'rot');
+  expect((await take(dataDir, join(dirname(dataDir), 'home'))).report.ok).toBe(true);
+});
