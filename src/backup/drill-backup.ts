@@ -5,7 +5,7 @@ import { temporaryFolder } from '../env/temporary-folder.ts';
 import { StillpointError } from '../errors.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
 import { callback, folder, text } from '../options/values.ts';
-import { recordReading } from '../repository/marks.ts';
+import { readObjections, recordReading } from '../repository/marks.ts';
 import { fromFields } from './list-backups.ts';
 import { onRecord, onRecordFields } from './on-record.ts';
 import { translated } from './options.ts';
@@ -56,13 +56,14 @@ export async function drillBackup(backup: string, options: DrillBackupOptions): 
         backupId,
         look: (control) => ({ phase: 'drill', bytesProcessed: control.bytes, bytesTotal: 2 * bytes }),
         work: async (control): Promise<DrillResult> => {
+          const objections = await readObjections(store, backupId);
           const began = clock.monotonicMs();
           return withScratch(store, manifest, scratch, control, async (report, dir) => {
             // A probe that fails is no mark of damage: it may lack a comparator or a compression, and the proof went well.
             const answer = report.ok ? await (probe ?? probeOf(manifest.engine))(dir) : null;
             const restoreMs = Math.round(clock.monotonicMs() - began);
-            await recordReading(store, backupId, report.ok ? 'full' : 'unread').catch(warn);
-            const { verdict } = report;
+            const { ok, verdict } = report;
+            await recordReading(store, backupId, ok ? 'full' : 'unread', objections).catch(warn);
             return {
               backupId,
               storeId: store.storeId,

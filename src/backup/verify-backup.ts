@@ -7,7 +7,7 @@ import { checkArgument, OptionSet, type OptionsOf, withDefault } from '../option
 import { folder, oneOf, text } from '../options/values.ts';
 import type { BackupManifest } from '../repository/backup-manifest.ts';
 import { recordDamaged } from '../repository/damaged-objects.ts';
-import { recordReading } from '../repository/marks.ts';
+import { readObjections, recordReading } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { BACKUP_LEVELS, type BackupLevel, checkObjects } from '../repository/verify.ts';
 import { fromFields } from './list-backups.ts';
@@ -69,6 +69,7 @@ async function verify(
   how: { readonly level: BackupLevel; readonly scratch: string; readonly control: RunControl },
 ): Promise<BackupReport> {
   const { level, scratch, control } = how;
+  const objections = level === 'full' ? await readObjections(store, manifest.backupId) : [];
   const { findings, damaged, steps } = await checkObjects(
     store,
     manifest,
@@ -83,7 +84,8 @@ async function verify(
   const about = { backupId: manifest.backupId, storeId: store.storeId, level, unrecorded };
   if (level === 'full' && isWhole) {
     const report = await proveInScratch(store, manifest, scratch, control);
-    await recordReading(store, manifest.backupId, report.ok ? 'full' : 'unread').catch(warn);
+    const reading = report.ok ? 'full' : 'unread';
+    await recordReading(store, manifest.backupId, reading, objections).catch(warn);
     return { ...report, ...about, steps: [...steps, ...report.steps] };
   }
   const verdict = !isWhole ? 'copy-damaged' : level === 'manifest' ? 'unread' : 'faithful';

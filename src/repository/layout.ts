@@ -80,19 +80,32 @@ export function markedBackupOf(kind: MarkKind, storeId: string, key: string): st
 
 export const verifiedPrefix = (storeId: string): string => `${STORES}${storeId}/verified/`;
 
-/** Says what a reading of a backup came to. */
-export const verifiedKey = (storeId: string, backupId: string, level: string, atMs: number): string =>
-  `${verifiedPrefix(storeId)}${backupId}/${level}-${String(atMs).padStart(15, '0')}`;
+/** The name of a mark that says what a reading of a backup came to. With `id` no two are the same, whatever the clocks say. */
+export const readingName = (level: string, atMs: number, id: string): string =>
+  `${level}-${String(atMs).padStart(15, '0')}-${id}`;
 
-export function verifiedOf(
-  storeId: string,
-  key: string,
-): { readonly backupId: string; readonly level: string; readonly atMs: number } | undefined {
+export const readingKey = (storeId: string, backupId: string, name: string): string =>
+  `${verifiedPrefix(storeId)}${backupId}/${name}`;
+
+/** Says that a full proof, which began when that mark was there, has refuted it. */
+export const refutedKey = (storeId: string, backupId: string, name: string): string =>
+  readingKey(storeId, backupId, `refuted-${name}`);
+
+export interface ReadingMark {
+  readonly backupId: string;
+  readonly name: string;
+  readonly level: string;
+  readonly atMs: number;
+  /** It says that the mark of this name is refuted. */
+  readonly refutes: boolean;
+}
+
+export function readingOf(storeId: string, key: string): ReadingMark | undefined {
   const prefix = verifiedPrefix(storeId);
-  const [, backupId, level, digits] =
-    /^([0-9A-Z]{26})\/([a-z]+)-(\d{15})$/.exec(key.slice(prefix.length)) ?? [];
+  const [, backupId, refuted, name, level, digits] =
+    /^([0-9A-Z]{26})\/(refuted-)?(([a-z]+)-(\d{15})(?:-[0-9A-Z]{26})?)$/.exec(key.slice(prefix.length)) ?? [];
   if (!key.startsWith(prefix) || backupId === undefined || !isUlid(backupId)) return undefined;
-  return { backupId, level: level!, atMs: Number(digits) };
+  return { backupId, name: name!, level: level!, atMs: Number(digits), refutes: refuted !== undefined };
 }
 
 export const objectsPrefix = (storeId: string): string => `${STORES}${storeId}/objects/`;

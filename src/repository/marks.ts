@@ -1,12 +1,16 @@
 import { bodyOf } from '../destination/destination.ts';
+import { newUlid } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import {
   type MarkKind,
   markedBackupOf,
   markKey,
   marksPrefix,
-  verifiedKey,
-  verifiedOf,
+  type ReadingMark,
+  readingKey,
+  readingName,
+  readingOf,
+  refutedKey,
   verifiedPrefix,
 } from './layout.ts';
 import type { StoreBackups } from './store-backups.ts';
@@ -24,13 +28,16 @@ import type { StoreBackups } from './store-backups.ts';
 const READINGS = ['data', 'full', 'unread', 'damaged'] as const;
 type Reading = (typeof READINGS)[number];
 
+/** These stand until a full proof refutes them that began when they were there. No clock decides which came first. */
+const OBJECTIONS: readonly string[] = ['unread', 'damaged'] satisfies Reading[];
+
 /** What the readings of a backup say together. */
 export interface Verified {
   /** When it was last read and found whole; null: never. */
   readonly atMs: number | null;
   /** Whether its content was proven in full. */
   readonly isProven: boolean;
-  /** Whether its content could not be read in full, by whoever tried last. */
+  /** Whether its content could not be read in full, and not proven in full since. */
   readonly isUnread: boolean;
   /** Whether its content was found damaged, and not proven in full since. */
   readonly isDamaged: boolean;
@@ -77,42 +84,61 @@ export async function pin(store: StoreBackups, backupId: string): Promise<void> 
   throw new StillpointError('NOT_FOUND', `the backup ${backupId} is deleted, or is about to be`);
 }
 
-/** Puts on record what a reading of all of a backup came to. */
+/** The objections to a backup that a full proof refutes which begins now. */
+export async function readObjections(
+  { destination, storeId }: StoreBackups,
+  backupId: string,
+): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { key } of destination.list(`${verifiedPrefix(storeId)}${backupId}/`)) {
+    const mark = readingOf(storeId, key);
+    if (mark !== undefined && !mark.refutes && OBJECTIONS.includes(mark.level)) names.push(mark.name);
+  }
+  return names;
+}
+
+/** Puts on record what a reading of all of a backup came to. `objections`: those that were there before it began. */
 export async function recordReading(
   { destination, environment, storeId }: StoreBackups,
   backupId: string,
   reading: Reading,
+  objections: readonly string[] = [],
 ): Promise<void> {
-  const key = verifiedKey(storeId, backupId, reading, environment.clock.nowMs());
-  await destination.put(key, bodyOf(Buffer.from('\n')), { ifAbsent: true });
+  const put = (key: string) => destination.put(key, bodyOf(Buffer.from('\n')), { ifAbsent: true });
+  const nowMs = environment.clock.nowMs();
+  await put(readingKey(storeId, backupId, readingName(reading, nowMs, newUlid(nowMs))));
+  if (reading !== 'full') return;
+  for (const name of objections) {
+    const key = refutedKey(storeId, backupId, name);
+    if ((await destination.head(key)) === undefined) await put(key);
+  }
 }
 
-/** By backup, those that were ever read. Its last reading of the content counts; of two at one time, the damage. */
+/** By backup, those that were ever read. */
 export async function readVerified({ destination, storeId }: StoreBackups): Promise<Map<string, Verified>> {
-  const last = new Map<string, Partial<Record<Reading, number>>>();
+  const byBackup = new Map<string, ReadingMark[]>();
   for await (const { key } of destination.list(verifiedPrefix(storeId))) {
-    const found = verifiedOf(storeId, key);
-    const reading = READINGS.find((one) => one === found?.level);
-    if (found === undefined || reading === undefined) continue;
-    const times = last.get(found.backupId) ?? {};
-    times[reading] = Math.max(found.atMs, times[reading] ?? 0);
-    last.set(found.backupId, times);
+    const mark = readingOf(storeId, key);
+    if (mark === undefined || !READINGS.some((one) => one === mark.level)) continue;
+    const marks = byBackup.get(mark.backupId);
+    if (marks === undefined) byBackup.set(mark.backupId, [mark]);
+    else marks.push(mark);
   }
-  return new Map(
-    [...last].map(([backupId, { data = -1, full = -1, unread = -1, damaged = -1 }]) => {
-      const atMs = Math.max(data, full);
-      const isDamaged = damaged >= 0 && damaged >= full;
-      return [
-        backupId,
-        {
-          atMs: atMs < 0 ? null : atMs,
-          isProven: full >= 0 && !isDamaged,
-          isUnread: unread > full,
-          isDamaged,
-        },
-      ];
-    }),
-  );
+  return new Map([...byBackup].map(([backupId, marks]) => [backupId, verifiedBy(marks)]));
+}
+
+function verifiedBy(marks: readonly ReadingMark[]): Verified {
+  const refuted = new Set(marks.filter(({ refutes }) => refutes).map(({ name }) => name));
+  const has = (reading: Reading) =>
+    marks.some(({ level, name, refutes }) => level === reading && !refutes && !refuted.has(name));
+  const isDamaged = has('damaged');
+  const whole = marks.filter(({ level }) => level === 'data' || level === 'full');
+  return {
+    atMs: whole.length === 0 ? null : Math.max(...whole.map(({ atMs }) => atMs)),
+    isProven: has('full') && !isDamaged,
+    isUnread: has('unread'),
+    isDamaged,
+  };
 }
 
 /** Of a backup that is gone. */

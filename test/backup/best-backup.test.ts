@@ -5,15 +5,30 @@ import { type BackUpOptions, backUp } from '../../src/backup/back-up.ts';
 import { drillBackup } from '../../src/backup/drill-backup.ts';
 import { deleteBackup } from '../../src/backup/keep-backups.ts';
 import { showBackup } from '../../src/backup/list-backups.ts';
+import { repositoryOf } from '../../src/backup/options.ts';
 import { pruneBackups } from '../../src/backup/prune-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { repositoryStandings } from '../../src/backup/repository-standings.ts';
 import { openBackup, restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
+import { systemClock } from '../../src/env/clock.ts';
 import { Lifecycle, RestoreCoordinator } from '../../src/index.ts';
+import { recordReading } from '../../src/repository/marks.ts';
+import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
 import { fill, namesOf, writeFolder } from '../support/leveldb-folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 import { perTier } from '../support/tier.ts';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** A machine whose clock is ahead. */
+const at = (aheadMs: number): Environment => {
+  const nowMs = () => systemClock.nowMs() + aheadMs;
+  return { ...systemEnvironment, clock: { ...systemClock, nowMs } };
+};
+
+const onlyStore = async (from: string, environment = systemEnvironment) =>
+  (await repositoryOf(environment, from, {})).findStore(undefined);
 
 /** A fully proven backup; then a bit of a table flips, which no proof of a lesser level sees. */
 async function setUp() {
@@ -107,6 +122,31 @@ describe('content that is damaged in a backup is on record once it was seen', ()
     writeFileSync(join(marks, `damaged-${String(Date.now() - 1).padStart(15, '0')}`), '\n');
     expect(await isDamaged(good)).toBe(true);
     await drillBackup(good, { from });
+    expect(await isDamaged(good)).toBe(false);
+  });
+
+  test('whatever the clock of the machine that found it, or of one that read it before', async () => {
+    const { from, lesser, flip, good, isDamaged } = await setUp();
+    const ahead = at(DAY_MS);
+    flip(); // whole again
+    const { backupId } = await lesser();
+    await drillBackup(backupId, { from, environment: ahead });
+    await recordReading(await onlyStore(from), backupId, 'damaged');
+    expect(await isDamaged(backupId)).toBe(true);
+    expect((await pruneBackups({ from, keepLast: 1, dryRun: true })).removed).toEqual([]);
+
+    await recordReading(await onlyStore(from, ahead), good, 'damaged');
+    expect(await isDamaged(good)).toBe(true);
+    await drillBackup(good, { from });
+    expect(await isDamaged(good)).toBe(false);
+  });
+
+  test('by a reading that ends while a full proof is under way: that proof cannot tell which was first', async () => {
+    const { from, good, isDamaged } = await setUp();
+    const store = await onlyStore(from);
+    await drillBackup(good, { from, probe: () => recordReading(store, good, 'damaged') });
+    expect(await isDamaged(good)).toBe(true);
+    await verifyBackup(good, { from, level: 'full' });
     expect(await isDamaged(good)).toBe(false);
   });
 
