@@ -1,6 +1,7 @@
 import { StillpointError } from '../errors.ts';
 import { objectsOf } from '../repository/backup-manifest.ts';
 import { readDamaged } from '../repository/damaged-objects.ts';
+import { readVerified } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
@@ -19,6 +20,7 @@ export interface BackupPlaceInRepository {
 /**
  * The backup of a snapshot that was published last from this directory, also when its process died before it could tell: it is put on
  * record then. Undefined when there is none, when another backup was made since, and when an object of it is known to be damaged.
+ * `BACKUP_DAMAGED` when its content is: the snapshot has that, too, and another backup of it would pass for a good one.
  */
 export async function findBackupOf(
   env: Environment,
@@ -35,6 +37,7 @@ export async function findBackupOf(
   const known = await new Lineage(env, layout, storeId).known(repository.id);
   for (const backupId of known.reverse()) {
     if (!(await isWholeBackupOf(store, backupId, snapshotId))) continue;
+    if ((await readVerified(store)).get(backupId)?.isDamaged) throw damagedContent(backupId, snapshotId);
     const jobs = await openJobs(env, layout, options.jobs);
     try {
       const isOnRecord = (await jobs.getRecord(backupId)) !== undefined;
@@ -46,6 +49,13 @@ export async function findBackupOf(
   }
   return undefined;
 }
+
+const damagedContent = (backupId: string, snapshotId: string) =>
+  new StillpointError(
+    'BACKUP_DAMAGED',
+    `the backup ${backupId} of the snapshot ${snapshotId} is damaged: its content does not hold`,
+    { hint: 'Take a new snapshot and push that: the content of this one is the same as that of its backup.' },
+  );
 
 async function isWholeBackupOf(store: StoreBackups, backupId: string, snapshotId: string): Promise<boolean> {
   try {

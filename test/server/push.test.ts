@@ -5,6 +5,7 @@ import { openSqliteJobStore } from '../../src/backup/jobs/sqlite-job-store.ts';
 import { showJob } from '../../src/backup/list-jobs.ts';
 import { repositoryOf } from '../../src/backup/options.ts';
 import { recordDamaged } from '../../src/repository/damaged-objects.ts';
+import { recordReading } from '../../src/repository/marks.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { barrier, type Injected, injected, untilFinished } from '../support/server.ts';
@@ -90,6 +91,18 @@ test('a snapshot whose backup is damaged is uploaded again', async () => {
   const next = await pushedToTheEnd(server, name, 'other');
   expect(next.backup_id).not.toBe(backup.backup_id);
   expect(await backupsOf(server)).toMatchObject([{ damaged: true }, { damaged: false }]);
+});
+
+test('a snapshot whose backup is known to have damaged content is refused, and not taken for backed up', async () => {
+  const { server, given, name } = await withSnapshot();
+  const backup = await pushedToTheEnd(server, name, 'k');
+  const repository = await repositoryOf(systemEnvironment, join(dirname(given.settings), 'repository'), {});
+  await recordReading(repository.store(backup.store_id), backup.backup_id, 'damaged');
+  expect(await pushed(server, name, 'other')).toMatchObject({
+    status: 409,
+    json: { error: { code: 'BACKUP_DAMAGED', hint: expect.stringContaining('Take a new snapshot') } },
+  });
+  expect(await backupsOf(server)).toMatchObject([{ damaged: true }]);
 });
 
 test('a server that is closed waits for the end of a push', async () => {
