@@ -64,17 +64,15 @@ export async function restoreBackup(
     const store = await storeOf(from);
     const env = store.environment;
     await refuseOverlap(env, store.destination, into);
-    const manifest = await store.find(backup);
+    const manifest = await found(store, backup);
     let bytesTotal = 0;
     const look = (control: RunControl) => ({ phase: 'restore', bytesProcessed: control.bytes, bytesTotal });
     return followed(env, from, look, async (control) => {
-      const source = await checkSource(env, backupSource(store, manifest), control);
+      const source = await checkSource(env, sourceOf(store, manifest), control);
       try {
         bytesTotal = 2 * source.bytes; // once for the download and once for its proof
         const how = { level, rewriteManifest };
-        const { report } = await restoreInto(env, source, into, how, control).catch(async (error) => {
-          throw await namingBest(store, manifest.backupId, error);
-        });
+        const { report } = await restoreInto(env, source, into, how, control);
         return {
           backupId: manifest.backupId,
           storeId: store.storeId,
@@ -109,8 +107,6 @@ export interface OpenedBackup {
   readonly storeId: string;
   /** For `startRestore` of the `RestoreCoordinator`, which restores in place. */
   readonly source: SnapshotSource;
-  /** The error of a restore from it, with a hint that names the best other backup when this one is damaged. */
-  explain(error: unknown): Promise<unknown>;
 }
 
 /**
@@ -126,7 +122,7 @@ export async function openBackup(backup: string, options: OpenBackupOptions): Pr
     const store = await storeOf(from, allowOtherStore ? undefined : own);
     const { storeId } = store;
     if (dataDir !== undefined) await refuseOverlap(env, store.destination, dataDir);
-    const manifest = await store.find(backup);
+    const manifest = await found(store, backup);
     if (dataDir !== undefined && !allowOtherStore && own !== storeId) {
       throw new StillpointError(
         'RESTORE_PRECONDITION_FAILED',
@@ -134,11 +130,20 @@ export async function openBackup(backup: string, options: OpenBackupOptions): Pr
         { path: dataDir },
       );
     }
-    const { backupId } = manifest;
-    const explain = (error: unknown) => namingBest(store, backupId, error);
-    return { backupId, storeId, source: backupSource(store, manifest), explain };
+    return { backupId: manifest.backupId, storeId, source: sourceOf(store, manifest) };
   });
 }
+
+const found = (store: StoreBackups, backup: string): Promise<BackupManifest> =>
+  store.find(backup).catch(async (error) => {
+    throw await namingBest(store, backup, error);
+  });
+
+/** An error of a restore from it names the best other backup when this one is damaged. */
+const sourceOf = (store: StoreBackups, manifest: BackupManifest): SnapshotSource => ({
+  ...backupSource(store, manifest),
+  explain: (error) => namingBest(store, manifest.backupId, error),
+});
 
 async function ownStore(env: Environment, dataDir: string): Promise<string | undefined> {
   const layout = await new DataDirectory(dataDir, env).layout();
@@ -167,12 +172,9 @@ export async function withScratch<T>(
     `stillpoint-scratch-${env.newId()}`,
   );
   await refuseOverlap(env, store.destination, folder);
-  const source = await checkSource(env, backupSource(store, manifest), control);
+  const source = await checkSource(env, sourceOf(store, manifest), control);
   try {
-    const staging = stage(env, source, folder, { level: 'full' }, control);
-    const { report } = await staging.catch(async (error) => {
-      throw await namingBest(store, manifest.backupId, error);
-    });
+    const { report } = await stage(env, source, folder, { level: 'full' }, control);
     return await look(report, folder);
   } finally {
     await source.release();

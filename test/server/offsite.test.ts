@@ -1,8 +1,9 @@
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { showJob } from '../../src/backup/list-jobs.ts';
+import { repositoryOf } from '../../src/backup/options.ts';
 import { systemClock } from '../../src/env/clock.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { injected, untilFinished, withSlowHold } from '../support/server.ts';
@@ -155,6 +156,30 @@ test('without a settings file there are no plans, and asking makes no file', asy
   expect(existsSync(join(dataDir, '.lifecycle', 'jobs.sqlite'))).toBe(false);
   expect(await rpc('POST', '/api/admin/plans/nightly/run')).toMatchObject({ status: 404 });
   expect(await rpc('GET', '/api/admin/repositories/offsite/backups')).toMatchObject({ status: 404 });
+});
+
+test('a restore in place from a backup that is damaged names the best other one', async () => {
+  const given = await withPlans();
+  const server = await injected(given);
+  await server.rpc('PUT', '/kv/a', 'before');
+  const good = (await ran(server)).backup_id;
+  await server.rpc('PUT', '/kv/a', 'after');
+  const { backup_id: damaged, store_id } = await ran(server);
+  const repository = await repositoryOf(systemEnvironment, join(dirname(given.settings), 'repository'), {});
+  const store = repository.store(store_id);
+  const before = new Set((await store.read(good))!.files.map(({ stored }) => stored?.key));
+  const own = (await store.read(damaged))!.files.find(({ stored }) => stored && !before.has(stored.key))!;
+  const object = join(dirname(given.settings), 'repository', own.stored!.key);
+  const bytes = readFileSync(object);
+  bytes[bytes.byteLength >> 1]! ^= 1;
+  chmodSync(object, 0o600);
+  writeFileSync(object, bytes);
+  const { json } = await server.rpc('POST', '/api/admin/restore', { repository: 'offsite' });
+  const { state } = await untilFinished(
+    async () => (await server.rpc('GET', `/api/admin/restore/${json.handle}`)).json,
+  );
+  expect(state).toMatchObject({ status: 'failed', code: 'BACKUP_DAMAGED' });
+  expect(state.reason).toContain(`the best backup that is not known to be damaged: ${good}`);
 });
 
 test('an encrypted repository opens with the key that the settings name, and no reply tells which', async () => {

@@ -277,16 +277,12 @@ async function restoreInPlace(
   options: RestoreOptions,
   how: Omit<StartRestoreOptions, 'source'>,
 ): Promise<void> {
-  const { backupId, storeId, source, explain } = await openBackup(backup, {
+  const { backupId, storeId, source } = await openBackup(backup, {
     ...fromOf(options),
     ...otherStoreFlag.read(options),
     dataDir: dir,
   });
-  const { into, files, bytes, undo, report } = await restoreFrom(cli, dir, async () => source, how).catch(
-    async (error) => {
-      throw await explain(error);
-    },
-  );
+  const { into, files, bytes, undo, report } = await restoreFrom(cli, dir, async () => source, how);
   const verdict = report?.verdict ?? null;
   cli.output.result({ backupId, storeId, into, files, bytes, undo, verdict }, (style) => [
     `${style.bold(backupId)} restored in place: ${visible(into)}`,

@@ -57,6 +57,20 @@ export async function stage(
   env: Environment,
   source: RestoreSource,
   folder: string,
+  how: Staging,
+  control: RunControl,
+): Promise<Restored> {
+  try {
+    return await copyAndProve(env, source, folder, how, control);
+  } catch (error) {
+    throw (await source.files.explain?.(error).catch(warn)) ?? error;
+  }
+}
+
+async function copyAndProve(
+  env: Environment,
+  source: RestoreSource,
+  folder: string,
   { level, clone = 'never', rewriteManifest = false }: Staging,
   control: RunControl,
 ): Promise<Restored> {

@@ -54,6 +54,7 @@ function guarded(source: SnapshotSource): SnapshotSource {
       });
     },
     ...(typeof source.noteDamage === 'function' && { noteDamage: async () => source.noteDamage!() }),
+    ...(typeof source.explain === 'function' && { explain: async (error) => source.explain!(error) }),
     ...(typeof source.storedBytes === 'function' && {
       storedBytes: (path: string) => source.storedBytes!(path),
     }),

@@ -27,6 +27,8 @@ export interface SnapshotSource {
   storedBytes?(path: string): number;
   /** Puts on record that the content does not hold, although every byte is what the manifest says. Its failure causes a warning. */
   noteDamage?(): Promise<void>;
+  /** The error of a restore from it, which may say what to restore instead. It must not reject. */
+  explain?(error: unknown): Promise<unknown>;
   /**
    * Ends what the source holds: locks, connections, streams that were aborted. Called once the files are copied. A failure, or taking
    * longer than ten seconds, causes a warning of the process and fails nothing.
