@@ -107,7 +107,8 @@ export class HttpConnection {
         agent: this.#agent,
         headers: {
           ...headers,
-          ...(key !== undefined && { 'x-api-key': key }),
+          // As UTF-8: a header takes no letters beyond Latin-1.
+          ...(key !== undefined && { 'x-api-key': Buffer.from(key).toString('latin1') }),
           ...(content !== undefined && {
             'content-type': isBytes ? 'application/octet-stream' : 'application/json',
             'content-length': Buffer.byteLength(content),

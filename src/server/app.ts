@@ -154,7 +154,7 @@ function admitAndCount(app: App, { options, environment, metrics, prometheus, au
   const connections = new Connections(app.server, limits.connections, environment.clock);
   app.addHook('onRequest', async (request, reply) => {
     if (!connections.begin(request, reply, () => places.end(request))) return reply.hijack();
-    reply.header(CORRELATION_HEADER, request.id);
+    reply.header(CORRELATION_HEADER, request.id).header('x-content-type-options', 'nosniff');
     const refusal = admit(request.headers, request.routeOptions.config.isPublic === true);
     if (refusal !== undefined) {
       audit.note(request, { action: 'authenticate' });

@@ -21,7 +21,7 @@ export type Admit = (headers: IncomingHttpHeaders, isPublic: boolean) => Stillpo
  *
  * Without one the server listens on loopback only, which keeps other machines out but not the browser on this one: any web page
  * may send requests to 127.0.0.1. So a request must name this machine as its host (a page that had its own name resolved to
- * 127.0.0.1 names itself), and must not come from a page of another host.
+ * 127.0.0.1 names itself), and must not come from another page than the server's own: what listens on another port is a stranger too.
  */
 export function admission(apiKey: string | undefined): Admit {
   if (apiKey === undefined) return admitLocal;
@@ -31,10 +31,15 @@ export function admission(apiKey: string | undefined): Admit {
     const bearer = /^Bearer +(.+)$/i.exec(headers.authorization ?? '')?.[1];
     const candidates = [headers['x-api-key'], bearer].filter((value) => typeof value === 'string');
     if (candidates.length === 0) return refused('an API key is required');
-    const matches = candidates.map((candidate) => timingSafeEqual(digest(candidate), expected));
+    const matches = candidates
+      .flatMap(readings)
+      .map((candidate) => timingSafeEqual(digest(candidate), expected));
     return matches.includes(true) ? undefined : refused('the API key is wrong');
   };
 }
+
+/** Node reads the bytes of a header as Latin-1; most clients send UTF-8. */
+const readings = (value: string): string[] => [value, Buffer.from(value, 'latin1').toString('utf8')];
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
@@ -44,8 +49,8 @@ const admitLocal: Admit = ({ host, origin }) => {
   if (host !== undefined && !isLoopbackUrl(`http://${host}`)) {
     return refused('without an API key only requests to localhost are answered');
   }
-  if (origin !== undefined && !isLoopbackUrl(origin)) {
-    return refused('without an API key requests from web pages of other hosts are refused');
+  if (origin !== undefined && !(URL.canParse(origin) && new URL(origin).host === host?.toLowerCase())) {
+    return refused('without an API key requests from other web pages are refused');
   }
   return undefined;
 };

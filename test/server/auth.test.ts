@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
+import { AdminClient } from '../../src/rpc/client.ts';
 import { isLoopbackName } from '../../src/rpc/loopback.ts';
 import { type ServerOptions, startServer } from '../../src/server/index.ts';
 import { injected, listening, UUID } from '../support/server.ts';
@@ -62,6 +63,21 @@ test.each([
   expect((await rpc('GET', '/api/admin/health', undefined, headers as never)).status).toBe(expected);
 });
 
+test('a key in any script is admitted, in the bytes that clients send', async () => {
+  const key = 'schlüssel-密钥';
+  const { server } = await listening({ apiKey: key });
+  const inUtf8 = Buffer.from(key).toString('latin1');
+  const status = async (value: string) =>
+    (await fetch(`${server.url}/api/admin/status`, { headers: { 'x-api-key': value } })).status;
+  expect([await status(inUtf8), await status(`${inUtf8}.`)]).toEqual([200, 401]);
+  expect((await new AdminClient({ url: server.url, key }).status()).overall_status).toBe('ok');
+  const latin = await listening({ apiKey: 'schlüssel' });
+  const reply = await fetch(`${latin.server.url}/api/admin/status`, {
+    headers: { 'x-api-key': 'schlüssel' },
+  });
+  expect([reply.status, reply.headers.get('x-content-type-options')]).toEqual([200, 'nosniff']);
+});
+
 test('no key and no credentials are ever written to audit or log', async () => {
   const { rpc, audit, log } = await injected({ apiKey: KEY });
   await rpc('POST', '/api/admin/backup', undefined, { 'x-api-key': 'a wrong one' });
@@ -96,7 +112,9 @@ test('without a key a web page can neither send requests nor pass off its own na
     (await rpc('POST', '/api/admin/compaction', undefined, headers)).status;
   expect(await status({ host: '127.0.0.1:4780' })).toBe(200);
   expect(await status({ host: '[::1]:4780' })).toBe(200);
-  expect(await status({ host: 'localhost', origin: 'http://localhost:3000' })).toBe(200);
+  expect(await status({ host: 'localhost:4780', origin: 'http://localhost:4780' })).toBe(200);
+  expect(await status({ host: 'localhost:4780', origin: 'http://localhost:3000' })).toBe(401);
+  expect(await status({ host: 'localhost:4780', origin: 'http://127.0.0.1:4780' })).toBe(401);
   expect(await status({ host: 'rebound.example:4780' })).toBe(401);
   expect(await status({ host: 'localhost', origin: 'https://example.org' })).toBe(401);
   expect(await status({ host: 'localhost', origin: 'null' })).toBe(401);
