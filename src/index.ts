@@ -14,7 +14,6 @@ export {
   type RestoreMetadata,
   type RestoreResult,
   type StartRestoreOptions,
-  type StartUndoOptions,
 } from './coordinator/restore.ts';
 export { type SalvageOptions, salvageDatabase } from './coordinator/salvage.ts';
 export {
@@ -54,6 +53,7 @@ export { Lifecycle, type LifecycleMode, type LifecycleOptions } from './operatio
 export type { OperationState } from './operation/operation-state.ts';
 export type { RunRecord } from './operation/run-record.ts';
 export type { CloneChoice, Level, Mode, SnapshotKind } from './options/choices.ts';
+export type { StartUndoOptions } from './options/restore.ts';
 export type { SnapshotClassicLevelOptions, StartBackupOptions } from './options/snapshot.ts';
 export type { BackgroundOptions, ThrottleOptions } from './options/throttle.ts';
 export type { DeleteOptions, ListOptions, PruneOptions, PruneUndoOptions } from './options/verify.ts';

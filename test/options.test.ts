@@ -56,6 +56,7 @@ type Wrong<Options> = { readonly [Name in keyof Options]-?: readonly unknown[] }
 const notBoolean = ['false', 0, null, {}];
 const notText = [5, '', null, ['a']];
 const notPath = [...notText, 'a\0b', true];
+const notNames = ['ts-1', 5, null, {}, [''], [5]];
 const notPaths = ['/srv/allowed', 5, null, {}, [''], [5], [null], new Array(1)];
 const notCount = ['1', 0, -1, 1.5, Number.NaN, null, {}];
 const notFunction = [5, 'x', null, {}];
@@ -288,7 +289,12 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
     call: (options) => handle().list(options),
   },
   'Snapshots.prune': {
-    wrong: { keep: notCount, kind: notOneOf, dryRun: notBoolean } satisfies Wrong<PruneOptions>,
+    wrong: {
+      keep: notCount,
+      kind: notOneOf,
+      dryRun: notBoolean,
+      expected: notNames,
+    } satisfies Wrong<PruneOptions>,
     call: (options) => handle().prune({ keep: 1, ...options }),
   },
   'Snapshots.delete': {
@@ -300,6 +306,7 @@ const SUBJECTS: Readonly<Record<string, Subject>> = {
       keep: ['1', -1, 1.5, null],
       dryRun: notBoolean,
       discardWrites: notBoolean,
+      expected: notNames,
     } satisfies Wrong<PruneUndoOptions>,
     call: (options) => handle().pruneUndo({ keep: 1, ...options }),
   },

@@ -1,14 +1,10 @@
 import { basename, dirname, resolve } from 'node:path';
-import {
-  RestoreCoordinator,
-  type RestoreResult,
-  type StartRestoreOptions,
-  type StartUndoOptions,
-} from '../coordinator/restore.ts';
+import { RestoreCoordinator, type RestoreResult, type StartRestoreOptions } from '../coordinator/restore.ts';
 import { getSnapshot } from '../coordinator/snapshot-by-path.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
 import { StillpointError } from '../errors.ts';
 import { Lifecycle } from '../operation/lifecycle.ts';
+import type { StartUndoOptions } from '../options/restore.ts';
 import { shellWord } from '../options/shell-word.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
 import { LATEST, ownerOf } from '../snapshot/store/layout.ts';

@@ -230,7 +230,7 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
 
   async #prune(layout: Layout, keep: number): Promise<PruneResult['removed']> {
     try {
-      return (await prune(this.#directory.environment, layout, keep, false)).removed;
+      return (await prune(this.#directory.environment, layout, { keep, dryRun: false })).removed;
     } catch (error) {
       warn(error);
       return [];

@@ -22,7 +22,7 @@ import {
   required,
   withDefault,
 } from '../options/option.ts';
-import { restoreOptions } from '../options/restore.ts';
+import { restoreOptions, type StartUndoOptions, startUndoOptions } from '../options/restore.ts';
 import { signal } from '../options/snapshot.ts';
 import { hostThrottleOptions } from '../options/throttle.ts';
 import { callback, folder, paths, text, wholeNumber } from '../options/values.ts';
@@ -92,14 +92,6 @@ export const startRestoreOptions = new OptionSet(() => ({
 }));
 export type StartRestoreOptions = OptionsOf<typeof startRestoreOptions>;
 
-export const startUndoOptions = new OptionSet(() => ({
-  to: optional(text(), {
-    description: 'The name of an undo folder, such as `ts-1763625600`.',
-    without: 'the newest',
-    flag: { value: 'name' },
-  }),
-}));
-export type StartUndoOptions = OptionsOf<typeof startUndoOptions>;
 type ResolvedRestoreOptions = ResolvedOf<typeof startRestoreOptions>;
 
 export interface RestoreResult {

@@ -196,12 +196,12 @@ export class Snapshots {
    * the deepest proof (`latest-good`), nor one that is being read or is pinned. `decisions` says why each stays or goes.
    */
   async prune(options: PruneOptions): Promise<PruneResult> {
-    const { keep, kind, dryRun } = pruneOptions.resolve('Snapshots.prune', options);
+    const { kind, ...how } = pruneOptions.resolve('Snapshots.prune', options);
     const nothing = () => ({ removed: [], kept: [], busy: [], decisions: [], freedBytes: 0 });
     return this.#locked(nothing, (layout) => {
       const ofThisKind = ofKind(layout, kind);
-      const record = { kind: 'prune', location: ofThisKind.backup, dryRun, outcomeOf: pruned } as const;
-      return this.#onRecord(layout, record, () => prune(this.#env, ofThisKind, keep, dryRun));
+      const record = { kind: 'prune', location: ofThisKind.backup, ...how, outcomeOf: pruned } as const;
+      return this.#onRecord(layout, record, () => prune(this.#env, ofThisKind, how));
     });
   }
 

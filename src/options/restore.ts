@@ -1,5 +1,5 @@
 import { CLONE_CHOICES } from './choices.ts';
-import { OptionSet, type OptionsOf, required, withDefault } from './option.ts';
+import { OptionSet, type OptionsOf, optional, required, withDefault } from './option.ts';
 import { level } from './snapshot.ts';
 import { hostThrottleOptions, throttleOptions } from './throttle.ts';
 import { folder, oneOf, paths, text, trueOrFalse } from './values.ts';
@@ -26,6 +26,16 @@ export const restoreOptions = new OptionSet(() => ({
   rewriteManifest: rewriteManifest(),
   ...throttleOptions.fields,
 }));
+
+/** Bringing back what a restore in place replaced. */
+export const startUndoOptions = new OptionSet(() => ({
+  to: optional(text(), {
+    description: 'The name of an undo folder, such as `ts-1763625600`.',
+    without: 'the newest',
+    flag: { value: 'name' },
+  }),
+}));
+export type StartUndoOptions = OptionsOf<typeof startUndoOptions>;
 
 /** A restore into a new folder. */
 export const restoreIntoOptions = new OptionSet(() => ({

@@ -20,6 +20,9 @@ export const snapshotName = () => pathText('`latest`, a name, an id or a path');
 /** A string is no array of its characters: one of them may be `/`. */
 export const paths = () => z.readonly(z.array(pathText('an array of paths'), must('an array of paths')));
 
+/** Names of what is there: none may be the right answer. */
+export const names = () => z.readonly(z.array(text('an array of names'), must('an array of names')));
+
 export function wholeNumber(low: number, high = Number.MAX_SAFE_INTEGER) {
   const isOpen = high === Number.MAX_SAFE_INTEGER;
   const be = must(isOpen ? `a whole number, ${low} or more` : `a whole number from ${low} to ${high}`);

@@ -2,7 +2,7 @@ import { SNAPSHOT_KINDS } from './choices.ts';
 import { OptionSet, type OptionsOf, optional, required, withDefault } from './option.ts';
 import { level } from './snapshot.ts';
 import { hostThrottleOptions, throttleOptions } from './throttle.ts';
-import { milliseconds, oneOf, trueOrFalse, wholeNumber } from './values.ts';
+import { milliseconds, names, oneOf, trueOrFalse, wholeNumber } from './values.ts';
 
 /** Verifying one folder over HTTP. */
 export const verifyOptions = new OptionSet(() => ({ level: level(), ...throttleOptions.fields }));
@@ -34,6 +34,12 @@ const kind = () =>
 export const listOptions = new OptionSet(() => ({ kind: kind() }));
 export type ListOptions = OptionsOf<typeof listOptions>;
 
+const expected = () =>
+  optional(names(), {
+    description: 'The names that a dry run said would go. Where others would go now, nothing is removed.',
+    without: 'whatever the rules say goes',
+  });
+
 /** Removing old snapshots. */
 export const pruneOptions = new OptionSet(() => ({
   keep: required(wholeNumber(1), { description: 'How many of the newest snapshots stay.' }),
@@ -41,6 +47,7 @@ export const pruneOptions = new OptionSet(() => ({
   dryRun: withDefault(trueOrFalse(), () => false, {
     description: 'Says what would be removed, and removes nothing.',
   }),
+  expected: expected(),
 }));
 
 /** Removing one snapshot. */
@@ -61,6 +68,7 @@ export const pruneUndoOptions = new OptionSet(() => ({
   discardWrites: withDefault(trueOrFalse(), () => false, {
     description: 'Removes also those that may hold writes that no snapshot has.',
   }),
+  expected: expected(),
 }));
 export type PruneUndoOptions = OptionsOf<typeof pruneUndoOptions>;
 

@@ -82,6 +82,39 @@ test('one snapshot is deleted from the command line; the newest proven one is re
   expect((await snapshots.list()).snapshots.map(({ name }) => name)).toEqual([names[2]]);
 });
 
+test('where others would go than a dry run showed, nothing is removed', async () => {
+  const { dir, names, snapshots } = await withSnapshots(3);
+  const { removed } = await snapshots.prune({ keep: 2, dryRun: true });
+  const expected = removed.map(({ name }) => name);
+  expect(expected).toEqual([names[0]]);
+  await new BackupCoordinator({ dataDir: dir, engine: 'files' }).backup();
+  await expect(snapshots.prune({ keep: 2, expected })).rejects.toMatchObject({
+    code: 'CONFLICT',
+    message: `what would go is not what was expected: ${names[0]}, ${names[1]} instead of ${names[0]}`,
+  });
+  await expect(snapshots.prune({ keep: 2, expected: [] })).rejects.toMatchObject({ code: 'CONFLICT' });
+  await expect(snapshots.prune({ keep: 4, expected })).rejects.toThrow('nothing instead of');
+  expect((await snapshots.list()).snapshots).toHaveLength(4);
+  expect((await snapshots.prune({ keep: 3, expected })).removed).toMatchObject([{ name: names[0] }]);
+});
+
+test('an undo names what it brings back: the second one of two does not take the first one back', async () => {
+  const { rpc, dataDir } = await injected();
+  const done = (path: string) => untilFinished(async () => (await rpc('GET', path)).json);
+  await rpc('PUT', '/kv/a', '1');
+  await done(`/api/admin/backup/${(await rpc('POST', '/api/admin/backup')).json.handle}`);
+  await rpc('PUT', '/kv/a', '2');
+  await done(`/api/admin/restore/${(await rpc('POST', '/api/admin/restore')).json.handle}`);
+  const [to] = readdirSync(join(dataDir, '.lifecycle/restore-backup'));
+  const undo = () => rpc('POST', '/api/admin/restore/undo', { to });
+  await done(`/api/admin/restore/${(await undo()).json.handle}`);
+  const again = await undo();
+  expect([again.status, again.json.error.code]).toEqual([404, 'NOT_FOUND']);
+  expect(String((await rpc('GET', '/kv/a')).bytes)).toBe('2');
+  await rpc('POST', '/api/admin/hold', { run: 'r' });
+  expect((await rpc('POST', '/api/admin/restore/undo', { run: 'r', to })).status).toBe(400);
+});
+
 test('an archive is deleted by its path, and the server prunes archives', async () => {
   const { dir, names } = await withSnapshots(2, 'archive');
   const first = join(dir, '.lifecycle/archive', names[0]!);
@@ -132,7 +165,11 @@ test('the server gives up undo folders after a dry run that names those with wri
   expect((await prune({ keep: 0 })).status).toBe(409);
   await rpc('POST', '/api/admin/release', { run: 'r' });
 
-  const { json: pruned } = await prune({ keep: 1, discard_writes: true });
+  const meant = { keep: 1, discard_writes: true };
+  const other = await prune({ ...meant, expected: [] });
+  expect([other.status, other.json.error.message]).toEqual([409, expect.stringContaining(first!)]);
+  expect(folders()).toEqual([first, second]);
+  const { json: pruned } = await prune({ ...meant, expected: [first] });
   expect([pruned.removed.length, pruned.kept.length]).toEqual([1, 1]);
   expect(folders()).toEqual([second]);
   expect((await rpc('GET', '/api/admin/status')).json.safety.undo.count).toBe(1);

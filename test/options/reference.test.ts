@@ -1,11 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { backupCoordinatorOptions } from '../../src/coordinator/backup.ts';
-import {
-  restoreCoordinatorOptions,
-  startRestoreOptions,
-  startUndoOptions,
-} from '../../src/coordinator/restore.ts';
+import { restoreCoordinatorOptions, startRestoreOptions } from '../../src/coordinator/restore.ts';
 import { restoreOptions, verifyAllOptions, verifyOptions } from '../../src/coordinator/snapshot-work.ts';
 import { runsOptions, snapshotsOptions } from '../../src/coordinator/snapshots.ts';
 import { statusOptions } from '../../src/coordinator/status.ts';
@@ -15,6 +11,7 @@ import { lsmOptions } from '../../src/lsm-database/options.ts';
 import { lifecycleOptions } from '../../src/operation/lifecycle.ts';
 import { describe } from '../../src/options/describe.ts';
 import { aboutOf, type OptionSet } from '../../src/options/option.ts';
+import { startUndoOptions } from '../../src/options/restore.ts';
 import { snapshotClassicLevelOptions, startBackupOptions } from '../../src/options/snapshot.ts';
 import { backgroundOptions } from '../../src/options/throttle.ts';
 import { deleteOptions, listOptions, pruneOptions, pruneUndoOptions } from '../../src/options/verify.ts';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { previewUndo, type UndoPreview } from '../../coordinator/preview-restore.ts';
-import { startUndoOptions } from '../../coordinator/restore.ts';
+import { startUndoOptions } from '../../options/restore.ts';
 import { nameOf } from '../../snapshot/store/layout.ts';
 import type { Cli } from '../cli.ts';
 import { blockingEnvironment } from '../environment.ts';

@@ -82,12 +82,17 @@ export function restoreRoutes(app: App, parts: ServerContext): void {
     '/api/admin/restore/undo',
     {
       schema: {
-        summary: 'Bring back what the last restore replaced',
+        summary: 'Bring back what a restore replaced: the last one, or that of the undo folder `to`',
         body: undoBodySchema,
         response: replies(restoreReplySchema),
       },
     },
-    async (request) => begin(request, 'undo', request.body ?? {}, () => restores.startUndo()),
+    async (request) => {
+      const { key, run, to } = request.body ?? {};
+      if (run !== undefined && to !== undefined)
+        throw new StillpointError('INVALID_REQUEST', 'a `run` takes back its own restore: leave `to` out');
+      return begin(request, 'undo', { key, run }, () => restores.startUndo(to === undefined ? {} : { to }));
+    },
   );
 
   app.get(

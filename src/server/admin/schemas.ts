@@ -6,7 +6,7 @@ import { bodyOf } from '../../options/body.ts';
 import { type CamelCased, fromJson } from '../../options/casing.ts';
 import { SNAPSHOT_KINDS } from '../../options/choices.ts';
 import { aboutOf, restated } from '../../options/option.ts';
-import { restoreOptions } from '../../options/restore.ts';
+import { restoreOptions, startUndoOptions } from '../../options/restore.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
 import type { ThrottleOptions } from '../../options/throttle.ts';
 import { pruneOptions, pruneUndoOptions, verifyAllOptions, verifyOptions } from '../../options/verify.ts';
@@ -22,11 +22,16 @@ export const pruneBodySchema = z.strictObject({
   keep: z.int().min(1).describe('How many of the newest snapshots stay'),
   kind: z.enum(SNAPSHOT_KINDS).optional().describe(aboutOf(pruneOptions.fields.kind).description),
   dry_run: z.boolean().optional().describe(aboutOf(pruneOptions.fields.dryRun).description),
+  expected: z.array(z.string().min(1)).optional().describe(aboutOf(pruneOptions.fields.expected).description),
 });
 export const pruneUndoBodySchema = z.strictObject({
   keep: z.int().min(0).describe(aboutOf(pruneUndoOptions.fields.keep).description),
   dry_run: z.boolean().optional().describe(aboutOf(pruneUndoOptions.fields.dryRun).description),
   discard_writes: z.boolean().optional().describe(aboutOf(pruneUndoOptions.fields.discardWrites).description),
+  expected: z
+    .array(z.string().min(1))
+    .optional()
+    .describe(aboutOf(pruneUndoOptions.fields.expected).description),
 });
 export const runsQuerySchema = z.object({
   kind: z.enum(RECORD_KINDS).optional(),
@@ -47,7 +52,7 @@ export const restoreBodySchema = bodyOf(
       .describe('Of the settings file: `source` is then a backup in it, by its id or `latest`'),
   },
 );
-export const undoBodySchema = z.strictObject(restoreFields).nullish();
+export const undoBodySchema = bodyOf(startUndoOptions.fields, restoreFields);
 
 /**
  * The options that a body carries, as the library calls them. `own` says what the server itself means by `background`.

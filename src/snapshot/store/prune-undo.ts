@@ -5,6 +5,7 @@ import type { Environment } from '../environment.ts';
 import { bytesFreed, filesBelow } from './disk-use.ts';
 import { compareNames, deletedFolder, type Layout } from './layout.ts';
 import { snapshotNames } from './list.ts';
+import { requireExpected } from './prune.ts';
 import { withReserve } from './reserve.ts';
 import { removeUndoNote } from './undo-note.ts';
 
@@ -59,7 +60,12 @@ export async function pruneUndo(
   env: Environment,
   layout: Layout,
   standings: readonly UndoStanding[],
-  { keep, dryRun, discardWrites }: { keep: number; dryRun: boolean; discardWrites: boolean },
+  {
+    keep,
+    dryRun,
+    discardWrites,
+    expected,
+  }: { keep: number; dryRun: boolean; discardWrites: boolean; expected?: readonly string[] | undefined },
 ): Promise<PruneUndoResult> {
   const { fs } = env;
   const known = new Map(standings.map((standing) => [standing.name, standing]));
@@ -73,6 +79,10 @@ export async function pruneUndo(
   const stays = (each: (typeof folders)[number]) =>
     newest.has(each) || (each.folder.mayHoldWrites && !discardWrites);
   const doomed = folders.filter((each) => !stays(each));
+  requireExpected(
+    doomed.map(({ folder }) => folder),
+    expected,
+  );
   if (!dryRun) {
     for (const { folder } of doomed) {
       const target = deletedFolder(layout.undo, folder.name);

@@ -1,8 +1,9 @@
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { MANIFEST } from '../../engine/engine.ts';
 import type { FileStat, FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, removeIfPresent, removeTree } from '../../env/io.ts';
-import { systemCode } from '../../errors.ts';
+import { StillpointError, systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { removeLedger } from '../ledger/ledger-file.ts';
 import { bytesFreed, filesBelow } from './disk-use.ts';
@@ -33,8 +34,7 @@ export interface PruneResult {
 export async function prune(
   env: Environment,
   layout: Layout,
-  keep: number,
-  dryRun: boolean,
+  { keep, dryRun, expected }: { keep: number; dryRun: boolean; expected?: readonly string[] | undefined },
 ): Promise<PruneResult> {
   const known = await standings(env, layout);
   const latest = await latestName(env.fs, layout.backup);
@@ -43,6 +43,7 @@ export async function prune(
     ({ standing: { snapshot }, ...decision }) => ({ snapshot, ...decision }),
   );
   const surplus = decided.filter(({ stays }) => !stays);
+  requireExpected(surplus, expected);
   // Before the first is removed: each removal takes a name off the files that it shares with others.
   const files = new Map<SnapshotSummary, readonly FileStat[]>();
   for (const { snapshot } of surplus) files.set(snapshot, await filesBelow(env.fs, snapshot.location));
@@ -58,6 +59,21 @@ export async function prune(
     decisions: decided.map(({ name, stays, reason }) => ({ name, stays, reason })),
     freedBytes: bytesFreed(removed.flatMap((snapshot) => files.get(snapshot)!)),
   };
+}
+
+/** What goes is what was shown: a snapshot that was taken or damaged meanwhile can be the reason that another one goes. `CONFLICT`. */
+export function requireExpected(
+  doomed: readonly { readonly name: string }[],
+  expected: readonly string[] | undefined,
+): void {
+  if (expected === undefined) return;
+  const names = doomed.map(({ name }) => name);
+  if (isDeepStrictEqual(new Set(names), new Set(expected))) return;
+  throw new StillpointError(
+    'CONFLICT',
+    `what would go is not what was expected: ${names.join(', ') || 'nothing'} instead of ${expected.join(', ') || 'nothing'}`,
+    { hint: 'Nothing was removed. Look again with a dry run.' },
+  );
 }
 
 /**
