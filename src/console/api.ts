@@ -43,6 +43,7 @@ export type Job = z.infer<typeof jobSchema>;
 export type StoredBackup = z.infer<typeof storedBackupsReplySchema>['backups'][number];
 export type Run = z.infer<typeof runsReplySchema>['runs'][number];
 export type Safety = NonNullable<Status['safety']>;
+export type UndoFolder = Safety['undo_folders'][number];
 export type RepositoryStanding = NonNullable<Safety['repositories']>[number];
 export type Pruned = z.infer<typeof pruneReplySchema>;
 export type PrunedUndo = z.infer<typeof pruneUndoReplySchema>;
@@ -175,19 +176,14 @@ export class Api {
   restore = (source: string, repository?: string): Promise<RestoreReply> =>
     this.#call('POST', 'restore', { source, ...(repository !== undefined && { repository }) });
   verifyAll = (): Promise<VerifiedAll> => this.#call('POST', 'verify', {});
-  prune = (keep: number, isDryRun: boolean): Promise<Pruned> =>
-    this.#call('POST', 'prune', { keep, dry_run: isDryRun });
-  /** Rejects, and nothing is removed, where what would go is not what was shown. */
-  async asShown<T extends Pruned | PrunedUndo>(
-    shown: readonly string[],
-    prune: (isDryRun: boolean) => Promise<T>,
-  ): Promise<T> {
-    const now = (await prune(true)).removed.map(({ name }) => name);
-    if ([...now].sort().join() === [...shown].sort().join()) return prune(false);
-    throw new Error('What would go is not what was shown any more. Nothing was removed: look again.');
-  }
-  pruneUndo = (keep: number, isDryRun: boolean, discardWrites: boolean): Promise<PrunedUndo> =>
-    this.#call('POST', 'prune/undo', { keep, dry_run: isDryRun, discard_writes: discardWrites });
+  prune = (keep: number): Promise<Pruned> => this.#call('POST', 'prune', { keep, dry_run: true });
+  /** @param shown The names that a dry run said would go: the server refuses where others would. */
+  pruneAsShown = (keep: number, shown: readonly string[]): Promise<Pruned> =>
+    this.#call('POST', 'prune', { keep, expected: shown });
+  pruneUndo = (keep: number, discardWrites: boolean): Promise<PrunedUndo> =>
+    this.#call('POST', 'prune/undo', { keep, discard_writes: discardWrites, dry_run: true });
+  pruneUndoAsShown = (keep: number, discardWrites: boolean, shown: readonly string[]): Promise<PrunedUndo> =>
+    this.#call('POST', 'prune/undo', { keep, discard_writes: discardWrites, expected: shown });
   runs = async (limit: number): Promise<readonly Run[]> =>
     (await this.#call<z.infer<typeof runsReplySchema>>('GET', `runs?limit=${limit}`)).runs;
   plans = async (): Promise<readonly Plan[]> =>
@@ -210,7 +206,8 @@ export class Api {
   cancelErrand = (): Promise<unknown> => this.#call('DELETE', 'errand');
   retention = (body: RetentionBody): Promise<Retention> => this.#call('POST', 'retention', body);
   fleet = (): Promise<Fleet> => this.#call('GET', 'fleet');
-  undo = (): Promise<RestoreReply> => this.#call('POST', 'restore/undo');
+  /** @param to The undo folder that was shown: another tab may have brought it back meanwhile. */
+  undo = (to: string): Promise<RestoreReply> => this.#call('POST', 'restore/undo', { to });
 
   /** The states of a running snapshot as they come, until it has ended. */
   async *follow(handle: string, signal: AbortSignal): AsyncGenerator<RunState> {
@@ -244,7 +241,10 @@ export class Api {
       method,
       cache: 'no-store',
       credentials: 'omit',
-      headers: { accept: 'application/json', ...(this.#key !== undefined && { 'x-api-key': this.#key }) },
+      headers: {
+        accept: 'application/json',
+        ...(this.#key !== undefined && { 'x-api-key': inUtf8(this.#key) }),
+      },
       ...(body !== undefined && { body: JSON.stringify(body) }),
       ...(signal !== undefined && { signal }),
     });
@@ -254,6 +254,9 @@ export class Api {
     throw new Error(`the server answered ${response.status}`);
   }
 }
+
+/** A header takes letters up to Latin-1 only: each stands for a byte. */
+const inUtf8 = (text: string): string => String.fromCharCode(...new TextEncoder().encode(text));
 
 /** One word of a shell, whatever is in it. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;

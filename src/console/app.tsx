@@ -78,7 +78,7 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
       </header>
       <main>
         <NoAnswer looking={looking} />
-        <Safety {...seen} nowMs={nowMs} />
+        <Safety {...seen} nowMs={nowMs} oldMs={looking.oldMs} />
         {status.safety?.source_damaged && (
           <DamagedDatabase api={api} status={status} isOpenHere={isOpenHere} />
         )}

@@ -9,15 +9,16 @@ interface Props {
 
 /** Puts a command on the clipboard, and shows it for where there is none. Says `Copied` only if it was. */
 export function CopyCommand({ text, what, isMain = false }: Props) {
-  const [came, setCame] = useState<'copied' | 'shown'>();
+  const [done, setDone] = useState<{ came: 'copied' | 'shown'; text: string }>();
+  const came = done?.text === text ? done.came : undefined; // another command has not been copied yet
   const label =
     came === 'copied' ? 'Copied' : came === 'shown' ? 'Not copied: take it from here' : 'Copy as command';
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text);
-      setCame('copied');
+      setDone({ came: 'copied', text });
     } catch {
-      setCame('shown'); // no clipboard outside of HTTPS and loopback, or none allowed
+      setDone({ came: 'shown', text }); // no clipboard outside of HTTPS and loopback, or none allowed
     }
   };
   return (

@@ -20,7 +20,8 @@ export function DamagedDatabase({ api, status: { safety, data_dir }, isOpenHere 
           {best !== null && `Restore ${best}, below: it has all that was written before it. `}
           {best === null && isElsewhere && 'Restore a backup from a repository. '}
           {best === null && !isElsewhere && 'No good snapshot and no backup is on record. '}
-          It cannot have what was written later.
+          It cannot have what was written later; that stays in the undo folder, and can be salvaged from
+          there.
         </li>
         <li>
           Salvage the rest: this writes what can still be read into a new database, and changes nothing here.{' '}

@@ -2,6 +2,7 @@ import type { Api, Fleet } from './api.ts';
 import { Prose } from './prose.tsx';
 import { ago, ahead, bytes, plural } from './text.ts';
 import { BUSY_MS, IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
+import { Verdict } from './verdict.tsx';
 
 type Node = Fleet['nodes'][number];
 type FleetSet = Fleet['sets'][number];
@@ -26,16 +27,19 @@ export function FleetPage({ api }: { api: Api }) {
         <NoAnswer looking={looking} />
         {fleet !== undefined && (
           <>
-            <section aria-labelledby="nodes" class={`card ${bad.length === 0 ? 'safe' : 'unsafe'}`}>
-              <h2 id="nodes">Are the nodes safe?</h2>
-              <p class={`sentence ${bad.length === 0 ? 'good' : 'bad'}`} role="status">
-                <span aria-hidden="true">{bad.length === 0 ? '✔' : '✘'}</span>{' '}
-                {bad.length === 0 ? 'All are safe.' : `${bad.length} of ${fleet.nodes.length} not safe.`}
-              </p>
+            <Verdict
+              id="nodes"
+              question="Are the nodes safe?"
+              look={bad.length === 0 ? 'safe' : 'unsafe'}
+              sentence={
+                bad.length === 0 ? 'All are safe.' : `${bad.length} of ${fleet.nodes.length} not safe.`
+              }
+              oldMs={looking.oldMs}
+            >
               {[...grouped(fleet.nodes)].map(([unit, nodes]) => (
                 <Unit key={unit} unit={unit} nodes={nodes} nowMs={nowMs} />
               ))}
-            </section>
+            </Verdict>
             <Sets sets={fleet.sets} />
           </>
         )}

@@ -2,6 +2,7 @@ import type { Api, Folder } from './api.ts';
 import { Prose } from './prose.tsx';
 import { ago, bytes, plural } from './text.ts';
 import { IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
+import { Verdict } from './verdict.tsx';
 
 /** Several data directories: a line for each, with what is wrong first. */
 export function Folders({ api }: { api: Api }) {
@@ -19,18 +20,19 @@ export function Folders({ api }: { api: Api }) {
       <main>
         <NoAnswer looking={looking} />
         {folders !== undefined && (
-          <section aria-labelledby="all" class={`card ${bad.length === 0 ? 'safe' : 'unsafe'}`}>
-            <h2 id="all">Are they safe?</h2>
-            <p class={`sentence ${bad.length === 0 ? 'good' : 'bad'}`} role="status">
-              <span aria-hidden="true">{bad.length === 0 ? '✔' : '✘'}</span>{' '}
-              {bad.length === 0 ? 'All are safe.' : `${bad.length} of ${folders.length} not safe.`}
-            </p>
+          <Verdict
+            id="all"
+            question="Are they safe?"
+            look={bad.length === 0 ? 'safe' : 'unsafe'}
+            sentence={bad.length === 0 ? 'All are safe.' : `${bad.length} of ${folders.length} not safe.`}
+            oldMs={looking.oldMs}
+          >
             <ul class="snapshots">
               {sorted.map((folder) => (
                 <Line key={folder.data_dir} folder={folder} nowMs={nowMs} />
               ))}
             </ul>
-          </section>
+          </Verdict>
         )}
       </main>
     </>

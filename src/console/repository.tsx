@@ -10,6 +10,7 @@ import { Question } from './question.tsx';
 import { RetentionQuestion } from './retention.tsx';
 import { ago, bytes, plural, span, textOf } from './text.ts';
 import { BUSY_MS, IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
+import { Verdict } from './verdict.tsx';
 
 type Store = Repository['stores'][number];
 
@@ -66,7 +67,7 @@ export function RepositoryPage({ api }: { api: Api }) {
         <NoAnswer looking={looking} />
         {seen !== undefined && (
           <>
-            <Summary stores={seen.repository.stores} nowMs={nowMs} />
+            <Summary stores={seen.repository.stores} nowMs={nowMs} oldMs={looking.oldMs} />
             <ErrandCard api={api} errand={seen.errand} problem={problem} nowMs={nowMs} again={again} />
             {seen.repository.stores.map((store) => (
               <StoreCard
@@ -97,15 +98,25 @@ const isGood = (backup: StoredBackup): boolean => standingOfBackup(backup).tone 
 const nameOf = ({ name, store_id }: Store): string => name ?? store_id;
 
 /** What can be restored, in one sentence. */
-function Summary({ stores, nowMs }: { stores: readonly Store[]; nowMs: number }) {
+function Summary({
+  stores,
+  nowMs,
+  oldMs,
+}: {
+  stores: readonly Store[];
+  nowMs: number;
+  oldMs: number | undefined;
+}) {
   const lacking = stores.filter(({ backups }) => !backups.some(isGood));
   const isSafe = stores.length > 0 && lacking.length === 0;
   return (
-    <section aria-labelledby="safe" class={`card ${isSafe ? 'safe' : 'unsafe'}`}>
-      <h2 id="safe">Can the data be brought back from here?</h2>
-      <p class={`sentence ${isSafe ? 'good' : 'bad'}`} role="status">
-        <span aria-hidden="true">{isSafe ? '✔' : '✘'}</span> {sentenceOf(stores, lacking)}
-      </p>
+    <Verdict
+      id="safe"
+      question="Can the data be brought back from here?"
+      look={isSafe ? 'safe' : 'unsafe'}
+      sentence={sentenceOf(stores, lacking)}
+      oldMs={oldMs}
+    >
       <ul>
         {stores.map((store) => {
           const good = store.backups.filter(isGood).map(({ created_at_ms }) => created_at_ms);
@@ -119,7 +130,7 @@ function Summary({ stores, nowMs }: { stores: readonly Store[]; nowMs: number })
           );
         })}
       </ul>
-    </section>
+    </Verdict>
   );
 }
 

@@ -3,35 +3,26 @@ import { recoverableWindow } from './history.ts';
 import { lastSuccess, lastVerified, nextDue, type Offsite, overdue, tookMs, wholeAt } from './offsite.ts';
 import { Prose } from './prose.tsx';
 import { ago, ahead, span, time, timeRange } from './text.ts';
+import { Verdict } from './verdict.tsx';
 
 interface Props {
   readonly status: Status;
   readonly list: Snapshots;
   readonly offsite: Offsite | undefined;
   readonly nowMs: number;
+  readonly oldMs: number | undefined;
 }
-
-const LOOKS = {
-  safe: { tone: 'good', mark: '✔' },
-  warned: { tone: 'unsure', mark: '!' },
-  unsafe: { tone: 'bad', mark: '✘' },
-} as const;
 
 /** Am I safe? One sentence, what else should be known, and the five numbers. */
 export function Safety(props: Props) {
-  const { status, offsite, nowMs } = props;
+  const { status, offsite, nowMs, oldMs } = props;
   const { safety } = status;
   const late = offsite === undefined ? [] : overdue(offsite);
   const isSafe = safety?.safe === true && status.overall_status === 'ok' && late.length === 0;
   const look = !isSafe ? 'unsafe' : safety.notes.length > 0 ? 'warned' : 'safe';
-  const { tone, mark } = LOOKS[look];
   const { sentence, more } = told(status, late, nowMs);
   return (
-    <section aria-labelledby="safe" class={`card ${look}`}>
-      <h2 id="safe">Am I safe?</h2>
-      <p class={`sentence ${tone}`} role="status">
-        <span aria-hidden="true">{mark}</span> <Prose text={sentence} />
-      </p>
+    <Verdict id="safe" question="Am I safe?" look={look} sentence={sentence} oldMs={oldMs}>
       {more.length > 0 && (
         <ul>
           {more.map((clause) => (
@@ -42,7 +33,7 @@ export function Safety(props: Props) {
         </ul>
       )}
       <Numbers {...props} />
-    </section>
+    </Verdict>
   );
 }
 

@@ -1,5 +1,14 @@
 import { useState } from 'preact/hooks';
-import type { Api, Report, Snapshot, Snapshots, Status, StoredBackup, VerifiedAll } from './api.ts';
+import type {
+  Api,
+  Report,
+  Snapshot,
+  Snapshots,
+  Status,
+  StoredBackup,
+  UndoFolder,
+  VerifiedAll,
+} from './api.ts';
 import { Button } from './button.tsx';
 import { CopyCommand } from './copy-command.tsx';
 import { Folding } from './folding.tsx';
@@ -24,7 +33,8 @@ interface Props {
 type Asked =
   | { readonly what: 'restore' | 'delete'; readonly snapshot: Snapshot }
   | { readonly what: 'restore-backup'; readonly backup: StoredBackup; readonly repository: string }
-  | { readonly what: 'undo' | 'prune' };
+  | { readonly what: 'undo'; readonly folder: UndoFolder }
+  | { readonly what: 'prune' };
 
 /** Stands for all snapshots where the one that is being verified is named. */
 const ALL = '';
@@ -71,19 +81,30 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
     const result = await api.verifyAll();
     return { text: verdictOfAll(result), isBad: !result.ok };
   };
-  const undoable = status.safety?.undo.count ?? 0;
+  const replaced = status.safety?.undo_folders.at(-1);
   const points = pointsOf(list.snapshots, offsite?.stored ?? []);
   return (
     <section aria-labelledby="back" class="card">
       <h2 id="back">What can I go back to?</h2>
-      {undoable > 0 && (
-        <p class="notice">
-          A restore, or the undo of one, replaced the data{' '}
-          {ago(status.safety!.undo.newest_at_ms ?? nowMs, nowMs)}. What was there is kept.{' '}
-          <Button isBusy={isBusy} onClick={() => setAsked({ what: 'undo' })}>
+      {replaced !== undefined && (
+        <div class="notice">
+          A restore, or the undo of one, replaced the data {ago(replaced.created_at_ms, nowMs)}. What was
+          there is kept.{' '}
+          <Button isBusy={isBusy} onClick={() => setAsked({ what: 'undo', folder: replaced })}>
             Undo it
           </Button>
-        </p>
+          {replaced.damaged && replaced.may_hold_writes && (
+            <p>
+              It was found damaged, and may hold writes that no snapshot has. What can be read of them goes
+              into a new database, and nothing changes here:{' '}
+              <CopyCommand
+                text={api.salvageCommand(replaced.location, `${status.data_dir}-${replaced.name}`)}
+                what="salvage what was replaced"
+                isMain
+              />
+            </p>
+          )}
+        </div>
       )}
       {list.snapshots.length > 0 && (
         <p class="actions">
@@ -214,8 +235,7 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
           onNo={no}
           onYes={(keep, shown) =>
             act(async () => {
-              const prune = (isDryRun: boolean) => api.prune(keep, isDryRun);
-              const { removed, freed_bytes } = await api.asShown(shown, prune);
+              const { removed, freed_bytes } = await api.pruneAsShown(keep, shown);
               return `${plural(removed.length, 'snapshot')} removed; the disk got back ${bytes(freed_bytes)}.`;
             })
           }
@@ -228,15 +248,18 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
           onNo={no}
           onYes={() =>
             act(async () => {
-              await api.undo();
+              await api.undo(asked.folder.name);
               return undefined;
             })
           }
         >
           <p>
-            The database is closed, gets back what the last restore, or the undo of one, replaced, and is
+            The database is closed, gets back what was replaced {time(asked.folder.created_at_ms)}, and is
             opened again. What it holds now is kept in turn.
           </p>
+          {asked.folder.damaged && (
+            <p class="bad">What was there was found damaged. Salvage it rather: that changes nothing here.</p>
+          )}
         </Question>
       )}
     </section>

@@ -22,9 +22,7 @@ export function UndoFolders({ api, safety, dataDir, look }: Props) {
   const giveUp = async (keep: number, discardWrites: boolean, shown: readonly string[]) => {
     setAsking(false);
     try {
-      const { removed, freed_bytes } = await api.asShown(shown, (isDryRun) =>
-        api.pruneUndo(keep, isDryRun, discardWrites),
-      );
+      const { removed, freed_bytes } = await api.pruneUndoAsShown(keep, discardWrites, shown);
       const text = `${plural(removed.length, 'undo folder')} removed; the disk got back ${bytes(freed_bytes)}.`;
       setTold({ text, isBad: false });
     } catch (error) {
@@ -59,7 +57,7 @@ interface QuestionProps {
 function GiveUpQuestion({ api, onNo, onYes }: QuestionProps) {
   const [keep, setKeep] = useState(0);
   const [isDiscarding, setDiscarding] = useState(false);
-  const ask = useCallback((keep: number) => api.pruneUndo(keep, true, isDiscarding), [api, isDiscarding]);
+  const ask = useCallback((keep: number) => api.pruneUndo(keep, isDiscarding), [api, isDiscarding]);
   const { shown, problem } = useDryRun(keep, 0, ask);
   const { removed, kept, freed_bytes } = shown?.pruned ?? NONE;
   const lost = removed.filter((one) => one.may_hold_writes).map(({ name }) => name);

@@ -1,4 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
+import { Refused } from './api.ts';
 import { textOf } from './text.ts';
 
 interface DryRun<T> {
@@ -7,29 +8,38 @@ interface DryRun<T> {
   readonly problem: string | undefined;
 }
 
-/** Asks the server what would go if so many stay, and again when the number is another one. */
-export function useDryRun<T>(
-  keep: number,
-  least: number,
-  ask: (keep: number, isDryRun: true) => Promise<T>,
-): DryRun<T> {
+/** A run of the server that is under way ends some time. */
+const BUSY_MS = 1000;
+
+/** Asks the server what would go if so many stay, and again when the number is another one, or while the server is busy. */
+export function useDryRun<T>(keep: number, least: number, ask: (keep: number) => Promise<T>): DryRun<T> {
   const [shown, setShown] = useState<{ keep: number; pruned: T }>();
   const [problem, setProblem] = useState<string>();
+  const isNumber = Number.isInteger(keep) && keep >= least;
   useEffect(() => {
     let isOver = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const look = async () => {
+      try {
+        const pruned = await ask(keep);
+        if (isOver) return;
+        setShown({ keep, pruned });
+        setProblem(undefined);
+      } catch (error) {
+        if (isOver) return;
+        setProblem(textOf(error));
+        if (error instanceof Refused && error.code === 'CONFLICT') timer = setTimeout(look, BUSY_MS);
+      }
+    };
     setShown(undefined);
     setProblem(undefined);
-    if (!Number.isInteger(keep) || keep < least) {
-      setProblem(`How many stay is a whole number, at least ${least}.`);
-      return;
-    }
-    ask(keep, true).then(
-      (pruned) => isOver || setShown({ keep, pruned }),
-      (error) => isOver || setProblem(textOf(error)),
-    );
+    if (isNumber) look();
     return () => {
       isOver = true;
+      clearTimeout(timer);
     };
-  }, [ask, keep, least]);
-  return { shown, problem };
+  }, [ask, isNumber ? keep : undefined, isNumber]);
+  return isNumber
+    ? { shown, problem }
+    : { shown: undefined, problem: `How many stay is a whole number, at least ${least}.` };
 }

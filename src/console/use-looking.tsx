@@ -11,6 +11,8 @@ export interface Looking<T> {
   readonly atMs: number;
   /** Why there is no newer answer. */
   readonly problem: string | undefined;
+  /** How old that is, where no newer answer comes. */
+  readonly oldMs: number | undefined;
   /** Stands in the place of the page while the server wants a key. */
   readonly signIn: ComponentChildren | undefined;
   /** Looks at once, as after an action. */
@@ -27,22 +29,35 @@ export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, ne
   const asked = useRef(ask);
   asked.current = ask;
 
+  const begun = useRef(0);
+  const shown = useRef(0);
+
   const again = useCallback(async () => {
     clearTimeout(timer.current);
+    const mine = ++begun.current;
+    const beganMs = Date.now();
+    const tellLate = () => setProblem(`nothing came for ${span(Date.now() - beganMs)}`);
+    const late = setInterval(() => mine > shown.current && tellLate(), LATE_MS);
     let next = IDLE_MS;
     try {
       const [seen, nextMs] = await asked.current();
+      if (mine < shown.current) return; // a later look has had its answer before
+      shown.current = mine;
       next = nextMs;
       setFound({ seen, atMs: Date.now() });
       setProblem(undefined);
       setAsksForKey(undefined);
     } catch (error) {
+      if (mine < shown.current) return;
+      shown.current = mine;
       if (error instanceof Refused && error.code === 'UNAUTHORIZED') {
         setAsksForKey(api.isSignedIn ? 'again' : 'first');
         api.signOut();
         return;
       }
       setProblem(error instanceof Error ? error.message : String(error));
+    } finally {
+      clearInterval(late);
     }
     clearTimeout(timer.current); // another look has ended meanwhile
     timer.current = setTimeout(again, next);
@@ -57,6 +72,7 @@ export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, ne
     seen: found?.seen,
     atMs: found?.atMs ?? Date.now(),
     problem,
+    oldMs: problem !== undefined && found !== undefined ? Date.now() - found.atMs : undefined,
     again,
     signIn: asksForKey && (
       <SignIn
@@ -69,6 +85,7 @@ export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, ne
     ),
     signOut() {
       clearTimeout(timer.current);
+      shown.current = ++begun.current; // an answer that is still on its way is not shown any more
       api.signOut();
       setFound(undefined);
       setAsksForKey('first');
@@ -78,15 +95,18 @@ export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, ne
 
 export const IDLE_MS = 5000;
 export const BUSY_MS = 1000;
+/** A server that has not answered for so long may hang. */
+const LATE_MS = 10_000;
 
 /** What a page says before the first answer, and when answers stay away. */
-export function NoAnswer({ looking: { seen, problem, atMs } }: { looking: Looking<unknown> }) {
+export function NoAnswer({ looking: { seen, problem, oldMs } }: { looking: Looking<unknown> }) {
   if (seen === undefined)
     return <p role="status">{problem === undefined ? 'Asking the server …' : `No answer: ${problem}`}</p>;
-  if (problem === undefined) return null;
+  if (oldMs === undefined) return null;
   return (
-    <p class="notice bad" role="alert">
-      No answer from the server: {problem}. What stands here is {span(Date.now() - atMs)} old.
+    <p class="notice bad">
+      <span role="alert">No answer from the server.</span> Why: {problem}. What stands here is {span(oldMs)}{' '}
+      old.
     </p>
   );
 }

@@ -244,5 +244,16 @@ test('a damaged database: how to salvage it is what the page wants done, and not
   expect(await wanted.evaluateAll((all) => all.map((one) => one.getAttribute('aria-label')))).toEqual([
     'Copy as command: salvage the database',
   ]);
+
+  const restored = await rpc('restore', { method: 'POST' });
+  await untilFinished(() => rpc(`restore/${restored.handle}`));
+  const replaced = page.locator('.notice', { hasText: 'It was found damaged, and may hold writes' });
+  const [undo] = readdirSync(join(dataDir, '.lifecycle/restore-backup'));
+  const location = join(dataDir, '.lifecycle/restore-backup', undo!);
+  await soon(() => replaced.locator('code').textContent()).toBe(
+    `stillpoint salvage ${quoted(location)} --into ${quoted(`${dataDir}-${undo}`)}`,
+  );
+  await replaced.getByRole('button', { name: 'Undo it' }).click();
+  await page.getByRole('dialog').getByText('What was there was found damaged').waitFor();
   expect(complaints).toEqual([]);
 });
