@@ -226,6 +226,7 @@ const RESTORE_INTO = {
 const PRUNE: Readonly<Record<string, Experiment>> = {
   keep: { value: 1, changes: 'snapshots' },
   dryRun: { value: true, changes: 'snapshots', with: { keep: 1 } },
+  expected: { value: [], changes: 'snapshots', with: { keep: 1 } },
 };
 
 type Options = Readonly<Record<string, unknown>>;
@@ -378,7 +379,7 @@ const FACES: Readonly<Record<string, Face>> = {
     },
   },
   'stillpoint prune': {
-    offers: offered(pruneOptions.fields),
+    offers: offered(pruneOptions.fields, 'expected'),
     experiments: PRUNE,
     async run(dataDir, options) {
       await new BackupCoordinator({ dataDir }).backup();
