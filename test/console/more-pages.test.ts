@@ -111,7 +111,7 @@ test('old snapshots are removed after a dry run that says why each stays or goes
   // Somebody else takes one meanwhile, so another would go that was said to stay.
   await new BackupCoordinator({ dataDir: dir }).backup();
   await page.getByRole('button', { name: 'Remove 2 snapshots for good' }).click();
-  await page.getByText('not what was shown any more').waitFor();
+  await page.getByRole('alert').getByText('what would go is not what was expected').waitFor();
   await soon(() => rows.count()).toBe(4);
   await page.getByRole('button', { name: 'Remove old snapshots …' }).click();
   await page.getByLabel('The newest that stay:').fill('2');

@@ -245,6 +245,7 @@ test('a damaged database: how to salvage it is what the page wants done, and not
     'Copy as command: salvage the database',
   ]);
 
+  await fetch(`${server.url}/kv/later`, { method: 'PUT', body: 'value' });
   const restored = await rpc('restore', { method: 'POST' });
   await untilFinished(() => rpc(`restore/${restored.handle}`));
   const replaced = page.locator('.notice', { hasText: 'It was found damaged, and may hold writes' });
