@@ -142,7 +142,7 @@ export const ERROR_CODES = {
   DESTINATION_NOT_FOUND: {
     http: 404,
     exit: 5,
-    hint: 'Check the destination, and that its disk is mounted; `stillpoint repo init DEST` makes a repository.',
+    hint: 'Check the destination, and that its disk is mounted. Only where there never was one: `stillpoint repo init DEST` makes a repository.',
   },
   DESTINATION_PERMISSION_DENIED: {
     http: 403,
@@ -239,6 +239,10 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
+/** What the catalogue says to do about a code; null for one that it does not have. */
+export const hintOf = (code: string | null): string | null =>
+  code !== null && Object.hasOwn(ERROR_CODES, code) ? ERROR_CODES[code as ErrorCode].hint : null;
+
 export interface ErrorDetail {
   /** The file or folder concerned. */
   readonly path?: string;
@@ -306,7 +310,6 @@ export function systemCode(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
-/** Whether a disk was full, or a quota used up. */
 /** What the system says for want of rights or resources, and not of the bytes: they may be as they were. */
 const REFUSALS: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'EMFILE', 'ENFILE', 'ENOMEM']);
 
@@ -316,6 +319,7 @@ export function isRefusal(error: unknown): boolean {
   return code === 'ACCESS_DENIED' || REFUSALS.has(systemCode(cause) ?? '');
 }
 
+/** Whether a disk was full, or a quota used up. */
 export const isNoSpace = (error: unknown): boolean => toStillpointError(error).code === 'NO_SPACE';
 
 const SYSTEM_WORDS: Readonly<Record<string, string>> = {

@@ -22,7 +22,7 @@ export async function recordFailedStart(
     if (identity === undefined) return;
     const jobs = await openJobs(env, layout, jobsChoice);
     try {
-      const { code, message } = toStillpointError(error);
+      const { code, message, hint } = toStillpointError(error);
       const nowMs = env.clock.nowMs();
       const id = newUlid(nowMs);
       await jobs.createBackupJob({
@@ -39,12 +39,14 @@ export async function recordFailedStart(
         progress: 0,
         error: null,
         errorCode: null,
+        errorHint: null,
       });
       await jobs.updateBackupJob(id, {
         status: 'failed',
         finishedAtMs: nowMs,
         error: message,
         errorCode: code,
+        errorHint: hint,
       });
     } finally {
       await jobs.close();

@@ -31,6 +31,8 @@ export interface FailedAttempt {
   readonly atMs: number;
   readonly code: string | null;
   readonly reason: string | null;
+  /** What to do about it. */
+  readonly hint: string | null;
 }
 
 /** All that are on record. */
@@ -102,13 +104,14 @@ function standingsFrom(
   }
   return [...repositories].map(([key, group]) => {
     const isId = group.some(({ repositoryId }) => repositoryId === key);
+    const newest = isId ? newestBackup(records, key, foundDamaged(group)) : null;
     return {
       repositoryId: isId ? key : null,
       repositoryUrl: urls.get(key) ?? group[0]!.repositoryUrl,
-      newestBackup: isId ? newestBackup(records, key, foundDamaged(group)) : null,
+      newestBackup: newest,
       lastVerified: lastVerified(group),
       lastDrill: lastDrill(group),
-      failing: KINDS.flatMap((kind) => failureOf(group, kind)),
+      failing: KINDS.flatMap((kind) => failureOf(group, kind, newest !== null)),
     };
   });
 }
@@ -164,13 +167,18 @@ function lastDrill(jobs: readonly Job[]): RepositoryStanding['lastDrill'] {
   return { atMs: drill.finishedAtMs, tookMs: drill.finishedAtMs - drill.startedAtMs };
 }
 
+/** Nobody should make a repository below the place where a disk belongs. */
+const MOUNT = 'Backups in it are on record: mount its disk, or bring the folder back.';
+
 /** What was cancelled on request says nothing. */
-function failureOf(jobs: readonly Job[], kind: JobKind): FailedAttempt[] {
+function failureOf(jobs: readonly Job[], kind: JobKind, hasBackups: boolean): FailedAttempt[] {
   const last = jobs.find(
     (job) => job.kind === kind && job.finishedAtMs !== null && job.errorCode !== 'CANCELLED',
   );
   if (last === undefined || last.status === 'succeeded' || last.finishedAtMs === null) return [];
-  return [{ kind, atMs: last.finishedAtMs, code: last.errorCode, reason: last.error }];
+  const { finishedAtMs: atMs, errorCode: code, error: reason, errorHint } = last;
+  const isAway = hasBackups && code === 'DESTINATION_NOT_FOUND';
+  return [{ kind, atMs, code, reason, hint: isAway ? MOUNT : errorHint }];
 }
 
 /** What `status` says of them. */

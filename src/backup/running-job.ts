@@ -47,6 +47,7 @@ export class RunningJob {
       progress: 0,
       error: null,
       errorCode: null,
+      errorHint: null,
     };
     await jobs.createBackupJob(job);
     if (onJobCreated !== undefined) callSafely(() => onJobCreated(job));
@@ -94,6 +95,7 @@ export class RunningJob {
       status: isCancelled ? 'interrupted' : 'failed',
       error: error.message,
       errorCode: error.code,
+      errorHint: error.hint,
     });
     return error;
   }

@@ -1,8 +1,49 @@
-import type { SnapshotsStatus } from '../coordinator/status.ts';
-import { shellWord } from '../options/shell-word.ts';
+import { type SnapshotsStatus, unsolvedFailure, withNotes } from '../coordinator/status.ts';
+import { shellWord, withDataDir } from '../options/shell-word.ts';
 import { size } from '../options/size.ts';
 import { layoutOf } from '../snapshot/store/layout.ts';
-import { DAMAGE_CODES, type RepositoryStanding } from './repository-standings.ts';
+import {
+  DAMAGE_CODES,
+  type FailedAttempt,
+  type OffsiteStanding,
+  type RepositoryStanding,
+} from './repository-standings.ts';
+
+/** An attempt in a repository that failed, and none of its kind has succeeded there since. */
+export interface FailingAttempt extends FailedAttempt {
+  readonly repositoryUrl: string | null;
+}
+
+/** What `status` says, on each of its faces. */
+export interface WholeStatus extends SnapshotsStatus, Pick<OffsiteStanding, 'repositories'> {
+  /** Of the last 31 days: what nobody has tried since is given up. `stillpoint status` exits with 3 for them. */
+  readonly failing: readonly FailingAttempt[];
+  readonly advice: readonly Advice[];
+}
+
+/** Joins what is known of the snapshots and of backups elsewhere. */
+export function wholeStatus(
+  snapshots: SnapshotsStatus,
+  { repositories, notesAt }: OffsiteStanding,
+  path: string,
+  nowMs: number,
+): WholeStatus {
+  const failing = failingNow(repositories ?? [], nowMs);
+  const advice = statusAdvice(snapshots, repositories, failing, path);
+  return { ...withNotes(snapshots, notesAt(nowMs)), repositories, failing, advice };
+}
+
+const GIVEN_UP_MS = 31 * 24 * 60 * 60 * 1000;
+
+/** A repository that was never open may be a mistyped one: a backup into another one since settles it. */
+function failingNow(repositories: readonly RepositoryStanding[], nowMs: number): FailingAttempt[] {
+  const newestMs = Math.max(...repositories.map(({ newestBackup }) => newestBackup?.createdAtMs ?? 0));
+  return repositories.flatMap(({ repositoryId, repositoryUrl, failing }) =>
+    failing
+      .filter(({ atMs }) => nowMs - atMs < GIVEN_UP_MS && (repositoryId !== null || atMs > newestMs))
+      .map((attempt) => ({ repositoryUrl, ...attempt })),
+  );
+}
 
 /** What can be done about a status. Each line is a sentence, or a command that starts with `stillpoint`. */
 export interface Advice {
@@ -15,9 +56,10 @@ export interface Advice {
 type Row = readonly [what: string, ...lines: readonly string[]];
 
 /** What can be done, in the order in which to think of it, each with its command. */
-export function statusAdvice(
+function statusAdvice(
   status: SnapshotsStatus,
   repositories: readonly RepositoryStanding[] | null,
+  failing: readonly FailingAttempt[],
   path: string,
 ): Advice[] {
   const dir = shellWord(path);
@@ -38,12 +80,14 @@ export function statusAdvice(
     ['then remove it', `stillpoint delete ${name} --data-dir ${dir}`],
   ]);
   const back = restores(status, repositories, dir);
+  const mends = failures(status, failing, path);
   const keeps = [...undos(status, dir), ...givesUp(status, dir), ...mayGo(status, dir)];
   if (sourceDamaged) {
     const first: Row = ['first', 'close the database'];
-    return [...advice([first, ...back, ...salvage(dir)], true), ...advice([...keeps, ...saves], false)];
+    const solving = [first, ...back, ...salvage(dir), ...mends];
+    return [...advice(solving, true), ...advice([...keeps, ...saves], false)];
   }
-  const solving = [...takes, ...removes, ...saves];
+  const solving = [...takes, ...removes, ...saves, ...mends];
   return status.next === null
     ? [...advice([...back, ...solving], true), ...advice(keeps, false)]
     : [...advice(solving, true), ...advice([...keeps, ...back], false)];
@@ -53,6 +97,21 @@ const advice = (told: readonly Row[], solves: boolean): Advice[] =>
   told.map(([what, ...lines]) => ({ what, lines, solves }));
 
 const rows = (row: Row | false): Row[] => (row === false ? [] : [row]);
+
+/** What to do about each attempt that failed last. */
+function failures(status: SnapshotsStatus, failing: readonly FailingAttempt[], path: string): Row[] {
+  const snapshot = unsolvedFailure(status)?.hint ?? null;
+  const restore = status.lastRestoreFailure?.hint ?? null;
+  return [
+    ...rows(snapshot !== null && ['failed snapshot', withDataDir(snapshot, path)]),
+    ...rows(restore !== null && ['failed restore', withDataDir(restore, path)]),
+    ...failing.flatMap(({ kind, repositoryUrl, hint }) =>
+      rows(
+        hint !== null && [`failed ${kind}`, `${repositoryUrl ?? 'a repository'}: ${withDataDir(hint, path)}`],
+      ),
+    ),
+  ];
+}
 
 /** A damaged one goes once a newer one is good, unless it may hold what no newer one has. */
 function replacedDamaged({ damaged, latest, leftBehind, newestGood }: SnapshotsStatus): string[] {

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
 import { StillpointError, toStillpointError } from '../errors.ts';
-import { withDataDir } from './data-dir-variable.ts';
+import { withDataDir } from '../options/shell-word.ts';
 import { interruptible } from './interrupt.ts';
 import { Output } from './output.ts';
 import { NO_PROGRESS, openProgress, type Progress } from './progress.ts';

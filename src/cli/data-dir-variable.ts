@@ -1,7 +1,6 @@
 import { sep } from 'node:path';
 import { type Argument, type Command, CommanderError } from 'commander';
 import { nodeFileSystem } from '../env/node-file-system.ts';
-import { shellWord } from '../options/shell-word.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The data directory that is meant where a command line names none. */
@@ -52,10 +51,6 @@ export function givenDataDir(command: Command | undefined): string | undefined {
     place?.description === PROVEN_PATH['<path>'] ? undefined : place && command?.processedArgs[0];
   return [flag, operand].find((value) => typeof value === 'string');
 }
-
-/** A hint whose commands can be pasted: with the data directory where it says `DIR`, unless another folder is meant. */
-export const withDataDir = (hint: string, dir: string): string =>
-  hint.replaceAll(/(?<!--(?:into|to|out) )(?<=[\s`])DIR(?=[\s`,.;:]|$)/g, () => shellWord(dir));
 
 function dataDirOf({ registeredArguments }: Command): Argument | undefined {
   const [operand, ...others] = registeredArguments;

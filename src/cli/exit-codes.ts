@@ -4,7 +4,7 @@ Exit codes:
   0    done
   1    failed
   2    wrong usage, or nothing there that can be worked on
-  3    damage found, or not safe by what "status" asks
+  3    damage found, not safe by what "status" asks, or a backup failed last
   4    conflict: locked, already running, target not empty
   5    not found
   6    partly: some units failed, the others are whole

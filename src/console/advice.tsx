@@ -2,24 +2,24 @@ import type { Safety } from './api.ts';
 import { CopyCommand } from './copy-command.tsx';
 import { Prose } from './prose.tsx';
 
-/** What ends the problem where a snapshot is damaged, or there is none; of what `stillpoint status` says. */
+/** What ends what is wrong: a snapshot is damaged, there is none, or an attempt failed last. Of what `stillpoint status` says. */
 export function Advice({ safety }: { readonly safety: Safety }) {
+  const solving = safety.advice.filter(({ solves }) => solves);
+  if (solving.length === 0) return null;
   return (
-    <section aria-labelledby="advice" class="card unsafe">
+    <section aria-labelledby="advice" class={`card ${safety.safe ? 'warned' : 'unsafe'}`}>
       <h2 id="advice">What can be done?</h2>
       <dl class="advice">
-        {safety.advice
-          .filter(({ solves }) => solves)
-          .map(({ what, lines }) => (
-            <div key={lines.join()}>
-              <dt>{what}</dt>
-              {lines.map((line) => (
-                <dd key={line}>
-                  <Line text={line} what={what} />
-                </dd>
-              ))}
-            </div>
-          ))}
+        {solving.map(({ what, lines }) => (
+          <div key={lines.join()}>
+            <dt>{what}</dt>
+            {lines.map((line) => (
+              <dd key={line}>
+                <Line text={line} what={what} />
+              </dd>
+            ))}
+          </div>
+        ))}
       </dl>
     </section>
   );

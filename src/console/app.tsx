@@ -82,7 +82,7 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
         {status.safety?.source_damaged && (
           <DamagedDatabase api={api} status={status} isOpenHere={isOpenHere} />
         )}
-        {status.safety?.safe === false && !status.safety.source_damaged && <Advice safety={status.safety} />}
+        {status.safety !== null && !status.safety.source_damaged && <Advice safety={status.safety} />}
         <Running api={api} status={status} offsite={offsite} look={look} />
         <Timeline api={api} list={list} status={status} offsite={offsite} nowMs={nowMs} look={look} />
         {offsite !== undefined && <Plans api={api} offsite={offsite} nowMs={nowMs} look={look} />}

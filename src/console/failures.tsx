@@ -10,6 +10,8 @@ interface Failure {
   readonly what: string;
   readonly atMs: number | null;
   readonly reason: string;
+  /** What to do about it. */
+  readonly hint: string | null;
   readonly isSolved: boolean;
 }
 
@@ -32,7 +34,7 @@ export function Failures({ status, runs, offsite, nowMs }: Props) {
         <p>Nothing that is on record.</p>
       ) : (
         <ul>
-          {failures.map(({ id, what, atMs, reason, isSolved }) => (
+          {failures.map(({ id, what, atMs, reason, hint, isSolved }) => (
             <li key={id}>
               <strong>{what}</strong>
               {atMs !== null && (
@@ -44,6 +46,11 @@ export function Failures({ status, runs, offsite, nowMs }: Props) {
                 </>
               )}
               {isSolved && <span class="badge good">solved since</span>}: <Prose text={reason} />
+              {hint !== null && !isSolved && (
+                <p>
+                  <strong>What to do:</strong> <Prose text={hint} />
+                </p>
+              )}
             </li>
           ))}
         </ul>
@@ -55,7 +62,16 @@ export function Failures({ status, runs, offsite, nowMs }: Props) {
 function recovery({ recovery_state: last }: Status): Failure[] {
   if (last?.outcome !== 'failed') return [];
   const { finished_at_ms: atMs, reason } = last;
-  return [{ id: 'recovery', what: 'Recovery at the start', atMs, reason: reason ?? '', isSolved: false }];
+  return [
+    {
+      id: 'recovery',
+      what: 'Recovery at the start',
+      atMs,
+      reason: reason ?? '',
+      hint: null,
+      isSolved: false,
+    },
+  ];
 }
 
 const RUN_NAMES: Readonly<Record<Run['kind'], string>> = {
@@ -80,6 +96,7 @@ const failedRuns = (runs: readonly Run[], { safety }: Status): Failure[] =>
       what: RUN_NAMES[kind],
       atMs: state.finished_at_ms,
       reason: state.reason ?? state.code ?? '',
+      hint: state.hint,
       isSolved:
         kind === 'verify'
           ? safety !== null && !safety.source_damaged && [...safety.damaged, ...safety.unread].length === 0
@@ -90,19 +107,32 @@ const failedJobs = (offsite: Offsite | undefined): Failure[] =>
   (offsite?.jobs ?? [])
     .map((job, at, jobs) => ({ ...job, newer: jobs.slice(0, at) }))
     .filter(({ status }) => status === 'failed' || status === 'interrupted')
-    .map(({ id, kind, finished_at_ms: atMs, error, error_code, newer, repository_url: url, backup_id }) => ({
-      id,
-      what:
-        kind === 'backup'
-          ? 'Backup off the machine'
-          : `${kind[0]!.toUpperCase()}${kind.slice(1)} of a backup`,
-      atMs,
-      reason: error ?? error_code ?? 'interrupted',
-      isSolved: newer.some(
-        (job) =>
-          job.kind === kind &&
-          job.status === 'succeeded' &&
-          job.repository_url === url &&
-          (kind === 'backup' || job.backup_id === backup_id),
-      ),
-    }));
+    .map(
+      ({
+        id,
+        kind,
+        finished_at_ms: atMs,
+        error,
+        error_code,
+        error_hint: hint,
+        newer,
+        repository_url: url,
+        backup_id,
+      }) => ({
+        id,
+        what:
+          kind === 'backup'
+            ? 'Backup off the machine'
+            : `${kind[0]!.toUpperCase()}${kind.slice(1)} of a backup`,
+        atMs,
+        reason: error ?? error_code ?? 'interrupted',
+        hint,
+        isSolved: newer.some(
+          (job) =>
+            job.kind === kind &&
+            job.status === 'succeeded' &&
+            job.repository_url === url &&
+            (kind === 'backup' || job.backup_id === backup_id),
+        ),
+      }),
+    );

@@ -41,6 +41,8 @@ export interface SnapshotsStatus {
     readonly atMs: number | null;
     readonly code: string | null;
     readonly reason: string | null;
+    /** What to do about it. */
+    readonly hint: string | null;
   } | null;
   /** The last restore in place that ended well, of which snapshot, and how long it took; null when none is on record. */
   readonly lastRestore: {
@@ -110,8 +112,9 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const backups = runs.filter(({ kind }) => kind === 'backup');
   const success = backups.findLast(({ state }) => state.status === 'completed')?.state.finishedAtMs ?? null;
   const failed = backups.filter(({ state }) => state.status === 'failed').map(failureOf);
-  const lastFailure = failed.at(-1);
+  const lastFailure = failed.at(-1) ?? null;
   const lastSuccessAtMs = success ?? newestOf(snapshots)?.createdAtMs ?? null;
+  const unsolved = unsolvedFailure({ lastFailure, lastSuccessAtMs });
   const exchange = runs.findLast(isExchange);
   const restoreFailure = exchange?.state.status === 'failed' ? failureOf(exchange) : null;
   const { damage } = lineage.now;
@@ -136,9 +139,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const safe = problems.length === 0;
   const best = good.find(({ name }) => name === findings.latestGood);
   const notes = [
-    ...(failedSince(lastFailure, lastSuccessAtMs) && !isDamageOfSource(lastFailure!)
-      ? [failureNote('the last attempt', lastFailure!, nowMs)]
-      : []),
+    ...(unsolved === undefined ? [] : [failureNote('the last attempt', unsolved, nowMs)]),
     ...(newestGood !== undefined && best !== undefined && isDeeper(best, newestGood)
       ? [`the newest proven at level "${best.level}" is ${best.name}, ${age(best.ageMs)} old`]
       : []),
@@ -175,7 +176,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     problems,
     notes,
     lastSuccessAtMs,
-    lastFailure: lastFailure ?? null,
+    lastFailure,
     lastRestore: lastRestore(runs),
     lastRestoreFailure: restoreFailure,
     newestGood: newestGood ?? null,
@@ -237,10 +238,11 @@ function ageProblem({ name, ageMs }: ListedSnapshot, maxAgeMs: number | undefine
     : [];
 }
 
-const failureOf = ({ state: { finishedAtMs, code, reason } }: RunRecord): LastFailure => ({
+const failureOf = ({ state: { finishedAtMs, code, reason, hint } }: RunRecord): LastFailure => ({
   atMs: finishedAtMs,
   code,
   reason,
+  hint,
 });
 
 function lastRestore(runs: readonly RunRecord[]): SnapshotsStatus['lastRestore'] {
@@ -257,8 +259,15 @@ function lastRestore(runs: readonly RunRecord[]): SnapshotsStatus['lastRestore']
   };
 }
 
-const failedSince = (failure: LastFailure | undefined, lastSuccessAtMs: number | null): boolean =>
-  failure?.atMs != null && failure.atMs > (lastSuccessAtMs ?? Number.NEGATIVE_INFINITY);
+/** The last failed attempt, if none succeeded after it, and it is not told as damage of the database. */
+export function unsolvedFailure({
+  lastFailure: failure,
+  lastSuccessAtMs,
+}: Pick<SnapshotsStatus, 'lastFailure' | 'lastSuccessAtMs'>): LastFailure | undefined {
+  if (failure?.atMs == null || failure.atMs <= (lastSuccessAtMs ?? Number.NEGATIVE_INFINITY))
+    return undefined;
+  return isDamageOfSource(failure) ? undefined : failure;
+}
 
 /** Of an undo folder with the folder around it: its name is like that of a snapshot. */
 const placeText = (location: string): string =>

@@ -22,6 +22,8 @@ export const operationStateSchema = z.object({
   reason: z.string().nullable(),
   /** Of the error catalogue, when failed or cancelled. */
   code: z.string().nullable(),
+  /** What to do about it, when failed or cancelled. */
+  hint: z.string().nullable(),
   /** The step under way, or the one that failed. */
   phase: z.string().nullable(),
   files_processed: z.number().nullable(),

@@ -4,7 +4,7 @@ import { Semaphore } from '../env/concurrency.ts';
 import { parseJson, problemsOf } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { makeFolders, readSmallFile, replaceFile, withFile, writeFully } from '../env/io.ts';
-import { isNoSpace, StillpointError } from '../errors.ts';
+import { hintOf, isNoSpace, StillpointError } from '../errors.ts';
 import { fromJson, toJson } from '../options/casing.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
 import { withReserve } from '../snapshot/store/reserve.ts';
@@ -164,7 +164,9 @@ export class RunRecords {
     this.#records.delete(record.id);
     // A finished run keeps its start even if the line that ended it came from another process.
     const startedAtMs = record.state.startedAtMs ?? first?.state.startedAtMs ?? null;
-    this.#records.set(record.id, { ...record, state: { ...record.state, startedAtMs } });
+    // A line of an earlier version has no hint.
+    const hint = record.state.hint ?? hintOf(record.state.code);
+    this.#records.set(record.id, { ...record, state: { ...record.state, startedAtMs, hint } });
   }
 }
 

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { hintOf } from '../errors.ts';
 import type { CamelCased } from '../options/casing.ts';
 import { nameOf } from '../snapshot/store/layout.ts';
 import { isFinished, operationStateSchema } from './operation-state.ts';
@@ -58,6 +59,7 @@ const ABSENT: Omit<z.input<typeof recordSchema>, 'id' | 'kind' | 'location' | 's
     progress: null,
     reason: null,
     code: null,
+    hint: null,
     phase: null,
     files_processed: null,
     files_total: null,
@@ -78,6 +80,7 @@ export function gone(record: RunRecord): RunRecord {
   const end = {
     status: 'failed',
     code: 'INTERRUPTED',
+    hint: hintOf('INTERRUPTED'),
     reason: 'the process ended in the middle of it',
   } as const;
   return { ...record, state: { ...record.state, ...end } };

@@ -4,7 +4,7 @@ import { StillpointError, toStillpointError } from '../errors.ts';
 import { isFinished, type OperationState } from './operation-state.ts';
 import type { RunKind, RunRecord } from './run-record.ts';
 
-/** A record carries the reason, and the message may be the host's. */
+/** A record carries the reason and the hint, and both may be the host's. */
 export const REASON_LIMIT = 4096;
 
 /**
@@ -44,6 +44,7 @@ export class Run {
       progress: { percent: 0, bytesProcessed: 0, bytesTotal: null },
       reason: null,
       code: null,
+      hint: null,
       phase: 'admit',
       filesProcessed: null,
       filesTotal: null,
@@ -132,6 +133,7 @@ export class Run {
       status,
       reason: reason.message.slice(0, REASON_LIMIT),
       code: reason.code,
+      hint: reason.hint.slice(0, REASON_LIMIT),
       progress,
       filesProcessed,
     });

@@ -1,7 +1,7 @@
 import type { Clock } from '../env/clock.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import type { RunControl } from '../env/run-control.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
+import { hintOf, StillpointError, toStillpointError } from '../errors.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import { withLedgerLock } from '../snapshot/ledger/ledger-file.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
@@ -87,6 +87,7 @@ function stateOf(
     progress: bytes === undefined ? null : { percent: null, bytesProcessed: bytes, bytesTotal: null },
     reason: failure?.message.slice(0, REASON_LIMIT) ?? null,
     code,
+    hint: code === failure?.code ? failure.hint.slice(0, REASON_LIMIT) : hintOf(code),
     phase: null,
     filesProcessed: null,
     filesTotal: null,

@@ -14,3 +14,7 @@ export function shellWord(path: string): string {
   const text = visible(path);
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
+
+/** A hint whose commands can be pasted: with the data directory where it says `DIR`, unless another folder is meant. */
+export const withDataDir = (hint: string, dir: string): string =>
+  hint.replaceAll(/(?<!--(?:into|to|out) )(?<=[\s`])DIR(?=[\s`,.;:]|$)/g, () => shellWord(dir));

@@ -51,6 +51,7 @@ export const jobSchema = z
     progress: z.number().describe('0 to 100'),
     error: z.string().nullable(),
     error_code: z.string().nullable(),
+    error_hint: z.string().nullable().describe('What to do about it'),
   })
   .describe('One attempt');
 export const jobsReplySchema = z.object({ jobs: z.array(jobSchema).readonly() });

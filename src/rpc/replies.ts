@@ -188,6 +188,14 @@ const keptFoldersSchema = z.object({
 
 export const jobKindSchema = z.enum(['backup', 'restore', 'verify', 'drill', 'prune']);
 
+const failureSchema = z.object({
+  at_ms: timeMs.nullable(),
+  code: z.string().nullable(),
+  reason: z.string().nullable(),
+  hint: z.string().nullable().describe('What to do about it'),
+});
+const failedAttemptSchema = failureSchema.extend({ kind: jobKindSchema, at_ms: timeMs });
+
 const repositoryStandingSchema = z.object({
   repository_id: z.string().nullable().describe('Null where it was never open'),
   repository_url: z.string().nullable().describe('Without secrets'),
@@ -199,14 +207,7 @@ const repositoryStandingSchema = z.object({
     .describe('The last verification or drill that ended well and is on record here'),
   last_drill: z.object({ at_ms: timeMs, took_ms: z.number() }).nullable(),
   failing: z
-    .array(
-      z.object({
-        kind: jobKindSchema,
-        at_ms: timeMs,
-        code: z.string().nullable(),
-        reason: z.string().nullable(),
-      }),
-    )
+    .array(failedAttemptSchema)
     .readonly()
     .describe('Of each kind of attempt, the last one, if it failed'),
 });
@@ -220,10 +221,6 @@ export const undoStandingSchema = z.object({
   damaged: z.boolean().describe('What lies in it was found damaged'),
 });
 
-const failureSchema = z
-  .object({ at_ms: timeMs.nullable(), code: z.string().nullable(), reason: z.string().nullable() })
-  .nullable();
-
 export const safetySchema = z.object({
   safe: z
     .boolean()
@@ -232,7 +229,7 @@ export const safetySchema = z.object({
   problems: z.array(z.string()).readonly(),
   notes: z.array(z.string()).readonly(),
   last_success_at_ms: timeMs.nullable(),
-  last_failure: failureSchema,
+  last_failure: failureSchema.nullable(),
   last_restore: z
     .object({
       name: z.string().describe('The snapshot'),
@@ -242,7 +239,7 @@ export const safetySchema = z.object({
     })
     .nullable()
     .describe('The last restore in place that ended well, and how long it took'),
-  last_restore_failure: failureSchema.describe('The last restore or undo, if it failed'),
+  last_restore_failure: failureSchema.nullable().describe('The last restore or undo, if it failed'),
   newest_good: listedSnapshotSchema.nullable(),
   latest: z.string().nullable(),
   latest_good: z.string().nullable().describe('The newest of the deepest proof'),
@@ -297,6 +294,10 @@ export const safetySchema = z.object({
     .readonly()
     .nullable()
     .describe('Where backups of the directory are, by its own jobs; null when those cannot be read'),
+  failing: z
+    .array(failedAttemptSchema.extend({ repository_url: z.string().nullable() }))
+    .readonly()
+    .describe('Attempts of the last 31 days that failed, and none of their kind has succeeded there since'),
   advice: z
     .array(
       z.object({

@@ -1,7 +1,7 @@
 import type { OffsiteStanding } from '../backup/repository-standings.ts';
-import { type Advice, statusAdvice } from '../backup/status-advice.ts';
+import { type WholeStatus, wholeStatus } from '../backup/status-advice.ts';
 import type { SnapshotList } from '../coordinator/snapshots.ts';
-import { type SnapshotsStatus, statusFrom, withNotes } from '../coordinator/status.ts';
+import { statusFrom } from '../coordinator/status.ts';
 import { type Findings, gather } from '../coordinator/status-findings.ts';
 import type { Clock } from '../env/clock.ts';
 import { directoryOf, type Lifecycle } from '../operation/lifecycle.ts';
@@ -15,9 +15,6 @@ import { jobsFile, proofsFolder } from '../snapshot/store/layout.ts';
 const LEAST_FRESH_MS = 5_000;
 const MOST_FRESH_MS = 60_000;
 const SHARE = 20;
-
-export type SafetyStatus = SnapshotsStatus &
-  Pick<OffsiteStanding, 'repositories'> & { readonly advice: readonly Advice[] };
 
 /** What is known of the snapshots, and of backups elsewhere, for `status` and the metrics. */
 export class Safety {
@@ -65,13 +62,11 @@ export class Safety {
   }
 
   /** What `stillpoint status` says. Rejects when the lifecycle folder cannot be looked at. */
-  async status(maxAgeMs: number | undefined): Promise<SafetyStatus> {
+  async status(maxAgeMs: number | undefined): Promise<WholeStatus> {
     const nowMs = this.#environment.clock.nowMs();
     const findings = await this.findings();
     const status = statusFrom(findings, nowMs, maxAgeMs);
-    const { repositories, notesAt } = await this.#offsite.read();
-    const advice = statusAdvice(status, repositories, findings.dataDir);
-    return { ...withNotes(status, notesAt(nowMs)), repositories, advice };
+    return wholeStatus(status, await this.#offsite.read(), findings.dataDir, nowMs);
   }
 
   async #look(): Promise<Findings> {

@@ -102,6 +102,7 @@ test('a verification whose process died has not succeeded because its backup is 
     progress: 0,
     error: null,
     errorCode: null,
+    errorHint: null,
   };
   await owner.createBackupJob(job);
   await owner.close(); // abandons it, as the death of its process does

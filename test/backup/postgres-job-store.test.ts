@@ -33,6 +33,7 @@ const aJob = (change: Partial<Job> = {}): Job => ({
   progress: 0,
   error: null,
   errorCode: null,
+  errorHint: null,
   ...change,
 });
 

@@ -1,12 +1,17 @@
-import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
 import { drillBackup } from '../../src/backup/drill-backup.ts';
+import { openJobs } from '../../src/backup/jobs/open-jobs.ts';
+import { listJobs } from '../../src/backup/list-jobs.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { offsiteStanding, repositoryStandings } from '../../src/backup/repository-standings.ts';
+import { wholeStatus } from '../../src/backup/status-advice.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
-import { BackupCoordinator, Lifecycle } from '../../src/index.ts';
+import { newUlid } from '../../src/env/ulid.ts';
+import { hintOf } from '../../src/errors.ts';
+import { BackupCoordinator, Lifecycle, Snapshots } from '../../src/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { stillpoint } from '../support/command.ts';
@@ -91,13 +96,53 @@ test('status tells of backups that fail, where the newest lies, and how to come 
   renameSync(near, `${near}-unmounted`);
   await expect(run(near)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
   const { code, json } = await stillpoint(['status', dataDir, '--json']);
-  expect({ code, safe: json.safe }).toEqual({ code: 0, safe: true }); // the snapshot beside the database is good
+  expect({ code, safe: json.safe }).toEqual({ code: 3, safe: true }); // the snapshot beside the database is good
   expect(json.summary).toMatch(
     /^Safe: .*; the last backup to folder:.* failed .* ago \(DESTINATION_NOT_FOUND\)\.$/,
   );
+  const hint = 'Backups in it are on record: mount its disk, or bring the folder back.';
   expect(json.repositories).toMatchObject([
-    { failing: [{ kind: 'backup', code: 'DESTINATION_NOT_FOUND' }], newest_backup: {}, shares_disk: false },
+    { failing: [{ code: 'DESTINATION_NOT_FOUND', hint }], newest_backup: {}, shares_disk: false },
   ]);
+  expect(json.failing).toMatchObject([{ kind: 'backup', repository_url: `folder:${near}`, hint }]);
+  const advice = { what: 'failed backup', lines: [`folder:${near}: ${hint}`], solves: true };
+  expect(json.advice).toContainEqual(advice);
+  expect(await text()).toMatch(/^failed backup +folder:.*: Backups in it are on record: mount its disk/m);
+  const later = Date.now() + 32 * 24 * 3_600_000;
+  const offsite = await offsiteStanding(dataDir, {});
+  const local = await new Snapshots({ dataDir }).status();
+  expect(wholeStatus(local, offsite, dataDir, later)).toMatchObject({ failing: [] }); // given up
+
+  renameSync(`${near}-unmounted`, near);
+  await run(near);
+  const mended = await stillpoint(['status', dataDir, '--json']);
+  expect(mended).toMatchObject({ code: 0, json: { failing: [] } });
+});
+
+test('a failed attempt is on record with what to do about it, and a job of an earlier version, too', async () => {
+  const { near, dataDir, run } = await setUp();
+  await run(near);
+  rmSync(near, { recursive: true });
+  mkdirSync(near);
+  await expect(run(near)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
+  const [job] = (await listJobs(dataDir)).jobs;
+  expect(job!.errorHint).toBe('Check that its disk is mounted. To make one: `stillpoint repo init DEST`.');
+  expect((await stillpoint(['jobs', 'show', dataDir, job!.id])).stdout).toContain(`hint: ${job!.errorHint}`);
+  const store = await openJobs(systemEnvironment, layoutOf(dataDir), undefined);
+  const old = { ...job!, id: newUlid(Date.now()), errorHint: null, status: 'running' as const };
+  await store.createBackupJob(old);
+  expect((await store.getJob(old.id))!.errorHint).toBe(hintOf('DESTINATION_NOT_FOUND'));
+  await store.close();
+});
+
+test('a mistyped repository is settled by a backup into the right one', async () => {
+  const { near, far, dataDir, run } = await setUp();
+  expect((await stillpoint(['snapshot', dataDir, '--engine', 'files'])).code).toBe(0);
+  await expect(run(`${near}x`)).rejects.toMatchObject({ code: 'DESTINATION_NOT_FOUND' });
+  expect((await stillpoint(['status', dataDir])).code).toBe(3);
+  await initRepository(far);
+  await run(far);
+  expect((await stillpoint(['status', dataDir])).code).toBe(0);
 });
 
 test('where the jobs cannot be read, status says so and tells the rest', async () => {

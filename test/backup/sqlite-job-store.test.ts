@@ -30,6 +30,7 @@ const aJob = (change: Partial<Job> = {}): Job => ({
   progress: 0,
   error: null,
   errorCode: null,
+  errorHint: null,
   ...change,
 });
 
@@ -75,6 +76,7 @@ test('the job of a process that was killed is interrupted, and blocks nobody', a
     ...job,
     status: 'interrupted',
     errorCode: 'INTERRUPTED',
+    errorHint: 'The process ended in the middle of it; start it again.',
     finishedAtMs: expect.any(Number),
   };
   expect(await store.getJob(job.id)).toMatchObject({

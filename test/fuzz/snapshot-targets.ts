@@ -266,6 +266,7 @@ const STATE = {
   progress: null,
   reason: null,
   code: null,
+  hint: null,
   phase: null,
   files_processed: 1,
   files_total: 1,

@@ -24,6 +24,7 @@ function run(
       progress: null,
       reason: null,
       code,
+      hint: null,
       phase: null,
       files_processed: null,
       files_total: null,

@@ -3,10 +3,13 @@ import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { makeFolders } from '../../src/env/io.ts';
 import { nodeFileSystem as fs } from '../../src/env/node-file-system.ts';
+import { hintOf, StillpointError } from '../../src/errors.ts';
 import { BackupCoordinator, Lifecycle, Snapshots } from '../../src/index.ts';
 import { lineageOf } from '../../src/operation/lineage.ts';
 import { RunRecords } from '../../src/operation/records.ts';
+import { Run } from '../../src/operation/run.ts';
 import { type RunRecord, recordSchema } from '../../src/operation/run-record.ts';
+import { toJson } from '../../src/options/casing.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { plainDirectory } from '../support/folders.ts';
@@ -23,6 +26,7 @@ const record = (id: string, status: RunRecord['state']['status'] = 'completed'):
     progress: null,
     reason: null,
     code: null,
+    hint: null,
     phase: null,
     filesProcessed: null,
     filesTotal: null,
@@ -204,9 +208,26 @@ test('records: a line without a field that came later is read all the same', asy
       state: { ...line.state, progress: without(progress, name) },
     })),
   ];
-  expect(lines).toHaveLength(15);
+  expect(lines).toHaveLength(16);
   writeFileSync(layout.records, lines.map((one) => JSON.stringify(one)).join('\n'));
   expect(await idsOf(new RunRecords(fs, layout))).toEqual(lines.map((one) => (one as RunRecord).id));
+});
+
+test('records: what failed says what to do about it, and so does a line of an earlier version', async () => {
+  const layout = await newLayout();
+  const old = { ...record('old', 'failed').state, code: 'NO_SPACE', hint: undefined };
+  const lines = [
+    { ...record('old'), state: toJson(old) },
+    { ...record('cut off'), state: { status: 'running' } },
+  ];
+  writeFileSync(layout.records, lines.map((one) => JSON.stringify(one)).join('\n'));
+  const records = new RunRecords(fs, layout);
+  await records.closeInterrupted(3);
+  const run = new Run(systemEnvironment.clock, 'new', 'backup', '/nowhere', () => {});
+  run.fail(new StillpointError('IO_ERROR', 'no', { hint: 'Plug it in.' }));
+  await records.end(run.record);
+  const hints = (await new RunRecords(fs, layout).read()).map(({ state }) => state.hint);
+  expect(hints).toEqual([hintOf('NO_SPACE'), hintOf('INTERRUPTED'), 'Plug it in.']);
 });
 
 test('records: a run that nobody could read again is not put on record', async () => {

@@ -26,6 +26,8 @@ export interface Job {
   readonly progress: number;
   readonly error: string | null;
   readonly errorCode: string | null;
+  /** What to do about it; in old rows what the catalogue says of the code. */
+  readonly errorHint: string | null;
 }
 
 /**
@@ -59,6 +61,7 @@ export type JobChange = Partial<
     | 'progress'
     | 'error'
     | 'errorCode'
+    | 'errorHint'
     | 'storeId'
     | 'repositoryId'
     | 'backupId'

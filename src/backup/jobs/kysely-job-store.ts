@@ -1,6 +1,6 @@
 import type { Kysely, Transaction } from 'kysely';
 import type { Clock } from '../../env/clock.ts';
-import { StillpointError } from '../../errors.ts';
+import { hintOf, StillpointError } from '../../errors.ts';
 import { fromJson, type SnakeCased, toJson } from '../../options/casing.ts';
 import type {
   BackupRecord,
@@ -315,7 +315,8 @@ const count = (value: number | null): number | null => (value === null ? null : 
 
 function toJob({ guard: _, cancel_asked_at_ms: __, ...row }: Tables['jobs']): Job {
   const times = { started_at_ms: Number(row.started_at_ms), finished_at_ms: count(row.finished_at_ms) };
-  return fromJson({ ...row, ...times }) as Job;
+  const error_hint = row.error_hint ?? hintOf(row.error_code);
+  return fromJson({ ...row, ...times, error_hint }) as Job;
 }
 
 const toTick = (row: Tables['ticks']): Tick =>

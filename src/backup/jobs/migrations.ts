@@ -104,6 +104,12 @@ const addresses: Migration = {
   },
 };
 
+const hints: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema.alterTable('jobs').addColumn('error_hint', 'text').execute();
+  },
+};
+
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-jobs-and-records': first,
   '002-guard-by-directory': guardByDirectory,
@@ -111,6 +117,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '004-leases': leases,
   '005-cancelling': cancelling,
   '006-addresses': addresses,
+  '007-hints': hints,
 };
 
 /** Brings the tables up to date. The caller sees to it that nobody else does so at the same time. */

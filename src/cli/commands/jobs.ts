@@ -73,7 +73,8 @@ function describeList(jobs: readonly Job[], { kind, status }: Given, style: Styl
 }
 
 function describe(job: Job, style: Style): string[] {
-  const { id, kind, status, startedAtMs, finishedAtMs, backupId, repositoryId, error, errorCode } = job;
+  const { id, kind, status, startedAtMs, finishedAtMs, backupId, repositoryId, error, errorCode, errorHint } =
+    job;
   return [
     `${style.bold(id)}  ${kind}: ${status}, ${job.progress}%`,
     `  started ${time(startedAtMs)}${finishedAtMs === null ? '' : `, took ${duration(finishedAtMs - startedAtMs)}`}`,
@@ -81,5 +82,6 @@ function describe(job: Job, style: Style): string[] {
       ? '  failed before the repository was open'
       : `  backup ${backupId ?? '-'} in repository ${repositoryId}`,
     ...(error === null ? [] : [`  ${style.red(errorCode ?? '')} ${visible(error)}`]),
+    ...(errorHint === null ? [] : [`  hint: ${visible(errorHint)}`]),
   ];
 }

@@ -1,12 +1,12 @@
 import type { Command, Option } from 'commander';
 import { Snapshots } from '../../coordinator/snapshots.ts';
 import { StillpointError } from '../../errors.ts';
+import { withDataDir } from '../../options/shell-word.ts';
 import { type PruneUndoOptions, pruneOptions, pruneUndoOptions } from '../../options/verify.ts';
 import type { SnapshotSummary } from '../../snapshot/store/known-snapshot.ts';
 import type { PruneResult } from '../../snapshot/store/prune.ts';
 import type { PruneUndoResult, UndoStanding } from '../../snapshot/store/prune-undo.ts';
 import type { Cli } from '../cli.ts';
-import { withDataDir } from '../data-dir-variable.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
 import { isKnownDamaged } from '../known-damage.ts';

@@ -1,17 +1,12 @@
 import type { Command } from 'commander';
 import { showJobOptions } from '../../backup/list-jobs.ts';
 import { offsiteStanding, type RepositoryStanding } from '../../backup/repository-standings.ts';
-import { type Advice, statusAdvice } from '../../backup/status-advice.ts';
+import { type WholeStatus, wholeStatus } from '../../backup/status-advice.ts';
 import { Snapshots } from '../../coordinator/snapshots.ts';
-import {
-  type SnapshotsStatus,
-  type StatusOptions,
-  statusOptions,
-  withNotes,
-} from '../../coordinator/status.ts';
+import { type SnapshotsStatus, type StatusOptions, statusOptions } from '../../coordinator/status.ts';
 import type { KeptFolders } from '../../coordinator/status-findings.ts';
+import { withDataDir } from '../../options/shell-word.ts';
 import type { Cli } from '../cli.ts';
-import { withDataDir } from '../data-dir-variable.ts';
 import { blockingEnvironment, commandEnvironment } from '../environment.ts';
 import { Flags, fromVariable, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
@@ -21,18 +16,12 @@ import { age, count, duration, number, size, table, time, visible, wrapped } fro
 
 const jobFlags = new Flags(showJobOptions.fields, ['jobs']);
 
-/** What the directory itself remembers of backups elsewhere; null where that could not be read. */
-type WithRepositories = SnapshotsStatus & {
-  readonly repositories: readonly RepositoryStanding[] | null;
-  readonly advice: readonly Advice[];
-};
-
 const NOT_SAFE = 3;
 const FOLDERS_SHOWN = 10;
 /** Of a mail, too. */
 const WIDTH = 80;
 const NOTE =
-  'Exits with 3 when a snapshot or the database itself is known to be damaged, no snapshot is good, the newest good one is older than --max-age, or a restore in place has not ended. Reads no data: `verify` does.';
+  'Exits with 3 when a snapshot or the database itself is known to be damaged, no snapshot is good, the newest good one is older than --max-age, or a restore in place has not ended; and when the last backup, verification, drill or prune in a repository failed within 31 days and none succeeded there since. Reads no data: `verify` does.';
 
 export function define(command: Command, cli: Cli): void {
   const flags = new Flags(statusOptions.fields, ['maxAgeMs']);
@@ -47,19 +36,15 @@ export function define(command: Command, cli: Cli): void {
       const snapshots = new Snapshots({ dataDir: dir, environment: blockingEnvironment });
       const local = await snapshots.status(flags.read(given) as StatusOptions);
       if (local.total.count === 0) await refuseOther('status', dir);
-      const { repositories, notesAt } = await offsiteStanding(dir, {
-        environment: commandEnvironment,
-        ...jobFlags.read(given),
-      });
-      const notes = notesAt(blockingEnvironment.clock.nowMs());
-      const advice = statusAdvice(local, repositories, dir);
-      const status = { ...withNotes(local, notes), repositories, advice };
+      const about = { environment: commandEnvironment, ...jobFlags.read(given) };
+      const offsite = await offsiteStanding(dir, about);
+      const status = wholeStatus(local, offsite, dir, blockingEnvironment.clock.nowMs());
       cli.output.result(status, (style, columns = WIDTH) => describe(status, dir, style, columns));
-      if (!status.safe) cli.exitCode = NOT_SAFE;
+      if (!status.safe || status.failing.length > 0) cli.exitCode = NOT_SAFE;
     });
 }
 
-function describe(status: WithRepositories, dir: string, style: Style, width: number): string[] {
+function describe(status: WholeStatus, dir: string, style: Style, width: number): string[] {
   const { summary, safe, newestGood, oldestGood, damaged, oldestProof, total } = status;
   const nowMs = blockingEnvironment.clock.nowMs();
   const moment: Moment = (ms) =>
