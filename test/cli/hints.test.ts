@@ -5,6 +5,7 @@ import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import { COMMAND, stillpoint } from '../support/command.ts';
 import { mountInMemory } from '../support/file-systems.ts';
+import { plainDirectory } from '../support/folders.ts';
 import { needsPrograms, withRights } from '../support/needs.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -122,4 +123,8 @@ test('a command in a hint can be pasted: it names the data directory', async () 
   const { stderr } = await stillpoint(['show', 'latest', '--data-dir', dir]);
   expect(stderr).toContain(`Take one first: \`stillpoint snapshot '${dir}'\`.`);
   expect((await failureOf('show', 'latest', '--data-dir', dir)).hint).toContain(`snapshot '${dir}'`);
+  // Of the directory that has none, also where another one is named beside it.
+  const other = await plainDirectory();
+  const hint = (await failureOf('show', join(dir, '.lifecycle/backup/latest'), '--data-dir', other)).hint;
+  expect(hint).toContain(`Take one first: \`stillpoint snapshot '${dir}'\`.`);
 });

@@ -4,6 +4,7 @@ import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { listIfPresent, readSmallFile } from '../../env/io.ts';
 import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
+import { shellWord } from '../../options/shell-word.ts';
 import type { Environment } from '../environment.ts';
 import { keptLayout } from './home.ts';
 import type { SnapshotSummary } from './known-snapshot.ts';
@@ -127,7 +128,7 @@ async function readMarker(fs: FileSystem, path: string): Promise<Buffer | undefi
 export const noneYet = (dataDir: string): StillpointError =>
   new StillpointError('NOT_FOUND', `there is no snapshot of ${dataDir} yet`, {
     path: dataDir,
-    hint: 'Take one first: `stillpoint snapshot DIR`.',
+    hint: `Take one first: \`stillpoint snapshot ${shellWord(dataDir)}\`.`,
   });
 
 /** The data directory that a snapshot belongs to, by its place; undefined when it lies elsewhere. */

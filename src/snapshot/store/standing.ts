@@ -2,6 +2,7 @@ import { mapConcurrent } from '../../env/concurrency.ts';
 import { RunControl } from '../../env/run-control.ts';
 import { isRefusal, StillpointError, toStillpointError } from '../../errors.ts';
 import { LEVELS, type Level } from '../../options/choices.ts';
+import { shellWord } from '../../options/shell-word.ts';
 import type { Environment } from '../environment.ts';
 import { DiskCount, type DiskUse } from './disk-use.ts';
 import type { SnapshotSummary, Standing } from './known-snapshot.ts';
@@ -220,12 +221,13 @@ export function noneGood(dataDir: string, known: readonly Standing[]): Stillpoin
   const rest = known.length > NAMES_SHOWN ? ', …' : '';
   const many = known.length === 1 ? 'the only snapshot' : `all ${known.length} snapshots`;
   const are = known.length === 1 ? 'is' : 'are';
+  const dir = shellWord(dataDir);
   return new StillpointError(
     'NOT_FOUND',
     `${many} of ${dataDir} ${are} damaged or cannot be looked at: ${named}${rest}`,
     {
       path: dataDir,
-      hint: 'Take a new one if the database is whole: `stillpoint snapshot DIR --full`. Otherwise restore a backup from a repository: `stillpoint backup restore`. `stillpoint verify DIR --all` tells all that is damaged.',
+      hint: `Take a new one if the database is whole: \`stillpoint snapshot ${dir} --full\`. Otherwise restore a backup from a repository: \`stillpoint backup restore\`. \`stillpoint verify ${dir} --all\` tells all that is damaged.`,
     },
   );
 }
