@@ -105,6 +105,23 @@ export const lastVerified = (offsite: Offsite): number | null =>
       .map(({ verified_at_ms }) => verified_at_ms ?? 0),
   ) || null;
 
+/** What the times of backups in repositories leave out, as the end of a line; empty where that is nothing. */
+export function notCounted({ stored }: Offsite, of: 'repositories' | 'backups'): string {
+  const away = stored.filter(({ problem }) => problem !== undefined).map(({ repository }) => repository);
+  const backups = stored
+    .flatMap(({ backups }) => backups)
+    .filter((backup) => !isWhole(backup) && !backup.damaged);
+  const unread = backups.filter(({ problem }) => problem !== null).length;
+  const parts = [
+    ...(away.length > 0 ? [`${away.join(', ')}, which cannot be read`] : []),
+    ...(of === 'backups' && unread > 0 ? [`${unread} that could not be read`] : []),
+    ...(of === 'backups' && backups.length > unread
+      ? [`${backups.length - unread} that nobody has verified`]
+      : []),
+  ];
+  return parts.length === 0 ? '' : `; not counted: ${parts.join('; ')}`;
+}
+
 const isWhole = ({ damaged, problem, verified_at_ms }: StoredBackup): boolean =>
   !damaged && problem === null && verified_at_ms !== null;
 

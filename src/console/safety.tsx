@@ -1,6 +1,15 @@
 import type { Snapshots, Status } from './api.ts';
 import { recoverableWindow } from './history.ts';
-import { lastSuccess, lastVerified, nextDue, type Offsite, overdue, tookMs, wholeAt } from './offsite.ts';
+import {
+  lastSuccess,
+  lastVerified,
+  nextDue,
+  notCounted,
+  type Offsite,
+  overdue,
+  tookMs,
+  wholeAt,
+} from './offsite.ts';
 import { Prose } from './prose.tsx';
 import { ago, ahead, span, time, timeRange } from './text.ts';
 import { Verdict } from './verdict.tsx';
@@ -60,7 +69,7 @@ function told(
   const [plan, ...otherPlans] = late;
   if (plan !== undefined)
     return {
-      sentence: `The snapshots are good, and a plan is late. ${plan}`,
+      sentence: `The snapshots are good, and a plan is overdue. ${plan}`,
       more: [...otherPlans, ...notes],
     };
   const [note, ...otherNotes] = notes;
@@ -79,8 +88,8 @@ function Numbers({ status, list, offsite, nowMs }: Props) {
   const restore = measured(status, offsite);
   const isAway = offsite?.stored.some(({ problem }) => problem !== undefined) ?? false;
   /** What was not found may be in what cannot be read. */
-  const inRepository = (text: string, isKnown: boolean) =>
-    `in a repository: ${isKnown || !isAway ? text : 'not known: it cannot be read'}`;
+  const inRepository = (text: string, isKnown: boolean, leftOut = '') =>
+    `in a repository: ${isKnown || !isAway ? `${text}${leftOut}` : 'not known: it cannot be read'}`;
   const storedMs = offsite ? lastSuccess(offsite, 'backup') : null;
   const verifiedMs = offsite ? lastVerified(offsite) : null;
   const storedWindow = offsite && windowOf(wholeAt(offsite));
@@ -97,7 +106,9 @@ function Numbers({ status, list, offsite, nowMs }: Props) {
         name="Last proven"
         value={provenMs === null ? 'none' : ago(provenMs, nowMs)}
         atMs={provenMs}
-        more={offsite && inRepository(since(verifiedMs), verifiedMs !== null)}
+        more={
+          offsite && inRepository(since(verifiedMs), verifiedMs !== null, notCounted(offsite, 'repositories'))
+        }
       />
       <Figure
         name="Next due"
@@ -105,13 +116,20 @@ function Numbers({ status, list, offsite, nowMs }: Props) {
           due === undefined ? (offsite ? 'nothing' : 'not planned by this server') : ahead(due.atMs, nowMs)
         }
         atMs={due?.atMs ?? null}
-        more={due && `${due.action}, plan ${due.plan}${isLate ? '' : '; none is late'}`}
+        more={due && `${due.action}, plan ${due.plan}${isLate ? '' : '; none is overdue'}`}
       />
       <Figure
         name="Recoverable window"
         value={windowText(window, nowMs)}
         atMs={window?.fromMs ?? null}
-        more={offsite && inRepository(windowText(storedWindow, nowMs), storedWindow !== undefined)}
+        more={
+          offsite &&
+          inRepository(
+            windowText(storedWindow, nowMs),
+            storedWindow !== undefined,
+            notCounted(offsite, 'backups'),
+          )
+        }
       />
       <Figure
         name="Time to restore"
