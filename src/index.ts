@@ -72,6 +72,7 @@ export {
 export type { ScheduledRun } from './schedule/scheduler.ts';
 export type { ChangedFile, SnapshotDifference } from './snapshot/compare-snapshots.ts';
 export type { SnapshotSource } from './snapshot/source/snapshot-source.ts';
+export type { DeletableSnapshot } from './snapshot/store/delete-refusal.ts';
 export type { SnapshotSummary } from './snapshot/store/known-snapshot.ts';
 export type { PruneResult } from './snapshot/store/prune.ts';
 export type { PruneUndoResult, UndoFolder } from './snapshot/store/prune-undo.ts';

@@ -3,6 +3,7 @@ import type { Snapshot, StoredBackup } from './api.ts';
 import { Button } from './button.tsx';
 import { CopyCommand } from './copy-command.tsx';
 import { type Standing, standingOf, standingOfBackup } from './history.ts';
+import { Prose } from './prose.tsx';
 import { ago, bytes, plural, time } from './text.ts';
 
 interface SnapshotProps {
@@ -24,7 +25,15 @@ export function SnapshotRow({
   onVerify,
   onAsk,
 }: SnapshotProps) {
-  const { name, created_at_ms: atMs, entries, disk_bytes, own_bytes, verified_at_ms } = snapshot;
+  const {
+    name,
+    created_at_ms: atMs,
+    entries,
+    disk_bytes,
+    own_bytes,
+    verified_at_ms,
+    delete_refused: refused,
+  } = snapshot;
   return (
     <Row
       atMs={atMs}
@@ -45,9 +54,15 @@ export function SnapshotRow({
       <Button isBusy={isBusy} aria-label={`Restore ${name}`} onClick={() => onAsk('restore')}>
         Restore …
       </Button>
-      <Button isBusy={isBusy} aria-label={`Delete ${name}`} onClick={() => onAsk('delete')}>
-        Delete …
-      </Button>
+      {refused === null ? (
+        <Button isBusy={isBusy} aria-label={`Delete ${name}`} onClick={() => onAsk('delete')}>
+          Delete …
+        </Button>
+      ) : (
+        <span class="small">
+          Not to be deleted: <Prose text={refused} />
+        </span>
+      )}
       <CopyCommand text={command} what={`restore ${name}`} />
     </Row>
   );

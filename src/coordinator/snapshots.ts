@@ -29,14 +29,20 @@ import {
 } from '../options/verify.ts';
 import { compareSnapshots, type SnapshotDifference } from '../snapshot/compare-snapshots.ts';
 import { type Environment, environmentOption, systemEnvironment } from '../snapshot/environment.ts';
+import {
+  type DeletableSnapshot,
+  deleteRefusal,
+  withDeleteRefusals,
+} from '../snapshot/store/delete-refusal.ts';
 import { bytesFreed, filesBelow } from '../snapshot/store/disk-use.ts';
 import { findSnapshot } from '../snapshot/store/find-snapshot.ts';
 import type { SnapshotSummary } from '../snapshot/store/known-snapshot.ts';
-import { LATEST, type Layout, nameOf } from '../snapshot/store/layout.ts';
+import { LATEST, type Layout } from '../snapshot/store/layout.ts';
 import { leftBehind } from '../snapshot/store/left-behind.ts';
 import { latestName, summarize } from '../snapshot/store/list.ts';
 import { type PruneResult, prune, removeSnapshot } from '../snapshot/store/prune.ts';
 import { type PruneUndoResult, pruneUndo } from '../snapshot/store/prune-undo.ts';
+import { pinnedSnapshots } from '../snapshot/store/snapshot-pins.ts';
 import {
   type ListedSnapshot,
   listedSnapshot,
@@ -91,6 +97,8 @@ export interface DeletedSnapshot extends SnapshotSummary {
 }
 
 export interface SnapshotList extends SnapshotStates {
+  /** Oldest first. */
+  readonly snapshots: readonly DeletableSnapshot[];
   /** The name in the `latest` marker; null when there is none. */
   readonly latest: string | null;
 }
@@ -126,7 +134,9 @@ export class Snapshots {
     return translated(async () => {
       const layout = ofKind(await this.#layout(), kind);
       const states = await listWithState(this.#env, layout);
-      return { latest: (await latestName(this.#env.fs, layout.backup)) ?? null, ...states };
+      const latest = (await latestName(this.#env.fs, layout.backup)) ?? null;
+      const snapshots = await withDeleteRefusals(this.#env, layout, { ...states, latest });
+      return { latest, ...states, snapshots };
     });
   }
 
@@ -238,9 +248,13 @@ export class Snapshots {
       const summary = await summarize(env, await findSnapshot(env, layout, snapshot, [layout.backup]));
       const { name, location } = summary;
       if (dirname(location) !== layout.backup) absent();
-      const best = newestGood(await standings(env, layout));
-      const isBest = name === best?.snapshot.name;
-      if (isBest || name === (await latestName(env.fs, layout.backup))) throw needed(location, isBest);
+      const refusal = deleteRefusal(name, {
+        latest: (await latestName(env.fs, layout.backup)) ?? null,
+        latestGood: newestGood(await standings(env, layout))?.snapshot.name ?? null,
+        pinned: await pinnedSnapshots(env, layout),
+      });
+      if (refusal !== undefined)
+        throw new StillpointError('CONFLICT', refusal.why, { path: location, hint: refusal.hint });
       const record = { kind: 'delete', location, dryRun, outcomeOf: deleted } as const;
       return this.#onRecord(own, record, async () => {
         const freedBytes = bytesFreed(await filesBelow(env.fs, location));
@@ -287,17 +301,6 @@ export class Snapshots {
     });
   }
 }
-
-const needed = (location: string, isBest: boolean): StillpointError =>
-  isBest
-    ? new StillpointError('CONFLICT', `${nameOf(location)} is the newest proven snapshot and stays`, {
-        path: location,
-        hint: 'Take another snapshot first, proven at the same level or a deeper one.',
-      })
-    : new StillpointError('CONFLICT', `\`latest\` names ${nameOf(location)}, so it stays`, {
-        path: location,
-        hint: 'Take another snapshot first: `latest` names that one then.',
-      });
 
 const pruned = ({
   removed,

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { SnapshotResult } from '../coordinator/backup.ts';
 import type { RestoreResult } from '../coordinator/restore.ts';
+import type { SnapshotList } from '../coordinator/snapshots.ts';
 import type { SnapshotsStatus } from '../coordinator/status.ts';
 import type { Report } from '../engine/report.ts';
 import { ERROR_CODES, type ErrorCode } from '../errors.ts';
@@ -78,9 +79,15 @@ const snapshotTotalSchema = z.object({
 export const snapshotListSchema = z.object({
   latest: z.string().nullable(),
   latest_good: z.string().nullable().describe('The newest of the deepest proof'),
-  snapshots: z.array(listedSnapshotSchema).readonly(),
+  snapshots: z
+    .array(
+      listedSnapshotSchema.extend({
+        delete_refused: z.string().nullable().describe('Why DELETE would refuse it; null when it would not'),
+      }),
+    )
+    .readonly(),
   total: snapshotTotalSchema,
-});
+}) satisfies z.ZodType<SnakeCased<SnapshotList>>;
 
 const verdict = z.enum(['faithful', 'copy-damaged', 'source-damaged', 'unread']);
 

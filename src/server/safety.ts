@@ -6,6 +6,7 @@ import { type Findings, gather } from '../coordinator/status-findings.ts';
 import type { Clock } from '../env/clock.ts';
 import { directoryOf, type Lifecycle } from '../operation/lifecycle.ts';
 import type { Environment } from '../snapshot/environment.ts';
+import { withDeleteRefusals } from '../snapshot/store/delete-refusal.ts';
 import { jobsFile, proofsFolder } from '../snapshot/store/layout.ts';
 
 /**
@@ -58,7 +59,9 @@ export class Safety {
     const { latest, latestGood, snapshots, total } = await this.findings();
     const nowMs = this.#environment.clock.nowMs();
     const aged = snapshots.map((snapshot) => ({ ...snapshot, ageMs: nowMs - snapshot.createdAtMs }));
-    return { latest, latestGood, snapshots: aged, total };
+    const layout = await directoryOf(this.#lifecycle).layout();
+    const marked = { latest, latestGood, snapshots: aged };
+    return { ...marked, snapshots: await withDeleteRefusals(this.#environment, layout, marked), total };
   }
 
   /** What `stillpoint status` says. Rejects when the lifecycle folder cannot be looked at. */

@@ -13,7 +13,7 @@ import { leftBehind } from './left-behind.ts';
 import { latestName } from './list.ts';
 import { withReserve } from './reserve.ts';
 import { decideRetention, type RetentionDecision } from './retention.ts';
-import { isPinned } from './snapshot-pins.ts';
+import { pinnedSnapshots } from './snapshot-pins.ts';
 import { standings } from './standing.ts';
 
 export interface PruneResult {
@@ -93,7 +93,7 @@ export async function removeSnapshot(
   if (hasManifest && lock === undefined) return false;
   try {
     // Under the lock: whoever pins it holds it shared.
-    if (await isPinned(env, layout, name)) return false;
+    if ((await pinnedSnapshots(env, layout)).has(name)) return false;
     if (dryRun) return true;
     await removeLedger(fs, location);
     const doomed = deletedFolder(layout.backup, name);

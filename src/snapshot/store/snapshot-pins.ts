@@ -40,15 +40,14 @@ async function readPins(fs: FileSystem, layout: Layout): Promise<Pins> {
   return read ?? { version: 1, pins: [], discarded: [] };
 }
 
-/** Whether a snapshot must stay. What cannot be read is an error: it may say so. */
-export async function isPinned(
+/** Names of the snapshots that must stay. What cannot be read is an error: it may name one. */
+export async function pinnedSnapshots(
   { fs, clock }: Pick<Environment, 'fs' | 'clock'>,
   layout: Layout,
-  name: string,
-): Promise<boolean> {
+): Promise<ReadonlySet<string>> {
   const nowMs = clock.nowMs();
   const { pins } = await readPins(fs, layout);
-  return pins.some((pin) => pin.name === name && nowMs < pin.expires_at_ms);
+  return new Set(pins.filter((pin) => nowMs < pin.expires_at_ms).map(({ name }) => name));
 }
 
 /** What is on record as not needed any more, by name. */
