@@ -58,7 +58,7 @@ export function Room({ api, list, status: { safety, data_dir }, nowMs, look }: P
 
 /** Whether the next snapshot fits, and a restore; each takes so much at most. */
 function Verdict({ safety }: { safety: Safety }) {
-  const { next, free_bytes: free, data_free_bytes, restore_bytes, prunable, source_damaged } = safety;
+  const { next, free_bytes: free, data_free_bytes, restore_bytes, prunable, room, source_damaged } = safety;
   const isTight = next !== null && next.needed_bytes > free;
   const restoreBytes = restore_bytes ?? 0;
   return (
@@ -70,6 +70,7 @@ function Verdict({ safety }: { safety: Safety }) {
           {bytes(next.needed_bytes)}, and {bytes(free)} are free.
         </p>
       )}
+      {room.text !== '' && <p>How long the disk lasts: {room.text}.</p>}
       {restoreBytes > data_free_bytes && (
         <p class="bad">
           A restore may not fit: it needs up to {bytes(restoreBytes)}. Restore into a folder on another disk.

@@ -12,6 +12,7 @@ import { latestName, snapshotNames } from '../snapshot/store/list.ts';
 import type { UndoStanding } from '../snapshot/store/prune-undo.ts';
 import { decideRetention } from '../snapshot/store/retention.ts';
 import { lookAtAll, type SnapshotStates } from '../snapshot/store/standing.ts';
+import { putBackFrom } from './put-back.ts';
 import { undoStandings } from './undo-standing.ts';
 
 /** Folders that somebody may remove, and what they take on the disk. */
@@ -31,6 +32,8 @@ export interface Findings extends SnapshotStates {
   readonly latest: string | null;
   readonly runs: readonly RunRecord[];
   readonly lineage: Lineage;
+  /** Where the database was brought back from, if the newest good snapshot may hold writes that it lacks. */
+  readonly putBackFrom: string | undefined;
   readonly isRestoreUnfinished: boolean;
   /** Names of snapshots after which the database went back, or was begun anew. */
   readonly leftBehind: readonly string[];
@@ -64,6 +67,7 @@ export async function gather(
     dataDir: layout.dataDir,
     runs,
     lineage,
+    putBackFrom: await putBackFrom(env, lineage, states.snapshots, ahead),
     latest: latest ?? null,
     isRestoreUnfinished: (await DirectoryExchange.findInterrupted(env.fs, layout)) !== undefined,
     leftBehind: states.snapshots.map(({ name }) => name).filter((name) => ahead.has(name)),

@@ -10,6 +10,7 @@ import type { NextSnapshot } from '../snapshot/capture/next-snapshot.ts';
 import { nameOf, UNDO } from '../snapshot/store/layout.ts';
 import type { UndoStanding } from '../snapshot/store/prune-undo.ts';
 import type { ListedSnapshot, SnapshotTotal } from '../snapshot/store/standing.ts';
+import { type RoomLeft, roomLeft } from './room-left.ts';
 import type { Findings, KeptFolders } from './status-findings.ts';
 
 export const statusOptions = new OptionSet(() => ({
@@ -35,7 +36,7 @@ export interface SnapshotsStatus {
   readonly problems: readonly string[];
   /** What does not make it unsafe and should be known. */
   readonly notes: readonly string[];
-  /** When the last backup ended well, or the newest snapshot was taken if that is not on record. */
+  /** When the last snapshot that ended well was taken; when it ended, if it is gone. */
   readonly lastSuccessAtMs: number | null;
   readonly lastFailure: {
     readonly atMs: number | null;
@@ -86,6 +87,7 @@ export interface SnapshotsStatus {
   readonly exports: KeptFolders;
   readonly freeBytes: number;
   readonly next: NextSnapshot | null;
+  readonly room: RoomLeft;
   /** What restoring `latestGood` in place takes at most, beside what is there; null without one. */
   readonly restoreBytes: number | null;
   /** On the disk of the data directory: a restore in place goes there. `freeBytes` is of the disk of the snapshots. */
@@ -102,6 +104,7 @@ const NAMES_SHOWN = 3;
 /** Judges what was gathered. Ages are those of `nowMs`. */
 export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number | undefined): SnapshotsStatus {
   const { dataDir: _, runs, lineage, isRestoreUnfinished, outOfSight, snapshots: listed, ...rest } = findings;
+  const { putBackFrom = null } = findings;
   const snapshots = listed.map((snapshot) => ({ ...snapshot, ageMs: nowMs - snapshot.createdAtMs }));
   const inState = (wanted: ListedSnapshot['state']) => snapshots.filter(({ state }) => state === wanted);
   const good = inState('good');
@@ -110,15 +113,19 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
   const damaged = inState('damaged');
   const unread = inState('unread').map(({ name }) => name);
   const backups = runs.filter(({ kind }) => kind === 'backup');
-  const success = backups.findLast(({ state }) => state.status === 'completed')?.state.finishedAtMs ?? null;
+  const success = backups.findLast(({ state }) => state.status === 'completed');
   const failed = backups.filter(({ state }) => state.status === 'failed').map(failureOf);
   const lastFailure = failed.at(-1) ?? null;
-  const lastSuccessAtMs = success ?? newestOf(snapshots)?.createdAtMs ?? null;
+  // Its own time where it stands: one event has one age.
+  const taken = snapshots.find(({ location }) => location === success?.location) ?? newestOf(snapshots);
+  const lastSuccessAtMs =
+    (success === undefined || taken?.location === success.location
+      ? taken?.createdAtMs
+      : success.state.finishedAtMs) ?? null;
   const unsolved = unsolvedFailure({ lastFailure, lastSuccessAtMs });
   const exchange = runs.findLast(isExchange);
   const restoreFailure = exchange?.state.status === 'failed' ? failureOf(exchange) : null;
   const { damage } = lineage.now;
-  const putBackFrom = lineage.putBackFrom === newestGood?.location ? null : (lineage.putBackFrom ?? null);
   const holding = findings.undoFolders
     .filter(({ mayHoldWrites }) => mayHoldWrites)
     .map(({ name }) => `${UNDO}/${name}`);
@@ -181,7 +188,6 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     lastRestoreFailure: restoreFailure,
     newestGood: newestGood ?? null,
     sourceDamaged: damage !== undefined,
-    putBackFrom,
     oldestGood: oldest === undefined ? null : { name: oldest.name, createdAtMs: oldest.createdAtMs },
     damaged: damaged.map(({ name, location, damage }) => ({ name, location, damage })),
     unread,
@@ -189,6 +195,8 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     oldestProof: oldestProof(good),
     restoreBytes: best?.diskBytes ?? null,
     ...rest,
+    putBackFrom,
+    room: roomLeft(findings),
   };
 }
 

@@ -289,6 +289,14 @@ export const safetySchema = z.object({
     })
     .nullable()
     .describe('Null where no database is found'),
+  room: z
+    .object({
+      text: z.string().describe('How long the disk of the snapshots lasts, and by what; empty if unknown'),
+      bytes_per_day: z.number().nullable(),
+      from_ms: z.number().nullable().describe('The time that the rate is from'),
+      full_in_ms: z.number().nullable().describe('If none is removed; null where nobody knows'),
+    })
+    .describe('By the snapshots that stand'),
   restore_bytes: z
     .number()
     .nullable()

@@ -73,6 +73,7 @@ test('a failed backup beside a good snapshot, what the next one needs, and how t
 
   const room = page.getByRole('region', { name: 'Is there room?' });
   expect(await room.textContent()).toContain('The next snapshot fits');
+  expect(await room.textContent()).toMatch(/How long the disk lasts: [\d,]+ more like the last snapshot fit/);
   expect(await room.textContent()).toContain('may hold writes that no snapshot has');
   await room.getByRole('button', { name: /^Copy as command/ }).click();
   expect(await room.locator('.copy code').textContent()).toBe(
@@ -132,6 +133,8 @@ test('a damaged snapshot beside a healthy database: what ends the problem, and w
   await page.keyboard.press('Escape');
   await soon(() => focusOf(page)).toBe(`Restore ${damaged.name}`);
 
+  expect(await page.getByRole('button', { name: `Delete ${good.name}`, exact: true }).count()).toBe(0);
+  await page.getByText(`Not to be deleted: ${good.name} is the newest proven snapshot`).waitFor();
   await page.getByRole('button', { name: `Delete ${ahead.name}`, exact: true }).click();
   expect(await question.locator('.bad').textContent()).toMatch(/may hold writes that no newer one has/);
   expect(await question.locator('code').textContent()).toBe(
@@ -170,22 +173,46 @@ test('a repository that is away is not an empty one, and a failure that was made
   const failed = page.getByRole('region', { name: 'What failed?' });
   await failed.getByText('Backup off the machine').waitFor();
   expect(await failed.textContent()).not.toContain('solved since');
+  expect(await failed.textContent()).toContain('What to do: Check that its disk is mounted.');
+  const advice = page.getByRole('region', { name: 'What can be done?' });
+  await soon(() => advice.textContent()).toContain('Backups in it are on record: mount its disk');
   expect(await focusOf(page)).toBe('Back up now, plan nightly');
   const numbers = page.locator('.numbers');
   expect(await numbers.textContent()).toMatch(
     /Last proven.*in a repository: not known: it cannot be read.*Recoverable window.*in a repository: not known/,
   );
-  expect(await numbers.textContent()).toContain('plan nightly; none is late');
+  expect(await numbers.textContent()).toContain('plan nightly; none is overdue');
   expect(await numbers.textContent()).toContain('2.8 s');
   const problem = page.getByText('The backups in offsite cannot be shown');
   expect(await problem.textContent()).toMatch(/on record: is its disk mounted\?$/);
   const next = page.getByRole('region', { name: 'What comes next?' });
   expect(await next.textContent()).toContain('last run by the schedule: succeeded just now');
 
+  // What lies in another repository is told, and what is not counted.
+  const [whole, unread] = [backupAt(Date.now() - 3_600_000), backupAt(Date.now())];
+  const backups = [whole, { ...unread, problem: 'no', verified_at_ms: null }];
+  await page.route('**/repositories/near/backups', (route) => route.fulfill({ json: { backups } }));
+  await page.route('**/api/admin/plans', async (route) => {
+    const { plans } = await (await route.fetch()).json();
+    await route.fulfill({ json: { plans: [...plans, { ...plans[0], name: 'more', repository: 'near' }] } });
+  });
+  await page.reload();
+  await soon(() => numbers.textContent()).toMatch(
+    /Last proven.*in a repository: 1 h.* ago; not counted: offsite, which cannot be read.*Recoverable window/,
+  );
+  expect(await numbers.textContent()).toMatch(
+    /Recoverable window.*in a repository: one moment, .*; not counted: offsite, which cannot be read; 1 that could not be read/,
+  );
+  await page.unroute('**/api/admin/plans');
+  await page.reload();
+  await back.focus();
+
   rmdirSync(repository);
   renameSync(`${repository}-away`, repository);
   await page.keyboard.press('Enter');
   await failed.getByText('solved since').waitFor();
+  expect(await failed.textContent()).not.toContain('What to do:');
+  await soon(() => advice.count()).toBe(0);
   expect(complaints).toEqual([]);
 });
 
@@ -211,6 +238,21 @@ async function ranBefore(dataDir: string): Promise<void> {
   await jobs.endTick(id, 'succeeded', null);
   await jobs.close();
 }
+
+const backupAt = (atMs: number) => ({
+  backup_id: newUlid(atMs),
+  created_at_ms: atMs,
+  engine: 'lsm',
+  files: 1,
+  total_bytes: 1,
+  stored_bytes: 1,
+  tool: null,
+  problem: null as string | null,
+  level: 'full',
+  damaged: false,
+  pinned: false,
+  verified_at_ms: atMs as number | null,
+});
 
 /** The name of what has the focus. */
 const focusOf = (page: Page) =>

@@ -33,20 +33,22 @@ export function define(command: Command, cli: Cli): void {
       `${paragraph(NOTE)}\n${examples('status ./data', 'status ./data --max-age 26h || mail -s "no good snapshot" ops')}`,
     )
     .action(async (dir: string, given: Given) => {
-      const snapshots = new Snapshots({ dataDir: dir, environment: blockingEnvironment });
+      // One moment for all ages.
+      const nowMs = blockingEnvironment.clock.nowMs();
+      const clock = { ...blockingEnvironment.clock, nowMs: () => nowMs };
+      const snapshots = new Snapshots({ dataDir: dir, environment: { ...blockingEnvironment, clock } });
       const local = await snapshots.status(flags.read(given) as StatusOptions);
       if (local.total.count === 0) await refuseOther('status', dir);
       const about = { environment: commandEnvironment, ...jobFlags.read(given) };
       const offsite = await offsiteStanding(dir, about);
-      const status = wholeStatus(local, offsite, dir, blockingEnvironment.clock.nowMs());
-      cli.output.result(status, (style, columns = WIDTH) => describe(status, dir, style, columns));
+      const status = wholeStatus(local, offsite, dir, nowMs);
+      cli.output.result(status, (style, columns = WIDTH) => describe(status, dir, nowMs, style, columns));
       if (!status.safe || status.failing.length > 0) cli.exitCode = NOT_SAFE;
     });
 }
 
-function describe(status: WholeStatus, dir: string, style: Style, width: number): string[] {
+function describe(status: WholeStatus, dir: string, nowMs: number, style: Style, width: number): string[] {
   const { summary, safe, newestGood, oldestGood, damaged, oldestProof, total } = status;
-  const nowMs = blockingEnvironment.clock.nowMs();
   const moment: Moment = (ms) =>
     ms === null || ms === undefined ? 'none on record' : `${time(ms)}, ${age(nowMs - ms)} ago`;
   const facts = [
@@ -76,6 +78,7 @@ function describe(status: WholeStatus, dir: string, style: Style, width: number)
     ['exports', kept(status.exports, nowMs)],
     ...(status.next === null ? [] : [['database', `${size(status.next.databaseBytes)} on disk`]]),
     ['free disk', roomText(status)],
+    ...(status.room.text === '' ? [] : [['disk lasts', status.room.text]]),
     ...backups(status.repositories, moment),
     ...status.advice.flatMap(({ what, lines }) => under(what, lines)),
   ];
