@@ -10,6 +10,7 @@ import { level } from '../options/snapshot.ts';
 import { hostThrottleOptions } from '../options/throttle.ts';
 import { verifyAllOptions as verifyAllFields } from '../options/verify.ts';
 import type { Environment } from '../snapshot/environment.ts';
+import { readLedgerIfAllowed } from '../snapshot/ledger/ledger-file.ts';
 import { noteSnapshot } from '../snapshot/ledger/write-proofs.ts';
 import { restoreInto } from '../snapshot/restore/restore.ts';
 import { checkSource, openSnapshotFolder } from '../snapshot/restore/restore-source.ts';
@@ -55,7 +56,7 @@ export function verifyFolder(
         : { layout: database, location: database.dataDir, outcomeOf: outcomeOfDatabase(own), unrecorded };
     return onUpkeepRecord(env, { kind: 'verify', control, ...record }, async () => {
       const lock = await lockForReading(env, folder);
-      const sinceMs = env.clock.nowMs();
+      const before = layout && (await readLedgerIfAllowed(env.fs, folder));
       try {
         const proof = await prove(env, folder, {
           control,
@@ -67,7 +68,7 @@ export function verifyFolder(
         const { report, manifest } = proof;
         if (manifest !== undefined && layout !== undefined) {
           const read = manifest.entries.map((entry) => ({ path: entry.path }));
-          const note = noteSnapshot(env, folder, read, proof, { level: report.level, sinceMs });
+          const note = noteSnapshot(env, folder, read, proof, { level: report.level, before });
           // The report was asked for, not the note; but damage that is not on record is forgotten.
           const missing = await note.then(
             () => [],

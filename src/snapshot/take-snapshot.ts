@@ -122,7 +122,7 @@ export async function takeSnapshot(env: Environment, request: TakeRequest): Prom
     await mark(fs, parent, nameOf(request.location));
 
     // Without the ledger the next snapshot reads more than it needs to; that is no reason to fail this one.
-    const reading = { level, sinceMs: env.clock.nowMs() };
+    const reading = { level, before: undefined };
     await noteSnapshot(env, request.location, manifest.entries, proof, reading).catch(warn);
     return { manifest, report, capture: captured };
   } catch (error) {

@@ -8,9 +8,11 @@ import {
   RestoreCoordinator,
   restoreSnapshot,
   Snapshots,
+  verifySnapshot,
 } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
 import { plainDirectory } from '../support/folders.ts';
+import { fill, namesOf, writeFolder } from '../support/leveldb-folders.ts';
 import { rot } from '../support/rot.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -131,6 +133,26 @@ describe('latest-good', () => {
     const args = ['restore', 'latest-good', '--data-dir', dir, '--into', into, '--json'];
     expect((await stillpoint(args)).json).toMatchObject({ from: good.location });
     await restoreSnapshot(good.location, { into: `${into}-too` });
+  });
+
+  test('is none whose content a restore found damaged, until a reading as deep finds it whole', async () => {
+    const dir = await writeFolder(join(await temporaryFolder(), 'db'), (db) => fill(db, 700));
+    await writeFolder(dir, (db) => fill(db, 1)); // what was in the log is in a table now
+    const [table] = await namesOf(dir, /\.ldb$/);
+    rot(join(dir, table!), 100); // which a proof of the files alone does not see
+    const { location } = await new BackupCoordinator({ dataDir: dir, engine: 'leveldb' }).backup({
+      level: 'files',
+    });
+    const store = new Snapshots({ dataDir: dir });
+    const state = async () => (await store.list()).snapshots.map((one) => one.state);
+    expect(await state()).toEqual(['good']);
+    const into = join(await temporaryFolder(), 'into');
+    await expect(restoreSnapshot(location, { into })).rejects.toMatchObject({
+      data: { verdict: 'source-damaged' },
+    });
+    expect(await state()).toEqual(['damaged']);
+    expect(await verifySnapshot(location, { level: 'files' })).toMatchObject({ ok: true });
+    expect(await state()).toEqual(['damaged']);
   });
 
   test('is NOT_FOUND where there is no snapshot that is not damaged, and says which are', async () => {

@@ -9,6 +9,7 @@ import { inlinePool } from '../../src/env/worker-pool.ts';
 import { crc32 } from '../../src/format/crc32.ts';
 import { BackupCoordinator, openLsm, verifyAllSnapshots, verifySnapshot } from '../../src/index.ts';
 import { type Environment, systemEnvironment } from '../../src/snapshot/environment.ts';
+import { type Ledger, readLedger } from '../../src/snapshot/ledger/ledger-file.ts';
 import { readProofs } from '../../src/snapshot/ledger/proven-files.ts';
 import { noteProofs } from '../../src/snapshot/ledger/write-proofs.ts';
 import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
@@ -351,7 +352,7 @@ describe('the ledger of proofs', () => {
     const notes = paths.map((path) =>
       noteProofs(systemEnvironment, location, [{ path, check }], {
         level: 'full',
-        sinceMs: Date.now(),
+        before: undefined,
       }),
     );
     await Promise.all(notes);
@@ -396,7 +397,7 @@ describe('the ledger of proofs', () => {
     expect(await backup.backup()).toMatchObject({ copiedBytes: 1000, reusedBytes: 5000 });
   });
 
-  test('gives no proof to what was found damaged since a reading began, nor for ever by a clock that was wrong', async () => {
+  test('gives no proof to what was found damaged since a reading began, or by a deeper one, whatever the clocks say', async () => {
     const { locations } = await growing();
     const location = locations[2]!;
     const { files: before } = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
@@ -407,17 +408,33 @@ describe('the ledger of proofs', () => {
       counts: {},
       identity: { ino: 1n, mtimeNs: 1n },
     };
-    const note = async (nowMs: number, sinceMs: number, found: typeof check | undefined) => {
+    type Level = 'files' | 'full';
+    const note = async (
+      nowMs: number,
+      before: Ledger,
+      found: typeof check | undefined,
+      level: Level = 'full',
+    ) => {
       const environment = { ...inlineEnvironment, clock: { ...systemClock, nowMs: () => nowMs } };
-      await noteProofs(environment, location, [{ path: '1.sst', check: found }], { level: 'full', sinceMs });
+      await noteProofs(environment, location, [{ path: '1.sst', check: found }], { level, before });
       const { files, damaged } = JSON.parse(readFileSync(ledgerOf(location), 'utf8'));
-      return [files['1.sst']?.proven_at_ms, damaged?.['1.sst']];
+      return [files['1.sst']?.proven_at_ms, damaged?.['1.sst'].at_ms];
     };
-    expect(await note(2000, 1900, undefined)).toEqual([undefined, 2000]);
-    expect(await note(2100, 1950, check)).toEqual([undefined, 2000]);
-    expect(await note(2200, 2150, check)).toEqual([2200, undefined]);
-    expect(await note(9000, 8900, undefined)).toEqual([undefined, 9000]);
-    expect(await note(2400, 2300, check)).toEqual([2400, undefined]);
+    const now = () => readLedger(blockingFileSystem, location);
+    const first = await now();
+    expect(await note(2000, first, undefined)).toEqual([undefined, 2000]);
+    for (const clockMs of [1900, 2000, 2100]) // whatever the clock of the one that began before
+      expect(await note(clockMs, first, check)).toEqual([undefined, 2000]);
+    expect(await note(2200, await now(), check, 'files')).toEqual([undefined, 2000]); // it does not read that deep
+    expect(await note(2200, await now(), check)).toEqual([2200, undefined]);
+    const second = await now();
+    expect(await note(9000, second, undefined)).toEqual([undefined, 9000]);
+    expect(await note(2400, second, check)).toEqual([undefined, 9000]);
+    expect(await note(2500, await now(), check)).toEqual([2500, undefined]);
+    const third = await now();
+    rmSync(ledgerOf(location));
+    expect(await note(2600, await now(), undefined)).toEqual([undefined, 2600]);
+    expect(await note(2700, third, check)).toEqual([undefined, 2600]);
   });
 
   test('is not believed when a bit of it changed, whatever it says there', async () => {
@@ -427,7 +444,7 @@ describe('the ledger of proofs', () => {
     await verifyAllSnapshots(dir);
     await noteProofs(inlineEnvironment, location, [{ path: '1.sst', check: undefined }], {
       level: 'full',
-      sinceMs: 0,
+      before: undefined,
     });
     expect([...(await readProofs(blockingFileSystem, location)).keys()]).toEqual(['2.sst', '3.sst']);
     const text = readFileSync(ledgerOf(location), 'utf8');

@@ -44,15 +44,37 @@ const proofSchema = z.object({
   facts: z.unknown().optional(),
   /** A file with an error has no proof. */
   warnings: z.array(findingSchema).optional(),
+  /** Which writing of the ledger entered it. */
+  sequence: z.number().optional(),
 });
 
 /** What is on record of one file. */
 export type FileProof = z.infer<typeof proofSchema>;
 
-export interface Ledger {
+const damageSchema = z.object({
+  at_ms: z.number(),
+  /** Of the reading that found it: a lesser one cannot tell that it is gone. */
+  level: z.enum(LEVELS),
+  sequence: z.number(),
+});
+
+/** Of earlier versions: only the deepest reading that begins later tells that it is gone. */
+const earlierDamage = z.number().transform((at_ms) => ({ at_ms, level: 'full', sequence: 0 }) as const);
+
+/** That a file lost its proof. The time is for people: `sequence` says what came first. */
+export type FileDamage = z.infer<typeof damageSchema>;
+
+/** How far a ledger was at some moment. What was written later has a higher number, or the ledger has another id. */
+export interface LedgerState {
+  /** Null where nothing was written yet. */
+  readonly id: string | null;
+  /** Counts the writings. */
+  readonly sequence: number;
+}
+
+export interface Ledger extends LedgerState {
   readonly proofs: Map<string, FileProof>;
-  /** When a file lost its proof, by path. */
-  readonly damaged: Map<string, number>;
+  readonly damaged: Map<string, FileDamage>;
 }
 
 const sumOf = (content: object): number => crc32(Buffer.from(JSON.stringify(content)));
@@ -62,8 +84,8 @@ const sumOf = (content: object): number => crc32(Buffer.from(JSON.stringify(cont
  * make a healthy database look damaged.
  */
 const isIntact = (json: unknown): boolean => {
-  const { files, damaged, crc32 } = (json ?? {}) as Record<string, unknown>;
-  return crc32 === sumOf({ files, damaged });
+  const { crc32, ...content } = (json ?? {}) as Record<string, unknown>;
+  return crc32 === sumOf(content);
 };
 
 const LEDGER: JsonDocument<Ledger> = {
@@ -73,12 +95,16 @@ const LEDGER: JsonDocument<Ledger> = {
     .pipe(
       z.object({
         files: z.record(z.string(), proofSchema),
-        damaged: z.record(z.string(), z.number()).optional(),
+        damaged: z.record(z.string(), z.union([damageSchema, earlierDamage])).optional(),
+        id: z.string().nullish(),
+        sequence: z.number().optional(),
       }),
     )
-    .transform(({ files, damaged = {} }) => ({
+    .transform(({ files, damaged = {}, id = null, sequence = 0 }) => ({
       proofs: new Map(Object.entries(files)),
       damaged: new Map(Object.entries(damaged)),
+      id,
+      sequence,
     })),
   limitBytes: LIMIT_BYTES,
   refuse: (why, cause) => new StillpointError('IO_ERROR', why, { cause }),
@@ -96,13 +122,26 @@ export async function readLedger(fs: FileSystem, location: string): Promise<Ledg
     if (isRefusal(error)) throw error;
     return undefined;
   });
-  return ledger ?? { proofs: new Map(), damaged: new Map() };
+  return ledger ?? { proofs: new Map(), damaged: new Map(), id: null, sequence: 0 };
 }
 
-export function writeLedger(fs: FileSystem, location: string, { proofs, damaged }: Ledger): Promise<void> {
+/** The same; undefined where this process may not look. */
+export const readLedgerIfAllowed = (fs: FileSystem, location: string): Promise<Ledger | undefined> =>
+  readLedger(fs, location).catch((error) => {
+    if (isRefusal(error)) return undefined;
+    throw error;
+  });
+
+export function writeLedger(
+  { fs, newId }: Environment,
+  location: string,
+  { proofs, damaged, id, sequence }: Ledger,
+): Promise<void> {
   const content = {
     files: Object.fromEntries(proofs),
     ...(damaged.size > 0 && { damaged: Object.fromEntries(damaged) }),
+    id: id ?? newId(),
+    sequence: sequence + 1,
   };
   return writeJson(fs, ledgerFile(location), { ...content, crc32: sumOf(content) }, 'compact');
 }

@@ -1,7 +1,7 @@
 import type { FileCheck } from '../../engine/engine.ts';
 import { toJson } from '../../options/casing.ts';
 import { LEVELS, type Level } from '../../options/choices.ts';
-import type { FileProof, Ledger } from './ledger-file.ts';
+import type { FileProof, Ledger, LedgerState } from './ledger-file.ts';
 
 /** A file that was read. */
 export interface ReadFile {
@@ -13,8 +13,8 @@ export interface ReadFile {
 }
 
 export interface Reading {
-  /** The files are in the state in which they were then, or later. */
-  readonly sinceMs: number;
+  /** The ledger before the first file was read. Undefined where that is not known: then all that is in it counts as later. */
+  readonly before: LedgerState | undefined;
   readonly level: Level;
 }
 
@@ -22,24 +22,27 @@ export interface Reading {
  * Enters files that were read just now, in place.
  *
  * - A file with an error loses its proof.
- * - A file that others found damaged, or different, since this reading began has no proof: it must be read again.
+ * - A file that others found damaged, or different, since this reading began has no proof: it must be read again. No clock decides that.
+ * - A file that a deeper reading found damaged has none until one as deep finds it whole.
  * - A deeper proof of the same bytes stands, and is as fresh as this reading.
  */
 export function merge(
-  { proofs, damaged }: Ledger,
+  ledger: Ledger,
   read: Iterable<ReadFile>,
-  { sinceMs, level }: Reading,
+  { before, level }: Reading,
   nowMs: number,
 ): void {
-  // A time in the future comes from a clock that was set back since, and must not count for ever.
-  const isSince = (ms = Number.NEGATIVE_INFINITY): boolean => ms >= sinceMs && ms <= nowMs;
+  const { proofs, damaged, id } = ledger;
+  const sequence = ledger.sequence + 1;
+  const isSince = (entry: { readonly sequence?: number | undefined }): boolean =>
+    before === undefined || before.id !== id || (entry.sequence ?? 0) > before.sequence;
   for (const { path, check, provenAtMs = nowMs } of read) {
     const proof = check && proofFrom(check, level, provenAtMs);
     const earlier = proofs.get(path);
-    if (proof !== undefined && isSince(damaged.get(path))) continue;
-    if (proof === undefined || (isSince(earlier?.proven_at_ms) && !isSameFile(earlier, proof))) {
-      proofs.delete(path);
-      damaged.set(path, nowMs);
+    const damage = damaged.get(path);
+    if (proof !== undefined && damage && (isSince(damage) || isDeeper(damage.level, level))) continue;
+    if (proof === undefined || (earlier && isSince(earlier) && !isSameFile(earlier, proof))) {
+      condemn(ledger, path, level, nowMs);
       continue;
     }
     damaged.delete(path);
@@ -48,9 +51,23 @@ export function merge(
     const mediumAtMs = proof.medium_at_ms ?? known?.medium_at_ms;
     proofs.set(path, {
       ...(isLess ? { ...known, proven_at_ms: provenAtMs } : proof),
+      sequence,
       ...(mediumAtMs !== undefined && { medium_at_ms: mediumAtMs }),
     });
   }
+}
+
+/** Takes the proof of a file away, in place, until a reading that begins later and is as deep finds it whole. */
+export function condemn(
+  { proofs, damaged, sequence }: Ledger,
+  path: string,
+  level: Level,
+  nowMs: number,
+): void {
+  proofs.delete(path);
+  const known = damaged.get(path)?.level ?? level;
+  const deepest = isDeeper(known, level) ? known : level;
+  damaged.set(path, { at_ms: nowMs, level: deepest, sequence: sequence + 1 });
 }
 
 export const isDeeper = (level: Level, than: Level): boolean => LEVELS.indexOf(level) > LEVELS.indexOf(than);

@@ -1,12 +1,11 @@
 import type { FileCheck } from '../../engine/engine.ts';
 import type { FileIdentity, FileSystem } from '../../env/file-system.ts';
 import { hasPartsOfSecond } from '../../env/file-times.ts';
-import { isRefusal } from '../../errors.ts';
 import { fromJson } from '../../options/casing.ts';
 import type { Level } from '../../options/choices.ts';
 import { nameOf } from '../store/layout.ts';
 import type { Manifest, ManifestEntry } from '../store/manifest.ts';
-import { type FileProof, readLedger } from './ledger-file.ts';
+import { type FileProof, readLedgerIfAllowed } from './ledger-file.ts';
 import { isDeeper } from './merge.ts';
 
 /** A file of the newest proven snapshot that a later one may share. */
@@ -60,12 +59,7 @@ export async function readReusable(
 
 /** What is on record of a snapshot's files, by path. Nothing where this process may not look: then more is read. */
 export async function readProofs(fs: FileSystem, location: string): Promise<Map<string, FileProof>> {
-  try {
-    return (await readLedger(fs, location)).proofs;
-  } catch (error) {
-    if (isRefusal(error)) return new Map();
-    throw error;
-  }
+  return (await readLedgerIfAllowed(fs, location))?.proofs ?? new Map();
 }
 
 /** Whether a proof is one of the bytes that a manifest names. */

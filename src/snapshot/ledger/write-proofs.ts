@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import { isDamaged } from '../../engine/report.ts';
+import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
 import { placeOf } from '../store/layout.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
@@ -12,7 +13,7 @@ import {
   withProofReserve,
   writeLedger,
 } from './ledger-file.ts';
-import { merge, type ReadFile, type Reading } from './merge.ts';
+import { condemn, merge, type ReadFile, type Reading } from './merge.ts';
 
 /** How long a writer waits for another one: each holds the lock for one small file. */
 export const LEDGER_WAIT_MS = 10_000;
@@ -34,7 +35,7 @@ export async function noteProofs(
     withLedgerLock(env, dirname(location), waitMs, async () => {
       const ledger = await readLedger(env.fs, location);
       merge(ledger, read, reading, env.clock.nowMs());
-      await writeLedger(env.fs, location, ledger);
+      await writeLedger(env, location, ledger);
     }),
   );
 }
@@ -77,7 +78,7 @@ export async function noteDamage(
   }
   const locations = await locationsWithLedger(env.fs, parent);
   if (inodes.size === 0 || locations.length === 0) return;
-  await condemn(env, parent, locations, (ledger) => sharedIn(ledger, inodes));
+  await condemnIn(env, parent, locations, report.level, (ledger) => sharedIn(ledger, inodes));
 }
 
 /**
@@ -88,6 +89,7 @@ export async function noteFailedRestore(
   env: Environment,
   location: string,
   paths: readonly string[],
+  level: Level,
 ): Promise<void> {
   const parent = dirname(location);
   const inodes = new Map<string, string>();
@@ -96,7 +98,7 @@ export async function noteFailedRestore(
     if (stat !== undefined) inodes.set(path, stat.ino.toString());
   }
   const locations = [...new Set([location, ...(await locationsWithLedger(env.fs, parent))])];
-  await condemn(env, parent, locations, (ledger, one) =>
+  await condemnIn(env, parent, locations, level, (ledger, one) =>
     one === location ? paths : sharedIn(ledger, inodes),
   );
 }
@@ -105,10 +107,11 @@ const sharedIn = ({ proofs }: Ledger, inodes: ReadonlyMap<string, string>): stri
   [...inodes].filter(([path, ino]) => proofs.get(path)?.ino === ino).map(([path]) => path);
 
 /** Who may not look into one ledger notes it in the others all the same. Rejects with the first refusal then. */
-async function condemn(
+async function condemnIn(
   env: Environment,
   parent: string,
   locations: readonly string[],
+  level: Level,
   damagedIn: (ledger: Ledger, location: string) => readonly string[],
 ): Promise<void> {
   await withProofReserve(env.fs, locations, true, () =>
@@ -122,10 +125,9 @@ async function condemn(
         if (ledger === undefined) continue;
         const paths = damagedIn(ledger, location);
         for (const path of paths) {
-          ledger.proofs.delete(path);
-          ledger.damaged.set(path, env.clock.nowMs());
+          condemn(ledger, path, level, env.clock.nowMs());
         }
-        if (paths.length > 0) await writeLedger(env.fs, location, ledger);
+        if (paths.length > 0) await writeLedger(env, location, ledger);
       }
       if (refusals.length > 0) throw refusals[0];
     }),

@@ -92,23 +92,30 @@ async function copyAndProve(
     const isDamage = error instanceof StillpointError && error.code === 'RESTORE_INTEGRITY_MISMATCH';
     if (isDamage && files.folder !== undefined && isSnapshotPlace(location)) {
       const path = relative(files.folder, error.path ?? '');
-      await noteFailedRestore(env, location, [path]).catch(warn); // the restore fails all the same
+      await noteFailedRestore(env, location, [path], 'files').catch(warn); // the restore fails all the same
     }
     throw error;
   });
   const proof = await prove(env, folder, { manifest, engine, level, control, known: checks });
-  await requireGood(source, proof.report);
+  await requireGood(env, source, proof.report);
   if (!rewriteManifest) return { report: proof.report, clonedBytes };
   const { report } = await rewriteStaged(env, folder, { engine, manifest, level, control }, proof.checks);
-  await requireGood(source, report);
+  await requireGood(env, source, report);
   return { report, clonedBytes };
 }
 
-async function requireGood(source: RestoreSource, report: Report): Promise<void> {
+async function requireGood(env: Environment, source: RestoreSource, report: Report): Promise<void> {
   if (!isDamaged(report)) return;
-  // A copy that differs from its source says nothing of the source.
-  if (report.verdict === 'source-damaged') await source.files.noteDamage?.().catch(warn);
   const errors = report.findings.filter(({ severity }) => severity === 'error');
+  // A copy that differs from its source says nothing of the source.
+  if (report.verdict === 'source-damaged') {
+    await source.files.noteDamage?.().catch(warn);
+    const { files, location, manifest } = source;
+    const wrong = new Set(errors.map(({ path }) => path));
+    const paths = manifest.entries.map(({ path }) => path).filter((path) => wrong.has(path));
+    if (files.folder !== undefined && isSnapshotPlace(location))
+      await noteFailedRestore(env, location, paths, report.level).catch(warn);
+  }
   throw mismatch(source.location, describeFindings(errors), {
     data: { findings: errors, verdict: report.verdict },
   });

@@ -100,7 +100,7 @@ const leastOf = (numbers: readonly number[]): number =>
 function lastReadMs({ proofs, damaged }: Ledger): number {
   let last = Number.NEGATIVE_INFINITY;
   for (const { proven_at_ms } of proofs.values()) last = Math.max(last, proven_at_ms);
-  for (const foundAtMs of damaged.values()) last = Math.max(last, foundAtMs);
+  for (const { at_ms } of damaged.values()) last = Math.max(last, at_ms);
   return last;
 }
 

@@ -6,7 +6,8 @@ import type { RunControl } from '../../env/run-control.ts';
 import { isRefusal, systemCode, toStillpointError } from '../../errors.ts';
 import type { Level } from '../../options/choices.ts';
 import type { Environment } from '../environment.ts';
-import { checkOf, isProofOf, isProofOfFile, readProofs } from '../ledger/proven-files.ts';
+import { type LedgerState, readLedgerIfAllowed } from '../ledger/ledger-file.ts';
+import { checkOf, isProofOf, isProofOfFile } from '../ledger/proven-files.ts';
 import { compareNames, nameOf, placeOf } from '../store/layout.ts';
 import { readManifest } from '../store/manifest-file.ts';
 import { copyDamage } from './compare-tree.ts';
@@ -28,7 +29,9 @@ export interface StoredFile {
 }
 
 /** The files of a snapshot, or the problem that keeps them unknown. */
-export type Survey = { readonly files: readonly StoredFile[] } | { readonly problem: Finding };
+export type Survey =
+  | { readonly files: readonly StoredFile[]; readonly ledger: LedgerState | undefined }
+  | { readonly problem: Finding };
 
 /** The files of many snapshots, each once, with the time of its last proof. */
 export class StoredFiles {
@@ -55,7 +58,7 @@ export class StoredFiles {
       const written = manifest.snapshot && engineByName(manifest.snapshot.engine);
       const named = written ?? (await detectEngine(this.#env.fs, folder)) ?? engineByName('files');
       const engine = named.forFiles?.(manifest.entries.map(({ path }) => path)) ?? named;
-      const proofs = await readProofs(this.#env.fs, folder);
+      const ledger = await readLedgerIfAllowed(this.#env.fs, folder);
       const files: StoredFile[] = [];
       for (const entry of manifest.entries) {
         control.checkCancelled();
@@ -64,7 +67,7 @@ export class StoredFiles {
         const file = this.#find(engine, entry.path, stat);
         file.home = nameOf(folder);
         file.engine = engine; // it knows all files of this home
-        const proof = proofs.get(entry.path);
+        const proof = ledger?.proofs.get(entry.path);
         const { wantsMedium } = control;
         if (
           isProofOf(proof, entry) &&
@@ -78,7 +81,8 @@ export class StoredFiles {
         }
         files.push(file);
       }
-      return { files };
+      // Not the proofs in it: they would be as many as all files of all snapshots.
+      return { files, ledger: ledger && { id: ledger.id, sequence: ledger.sequence } };
     } catch (error) {
       return { problem: findingFrom(MANIFEST, error) };
     }

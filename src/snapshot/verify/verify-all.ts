@@ -10,7 +10,7 @@ import type { FileProof } from '../ledger/ledger-file.ts';
 import { checkOf, isProofOfFile, readProofs } from '../ledger/proven-files.ts';
 import { LEDGER_WAIT_MS, noteProofs } from '../ledger/write-proofs.ts';
 import { lockForReading } from '../source/folder-source.ts';
-import { compareNames } from '../store/layout.ts';
+import { compareNames, nameOf } from '../store/layout.ts';
 import { snapshotNames } from '../store/list.ts';
 import { checkInBatches } from './check-files.ts';
 import { prove } from './prove.ts';
@@ -233,7 +233,9 @@ class VerifyingAll {
     const isFirst = this.#warnings.length === 0;
     const waitMs = isFirst ? LEDGER_WAIT_MS : 0; // after one lock timeout, do not wait for this holder again
     try {
-      const reading = { level: this.#request.level, sinceMs: this.#sinceMs };
+      const survey = this.#surveys.get(nameOf(location));
+      const before = survey !== undefined && 'files' in survey ? survey.ledger : undefined;
+      const reading = { level: this.#request.level, before };
       await noteProofs(this.#env, location, read, reading, { waitMs });
     } catch (error) {
       if (!isFirst) return; // one warning is enough
