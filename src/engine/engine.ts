@@ -21,7 +21,8 @@ export interface Engine {
   readonly name: EngineName;
   /**
    * The file that the running engine keeps locked, relative to the data directory, if it has one. A restore takes that
-   * lock before it replaces files, and leaves the file where it is.
+   * lock before it replaces files, and leaves the file where it is. From its registration on, no file of that name is opened while this process
+   * has it open: that would release a POSIX lock of the engine.
    */
   readonly lockFile?: string;
   /**

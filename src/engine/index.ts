@@ -1,3 +1,5 @@
+import { basename } from 'node:path';
+import { addEngineLockNames } from '../env/engine-locks.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { StillpointError } from '../errors.ts';
 import type { Engine } from './engine.ts';
@@ -37,6 +39,7 @@ export async function registerEngine(module: URL): Promise<Engine> {
   const engine = guardEngine(await loadEngineModule(href));
   const known = registrations.get(engine.name);
   if (known === undefined) {
+    if (engine.lockFile !== undefined) addEngineLockNames([basename(engine.lockFile)]);
     registrations.set(engine.name, { engine, module: href });
     return engine;
   }

@@ -8,7 +8,15 @@ import type { FileSystem, OpenFile } from './file-system.ts';
  * descriptor of the file, the lock is gone, and a second process can open the database and destroy it. So a file that may be
  * locked in this process is neither opened nor closed.
  */
-const ENGINE_LOCK_NAMES: ReadonlySet<string> = new Set(['LOCK']);
+const lockNames = new Set(['LOCK']);
+
+/** The names of lock files, as a thread is told them. */
+export const engineLockNames = (): readonly string[] => [...lockNames];
+
+/** From now on a file of such a name counts as a lock file, wherever it lies. */
+export function addEngineLockNames(names: readonly string[]): void {
+  for (const name of names) lockNames.add(name);
+}
 
 const DESCRIPTORS = '/proc/self/fd';
 const ACCESS_MODE = 3;
@@ -142,15 +150,22 @@ export async function openEngineLock(path: string, open: () => Promise<OpenFile>
   });
 }
 
+/** A lock file is empty, or holds the number of a process. */
+const LOCK_LIMIT_BYTES = 4096n;
+
 /**
- * Whether it is a lock file under another name: a hard link or a bind mount. Lock files are empty. In our own folder none is ever linked. What
- * has one name only may be any empty file that is open, such as a new log: there a lock must be seen.
+ * Whether it is a lock file under another name: a hard link or a bind mount. In our own folder none is ever linked. What has one name
+ * only may be any empty file that is open, such as a new log, and what is not empty any file: there a lock must be seen. To look for that costs
+ * more than to read a small file, so one that is neither empty nor linked is known by its name alone.
  */
-function isLinkedLock({ fd, path }: OpenFile): OpenHere {
+function isLinkedLock(path: string, file: number | string): OpenHere {
   if (process.platform === 'win32' || path.includes(`${sep}.lifecycle${sep}`)) return 'no';
-  const stat = fstatSync(fd, { bigint: true });
-  if (stat.size > 0n) return 'no';
-  if (stat.nlink > 1n) return isOpenHere(fd, fd);
+  const stat = typeof file === 'string' ? statOf(file) : fstatSync(file, { bigint: true });
+  if (stat === undefined || stat.size > LOCK_LIMIT_BYTES) return 'no';
+  const isEmpty = stat.size === 0n;
+  const isLinked = stat.nlink > 1n;
+  if (!isEmpty && !isLinked) return 'no';
+  if (isEmpty && isLinked) return isOpenHere(file, typeof file === 'number' ? file : undefined);
   try {
     return hasLockHere(stat) ? 'yes' : 'no';
   } catch {
@@ -165,14 +180,14 @@ export function guardEngineLocks(fs: FileSystem): FileSystem {
     async open(path, how, pastCache) {
       // A new file is not locked yet.
       if (how === 'create') return fs.open(path, how, pastCache);
-      if (ENGINE_LOCK_NAMES.has(basename(path))) return openEngineLock(path, () => fs.open(path, how));
+      if (lockNames.has(basename(path))) return openEngineLock(path, () => fs.open(path, how));
       const file = await fs.open(path, how, pastCache);
-      const state = isLinkedLock(file);
+      const state = isLinkedLock(path, file.fd);
       if (state === 'no') return file;
       throw lockedHere(path, state); // and the descriptor stays open until the process ends
     },
     async clone(from, to) {
-      const state = ENGINE_LOCK_NAMES.has(basename(from)) ? isOpenHere(from) : 'no';
+      const state = lockNames.has(basename(from)) ? isOpenHere(from) : isLinkedLock(from, from);
       if (state !== 'no') throw lockedHere(from, state);
       return fs.clone(from, to);
     },

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
 import { type FlatError, flattenError, reviveError, StillpointError, systemCode } from '../errors.ts';
+import { addEngineLockNames, engineLockNames } from './engine-locks.ts';
 import type { FileSystem } from './file-system.ts';
 import { RunControl, type TaskRun } from './run-control.ts';
 
@@ -33,6 +34,7 @@ export interface Message {
   readonly name: string;
   readonly args: unknown;
   readonly shared: SharedArrayBuffer;
+  readonly lockNames: readonly string[];
 }
 
 export type Reply = { readonly value: unknown } | { readonly error: FlatError };
@@ -42,7 +44,8 @@ const NO_TASK = '';
 
 /** The default export of a worker entry file. */
 export function serveTasks(tasks: TaskMap, fs: FileSystem): (message: Message) => Promise<Reply> {
-  return async ({ name, args, shared }) => {
+  return async ({ name, args, shared, lockNames }) => {
+    addEngineLockNames(lockNames);
     if (name === NO_TASK) return { value: undefined };
     const task = tasks[name];
     try {
@@ -83,19 +86,25 @@ export function threadPool<T extends TaskMap>(entry: URL, threads = availablePar
     prepare() {
       const control = new RunControl();
       // Ignore the error here: the first task reports it.
-      sharedPool.run({ name: NO_TASK, args: undefined, shared: control.shared }, control, 0).catch(() => {});
+      sharedPool.run(messageOf(NO_TASK, undefined, control), control, 0).catch(() => {});
     },
     async run(name, args, control, costBytes = MANY_BYTES, isForeign = false) {
       control.checkCancelled();
-      const { shared, rateLimiter } = control;
-      const message = { name, args, shared };
-      const dedicated = isForeign ? foreignPool : rateLimiter.isOn ? dedicatedPool : undefined;
+      const message = messageOf(name, args, control);
+      const dedicated = isForeign ? foreignPool : control.rateLimiter.isOn ? dedicatedPool : undefined;
       const reply = await (dedicated?.run(message, control) ?? sharedPool.run(message, control, costBytes));
       if ('error' in reply) throw reviveError(reply.error);
       return reply.value as never;
     },
   };
 }
+
+const messageOf = (name: string, args: unknown, { shared }: RunControl): Message => ({
+  name,
+  args,
+  shared,
+  lockNames: engineLockNames(),
+});
 
 /** The wait of one task for a thread; over once a thread has it. */
 interface Wait {

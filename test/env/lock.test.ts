@@ -1,9 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
+import { verifySnapshot } from '../../src/coordinator/snapshot-by-path.ts';
+import { registerEngine } from '../../src/engine/index.ts';
 import { blockingFileSystem } from '../../src/env/blocking-file-system.ts';
 import { isOpenHere } from '../../src/env/engine-locks.ts';
 import { kernelLocks } from '../../src/env/lock.ts';
@@ -35,6 +38,29 @@ describeOnLinux('the lock of a LevelDB in this process (invariant 14)', () => {
         await expect(fs.open(lock, how)).rejects.toMatchObject({ code: 'CONFLICT', path: lock });
       await expect(fs.clone(lock, join(dir, 'clone'))).rejects.toMatchObject({ code: 'CONFLICT' });
     }
+    expect(await canOpenElsewhere(join(dir, 'db'))).toBe(false);
+    await database.close();
+    expect(await canOpenElsewhere(join(dir, 'db'))).toBe(true);
+  });
+
+  test.each([
+    ['that a registered engine says', 'holder.pid', symlinkSync],
+    ['of its own, with content and a hard link', 'other.pid', linkSync],
+  ])('is kept where the file has a name %s', async (_, name, link) => {
+    const dir = await temporaryFolder();
+    const lock = join(dir, 'files', name);
+    for (const folder of ['files', 'db']) mkdirSync(join(dir, folder));
+    writeFileSync(lock, '4711\n');
+    link(lock, join(dir, 'db/LOCK'));
+    if (link === symlinkSync) await registerEngine(await moduleWithLock(name));
+    const database = new ClassicLevel(join(dir, 'db'));
+    await database.open();
+    for (const fs of [nodeFileSystem, blockingFileSystem]) {
+      await expect(fs.open(lock, 'read')).rejects.toMatchObject({ code: 'CONFLICT', path: lock });
+      await expect(fs.clone(lock, join(dir, 'clone'))).rejects.toMatchObject({ code: 'CONFLICT' });
+    }
+    const inThread = verifySnapshot(join(dir, 'files'), { engine: 'files' });
+    await expect(inThread).rejects.toMatchObject({ code: 'CONFLICT' });
     expect(await canOpenElsewhere(join(dir, 'db'))).toBe(false);
     await database.close();
     expect(await canOpenElsewhere(join(dir, 'db'))).toBe(true);
@@ -86,6 +112,17 @@ describeOnLinux('the lock of an engine in another process', () => {
 });
 
 /** Whether a second process can open the database. */
+/** The module of an engine that does nothing but name its lock file. */
+async function moduleWithLock(lockFile: string): Promise<URL> {
+  const path = join(await temporaryFolder(), 'engine.mjs');
+  const methods = ['plan', 'listFiles', 'checkFile', 'checkConsistency'].map((name) => `${name}() {}`);
+  writeFileSync(
+    path,
+    `export default { name: 'with-lock', lockFile: '${lockFile}', hasImmutableFiles: false, detect: async () => false, ${methods} };`,
+  );
+  return pathToFileURL(path);
+}
+
 async function canOpenElsewhere(dir: string): Promise<boolean> {
   const child = startScript(
     `
