@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { createLeveldbEngine } from '../engine/leveldb/create-engine.ts';
-import { isNotOpenHere } from '../env/engine-locks.ts';
+import { isOpenElsewhere } from '../env/engine-locks.ts';
 import { directoryOf } from '../operation/lifecycle.ts';
 import { folderReplaced } from '../operation/meant-folder.ts';
 import { type SnapshotClassicLevelOptions, snapshotClassicLevelOptions } from '../options/snapshot.ts';
@@ -44,7 +44,7 @@ export async function snapshotClassicLevel(
     const backup = new BackupCoordinator({ dataDir: database.location, engine });
     await translated(() => directoryOf(backup.lifecycle).layout()); // what is wrong with the path itself comes first
     // From here on the coordinator knows which folder it is.
-    if (isNotOpenHere(join(database.location, LOCK))) throw folderReplaced(database.location);
+    if (isOpenElsewhere(join(database.location, LOCK))) throw folderReplaced(database.location);
     return await backup.backup({ pace: 'quiet', ...start }); // the database is open in this process
   } finally {
     engine.detach();

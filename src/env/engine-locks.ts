@@ -1,5 +1,13 @@
-import { constants, fstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, sep } from 'node:path';
+import {
+  constants,
+  fstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
+import { basename, dirname, sep } from 'node:path';
 import { StillpointError } from '../errors.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 
@@ -47,9 +55,32 @@ export function isOpenHere(file: string | number, except?: number): OpenHere {
   return 'no';
 }
 
-/** Whether no descriptor of this process is one of that lock file: a database that this process has open lies elsewhere. */
-export const isNotOpenHere = (file: string): boolean =>
-  process.platform !== 'win32' && isOpenHere(file) === 'no';
+/**
+ * Whether a database that this process has open lies elsewhere: no descriptor of this process is one of that lock file, or each was opened
+ * through another folder, of which this one holds a hard link.
+ */
+export function isOpenElsewhere(file: string): boolean {
+  if (process.platform === 'win32') return false;
+  const found = statOf(file);
+  if (found === undefined || isOpenHere(file) === 'no') return true;
+  try {
+    const fds = readdirSync(DESCRIPTORS).filter(
+      (fd) => isSameFile(Number(fd), found) && mayHoldLock(Number(fd)),
+    );
+    const folder = statSync(dirname(realpathSync(file)), { bigint: true });
+    return fds.length > 0 && fds.every((fd) => isOfOtherFolder(fd, folder));
+  } catch {
+    return false; // without /proc nobody can tell
+  }
+}
+
+/** Whether a descriptor's name, which the system keeps up to date, is no name in that folder. */
+function isOfOtherFolder(fd: string, folder: { readonly dev: bigint; readonly ino: bigint }): boolean {
+  const name = readlinkSync(`${DESCRIPTORS}/${fd}`);
+  if (name.endsWith(' (deleted)')) return true;
+  const other = statSync(dirname(name), { bigint: true, throwIfNoEntry: false });
+  return other !== undefined && (other.ino !== folder.ino || other.dev !== folder.dev);
+}
 
 function statOf(path: string) {
   try {

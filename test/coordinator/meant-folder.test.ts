@@ -1,4 +1,13 @@
-import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, onTestFinished, test } from 'vitest';
@@ -89,6 +98,28 @@ test('an open LevelDB that is not the one at its path any more is noticed', asyn
     }
   }
   expect(readdirSync(join(root, 'other'))).not.toContain('.lifecycle');
+});
+
+test('a copy in the place of an open LevelDB is noticed, also where its LOCK is a hard link of the open one', async () => {
+  const root = await temporaryFolder();
+  const [dir, aside] = [join(root, 'db'), join(root, 'aside')];
+  const db = new ClassicLevel(dir);
+  await db.put('a', 'in the copy');
+  cpSync(dir, join(root, 'copy'), { recursive: true });
+  rmSync(join(root, 'copy/LOCK'));
+  linkSync(join(dir, 'LOCK'), join(root, 'copy/LOCK'));
+  renameSync(dir, aside);
+  renameSync(join(root, 'copy'), dir);
+  await db.put('a', 'acknowledged');
+  await expect(snapshotClassicLevel(db)).rejects.toMatchObject(REPLACED);
+  renameSync(dir, join(root, 'copy'));
+  renameSync(aside, dir);
+  const { location } = await snapshotClassicLevel(db);
+  await db.close();
+  await restoreSnapshot(location, { into: join(root, 'restored') });
+  const restored = new ClassicLevel(join(root, 'restored'));
+  expect(await restored.get('a')).toBe('acknowledged');
+  await restored.close();
 });
 
 test('a hold of an lsm database in another folder is noticed', async () => {
