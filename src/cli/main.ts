@@ -9,6 +9,9 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+// What is made here must not be closed to its owner, whatever the umask; LevelDB gives its files the modes that the umask leaves.
+process.umask(process.umask(0o077) & 0o077);
+
 // Node would print warnings with the id of the process and advice to authors.
 process.removeAllListeners('warning');
 process.on('warning', ({ name, message }) => {

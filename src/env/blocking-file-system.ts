@@ -15,6 +15,7 @@ import {
   isUnusableFile,
   isUnusableFolder,
   mayCreate,
+  type OpenedFile,
   pathOf,
   READ_FOLDER,
   SECTOR_BYTES,
@@ -24,6 +25,17 @@ import {
 import { ANCHOR_FLAGS, anchors } from './openat-paths.ts';
 import { ignoreOwnerRefused, ownerFor, ownerOfNew } from './ownership.ts';
 import { filePastCache } from './past-cache.ts';
+
+function openOrMake(name: string, how: OpenHow): OpenedFile {
+  if (how === 'open-or-create') {
+    try {
+      return { fd: fs.openSync(name, FLAGS.create, FILE_MODE), isNew: true };
+    } catch {
+      // It is there, or the next call tells what is wrong.
+    }
+  }
+  return { fd: fs.openSync(name, FLAGS[how], FILE_MODE), isNew: how === 'create' };
+}
 
 const anchor = anchors((path) => fs.openSync(path, ANCHOR_FLAGS));
 
@@ -35,9 +47,9 @@ export const blockingFileSystem: FileSystem = guardEngineLocks({
   open: (path, how, pastCache) =>
     anchor.name(path, (name) => {
       const owner = ownerOfNew(name, how);
-      const fd = fs.openSync(name, FLAGS[how], FILE_MODE);
+      const { fd, isNew } = openOrMake(name, how);
       if (owner !== undefined) changeOwner(() => fs.fchownSync(fd, owner.uid, owner.gid));
-      if (mayCreate(how) && isUnusableFile(fs.fstatSync(fd), how)) fs.fchmodSync(fd, FILE_MODE);
+      if (mayCreate(how) && isUnusableFile(fs.fstatSync(fd), isNew)) fs.fchmodSync(fd, FILE_MODE);
       const file = blockingFile(fd, path, true);
       if (pastCache === true) return openPastCache(file, how);
       return how === 'read' && isMostlyHoles(fs.fstatSync(fd)) ? openSparse(file) : file;

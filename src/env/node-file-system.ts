@@ -16,6 +16,7 @@ import {
   isUnusableFile,
   isUnusableFolder,
   mayCreate,
+  type OpenedFile,
   pathOf,
   READ_FOLDER,
   SECTOR_BYTES,
@@ -27,6 +28,14 @@ import { ignoreOwnerRefused, ownerFor, ownerOfNew } from './ownership.ts';
 import { filePastCache } from './past-cache.ts';
 import { warn } from './safe-calls.ts';
 
+async function openOrMake(name: string, how: OpenHow): Promise<OpenedFile> {
+  // It is there, or the next call tells what is wrong.
+  const made =
+    how === 'open-or-create' && (await fs.open(name, FLAGS.create, FILE_MODE).catch(() => undefined));
+  if (made) return { fd: made, isNew: true };
+  return { fd: await fs.open(name, FLAGS[how], FILE_MODE), isNew: how === 'create' };
+}
+
 const anchor = anchors((path) => fs.open(path, ANCHOR_FLAGS), new TurnAnchors());
 
 /** For the host's main thread: every call is asynchronous and the event loop stays free. */
@@ -34,9 +43,9 @@ export const nodeFileSystem: FileSystem = guardEngineLocks({
   open: (path, how, pastCache) =>
     anchor.name(path, async (name) => {
       const owner = ownerOfNew(name, how);
-      const fd = await fs.open(name, FLAGS[how], FILE_MODE);
+      const { fd, isNew } = await openOrMake(name, how);
       if (owner !== undefined) await fs.fchown(fd, owner.uid, owner.gid).catch(ignoreOwnerRefused);
-      if (mayCreate(how) && isUnusableFile(await fs.fstat(fd), how)) await fs.fchmod(fd, FILE_MODE);
+      if (mayCreate(how) && isUnusableFile(await fs.fstat(fd), isNew)) await fs.fchmod(fd, FILE_MODE);
       const file = asyncFile(fd, path, true);
       return pastCache === true ? openPastCache(file, how) : file;
     }),

@@ -40,11 +40,17 @@ export const isUnsyncable = (error: unknown): boolean =>
 export const isUnusableFolder = ({ mode }: { readonly mode: number }): boolean =>
   (mode & FOLDER_MODE) !== FOLDER_MODE;
 
+/** A file that is opened, and whether it was made by that. */
+export interface OpenedFile {
+  readonly fd: number;
+  readonly isNew: boolean;
+}
+
 export const mayCreate = (how: OpenHow): boolean => how === 'create' || how === 'open-or-create';
 
-/** The same for a file; one that may have been there before counts only if nobody has any right to it. */
-export const isUnusableFile = ({ mode }: { readonly mode: number }, how: OpenHow): boolean =>
-  how === 'create' ? (mode & FILE_MODE) !== FILE_MODE : (mode & 0o777) === 0;
+/** The same for a file; one that was there before counts only if nobody has any right to it. */
+export const isUnusableFile = ({ mode }: { readonly mode: number }, isNew: boolean): boolean =>
+  isNew ? (mode & FILE_MODE) !== FILE_MODE : (mode & 0o777) === 0;
 
 export const CLONE = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
 /** Copying takes a name and follows links. The name of an open descriptor cannot be redirected. */

@@ -1,14 +1,18 @@
+import { execFileSync } from 'node:child_process';
 import { chmodSync, lstatSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
+import { COMMAND } from '../support/command.ts';
 import { entriesBelow } from '../support/folders.ts';
+import { fill, writeFolder } from '../support/leveldb-folders.ts';
 import { startScript } from '../support/process.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // Whatever stillpoint makes is for its owner alone: folders 0700, files 0600, under any umask.
 
 const EVERYTHING = `
+import { execFileSync } from 'node:child_process';
 import { chmodSync, readdirSync } from 'node:fs';
 import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from 'stillpoint';
 const [dir, into, umask] = process.argv.slice(2);
@@ -30,7 +34,7 @@ await new Snapshots({ dataDir: dir }).restore('latest', { into });
 await db.close();
 `;
 
-test.each(['000', '077', '022'])(
+test.each(['000', '077', '022', '277', '777'])(
   'under umask %s all that is made is private, and shared files keep their modes (invariant 4)',
   async (umask) => {
     const root = await temporaryFolder();
@@ -70,3 +74,32 @@ test.each(['000', '077', '022'])(
     chmodSync(root, 0o700);
   },
 );
+
+const SALVAGE = `
+import { readdirSync } from 'node:fs';
+import { salvageDatabase } from 'stillpoint';
+const [dir, into, parent] = process.argv.slice(2);
+process.umask(0o277);
+const error = await salvageDatabase(dir, { into }).catch((error) => error);
+console.log(error.code, error.message.includes('umask 277'), error.hint.includes('077'), readdirSync(parent).join());
+`;
+
+test('under a umask that takes the owner his rights, salvaging is refused before LevelDB makes a file that nobody can open', async () => {
+  const root = await temporaryFolder();
+  const dir = await writeFolder(join(root, 'db'), (db) => fill(db, 10));
+  const { stdout } = startScript(SALVAGE, [dir, join(root, 'into'), root]);
+  expect(await text(stdout)).toBe('ACCESS_DENIED true true db\n');
+});
+
+test('the command line keeps the rights of the owner, whatever the umask: also to what LevelDB makes', async () => {
+  const root = await temporaryFolder();
+  const dir = await writeFolder(join(root, 'db'), (db) => fill(db, 10));
+  const into = join(root, 'into');
+  execFileSync('sh', ['-c', 'umask 777; exec "$@"', 'sh', ...COMMAND, 'salvage', dir, '--into', into]);
+  const made = entriesBelow(into);
+  expect(made.map(({ name }) => name)).toContain('CURRENT');
+  for (const entry of made) {
+    const { mode } = lstatSync(join(entry.parentPath, entry.name));
+    expect(mode & 0o700, entry.name).toBe(entry.isDirectory() ? 0o700 : 0o600);
+  }
+});

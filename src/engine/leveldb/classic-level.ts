@@ -1,7 +1,9 @@
+import { requireOwnersRights } from '../../env/umask.ts';
 import { StillpointError } from '../../errors.ts';
 
 /** The package that opens a LevelDB, where the user has installed it. No declaration of the public API names its types. */
 export async function importClassicLevel(): Promise<typeof import('classic-level')> {
+  requireOwnersRights(); // it makes a LOCK wherever it opens a folder
   try {
     return await import('classic-level');
   } catch (cause) {
