@@ -64,13 +64,18 @@ export function roomLeft({ snapshots, total, freeBytes, next }: Facts): RoomLeft
 function likeTheLast(freeBytes: number, { ownBytes }: ListedSnapshot): string {
   if (ownBytes === null) return '';
   if (ownBytes === 0) return 'the last snapshot took no space of its own';
-  return `${many(freeBytes / ownBytes)} like the last snapshot fit, which took ${size(ownBytes)} of its own`;
+  return `room for ${many(freeBytes / ownBytes)} like the last, which took ${size(ownBytes)} of its own`;
 }
 
 /** The worst case: nothing is shared. */
 function copies(freeBytes: number, next: NextSnapshot | null): string {
   if (next === null || next.databaseBytes === 0) return '';
-  return `${many(freeBytes / next.databaseBytes)} full copies of the database fit`;
+  return `room for ${many(freeBytes / next.databaseBytes)} that share nothing`;
 }
 
-const many = (count: number): string => `${Math.floor(count)} more`;
+const MOST = 999;
+
+const many = (count: number): string => {
+  const whole = Math.floor(count);
+  return whole > MOST ? `more than ${MOST} snapshots` : `${whole} snapshot${whole === 1 ? '' : 's'}`;
+};

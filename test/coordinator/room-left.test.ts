@@ -40,17 +40,19 @@ test('without a rate, what fits is said: snapshots like the last, and full copie
   const left = (snapshots: ListedSnapshot[]) =>
     roomLeft({ snapshots, total: total(20 * MiB), freeBytes, next });
   const unknown = { bytesPerDay: null, fromMs: null, fullInMs: null };
-  const full = '10 more full copies of the database fit';
+  const full = 'room for 10 snapshots that share nothing';
   expect(left([])).toEqual({ ...unknown, text: full });
   expect(left([snapshot(0, 10 * MiB, 2 * MiB)])).toEqual({
     ...unknown,
-    text: `52 more like the last snapshot fit, which took 2.0 MiB of its own; ${full}`,
+    text: `room for 52 snapshots like the last, which took 2.0 MiB of its own; ${full}`,
   });
   // Minutes say nothing of days.
   expect(left([snapshot(0, 10 * MiB, 0), snapshot(0.5, 10 * MiB, 0)])).toEqual({
     ...unknown,
     text: `the last snapshot took no space of its own; ${full}`,
   });
+  // A larger number would say more than anybody knows.
+  expect(left([snapshot(0, 10 * MiB, 1)]).text).toMatch(/^room for more than 999 snapshots like the last, /);
   expect(roomLeft({ snapshots: [], total: total(0), freeBytes, next: null })).toEqual({
     ...unknown,
     text: '',
