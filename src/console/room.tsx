@@ -59,7 +59,7 @@ export function Room({ api, list, status: { safety, data_dir }, nowMs, look }: P
 /** Whether the next snapshot fits, and a restore; each takes so much at most. */
 function Verdict({ safety }: { safety: Safety }) {
   const { next, free_bytes: free, data_free_bytes, restore_bytes, prunable, room, source_damaged } = safety;
-  const isTight = next !== null && next.needed_bytes > free;
+  const isTight = next !== null && !next.fits;
   const restoreBytes = restore_bytes ?? 0;
   return (
     <>

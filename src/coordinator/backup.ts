@@ -29,6 +29,7 @@ import {
   startBackupOptions,
 } from '../options/snapshot.ts';
 import { callback, folder, nested, wholeNumber } from '../options/values.ts';
+import { refuseFullDisk } from '../snapshot/capture/next-snapshot.ts';
 import { foreignInside, foreignNames } from '../snapshot/foreign-names.ts';
 import { freeName, isSnapshotName, type Layout, nameOf, nextName } from '../snapshot/store/layout.ts';
 import { latestName, snapshotNames } from '../snapshot/store/list.ts';
@@ -177,6 +178,7 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
     const { probe, keep } = options;
     let taken: TakeResult;
     try {
+      await refuseFullDisk(this.#directory.environment, layout, engine, options);
       run.enter('checkpoint');
       hold = await this.#checkpoint(run);
       if (hold?.isIn && !(await hold.isIn(layout.dataDir))) throw folderReplaced(layout.dataDir);

@@ -7,6 +7,7 @@ import { OptionSet, type OptionsOf, optional } from '../options/option.ts';
 import { size } from '../options/size.ts';
 import { milliseconds } from '../options/values.ts';
 import type { NextSnapshot } from '../snapshot/capture/next-snapshot.ts';
+import { spareBytes } from '../snapshot/capture/space.ts';
 import { nameOf, UNDO } from '../snapshot/store/layout.ts';
 import type { UndoStanding } from '../snapshot/store/prune-undo.ts';
 import type { ListedSnapshot, SnapshotTotal } from '../snapshot/store/standing.ts';
@@ -86,7 +87,7 @@ export interface SnapshotsStatus {
   readonly archives: KeptFolders;
   readonly exports: KeptFolders;
   readonly freeBytes: number;
-  readonly next: NextSnapshot | null;
+  readonly next: (NextSnapshot & { readonly fits: boolean }) | null;
   readonly room: RoomLeft;
   /** What restoring `latestGood` in place takes at most, beside what is there; null without one. */
   readonly restoreBytes: number | null;
@@ -131,6 +132,10 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     .map(({ name }) => `${UNDO}/${name}`);
   const newer = inState('unproven').filter(({ sequence }) => (sequence ?? -1) > (newestGood?.sequence ?? -1));
 
+  const { neededBytes = 0 } = findings.next ?? {};
+  const fits = neededBytes + spareBytes(neededBytes) <= findings.freeBytes;
+  const next = findings.next && { ...findings.next, fits };
+
   const problems = [
     ...damageProblem(damaged, snapshots.length),
     ...(newestGood === undefined ? [nothingGood(snapshots)] : ageProblem(newestGood, maxAgeMs)),
@@ -174,7 +179,8 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
       : [
           `${outOfSight.count} more from before stand in ${outOfSight.folder}, and are found by their paths only`,
         ]),
-    ...spaceNote(findings.next, findings.freeBytes),
+    ...fullNote(findings.dataFreeBytes),
+    ...spaceNote(next, findings.freeBytes),
     ...(unread.length > 0 ? [`not all could be read of ${named(unread)}`] : []),
   ];
   return {
@@ -196,6 +202,7 @@ export function statusFrom(findings: Findings, nowMs: number, maxAgeMs: number |
     restoreBytes: best?.diskBytes ?? null,
     ...rest,
     putBackFrom,
+    next,
     room: roomLeft(findings),
   };
 }
@@ -287,10 +294,23 @@ const isDamageOfSource = ({ code }: LastFailure): boolean =>
 const failureNote = (what: string, { atMs, code }: LastFailure, nowMs: number): string =>
   `${what} failed ${atMs === null ? '' : `${age(nowMs - atMs)} ago `}(${code ?? 'no reason on record'})`;
 
-function spaceNote(next: NextSnapshot | null, freeBytes: number): string[] {
-  if (next === null || next.neededBytes <= freeBytes) return [];
+/** Less is nothing to a database. */
+const FULL_BYTES = 1024 * 1024;
+
+const fullNote = (freeBytes: number): string[] =>
+  freeBytes >= FULL_BYTES
+    ? []
+    : [
+        `the disk of the database is full (${size(freeBytes)} left): free space there, and restart the program that has the database open if it takes no writes then`,
+      ];
+
+function spaceNote(next: SnapshotsStatus['next'], freeBytes: number): string[] {
+  if (next === null || next.fits) return [];
+  const { neededBytes } = next;
+  const spare =
+    neededBytes <= freeBytes ? ` and must leave ${size(spareBytes(neededBytes))} for the database` : '';
   return [
-    `${size(freeBytes)} are free on the disk, and the next snapshot needs up to ${size(next.neededBytes)}`,
+    `${size(freeBytes)} are free on the disk, and the next snapshot needs up to ${size(neededBytes)}${spare}`,
   ];
 }
 

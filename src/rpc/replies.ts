@@ -286,6 +286,7 @@ export const safetySchema = z.object({
     .object({
       database_bytes: z.number().describe('What the files of the database take on the disk'),
       needed_bytes: z.number().describe('What the next snapshot in full takes at most'),
+      fits: z.boolean().describe('And leaves a quarter of that for the database, 16 MiB at most'),
     })
     .nullable()
     .describe('Null where no database is found'),

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
@@ -18,6 +19,7 @@ import { DirectoryExchange } from '../../src/snapshot/restore/directory-exchange
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { mountInMemory } from '../support/file-systems.ts';
 import { inlineEnvironment } from '../support/inline.ts';
+import { SMALL_LOG } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // What makes room must not need any: with 0 bytes free, pruning, recovering and starting a server work.
@@ -101,6 +103,44 @@ test('a snapshot that finds no room is on record as that, also for the next proc
   expect(last?.state).toMatchObject({ status: 'failed', code: 'NO_SPACE' });
   const status = await new Snapshots({ dataDir: dir }).status();
   expect(status.notes).toContainEqual(expect.stringContaining('(NO_SPACE)'));
+});
+
+test('a snapshot that would leave the database no room is refused before its checkpoint', async (context) => {
+  const dir = await smallDisk(context);
+  const database = await openLsm(dir, { ...SMALL_LOG, memtableBytes: 64 * 1024 });
+  for (let i = 0; i < 64; i++) await database.put(`key${i}`, randomBytes(64 * 1024));
+  await database.checkpoint();
+  await database.compact();
+  let checkpoints = 0;
+  const checkpoint = () => {
+    checkpoints++;
+    return database.hold();
+  };
+  const backup = new BackupCoordinator({ dataDir: dir, engine: 'lsm', checkpoint });
+  const filling = join(dir, '.filling');
+  const leave = (bytes: number) => {
+    const { bavail, bsize } = statfsSync(dir);
+    writeFileSync(filling, Buffer.alloc(bavail * bsize - bytes, 1));
+  };
+  // It would fit, and the next write of the database would not.
+  leave(4.5 * MiB);
+  await expect(backup.backup()).rejects.toMatchObject({
+    code: 'NO_SPACE',
+    message: expect.stringMatching(
+      /needs at least 4\.\d MiB and must leave 1\.\d MiB for the database, and /,
+    ),
+  });
+  expect(checkpoints).toBe(0);
+  await database.put('after', 'that');
+  const { next } = await new Snapshots({ dataDir: dir }).status();
+  expect(next).toMatchObject({ fits: false });
+  rmSync(filling);
+  const { name } = await backup.backup();
+  // The next one shares all but the log, and is refused for no table of its own.
+  leave(2 * MiB);
+  expect((await backup.backup()).name).not.toBe(name);
+  expect(checkpoints).toBe(2);
+  await database.close();
 });
 
 test('with 0 bytes free, an attempt is on record, and what is pruned then is, too', async (context) => {

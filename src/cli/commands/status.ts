@@ -121,8 +121,7 @@ function restores({ lastRestore, lastRestoreFailure }: SnapshotsStatus, moment: 
 /** The next snapshot may need less: what can be cloned takes no space. */
 function roomText({ freeBytes, next }: SnapshotsStatus): string {
   if (next === null) return size(freeBytes);
-  const fits =
-    next.neededBytes <= freeBytes ? 'enough for the next snapshot' : 'the next snapshot may not fit';
+  const fits = next.fits ? 'enough for the next snapshot' : 'the next snapshot may not fit';
   return `${size(freeBytes)}: ${fits}, which needs up to ${size(next.neededBytes)}`;
 }
 

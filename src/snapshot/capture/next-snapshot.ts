@@ -1,10 +1,17 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import type { Engine } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
+import { LOG } from '../../engine/lsm/names.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileStat } from '../../env/file-system.ts';
+import { makeFolders, removeIfPresent } from '../../env/io.ts';
+import type { CloneChoice, Mode } from '../../options/choices.ts';
+import { size } from '../../options/size.ts';
 import type { Environment } from '../environment.ts';
-import type { Layout } from '../store/layout.ts';
+import { type Layout, partialFolder } from '../store/layout.ts';
+import { Reflinker } from '../tasks/reflinker.ts';
 import { findPrevious } from './previous-snapshot.ts';
+import { refuseShortage, spareBytes } from './space.ts';
 
 /** A data directory as the next snapshot will find it. */
 export interface NextSnapshot {
@@ -19,13 +26,13 @@ const LOOKS_AT_ONCE = 8;
 
 /** Undefined where no database is found. Looks at names and sizes; reads no data. */
 export async function sizeUpNext(env: Environment, layout: Layout): Promise<NextSnapshot | undefined> {
-  const { fs } = env;
   const previous = await findPrevious(env, layout);
   const engine =
-    previous.engine === undefined ? await detectEngine(fs, layout.dataDir) : engineByName(previous.engine);
+    previous.engine === undefined
+      ? await detectEngine(env.fs, layout.dataDir)
+      : engineByName(previous.engine);
   if (engine === undefined) return undefined;
-  const paths = await engine.listFiles(fs, layout.dataDir);
-  const stats = await mapConcurrent(paths, LOOKS_AT_ONCE, (path) => fs.inspect(join(layout.dataDir, path)));
+  const files = await lookAtFiles(env, layout, engine);
   const isShared = (path: string, { ino, mtimeNs, sizeBytes }: FileStat): boolean => {
     const proven = previous.files?.files.get(path);
     return (
@@ -34,13 +41,60 @@ export async function sizeUpNext(env: Environment, layout: Layout): Promise<Next
       proven.source.mtime_ns === mtimeNs.toString()
     );
   };
-  let databaseBytes = 0;
-  let neededBytes = 0;
-  for (const [i, path] of paths.entries()) {
+  const needed = files.filter(({ path, stat }) => !isShared(path, stat));
+  return { databaseBytes: allocatedBytes(files), neededBytes: allocatedBytes(needed) };
+}
+
+interface SizedFile {
+  readonly path: string;
+  readonly stat: FileStat;
+}
+
+async function lookAtFiles({ fs }: Environment, { dataDir }: Layout, engine: Engine): Promise<SizedFile[]> {
+  const paths = await engine.listFiles(fs, dataDir);
+  const stats = await mapConcurrent(paths, LOOKS_AT_ONCE, (path) => fs.inspect(join(dataDir, path)));
+  return paths.flatMap((path, i) => {
     const stat = stats[i];
-    if (stat === undefined) continue; // it went meanwhile
-    databaseBytes += stat.allocatedBytes;
-    if (!isShared(path, stat)) neededBytes += stat.allocatedBytes;
+    return stat === undefined ? [] : [{ path, stat }]; // it went meanwhile
+  });
+}
+
+const allocatedBytes = (files: readonly SizedFile[]): number =>
+  files.reduce((sum, { stat }) => sum + stat.allocatedBytes, 0);
+
+/**
+ * `NO_SPACE` before the database is asked for a checkpoint, which writes too, when not even what is certain to be copied fits: no file that
+ * the last snapshot may share, none that can be cloned, and no log of `lsm`, of which little may be live.
+ */
+export async function refuseFullDisk(
+  env: Environment,
+  layout: Layout,
+  engine: Engine,
+  { mode, clone, reuse }: { readonly mode: Mode; readonly clone: CloneChoice; readonly reuse: boolean },
+): Promise<void> {
+  if (mode === 'link') return;
+  const { fs } = env;
+  const { dataDir, backup } = layout;
+  const files = (await lookAtFiles(env, layout, engine)).filter(({ path }) => basename(path) !== LOG);
+  const most = allocatedBytes(files);
+  if (most + spareBytes(most) <= (await fs.freeBytes(layout.home))) return;
+  const proven = reuse ? (await findPrevious(env, layout)).files?.files : undefined;
+  const copied = files.filter(({ path, stat }) => proven?.get(path)?.size !== stat.sizeBytes);
+  const [first] = copied;
+  if (first === undefined) return;
+  if (clone === 'auto' && (await canClone(env, join(dataDir, first.path), backup))) return;
+  const needed = allocatedBytes(copied);
+  const needs = `at least ${size(needed)}`;
+  await refuseShortage(fs, { needed, dir: dataDir, on: layout.home, place: backup, needs });
+}
+
+/** Tries it, with a name that is removed also after a crash. */
+async function canClone({ fs, newId }: Environment, from: string, folder: string): Promise<boolean> {
+  const to = partialFolder(folder, newId());
+  try {
+    await makeFolders(fs, folder);
+    return await new Reflinker(fs, 'auto').clone(from, to);
+  } finally {
+    await removeIfPresent(fs, to);
   }
-  return { databaseBytes, neededBytes };
 }

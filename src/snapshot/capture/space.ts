@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import type { CaptureItem } from '../../engine/engine.ts';
+import type { FileSystem } from '../../env/file-system.ts';
 import { StillpointError } from '../../errors.ts';
 import { size } from '../../options/size.ts';
 import type { Environment } from '../environment.ts';
@@ -34,21 +35,51 @@ export function checkLeastSpace(
 /** `NO_SPACE` when the copies of these do not fit beside what is copied already. */
 export async function checkSpace(
   { fs }: Environment,
-  { mode, into }: CaptureRequest,
+  { mode, dir, into }: CaptureRequest,
   items: readonly CaptureItem[],
   pins: Pins,
   needs = (bytes: string) => `${bytes} more`,
 ): Promise<void> {
   if (mode === 'link') return;
   const needed = items.reduce((sum, item) => sum + occupiedBytes(item, pins), 0);
-  const free = await fs.freeBytes(into);
-  if (needed <= free) return;
+  await refuseShortage(fs, { needed, dir, on: into, place: dirname(into), needs: needs(size(needed)) });
+}
+
+interface Shortage {
+  readonly needed: number;
+  /** The data directory. */
+  readonly dir: string;
+  /** A folder on the disk of the snapshots. */
+  readonly on: string;
+  /** Where that is, for people. */
+  readonly place: string;
+  /** What is needed, in words. */
+  readonly needs: string;
+}
+
+/** `NO_SPACE` where the copy does not fit, or leaves no room for the writes of the database on the same disk. */
+export async function refuseShortage(
+  fs: FileSystem,
+  { needed, dir, on, place, needs }: Shortage,
+): Promise<void> {
+  const free = await fs.freeBytes(on);
+  if (needed + spareBytes(needed) <= free) return;
+  const isShared = (await fs.inspect(on))?.dev === (await fs.inspect(dir))?.dev;
+  if (needed <= free && !isShared) return;
+  const spare = needed <= free ? ` and must leave ${size(spareBytes(needed))} for the database` : '';
   throw new StillpointError(
     'NO_SPACE',
-    `the snapshot needs ${needs(size(needed))}, and ${size(free)} are free on the disk of ${dirname(into)}`,
-    { path: dirname(into), data: { neededBytes: needed, freeBytes: free } },
+    `the snapshot needs ${needs}${spare}, and ${size(free)} are free on the disk of ${place}`,
+    { path: place, data: { neededBytes: needed, freeBytes: free } },
   );
 }
+
+/** An `lsm` database writes so much at once. One that finds no room takes no more writes. */
+const MOST_SPARE_BYTES = 16 * 1024 * 1024;
+
+/** What a copy of so many bytes leaves free. A full disk is no reason to refuse what takes next to nothing. */
+export const spareBytes = (neededBytes: number): number =>
+  Math.min(MOST_SPARE_BYTES, Math.ceil(neededBytes / 4));
 
 /** What a copy will occupy: holes stay holes. */
 function occupiedBytes(item: CaptureItem, pins: Pins): number {
