@@ -48,7 +48,7 @@ export function Safety(props: Props) {
 
 /** The verdict with what matters most, and all else in the order of its weight. Nothing is in both. */
 function told(
-  { safety, overall_status, mode, recovery_state }: Status,
+  { safety, overall_status, mode, recovery_state, database_failure: failure }: Status,
   late: readonly string[],
   nowMs: number,
 ): { readonly sentence: string; readonly more: readonly string[] } {
@@ -58,9 +58,14 @@ function told(
     good === null
       ? []
       : [`${good.name}, taken ${ago(good.created_at_ms, nowMs)}, is proven at level "${good.level}"`];
+  const failed = failure === null ? [] : [`${failure.message}. ${failure.hint}`];
   const [problem, ...otherProblems] = problems;
-  if (problem !== undefined)
-    return { sentence: `Not safe: ${problem}.`, more: [...otherProblems, ...late, ...notes, ...proven] };
+  if (problem !== undefined) {
+    const more = [...failed, ...otherProblems, ...late, ...notes, ...proven];
+    return { sentence: `Not safe: ${problem}.`, more };
+  }
+  if (failure !== null)
+    return { sentence: `The snapshots are good, and ${failed[0]}`, more: [...late, ...notes] };
   if (overall_status !== 'ok') {
     const reason = recovery_state?.reason == null ? '' : `: ${recovery_state.reason}`;
     const sentence = `The snapshots are good, and the database is not well: mode ${mode.replace('_', ' ')}${reason}.`;

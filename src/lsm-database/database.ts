@@ -42,6 +42,8 @@ export interface LsmStats {
   readonly commitGroups: number;
   /** Commits that opening replayed from the log. */
   readonly replayedEntries: number;
+  /** Why it takes no more writes, if it does not. */
+  readonly failure: StillpointError | undefined;
   /** Why the last compaction failed, if it did. It is tried again after the next flush. */
   readonly compactionFailure: StillpointError | undefined;
 }
@@ -232,6 +234,7 @@ export class LsmDatabase {
       holds: store.holds,
       commitGroups: this.#queue.groups,
       replayedEntries: this.#replayed,
+      failure: store.failure,
       compactionFailure: this.#compactor.lastFailure,
     };
   }

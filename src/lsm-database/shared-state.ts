@@ -151,7 +151,10 @@ export class Store {
       {
         path: cause.path ?? this.dir,
         cause: error,
-        hint: 'Remove the cause and open the database again; every acknowledged write is kept.',
+        hint:
+          cause.code === 'NO_SPACE'
+            ? 'Free space on that disk, then restart the program that has the database open. Every acknowledged write is kept.'
+            : 'Remove the cause and open the database again; every acknowledged write is kept.',
       },
     );
     return this.#failure;

@@ -350,6 +350,10 @@ export const statusReplySchema = z.object({
     .describe('Who keeps writes away, and until when; null for the restore of a fleet, which says when'),
   engine: z.string(),
   data_dir: z.string().describe('The data directory, from the root'),
+  database_failure: z
+    .object({ code: z.enum(CODES), message: z.string(), hint: z.string().describe('What to do about it') })
+    .nullable()
+    .describe('Why the database takes no more writes, until it is opened again; null where it does'),
   safety: safetySchema.nullable().describe('Null when the snapshots cannot be looked at'),
 });
 

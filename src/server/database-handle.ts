@@ -40,7 +40,12 @@ export class DatabaseHandle {
 
   /** Whether it is open and nothing is wrong with it. */
   get isSound(): boolean {
-    return this.isOpen && this.#database?.hasFailed !== true;
+    return this.isOpen && this.failure === undefined;
+  }
+
+  /** Why the open database takes no more writes, if it does not. */
+  get failure(): StillpointError | undefined {
+    return this.#database?.failure;
   }
 
   async open(): Promise<void> {

@@ -1,4 +1,5 @@
 import type { EngineName, Hold } from '../engine/engine.ts';
+import type { StillpointError } from '../errors.ts';
 
 /** What the server needs of an open database. Keys and values are bytes; keys are ordered bytewise. */
 export interface Database {
@@ -13,8 +14,8 @@ export interface Database {
   /** Holds the state of this moment for a capture; without it a snapshot is made from outside. */
   hold?(): Promise<Hold>;
   compact?(): Promise<void>;
-  /** Whether something went wrong for good: it takes no more writes until it is opened again. */
-  readonly hasFailed?: boolean;
+  /** What went wrong for good, if anything did: it takes no more writes until it is opened again. */
+  readonly failure?: StillpointError | undefined;
   /** What opening it brought back from its log; null when the engine does not tell. */
   readonly entriesReplayed: number | null;
   /** Frees the folder for others. No other call is under way then. */

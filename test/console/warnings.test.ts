@@ -73,7 +73,9 @@ test('a failed backup beside a good snapshot, what the next one needs, and how t
 
   const room = page.getByRole('region', { name: 'Is there room?' });
   expect(await room.textContent()).toContain('The next snapshot fits');
-  expect(await room.textContent()).toMatch(/How long the disk lasts: [\d,]+ more like the last snapshot fit/);
+  expect(await room.textContent()).toMatch(
+    /How long the disk lasts: room for .* snapshots like the last, which took/,
+  );
   expect(await room.textContent()).toContain('may hold writes that no snapshot has');
   await room.getByRole('button', { name: /^Copy as command/ }).click();
   expect(await room.locator('.copy code').textContent()).toBe(
@@ -213,6 +215,18 @@ test('a repository that is away is not an empty one, and a failure that was made
   await failed.getByText('solved since').waitFor();
   expect(await failed.textContent()).not.toContain('What to do:');
   await soon(() => advice.count()).toBe(0);
+
+  const failure = { code: 'NO_SPACE', message: 'the database takes no more writes', hint: 'Free space.' };
+  await page.route('**/api/admin/status', async (route) => {
+    const json = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...json, overall_status: 'degraded', database_failure: failure } });
+  });
+  await page.reload();
+  const sentence = page.locator('.sentence');
+  await soon(() => sentence.textContent()).toMatch(
+    /The snapshots are good, and the database takes no more writes\. Free space\.$/,
+  );
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
   expect(complaints).toEqual([]);
 });
 

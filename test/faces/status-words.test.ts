@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { lsmBackend } from '../../src/server/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { setPin } from '../../src/snapshot/store/snapshot-pins.ts';
@@ -93,4 +94,50 @@ test('the list says of each snapshot whether it would be deleted, and why not', 
     );
   }
   expect(answers).toEqual(refused);
+});
+
+test('a database that found no room and takes no more writes is told, with what to do', async () => {
+  let isFull = false;
+  const { fs } = systemEnvironment;
+  const full: typeof fs = {
+    ...fs,
+    async open(path, how) {
+      const file = await fs.open(path, how);
+      const write: typeof file.write = async (bytes, position) => {
+        if (isFull) throw Object.assign(new Error('write'), { code: 'ENOSPC', path });
+        return file.write(bytes, position);
+      };
+      return { ...file, path: file.path, write };
+    },
+  };
+  const { rpc, dataDir } = await injected({ backend: lsmBackend({ ...SMALL_LOG, fs: full }) });
+  const status = async () => (await rpc('GET', '/api/admin/status')).json;
+  expect((await rpc('PUT', '/kv/a', '1')).status).toBe(200);
+  expect(await status()).toMatchObject({ overall_status: 'ok', database_failure: null });
+  isFull = true;
+  expect((await rpc('PUT', '/kv/a', '2')).status).toBe(507);
+  isFull = false;
+  expect((await rpc('PUT', '/kv/a', '3')).status).toBe(507);
+  expect(await status()).toMatchObject({
+    overall_status: 'degraded',
+    database_failure: {
+      code: 'NO_SPACE',
+      message: `the database in ${dataDir} takes no more writes: ${join(dataDir, 'lsm.wal')} lies on a disk that is full`,
+      hint: 'Free space on that disk, then restart the program that has the database open. Every acknowledged write is kept.',
+    },
+  });
+});
+
+test('a disk of the database without room is told, with what to do', async () => {
+  const dataDir = await plainDirectory();
+  let freeBytes = 2 ** 30;
+  const fs = { ...systemEnvironment.fs, freeBytes: async () => freeBytes };
+  const lifecycle = new Lifecycle({ dataDir, environment: { ...systemEnvironment, fs } });
+  await new BackupCoordinator({ dataDir, engine: 'files', lifecycle }).backup();
+  const notes = async () => (await new Snapshots({ dataDir, lifecycle }).status()).notes.join();
+  expect(await notes()).toBe('');
+  freeBytes = 2048;
+  expect(await notes()).toMatch(
+    /^the disk of the database is full \(2\.0 KiB left\): free space there, and restart/,
+  );
 });

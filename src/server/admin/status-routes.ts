@@ -60,6 +60,7 @@ export function statusRoutes(app: App, parts: ServerContext): void {
         quiesced: describeHolder(parts),
         engine: parts.options.backend.engine,
         data_dir: resolve(parts.options.dataDir),
+        database_failure: failureOf(parts),
         safety,
       };
     },
@@ -134,6 +135,13 @@ const ALLOWED: Readonly<Record<LifecycleMode, readonly (typeof ACTIONS)[number][
   read_only: ['read', 'archive', 'restore', 'backup', 'export'],
   maintenance: [],
 };
+
+/** Null where the database takes writes, as far as is known. */
+function failureOf({ gate: { failure } }: ServerContext) {
+  if (failure === undefined) return null;
+  const { code, message, hint } = failure;
+  return { code, message, hint };
+}
 
 /** Null when the lifecycle folder cannot be looked at: the rest of the status is told all the same. */
 async function safetyOf({ safety }: ServerContext, maxAgeMs: number | undefined) {

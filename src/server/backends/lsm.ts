@@ -15,8 +15,8 @@ export function lsmBackend(options?: LsmOptions): Backend {
         checkpoint: (context) => db.checkpoint(context),
         hold: () => db.hold(),
         compact: () => db.compact(),
-        get hasFailed() {
-          return db.stats().state === 'failed';
+        get failure() {
+          return db.stats().failure;
         },
         entriesReplayed: db.stats().replayedEntries,
         close: () => db.close(),
