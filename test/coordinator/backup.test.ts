@@ -419,6 +419,7 @@ describe('records and events', () => {
       'progress',
       'reason',
       'code',
+      'hint',
       'phase',
       'filesProcessed',
       'filesTotal',
