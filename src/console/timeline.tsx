@@ -254,7 +254,7 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
           }
         >
           <p>
-            The database is closed, gets back what was replaced {time(asked.folder.created_at_ms)}, and is
+            The database is closed, gets back what was replaced at {time(asked.folder.created_at_ms)}, and is
             opened again. What it holds now is kept in turn.
           </p>
           {asked.folder.damaged && (
