@@ -128,6 +128,13 @@ export class DataDirectory {
     return inOrder(await this.#settledRuns(), kept);
   }
 
+  /** One run, as `runs` has it. */
+  async run(id: string): Promise<RunRecord | undefined> {
+    const record = await (await this.records()).find(id);
+    if (record === undefined || isFinished(record.state)) return record;
+    return (await this.#settledRuns()).find((one) => one.id === id);
+  }
+
   async #settledRuns(): Promise<readonly RunRecord[]> {
     const records = await this.records();
     const first = await records.read();

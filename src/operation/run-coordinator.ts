@@ -77,7 +77,7 @@ export abstract class RunCoordinator<Result> extends EventEmitter<RunEvents<Resu
   protected async record(id: string): Promise<RunRecord> {
     const known = this.#runs.get(id);
     if (known !== undefined) return known.run.record;
-    const record = await (await this.#directory.records()).find(id);
+    const record = await this.#directory.run(id);
     if (record === undefined || !this.#kinds.includes(record.kind)) throw unknownRun(id);
     return record;
   }

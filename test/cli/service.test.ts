@@ -2,7 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { Calendar } from '../../src/cli/unattended/calendar.ts';
 import { calendarOf } from '../../src/cli/unattended/calendar.ts';
+import { cronFiles } from '../../src/cli/unattended/cron.ts';
+import type { Subject } from '../../src/cli/unattended/subject.ts';
 import { onCalendar } from '../../src/cli/unattended/systemd.ts';
 import { dueTimes } from '../../src/schedule/due-times.ts';
 import { COMMAND, stillpoint, stillpointProcess } from '../support/command.ts';
@@ -165,6 +168,38 @@ test('a line of cron is one, and does what it says', async (context) => {
   expect(existsSync(join(dataDir, '.lifecycle/backup/latest'))).toBe(true);
 });
 
+/** What reaches the shell, as `do_command.c` has it: of vixie-cron, where a backslash escapes itself too, and of cronie. */
+function throughCron(command: string, escapes: string): string {
+  let text = '';
+  for (let i = 0; i < command.length; i++) {
+    const [here, next] = [command[i]!, command[i + 1]];
+    if (here === '%') return text; // the rest would be its input
+    if (here === '\\' && next !== undefined) {
+      text += escapes.includes(next) ? next : here + next;
+      i++;
+    } else text += here;
+  }
+  return text;
+}
+
+test.each(['%\\', '%'])(
+  'whatever is in a path, a cron that knows an escaped %s runs it as it is',
+  (escapes) => {
+    const names = ['a%b', 'a\\%b', 'a\\\\%b', 'a\\\\\\b', "it's\\'%", '\\%\\%', '%', "'%'\\"];
+    for (const path of names) {
+      const { files } = cronFiles({
+        ...{ name: 'stillpoint', user: 'user', uid: 1, gid: 1, home: '/', isOfMachine: false },
+        ...{ program: ['printf', '%s|'], envFile: undefined },
+        calendar: { pattern: '0 3 * * *' } as Calendar,
+        subject: { args: ['snapshot', path] } as unknown as Subject,
+      });
+      const line = files[0]!.text.trimEnd().split('\n').at(-1)!;
+      const command = throughCron(line.slice(line.indexOf('umask')), escapes);
+      expect(execFileSync('sh', ['-c', command], { encoding: 'utf8' })).toBe(`snapshot|${path}|`);
+    }
+  },
+);
+
 test('a container sees what the command needs at the same paths, and no more', async () => {
   const { root, dataDir, repository, settings } = await stage();
   const { files } = await print('--system', 'container', '--', 'schedule', 'run', settings);
@@ -229,6 +264,11 @@ test('what could not run is refused now', async () => {
     { args: ['--at', '0 3 * *', '--', 'snapshot', dataDir], code: 'INVALID_REQUEST', message: /five fields/ },
     { args: ['--at', '0 3 L * *', '--', 'snapshot', dataDir], code: 'INVALID_REQUEST', message: /L is none/ },
     { args: ['--name', 'a/b', '--', 'serve', dataDir], code: 'INVALID_REQUEST', message: /no name/ },
+    {
+      args: ['--environment-file', '/etc/x ', '--', 'serve', dataDir],
+      code: 'INVALID_REQUEST',
+      message: /systemd cannot name the file/,
+    },
     { args: ['--system', 'cron', '--', 'serve', dataDir], code: 'INVALID_REQUEST', message: /once/ },
     {
       args: [

@@ -10,11 +10,7 @@ export function cronFiles(what: Unattended): SystemFiles {
     });
   }
   const variables = envFile === undefined ? '' : `set -a; . ${shellWord(envFile)}; set +a; `;
-  // An unescaped % ends the command.
-  const command = `${variables}${[...program, ...subject.args].map(shellWord).join(' ')}`.replaceAll(
-    '%',
-    '\\%',
-  );
+  const command = escaped(`${variables}${[...program, ...subject.args].map(shellWord).join(' ')}`);
   const line = [calendar.pattern, ...(isOfMachine ? [user] : []), `umask 077; ${command}`].join(' ');
   return {
     folder: isOfMachine ? '/etc/cron.d' : undefined,
@@ -22,3 +18,10 @@ export function cronFiles(what: Unattended): SystemFiles {
     next: isOfMachine ? [] : ['crontab -e  # and add the line'],
   };
 }
+
+/**
+ * An unescaped % ends the command. A backslash is not told apart from one that escapes, so none stands before a % or, since some crons make
+ * one of two, before another: words with a backslash are in single quotes, which end and begin again between them.
+ */
+const escaped = (command: string): string =>
+  command.replaceAll(/\\(?=[\\%])/g, "\\''").replaceAll('%', '\\%');

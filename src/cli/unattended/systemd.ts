@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { StillpointError } from '../../errors.ts';
 import { type Calendar, dayChoices, WEEKDAYS } from './calendar.ts';
 import type { SystemFiles, Unattended } from './system-files.ts';
 
@@ -33,7 +34,7 @@ function serviceUnit(what: Unattended): string {
     '[Service]',
     ...(isLasting ? ['Type=exec', 'Restart=on-failure', 'RestartSec=5'] : ['Type=oneshot']),
     `ExecStart=${[...program, ...subject.args].map(quoted).join(' ')}`,
-    ...(envFile === undefined ? [] : [`EnvironmentFile=${literal(envFile)}`]),
+    ...(envFile === undefined ? [] : [environmentFile(envFile)]),
     '# A restore that is exchanging files goes to its end first.',
     'TimeoutStopSec=5min',
     'UMask=0077',
@@ -109,6 +110,15 @@ export function onCalendar(calendar: Calendar): string[] {
 
 const pathsLine = (name: string, paths: readonly string[]): string[] =>
   paths.length === 0 ? [] : [`${name}=${paths.map((path) => quoted(path).replaceAll('$$', '$')).join(' ')}`];
+
+/** Its path is not unquoted: what systemd takes off, or takes for its own, cannot be named. */
+function environmentFile(path: string): string {
+  if (path === path.trim() && !path.endsWith('\\')) return `EnvironmentFile=${literal(path)}`;
+  throw new StillpointError('INVALID_REQUEST', `systemd cannot name the file "${path}"`, {
+    path,
+    hint: 'Give it a name without a space or a backslash at its end.',
+  });
+}
 
 /** `%` begins a specifier. */
 const literal = (text: string): string => text.replaceAll('%', '%%');
