@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'vitest';
-import { BackupCoordinator, backUp, initRepository, RestoreCoordinator } from '../../src/index.ts';
+import { BackupCoordinator, backUp, initRepository, RestoreCoordinator, Snapshots } from '../../src/index.ts';
 import { fillDisk, mountInMemory } from './file-systems.ts';
 import { nodeProcess } from './fleet-processes.ts';
 import { fill, flipBit, namesOf, writeFolder } from './leveldb-folders.ts';
@@ -64,7 +64,10 @@ const wrongRestore: Make = async (folder) => {
   await snapshot(dataDir);
   await grow(dataDir, 2);
   await restoreLatest(dataDir);
-  return {};
+  const giveUp = async () => {
+    await new Snapshots({ dataDir }).pruneUndo({ keep: 0, discardWrites: true });
+  };
+  return { before: { 'If there is nothing to undo': giveUp } };
 };
 
 const fullDisk: Make = async (folder, context) => {
