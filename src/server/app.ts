@@ -147,6 +147,12 @@ function correlationId(headers: Readonly<Record<string, string | string[] | unde
   return undefined;
 }
 
+/** No other page takes an answer for a script or an image of its own. */
+const FOR_BROWSERS = {
+  'x-content-type-options': 'nosniff',
+  'cross-origin-resource-policy': 'same-origin',
+};
+
 function admitAndCount(app: App, { options, environment, metrics, prometheus, audit }: RequestParts): void {
   const { limits } = options;
   const admit = admission(options.apiKey);
@@ -154,7 +160,7 @@ function admitAndCount(app: App, { options, environment, metrics, prometheus, au
   const connections = new Connections(app.server, limits.connections, environment.clock);
   app.addHook('onRequest', async (request, reply) => {
     if (!connections.begin(request, reply, () => places.end(request))) return reply.hijack();
-    reply.header(CORRELATION_HEADER, request.id).header('x-content-type-options', 'nosniff');
+    reply.header(CORRELATION_HEADER, request.id).headers(FOR_BROWSERS);
     const refusal = admit(request.headers, request.routeOptions.config.isPublic === true);
     if (refusal !== undefined) {
       audit.note(request, { action: 'authenticate' });

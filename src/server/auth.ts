@@ -45,11 +45,15 @@ const digest = (text: string): Buffer => createHash('sha256').update(text).diges
 
 const refused = (message: string): StillpointError => new StillpointError('UNAUTHORIZED', message);
 
-const admitLocal: Admit = ({ host, origin }) => {
+const admitLocal: Admit = ({ host, origin, 'sec-fetch-site': site }, isPublic) => {
   if (host !== undefined && !isLoopbackUrl(`http://${host}`)) {
     return refused('without an API key only requests to localhost are answered');
   }
   if (origin !== undefined && !(URL.canParse(origin) && new URL(origin).host === host?.toLowerCase())) {
+    return refused('without an API key requests from other web pages are refused');
+  }
+  // A script or an image is asked for without an origin. The console itself may be linked to.
+  if (!isPublic && (site === 'cross-site' || site === 'same-site')) {
     return refused('without an API key requests from other web pages are refused');
   }
   return undefined;

@@ -118,6 +118,15 @@ test('without a key a web page can neither send requests nor pass off its own na
   expect(await status({ host: 'rebound.example:4780' })).toBe(401);
   expect(await status({ host: 'localhost', origin: 'https://example.org' })).toBe(401);
   expect(await status({ host: 'localhost', origin: 'null' })).toBe(401);
+  for (const [site, expected] of [
+    ['same-origin', 200],
+    ['none', 200], // typed into the address bar
+    ['same-site', 401],
+    ['cross-site', 401],
+  ] as const)
+    expect(await status({ host: 'localhost', 'sec-fetch-site': site }), site).toBe(expected);
+  const linked = await rpc('GET', '/', undefined, { host: 'localhost', 'sec-fetch-site': 'cross-site' });
+  expect([linked.status, linked.headers['cross-origin-resource-policy']]).toEqual([200, 'same-origin']);
 });
 
 test('only names of this machine are loopback', () => {
