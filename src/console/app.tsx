@@ -45,7 +45,7 @@ export function App({ api, isOpenHere }: { api: Api; isOpenHere: boolean }) {
     const isAtWork = isBusy(status) || (offsite !== undefined && runningJobs(offsite).length > 0);
     return [{ status, list, runs, offsite }, isAtWork ? BUSY_MS : IDLE_MS];
   });
-  const { seen, atMs: nowMs, again: look } = looking;
+  const { seen, nowMs, again: look } = looking;
   if (looking.signIn !== undefined) return looking.signIn;
   if (seen === undefined) {
     return (

@@ -14,7 +14,7 @@ export function FleetPage({ api }: { api: Api }) {
     const isAtWork = fleet.sets.some(({ running }) => running) || fleet.nodes.some(isHeld);
     return [fleet, isAtWork ? BUSY_MS : IDLE_MS];
   });
-  const { seen: fleet, atMs: nowMs } = looking;
+  const { seen: fleet, nowMs } = looking;
   if (looking.signIn !== undefined) return looking.signIn;
   const bad = fleet?.nodes.filter((node) => node.safe !== true) ?? [];
   return (

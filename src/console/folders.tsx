@@ -7,7 +7,7 @@ import { Verdict } from './verdict.tsx';
 /** Several data directories: a line for each, with what is wrong first. */
 export function Folders({ api }: { api: Api }) {
   const looking = useLooking(api, async () => [await api.folders(), IDLE_MS]);
-  const { seen: folders, atMs: nowMs } = looking;
+  const { seen: folders, nowMs } = looking;
   if (looking.signIn !== undefined) return looking.signIn;
   const bad = folders?.filter((folder) => !isSafe(folder)) ?? [];
   const sorted = [...bad, ...(folders ?? []).filter(isSafe)];

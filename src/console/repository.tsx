@@ -36,7 +36,7 @@ export function RepositoryPage({ api }: { api: Api }) {
     const { repository } = known.current;
     return [{ repository, errand }, errand?.status === 'running' ? BUSY_MS : IDLE_MS];
   });
-  const { seen, atMs: nowMs, again } = looking;
+  const { seen, nowMs, again } = looking;
   if (looking.signIn !== undefined) return looking.signIn;
   const begin = async (body: ErrandBody) => {
     setAsked(undefined);

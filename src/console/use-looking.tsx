@@ -7,8 +7,8 @@ import { span } from './text.ts';
 export interface Looking<T> {
   /** What was seen last; undefined before the first answer. */
   readonly seen: T | undefined;
-  /** When that was. */
-  readonly atMs: number;
+  /** Now, for all ages on the page: when that was, or later where no newer answer comes. */
+  readonly nowMs: number;
   /** Why there is no newer answer. */
   readonly problem: string | undefined;
   /** How old that is, where no newer answer comes. */
@@ -25,6 +25,7 @@ export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, ne
   const [found, setFound] = useState<{ seen: T; atMs: number }>();
   const [problem, setProblem] = useState<string>();
   const [asksForKey, setAsksForKey] = useState<'first' | 'again'>();
+  const [nowMs, setNowMs] = useState(Date.now());
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   const asked = useRef(ask);
   asked.current = ask;
@@ -36,8 +37,12 @@ export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, ne
     clearTimeout(timer.current);
     const mine = ++begun.current;
     const beganMs = Date.now();
-    const tellLate = () => setProblem(`nothing came for ${span(Date.now() - beganMs)}`);
-    const late = setInterval(() => mine > shown.current && tellLate(), LATE_MS);
+    const tellLate = () => {
+      if (mine < shown.current) return;
+      setNowMs(Date.now());
+      setProblem(`nothing came for ${span(Date.now() - beganMs)}`);
+    };
+    const late = setInterval(tellLate, LATE_MS);
     let next = IDLE_MS;
     try {
       const [seen, nextMs] = await asked.current();
@@ -55,6 +60,7 @@ export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, ne
         api.signOut();
         return;
       }
+      setNowMs(Date.now());
       setProblem(error instanceof Error ? error.message : String(error));
     } finally {
       clearInterval(late);
@@ -68,11 +74,12 @@ export function useLooking<T>(api: Api, ask: () => Promise<readonly [seen: T, ne
     return () => clearTimeout(timer.current);
   }, [again]);
 
+  const isOld = problem !== undefined && found !== undefined;
   return {
     seen: found?.seen,
-    atMs: found?.atMs ?? Date.now(),
+    nowMs: isOld ? nowMs : (found?.atMs ?? nowMs),
     problem,
-    oldMs: problem !== undefined && found !== undefined ? Date.now() - found.atMs : undefined,
+    oldMs: isOld ? nowMs - found.atMs : undefined,
     again,
     signIn: asksForKey && (
       <SignIn

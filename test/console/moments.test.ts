@@ -46,6 +46,8 @@ test('a server that stays silent is not "safe, just now", and an answer that com
   await page.clock.fastForward('00:11');
   await soon(() => sentence.textContent()).toMatch(/^! Not known now\. \d+ s ago: Safe: /);
   expect(await page.getByRole('alert').textContent()).toBe('No answer from the server.');
+  await page.clock.fastForward('02:00');
+  await soon(() => sentence.textContent()).toMatch(/^! Not known now\. 2 min \d+ s ago: Safe: .*taken 2 min/);
 
   await page.getByRole('button', { name: 'Verify all snapshots' }).click(); // looks again when it is done
   await soon(() => sentence.textContent()).toMatch(/^✔ Safe: /);
