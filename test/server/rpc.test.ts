@@ -373,6 +373,7 @@ test('status has every field, before and after', async () => {
     mode: 'normal',
     engine: 'lsm',
     data_dir: server.dataDir,
+    database_failure: null,
     safety: expect.objectContaining({ safe: false, problems: ['there is no snapshot yet'] }),
   });
   await server.rpc('PUT', '/kv/a', '1');
