@@ -28,6 +28,7 @@ import type {
   runsReplySchema,
   verifyAllReplySchema,
 } from '../rpc/upkeep.ts';
+import { quoted } from './text.ts';
 
 export type Status = z.infer<typeof statusReplySchema>;
 export type Snapshots = z.infer<typeof snapshotListSchema>;
@@ -257,6 +258,3 @@ export class Api {
 
 /** A header takes letters up to Latin-1 only: each stands for a byte. */
 const inUtf8 = (text: string): string => String.fromCharCode(...new TextEncoder().encode(text));
-
-/** One word of a shell, whatever is in it. */
-const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;

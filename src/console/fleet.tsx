@@ -1,6 +1,6 @@
 import type { Api, Fleet } from './api.ts';
 import { Prose } from './prose.tsx';
-import { ago, ahead, bytes, plural } from './text.ts';
+import { ago, ahead, bytes, plural, quoted, shown, time } from './text.ts';
 import { BUSY_MS, IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
 import { Verdict } from './verdict.tsx';
 
@@ -40,7 +40,7 @@ export function FleetPage({ api }: { api: Api }) {
                 <Unit key={unit} unit={unit} nodes={nodes} nowMs={nowMs} />
               ))}
             </Verdict>
-            <Sets sets={fleet.sets} />
+            <Sets fleet={fleet} nowMs={nowMs} />
           </>
         )}
       </main>
@@ -102,45 +102,59 @@ function NodeLine({ node, nowMs }: { node: Node; nowMs: number }) {
   );
 }
 
-function Sets({ sets }: { sets: readonly FleetSet[] }) {
+function Sets({ fleet: { sets, sets_dir }, nowMs }: { fleet: Fleet; nowMs: number }) {
   return (
     <section aria-labelledby="sets" class="card">
       <h2 id="sets">What can the fleet go back to?</h2>
-      {sets.length === 0 && (
+      {sets.length === 0 && sets_dir !== null && <p>{sets_dir} holds no backup of a fleet.</p>}
+      {sets.length === 0 && sets_dir === null && (
         <p>No backup of the fleet is known. Say where they are: stillpoint console --fleet FILE --sets DIR</p>
       )}
       {sets.map((set, i) => (
         <details key={set.name} open={i === 0}>
           <summary>
-            {set.name} <SetBadge set={set} /> <span class="small">({wholeUnits(set)})</span>
+            {shown(set.name)} <SetBadge set={set} /> <span class="small">({about(set, nowMs)})</span>
           </summary>
-          {set.problem !== null && <p class="bad">{set.problem}</p>}
-          {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached with the keyboard */}
-          <section class="scroll" tabIndex={0} aria-label={`Nodes of ${set.name}`}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Unit</th>
-                  <th scope="col">Node</th>
-                  <th scope="col">State</th>
-                </tr>
-              </thead>
-              <tbody>
-                {set.nodes.map(({ id, unit, state, error }) => (
-                  <tr key={id}>
-                    <td>{unit}</td>
-                    <th scope="row">{id}</th>
-                    <td class={isWhole(state) ? 'good' : 'bad'}>
-                      {STATES[state] ?? state}
-                      {error !== null && `: ${error}`}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </section>
+          {set.problem !== null && <p class="bad">{shown(set.problem)}</p>}
+          {set.ended_at_ms !== null && (
+            <p class="small">
+              Each copy was read in full when the run ended, {ago(set.ended_at_ms, nowMs)}. Here only names
+              and sizes are looked at:{' '}
+              <code>stillpoint fleet verify {quoted(`${sets_dir}/${set.name}`)}</code> reads it again.
+            </p>
+          )}
+          {set.nodes.length > 0 && <SetNodes set={set} />}
         </details>
       ))}
+    </section>
+  );
+}
+
+function SetNodes({ set }: { set: FleetSet }) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached with the keyboard
+    <section class="scroll" tabIndex={0} aria-label={`Nodes of ${set.name}`}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Unit</th>
+            <th scope="col">Node</th>
+            <th scope="col">State</th>
+          </tr>
+        </thead>
+        <tbody>
+          {set.nodes.map(({ id, unit, state, error, damage }) => (
+            <tr key={id}>
+              <td>{unit}</td>
+              <th scope="row">{id}</th>
+              <td class={damage === null && isEnded(state) ? '' : 'bad'}>
+                {damage === null ? (STATES[state] ?? state) : `damaged: ${shown(damage)}`}
+                {error !== null && `: ${shown(error)}`}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
     </section>
   );
 }
@@ -149,18 +163,29 @@ const STATES: Readonly<Record<string, string>> = {
   Missing: 'nothing yet',
   Created: 'snapshot taken, not downloaded',
   Downloaded: 'downloaded, not verified',
-  ChecksumVerified: 'downloaded and verified',
-  Durable: 'whole',
+  ChecksumVerified: 'was verified by the run',
+  Durable: 'was whole when the run ended',
 };
-const isWhole = (state: string): boolean => state === 'ChecksumVerified' || state === 'Durable';
+const isEnded = (state: string): boolean => state === 'ChecksumVerified' || state === 'Durable';
+const isDamaged = ({ problem, nodes }: FleetSet): boolean =>
+  problem !== null || nodes.some(({ damage }) => damage !== null);
 
-function SetBadge({ set: { complete, running } }: { set: FleetSet }) {
-  if (complete) return <span class="badge good">whole</span>;
-  return running ? <span class="badge unsure">under way</span> : <span class="badge bad">not whole</span>;
+function SetBadge({ set }: { set: FleetSet }) {
+  if (isDamaged(set)) return <span class="badge bad">damaged</span>;
+  if (set.complete) return <span class="badge where">complete when it ended</span>;
+  return set.running ? (
+    <span class="badge unsure">under way</span>
+  ) : (
+    <span class="badge bad">not complete</span>
+  );
 }
 
-function wholeUnits({ nodes }: FleetSet): string {
+function about({ created_at_ms, nodes }: FleetSet, nowMs: number): string {
+  if (created_at_ms === null) return 'its plan cannot be read';
   const units = [...grouped(nodes).values()];
-  const whole = units.filter((ofUnit) => ofUnit.every(({ state }) => isWhole(state)));
-  return `${whole.length} of ${plural(units.length, 'unit')} whole`;
+  const left = units.filter((ofUnit) =>
+    ofUnit.every(({ state, damage }) => isEnded(state) && damage === null),
+  );
+  const made = `begun ${time(created_at_ms)}, ${ago(created_at_ms, nowMs)}`;
+  return units.length === 0 ? made : `${made}; ${left.length} of ${plural(units.length, 'unit')} complete`;
 }

@@ -32,9 +32,17 @@ export function span(ms: number): string {
   return rest === 0 || next === undefined ? `${whole} ${name}` : `${whole} ${name} ${rest} ${next[0]}`;
 }
 
-/** `2 h 5 min ago`; `just now` within a minute. */
-export const ago = (atMs: number, nowMs: number): string =>
-  nowMs - atMs < 60_000 ? 'just now' : `${span(nowMs - atMs)} ago`;
+/** `2 h 5 min ago`; `just now` within a minute; a time ahead says by how much. */
+export const ago = (atMs: number, nowMs: number): string => {
+  if (atMs - nowMs > 60_000) return `in the future by ${span(atMs - nowMs)}`;
+  return nowMs - atMs < 60_000 ? 'just now' : `${span(nowMs - atMs)} ago`;
+};
+
+/** What somebody else wrote. Marks that turn the direction of the text could make it read as something else. */
+export const shown = (text: string): string => text.replace(/\p{Bidi_Control}/gu, '\ufffd');
+
+/** One word of a shell, whatever is in it. */
+export const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** Made once: `toLocaleString` with options makes a new one at each call, which took longer than all else on a page with 500 snapshots. */
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });

@@ -4,14 +4,17 @@ import { listFolder, realPlace } from '../env/io.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { AdminClient } from '../rpc/client.ts';
 import type { Environment } from '../snapshot/environment.ts';
+import { type FleetGlance, glanceAtBackup } from './copies/glance.ts';
 import { type FleetFile, readFleetFile } from './fleet-file.ts';
 import { NodeClients } from './http/clients.ts';
-import { readPlan } from './plan/plan.ts';
+import { type BackupPlan, readPlan } from './plan/plan.ts';
 import { type FleetStatus, fleetStatus } from './status.ts';
 
 const NODES_AT_ONCE = 64;
 const REPLY_MS = 5000;
 const SETS_SHOWN = 10;
+/** Of hundreds of thousands of files, not at every question. */
+const GLANCE_AGAIN_MS = 30_000;
 
 /** What a node says of itself, or why it does not. */
 export interface SurveyedNode {
@@ -26,7 +29,11 @@ export interface SurveyedNode {
 /** A backup of the fleet in a folder of its own. */
 export interface SurveyedSet {
   readonly name: string;
+  /** When its plan was made; undefined when the plan cannot be read. */
+  readonly createdAtMs: number | undefined;
   readonly status: FleetStatus | undefined;
+  /** Of one that is complete. */
+  readonly glance: FleetGlance | undefined;
   readonly problem: string | undefined;
 }
 
@@ -36,13 +43,15 @@ export class FleetSurvey {
   readonly #file: FleetFile;
   readonly #clients: NodeClients;
   readonly #environment: Environment;
-  readonly #setsDir: string | undefined;
+  /** The folder that holds backups of the fleet, if it was named. */
+  readonly setsDir: string | undefined;
+  readonly #glances = new Map<string, { readonly atMs: number; readonly glance: FleetGlance }>();
 
   private constructor(file: FleetFile, environment: Environment, setsDir: string | undefined) {
     this.name = file.fleet;
     this.#file = file;
     this.#environment = environment;
-    this.#setsDir = setsDir;
+    this.setsDir = setsDir;
     this.#clients = new NodeClients(file, environment, REPLY_MS);
   }
 
@@ -81,24 +90,44 @@ export class FleetSurvey {
     });
   }
 
-  /** The newest ones, newest first. */
+  /** The newest ones, newest first; before them those whose plan cannot be read. */
   async sets(): Promise<SurveyedSet[]> {
-    if (this.#setsDir === undefined) return [];
+    if (this.setsDir === undefined) return [];
     const { fs } = this.#environment;
-    const found: { name: string; dir: string; atMs: number }[] = [];
-    for (const { name, kind } of await listFolder(fs, this.#setsDir)) {
-      const dir = join(this.#setsDir, name);
+    const found: { name: string; dir: string; plan: BackupPlan }[] = [];
+    const unreadable: SurveyedSet[] = [];
+    for (const { name, kind } of await listFolder(fs, this.setsDir)) {
       if (kind !== 'folder') continue;
-      const plan = await readPlan(fs, dir).catch(() => undefined);
-      if (plan !== undefined) found.push({ name, dir, atMs: plan.created_at_ms });
-    }
-    found.sort((a, b) => b.atMs - a.atMs);
-    return mapConcurrent(found.slice(0, SETS_SHOWN), 1, async ({ name, dir }) => {
+      const dir = join(this.setsDir, name);
       try {
-        return { name, status: await fleetStatus(dir, this.#environment), problem: undefined };
+        const plan = await readPlan(fs, dir);
+        if (plan !== undefined) found.push({ name, dir, plan });
       } catch (error) {
-        return { name, status: undefined, problem: toStillpointError(error).message };
+        unreadable.push({ ...UNKNOWN, name, problem: toStillpointError(error).message });
+      }
+    }
+    found.sort((a, b) => b.plan.created_at_ms - a.plan.created_at_ms);
+    const shown = await mapConcurrent(found.slice(0, SETS_SHOWN), 1, async ({ name, dir, plan }) => {
+      const about = { ...UNKNOWN, name, createdAtMs: plan.created_at_ms };
+      try {
+        const status = await fleetStatus(dir, this.#environment);
+        const glance = status.complete ? await this.#glance(dir, plan) : undefined;
+        return { ...about, status, glance, problem: glance?.problem ?? undefined };
+      } catch (error) {
+        return { ...about, problem: toStillpointError(error).message };
       }
     });
+    return [...unreadable, ...shown];
+  }
+
+  async #glance(dir: string, plan: BackupPlan): Promise<FleetGlance> {
+    const nowMs = this.#environment.clock.monotonicMs();
+    const known = this.#glances.get(dir);
+    if (known !== undefined && nowMs - known.atMs < GLANCE_AGAIN_MS) return known.glance;
+    const glance = await glanceAtBackup(this.#environment, dir, plan);
+    this.#glances.set(dir, { atMs: this.#environment.clock.monotonicMs(), glance });
+    return glance;
   }
 }
+
+const UNKNOWN = { createdAtMs: undefined, status: undefined, glance: undefined, problem: undefined };

@@ -88,16 +88,25 @@ export const fleetReplySchema = z.object({
       }),
     )
     .readonly(),
+  sets_dir: z.string().nullable().describe('The folder of the backups; null when none was named'),
   sets: z
     .array(
       z.object({
         name: z.string().describe('Of its folder'),
         problem: z.string().nullable(),
-        complete: z.boolean(),
+        created_at_ms: timeMs.nullable().describe('Null when its plan cannot be read'),
+        complete: z.boolean().describe('Its run came to its end'),
+        ended_at_ms: timeMs.nullable().describe('When each copy had been read in full, by its run'),
         running: z.boolean(),
         nodes: z
           .array(
-            z.object({ id: z.string(), unit: z.string(), state: z.string(), error: z.string().nullable() }),
+            z.object({
+              id: z.string(),
+              unit: z.string(),
+              state: z.string().describe('When its run ended'),
+              error: z.string().nullable(),
+              damage: z.string().nullable().describe('What is seen by names and sizes; no data is read'),
+            }),
           )
           .readonly(),
       }),

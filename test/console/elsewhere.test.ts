@@ -160,8 +160,8 @@ test.for(perTier([], [3]))(
     ]);
     const summaries = page.locator('summary');
     await soon(() => summaries.allTextContents()).toEqual([
-      expect.stringContaining('not whole'),
-      expect.stringMatching(/first whole \(2 of 2 units whole\)/),
+      expect.stringContaining('not complete'),
+      expect.stringMatching(/first complete when it ended \(begun .* 2 of 2 units complete\)/),
     ]);
     // The run that ended too early still holds a node: that is seen, and until when.
     await page

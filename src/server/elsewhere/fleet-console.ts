@@ -21,7 +21,12 @@ export async function startFleetConsole(options: FleetConsoleOptions): Promise<K
         { schema: { summary: 'The nodes and backups of a fleet', response: replies(fleetReplySchema) } },
         async () => {
           const [nodes, sets] = await Promise.all([survey.nodes(), survey.sets()]);
-          return { fleet: survey.name, nodes: nodes.map(describeNode), sets: sets.map(describeSet) };
+          return {
+            fleet: survey.name,
+            nodes: nodes.map(describeNode),
+            sets_dir: survey.setsDir ?? null,
+            sets: sets.map(describeSet),
+          };
         },
       );
     },
@@ -31,25 +36,40 @@ export async function startFleetConsole(options: FleetConsoleOptions): Promise<K
 
 function describeNode({ id, unit, role, url, status, problem }: SurveyedNode) {
   const { safety = null, quiesced = null } = status ?? {};
+  const unwell = status === undefined ? undefined : unwellness(status);
   const running = [status?.backup_state, status?.restore_state].find((state) => state?.status === 'running');
   return {
     ...{ id, unit, role, url, problem: problem ?? null, lease: quiesced },
     engine: status?.engine ?? null,
     mode: status?.mode ?? null,
     phase: running === undefined || running === null ? null : (running.phase ?? 'running'),
-    safe: safety?.safe ?? null,
-    summary: safety?.summary ?? null,
+    safe: unwell === undefined ? (safety?.safe ?? null) : false,
+    summary:
+      unwell === undefined
+        ? (safety?.summary ?? null)
+        : `${unwell} Snapshots: ${safety?.summary ?? 'not known.'}`,
     newest_good_at_ms: safety?.newest_good?.created_at_ms ?? null,
     snapshots_disk_bytes: safety?.total.disk_bytes ?? null,
   };
 }
 
-function describeSet({ name, status, problem }: SurveyedSet) {
-  const nodes = (status?.nodes ?? []).map(({ id, unit, state, error }) => ({ id, unit, state, error }));
+/** Why a node is not safe, whatever its snapshots are. A run that holds it keeps it out of normal mode, and that is right. */
+function unwellness({ overall_status, mode, quiesced, recovery_state }: NonNullable<SurveyedNode['status']>) {
+  if (overall_status === 'ok' || (quiesced !== null && mode !== 'normal')) return undefined;
+  const reason = recovery_state?.reason == null ? '' : `: ${recovery_state.reason}`;
+  return `The node is not well, mode ${mode.replace('_', ' ')}${reason}; it may take no writes.`;
+}
+
+function describeSet({ name, createdAtMs, status, glance, problem }: SurveyedSet) {
+  const nodes = (status?.nodes ?? []).map(({ id, unit, state, error }) => {
+    return { id, unit, state, error, damage: glance?.damage.get(id) ?? null };
+  });
   return {
     name,
     problem: problem ?? null,
+    created_at_ms: createdAtMs ?? null,
     complete: status?.complete ?? false,
+    ended_at_ms: glance?.endedAtMs ?? null,
     running: status?.running ?? false,
     nodes,
   };
