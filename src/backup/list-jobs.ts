@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
 import { checkArgument, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
@@ -6,7 +5,7 @@ import { folder, oneOf, text, wholeNumber } from '../options/values.ts';
 import { environmentOption, systemEnvironment } from '../snapshot/environment.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import { type BackupRecord, JOB_KINDS, JOB_STATUSES, type Job, type JobStore } from './jobs/job-store.ts';
-import { jobsOption, openJobs } from './jobs/open-jobs.ts';
+import { hasJobs, jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { translated } from './options.ts';
 
 export const listJobsOptions = new OptionSet(() => ({
@@ -94,8 +93,7 @@ export async function readJobStore<T>(
 ): Promise<T | undefined> {
   const env = environment ?? systemEnvironment;
   const layout = await new DataDirectory(dataDir, env).layout();
-  if (jobs === undefined && (await env.fs.inspect(join(layout.lifecycle, 'jobs'))) === undefined)
-    return undefined;
+  if (jobs === undefined && !(await hasJobs(env, layout))) return undefined;
   const store = await openJobs(env, layout, jobs);
   try {
     return await work(store);

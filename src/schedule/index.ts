@@ -1,5 +1,5 @@
-import { join } from 'node:path';
 import type { JobStore, Tick } from '../backup/jobs/job-store.ts';
+import { hasJobs } from '../backup/jobs/open-jobs.ts';
 import { openSqliteJobStore } from '../backup/jobs/sqlite-job-store.ts';
 import { listBackups } from '../backup/list-backups.ts';
 import { destinationOf, translated } from '../backup/options.ts';
@@ -188,8 +188,8 @@ async function stateOf(schedule: Schedule, environment: Environment): Promise<Sc
 
 /** Asking makes no file. */
 async function ticksOf(plan: Plan, scheduleId: string, environment: Environment): Promise<Tick[]> {
-  const { lifecycle } = await new DataDirectory(plan.store.dataDir, environment).layout();
-  if ((await environment.fs.inspect(join(lifecycle, 'jobs'))) === undefined) return [];
+  const layout = await new DataDirectory(plan.store.dataDir, environment).layout();
+  if (!(await hasJobs(environment, layout))) return [];
   const jobs = await jobsOf(plan, environment);
   try {
     return await jobs.listTicks(scheduleId, 1000);

@@ -3,9 +3,14 @@ import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFi
 import { dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
+import { openSqliteJobStore } from '../../src/backup/jobs/sqlite-job-store.ts';
 import { listBackups } from '../../src/backup/list-backups.ts';
+import { listJobs } from '../../src/backup/list-jobs.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
+import { newUlid } from '../../src/env/ulid.ts';
 import { BackupCoordinator, Lifecycle, openLsm, RestoreCoordinator, Snapshots } from '../../src/index.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { stillpoint } from '../support/command.ts';
 import { DATA, files, HOME, stageOf } from '../support/crash-subjects.ts';
 import { worldOn } from '../support/crash-world.ts';
@@ -218,6 +223,28 @@ test('a database whose snapshots are kept elsewhere from now on stays the same s
   stores.push(await backUpOnce());
   expect(new Set(stores).size).toBe(1);
   expect((await listBackups({ from: to })).stores).toMatchObject([{ backups: Array(5).fill({}) }]);
+  expect((await listJobs(dataDir)).jobs).toHaveLength(5);
+});
+
+test('no job is lost where snapshots are kept elsewhere: one under way there follows when it has ended', async () => {
+  const dataDir = await plainDirectory();
+  const [home, to] = [join(dirname(dataDir), 'home'), join(await temporaryFolder(), 'repository')];
+  await initRepository(to);
+  await take(dataDir);
+  const { backupId } = await backUp(dataDir, { to, snapshot: 'latest' });
+  const [first] = (await listJobs(dataDir)).jobs;
+  const before = await openSqliteJobStore(systemEnvironment, layoutOf(dataDir));
+  const id = newUlid(Date.now());
+  await before.createBackupJob({ ...first!, id, kind: 'verify', status: 'running', finishedAtMs: null });
+  await take(dataDir, home);
+  const ids = async () => (await listJobs(dataDir)).jobs.map((job) => job.id);
+  expect(await ids()).toEqual([first!.id]);
+  await before.close(); // as when its process dies
+  expect(await ids()).toEqual([id, first!.id]);
+  expect(existsSync(join(home, '.lifecycle/jobs-from.json'))).toBe(false);
+  const records = await openSqliteJobStore(systemEnvironment, layoutOf(dataDir, home));
+  expect(await records.getRecord(backupId)).toMatchObject({ state: 'present' });
+  await records.close();
 });
 
 test('an identity that cannot be read keeps no snapshot from another folder', async () => {

@@ -1,8 +1,10 @@
+import { join } from 'node:path';
 import * as z from 'zod/mini';
 import { isSecretName, readSecret } from '../../env/secrets.ts';
 import { StillpointError } from '../../errors.ts';
 import { optional } from '../../options/option.ts';
 import type { Environment } from '../../snapshot/environment.ts';
+import { readFormerHomes } from '../../snapshot/store/former-homes.ts';
 import type { Layout } from '../../snapshot/store/layout.ts';
 import { readStoreFile } from '../../snapshot/store/store-identity.ts';
 import type { JobStore } from './job-store.ts';
@@ -25,6 +27,11 @@ export const jobsOption = () =>
       flag: { value: 'name' },
     },
   );
+
+/** Whether jobs were ever kept in files of this data directory, here or where its snapshots were before. Makes none. */
+export const hasJobs = async ({ fs }: Environment, layout: Layout): Promise<boolean> =>
+  (await fs.inspect(join(layout.lifecycle, 'jobs'))) !== undefined ||
+  (await readFormerHomes(fs, layout)).length > 0;
 
 /** The job store of a data directory; `INVALID_REQUEST` for PostgreSQL and a directory without identity, `JOBS_UNAVAILABLE`. */
 export async function openJobs(

@@ -6,6 +6,7 @@ import { openSqlite } from '../../env/sqlite.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../../snapshot/environment.ts';
 import { jobsFile, type Layout } from '../../snapshot/store/layout.ts';
+import { bringFormerJobs } from './former-jobs.ts';
 import type { JobStore } from './job-store.ts';
 import { type JobScope, KyselyJobStore, type Owners, type Tables } from './kysely-job-store.ts';
 import { migrate } from './migrations.ts';
@@ -22,7 +23,14 @@ const ownersFolder = (layout: Layout): string => join(layout.lifecycle, 'jobs');
  * The job store of one data directory, in `.lifecycle/jobs.sqlite`. Whether the process of a job lives is told by the kernel's
  * lock on a file in `.lifecycle/jobs`, which dies with it, and not by any clock.
  */
-export async function openSqliteJobStore(env: Environment, layout: Layout): Promise<JobStore> {
+export const openSqliteJobStore = (env: Environment, layout: Layout): Promise<JobStore> =>
+  openIn(env, layout, (db) => bringFormerJobs(env, db, layout, (former) => openIn(env, former)));
+
+async function openIn(
+  env: Environment,
+  layout: Layout,
+  complete: (db: Kysely<Tables>) => Promise<void> = async () => {},
+): Promise<JobStore> {
   const folder = ownersFolder(layout);
   await makeFolders(env.fs, folder);
   const file = jobsFile(layout);
@@ -36,7 +44,12 @@ export async function openSqliteJobStore(env: Environment, layout: Layout): Prom
     const path = join(folder, 'migration');
     const lock = await acquireWithin(env, path, MIGRATION_WAIT_MS);
     if (lock === undefined) throw new StillpointError('CONFLICT', `another process holds ${path}`, { path });
-    await migrate(db).finally(() => lock.release());
+    try {
+      await migrate(db);
+      await complete(db);
+    } finally {
+      await lock.release();
+    }
     return new KyselyJobStore(db, lockedOwners(env, folder), env.clock, ONE_DIRECTORY);
   } catch (error) {
     await db.destroy();

@@ -7,6 +7,7 @@ import { warn } from '../../env/safe-calls.ts';
 import { newUlid, ULID } from '../../env/ulid.ts';
 import { StillpointError, systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
+import { noteFormerHome } from './former-homes.ts';
 import { type Layout, lineageFile } from './layout.ts';
 
 /**
@@ -67,7 +68,7 @@ export async function ensureStoreFile(
 
 /**
  * The snapshots are kept in another folder from now on: the database stays the same store, and what was published from it is known there
- * too. A folder that has been another store stays that one. The caller holds the lock of the lifecycle folder of `to`.
+ * too, as are its jobs. A folder that has been another store stays that one. The caller holds the lock of the lifecycle folder of `to`.
  */
 export async function carryIdentity(fs: FileSystem, from: Layout, to: Layout): Promise<void> {
   const store = await readStoreFile(fs, from);
@@ -84,6 +85,7 @@ export async function carryIdentity(fs: FileSystem, from: Layout, to: Layout): P
     const published = await readSmallFile(fs, lineageFile(from), LINEAGE_LIMIT_BYTES);
     if (published !== undefined) await replaceFile(fs, lineageFile(to), published);
   }
+  await noteFormerHome(fs, from, to);
   if (known === undefined) await writeJson(fs, storeFileOf(to), store, 'compact');
 }
 
