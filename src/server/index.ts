@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify';
+import { warnOfRoot } from '../env/ownership.ts';
 import { toStillpointError } from '../errors.ts';
 import { createApp } from './app.ts';
 import { assemble } from './assemble-server.ts';
@@ -54,6 +55,7 @@ export async function buildServer(options: ServerOptions): Promise<FastifyInstan
   // Before the database is opened: a file that is wrong must change nothing.
   const tls = resolved.tls && (await readTls(environment.fs, resolved.tls));
   const settings = await readSettingsOf(resolved);
+  if (resolved.backend.engine !== 'lsm') warnOfRoot(resolved.dataDir); // ours gives its files to the owner
   const parts = await assemble(resolved, settings).catch((error) => {
     throw toStillpointError(error);
   });

@@ -1,9 +1,33 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, lstatSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Backend, type KeyRange, leveldbBackend } from '../../src/server/index.ts';
+import { entriesBelow } from '../support/folders.ts';
+import { testAsRoot } from '../support/needs.ts';
 import { injected, smallLsm, untilFinished } from '../support/server.ts';
 import { temporaryFolder } from '../support/temp.ts';
+
+testAsRoot.each([
+  ['leveldb', leveldbBackend, 1],
+  ['lsm', smallLsm, 0],
+] as const)(
+  'root on a folder of another user: %s warns once where its files stay those of root',
+  async (_, make, count) => {
+    const dataDir = await temporaryFolder();
+    chownSync(dataDir, 1234, 1234);
+    const warnings: (Error & { code?: string })[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on('warning', onWarning);
+    onTestFinished(() => void process.off('warning', onWarning));
+    const server = await injected({ dataDir, backend: make() });
+    await server.rpc('PUT', '/kv/a', 'value');
+    const told = warnings.filter(({ message }) => message.includes(dataDir));
+    expect(told.map(({ code }) => code)).toEqual(Array(count).fill('ACCESS_DENIED'));
+    for (const { message } of told) expect(message).toContain('setpriv --reuid=1234 --regid=1234');
+    const owners = entriesBelow(dataDir).map((entry) => lstatSync(join(entry.parentPath, entry.name)).uid);
+    expect(owners.some((uid) => uid !== 1234)).toBe(count > 0);
+  },
+);
 
 const BACKENDS: Readonly<Record<string, () => Backend>> = { lsm: smallLsm, leveldb: leveldbBackend };
 
