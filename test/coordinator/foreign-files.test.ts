@@ -175,6 +175,25 @@ test('what lies among the tables of lsm and is not its own is told, in the snaps
   expect(readFileSync(join(undo, 'sst/notes.txt'), 'utf8')).toBe('mine');
 });
 
+test('what moved along with the tables comes back with an undo, and what was written beside them since is kept', async () => {
+  const dir = join(await temporaryFolder(), 'data');
+  await makers.lsm(dir, 'old');
+  mkdirSync(join(dir, 'sst/mine'), { recursive: true });
+  writeFileSync(join(dir, 'sst/mine/notes.txt'), 'before');
+  await new BackupCoordinator({ dataDir: dir }).backup();
+  const restore = new RestoreCoordinator({ dataDir: dir });
+  await restore.restore();
+  mkdirSync(join(dir, 'sst'), { recursive: true });
+  writeFileSync(join(dir, 'sst/later.txt'), 'after');
+  const { undo, movedAlong } = await restore.undo();
+  expect(movedAlong).toEqual(['sst/later.txt']);
+  expect(readFileSync(join(dir, 'sst/mine/notes.txt'), 'utf8')).toBe('before');
+  const later = join(undo, 'sst/later.txt');
+  expect(readFileSync(later, 'utf8')).toBe('after');
+  expect((await stillpoint(['prune', dir, '--undo', '--keep', '0'])).code).toBe(0);
+  expect(readFileSync(later, 'utf8')).toBe('after'); // only at the word of the operator
+});
+
 test.each(['42.tmp', 'MANIFEST-1', '7.log', 'CURRENT.old', '0000001.ldb'])(
   'LevelDB never writes %s, so it stays where it is',
   async (name) => {
