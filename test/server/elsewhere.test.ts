@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { StillpointError } from '../../src/errors.ts';
 import { runFleet } from '../../src/fleet/index.ts';
 import { fleetReplySchema } from '../../src/rpc/elsewhere.ts';
 import { startFleetConsole } from '../../src/server/elsewhere/fleet-console.ts';
@@ -36,9 +37,9 @@ async function askFleet(of: { readonly fleetFile: string; readonly setsDir: stri
 }
 
 test('a node whose database has failed is not safe, however good its snapshots are', async () => {
-  let hasFailed = false;
+  let failure: StillpointError | undefined;
   const backend = altered(smallLsm(), (database) => {
-    Object.defineProperty(database, 'hasFailed', { get: () => hasFailed });
+    Object.defineProperty(database, 'failure', { get: () => failure });
     return {};
   });
   const { fleetFile, setsDir } = await withFleet((id) => (id === 'b' ? backend : smallLsm()));
@@ -47,15 +48,13 @@ test('a node whose database has failed is not safe, however good its snapshots a
     { id: 'a', safe: true },
     { id: 'b', safe: true },
   ]);
-  hasFailed = true;
+  failure = new StillpointError('NO_SPACE', 'the disk is full');
   expect((await askFleet({ fleetFile, setsDir: undefined })).nodes).toMatchObject([
     { id: 'a', safe: true },
     {
       id: 'b',
       safe: false,
-      summary: expect.stringMatching(
-        /^The node is not well, mode normal; it may take no writes\. Snapshots: Safe/,
-      ),
+      summary: expect.stringMatching(/^The database takes no writes: the disk is full\. Snapshots: Safe/),
     },
   ]);
 });

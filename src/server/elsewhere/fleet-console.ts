@@ -54,7 +54,9 @@ function describeNode({ id, unit, role, url, status, problem }: SurveyedNode) {
 }
 
 /** Why a node is not safe, whatever its snapshots are. A run that holds it keeps it out of normal mode, and that is right. */
-function unwellness({ overall_status, mode, quiesced, recovery_state }: NonNullable<SurveyedNode['status']>) {
+function unwellness(status: NonNullable<SurveyedNode['status']>): string | undefined {
+  const { overall_status, mode, quiesced, recovery_state, database_failure: failure } = status;
+  if (failure !== null) return `The database takes no writes: ${failure.message}.`;
   if (overall_status === 'ok' || (quiesced !== null && mode !== 'normal')) return undefined;
   const reason = recovery_state?.reason == null ? '' : `: ${recovery_state.reason}`;
   return `The node is not well, mode ${mode.replace('_', ' ')}${reason}; it may take no writes.`;
