@@ -83,7 +83,7 @@ export class Alerts {
   /** Whether it is healthy. */
   async #lookAt(jobs: JobStore, schedule: Schedule): Promise<boolean> {
     const ticks = await jobs.listTicks(schedule.id, 1000);
-    for (const channel of this.#parts.channels) {
+    const tellBy = async (channel: Channel) => {
       const told = {
         failed: await attempts(jobs, schedule, channel, 'failed'),
         overdue: await attempts(jobs, schedule, channel, 'overdue'),
@@ -91,7 +91,10 @@ export class Alerts {
       };
       for (const event of eventsOf(schedule, ticks, this.#parts.clock.nowMs()))
         await this.#tell(jobs, schedule, channel, event, of(told[event.kind], event.dueMs));
-    }
+    };
+    // At once: a command that hangs keeps no webhook waiting.
+    const ends = await Promise.allSettled(this.#parts.channels.map(tellBy));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
     return isHealthy(schedule, ticks, this.#parts.clock.nowMs());
   }
 

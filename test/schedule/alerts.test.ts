@@ -198,6 +198,18 @@ test('an alert that was answered with 500 is sent again, later, and then no more
   expect(requests).toHaveLength(3);
 });
 
+test('a channel that hangs keeps no other one waiting', async () => {
+  let end!: () => void;
+  const hanging = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const slow: Channel = { name: 'on_failure', send: () => hanging };
+  const quick: Channel = { name: 'webhook', send: async () => end() }; // else the slow one never ends
+  const service = await machine([slow, quick]);
+  service.fails = true;
+  await service.pass(SLOT);
+});
+
 test('a webhook that hangs or is dead fails without its address or secret in the message', async () => {
   const { url, requests, server } = await receiver('hang', 302);
   const secret = join(await temporaryFolder(), 'secret');
