@@ -1,6 +1,5 @@
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Report } from '../engine/report.ts';
-import { removeTree } from '../env/io.ts';
 import type { RunControl } from '../env/run-control.ts';
 import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
@@ -22,12 +21,12 @@ import type { Environment } from '../snapshot/environment.ts';
 import { restoreInto, stage } from '../snapshot/restore/restore.ts';
 import { checkSource } from '../snapshot/restore/restore-source.ts';
 import type { SnapshotSource } from '../snapshot/source/snapshot-source.ts';
-import { realFolder } from '../snapshot/store/real-folder.ts';
 import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import { namingBest } from './best-backup.ts';
 import { fromFields, storeOf } from './list-backups.ts';
 import { environmentOf, followed, translated } from './options.ts';
 import { refuseOverlap } from './placement.ts';
+import { inScratch } from './scratch.ts';
 
 export const restoreBackupOptions = new OptionSet(() => ({
   ...fromFields(),
@@ -167,17 +166,13 @@ export async function withScratch<T>(
   look: (report: Report, folder: string) => Promise<T>,
 ): Promise<T> {
   const env = store.environment;
-  const folder = join(
-    await realFolder(env.fs, scratch, 'scratch folder'),
-    `stillpoint-scratch-${env.newId()}`,
-  );
-  await refuseOverlap(env, store.destination, folder);
   const source = await checkSource(env, sourceOf(store, manifest), control);
   try {
-    const { report } = await stage(env, source, folder, { level: 'full' }, control);
-    return await look(report, folder);
+    return await inScratch(env, store.destination, scratch, async (folder) => {
+      const { report } = await stage(env, source, folder, { level: 'full' }, control);
+      return look(report, folder);
+    });
   } finally {
     await source.release();
-    await removeTree(env.fs, folder);
   }
 }

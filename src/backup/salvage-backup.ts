@@ -1,16 +1,14 @@
-import { join } from 'node:path';
 import { salvageDatabase, salvageOptions } from '../coordinator/salvage.ts';
-import { removeTree } from '../env/io.ts';
 import { temporaryFolder } from '../env/temporary-folder.ts';
 import { StillpointError } from '../errors.ts';
 import { checkArgument, OptionSet, type OptionsOf, withDefault } from '../options/option.ts';
 import { folder, text } from '../options/values.ts';
 import { writeReadable } from '../repository/write-readable.ts';
 import type { Salvaged } from '../salvage/salvage.ts';
-import { realFolder } from '../snapshot/store/real-folder.ts';
 import { fromFields, storeOf } from './list-backups.ts';
 import { followed, translated } from './options.ts';
 import { refuseOverlap } from './placement.ts';
+import { inScratch } from './scratch.ts';
 
 export const salvageBackupOptions = new OptionSet(() => ({
   ...fromFields(),
@@ -50,11 +48,6 @@ export async function salvageBackup(backup: string, options: SalvageBackupOption
         { hint: '`stillpoint backup list` shows the other backups; one before it may be whole.' },
       );
     }
-    const place = join(
-      await realFolder(env.fs, scratch, 'scratch folder'),
-      `stillpoint-scratch-${env.newId()}`,
-    );
-    await refuseOverlap(env, destination, place);
     await refuseOverlap(env, destination, into);
     const bytesTotal = files.reduce((sum, { stored }) => sum + (stored?.bytes ?? 0), 0);
     const look = ({ bytes }: { readonly bytes: number }) => ({
@@ -62,8 +55,8 @@ export async function salvageBackup(backup: string, options: SalvageBackupOption
       bytesProcessed: bytes,
       bytesTotal,
     });
-    return followed(env, from, look, async (control) => {
-      try {
+    return followed(env, from, look, (control) =>
+      inScratch(env, destination, scratch, async (place) => {
         const damages = await writeReadable(store, manifest, place, control);
         const salvaged = await salvageDatabase(place, {
           into,
@@ -81,9 +74,7 @@ export async function salvageBackup(backup: string, options: SalvageBackupOption
             files.map(({ path }) => ({ path, message: `${key} ${message}` })),
           ),
         };
-      } finally {
-        await removeTree(env.fs, place);
-      }
-    });
+      }),
+    );
   });
 }
