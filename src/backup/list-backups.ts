@@ -5,6 +5,7 @@ import { checkArgument, OptionSet, type OptionsOf, optional, required } from '..
 import { text } from '../options/values.ts';
 import { type BackupManifest, objectsOf } from '../repository/backup-manifest.ts';
 import { readDamaged } from '../repository/damaged-objects.ts';
+import { backupsPrefix, objectsPrefix } from '../repository/layout.ts';
 import { readMarks, readVerified, type Verified } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { backupFields, destinationChoice, environmentOf, repositoryOf, translated } from './options.ts';
@@ -35,7 +36,7 @@ export interface BackupSummary {
   /** What is stored of it; backups share most of that. */
   readonly storedBytes: number | null;
   readonly tool: string | null;
-  /** Why the manifest cannot be trusted; null when it can. */
+  /** Why the manifest cannot be trusted, or what it names that is not there; null for neither. */
   readonly problem: string | null;
   /** How deep its content was proven, before it was uploaded or since; null: that is not known. */
   readonly level: Level | null;
@@ -70,6 +71,31 @@ export async function storeOf(options: FromOptions, own?: string): Promise<Store
 /** The backups in a repository, or those of one store. Needs nothing but the repository. */
 export async function listBackups(options: FromOptions): Promise<BackupList> {
   fromOptions.check('listBackups', options);
+  return summaries(options, async () => undefined);
+}
+
+/**
+ * The same, and what can be seen without reading the data: a backup that names an object which is gone, or has another size, is
+ * `damaged`, and `problem` says which. Lists all objects of each store.
+ */
+export async function glanceAtBackups(options: FromOptions): Promise<BackupList> {
+  fromOptions.check('glanceAtBackups', options);
+  return summaries(options, sizesOfObjects);
+}
+
+type Sizes = ReadonlyMap<string, number>;
+
+async function sizesOfObjects({ destination, storeId }: StoreBackups): Promise<Sizes> {
+  const sizes = new Map<string, number>();
+  for (const prefix of [objectsPrefix(storeId), backupsPrefix(storeId)])
+    for await (const { key, sizeBytes } of destination.list(prefix)) sizes.set(key, sizeBytes);
+  return sizes;
+}
+
+function summaries(
+  options: FromOptions,
+  sizesIn: (store: StoreBackups) => Promise<Sizes | undefined>,
+): Promise<BackupList> {
   return translated(async () => {
     const repository = await repositoryOf(environmentOf(options), options.from, options);
     const all =
@@ -78,8 +104,11 @@ export async function listBackups(options: FromOptions): Promise<BackupList> {
     for (const store of all) {
       const backups: BackupSummary[] = [];
       const marks = await readAllMarks(store);
-      for (const id of await store.ids()) {
-        const summary = await summarize(store, id, marks);
+      // The backups first: what one of them names was there before it.
+      const ids = await store.ids();
+      const sizes = await sizesIn(store);
+      for (const id of ids) {
+        const summary = await summarize(store, id, marks, sizes);
         if (summary !== undefined) backups.push(summary);
       }
       stores.push({ storeId: store.storeId, name: await store.name(), backups });
@@ -122,6 +151,7 @@ async function summarize(
   store: StoreBackups,
   id: string,
   { pinned, verified, damaged }: AllMarks,
+  sizes?: Sizes,
 ): Promise<BackupSummary | undefined> {
   const read = verified.get(id);
   const marks = { pinned: pinned.has(id), verifiedAtMs: read?.atMs ?? null };
@@ -129,6 +159,8 @@ async function summarize(
     const manifest = await store.read(id);
     if (manifest === undefined) return undefined; // deleted since it was listed
     const { createdAtMs, engine, tool, storedBytes, snapshot } = manifest;
+    const problem = sizes === undefined ? null : lacking(objectsOf(manifest), sizes);
+    const isDamaged = read?.isDamaged || [...objectsOf(manifest).keys()].some((key) => damaged.has(key));
     return {
       backupId: id,
       createdAtMs,
@@ -137,9 +169,9 @@ async function summarize(
       totalBytes: snapshot.entries.reduce((sum, { size }) => sum + size, 0),
       storedBytes,
       tool,
-      problem: null,
+      problem,
       level: levelOf(manifest, read),
-      damaged: read?.isDamaged || [...objectsOf(manifest).keys()].some((key) => damaged.has(key)),
+      damaged: problem !== null || isDamaged,
       ...marks,
     };
   } catch (error) {
@@ -155,4 +187,15 @@ async function summarize(
     const problem = error.message;
     return { backupId: id, createdAtMs: ulidTimeMs(id), ...unknown, problem, damaged: false, ...marks };
   }
+}
+
+/** What a backup names and the repository does not have; null for nothing. */
+function lacking(objects: Sizes, sizes: Sizes): string | null {
+  const wrong = [...objects].filter(([key, bytes]) => sizes.get(key) !== bytes);
+  const [first] = wrong;
+  if (first === undefined) return null;
+  const [key, bytes] = first;
+  const found = sizes.get(key);
+  const what = found === undefined ? `${key} is missing` : `${key} has ${found} bytes, and not ${bytes}`;
+  return wrong.length === 1 ? what : `${what}, and ${wrong.length - 1} more objects are missing or changed`;
 }

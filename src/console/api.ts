@@ -119,15 +119,13 @@ export class Api {
     return this.#commandFor('restore', { source, ...(repository !== undefined && { repository }) });
   }
 
-  /** Of a console of a repository. */
-  backupCommand(
-    action: 'verify' | 'drill' | 'restore',
-    destination: string,
-    store: string,
-    backup: string,
-  ): string {
-    const into = action === 'restore' ? ' --into ./restored' : '';
-    return `stillpoint backup ${action} ${quoted(backup)} --from ${quoted(destination)} --store ${quoted(store)}${into}`;
+  /** Of a console of a repository. The key is named and never shown. */
+  backupCommand(action: 'restore' | 'prune', repository: Repository, store: string, rest: string): string {
+    const { destination, key_flags } = repository;
+    const backup = action === 'restore' ? ` ${quoted(rest)}` : '';
+    const into = action === 'restore' ? ' --into ./restored' : ` ${rest}`;
+    const key = key_flags.map((word) => ` ${word.startsWith('--') ? word : quoted(word)}`).join('');
+    return `stillpoint backup ${action}${backup} --from ${quoted(destination)} --store ${quoted(store)}${key}${into}`;
   }
 
   /** Into a folder that must not exist; beside what is damaged, unless said otherwise. */

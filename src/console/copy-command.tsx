@@ -1,4 +1,5 @@
 import { useState } from 'preact/hooks';
+import { shown } from './text.ts';
 
 interface Props {
   readonly text: string;
@@ -26,7 +27,7 @@ export function CopyCommand({ text, what, isMain = false }: Props) {
       <button type="button" class={isMain ? 'main' : 'quiet'} aria-label={`${label}: ${what}`} onClick={copy}>
         {label}
       </button>
-      {(isMain || came !== undefined) && <code>{text}</code>}
+      {(isMain || came !== undefined) && <code>{shown(text)}</code>}
     </span>
   );
 }

@@ -8,55 +8,52 @@ import { Row } from './point-rows.tsx';
 import { Prose } from './prose.tsx';
 import { Question } from './question.tsx';
 import { RetentionQuestion } from './retention.tsx';
-import { ago, bytes, plural, span, textOf } from './text.ts';
+import { ago, bytes, plural, shown, span, textOf } from './text.ts';
 import { BUSY_MS, IDLE_MS, NoAnswer, useLooking } from './use-looking.tsx';
+import { type Reading, useRepository } from './use-repository.ts';
 import { Verdict } from './verdict.tsx';
 
 type Store = Repository['stores'][number];
-
-interface Seen {
-  readonly repository: Repository;
-  readonly errand: Errand | null;
-}
 
 type Asked =
   | { readonly what: 'restore'; readonly store: Store; readonly backup: StoredBackup }
   | { readonly what: 'retention'; readonly store: Store };
 
-/** A repository: what can be restored from it. It is read once, and again after each errand or on request. */
+/** A repository: what can be restored from it. What is done with it is shown also when it cannot be read. */
 export function RepositoryPage({ api }: { api: Api }) {
-  const known = useRef<{ repository: Repository; ended: number | null }>(undefined);
   const [asked, setAsked] = useState<Asked>();
-  const [problem, setProblem] = useState<string>();
-  const looking = useLooking<Seen>(api, async () => {
+  const [problem, setProblem] = useState<{ text: string; ended: number | null }>();
+  const isReading = useRef(false);
+  const looking = useLooking<{ errand: Errand | null }>(api, async () => {
     const errand = await api.errand();
-    const ended = errand?.finished_at_ms ?? null;
-    if (known.current === undefined || known.current.ended !== ended)
-      known.current = { repository: await api.repository(), ended };
-    const { repository } = known.current;
-    return [{ repository, errand }, errand?.status === 'running' ? BUSY_MS : IDLE_MS];
+    return [{ errand }, errand?.status === 'running' || isReading.current ? BUSY_MS : IDLE_MS];
   });
   const { seen, nowMs, again } = looking;
+  const ended = seen && (seen.errand?.finished_at_ms ?? null);
+  const reading = useRepository(api, ended, nowMs);
+  const { repository, sinceMs } = reading;
+  isReading.current = sinceMs !== undefined;
   if (looking.signIn !== undefined) return looking.signIn;
   const begin = async (body: ErrandBody) => {
     setAsked(undefined);
     setProblem(undefined);
-    await api.beginErrand(body).catch((error) => setProblem(textOf(error)));
+    await api.beginErrand(body).catch((error) => setProblem({ text: textOf(error), ended: ended ?? null }));
     await again();
   };
   const isBusy = seen?.errand?.status === 'running';
+  const isKnown = looking.oldMs === undefined && sinceMs === undefined && reading.problem === undefined;
   return (
     <>
       <header>
         <h1>Stillpoint</h1>
         <p>
-          {seen !== undefined &&
-            `repository ${seen.repository.destination}${seen.repository.encrypted ? ' · encrypted' : ''}`}
+          {repository !== undefined &&
+            `repository ${shown(repository.destination)}${repository.encrypted ? ' · encrypted' : ''}`}
         </p>
         <button
           type="button"
           onClick={() => {
-            known.current = undefined;
+            reading.read();
             again();
           }}
         >
@@ -67,14 +64,28 @@ export function RepositoryPage({ api }: { api: Api }) {
         <NoAnswer looking={looking} />
         {seen !== undefined && (
           <>
-            <Summary stores={seen.repository.stores} nowMs={nowMs} oldMs={looking.oldMs} />
-            <ErrandCard api={api} errand={seen.errand} problem={problem} nowMs={nowMs} again={again} />
-            {seen.repository.stores.map((store) => (
+            <ReadingNote reading={reading} nowMs={nowMs} />
+            {repository !== undefined && (
+              <Summary
+                stores={repository.stores}
+                nowMs={nowMs}
+                readAtMs={reading.atMs}
+                oldMs={isKnown ? undefined : Math.max(0, nowMs - reading.atMs)}
+              />
+            )}
+            <ErrandCard
+              api={api}
+              errand={seen.errand}
+              problem={problem?.ended === ended ? problem?.text : undefined}
+              nowMs={nowMs}
+              again={again}
+            />
+            {repository?.stores.map((store) => (
               <StoreCard
                 key={store.store_id}
                 api={api}
                 store={store}
-                destination={seen.repository.destination}
+                repository={repository}
                 nowMs={nowMs}
                 isBusy={isBusy}
                 onBegin={begin}
@@ -86,10 +97,31 @@ export function RepositoryPage({ api }: { api: Api }) {
         {asked?.what === 'restore' && (
           <RestoreQuestion asked={asked} onNo={() => setAsked(undefined)} onYes={begin} />
         )}
-        {asked?.what === 'retention' && (
-          <RetentionQuestion api={api} storeId={asked.store.store_id} onNo={() => setAsked(undefined)} />
+        {asked?.what === 'retention' && repository !== undefined && (
+          <RetentionQuestion
+            api={api}
+            repository={repository}
+            storeId={asked.store.store_id}
+            onNo={() => setAsked(undefined)}
+          />
         )}
       </main>
+    </>
+  );
+}
+
+/** Whether it is being read, and why it could not be. */
+function ReadingNote({ reading: { sinceMs, problem }, nowMs }: { reading: Reading; nowMs: number }) {
+  return (
+    <>
+      {sinceMs !== undefined && (
+        <p role="status">Reading the repository, for {span(Math.max(0, nowMs - sinceMs))} …</p>
+      )}
+      {problem !== undefined && (
+        <p class="notice bad">
+          <span role="alert">The repository cannot be read.</span> Why: <Prose text={problem} />
+        </p>
+      )}
     </>
   );
 }
@@ -101,10 +133,12 @@ const nameOf = ({ name, store_id }: Store): string => name ?? store_id;
 function Summary({
   stores,
   nowMs,
+  readAtMs,
   oldMs,
 }: {
   stores: readonly Store[];
   nowMs: number;
+  readAtMs: number;
   oldMs: number | undefined;
 }) {
   const lacking = stores.filter(({ backups }) => !backups.some(isGood));
@@ -114,15 +148,18 @@ function Summary({
       id="safe"
       question="Can the data be brought back from here?"
       look={isSafe ? 'safe' : 'unsafe'}
-      sentence={sentenceOf(stores, lacking)}
+      sentence={sentenceOf(stores, lacking, nowMs)}
       oldMs={oldMs}
     >
+      <p class="small">
+        The repository was read {ago(readAtMs, nowMs)}: its manifests, and names and sizes of the rest.
+      </p>
       <ul>
         {stores.map((store) => {
           const good = store.backups.filter(isGood).map(({ created_at_ms }) => created_at_ms);
           return (
             <li key={store.store_id}>
-              <strong>{nameOf(store)}</strong>: {plural(store.backups.length, 'backup')}
+              <strong>{shown(nameOf(store))}</strong>: {plural(store.backups.length, 'backup')}
               {good.length === 1 && `; the verified one was made ${ago(good[0]!, nowMs)}`}
               {good.length > 1 &&
                 `; verified ones from ${ago(Math.min(...good), nowMs)} to ${ago(Math.max(...good), nowMs)}`}
@@ -134,10 +171,17 @@ function Summary({
   );
 }
 
-function sentenceOf(stores: readonly Store[], lacking: readonly Store[]): string {
+function sentenceOf(stores: readonly Store[], lacking: readonly Store[], nowMs: number): string {
   if (stores.length === 0) return 'No: there is no backup here yet.';
-  if (lacking.length === 0) return 'Yes: each database has a backup that was read in full and is whole.';
-  return `Not known: no backup of ${lacking.map(nameOf).join(', ')} was read in full yet. Verify one.`;
+  const lost = lacking.filter(({ backups }) => backups.every(({ damaged }) => damaged));
+  if (lost.length > 0) return `No: no backup of ${lost.map(nameOf).join(', ')} is left that is not damaged.`;
+  if (lacking.length > 0)
+    return `Not known: no backup of ${lacking.map(nameOf).join(', ')} was read in full yet. Verify one.`;
+  const readAt = stores.map(({ backups }) =>
+    Math.max(...backups.filter(isGood).map(({ verified_at_ms }) => verified_at_ms ?? 0)),
+  );
+  const least = ago(Math.min(...readAt), nowMs);
+  return `Yes: each database has a backup that was read in full and is whole, as of ${least}; its files are still there.`;
 }
 
 const ERRANDS: Readonly<Record<Errand['action'], string>> = {
@@ -191,7 +235,7 @@ function ErrandCard({ api, errand, problem, nowMs, again }: ErrandProps) {
           class={errand.status === 'succeeded' ? 'good' : 'bad'}
           role={errand.status === 'succeeded' ? 'status' : 'alert'}
         >
-          Nothing. The last {errand.action}, of {errand.backup_id}: {errand.text}
+          Nothing. The last {errand.action}, of {shown(errand.backup_id)}: <Prose text={errand.text ?? ''} />
         </p>
       )}
     </section>
@@ -201,19 +245,19 @@ function ErrandCard({ api, errand, problem, nowMs, again }: ErrandProps) {
 interface StoreProps {
   readonly api: Api;
   readonly store: Store;
-  readonly destination: string;
+  readonly repository: Repository;
   readonly nowMs: number;
   readonly isBusy: boolean;
   readonly onBegin: (body: ErrandBody) => void;
   readonly onAsk: (asked: Asked) => void;
 }
 
-function StoreCard({ api, store, destination, nowMs, isBusy, onBegin, onAsk }: StoreProps) {
+function StoreCard({ api, store, repository, nowMs, isBusy, onBegin, onAsk }: StoreProps) {
   const { store_id } = store;
   const points = pointsOf([], [{ repository: nameOf(store), backups: store.backups }]);
   return (
     <section aria-label={`Backups of ${nameOf(store)}`} class="card">
-      <h2>Backups of {nameOf(store)}</h2>
+      <h2>Backups of {shown(nameOf(store))}</h2>
       {store.backups.length === 0 && <p>There is none.</p>}
       {store.backups.length > 0 && (
         <p class="actions">
@@ -261,7 +305,7 @@ function StoreCard({ api, store, destination, nowMs, isBusy, onBegin, onAsk }: S
                       Restore …
                     </Button>
                     <CopyCommand
-                      text={api.backupCommand('restore', destination, store_id, id)}
+                      text={api.backupCommand('restore', repository, store_id, id)}
                       what={`restore ${id}`}
                     />
                   </Row>

@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks';
-import type { Api, Retention } from './api.ts';
+import type { Api, Repository, Retention } from './api.ts';
 import { Prose } from './prose.tsx';
 import { Question } from './question.tsx';
 import { plural, textOf } from './text.ts';
@@ -16,12 +16,13 @@ const USUAL: Rule = { keep_daily: 7, keep_weekly: 4, keep_monthly: 12 };
 
 interface Props {
   readonly api: Api;
+  readonly repository: Repository;
   readonly storeId: string;
   readonly onNo: () => void;
 }
 
 /** Tries a rule of retention: which backups it would keep, and why. Nothing is removed. */
-export function RetentionQuestion({ api, storeId, onNo }: Props) {
+export function RetentionQuestion({ api, repository, storeId, onNo }: Props) {
   const [rule, setRule] = useState<Rule>(USUAL);
   const [shown, setShown] = useState<Retention>();
   const [problem, setProblem] = useState<string>();
@@ -69,7 +70,8 @@ export function RetentionQuestion({ api, storeId, onNo }: Props) {
         {shown !== undefined && (
           <p>
             {plural(shown.kept.length, 'backup')} would stay, {shown.removed.length.toLocaleString()} would
-            go. Nothing is removed here: <code>stillpoint backup prune {command.join(' ')}</code> does it.
+            go. Nothing is removed here:{' '}
+            <code>{api.backupCommand('prune', repository, storeId, command.join(' '))}</code> does it.
           </p>
         )}
       </div>

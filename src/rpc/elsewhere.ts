@@ -32,13 +32,17 @@ export const errandBodySchema = z.discriminatedUnion('action', [
     action: z.literal('restore'),
     store_id: z.string().min(1),
     backup_id: z.string().min(1),
-    into: z.string().regex(/^\//, 'must be an absolute path').describe('A new or empty folder'),
+    into: z
+      .string()
+      .regex(/^\/[^\0]*$/, 'must be an absolute path without a NUL byte')
+      .describe('A new or empty folder'),
   }),
 ]);
 
 export const repositoryReplySchema = z.object({
   destination: z.string(),
   encrypted: z.boolean().describe('Whether a key was given'),
+  key_flags: z.array(z.string()).readonly().describe('How a command line names that key; no secret'),
   stores: z
     .array(
       z.object({

@@ -38,19 +38,30 @@ export interface AuditNote {
   readonly code?: ErrorCode | undefined;
   /** Of the run or job, the name of the snapshot, or the run of a fleet's controller. */
   readonly id?: string;
+  /** Of a console: the store of the backup. */
+  readonly store?: string;
+  /** The folder that a backup is restored into. */
+  readonly into?: string;
 }
 
 /**
  * One JSON line for each admin action that changes something or is refused, and for each request that is not admitted:
- * `{time, action, outcome, correlation_id, remote, code?, id?}`. No credentials and no keys of the database are in it.
+ * `{time, action, outcome, correlation_id, remote, code?, id?, data_dir?, store?, into?}`. No credentials and no keys of the database are in it.
  */
 export class Audit {
   readonly #write: (record: Readonly<Record<string, unknown>>) => void;
   readonly #clock: Clock;
+  readonly #dataDirOf: (request: FastifyRequest) => string | undefined;
   readonly #notes = new WeakMap<FastifyRequest, AuditNote>();
   readonly #withRun = new WeakSet<FastifyRequest>();
 
-  constructor(sink: LineTarget, clock: Clock) {
+  /** @param dataDirOf Where several data directories are served: which one a request is about. */
+  constructor(
+    sink: LineTarget,
+    clock: Clock,
+    dataDirOf: (request: FastifyRequest) => string | undefined = () => undefined,
+  ) {
+    this.#dataDirOf = dataDirOf;
     this.#write = lineWriter(sink);
     this.#clock = clock;
   }
@@ -77,7 +88,8 @@ export class Audit {
     this.#line(request, note);
   }
 
-  #line(request: FastifyRequest, { action, outcome, code, id }: AuditNote): void {
+  #line(request: FastifyRequest, { action, outcome, code, ...named }: AuditNote): void {
+    const dataDir = this.#dataDirOf(request);
     this.#write({
       time: isoTime(this.#clock.nowMs()),
       action,
@@ -85,7 +97,8 @@ export class Audit {
       correlation_id: request.id,
       remote: request.ip,
       ...(code && { code }),
-      ...(id && { id }),
+      ...(dataDir !== undefined && { data_dir: dataDir }),
+      ...named,
     });
   }
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
@@ -116,9 +116,33 @@ test.for(
     expect(stderr).not.toContain(secret);
     expect(stderr).not.toContain(key);
     const actions = [...stderr.matchAll(/"action":"(\w+)"/g)].map(([, action]) => action);
-    expect(actions).toEqual(['authenticate', 'verify', 'drill', 'restore', 'restore']);
+    const twice = ['verify', 'drill', 'restore', 'restore'].flatMap((action) => [action, action]);
+    expect(actions).toEqual(['authenticate', ...twice]);
   },
 );
+
+test('an errand of a repository that is gone is shown to its end, and nothing is said to be known', async (context) => {
+  const browser = await browserOf(context);
+  const repository = join(await temporaryFolder(), 'repository');
+  const { keyFile } = await withBackups(repository, 1);
+  const console = await startConsole(['--from', repository, '--key-file', keyFile]);
+  const { page, complaints } = await openPage(browser, `${console.url}/#key=${console.key}`, {}, console.url);
+  const sentence = page.locator('.sentence');
+  await soon(() => sentence.textContent()).toContain('Not known: no backup');
+  await page.getByRole('button', { name: 'What would a rule keep? …' }).click();
+  const rule = page.locator('dialog code', { hasText: '--keep-daily 7' });
+  await soon(() => rule.textContent()).toMatch(/^stillpoint backup prune --from .* --store .* --key-file '/);
+  await page.getByRole('button', { name: 'Close' }).click();
+  renameSync(repository, `${repository}-away`);
+  await page.getByRole('button', { name: /^Verify / }).click();
+  await page.getByText(/Nothing\. The last verify, of .*: /).waitFor();
+  await page.getByText('The repository cannot be read.').waitFor();
+  await soon(() => sentence.textContent()).toContain('Not known now.');
+  renameSync(`${repository}-away`, repository);
+  await page.getByRole('button', { name: 'Read it again' }).click();
+  await soon(() => page.getByText('The repository cannot be read.').count()).toBe(0);
+  expect(complaints).toEqual([]);
+});
 
 test.for(perTier([], [3]))(
   'a fleet of %i: nodes by unit, leases, and which backups are whole',

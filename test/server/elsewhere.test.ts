@@ -1,14 +1,22 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+
+import { backUp } from '../../src/backup/back-up.ts';
+import { initRepository } from '../../src/backup/repositories.ts';
+import { BackupCoordinator } from '../../src/coordinator/backup.ts';
+
 import { StillpointError } from '../../src/errors.ts';
 import { runFleet } from '../../src/fleet/index.ts';
 import { fleetReplySchema } from '../../src/rpc/elsewhere.ts';
 import { startFleetConsole } from '../../src/server/elsewhere/fleet-console.ts';
+import { startRepositoryConsole } from '../../src/server/elsewhere/repository-console.ts';
+import { startFolderConsole } from '../../src/server/folders/folder-console.ts';
 import type { Backend } from '../../src/server/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { fleetOf, fleetServers } from '../support/fleet-servers.ts';
-import { altered, smallLsm } from '../support/server.ts';
+import { altered, smallLsm, untilFinished } from '../support/server.ts';
+import { makeSmallLsm } from '../support/small-lsm.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // What the consoles of a fleet and of a repository answer, without a browser.
@@ -35,6 +43,88 @@ async function askFleet(of: { readonly fleetFile: string; readonly setsDir: stri
   const reply = await fetch(`${url}/api/admin/fleet`, { headers: { 'x-api-key': key } });
   return fleetReplySchema.parse(await reply.json());
 }
+
+/** A console of a repository with one backup, and the lines of its audit. */
+async function withRepository(keyFile?: string) {
+  const root = await temporaryFolder();
+  const dataDir = join(root, 'data');
+  const repository = join(root, 'repository');
+  mkdirSync(dataDir);
+  writeFileSync(join(dataDir, 'letter'), 'a letter');
+  const key = keyFile === undefined ? {} : { encryption: { keyFile: join(root, keyFile) } };
+  await initRepository(repository, key);
+  const coordinator = new BackupCoordinator({ dataDir, engine: 'files' });
+  const { backupId } = await backUp(dataDir, { to: repository, coordinator, ...key });
+  // biome-ignore lint/suspicious/noExplicitAny: each line has fields of its own
+  const audit: any[] = [];
+  const server = await startRepositoryConsole({
+    ...{ from: { from: repository, ...key }, port: 0, environment: systemEnvironment },
+    audit: (line) => audit.push(JSON.parse(line)),
+  });
+  onTestFinished(() => server.close());
+  // biome-ignore lint/suspicious/noExplicitAny: each answer has fields of its own
+  const rpc = async (method: string, path: string, body?: object): Promise<any> => {
+    const headers = { 'x-api-key': server.key, 'content-type': 'application/json' };
+    const init = { method, headers, ...(body && { body: JSON.stringify(body) }) };
+    return (await fetch(`${server.url}/api/admin/${path}`, init)).json();
+  };
+  return { root, repository, backupId, audit, rpc };
+}
+
+test('a backup whose objects are gone is damaged as soon as the repository is read', async () => {
+  const { root, repository, backupId, audit, rpc } = await withRepository('key');
+  const read = () => rpc('GET', 'repository');
+  const { stores, key_flags } = await read();
+  expect(key_flags).toEqual(['--key-file', join(root, 'key')]);
+  const [{ store_id, backups }] = stores;
+  expect(backups).toMatchObject([{ backup_id: backupId, damaged: false, problem: null }]);
+  const into = join(root, 'restored');
+  const errand = { store_id, backup_id: backupId };
+  const ended = async (body: object) => {
+    await rpc('POST', 'errand', { ...errand, ...body });
+    return untilFinished(async () => {
+      const { errand: last } = await rpc('GET', 'errand');
+      return { state: { ...last, status: last.status === 'succeeded' ? 'completed' : last.status } };
+    });
+  };
+  const nul = await rpc('POST', 'errand', { ...errand, action: 'restore', into: '/tmp/\0' });
+  expect(nul.error).toMatchObject({ code: 'INVALID_REQUEST', message: expect.stringContaining('NUL') });
+  await ended({ action: 'restore', into });
+  const store = join(repository, 'stores', store_id);
+  const names = readdirSync(store, { recursive: true, encoding: 'utf8' });
+  const stored = names.filter((name) => /small-\d+$|^objects$/.test(name));
+  expect(stored.length).toBeGreaterThan(0);
+  for (const name of stored) rmSync(join(store, name), { recursive: true });
+  expect((await read()).stores[0].backups).toMatchObject([
+    { damaged: true, problem: expect.stringMatching(/is missing/) },
+  ]);
+  await ended({ action: 'verify' });
+  const about = { id: backupId, store: store_id };
+  expect(audit).toMatchObject([
+    { action: 'restore', outcome: 'accepted', into, ...about },
+    { action: 'restore', outcome: 'completed', into, ...about },
+    { action: 'verify', outcome: 'accepted', ...about },
+    { action: 'verify', outcome: 'failed', ...about },
+  ]);
+});
+
+test('an audit line of a console of several folders names the folder', async () => {
+  const root = await temporaryFolder();
+  const dataDirs = [join(root, 'one'), join(root, 'two')];
+  for (const dir of dataDirs) await makeSmallLsm(dir);
+  const lines: string[] = [];
+  const audit = (line: string) => void lines.push(line);
+  const { url, key, close } = await startFolderConsole({
+    ...{ dataDirs, port: 0, environment: systemEnvironment, audit },
+  });
+  onTestFinished(close);
+  const headers = { 'x-api-key': key };
+  for (const folder of [1, 2])
+    await fetch(`${url}/folder/${folder}/api/admin/backups/ts-1`, { method: 'DELETE', headers });
+  expect(lines.map((line) => JSON.parse(line))).toMatchObject(
+    dataDirs.map((data_dir) => ({ action: 'delete', outcome: 'refused', data_dir })),
+  );
+});
 
 test('a node whose database has failed is not safe, however good its snapshots are', async () => {
   let failure: StillpointError | undefined;

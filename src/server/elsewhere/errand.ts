@@ -10,16 +10,18 @@ import type { Environment } from '../../snapshot/environment.ts';
 
 export type Errand = z.infer<typeof errandSchema>;
 export type ErrandBody = z.infer<typeof errandBodySchema>;
+/** What an errand works on. */
+export type ErrandFrom = Omit<FromOptions, 'from'> & { readonly from: string };
 
 /** What is done with the backups of a repository, one thing at a time. What came of the last one stays known. */
 export class Errands {
   readonly #environment: Environment;
-  readonly #from: FromOptions;
+  readonly #from: ErrandFrom;
   #state: Errand | undefined;
   #stop = new AbortController();
   #work: Promise<void> = Promise.resolve();
 
-  constructor(environment: Environment, from: FromOptions) {
+  constructor(environment: Environment, from: ErrandFrom) {
     this.#environment = environment;
     this.#from = from;
   }
@@ -28,8 +30,8 @@ export class Errands {
     return this.#state ?? null;
   }
 
-  /** Answers at once; the work goes on. `CONFLICT` while something is under way. */
-  begin(body: ErrandBody): Errand {
+  /** Answers at once; the work goes on, and `onEnd` is told how it ended. `CONFLICT` while something is under way. */
+  begin(body: ErrandBody, onEnd: (outcome: 'completed' | 'failed' | 'cancelled') => void): Errand {
     if (this.#state?.status === 'running') {
       throw new StillpointError('CONFLICT', `a ${this.#state.action} is under way already`, {
         hint: 'Wait until it has ended, or cancel it.',
@@ -44,8 +46,9 @@ export class Errands {
     this.#state = began;
     const stop = new AbortController();
     this.#stop = stop;
-    const end = (status: Errand['status'], text: string) => {
+    const end = (status: 'succeeded' | 'failed' | 'cancelled', text: string) => {
       this.#state = { ...this.#state!, status, text, finished_at_ms: clock.nowMs() };
+      onEnd(status === 'succeeded' ? 'completed' : status);
     };
     this.#work = this.#perform(body, stop.signal).then(
       ({ isGood, text }) => end(isGood ? 'succeeded' : 'failed', text),

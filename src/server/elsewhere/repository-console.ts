@@ -1,4 +1,5 @@
-import { type FromOptions, listBackups } from '../../backup/list-backups.ts';
+import { resolve } from 'node:path';
+import { glanceAtBackups, listBackups } from '../../backup/list-backups.ts';
 import { pruneBackups } from '../../backup/prune-backups.ts';
 import { toJson } from '../../options/casing.ts';
 import {
@@ -10,10 +11,10 @@ import {
 } from '../../rpc/elsewhere.ts';
 import { replies } from '../route-types.ts';
 import { type ElsewhereOptions, type KeyedServer, serveElsewhere } from './elsewhere-app.ts';
-import { Errands } from './errand.ts';
+import { type ErrandFrom, Errands } from './errand.ts';
 
 export interface RepositoryConsoleOptions extends ElsewhereOptions {
-  readonly from: FromOptions & { readonly from: string };
+  readonly from: ErrandFrom;
 }
 
 /**
@@ -33,10 +34,11 @@ export async function startRepositoryConsole(options: RepositoryConsoleOptions):
         '/api/admin/repository',
         { schema: { summary: 'The backups of a repository', response: replies(repositoryReplySchema) } },
         async () => {
-          const { stores } = await listBackups(from);
+          const { stores } = await glanceAtBackups(from);
           return toJson({
             destination: options.from.from,
             encrypted: from.encryption !== undefined,
+            keyFlags: keyFlags(from),
             stores,
           }) as never;
         },
@@ -59,8 +61,11 @@ export async function startRepositoryConsole(options: RepositoryConsoleOptions):
           },
         },
         async (request) => {
-          const errand = errands.begin(request.body);
-          audit.note(request, { action: errand.action, outcome: 'accepted', id: errand.backup_id });
+          const { body } = request;
+          const { action, backup_id: id, store_id: store } = body;
+          const about = { action, id, store, ...(body.action === 'restore' && { into: body.into }) };
+          const errand = errands.begin(body, (outcome) => audit.run(request, { ...about, outcome }));
+          audit.run(request, { ...about, outcome: 'accepted' });
           return { errand };
         },
       );
@@ -100,4 +105,13 @@ export async function startRepositoryConsole(options: RepositoryConsoleOptions):
     },
     () => errands.close(),
   );
+}
+
+/** Names of the key, as they stand on a command line. */
+function keyFlags({ encryption: { identity, passphrase, keyFile } = {} }: ErrandFrom): string[] {
+  return [
+    ...(identity === undefined ? [] : ['--identity', resolve(identity)]),
+    ...(passphrase === undefined ? [] : ['--passphrase', passphrase]),
+    ...(keyFile === undefined ? [] : ['--key-file', resolve(keyFile)]),
+  ];
 }

@@ -35,10 +35,15 @@ type Folder = Shown | { readonly dataDir: string; readonly parts?: undefined; re
  */
 export async function startFolderConsole(options: FolderConsoleOptions): Promise<KeyedServer> {
   const key = newSessionKey();
-  const audit = new Audit(options.audit ?? standardError, options.environment.clock);
+  const { dataDirs, environment } = options;
+  const audit = new Audit(options.audit ?? standardError, environment.clock, ({ routeOptions }) => {
+    if (dataDirs.length === 1) return dataDirs[0];
+    const [, number] = /^\/folder\/(\d+)\//.exec(routeOptions.url ?? '') ?? [];
+    return dataDirs[Number(number) - 1];
+  });
   const folders: Folder[] = [];
   let failure: unknown;
-  for (const dataDir of options.dataDirs) {
+  for (const dataDir of dataDirs) {
     try {
       folders.push({ dataDir, parts: await open(dataDir, key, audit, options) });
     } catch (error) {
