@@ -247,6 +247,18 @@ test('no job is lost where snapshots are kept elsewhere: one under way there fol
   await records.close();
 });
 
+test('a note of former jobs that cannot be read stops no backup', async () => {
+  const dataDir = await plainDirectory();
+  const [home, to] = [join(dirname(dataDir), 'home'), join(await temporaryFolder(), 'repository')];
+  await initRepository(to);
+  await take(dataDir);
+  await backUp(dataDir, { to, snapshot: 'latest' });
+  await take(dataDir, home);
+  writeFileSync(join(home, '.lifecycle/jobs-from.json'), 'not JSON');
+  await backUp(dataDir, { to, snapshot: 'latest' });
+  expect((await listBackups({ from: to })).stores).toMatchObject([{ backups: [{}, {}] }]);
+});
+
 test('an identity that cannot be read keeps no snapshot from another folder', async () => {
   const dataDir = await plainDirectory();
   await take(dataDir);

@@ -19,7 +19,7 @@ export async function bringFormerJobs(
   layout: Layout,
   open: (layout: Layout) => Promise<JobStore>,
 ): Promise<void> {
-  const folders = await readFormerHomes(fs, layout);
+  const folders = (await readFormerHomes(fs, layout).catch(warn)) ?? []; // the jobs of today do without
   const left: string[] = [];
   for (const folder of folders) {
     const former = layoutOf(dirname(folder));

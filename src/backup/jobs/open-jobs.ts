@@ -31,7 +31,7 @@ export const jobsOption = () =>
 /** Whether jobs were ever kept in files of this data directory, here or where its snapshots were before. Makes none. */
 export const hasJobs = async ({ fs }: Environment, layout: Layout): Promise<boolean> =>
   (await fs.inspect(join(layout.lifecycle, 'jobs'))) !== undefined ||
-  (await readFormerHomes(fs, layout)).length > 0;
+  (await readFormerHomes(fs, layout).catch(() => [])).length > 0;
 
 /** The job store of a data directory; `INVALID_REQUEST` for PostgreSQL and a directory without identity, `JOBS_UNAVAILABLE`. */
 export async function openJobs(

@@ -85,7 +85,7 @@ export async function carryIdentity(fs: FileSystem, from: Layout, to: Layout): P
     const published = await readSmallFile(fs, lineageFile(from), LINEAGE_LIMIT_BYTES);
     if (published !== undefined) await replaceFile(fs, lineageFile(to), published);
   }
-  await noteFormerHome(fs, from, to);
+  await noteFormerHome(fs, from, to).catch(warn); // a history that cannot follow makes it no other store
   if (known === undefined) await writeJson(fs, storeFileOf(to), store, 'compact');
 }
 
