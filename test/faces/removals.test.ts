@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BackupCoordinator, Snapshots } from '../../src/index.ts';
 import { KEEP_RUNS } from '../../src/operation/records.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { stillpoint } from '../support/command.ts';
 import { plainDirectory } from '../support/folders.ts';
@@ -95,7 +96,15 @@ test('where others would go than a dry run showed, nothing is removed', async ()
   await expect(snapshots.prune({ keep: 2, expected: [] })).rejects.toMatchObject({ code: 'CONFLICT' });
   await expect(snapshots.prune({ keep: 4, expected })).rejects.toThrow('nothing instead of');
   expect((await snapshots.list()).snapshots).toHaveLength(4);
-  expect((await snapshots.prune({ keep: 3, expected })).removed).toMatchObject([{ name: names[0] }]);
+  // One that is being read stays, and a dry run says so.
+  const { fs, locks } = systemEnvironment;
+  const read = join(dir, '.lifecycle/backup', names[1]!, 'snapshot.manifest');
+  const lock = await locks.tryAcquire(fs, read, 'shared');
+  const shown = await snapshots.prune({ keep: 2, dryRun: true });
+  expect([shown.removed, shown.busy]).toMatchObject([[{ name: names[0] }], [{ name: names[1] }]]);
+  expect((await snapshots.prune({ keep: 2, expected })).removed).toMatchObject([{ name: names[0] }]);
+  await lock!.release();
+  await expect(snapshots.prune({ keep: 2, expected: [] })).rejects.toMatchObject({ code: 'CONFLICT' });
 });
 
 test('an undo names what it brings back: the second one of two does not take the first one back', async () => {

@@ -43,14 +43,20 @@ export async function prune(
     ({ standing: { snapshot }, ...decision }) => ({ snapshot, ...decision }),
   );
   const surplus = decided.filter(({ stays }) => !stays);
-  requireExpected(surplus, expected);
+  const free: SnapshotSummary[] = [];
+  for (const { snapshot } of expected === undefined ? [] : surplus)
+    if (await removeSnapshot(env, layout, snapshot, true)) free.push(snapshot);
+  requireExpected(free, expected);
+  const mayGo = ({ name }: SnapshotSummary) => expected?.includes(name) ?? true; // another one was busy then
   // Before the first is removed: each removal takes a name off the files that it shares with others.
   const files = new Map<SnapshotSummary, readonly FileStat[]>();
   for (const { snapshot } of surplus) files.set(snapshot, await filesBelow(env.fs, snapshot.location));
   const removed: SnapshotSummary[] = [];
   const busy: SnapshotSummary[] = [];
   for (const { snapshot } of surplus)
-    (await removeSnapshot(env, layout, snapshot, dryRun)) ? removed.push(snapshot) : busy.push(snapshot);
+    mayGo(snapshot) && (await removeSnapshot(env, layout, snapshot, dryRun))
+      ? removed.push(snapshot)
+      : busy.push(snapshot);
   const gone = new Set(removed);
   return {
     removed,
