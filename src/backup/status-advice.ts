@@ -82,6 +82,9 @@ function statusAdvice(
   const back = restores(status, repositories, dir);
   const mends = failures(status, failing, path);
   const keeps = [...undos(status, dir), ...givesUp(status, dir), ...mayGo(status, dir)];
+  // What is damaged is closed first, and that is said once.
+  const advice = (told: readonly Row[], solves: boolean): Advice[] =>
+    told.map((row) => adviceOf(sourceDamaged ? row : closing(row), solves));
   if (sourceDamaged) {
     const first: Row = ['first', 'close the database'];
     const solving = [first, ...back, ...salvage(dir), ...mends];
@@ -93,8 +96,15 @@ function statusAdvice(
     : [...advice(solving, true), ...advice([...keeps, ...back], false)];
 }
 
-const advice = (told: readonly Row[], solves: boolean): Advice[] =>
-  told.map(([what, ...lines]) => ({ what, lines, solves }));
+const adviceOf = ([what, ...lines]: Row, solves: boolean): Advice => ({ what, lines, solves });
+
+/** An undo and a restore in place take the lock of the database. */
+const closing = ([what, ...lines]: Row): Row => [
+  what,
+  ...lines.flatMap((line) =>
+    /^stillpoint (undo|restore .*--in-place)/.test(line) ? ['with the database closed:', line] : [line],
+  ),
+];
 
 const rows = (row: Row | false): Row[] => (row === false ? [] : [row]);
 

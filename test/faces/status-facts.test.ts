@@ -233,7 +233,7 @@ test('a damaged snapshot that was left behind is offered to salvage before it is
   await database.close();
   await new BackupCoordinator({ dataDir: dir }).backup();
   expect((await stillpoint(['status', dir])).stdout).toMatch(
-    new RegExp(`^or left behind .* restore ${name} `, 'm'),
+    new RegExp(`^or left behind +with the database closed:\\n .* restore ${name} `, 'm'),
   );
   rot(join(location, basename(table)), 100);
   expect((await stillpoint(['verify', dir, '--all'])).code).toBe(3);

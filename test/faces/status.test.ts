@@ -75,7 +75,7 @@ test('status and list read well in 80 columns', async () => {
   expect(stdout.split('\n').filter((line) => line.length > 80 && !isCommand(line))).toEqual([]);
   expect(stdout).toMatch(new RegExp(`^damaged +${taken[1]!.name}: a.txt is damaged$`, 'm'));
   expect(stdout).toMatch(/^remove damaged +stillpoint delete /m);
-  expect(stdout).toMatch(/^undo a restore +stillpoint undo /m);
+  expect(stdout).toMatch(/^undo a restore +with the database closed:\n +stillpoint undo /m);
   expect(stdout).toMatch(
     /^what may go +2 snapshots, [\d.]+ [KM]iB\n +stillpoint prune .* --keep 1 --dry-run$/m,
   );
