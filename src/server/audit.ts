@@ -28,9 +28,16 @@ export const AUDITED_ROUTES: Readonly<Record<string, string>> = {
 
 /**
  * `accepted` comes before the work of a run; a second line with the same id tells how that has ended. `ended`: there was
- * nothing to cancel any more.
+ * nothing to cancel any more. `dry-run`: somebody asked what would be removed.
  */
-export type AuditOutcome = 'accepted' | 'completed' | 'failed' | 'cancelled' | 'refused' | 'ended';
+export type AuditOutcome =
+  | 'accepted'
+  | 'completed'
+  | 'failed'
+  | 'cancelled'
+  | 'refused'
+  | 'ended'
+  | 'dry-run';
 
 export interface AuditNote {
   readonly action?: string;

@@ -535,6 +535,15 @@ test('each admin action that changes something or is refused is audited', async 
   expect(await linesOf(() => rpc('DELETE', `/api/admin/backup/${backup.handle}`))).toEqual([
     { action: 'cancel', outcome: 'ended', id: backup.handle },
   ]);
+  for (const [path, action] of [
+    ['prune', 'prune'],
+    ['prune/undo', 'prune-undo'],
+  ] as const) {
+    const asked = (dry_run: boolean) =>
+      linesOf(() => rpc('POST', `/api/admin/${path}`, { keep: 5, dry_run }));
+    expect(await asked(true)).toEqual([{ action, outcome: 'dry-run' }]);
+    expect(await asked(false)).toEqual([{ action, outcome: 'completed' }]);
+  }
   const name = backup.location.split('/').at(-1)!;
   expect(await linesOf(() => rpc('DELETE', `/api/admin/backups/${name}`))).toEqual([
     { action: 'delete', outcome: 'refused', code: 'CONFLICT', id: name },

@@ -77,6 +77,7 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
       const { dryRun = false, ...chosen } = fromJson(request.body);
       refuseBusy(parts);
       const pruned = await snapshots.prune({ ...chosen, dryRun });
+      if (dryRun) parts.audit.note(request, { outcome: 'dry-run' });
       parts.safety.forget();
       return toJson({ dryRun, ...pruned });
     },
@@ -99,6 +100,7 @@ export function upkeepRoutes(app: App, parts: ServerContext): void {
       refuseBusy(parts);
       const { dryRun = false, ...how } = fromJson(request.body);
       const pruned = await snapshots.pruneUndo({ ...how, dryRun });
+      if (dryRun) parts.audit.note(request, { outcome: 'dry-run' });
       parts.safety.forget();
       return toJson({ dryRun, ...pruned });
     },
