@@ -163,7 +163,7 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
       {asked?.what === 'restore' && (
         <Question
           title={`Restore ${asked.snapshot.name}?`}
-          yes="Replace the data"
+          {...(asked.snapshot.state !== 'damaged' && { yes: 'Replace the data' })}
           onNo={no}
           onYes={() =>
             act(async () => {
@@ -172,11 +172,15 @@ export function Timeline({ api, list, status, offsite, nowMs, look }: Props) {
             })
           }
         >
-          <WhatIsReplaced
-            isOpenHere={api.dataDir === undefined}
-            atMs={asked.snapshot.created_at_ms}
-            sizeBytes={asked.snapshot.total_bytes}
-          />
+          {asked.snapshot.state === 'damaged' ? (
+            <p>A damaged snapshot cannot be restored; what can be read of it can be salvaged.</p>
+          ) : (
+            <WhatIsReplaced
+              isOpenHere={api.dataDir === undefined}
+              atMs={asked.snapshot.created_at_ms}
+              sizeBytes={asked.snapshot.total_bytes}
+            />
+          )}
           {asked.snapshot.state !== 'good' && (
             <p class="bad">
               {sentence(standingOf(asked.snapshot).explanation)}

@@ -132,6 +132,7 @@ test('a damaged snapshot beside a healthy database: what ends the problem, and w
   await page.getByRole('button', { name: `Restore ${damaged.name}`, exact: true }).click();
   const question = page.getByRole('dialog');
   expect(await question.textContent()).toContain(`is damaged. The best of the others is ${good.name}.`);
+  expect(await question.getByRole('button').allTextContents()).toEqual(['Close']);
   await page.keyboard.press('Escape');
   await soon(() => focusOf(page)).toBe(`Restore ${damaged.name}`);
 
