@@ -127,8 +127,16 @@ export async function readVerified({ destination, storeId }: StoreBackups): Prom
   return new Map([...byBackup].map(([backupId, marks]) => [backupId, verifiedBy(marks)]));
 }
 
+/** Marks of earlier versions have no id, and nothing says what they refute: there the later one counts. */
+const isOld = ({ name, refutes }: ReadingMark): boolean => !refutes && /^[a-z]+-\d+$/.test(name);
+
 function verifiedBy(marks: readonly ReadingMark[]): Verified {
-  const refuted = new Set(marks.filter(({ refutes }) => refutes).map(({ name }) => name));
+  const old = marks.filter(isOld);
+  const lastFullMs = Math.max(...old.filter(({ level }) => level === 'full').map(({ atMs }) => atMs));
+  const refuted = new Set([
+    ...marks.filter(({ refutes }) => refutes).map(({ name }) => name),
+    ...old.filter(({ atMs }) => atMs < lastFullMs).map(({ name }) => name),
+  ]);
   const has = (reading: Reading) =>
     marks.some(({ level, name, refutes }) => level === reading && !refutes && !refuted.has(name));
   const isDamaged = has('damaged');

@@ -11,6 +11,7 @@ import { initRepository } from '../../src/backup/repositories.ts';
 import { repositoryStandings } from '../../src/backup/repository-standings.ts';
 import { openBackup, restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
+import { bodyOf } from '../../src/destination/destination.ts';
 import { systemClock } from '../../src/env/clock.ts';
 import { Lifecycle, RestoreCoordinator } from '../../src/index.ts';
 import { recordReading } from '../../src/repository/marks.ts';
@@ -137,6 +138,25 @@ describe('content that is damaged in a backup is on record once it was seen', ()
     expect(await isDamaged(good)).toBe(true);
     await drillBackup(good, { from });
     expect(await isDamaged(good)).toBe(false);
+  });
+
+  test('of an earlier version, whose marks have no id, by their times', async () => {
+    const { from, good, run, isDamaged } = await setUp();
+    const { backupId: other } = await run({ snapshotOptions: { level: 'files' } });
+    const { destination, storeId } = await onlyStore(from);
+    const mark = (id: string, level: string, second: number) =>
+      destination.put(
+        `stores/${storeId}/verified/${id}/${level}-${String(1_700_000_000_000 + second * 1000).padStart(15, '0')}`,
+        bodyOf(Buffer.from('\n')),
+        { ifAbsent: true },
+      );
+    await mark(good, 'damaged', 1);
+    await mark(good, 'full', 2);
+    await mark(other, 'full', 1);
+    await mark(other, 'damaged', 2);
+    expect([await isDamaged(good), await isDamaged(other)]).toEqual([false, true]);
+    await recordReading(await onlyStore(from), good, 'damaged');
+    expect(await isDamaged(good)).toBe(true);
   });
 
   test('by a reading that ends while a full proof is under way: that proof cannot tell which was first', async () => {
