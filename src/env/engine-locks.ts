@@ -21,6 +21,12 @@ const lockNames = new Set(['LOCK']);
 /** The names of lock files, as a thread is told them. */
 export const engineLockNames = (): readonly string[] => [...lockNames];
 
+/** In our own folder only LevelDB's name is one: a lock file of ours may be called as that of an engine. */
+const isEngineLock = (path: string): boolean => {
+  const name = basename(path);
+  return name === 'LOCK' || (lockNames.has(name) && !path.includes(`${sep}.lifecycle${sep}`));
+};
+
 /** From now on a file of such a name counts as a lock file, wherever it lies. */
 export function addEngineLockNames(names: readonly string[]): void {
   for (const name of names) lockNames.add(name);
@@ -211,14 +217,14 @@ export function guardEngineLocks(fs: FileSystem): FileSystem {
     async open(path, how, pastCache) {
       // A new file is not locked yet.
       if (how === 'create') return fs.open(path, how, pastCache);
-      if (lockNames.has(basename(path))) return openEngineLock(path, () => fs.open(path, how));
+      if (isEngineLock(path)) return openEngineLock(path, () => fs.open(path, how));
       const file = await fs.open(path, how, pastCache);
       const state = isLinkedLock(path, file.fd);
       if (state === 'no') return file;
       throw lockedHere(path, state); // and the descriptor stays open until the process ends
     },
     async clone(from, to) {
-      const state = lockNames.has(basename(from)) ? isOpenHere(from) : isLinkedLock(from, from);
+      const state = isEngineLock(from) ? isOpenHere(from) : isLinkedLock(from, from);
       if (state !== 'no') throw lockedHere(from, state);
       return fs.clone(from, to);
     },

@@ -66,6 +66,18 @@ describeOnLinux('the lock of a LevelDB in this process (invariant 14)', () => {
     expect(await canOpenElsewhere(join(dir, 'db'))).toBe(true);
   });
 
+  test('is none of ours, whatever name the lock of a registered engine has', async () => {
+    await registerEngine(await moduleWithLock('lock'));
+    const proofs = join(await temporaryFolder(), '.lifecycle/backup/proofs');
+    mkdirSync(proofs, { recursive: true });
+    const take = () => kernelLocks.tryAcquire(nodeFileSystem, join(proofs, 'lock'), 'exclusive');
+    const held = await take();
+    expect(await take()).toBeUndefined(); // and no error that it belongs to a database
+    await held!.release();
+    const again = await take();
+    await again!.release();
+  });
+
   test('is kept when the database is opened while the file is open for reading', async () => {
     const dir = join(await temporaryFolder(), 'db');
     await new ClassicLevel(dir).close();
@@ -118,7 +130,7 @@ async function moduleWithLock(lockFile: string): Promise<URL> {
   const methods = ['plan', 'listFiles', 'checkFile', 'checkConsistency'].map((name) => `${name}() {}`);
   writeFileSync(
     path,
-    `export default { name: 'with-lock', lockFile: '${lockFile}', hasImmutableFiles: false, detect: async () => false, ${methods} };`,
+    `export default { name: 'with-${lockFile.replace(/\W/g, '-')}', lockFile: '${lockFile}', hasImmutableFiles: false, detect: async () => false, ${methods} };`,
   );
   return pathToFileURL(path);
 }
