@@ -76,7 +76,10 @@ export async function gather(
     undoFolders: await undoStandings(env, layout, states.snapshots, runs),
     archives: await keptFolders(env, layout.archive),
     exports: await keptFolders(env, layout.export),
-    freeBytes: await env.fs.freeBytes(layout.home),
+    // It may be a mount of its own.
+    freeBytes: await env.fs.freeBytes(
+      (await env.fs.inspect(layout.lifecycle)) === undefined ? layout.home : layout.lifecycle,
+    ),
     dataFreeBytes: await env.fs.freeBytes(layout.dataDir),
     next: (await sizeUpNext(env, layout).catch(() => undefined)) ?? null, // it does not say whether the data is safe
     prunable: {

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
 import { expect, type TestContext, test } from 'vitest';
 import { StillpointError } from '../../src/errors.ts';
 import { BackupCoordinator, Lifecycle, openLsm, Snapshots } from '../../src/index.ts';
@@ -141,6 +142,28 @@ test('a snapshot that would leave the database no room is refused before its che
   expect((await backup.backup()).name).not.toBe(name);
   expect(checkpoints).toBe(2);
   await database.close();
+});
+
+test('a LevelDB is not refused for tables that it does not need any more', async (context) => {
+  const dir = await smallDisk(context);
+  const database = new ClassicLevel<string, Buffer>(dir, { valueEncoding: 'buffer' });
+  await database.put('key', randomBytes(64 * 1024));
+  await database.close();
+  for (let i = 0; i < 10; i++) writeFileSync(join(dir, `9000${i}0.ldb`), randomBytes(MiB));
+  expect((await new BackupCoordinator({ dataDir: dir }).backup()).totalBytes).toBeLessThan(MiB);
+});
+
+test('a lifecycle folder that is a mount of its own has the space that it has', async (context) => {
+  const dir = await smallDisk(context);
+  const database = await openLsm(dir, { ...SMALL_LOG, memtableBytes: 64 * 1024 });
+  for (let i = 0; i < 96; i++) await database.put(`key${i}`, randomBytes(64 * 1024));
+  await database.checkpoint();
+  await database.close();
+  mountInMemory(context, join(dir, '.lifecycle'), 32 * MiB);
+  const { bavail, bsize } = statfsSync(dir);
+  writeFileSync(join(dir, '.filling'), Buffer.alloc(bavail * bsize - MiB, 1));
+  expect((await new Snapshots({ dataDir: dir }).status()).next).toMatchObject({ fits: true });
+  expect((await new BackupCoordinator({ dataDir: dir }).backup()).totalBytes).toBeGreaterThan(5 * MiB);
 });
 
 test('with 0 bytes free, an attempt is on record, and what is pruned then is, too', async (context) => {

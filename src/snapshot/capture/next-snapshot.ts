@@ -63,8 +63,9 @@ const allocatedBytes = (files: readonly SizedFile[]): number =>
   files.reduce((sum, { stat }) => sum + stat.allocatedBytes, 0);
 
 /**
- * `NO_SPACE` before the database is asked for a checkpoint, which writes too, when not even what is certain to be copied fits: no file that
- * the last snapshot may share, none that can be cloned, and no log of `lsm`, of which little may be live.
+ * `NO_SPACE` before an `lsm` database is asked for a checkpoint, which writes too, when not even what is certain to be copied fits: no file
+ * that the last snapshot may share, none that can be cloned, and not the log, of which little may be live. LevelDB's folder may hold tables
+ * that it does not need any more; what it needs is known, and looked at, once they are listed.
  */
 export async function refuseFullDisk(
   env: Environment,
@@ -72,12 +73,12 @@ export async function refuseFullDisk(
   engine: Engine,
   { mode, clone, reuse }: { readonly mode: Mode; readonly clone: CloneChoice; readonly reuse: boolean },
 ): Promise<void> {
-  if (mode === 'link') return;
+  if (mode === 'link' || engine.name !== 'lsm') return;
   const { fs } = env;
-  const { dataDir, backup } = layout;
+  const { dataDir, backup, lifecycle } = layout;
   const files = (await lookAtFiles(env, layout, engine)).filter(({ path }) => basename(path) !== LOG);
   const most = allocatedBytes(files);
-  if (most + spareBytes(most) <= (await fs.freeBytes(layout.home))) return;
+  if (most + spareBytes(most) <= (await fs.freeBytes(lifecycle))) return;
   const proven = reuse ? (await findPrevious(env, layout)).files?.files : undefined;
   const copied = files.filter(({ path, stat }) => proven?.get(path)?.size !== stat.sizeBytes);
   const [first] = copied;
@@ -85,7 +86,7 @@ export async function refuseFullDisk(
   if (clone === 'auto' && (await canClone(env, join(dataDir, first.path), backup))) return;
   const needed = allocatedBytes(copied);
   const needs = `at least ${size(needed)}`;
-  await refuseShortage(fs, { needed, dir: dataDir, on: layout.home, place: backup, needs });
+  await refuseShortage(fs, { needed, dir: dataDir, on: lifecycle, place: backup, needs });
 }
 
 /** Tries it, with a name that is removed also after a crash. */
