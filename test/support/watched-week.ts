@@ -158,7 +158,7 @@ export async function checkFaces(
         : { atMs: truth.drill.atMs, text: `1 min ${truth.drill.tookMs / 1000 - 60} s` },
   };
   const isLate = truth.overdue.backup || truth.overdue.drill;
-  const sentence = truth.isDamaged ? 'Not safe: ' : isLate ? 'a plan is late. The ' : 'Safe: ';
+  const sentence = truth.isDamaged ? 'Not safe: ' : isLate ? 'a plan is overdue. The ' : 'Safe: ';
   await page.check(now(), { sentence, figures }, `the page at ${where}`);
   const drills = (await server.rpc('GET', '/api/admin/jobs?kind=drill&status=succeeded&limit=1')).json.jobs;
   expect(drills.length, where).toBe(truth.drill === null ? 0 : 1);
