@@ -8,7 +8,7 @@ import {
   statSync,
 } from 'node:fs';
 import { basename, dirname, sep } from 'node:path';
-import { StillpointError } from '../errors.ts';
+import { StillpointError, systemCode } from '../errors.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 
 /**
@@ -142,8 +142,8 @@ function hasLockHere(found: { readonly dev: bigint; readonly ino: bigint }): boo
     if (!isSameFile(Number(fd), found)) return false;
     try {
       return /^lock:.*\sPOSIX\s/m.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'));
-    } catch {
-      return true;
+    } catch (error) {
+      return systemCode(error) !== 'ENOENT'; // it was closed meanwhile, and its lock fell with it
     }
   });
 }
@@ -191,17 +191,18 @@ export async function openEngineLock(path: string, open: () => Promise<OpenFile>
 const LOCK_LIMIT_BYTES = 4096n;
 
 /**
- * Whether it is a lock file under another name: a hard link or a bind mount. In our own folder none is ever linked. What has one name
- * only may be any empty file that is open, such as a new log, and what is not empty any file: there a lock must be seen. To look for that costs
+ * Whether it is a lock file under another name: a hard link or a bind mount. In our own folder snapshots share files, and what is ours has
+ * one name. What has one name only may be any empty file that is open, such as a new log, and what is not empty any file: there a lock must be seen. To look for that costs
  * more than to read a small file, so one that is neither empty nor linked is known by its name alone.
  */
 function isLinkedLock(path: string, file: number | string): OpenHere {
-  if (process.platform === 'win32' || path.includes(`${sep}.lifecycle${sep}`)) return 'no';
+  const [, below] = path.split(`${sep}.lifecycle${sep}`);
+  if (process.platform === 'win32' || below?.includes(sep)) return 'no';
   const stat = typeof file === 'string' ? statOf(file) : fstatSync(file, { bigint: true });
   if (stat === undefined || stat.size > LOCK_LIMIT_BYTES) return 'no';
   const isEmpty = stat.size === 0n;
   const isLinked = stat.nlink > 1n;
-  if (!isEmpty && !isLinked) return 'no';
+  if (!isLinked && (!isEmpty || below !== undefined)) return 'no';
   if (isEmpty && isLinked) return isOpenHere(file, typeof file === 'number' ? file : undefined);
   try {
     return hasLockHere(stat) ? 'yes' : 'no';

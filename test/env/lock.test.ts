@@ -66,6 +66,19 @@ describeOnLinux('the lock of a LevelDB in this process (invariant 14)', () => {
     expect(await canOpenElsewhere(join(dir, 'db'))).toBe(true);
   });
 
+  test('is kept where a file of ours is a hard link of it', async () => {
+    const dir = await temporaryFolder();
+    const database = new ClassicLevel(join(dir, 'db'));
+    await database.open();
+    const ours = join(dir, 'db/.lifecycle/store.json');
+    mkdirSync(join(dir, 'db/.lifecycle'));
+    linkSync(join(dir, 'db/LOCK'), ours);
+    for (const fs of [nodeFileSystem, blockingFileSystem])
+      await expect(fs.open(ours, 'read')).rejects.toMatchObject({ code: 'CONFLICT' });
+    expect(await canOpenElsewhere(join(dir, 'db'))).toBe(false);
+    await database.close();
+  });
+
   test('is none of ours, whatever name the lock of a registered engine has', async () => {
     await registerEngine(await moduleWithLock('lock'));
     const proofs = join(await temporaryFolder(), '.lifecycle/backup/proofs');
