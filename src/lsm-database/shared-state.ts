@@ -153,7 +153,7 @@ export class Store {
         cause: error,
         hint:
           cause.code === 'NO_SPACE'
-            ? 'Free space on that disk, then restart the program that has the database open. Every acknowledged write is kept.'
+            ? 'Free space on that disk, then open the database again: restart the program that has it open. Every acknowledged write is kept.'
             : 'Remove the cause and open the database again; every acknowledged write is kept.',
       },
     );

@@ -123,7 +123,7 @@ test('a database that found no room and takes no more writes is told, with what 
     database_failure: {
       code: 'NO_SPACE',
       message: `the database in ${dataDir} takes no more writes: ${join(dataDir, 'lsm.wal')} lies on a disk that is full`,
-      hint: 'Free space on that disk, then restart the program that has the database open. Every acknowledged write is kept.',
+      hint: 'Free space on that disk, then open the database again: restart the program that has it open. Every acknowledged write is kept.',
     },
   });
 });
