@@ -64,6 +64,8 @@ export class Plans {
   readonly #parts: Parts;
   /** Runs on request that are under way, by plan and action. */
   readonly #requested = new Map<string, Promise<unknown>>();
+  /** The same by their jobs. */
+  readonly #byJob = new Map<string, Promise<unknown>>();
   readonly #pushes = new Set<Promise<unknown>>();
   #schedule: Promise<void> | undefined;
 
@@ -126,14 +128,27 @@ export class Plans {
     const { environment, closing: signal } = this.#parts;
     const coordinatorOf = () => this.#coordinator();
     return new Promise<Job>((resolve, reject) => {
-      const end = perform({ plan, action }, { environment, signal, coordinatorOf, onJobCreated: resolve })
+      let job: Job | undefined;
+      const onJobCreated = (created: Job) => {
+        job = created;
+        this.#byJob.set(job.id, end);
+        resolve(job);
+      };
+      const end = perform({ plan, action }, { environment, signal, coordinatorOf, onJobCreated })
         .catch(reject) // does nothing once the job is on record, which tells how it ended
         .finally(() => {
           this.#requested.delete(id);
+          if (job !== undefined) this.#byJob.delete(job.id);
           this.#parts.onEnd();
         });
       this.#requested.set(id, end);
     });
+  }
+
+  /** A job that ended is told once its place is free: whoever reads that may start the next one at once. */
+  async settled(job: Job): Promise<Job> {
+    if (job.status !== 'pending' && job.status !== 'running') await this.#byJob.get(job.id);
+    return job;
   }
 
   /** The backup that was made of a snapshot. `NOT_FOUND` for the repository. */

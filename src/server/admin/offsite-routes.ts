@@ -132,7 +132,8 @@ export function offsiteRoutes(app: App, parts: ServerContext): void {
     },
     async ({ params }) => {
       const { showJob } = await import('../../backup/list-jobs.ts');
-      return toJson(await showJob(dataDir, params.id, ofStore));
+      const job = await showJob(dataDir, params.id, ofStore);
+      return toJson((await parts.plans?.settled(job)) ?? job);
     },
   );
 
