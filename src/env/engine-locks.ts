@@ -203,7 +203,9 @@ function isLinkedLock(path: string, file: number | string): OpenHere {
   const isEmpty = stat.size === 0n;
   const isLinked = stat.nlink > 1n;
   if (!isLinked && (!isEmpty || below !== undefined)) return 'no';
-  if (isEmpty && isLinked) return isOpenHere(file, typeof file === 'number' ? file : undefined);
+  // A lock of ours, which may be linked in a copy of the folder, is no POSIX lock.
+  if (isEmpty && isLinked && below === undefined)
+    return isOpenHere(file, typeof file === 'number' ? file : undefined);
   try {
     return hasLockHere(stat) ? 'yes' : 'no';
   } catch {

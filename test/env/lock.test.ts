@@ -84,8 +84,13 @@ describeOnLinux('the lock of a LevelDB in this process (invariant 14)', () => {
     const proofs = join(await temporaryFolder(), '.lifecycle/backup/proofs');
     mkdirSync(proofs, { recursive: true });
     const take = () => kernelLocks.tryAcquire(nodeFileSystem, join(proofs, 'lock'), 'exclusive');
+    const takeOwn = () => kernelLocks.tryAcquire(nodeFileSystem, join(proofs, '../../lock'), 'exclusive');
+    const own = await takeOwn();
     const held = await take();
     expect(await take()).toBeUndefined(); // and no error that it belongs to a database
+    linkSync(join(proofs, '../../lock'), join(proofs, '../../../copy'));
+    expect(await takeOwn()).toBeUndefined();
+    await own!.release();
     await held!.release();
     const again = await take();
     await again!.release();
