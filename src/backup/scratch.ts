@@ -25,7 +25,7 @@ export async function inScratch<T>(
   try {
     return await work(join(folder, DATA));
   } finally {
-    await removeTree(env.fs, folder).finally(() => lock?.release());
+    await remove(env, folder).finally(() => lock?.release());
   }
 }
 
@@ -59,7 +59,14 @@ async function make(env: Environment, parent: string): Promise<Made> {
   }
 }
 
-async function sweep({ fs, locks }: Environment, parent: string): Promise<void> {
+/** The lock file goes last: without it nobody would remove the rest. */
+async function remove({ fs }: Environment, folder: string): Promise<void> {
+  await removeTree(fs, join(folder, DATA));
+  await removeTree(fs, folder);
+}
+
+async function sweep(env: Environment, parent: string): Promise<void> {
+  const { fs, locks } = env;
   for (const { name, kind } of await listFolder(fs, parent)) {
     if (kind !== 'folder' || !NAME.test(name)) continue;
     const folder = join(parent, name);
@@ -70,7 +77,7 @@ async function sweep({ fs, locks }: Environment, parent: string): Promise<void> 
       if (!isOurs || !entries.some((entry) => entry.name === LOCK_FILE && entry.kind === 'file')) continue;
       // Shared: that makes no file where its owner has just removed it. Two who sweep may meet.
       const lock = await locks.tryAcquire(fs, join(folder, LOCK_FILE), 'shared');
-      if (lock !== undefined) await removeTree(fs, folder).finally(() => lock.release());
+      if (lock !== undefined) await remove(env, folder).finally(() => lock.release());
     } catch (error) {
       if (!['ENOENT', 'ENOTEMPTY'].includes(systemCode(error) ?? '')) warnUnlessRefused(error);
     }
