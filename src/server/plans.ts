@@ -145,9 +145,9 @@ export class Plans {
     });
   }
 
-  /** A job that ended is told once its place is free: whoever reads that may start the next one at once. */
+  /** A job that did not succeed is told once its place is free: whoever reads that may start the next one at once. After a success old backups may still have to go. */
   async settled(job: Job): Promise<Job> {
-    if (job.status !== 'pending' && job.status !== 'running') await this.#byJob.get(job.id);
+    if (job.status === 'failed' || job.status === 'interrupted') await this.#byJob.get(job.id);
     return job;
   }
 
