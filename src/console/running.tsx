@@ -9,7 +9,8 @@ import { bytes, span, textOf } from './text.ts';
 const PHASES: Readonly<Record<string, string>> = {
   admit: 'waiting for its turn',
   checkpoint: 'asking the database to hold still',
-  capture: 'copying',
+  capture: 'copying what may change',
+  copy: 'copying the rest',
   prove: 'reading the copy back',
   seal: 'writing the manifest',
   publish: 'giving the snapshot its name',

@@ -27,7 +27,9 @@ export const backupFields = {
     .describe('Of the restore of a fleet that holds the database: refused unless it does'),
   epoch: epochSchema
     .optional()
-    .describe('Of a lease: refused unless it lives, now and after the last captured byte'),
+    .describe(
+      'Of a lease: refused unless it lives, now and when the state of the snapshot is fixed (phase `copy`)',
+    ),
 };
 
 /** The longest that a node refuses writes unless the lease is renewed. */

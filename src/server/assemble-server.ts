@@ -101,7 +101,7 @@ export async function assemble(
     gate.read(async (database) => {
       await database.checkpoint?.({ signal });
       const hold = await database.hold?.();
-      return lease.capturing === undefined ? hold : checkedAtRelease(hold, () => lease.requireForCapture());
+      return lease.capturing === undefined ? hold : checkedWhenFixed(hold, () => lease.requireForCapture());
     });
   const backups = new BackupCoordinator({ dataDir, engine, lifecycle, checkpoint, defaults: options.backup });
   const restores = new RestoreCoordinator({
@@ -182,13 +182,12 @@ export async function assemble(
   };
 }
 
-/** A hold is released after the last captured byte: whether what was captured counts is known then. */
-const checkedAtRelease = (hold: Hold | undefined, check: () => void): Hold => ({
+/** A snapshot counts if its lease lives at the moment from which no write changes it. Later it may be over. */
+const checkedWhenFixed = (hold: Hold | undefined, check: () => void): Hold => ({
   ...(hold?.plan && { plan: hold.plan }),
-  async release() {
-    await hold?.release();
-    check();
-  },
+  ...(hold?.isIn && { isIn: (dataDir: string) => hold.isIn!(dataDir) }),
+  onFixed: check,
+  release: () => hold?.release(),
 });
 
 /**

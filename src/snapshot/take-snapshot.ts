@@ -25,13 +25,14 @@ import { type Proof, prove } from './verify/prove.ts';
 /**
  * What a run waits for; `admit` and `checkpoint` come before and are the coordinator's.
  *
- * - `capture`: the source is being read, up to its last byte.
+ * - `capture`: the state is being decided: what the engine may change is copied, the rest is pinned.
+ * - `copy`: the pinned files are copied, up to the last byte of the source. Writes from here on are not in the snapshot.
  * - `prove`: the rest of the copy is read back. Entered again after `seal`: the folder is compared with its manifest, and files
  *   that were shared without an earlier proof are read.
  * - `seal`: the manifest is written.
  * - `publish`, `mark`: the folder gets its name, then the latest marker moves.
  */
-export type Phase = 'capture' | 'prove' | 'seal' | 'publish' | 'mark';
+export type Phase = 'capture' | 'copy' | 'prove' | 'seal' | 'publish' | 'mark';
 
 export interface TakeRequest {
   readonly id: string;
@@ -55,6 +56,8 @@ export interface TakeRequest {
   readonly control: RunControl;
   /** What the checkpoint hook holds; undefined: plan from outside. */
   readonly plan?: CapturePlan | undefined;
+  /** See `Hold.onFixed`. */
+  readonly onFixed: () => Promise<void>;
   /** The last byte is captured: the host may go on as it likes. */
   readonly onCaptured: () => Promise<void>;
   /** The user's own check; runs on the sealed copy before it counts. */
@@ -150,6 +153,10 @@ function captureFrom(
     reprove: reprove || previous.engine !== engine.name,
     control,
     onPlanned: on.onPlanned,
+    onFixed: async () => {
+      await on.onFixed();
+      on.onPhase('copy');
+    },
     onCaptured: async () => {
       await on.onCaptured();
       on.onPhase('prove');

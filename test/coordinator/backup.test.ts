@@ -405,6 +405,7 @@ describe('records and events', () => {
     expect(phases).toEqual([
       'running checkpoint',
       'running capture',
+      'running copy',
       'running prove',
       'running seal',
       'running prove',

@@ -1,14 +1,15 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
+import { StillpointError } from '../../src/errors.ts';
 import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
 import { downloadSnapshots } from '../../src/fleet/run/download-snapshots.ts';
 import { executeBackupPlan } from '../../src/fleet/run/run-in-order.ts';
 import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
-import { openLsm } from '../../src/index.ts';
-import { leveldbBackend } from '../../src/server/index.ts';
+import { leveldbBackend, lsmBackend } from '../../src/server/index.ts';
 import { type FleetServer, fleetOf, fleetServers, httpExecutor, planned } from '../support/fleet-servers.ts';
-import { smallLsm } from '../support/server.ts';
+import { barrier, smallLsm } from '../support/server.ts';
+import { beforeTables } from '../support/slow-tables.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // The same plan over real servers.
@@ -17,8 +18,14 @@ const put = async ({ url }: FleetServer, key: string, value: string): Promise<nu
   (await fetch(`${url}/kv/${key}`, { method: 'PUT', body: value })).status;
 
 /** What a copy says under a key. */
-async function valueIn(layoutDir: string, id: string, key: string): Promise<string | undefined> {
-  const database = await openLsm(join(layoutDir, 'artifacts', id), { createIfMissing: false });
+async function valueIn(
+  layoutDir: string,
+  id: string,
+  key: string,
+  engine = 'lsm',
+): Promise<string | undefined> {
+  const backend = engine === 'lsm' ? lsmBackend({ createIfMissing: false }) : leveldbBackend();
+  const database = await backend.open(join(layoutDir, 'artifacts', id));
   try {
     return (await database.get(Buffer.from(key)))?.toString();
   } finally {
@@ -62,41 +69,47 @@ test('a run over nodes of both engines and three units finishes, and every node 
   for (const server of servers) expect(await put(server, 'after', '1'), server.id).toBe(200);
 });
 
-test('every unit holds what a writer kept true over its nodes, however busily it writes', async () => {
-  const servers = await fleetServers(['a', 'b', 'c', 'd']);
-  const pairs = [servers.slice(0, 2), servers.slice(2)] as [FleetServer, FleetServer][];
-  const { layoutDir, executor } = await planned(
-    fleetOf(servers, [
-      ['a', 'b'],
-      ['c', 'd'],
-    ]),
-  );
-  let isOver = false;
-  let isCutTwice = 0;
-  // The first node of a pair is always at least as far as the second, and one step at the most.
-  const writers = pairs.map(async ([first, second]) => {
-    let refused = 0;
-    for (let count = 1; !isOver; count++) {
-      while ((await put(first, 'count', String(count))) !== 200) refused++;
-      while ((await put(second, 'count', String(count))) !== 200) refused++;
+test.each([
+  ['lsm', smallLsm],
+  ['leveldb', leveldbBackend],
+])(
+  'every unit of %s holds what a writer kept true over its nodes, however busily it writes',
+  async (engine, backend) => {
+    const servers = await fleetServers(['a', 'b', 'c', 'd'], () => ({ backend: backend() }));
+    const pairs = [servers.slice(0, 2), servers.slice(2)] as [FleetServer, FleetServer][];
+    const { layoutDir, executor } = await planned(
+      fleetOf(servers, [
+        ['a', 'b'],
+        ['c', 'd'],
+      ]),
+    );
+    let isOver = false;
+    let isCutTwice = 0;
+    // The first node of a pair is always at least as far as the second, and one step at the most.
+    const writers = pairs.map(async ([first, second]) => {
+      let refused = 0;
+      for (let count = 1; !isOver; count++) {
+        while ((await put(first, 'count', String(count))) !== 200) refused++;
+        while ((await put(second, 'count', String(count))) !== 200) refused++;
+      }
+      return refused;
+    });
+    const result = await runFleetBackup({ layoutDir }, executor);
+    isOver = true;
+    for (const refused of await Promise.all(writers)) if (refused > 0) isCutTwice++;
+    expect(result.complete).toBe(true);
+    expect(isCutTwice).toBe(2); // so writes did meet a window
+    for (const [first, second] of pairs) {
+      const [ahead, behind] = [
+        await valueIn(layoutDir, first.id, 'count', engine),
+        await valueIn(layoutDir, second.id, 'count', engine),
+      ];
+      expect(Number(ahead) - Number(behind ?? 0), `${first.id} ${ahead}, ${second.id} ${behind}`).toBeOneOf([
+        0, 1,
+      ]);
     }
-    return refused;
-  });
-  const result = await runFleetBackup({ layoutDir }, executor);
-  isOver = true;
-  for (const refused of await Promise.all(writers)) if (refused > 0) isCutTwice++;
-  expect(result.complete).toBe(true);
-  expect(isCutTwice).toBe(2); // so writes did meet a window
-  for (const [first, second] of pairs) {
-    const [ahead, behind] = [
-      await valueIn(layoutDir, first.id, 'count'),
-      await valueIn(layoutDir, second.id, 'count'),
-    ];
-    expect(Number(ahead) - Number(behind ?? 0), `${first.id} ${ahead}, ${second.id} ${behind}`).toBeOneOf([
-      0, 1,
-    ]);
-  }
-});
+  },
+);
 
 test('a node that is away when its snapshot is due fails its unit alone, nobody stays down, and a rerun finishes', async () => {
   let isBroken = true;
@@ -128,6 +141,44 @@ test('a node that is away when its snapshot is due fails its unit alone, nobody 
   expect(again).toMatchObject({ complete: true, units: [{ state: 'complete', window: 2 }, { window: 1 }] });
   expect(await verifyFleetBackup(layoutDir)).toMatchObject({ ok: true, verified: 3 });
   expect(await valueIn(layoutDir, 'b', 'after')).toBe('1'); // of the second window
+});
+
+test('all nodes of a unit take writes while the tables of one are still being copied', async () => {
+  const atTables = barrier();
+  const servers = await fleetServers(['a', 'b'], (id) =>
+    id === 'b' ? { environment: beforeTables(() => atTables.wait()) } : {},
+  );
+  onTestFinished(() => atTables.open());
+  for (const server of servers) await put(server, 'count', '1');
+  const { layoutDir, executor } = await planned(fleetOf(servers));
+  const running = runFleetBackup({ layoutDir }, executor);
+  await atTables.reached;
+  for (const server of servers)
+    await expect.poll(() => put(server, 'count', '2'), { timeout: 10_000 }).toBe(200);
+  atTables.open();
+  expect(await running).toMatchObject({ complete: true, units: [{ state: 'complete', window: 1 }] });
+  expect(await verifyFleetBackup(layoutDir)).toMatchObject({ ok: true, verified: 2 });
+  for (const { id } of servers) expect(await valueIn(layoutDir, id, 'count')).toBe('1');
+});
+
+test('a copy that fails after writes went on fails with its own reason, and the next run takes a new window', async () => {
+  let failures = 0;
+  const fail = () => {
+    if (failures++ === 0) throw new StillpointError('IO_ERROR', 'of the test');
+  };
+  const servers = await fleetServers(['a', 'b'], (id) =>
+    id === 'b' ? { environment: beforeTables(fail) } : {},
+  );
+  for (const server of servers) await put(server, 'who', server.id);
+  const { layoutDir, executor } = await planned(fleetOf(servers));
+  const result = await runFleetBackup({ layoutDir }, executor);
+  expect(result.units).toMatchObject([{ state: 'failed', window: 1, error: { code: 'IO_ERROR' } }]);
+  for (const server of servers) expect(await put(server, 'after', '1'), server.id).toBe(200);
+  expect(await runFleetBackup({ layoutDir }, executor)).toMatchObject({
+    complete: true,
+    units: [{ window: 2 }],
+  });
+  for (const { id } of servers) expect(await valueIn(layoutDir, id, 'after')).toBe('1');
 });
 
 test('nodes that cannot take part are all named before anything is changed', async () => {

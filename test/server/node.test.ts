@@ -14,6 +14,7 @@ import {
   smallLsm,
   untilFinished,
 } from '../support/server.ts';
+import { beforeTables } from '../support/slow-tables.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // What the controller of a fleet asks of one node.
@@ -456,7 +457,7 @@ test('a key whose run is not known any more begins no second one', async () => {
   expect((await server.rpc('GET', '/api/admin/backups')).json.snapshots).toHaveLength(1);
 });
 
-test('a snapshot counts only if the lease of its epoch lives at its start and after its last byte', async () => {
+test('a snapshot counts only if the lease of its epoch lives at its start and when its state is fixed', async () => {
   const atHold = barrier();
   let isHeld = false;
   const backend = altered(smallLsm(), (database) => {
@@ -487,4 +488,20 @@ test('a snapshot counts only if the lease of its epoch lives at its start and af
   isHeld = false;
   const next = (await backup(server, {})).json; // needs no lease
   expect((await outcome(server, next.handle)).state.status).toBe('completed');
+});
+
+test('a snapshot needs its lease only until no write changes it: tables are copied while writes go on', async () => {
+  const atTables = barrier();
+  const server = await injected({ environment: beforeTables(() => atTables.wait()) });
+  await put(server);
+  const { epoch } = (await quiesce(server)).json; // its checkpoint makes a table
+  const { handle } = (await backup(server, { epoch })).json;
+  await atTables.reached;
+  const state = async () => (await server.rpc('GET', `/api/admin/backup/${handle}`)).json.state;
+  expect(await state()).toMatchObject({ status: 'running', phase: 'copy' });
+  expect((await resume(server, epoch)).status).toBe(200);
+  expect((await put(server, 'later')).status).toBe(200);
+  expect(await state()).toMatchObject({ status: 'running', phase: 'copy' });
+  atTables.open();
+  expect((await outcome(server, handle)).state).toMatchObject({ status: 'completed' });
 });

@@ -33,7 +33,7 @@ export interface KillingSummary {
   readonly deaths: Record<string, number>;
 }
 
-const SNAPSHOT = ['checkpoint', 'capture', 'seal', 'prove', 'publish', 'mark', 'end'];
+const SNAPSHOT = ['checkpoint', 'capture', 'copy', 'seal', 'prove', 'publish', 'mark', 'end'];
 const EXCHANGE = ['close', 'swap', 'open', 'end'];
 
 /** What is done under load, with the phases that it tells of. Where there is none, the changes on disk are counted. */

@@ -163,7 +163,7 @@ const runFlags = new Flags(runFleetOptions.fields, [
 
 const RUN_NOTE = `
 Run it again after any failure or interruption: it goes on where it ended. All nodes of a unit refuse writes together, from
-the first answer until the last of them is captured; a node that hears nothing takes writes again when its lease runs out.
+the first answer until the state of the last snapshot is fixed; a node that hears nothing takes writes again when its lease runs out.
 The exit code is 6 when units failed and others are whole. With --max-steps operations are executed one after the other, and
 the first failure ends the run; nodes that refuse writes at its end take them again when their leases run out.`;
 

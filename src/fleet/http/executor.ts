@@ -102,8 +102,10 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     );
     const done = await this.#finished(client, started, context);
     if (done.state.status !== 'completed') {
-      await this.#requireLease(target, client, context, epoch);
-      const { code, reason, status } = done.state;
+      const { code, reason, status, phase } = done.state;
+      // Once the state is fixed the node may take writes, and a failure has another reason. One that died is tried in a new window.
+      const isItsOwn = isFixed(phase) && status === 'failed' && code !== 'INTERRUPTED';
+      if (!isItsOwn) await this.#requireLease(target, client, context, epoch);
       const known = code !== null && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'INTERNAL';
       throw new StillpointError(
         known,
@@ -239,22 +241,28 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
       await client.quiesce({ run, ttl_ms: this.#leases.leaseMs, epoch }, signal);
     } catch (error) {
       if (isCode(error, 'LEASE_LOST'))
-        throw new StillpointError('LEASE_LOST', `${target_id} took writes before its snapshot was captured`, {
-          cause: error,
-        });
+        throw new StillpointError(
+          'LEASE_LOST',
+          `${target_id} took writes before the state of its snapshot was fixed`,
+          {
+            cause: error,
+          },
+        );
       throw error;
     }
   }
 
-  /** Asks until the run has ended, and tells once that everything is captured. */
+  /** Asks until the run has ended, and tells when the snapshot's state is fixed. Until then writes wait, so it asks more often. */
   async #finished(client: AdminClient, started: BackupReply, context: EffectContext): Promise<BackupReply> {
     let reply = started;
-    for (let waitMs = POLL_FIRST_MS; ; waitMs = Math.min(POLL_LAST_MS, waitMs * 1.5)) {
+    let waitMs = POLL_FIRST_MS;
+    for (;;) {
       const { status, phase, progress } = reply.state;
-      if (phase !== null && AFTER_CAPTURE.has(phase)) context.onCaptured?.();
+      if (isFixed(phase)) context.onCaptured?.();
       if (progress !== null) context.onProgress?.(progress.bytes_processed ?? 0, progress.bytes_total ?? 0);
       if (status !== 'queued' && status !== 'running') return reply;
       await pause(waitMs, context.signal);
+      waitMs = Math.min(POLL_LAST_MS, waitMs * (isFixed(phase) ? 1.5 : 1.2));
       reply = await this.#retried(context, ['UNAVAILABLE'], () =>
         client.backup(started.handle, context.signal),
       );
@@ -296,7 +304,10 @@ const PROOF_CODES = {
   'source-damaged': 'SOURCE_DAMAGED',
   unread: 'UNREAD',
 } as const;
-const AFTER_CAPTURE: ReadonlySet<string> = new Set(['seal', 'prove', 'publish', 'mark']);
+/** The phases of a snapshot that no write changes any more. */
+const FIXED: ReadonlySet<string> = new Set(['copy', 'seal', 'prove', 'publish', 'mark']);
+
+const isFixed = (phase: string | null): boolean => phase !== null && FIXED.has(phase);
 
 const isCode = (error: unknown, code: ErrorCode): boolean =>
   error instanceof StillpointError && error.code === code;

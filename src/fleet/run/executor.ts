@@ -15,7 +15,7 @@ export interface EffectContext {
   readonly signal: AbortSignal;
   /** What the target's `stop` returned in this window. */
   readonly stopped: ReceiptDetail | undefined;
-  /** Of `createSnapshot`: call it when the last byte is captured. The target may take writes again from then on. */
+  /** Of `createSnapshot`: call it when no write changes the snapshot any more. The target may take writes again from then on. */
   readonly onCaptured?: (() => void) | undefined;
   readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
 }

@@ -105,7 +105,7 @@ export class Operations {
     throwFailure(row, failure);
   }
 
-  /** The same for a snapshot: its node may be started when it is captured, long before it is proven. */
+  /** The same for a snapshot: its node may be started when no write changes it any more, long before it is copied and proven. */
   runSnapshot(row: OperationRow, onProgress?: EffectContext['onProgress']): StepWithPoint {
     let failure: StillpointError | undefined;
     const { reached, finish } = this.#options.lane.stepWithPoint(row, async (claim, reach) => {

@@ -67,11 +67,11 @@ export interface FleetRunResult extends ExecutionResponse {
 /**
  * Executes a plan as `executeBackupPlan` does, and many operations at once: units independently of each other, and all nodes of a
  * unit together, so that the time without writes of a unit is that of its slowest node. A failure fails its unit alone; the result
- * tells, and calling it again goes on from there. Never leaves a node stopped: those of a unit are started as soon as the last
- * of them is captured, or one has failed.
+ * tells, and calling it again goes on from there. Never leaves a node stopped: those of a unit are started as soon as no write
+ * changes the last of its snapshots any more, or one has failed.
  *
  * One cut: the first snapshot of a unit is requested after all its nodes have been stopped, and a snapshot counts only if its node's
- * lease lived without a gap until its last byte was captured. So all nodes of a unit were stopped at the moment of that request.
+ * lease lived without a gap until no write changed it any more. So all nodes of a unit were stopped at the moment of that request.
  *
  * Rejects when nothing can be done at all, with the codes of `executeBackupPlan`.
  */

@@ -213,7 +213,7 @@ export function backupRoutes(app: App, parts: ServerContext): void {
 
 /**
  * Admits a snapshot of any kind; closing the server cancels it. With an epoch it fails with `LEASE_LOST` unless that lease lives, and
- * does not count unless it lives after the last captured byte.
+ * does not count unless it lives when its state is fixed.
  */
 export async function startSnapshot(
   parts: ServerContext,
@@ -229,7 +229,7 @@ export async function startSnapshot(
   if (parts.lifecycle.running === undefined) await deleteDiscarded(parts);
   // While something runs the start is refused, and what runs keeps its epoch.
   if (parts.lifecycle.running === undefined) parts.lease.capturing = epoch;
-  // Under a lease no write waits for the disk, and all of them wait for the last captured byte.
+  // Under a lease no write waits for the disk, and all of them wait until the state is fixed.
   const pace = epoch === undefined ? 'quiet' : 'fast';
   const { id, location } = await parts.backups.startBackup({ pace, ...options, kind });
   parts.underWay.add(request, kind, id, parts.backups);

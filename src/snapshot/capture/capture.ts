@@ -24,7 +24,10 @@ export async function capture(env: Environment, request: CaptureRequest): Promis
   try {
     const { checkpoint, immutables } = await captureChanging(env, request, pins, transfer);
     // From here on nothing that the engine does can change what is captured: the rest is pinned.
+    const isLinked = immutables.every(({ path }) => pins.of(path).link !== undefined);
+    if (isLinked) await request.onFixed?.();
     await transfer.takeImmutables(immutables);
+    if (!isLinked) await request.onFixed?.();
     await request.onCaptured?.();
     await transfer.finish();
     return captured.result(checkpoint, sizeFindings(immutables, pins));

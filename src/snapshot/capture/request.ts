@@ -22,6 +22,8 @@ export interface CaptureRequest {
   readonly control: RunControl;
   /** How many files, and how many bytes the capture and the proof will read. */
   readonly onPlanned?: (files: number, bytes: number) => void;
+  /** No change of the source changes the capture any more. What is still to be read has hard links of our own. */
+  readonly onFixed?: () => Promise<void>;
   /** The last byte of the source is read, or pinned: the host may change anything. Reading the copy back goes on. */
   readonly onCaptured?: () => Promise<void>;
 }
