@@ -16,6 +16,7 @@ import { growth } from './parts/growth.ts';
 import { host } from './parts/host.ts';
 import { link } from './parts/link.ts';
 import { memory } from './parts/memory.ts';
+import { neighbour } from './parts/neighbour.ts';
 import { offsite } from './parts/offsite.ts';
 import { peers } from './parts/peers.ts';
 import { restore } from './parts/restore.ts';
@@ -35,6 +36,7 @@ const PARTS: readonly Part[] = [
   verify,
   second,
   host,
+  neighbour,
   memory,
   scaling,
   link,
