@@ -2,7 +2,7 @@ import { isUlid } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import { checkArgument } from '../options/option.ts';
 import { text } from '../options/values.ts';
-import { pin, removeMark } from '../repository/marks.ts';
+import { pin, pinsOn, unpin } from '../repository/marks.ts';
 import { removeBackup } from '../repository/remove-backup.ts';
 import { LATEST_BACKUP, type StoreBackups } from '../repository/store-backups.ts';
 import { type FromOptions, fromOptions, storeOf } from './list-backups.ts';
@@ -24,11 +24,9 @@ export interface DeletedBackup extends NamedBackup {
 export const pinBackup = (backup: string, options: FromOptions): Promise<NamedBackup> =>
   withBackup('pinBackup', backup, options, async (store, backupId) => pin(store, backupId));
 
-/** Prunes may remove it again. That it was not pinned is no error. */
+/** Prunes may remove it again, also when a fleet backup pinned it. That it was not pinned is no error. */
 export const unpinBackup = (backup: string, options: FromOptions): Promise<NamedBackup> =>
-  withBackup('unpinBackup', backup, options, async (store, backupId) =>
-    removeMark(store, 'pinned', backupId),
-  );
+  withBackup('unpinBackup', backup, options, unpin);
 
 /**
  * Removes one backup, also one whose manifest cannot be read or is gone already. `CONFLICT` when it is pinned, the newest, the newest
@@ -40,16 +38,16 @@ export async function deleteBackup(backup: string, options: FromOptions): Promis
     existed = await store.has(backupId);
     const { kept } = await prune(store, { rule: {}, dryRun: true });
     const reasons = kept.find((one) => one.backupId === backupId)?.reasons ?? [];
-    const lasting = reasons.filter((reason) => reason === 'pinned' || reason.startsWith('newest'));
+    const lasting = reasons.filter((reason) => /^(pinned|newest)/.test(reason));
     if (lasting.length > 0) throw stays(backupId, lasting);
-    if (!(await removeBackup(store, backupId))) throw stays(backupId, ['pinned']);
+    if (!(await removeBackup(store, backupId))) throw stays(backupId, await pinsOn(store, backupId));
   });
   return { ...named, existed };
 }
 
 const stays = (backupId: string, reasons: readonly string[]) =>
   new StillpointError('CONFLICT', `the backup ${backupId} stays: ${reasons.join(', ')}`, {
-    hint: 'Unpin it with `stillpoint backup unpin`, or make a newer good backup first.',
+    hint: 'Unpin it with `stillpoint backup unpin`, or `stillpoint fleet forget` if it is part of a fleet backup; or make a newer good backup first.',
   });
 
 function withBackup(

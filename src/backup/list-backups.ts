@@ -6,7 +6,7 @@ import { text } from '../options/values.ts';
 import { type BackupManifest, objectsOf } from '../repository/backup-manifest.ts';
 import { readDamaged } from '../repository/damaged-objects.ts';
 import { backupsPrefix, objectsPrefix } from '../repository/layout.ts';
-import { readMarks, readVerified, type Verified } from '../repository/marks.ts';
+import { readPins, readVerified, type Verified } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { backupFields, destinationChoice, environmentOf, repositoryOf, translated } from './options.ts';
 
@@ -132,13 +132,13 @@ export async function showBackup(
 }
 
 interface AllMarks {
-  readonly pinned: ReadonlySet<string>;
+  readonly pinned: ReadonlyMap<string, unknown>;
   readonly verified: ReadonlyMap<string, Verified>;
   readonly damaged: ReadonlySet<string>;
 }
 
 const readAllMarks = async (store: StoreBackups): Promise<AllMarks> => ({
-  pinned: await readMarks(store, 'pinned'),
+  pinned: await readPins(store),
   verified: await readVerified(store),
   damaged: await readDamaged(store),
 });

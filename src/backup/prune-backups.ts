@@ -5,7 +5,7 @@ import { type Fields, OptionSet, type OptionsOf, optional, withDefault } from '.
 import { milliseconds, trueOrFalse, wholeNumber } from '../options/values.ts';
 import { objectsOf } from '../repository/backup-manifest.ts';
 import { readDamaged } from '../repository/damaged-objects.ts';
-import { readMarks, readVerified } from '../repository/marks.ts';
+import { pinsOn, readPins, readVerified } from '../repository/marks.ts';
 import { removeBackup, unfinishedRemovals } from '../repository/remove-backup.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { countUnnamed, type Swept, sweep } from '../repository/sweep.ts';
@@ -117,13 +117,13 @@ export async function prune(
   const backups = await knownBackups(store, control);
   const standing = await withWholeBest(
     store,
-    backups.filter(({ backupId, isPinned }) => isPinned || !isAbandoned.has(backupId)),
+    backups.filter(({ backupId, pins }) => pins.length > 0 || !isAbandoned.has(backupId)),
     control,
   );
   const decision = decide(standing, rule, environment.clock.nowMs());
   // What an earlier prune began is brought to its end, whatever the rule says by now.
   const unfinished = backups
-    .filter(({ backupId, isPinned }) => !isPinned && isAbandoned.has(backupId))
+    .filter(({ backupId, pins }) => pins.length === 0 && isAbandoned.has(backupId))
     .map(({ backupId }) => backupId);
   const toRemove = [...unfinished, ...decision.removed].sort();
   const recorded = (await jobs?.listRecords(store.repositoryId))?.filter(
@@ -155,7 +155,7 @@ export async function prune(
       removed.push(id);
     } else {
       await jobs?.updateBackupRecord(id, 'present');
-      kept.push({ backupId: id, reasons: ['pinned'] });
+      kept.push({ backupId: id, reasons: await pinsOn(store, id) });
     }
     ids.delete(id);
   }
@@ -211,7 +211,7 @@ export async function knownBackups(
   store: StoreBackups,
   control = new RunControl(),
 ): Promise<RetainedBackup[]> {
-  const pinned = await readMarks(store, 'pinned');
+  const pins = await readPins(store);
   const verified = await readVerified(store);
   const damaged = await readDamaged(store);
   const backups: Omit<RetainedBackup, 'isLeftBehind'>[] = [];
@@ -219,7 +219,7 @@ export async function knownBackups(
   for (const backupId of await store.ids()) {
     control.checkCancelled();
     const read = verified.get(backupId);
-    const about = { backupId, isPinned: pinned.has(backupId), verifiedAtMs: read?.atMs ?? null };
+    const about = { backupId, pins: pins.get(backupId) ?? [], verifiedAtMs: read?.atMs ?? null };
     try {
       const manifest = await store.read(backupId);
       if (manifest === undefined) continue; // removed since it was listed

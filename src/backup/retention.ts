@@ -16,7 +16,8 @@ export interface RetentionRule {
 export interface RetainedBackup {
   readonly backupId: string;
   readonly createdAtMs: number;
-  readonly isPinned: boolean;
+  /** What pins it, for people; empty when nothing does. */
+  readonly pins: readonly string[];
   /** - `good`: can be trusted, as far as is known. - `damaged`: an object of it is, or its content. - `unreadable`: its manifest cannot be trusted. */
   readonly state: 'good' | 'damaged' | 'unreadable';
   /** The database went back after it, or was begun anew: it may hold what no later one has. */
@@ -64,7 +65,7 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
     if (backup !== undefined) reasons.get(backup.backupId)!.push(reason);
   };
   for (const backup of newestFirst) {
-    if (backup.isPinned) keep(backup, 'pinned');
+    for (const pinned of backup.pins) keep(backup, pinned);
     if (backup.state === 'unreadable') keep(backup, 'its manifest cannot be read');
     else if (isEmptyRule(rule)) keep(backup, 'there is no rule');
     else if (good.length === 0) keep(backup, 'no backup is good');

@@ -17,6 +17,7 @@ export {
   runFleet,
 } from './fleet.ts';
 export type { FleetFile } from './fleet-file.ts';
+export { type ForgottenFleet, forgetFleet } from './forget.ts';
 export type { HttpExecutor, HttpExecutorOptions } from './http/executor.ts';
 export type {
   AbortFleetOptions,

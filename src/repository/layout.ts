@@ -78,6 +78,29 @@ export function markedBackupOf(kind: MarkKind, storeId: string, key: string): st
   return key.startsWith(prefix) && isUlid(id) ? id : undefined;
 }
 
+const setPinsPrefix = (storeId: string): string => `${STORES}${storeId}/fleet-pins/`;
+
+/** Pins of one backup, or of all, each by the fleet backup that it is part of. */
+export const setPinsOf = (storeId: string, backupId?: string): string =>
+  `${setPinsPrefix(storeId)}${backupId === undefined ? '' : `${backupId}/`}`;
+
+/** `set` is the id of a fleet backup: printable characters, of which a key takes some only as their number. */
+export const setPinKey = (storeId: string, backupId: string, set: string): string =>
+  `${setPinsOf(storeId, backupId)}${set.replace(/[^A-Za-z0-9-]/g, (one) => `_${one.charCodeAt(0).toString(16)}`)}`;
+
+export interface SetPin {
+  readonly key: string;
+  readonly backupId: string;
+  readonly set: string;
+}
+
+export function setPinOf(storeId: string, key: string): SetPin | undefined {
+  const [backupId = '', name = '', ...more] = key.slice(setPinsPrefix(storeId).length).split('/');
+  if (!isUlid(backupId) || more.length > 0) return undefined;
+  const set = name.replace(/_([0-9a-f]{2})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 16)));
+  return key === setPinKey(storeId, backupId, set) ? { key, backupId, set } : undefined;
+}
+
 export const verifiedPrefix = (storeId: string): string => `${STORES}${storeId}/verified/`;
 
 /** The name of a mark that says what a reading of a backup came to. With `id` no two are the same, whatever the clocks say. */

@@ -11,6 +11,10 @@ import {
   readingName,
   readingOf,
   refutedKey,
+  type SetPin,
+  setPinKey,
+  setPinOf,
+  setPinsOf,
   verifiedPrefix,
 } from './layout.ts';
 import type { StoreBackups } from './store-backups.ts';
@@ -75,13 +79,59 @@ export const removeMark = ({ destination, storeId }: StoreBackups, kind: MarkKin
 /**
  * From now on no retention removes the backup. `NOT_FOUND` when there is none. Pins and deletions each write their mark before they
  * look for the other's, so that not both go on.
+ *
+ * @param set The fleet backup that needs it. Its pin is one of its own, beside that of people.
  */
-export async function pin(store: StoreBackups, backupId: string): Promise<void> {
-  const wasPinned = await isMarked(store, 'pinned', backupId);
-  await putMark(store, 'pinned', backupId);
+export async function pin(store: StoreBackups, backupId: string, set?: string): Promise<void> {
+  const { destination, environment, storeId } = store;
+  const key = set === undefined ? markKey('pinned', storeId, backupId) : setPinKey(storeId, backupId, set);
+  const wasPinned = (await destination.head(key)) !== undefined;
+  const content = { backup_id: backupId, ...(set !== undefined && { fleet_backup_id: set }) };
+  const text = JSON.stringify({ ...content, pinned_at_ms: environment.clock.nowMs() });
+  await destination.put(key, bodyOf(Buffer.from(`${text}\n`)), { ifAbsent: true });
   if (!(await isMarked(store, 'deleted', backupId)) && (await store.has(backupId))) return;
-  if (!wasPinned) await removeMark(store, 'pinned', backupId);
+  if (!wasPinned) await destination.delete([key]);
   throw new StillpointError('NOT_FOUND', `the backup ${backupId} is deleted, or is about to be`);
+}
+
+/** The pins of fleet backups, of one backup or of all. */
+export async function readSetPins(
+  { destination, storeId }: StoreBackups,
+  backupId?: string,
+): Promise<SetPin[]> {
+  const pins: SetPin[] = [];
+  for await (const { key } of destination.list(setPinsOf(storeId, backupId))) {
+    const one = setPinOf(storeId, key);
+    if (one !== undefined) pins.push(one);
+  }
+  return pins;
+}
+
+/** What pins a backup, in words for people; empty when nothing does. */
+export async function pinsOn(store: StoreBackups, backupId: string): Promise<string[]> {
+  const byHand = (await isMarked(store, 'pinned', backupId)) ? ['pinned'] : [];
+  return [...byHand, ...(await readSetPins(store, backupId)).map(pinnedBy)];
+}
+
+/** The same of all backups that are pinned. */
+export async function readPins(store: StoreBackups): Promise<Map<string, string[]>> {
+  const pins = new Map([...(await readMarks(store, 'pinned'))].map((id) => [id, ['pinned']]));
+  for (const one of await readSetPins(store)) {
+    const { backupId } = one;
+    pins.set(backupId, [...(pins.get(backupId) ?? []), pinnedBy(one)]);
+  }
+  return pins;
+}
+
+const pinnedBy = ({ set }: SetPin): string => `pinned by the fleet backup ${set}`;
+
+/** Ends the pin by hand, and those of all fleet backups: who says so knows this backup. */
+export async function unpin(store: StoreBackups, backupId: string): Promise<void> {
+  const bySets = await readSetPins(store, backupId);
+  await store.destination.delete([
+    markKey('pinned', store.storeId, backupId),
+    ...bySets.map(({ key }) => key),
+  ]);
 }
 
 /** The objections to a backup that a full proof refutes which begins now. */

@@ -1,4 +1,4 @@
-import { forgetVerified, isMarked, putMark, readMarks, removeMark } from './marks.ts';
+import { forgetVerified, pinsOn, putMark, readMarks, removeMark } from './marks.ts';
 import type { StoreBackups } from './store-backups.ts';
 
 /**
@@ -7,7 +7,7 @@ import type { StoreBackups } from './store-backups.ts';
  */
 export async function removeBackup(store: StoreBackups, backupId: string): Promise<boolean> {
   await putMark(store, 'deleted', backupId);
-  if (await isMarked(store, 'pinned', backupId)) {
+  if ((await pinsOn(store, backupId)).length > 0) {
     await removeMark(store, 'deleted', backupId);
     return false;
   }

@@ -12,7 +12,7 @@ const backup = (daysAgo: number, about: Partial<RetainedBackup> = {}): RetainedB
   return {
     backupId: newUlid(createdAtMs),
     createdAtMs,
-    isPinned: false,
+    pins: [],
     state: 'good',
     isLeftBehind: false,
     verifiedAtMs: null,
@@ -62,7 +62,7 @@ describe('retention keeps', () => {
       backup(1),
       backup(2, { verifiedAtMs: NOW }),
       backup(3, { verifiedAtMs: NOW }),
-      backup(4, { isPinned: true }),
+      backup(4, { pins: ['pinned'] }),
       backup(5, { state: 'unreadable' }),
     ];
     expect(keptOf(backups, { keepLast: 1 })).toEqual([0, 2, 4, 5]);
@@ -93,7 +93,7 @@ describe('whatever the backups and the rule', () => {
     .array(
       fc.record({
         daysAgo: fc.double({ min: -5, max: 400, noNaN: true }),
-        isPinned: fc.boolean(),
+        pins: fc.constantFrom([], ['pinned'], ['pinned by the fleet backup f']),
         isLeftBehind: fc.constantFrom(false, false, false, true),
         state: fc.constantFrom('good', 'good', 'damaged', 'unreadable'),
         verifiedAtMs: fc.constantFrom(null, null, NOW),
@@ -124,7 +124,7 @@ describe('whatever the backups and the rule', () => {
           newest[0],
           good[0],
           good.find(({ verifiedAtMs }) => verifiedAtMs !== null),
-          ...all.filter(({ isPinned, state }) => isPinned || state === 'unreadable'),
+          ...all.filter(({ pins, state }) => pins.length > 0 || state === 'unreadable'),
           ...all.filter(({ isLeftBehind }) => isLeftBehind),
           ...all
             .filter(({ isLeftBehind }) => isLeftBehind)

@@ -278,11 +278,11 @@ describe('a writer and a sweeper on one store', () => {
 });
 
 describe('a pin and a removal of one backup', () => {
-  async function race(folder: string, first: number, second: number) {
+  async function race(folder: string, first: number, second: number, set?: string) {
     const { memory, store } = await newWorld();
     const id = await backUpInto(store(memory), folder);
     let isRemoved: boolean | undefined;
-    const pinning = new Actor(memory, (destination) => pin(store(destination), id));
+    const pinning = new Actor(memory, (destination) => pin(store(destination), id, set));
     const removing = new Actor(memory, async (destination) => {
       isRemoved = await removeBackup(store(destination), id);
     });
@@ -298,13 +298,16 @@ describe('a pin and a removal of one backup', () => {
       steps: [pinning.steps, removing.steps],
     };
   }
-  test('never end with a pinned backup that is gone', async () => {
+  test.each([
+    ['of people', undefined],
+    ['of a fleet backup', '../f_1'],
+  ])('never end with a backup that is gone and has the pin %s', async (_, set) => {
     const folder = await snapshotWith('c');
-    const { steps } = await race(folder, 0, 0);
+    const { steps } = await race(folder, 0, 0, set);
     let both = 0;
     for (let first = 0; first <= steps[0]! + 1; first++) {
       for (let second = 0; second <= steps[1]! + 1; second++) {
-        const { stands, isRemoved, isPinned } = await race(folder, first, second);
+        const { stands, isRemoved, isPinned } = await race(folder, first, second, set);
         expect(stands, `${first} ${second}`).toBe(!isRemoved);
         if (isPinned) expect(stands, `${first} ${second}`).toBe(true);
         if (!isPinned && stands) both++; // each saw the other and gave way

@@ -2,14 +2,19 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { deleteBackup, pinBackup, unpinBackup } from '../../src/backup/keep-backups.ts';
 import { listBackups } from '../../src/backup/list-backups.ts';
 import { listJobs } from '../../src/backup/list-jobs.ts';
+import { pruneBackups } from '../../src/backup/prune-backups.ts';
 import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
-import { runFleet } from '../../src/fleet/fleet.ts';
+import { pinPushed, readPushed } from '../../src/fleet/copies/pushed-backup.ts';
+import { planFleet, runFleet } from '../../src/fleet/fleet.ts';
 import { readFleetFile } from '../../src/fleet/fleet-file.ts';
+import { forgetFleet } from '../../src/fleet/forget.ts';
 import { pushFromNode } from '../../src/fleet/http/push.ts';
+import { lockLayout } from '../../src/fleet/journal/open-run.ts';
 import { planRepository } from '../../src/fleet/plan/derive-plan.ts';
-import type { PlanTarget } from '../../src/fleet/plan/plan.ts';
+import { type PlanTarget, readPlan } from '../../src/fleet/plan/plan.ts';
 import { restoreFleet, undoFleetRestore } from '../../src/fleet/restore/restore-fleet.ts';
 import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
 import type { AdminClient } from '../../src/rpc/client.ts';
@@ -89,6 +94,67 @@ test('a fleet is pushed into a repository, verified there, restored from it, and
     findings: [{ code: 'ARTIFACT' }],
   });
   await expect(restoreFleet(dir, { fleetFile: file })).rejects.toMatchObject({ code: 'COPY_DAMAGED' });
+});
+
+test('the members of a pushed fleet stay whatever the retention, until the fleet backup is forgotten', async () => {
+  const repository = await fleetRepository();
+  const from = { from: repository.destination };
+  const all = await servers(repository, ['a']);
+  const file = await fleetFileFor(all, undefined, repository);
+  const dir = join(await temporaryFolder(), 'backup');
+  const { backupId } = await runFleet(file, { layoutDir: dir, push: true });
+  const [{ backups: [member] = [] } = {}] = (await listBackups(from)).stores;
+  expect(member).toMatchObject({ pinned: true });
+  expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, pinned: 1 });
+  for (let i = 0; i < 2; i++) {
+    await put(all[0]!, `later ${i}`);
+    await runFleet(file, { layoutDir: join(await temporaryFolder(), `later-${i}`), push: true });
+  }
+  const prune = async (dryRun: boolean) => pruneBackups({ ...from, keepLast: 1, dryRun });
+  const why = `pinned by the fleet backup ${backupId}`;
+  for (const dryRun of [true, false]) {
+    const { kept, removed } = await prune(dryRun);
+    expect(kept.find((one) => one.backupId === member!.backupId)?.reasons).toContain(why);
+    expect(removed).toEqual([]);
+  }
+  await expect(deleteBackup(member!.backupId, from)).rejects.toMatchObject({
+    code: 'CONFLICT',
+    message: expect.stringContaining(why),
+  });
+
+  // By hand it is pinned beside that: the one pin does not end the other.
+  await pinBackup(member!.backupId, from);
+  const { json } = await stillpoint(['fleet', 'forget', dir, '--json']);
+  expect(json).toEqual({ backup_id: backupId, repository: 'offsite', unpinned: 1 });
+  expect(await forgetFleet(dir)).toMatchObject({ unpinned: 0 });
+  expect((await prune(true)).kept[0]).toMatchObject({ backupId: member!.backupId, reasons: ['pinned'] });
+  await unpinBackup(member!.backupId, from);
+  expect((await stillpoint(['fleet', 'verify', dir])).stdout).toContain('1 of 1 copy verified, 0 pinned');
+  expect((await prune(false)).removed).toEqual([member!.backupId]);
+  expect(await verifyFleetBackup(dir)).toMatchObject({
+    ok: false,
+    pinned: 0,
+    findings: [{ targetId: 'a', message: expect.stringContaining('is gone from its repository') }],
+  });
+  const plan = (await readPlan(systemEnvironment.fs, dir))!;
+  const pushed = await readPushed(systemEnvironment.fs, join(dir, 'artifacts/a'));
+  await expect(pinPushed(systemEnvironment, plan.repository!, pushed, 'f')).rejects.toMatchObject({
+    code: 'BACKUP_DAMAGED',
+  });
+  expect(
+    existsSync(join(repository.destination, 'stores', pushed.store_id, 'fleet-pins', pushed.backup_id, 'f')),
+  ).toBe(false);
+});
+
+test('a fleet backup that was downloaded, or is at work, is not forgotten', async () => {
+  const [plain] = await fleetServers(['plain']);
+  const dir = join(await temporaryFolder(), 'backup');
+  await expect(forgetFleet(dir)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  await planFleet(await fleetFileFor([plain!]), { layoutDir: dir });
+  await expect(forgetFleet(dir)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+  const { lock } = await lockLayout(systemEnvironment, dir);
+  await expect(forgetFleet(dir)).rejects.toMatchObject({ code: 'CONFLICT' });
+  await lock.release();
 });
 
 test('a node that is killed in the middle of its push has one backup after the next run', async () => {

@@ -27,6 +27,7 @@ import { examples, paragraph } from '../help-text.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, duration, table, visible } from '../text.ts';
+import { defineForget } from './fleet-forget.ts';
 import { defineRestore, defineUndo } from './fleet-restore.ts';
 
 const FLEET_FILE = { '<fleetfile>': 'a JSON file that names the nodes and their units' };
@@ -42,6 +43,7 @@ export function define(command: Command, cli: Cli): void {
   defineRun(command, cli);
   defineStatus(command, cli);
   defineVerify(command, cli);
+  defineForget(command, cli);
   defineAbort(command, cli);
   defineDownload(command, cli);
   defineRestore(command, cli);
@@ -247,13 +249,13 @@ function defineVerify(command: Command, cli: Cli): void {
 }
 
 const describeReport = (
-  { ok, backupId, verified, members, findings }: FleetReport,
+  { ok, backupId, verified, members, pinned, findings }: FleetReport,
   style: Style,
 ): string[] => [
   ...findings.map(({ targetId, code, message }) =>
     style.red(`${visible(targetId ?? 'the backup')}: ${visible(message)} (${code})`),
   ),
-  `${style.bold(backupId)}: ${ok ? style.green('intact') : style.red('damaged')}, ${verified} of ${count(members, 'copy', 'copies')} verified`,
+  `${style.bold(backupId)}: ${ok ? style.green('intact') : style.red('damaged')}, ${verified} of ${count(members, 'copy', 'copies')} verified${pinned === null ? '' : `, ${pinned} pinned`}`,
 ];
 
 const abortFlags = new Flags(abortFleetOptions.fields, ['layoutDir']);

@@ -10,7 +10,7 @@ import { type BackupPlan, type PlanRepository, readPlan } from '../plan/plan.ts'
 import { artifactPathOf } from './artifacts.ts';
 import { folderDigest } from './digest.ts';
 import { type FleetManifest, type FleetMember, readFleetManifest } from './manifest.ts';
-import { checkPushed, readPushed } from './pushed-backup.ts';
+import { checkPushed, pinsOfSet, readPushed } from './pushed-backup.ts';
 
 export interface FleetFinding {
   /** The target concerned; null for the backup as a whole. */
@@ -25,6 +25,8 @@ export interface FleetReport {
   /** Artifacts whose digest was found to be the recorded one. */
   readonly verified: number;
   readonly members: number;
+  /** Of a pushed backup: members that it pins in the repository, so that no retention removes them. Null: not pushed, or unknown. */
+  readonly pinned: number | null;
   readonly findings: readonly FleetFinding[];
 }
 
@@ -74,6 +76,7 @@ export async function verifyFleetBackup(
     if (journal !== undefined && !journal.execution.isComplete)
       find(null, 'JOURNAL', 'the journal does not say that the backup is complete');
     let verified = 0;
+    const places: string[] = [];
     for (const member of manifest.fleet.members) {
       signal?.throwIfAborted();
       const { target_id, source_snapshot } = member;
@@ -84,6 +87,7 @@ export async function verifyFleetBackup(
         continue;
       }
       const place = placeOf(layout, source_snapshot.artifact_path);
+      places.push(place);
       if ((await fs.inspect(place))?.kind !== 'folder') {
         find(target_id, 'ARTIFACT', `${place} is not a folder`);
         continue;
@@ -106,7 +110,8 @@ export async function verifyFleetBackup(
         );
     }
     const members = manifest.fleet.members.length;
-    return { ok: findings.length === 0, backupId: manifest.backup_id, verified, members, findings };
+    const pinned = plan === undefined ? null : await countPinned(env, plan, places, signal);
+    return { ok: findings.length === 0, backupId: manifest.backup_id, verified, members, pinned, findings };
   } catch (error) {
     if (signal?.aborted) throw new StillpointError('CANCELLED', 'cancelled on request', { cause: error });
     throw toStillpointError(error);
@@ -164,6 +169,23 @@ async function pushProblem(
     signal,
   );
   return problem;
+}
+
+/** Null where nothing was pushed, and where the repository does not answer: each member has a finding then. */
+async function countPinned(
+  env: Environment,
+  plan: BackupPlan,
+  places: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<number | null> {
+  const { repository } = plan;
+  if (repository === undefined) return null;
+  const ignored = () => undefined;
+  const pins = await tried(() => pinsOfSet(env, repository, plan), ignored, signal);
+  if (pins === undefined) return null;
+  const ids = new Set(pins.map(({ backupId }) => backupId));
+  const pushed = await Promise.all(places.map((place) => tried(() => readPushed(env.fs, place), ignored)));
+  return pushed.filter((one) => one !== undefined && ids.has(one.backup_id)).length;
 }
 
 function compareArtifact(

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { followed, repositoryOf } from '../../backup/options.ts';
 import { MANIFEST } from '../../engine/engine.ts';
+import { mapConcurrent } from '../../env/concurrency.ts';
 import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { createFile, removeTree } from '../../env/io.ts';
@@ -10,13 +11,15 @@ import { warn } from '../../env/safe-calls.ts';
 import { StillpointError } from '../../errors.ts';
 import { backupSource } from '../../repository/backup-source.ts';
 import { recordDamaged } from '../../repository/damaged-objects.ts';
+import type { SetPin } from '../../repository/layout.ts';
+import { pin, readSetPins } from '../../repository/marks.ts';
 import type { Repository } from '../../repository/repository.ts';
 import type { StoreBackups, StoredManifest } from '../../repository/store-backups.ts';
 import { checkObjects } from '../../repository/verify.ts';
 import type { Environment } from '../../snapshot/environment.ts';
 import { stage } from '../../snapshot/restore/restore.ts';
 import { checkSource } from '../../snapshot/restore/restore-source.ts';
-import type { PlanRepository } from '../plan/plan.ts';
+import type { BackupPlan, PlanRepository } from '../plan/plan.ts';
 import { hashSchema, idSchema } from '../plan/schemas.ts';
 
 /** What stands in a node's folder in the place of a copy, when the node pushed its snapshot into a repository. */
@@ -33,6 +36,7 @@ const schema = z.strictObject({
 export type PushedBackup = z.infer<typeof schema>;
 
 const LIMIT_BYTES = 64 * 1024;
+const STORES_AT_ONCE = 16;
 const fileIn = (dir: string): string => join(dir, 'pushed-backup.json');
 
 export const writePushed = (fs: FileSystem, dir: string, pushed: PushedBackup): Promise<void> =>
@@ -105,6 +109,44 @@ export async function checkPushed(
     path: first.path,
     data: { findings },
   });
+}
+
+/** From now on no retention removes it, until the fleet backup is forgotten. `BACKUP_DAMAGED` when it is gone meanwhile. */
+export async function pinPushed(
+  env: Environment,
+  planned: PlanRepository,
+  { store_id, backup_id }: PushedBackup,
+  set: string,
+): Promise<void> {
+  const store = (await openPlanned(env, planned)).store(store_id);
+  await pin(store, backup_id, set).catch((error) => {
+    if (!(error instanceof StillpointError) || error.code !== 'NOT_FOUND') throw error;
+    throw new StillpointError('BACKUP_DAMAGED', error.message, { path: store.destination.url, cause: error });
+  });
+}
+
+/** The pins of a fleet backup in its repository. */
+export async function pinsOfSet(
+  env: Environment,
+  planned: PlanRepository,
+  { targets, backup_id: set }: Pick<BackupPlan, 'targets' | 'backup_id'>,
+): Promise<SetPin[]> {
+  const repository = await openPlanned(env, planned);
+  const storeIds = [...new Set(targets.flatMap(({ store_id }) => store_id ?? []))];
+  const pins = await mapConcurrent(storeIds, STORES_AT_ONCE, (id) => readSetPins(repository.store(id)));
+  return pins.flat().filter((one) => one.set === set);
+}
+
+/** Ends them. Resolves to how many there were. */
+export async function unpinSet(
+  env: Environment,
+  planned: PlanRepository,
+  plan: Pick<BackupPlan, 'targets' | 'backup_id'>,
+): Promise<number> {
+  const pins = await pinsOfSet(env, planned, plan);
+  const { destination } = await openPlanned(env, planned);
+  await destination.delete(pins.map(({ key }) => key));
+  return pins.length;
 }
 
 /** Brings a pushed backup into `folder`, as the snapshot that it was made of, while `work` needs it. */

@@ -4,7 +4,7 @@ import { mapConcurrent } from '../../env/concurrency.ts';
 import { ERROR_CODES, type ErrorCode, StillpointError, toStillpointError } from '../../errors.ts';
 import type { AdminClient, BackupReply } from '../../rpc/client.ts';
 import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
-import { checkPushed, readPushed, writePushed } from '../copies/pushed-backup.ts';
+import { checkPushed, pinPushed, readPushed, writePushed } from '../copies/pushed-backup.ts';
 import type { FleetFile, FleetNode } from '../fleet-file.ts';
 import type { BackupPlan, PlanRepository, PlanTarget } from '../plan/plan.ts';
 import { makeReceipts, type PreflightReceipts, type ReceiptDetail } from '../plan/receipts.ts';
@@ -168,12 +168,21 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
 
   async verifyArtifact(
     target: PlanTarget,
-    { dir, repository }: { readonly dir: string; readonly repository?: PlanRepository | undefined },
+    {
+      dir,
+      repository,
+      backupId,
+    }: {
+      readonly dir: string;
+      readonly repository?: PlanRepository | undefined;
+      readonly backupId: string;
+    },
     { signal, onProgress }: EffectContext,
   ): Promise<ReceiptDetail> {
     if (repository !== undefined) {
       const pushed = await readPushed(this.#environment.fs, dir);
       await checkPushed(this.#environment, repository, pushed, { signal, onProgress });
+      await pinPushed(this.#environment, repository, pushed, backupId);
       return { verdict: 'faithful' };
     }
     const report = await verifySnapshot(dir, { environment: this.#environment, signal });

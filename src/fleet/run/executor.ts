@@ -65,8 +65,10 @@ export interface FleetExecutor {
     artifact: {
       readonly snapshotId: string;
       readonly dir: string;
-      /** Where the snapshot was pushed to: `dir` only says where it is there. */
+      /** Where the snapshot was pushed to: `dir` only says where it is there. What is good is pinned there. */
       readonly repository?: PlanRepository | undefined;
+      /** Of the fleet backup that it is part of: pins carry its name. */
+      readonly backupId: string;
     },
     context: EffectContext,
   ): Promise<ReceiptDetail | undefined>;

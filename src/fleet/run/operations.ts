@@ -303,7 +303,7 @@ export class Operations {
       });
     const detail = await executor.verifyArtifact?.(
       target,
-      { snapshotId: artifact.snapshot_id, dir, repository },
+      { snapshotId: artifact.snapshot_id, dir, repository, backupId: plan.backup_id },
       context,
     );
     const checksum = await folderDigest(env.fs, dir, signal);
