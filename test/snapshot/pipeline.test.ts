@@ -40,16 +40,12 @@ test('once a file could not be brought to disk, no further one is copied', async
     live: false,
     control,
   });
-  const jobs = names.map((name) => ({
-    path: name,
-    source: { path: join(dir, name) },
-    target: join(root, name),
-  }));
-  const copying = pipeline.copy(
-    jobs,
-    () => BATCH_BYTES,
-    () => {},
-  );
+  const files = names.map((path) => ({ path }));
+  const copying = pipeline.copy(files, {
+    bytesOf: () => BATCH_BYTES,
+    jobOf: ({ path }) => ({ source: { path: join(dir, path) }, target: join(root, path) }),
+    done: () => {},
+  });
   await expect(copying).rejects.toThrow('the disk is gone');
   await expect(pipeline.result()).rejects.toThrow('the disk is gone');
   expect(await readdir(root)).toEqual(['1', '2']);

@@ -1,17 +1,12 @@
 import { join } from 'node:path';
-import type { FileSystem } from '../../env/file-system.ts';
+import { type FileStat, type FileSystem, isSameIdentity } from '../../env/file-system.ts';
 import { StillpointError } from '../../errors.ts';
 import type { ImageItem } from '../engine.ts';
 
 /** What a plain file is at one moment, by path. */
 export type FileStates = ReadonlyMap<string, FileState>;
 
-interface FileState {
-  readonly sizeBytes: number;
-  readonly allocatedBytes: number;
-  /** Inode, time and size in one: any write, replacement or cut changes it. */
-  readonly identity: string;
-}
+type FileState = Pick<FileStat, 'sizeBytes' | 'allocatedBytes' | 'ino' | 'mtimeNs'>;
 
 /** @param paths Relative to `dir`. What is gone since they were listed is left out: a later look sees that. */
 export async function statesOf(fs: FileSystem, dir: string, paths: readonly string[]): Promise<FileStates> {
@@ -23,7 +18,7 @@ export async function statesOf(fs: FileSystem, dir: string, paths: readonly stri
       throw new StillpointError('UNSUPPORTED_FILE', `${join(dir, path)} is not a regular file`, { path });
     }
     const { ino, mtimeNs, sizeBytes, allocatedBytes } = stat;
-    files.set(path, { sizeBytes, allocatedBytes, identity: `${ino}:${mtimeNs}:${sizeBytes}` });
+    files.set(path, { sizeBytes, allocatedBytes, ino, mtimeNs });
   }
   return files;
 }
@@ -42,10 +37,11 @@ export const imagesOf = (files: FileStates): ImageItem[] =>
 
 /** What is another file now, or undefined when all are as they were. */
 export function firstChange(before: FileStates, after: FileStates): string | undefined {
-  for (const [path, { identity }] of before) {
+  for (const [path, state] of before) {
     const now = after.get(path);
     if (now === undefined) return `${path} vanished`;
-    if (now.identity !== identity) return `${path} was written to`;
+    // Any write, replacement or cut changes one of them.
+    if (!isSameIdentity(now, state) || now.sizeBytes !== state.sizeBytes) return `${path} was written to`;
   }
   for (const path of after.keys()) if (!before.has(path)) return `${path} appeared`;
   return undefined;

@@ -27,12 +27,12 @@ export type Provenance = Pick<ManifestEntry, 'kind' | 'source'>;
 
 /** The files of a capture so far: their manifest entries, and what is known of their content. */
 export class CapturedFiles {
-  readonly #entries: ManifestEntry[] = [];
+  readonly #entries = new Map<string, ManifestEntry>();
   readonly #known = new Map<string, FileCheck>();
   readonly bytes = { copied: 0, linked: 0, cloned: 0, reused: 0, reproven: 0 };
 
   addBytes({ path, bytes }: BytesItem): void {
-    this.#entries.push({
+    this.#add({
       path,
       size: bytes.byteLength,
       crc32: crc32(bytes),
@@ -42,12 +42,12 @@ export class CapturedFiles {
   }
 
   addImage(path: string, sums: Summed): void {
-    this.#entries.push({ path, ...sumsOf(sums), kind: 'image' });
+    this.#add({ path, ...sumsOf(sums), kind: 'image' });
   }
 
   addImmutable(path: string, { source }: Pin, sums: Summed, isClone = false): void {
     const cloned = isClone && { cloned: true as const };
-    this.#entries.push({ path, ...sumsOf(sums), kind: 'immutable', ...(source && { source }), ...cloned });
+    this.#add({ path, ...sumsOf(sums), kind: 'immutable', ...(source && { source }), ...cloned });
   }
 
   /** A file of the previous snapshot. With `carried`, that proof counts; else the file is read again. */
@@ -55,7 +55,7 @@ export class CapturedFiles {
     const { size, provenAtMs, isClone } = proven;
     if (carried !== undefined) this.#known.set(path, carried);
     else this.bytes.reproven += size;
-    this.#entries.push({
+    this.#add({
       path,
       ...sumsOf({ ...proven, sizeBytes: size }),
       ...provenance,
@@ -66,7 +66,7 @@ export class CapturedFiles {
 
   /** Whether that reading of the source gave what was captured of it. */
   isEqual(path: string, { sizeBytes, crc32, crc32c }: FileCheck): boolean {
-    const entry = this.#entries.find((candidate) => candidate.path === path);
+    const entry = this.#entries.get(path);
     return entry?.size === sizeBytes && entry.crc32 === crc32 && entry.crc32c === crc32c;
   }
 
@@ -76,7 +76,7 @@ export class CapturedFiles {
 
   /** Forgets a round whose plan was not confirmed; nothing was linked or cloned in it. */
   clear(): void {
-    this.#entries.length = 0;
+    this.#entries.clear();
     this.#known.clear();
     this.bytes.copied = 0;
     this.bytes.reused = 0;
@@ -86,7 +86,7 @@ export class CapturedFiles {
   result(checkpoint: CapturePlan['checkpoint'], findings: readonly Finding[]): Capture {
     const { copied, linked, cloned, reused, reproven } = this.bytes;
     return {
-      entries: this.#entries.map((entry) => this.#withSecondSum(entry)),
+      entries: [...this.#entries.values()].map((entry) => this.#withSecondSum(entry)),
       checkpoint,
       findings,
       known: this.#known,
@@ -96,6 +96,10 @@ export class CapturedFiles {
       reusedBytes: reused,
       reprovenBytes: reproven,
     };
+  }
+
+  #add(entry: ManifestEntry): void {
+    this.#entries.set(entry.path, entry);
   }
 
   /** Where CRC-32C was not taken of the source, it was taken when the copy was read back. */

@@ -6,7 +6,6 @@ import { createFile, removeIfPresent } from '../../env/io.ts';
 import { systemCode } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { placeOf } from '../store/layout.ts';
-import type { CopyJob } from '../tasks/copy-files.ts';
 import { Pipeline } from '../tasks/pipeline.ts';
 import { Reflinker } from '../tasks/reflinker.ts';
 import { type CheckRequest, checkInBatches, type SizedPath } from '../verify/check-files.ts';
@@ -72,21 +71,21 @@ export class Transfer {
   async #copyImages(images: readonly ImageItem[]): Promise<string | undefined> {
     const isCompared = images.some(({ needsComparison }) => needsComparison);
     const withCrc32c = isCompared || this.#engine.sealsWithCrc32 === true;
-    const jobs = images.map((item): CopyJob & { path: string; item: ImageItem } => ({
-      item,
-      path: item.path,
-      source: { path: placeOf(this.#request.dir, item.path), ...(item.source && { fd: item.source.fd }) },
-      target: this.#target(item.path),
-      image: { sizeBytes: item.sizeBytes, extents: item.extents, patches: item.patches },
-    }));
     const short: string[] = [];
     await this.#pipeline.copy(
-      jobs,
-      ({ item }) => imageBytes(item),
-      ({ item }, result) => {
-        if (result.short) short.push(item.path);
-        this.#captured.addImage(item.path, result);
-        this.#captured.bytes.copied += result.writtenBytes;
+      images,
+      {
+        bytesOf: imageBytes,
+        jobOf: ({ path, source, sizeBytes, extents, patches }) => ({
+          source: { path: placeOf(this.#request.dir, path), ...(source && { fd: source.fd }) },
+          target: this.#target(path),
+          image: { sizeBytes, extents, patches },
+        }),
+        done: ({ path }, result) => {
+          if (result.short) short.push(path);
+          this.#captured.addImage(path, result);
+          this.#captured.bytes.copied += result.writtenBytes;
+        },
       },
       { withCrc32c },
     );
@@ -159,19 +158,16 @@ export class Transfer {
   }
 
   #copyImmutables(items: readonly ImmutableItem[]): Promise<void> {
-    const jobs = items.map(({ path }): CopyJob & { path: string; pin: Pin } => {
-      const pin = this.#pins.of(path);
-      return { path, pin, source: sourcePlaceOf(path, pin), target: this.#target(path) };
-    });
-    return this.#pipeline.copy(
-      jobs,
-      ({ pin }) => pin.stat.sizeBytes,
-      ({ path, pin }, result) => {
+    return this.#pipeline.copy(items, {
+      bytesOf: ({ path }) => this.#pins.of(path).stat.sizeBytes,
+      jobOf: ({ path }) => ({ source: sourcePlaceOf(path, this.#pins.of(path)), target: this.#target(path) }),
+      done: ({ path }, result) => {
+        const pin = this.#pins.of(path);
         if (result.short || result.sizeBytes !== pin.stat.sizeBytes) throw resized(this.#request.dir, path);
         this.#captured.addImmutable(path, pin, result);
         this.#captured.bytes.copied += result.writtenBytes;
       },
-    );
+    });
   }
 
   /** Waits until everything is synced and read back. */

@@ -10,7 +10,6 @@ import type { Environment } from '../environment.ts';
 import type { SnapshotSource } from '../source/snapshot-source.ts';
 import { placeOf } from '../store/layout.ts';
 import type { ManifestEntry } from '../store/manifest.ts';
-import type { CopyJob } from '../tasks/copy-files.ts';
 import { Pipeline } from '../tasks/pipeline.ts';
 import { Reflinker } from '../tasks/reflinker.ts';
 import type { SizedPath } from '../verify/check-files.ts';
@@ -87,22 +86,24 @@ async function copyFolder(
 ): Promise<number> {
   const reflinker = new Reflinker(fs, clone);
   const cloned: SizedPath[] = [];
-  const jobs: (CopyJob & { path: string; entry: ManifestEntry })[] = [];
+  const toCopy: ManifestEntry[] = [];
   for (const entry of entries) {
     control.checkCancelled();
     const { path, size: sizeBytes } = entry;
-    const [from, target] = [placeOf(folder, path), placeOf(into, path)];
-    if (await reflinker.clone(from, target)) {
+    if (await reflinker.clone(placeOf(folder, path), placeOf(into, path))) {
       control.addBytes(sizeBytes);
       cloned.push({ path, sizeBytes });
-    } else jobs.push({ entry, path, source: { path: from }, target });
+    } else toCopy.push(entry);
   }
-  await beforeCopying?.(jobs.map(({ entry }) => entry));
+  await beforeCopying?.(toCopy);
   if (isLasting) pipeline.finish(cloned);
   await pipeline.copy(
-    jobs,
-    ({ entry }) => entry.size,
-    ({ entry }, sums) => compare(source, entry, sums),
+    toCopy,
+    {
+      bytesOf: ({ size }) => size,
+      jobOf: ({ path }) => ({ source: { path: placeOf(folder, path) }, target: placeOf(into, path) }),
+      done: (entry, sums) => compare(source, entry, sums),
+    },
     { isFinished: isLasting, ...(!isLasting && { withCrc32c: true }) }, // a disposable copy is not read back
   );
   return cloned.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

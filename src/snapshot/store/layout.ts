@@ -123,7 +123,8 @@ export function ownerOf(path: string): string | undefined {
 }
 
 /** The place of an entry's path, which uses `/`, below `root`. */
-export const placeOf = (root: string, path: string): string => join(root, path.split('/').join(sep));
+export const placeOf = (root: string, path: string): string =>
+  join(root, sep === '/' ? path : path.split('/').join(sep));
 
 export const nameOf = (location: string): string => basename(location);
 

@@ -13,16 +13,25 @@ const RANGE_BYTES = 32 * 1024 * 1024;
 /** A range begins on the edge of a page. */
 const RANGE_STEP_BYTES = 1024 * 1024;
 
-type FileJob = CopyJob & { readonly path: string };
+/** What is to be copied, for each file. A hundred thousand may wait at once, so what a task needs is made when its turn comes. */
+export interface Copying<J> {
+  readonly bytesOf: (file: J) => number;
+  readonly jobOf: (file: J) => Pick<CopyJob, 'source' | 'target' | 'image'>;
+  /** Called for each file once all of it is copied. */
+  readonly done: (file: J, result: CopyResult) => void;
+}
 
-/** One range of a file, or the whole of a small one; `ranges` collects the results for the file. */
-interface FileRange<J> {
-  readonly job: J;
+/** A file, or one range of a large one. */
+interface Piece<J> {
+  readonly file: J;
   readonly bytes: number;
-  readonly range?: NonNullable<CopyJob['range']>;
-  readonly index: number;
-  readonly ranges: CopyResult[];
-  readonly count: number;
+  readonly part?: {
+    readonly range: NonNullable<CopyJob['range']>;
+    readonly index: number;
+    readonly count: number;
+    /** Collects the results of the ranges of the file. */
+    readonly results: CopyResult[];
+  };
 }
 
 /**
@@ -48,39 +57,49 @@ export class Pipeline {
   }
 
   /** Resolves when every byte is copied. With `isFinished`, syncing and reading back go on in the background. */
-  async copy<J extends FileJob>(
-    jobs: readonly J[],
-    bytesOf: (job: J) => number,
-    done: (job: J, result: CopyResult) => void,
+  async copy<J extends { readonly path: string }>(
+    files: readonly J[],
+    { bytesOf, jobOf, done }: Copying<J>,
     { isFinished = true, withCrc32c = this.#request.engine.sealsWithCrc32 === true } = {},
   ): Promise<void> {
     const { pool } = this.#env;
-    const fileRanges = jobs.flatMap((job) => rangesOf(job, bytesOf(job)));
-    for (const { job, index, count } of fileRanges)
-      if (count > 1 && index === 0) await this.#create(job.target);
+    const pieces: Piece<J>[] = [];
+    for (const file of files) {
+      const bytes = bytesOf(file);
+      if (bytes <= RANGE_BYTES) pieces.push({ file, bytes });
+      else {
+        const { target, image } = jobOf(file);
+        await this.#create(target);
+        pieces.push(...rangesOf(file, bytes, image?.sizeBytes ?? bytes));
+      }
+    }
     await mapConcurrent(
-      inBatches(fileRanges, ({ bytes }) => bytes),
+      inBatches(pieces, ({ bytes }) => bytes),
       pool.concurrency,
       async (batch) => {
         if (this.#failures.length > 0) throw this.#failures[0];
-        const bare = batch.map(({ job: { source, target, image }, range }): CopyJob => {
-          return { source, target, withCrc32c, ...(image && { image }), ...(range && { range }) };
+        const jobs = batch.map(({ file, part }): CopyJob => {
+          return { ...jobOf(file), withCrc32c, ...(part && { range: part.range }) };
         });
         const costBytes = costBytesOf(
-          batch.map(({ bytes: sizeBytes, job: { path } }) => ({ path, sizeBytes })),
+          batch.map(({ bytes: sizeBytes, file: { path } }) => ({ path, sizeBytes })),
         );
         const results = await this.#workers.run(() =>
-          pool.run('copyFiles', bare, this.#request.control, costBytes),
+          pool.run('copyFiles', jobs, this.#request.control, costBytes),
         );
         const finished: SizedPath[] = [];
-        for (const [i, { job, index, ranges, count }] of batch.entries()) {
-          ranges[index] = results[i]!;
-          const isWhole = Object.keys(ranges).length === count;
-          if (!isWhole && isFinished) this.#inBackground(() => this.#sync([job.target], costBytes));
-          if (!isWhole) continue;
-          const result = count === 1 ? results[i]! : joinRanges(ranges);
-          done(job, result);
-          finished.push({ path: job.path, sizeBytes: result.sizeBytes });
+        for (const [i, { file, part }] of batch.entries()) {
+          let result = results[i]!;
+          if (part !== undefined) {
+            part.results[part.index] = result;
+            if (Object.keys(part.results).length < part.count) {
+              if (isFinished) this.#inBackground(() => this.#sync([jobs[i]!.target], costBytes));
+              continue;
+            }
+            result = joinRanges(part.results);
+          }
+          done(file, result);
+          finished.push({ path: file.path, sizeBytes: result.sizeBytes });
         }
         if (isFinished && finished.length > 0) this.#finish(finished);
       },
@@ -138,20 +157,21 @@ export class Pipeline {
   }
 }
 
-function rangesOf<J extends FileJob>(job: J, bytes: number): FileRange<J>[] {
+/** Of a file with `bytes` to be copied, whose copy gets `size` bytes. */
+function rangesOf<J>(file: J, bytes: number, size: number): Piece<J>[] {
   const wanted = Math.ceil(bytes / RANGE_BYTES);
-  const ranges: CopyResult[] = [];
-  if (wanted <= 1) return [{ job, bytes, index: 0, ranges, count: 1 }];
-  const size = job.image?.sizeBytes ?? bytes;
   const length = Math.ceil(size / wanted / RANGE_STEP_BYTES) * RANGE_STEP_BYTES;
   const count = Math.ceil(size / length);
+  const results: CopyResult[] = [];
   return Array.from({ length: count }, (_, index) => ({
-    job,
+    file,
     bytes: bytes / count,
-    // The last range has no end: bytes beyond the expected size are copied too, and noticed.
-    range: { from: index * length, ...(index < count - 1 && { to: (index + 1) * length }) },
-    index,
-    ranges,
-    count,
+    part: {
+      // The last range has no end: bytes beyond the expected size are copied too, and noticed.
+      range: { from: index * length, ...(index < count - 1 && { to: (index + 1) * length }) },
+      index,
+      count,
+      results,
+    },
   }));
 }
