@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -7,6 +8,7 @@ import { listBackups } from '../../src/backup/list-backups.ts';
 import { listJobs } from '../../src/backup/list-jobs.ts';
 import { pruneBackups } from '../../src/backup/prune-backups.ts';
 import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
+import { readFleetManifest, writeFleetManifest } from '../../src/fleet/copies/manifest.ts';
 import { pinPushed, readPushed } from '../../src/fleet/copies/pushed-backup.ts';
 import { planFleet, runFleet } from '../../src/fleet/fleet.ts';
 import { readFleetFile } from '../../src/fleet/fleet-file.ts';
@@ -80,6 +82,17 @@ test('a fleet is pushed into a repository, verified there, restored from it, and
   expect(readdirSync(join(dir, 'artifacts/a'))).toEqual(['pushed-backup.json']);
   expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, verified: IDS.length });
   for (const server of all) expect((await put(server, 'new')).status).toBe(200);
+
+  const manifest = (await readFleetManifest(systemEnvironment.fs, dir))!;
+  const { repository: planned } = (await readPlan(systemEnvironment.fs, dir))!;
+  const named = { name: 'offsite', repository_id: planned!.repository_id };
+  expect(manifest.fleet.members.map((member) => member.repository)).toEqual(IDS.map(() => named));
+  const { manifest_sha256: _, ...body } = structuredClone(manifest);
+  body.fleet.members[0]!.repository!.repository_id = 'another';
+  const manifest_sha256 = createHash('sha256').update(JSON.stringify(body)).digest('hex');
+  await writeFleetManifest(systemEnvironment.fs, dir, { ...body, manifest_sha256 });
+  expect(await verifyFleetBackup(dir)).toMatchObject({ ok: false, findings: [{ code: 'MEMBER' }] });
+  await writeFleetManifest(systemEnvironment.fs, dir, manifest);
 
   expect(await restoreFleet(dir, { fleetFile: file })).toMatchObject({ complete: true });
   expect(await values(all)).toEqual(IDS.map(() => 'old'));

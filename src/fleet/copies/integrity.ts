@@ -137,6 +137,7 @@ function comparePlan(plan: BackupPlan, manifest: FleetManifest, find: Find): voi
       member.parent !== target.parent ||
       member.identity_mode !== target.identity ||
       member.store_id !== target.store_id ||
+      !isInRepository(member, plan.repository) ||
       member.source_snapshot.artifact_path !== artifactPathOf(target)
     )
       find(target.target_id, 'MEMBER', 'is not in the manifest as it is in the plan');
@@ -147,6 +148,11 @@ function comparePlan(plan: BackupPlan, manifest: FleetManifest, find: Find): voi
   if (units(consistency.units) !== units(plan.units))
     find(null, 'MANIFEST', 'its units are not those of the plan');
 }
+
+/** Earlier versions did not write it into the manifest. */
+const isInRepository = ({ repository }: FleetMember, planned: PlanRepository | undefined): boolean =>
+  repository === undefined ||
+  (repository.name === planned?.name && repository.repository_id === planned.repository_id);
 
 /** What is wrong with the backup that a member was pushed as; read in its repository. */
 async function pushProblem(

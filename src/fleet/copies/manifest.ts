@@ -22,6 +22,8 @@ const memberSchema = z.strictObject({
     checksum_algorithm: z.literal('sha256'),
     checksum: hashSchema,
   }),
+  /** Where it was pushed to; absent where it was downloaded. */
+  repository: z.strictObject({ name: z.string(), repository_id: idSchema }).optional(),
 });
 
 const bodySchema = z.strictObject({
@@ -68,6 +70,8 @@ const digestOf = (body: ManifestBody): string =>
 /** The manifest of a backup whose artifacts are all durable. */
 export function buildManifest(execution: Execution, nowMs: number, tool: string): FleetManifest {
   const { plan } = execution;
+  const { repository: planned } = plan;
+  const repository = planned && { name: planned.name, repository_id: planned.repository_id };
   const members = plan.targets.map((target): FleetMember => {
     const { snapshot_id, artifact_path, checksum, state } = execution.artifact(target.target_id) ?? {};
     if (
@@ -88,6 +92,7 @@ export function buildManifest(execution: Execution, nowMs: number, tool: string)
       store_id: target.store_id,
       engine: target.engine,
       source_snapshot: { snapshot_id, artifact_path, checksum_algorithm: 'sha256', checksum },
+      ...(repository && { repository }),
     };
   });
   const body: ManifestBody = {
