@@ -336,10 +336,12 @@ export class AdminClient {
     if (status === 200) return { from: 0, etag: headers.etag, stream };
     if (status === 206 && isPart && headers['content-range']?.startsWith(`bytes ${from}-`) === true)
       return { from, etag: headers.etag, stream };
-    stream.destroy();
-    if (status === 206)
+    if (status === 206) {
+      stream.destroy();
       throw invalidReply(this.#connection.name, request, 'another range than was asked for');
-    throw failureOf(this.#connection.name, request, { status, headers, bytes: Buffer.alloc(0) });
+    }
+    const reply = await this.#connection.rest(request, stream, REPLY_LIMIT_BYTES);
+    throw failureOf(this.#connection.name, request, reply);
   }
 
   #get<T>(path: string, schema: z.ZodType<T>, signal: AbortSignal | undefined): Promise<T> {

@@ -5,6 +5,7 @@ import {
   type IncomingMessage,
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { addAbortSignal } from 'node:stream';
 import { withTimeLimit } from '../env/time-limit.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { isLoopbackName } from './loopback.ts';
@@ -65,6 +66,13 @@ export class HttpConnection {
   call(request: HttpRequest, limitBytes: number): Promise<HttpReply> {
     return withTimeLimit(this.#options.timeoutMs, request.signal, async (signal) =>
       this.#read(request, await this.open({ ...request, signal }), limitBytes),
+    );
+  }
+
+  /** What is left of a reply that was opened, within the limits of a whole one. */
+  rest(request: HttpRequest, reply: IncomingMessage, limitBytes: number): Promise<HttpReply> {
+    return withTimeLimit(this.#options.timeoutMs, request.signal, (signal) =>
+      this.#read({ ...request, signal }, addAbortSignal(signal, reply), limitBytes),
     );
   }
 

@@ -1,4 +1,4 @@
-import { createServer, type RequestListener } from 'node:http';
+import { createServer, type RequestListener, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
@@ -67,9 +67,26 @@ test('all that a controller asks of a node works over a real server', async () =
   await client.startBackup({ key: 'k3' }).then(({ handle }) => untilFinished(() => client.backup(handle)));
   await expect(client.manifest(name)).rejects.toMatchObject({ code: 'NOT_FOUND' });
   await expect(client.file(name, 'x', { from: 0, etag: undefined })).rejects.toMatchObject({
-    code: 'NODE_REPLY_INVALID',
+    code: 'NOT_FOUND',
     data: { status: 404 },
   });
+});
+
+test('a refusal in the place of a file that does not end, or is too long, is not waited for', async () => {
+  const refusing = (more: (response: ServerResponse) => void, options = {}) =>
+    overListener((_request, response) => {
+      response.writeHead(404, { 'content-type': 'application/json' });
+      more(response);
+    }, options);
+  const file = (client: AdminClient) => client.file('ts-1', 'x', { from: 0, etag: undefined });
+  const drip = (response: ServerResponse) => {
+    const timer = setInterval(() => response.write(' '), 5);
+    response.on('close', () => clearInterval(timer));
+  };
+  const endless = await refusing(drip, { timeoutMs: 400 });
+  await expect(file(endless)).rejects.toMatchObject({ code: 'NODE_UNREACHABLE' });
+  const long = await refusing((response) => response.end(Buffer.alloc(2 * 1024 * 1024)));
+  await expect(file(long)).rejects.toMatchObject({ code: 'NODE_REPLY_INVALID' });
 });
 
 test('the server’s own code comes through, with its hint when to come again', async () => {
