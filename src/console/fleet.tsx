@@ -102,7 +102,7 @@ function NodeLine({ node, nowMs }: { node: Node; nowMs: number }) {
   );
 }
 
-function Sets({ fleet: { sets, sets_dir }, nowMs }: { fleet: Fleet; nowMs: number }) {
+function Sets({ fleet: { sets, sets_dir, sets_left_out: older }, nowMs }: { fleet: Fleet; nowMs: number }) {
   return (
     <section aria-labelledby="sets" class="card">
       <h2 id="sets">What can the fleet go back to?</h2>
@@ -126,6 +126,11 @@ function Sets({ fleet: { sets, sets_dir }, nowMs }: { fleet: Fleet; nowMs: numbe
           {set.nodes.length > 0 && <SetNodes set={set} />}
         </details>
       ))}
+      {older > 0 && (
+        <p class="small">
+          {plural(older, 'older backup')} in {sets_dir} {older === 1 ? 'is' : 'are'} not shown.
+        </p>
+      )}
     </section>
   );
 }

@@ -90,9 +90,9 @@ export class FleetSurvey {
     });
   }
 
-  /** The newest ones, newest first; before them those whose plan cannot be read. */
-  async sets(): Promise<SurveyedSet[]> {
-    if (this.setsDir === undefined) return [];
+  /** The newest ones, newest first; before them those whose plan cannot be read. `leftOut`: how many are older. */
+  async sets(): Promise<{ readonly sets: readonly SurveyedSet[]; readonly leftOut: number }> {
+    if (this.setsDir === undefined) return { sets: [], leftOut: 0 };
     const { fs } = this.#environment;
     const found: { name: string; dir: string; plan: BackupPlan }[] = [];
     const unreadable: SurveyedSet[] = [];
@@ -117,7 +117,7 @@ export class FleetSurvey {
         return { ...about, problem: toStillpointError(error).message };
       }
     });
-    return [...unreadable, ...shown];
+    return { sets: [...unreadable, ...shown], leftOut: found.length - shown.length };
   }
 
   async #glance(dir: string, plan: BackupPlan): Promise<FleetGlance> {

@@ -117,4 +117,5 @@ export const fleetReplySchema = z.object({
     )
     .readonly()
     .describe('Backups of the fleet, newest first'),
+  sets_left_out: z.number().int().describe('So many older ones are in that folder, too'),
 });

@@ -7,7 +7,7 @@ import { initRepository } from '../../src/backup/repositories.ts';
 import { BackupCoordinator } from '../../src/coordinator/backup.ts';
 
 import { StillpointError } from '../../src/errors.ts';
-import { runFleet } from '../../src/fleet/index.ts';
+import { planFleet, runFleet } from '../../src/fleet/index.ts';
 import { fleetReplySchema } from '../../src/rpc/elsewhere.ts';
 import { startFleetConsole } from '../../src/server/elsewhere/fleet-console.ts';
 import { startRepositoryConsole } from '../../src/server/elsewhere/repository-console.ts';
@@ -158,6 +158,9 @@ test('a backup of a fleet that lacks files, or whose plan is damaged, is told as
   const whole = await set();
   expect(whole).toMatchObject({ name: 'first', problem: null, nodes: [{ damage: null }, { damage: null }] });
   expect(whole.created_at_ms).toBeLessThanOrEqual(whole.ended_at_ms!);
+  writeFileSync(join(layoutDir, 'artifacts/a', 'stray'), '');
+  expect((await set()).nodes[0]!.damage).toBe('stray does not belong there');
+  rmSync(join(layoutDir, 'artifacts/a', 'stray'));
 
   const copy = join(layoutDir, 'artifacts/a');
   const file = readdirSync(copy).find((name) => name !== 'snapshot.manifest' && name.includes('.'))!;
@@ -177,4 +180,14 @@ test('a backup of a fleet that lacks files, or whose plan is damaged, is told as
     created_at_ms: null,
     problem: expect.stringContaining('backup-plan.json'),
   });
+});
+
+test('of more than ten backups of a fleet the newest are told, and how many are older', async () => {
+  const { fleetFile, setsDir } = await withFleet();
+  for (let i = 0; i < 12; i++) await planFleet(fleetFile, { layoutDir: join(setsDir, `set-${i}`) });
+  const { sets, sets_left_out } = await askFleet({ fleetFile, setsDir });
+  expect(sets.map(({ name }) => name)).toContain('set-11');
+  expect([sets.length, sets_left_out]).toEqual([10, 2]);
+  rmSync(join(setsDir, 'set-11'), { recursive: true });
+  expect(await askFleet({ fleetFile, setsDir })).toMatchObject({ sets_left_out: 1 });
 });

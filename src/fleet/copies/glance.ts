@@ -1,4 +1,6 @@
+import { MANIFEST } from '../../engine/engine.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
+import { walk } from '../../env/folder-tree.ts';
 import { StillpointError, toStillpointError } from '../../errors.ts';
 import type { Environment } from '../../snapshot/environment.ts';
 import { placeOf } from '../../snapshot/store/layout.ts';
@@ -6,7 +8,7 @@ import { readManifest } from '../../snapshot/store/manifest-file.ts';
 import type { BackupPlan } from '../plan/plan.ts';
 import { artifactPathOf } from './artifacts.ts';
 import { readFleetManifest } from './manifest.ts';
-import { readPushed } from './pushed-backup.ts';
+import { PUSHED, readPushed } from './pushed-backup.ts';
 
 const FILES_AT_ONCE = 16;
 
@@ -20,8 +22,8 @@ export interface FleetGlance {
 }
 
 /**
- * What can be seen of a finished backup without reading its data: the manifests can be read, and each file that they name is there, with its
- * size. Of a copy that was pushed into a repository only the name is looked at. Changes nothing. `verifyFleetBackup` reads the data.
+ * What can be seen of a finished backup without reading its data: the manifests can be read, each file that they name is there, with its
+ * size, and no other file is. Of a copy that was pushed into a repository only the name is looked at. Changes nothing. `verifyFleetBackup` reads the data.
  */
 export async function glanceAtBackup(
   env: Environment,
@@ -33,8 +35,8 @@ export async function glanceAtBackup(
     const path = artifactPathOf(target);
     const place = placeOf(layout, path);
     const why = await (repository === undefined
-      ? missingIn(env, place, path)
-      : readPushed(env.fs, place).then(() => undefined)
+      ? wrongIn(env, place, path)
+      : readPushed(env.fs, place).then(async () => (await othersIn(env, place, [PUSHED]))[0])
     ).catch((error) => toStillpointError(error).message);
     if (why !== undefined) damage.set(target.target_id, why);
   }
@@ -47,8 +49,8 @@ export async function glanceAtBackup(
   }
 }
 
-/** What the copy in a folder lacks of what its manifest names. `name` is how that folder is called. */
-async function missingIn(env: Environment, folder: string, name: string): Promise<string | undefined> {
+/** Where the copy in a folder is not as its manifest says. `name` is how that folder is called. */
+async function wrongIn(env: Environment, folder: string, name: string): Promise<string | undefined> {
   if ((await env.fs.inspect(folder))?.kind !== 'folder') return `${name} is gone`;
   const manifest = await readManifest(env, folder);
   if (manifest === undefined) return `${name} has no snapshot.manifest`;
@@ -57,6 +59,17 @@ async function missingIn(env: Environment, folder: string, name: string): Promis
     if (found?.kind !== 'file') return [`${path} is gone`];
     return found.sizeBytes === size ? [] : [`${path} has ${found.sizeBytes} bytes, and not ${size}`];
   });
-  const [first, ...others] = wrong.flat();
-  return others.length === 0 ? first : `${first}, and ${others.length} more files are missing or changed`;
+  const extra = await othersIn(env, folder, [MANIFEST, ...manifest.entries.map(({ path }) => path)]);
+  const [first, ...others] = [...wrong.flat(), ...extra];
+  return others.length === 0
+    ? first
+    : `${first}, and ${others.length} more files are missing, changed or do not belong there`;
+}
+
+async function othersIn({ fs }: Environment, folder: string, named: readonly string[]): Promise<string[]> {
+  const known = new Set(named);
+  const others: string[] = [];
+  for await (const { path, kind } of walk(fs, folder))
+    if (kind !== 'folder' && !known.has(path)) others.push(`${path} does not belong there`);
+  return others;
 }

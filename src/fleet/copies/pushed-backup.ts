@@ -37,7 +37,8 @@ export type PushedBackup = z.infer<typeof schema>;
 
 const LIMIT_BYTES = 64 * 1024;
 const STORES_AT_ONCE = 16;
-const fileIn = (dir: string): string => join(dir, 'pushed-backup.json');
+export const PUSHED = 'pushed-backup.json';
+const fileIn = (dir: string): string => join(dir, PUSHED);
 
 export const writePushed = (fs: FileSystem, dir: string, pushed: PushedBackup): Promise<void> =>
   writeJson(fs, fileIn(dir), pushed, 'lines');

@@ -20,12 +20,13 @@ export async function startFleetConsole(options: FleetConsoleOptions): Promise<K
         '/api/admin/fleet',
         { schema: { summary: 'The nodes and backups of a fleet', response: replies(fleetReplySchema) } },
         async () => {
-          const [nodes, sets] = await Promise.all([survey.nodes(), survey.sets()]);
+          const [nodes, { sets, leftOut }] = await Promise.all([survey.nodes(), survey.sets()]);
           return {
             fleet: survey.name,
             nodes: nodes.map(describeNode),
             sets_dir: survey.setsDir ?? null,
             sets: sets.map(describeSet),
+            sets_left_out: leftOut,
           };
         },
       );
