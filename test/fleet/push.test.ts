@@ -282,7 +282,13 @@ describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with a bucket', () => {
     const dir = join(await temporaryFolder(), 'backup');
     expect(await runFleet(file, { layoutDir: dir, push: true })).toMatchObject({ complete: true });
     expect(await backupsIn(repository)).toEqual(IDS.map(() => 1));
-    expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, verified: IDS.length });
+    expect(await verifyFleetBackup(dir)).toMatchObject({
+      ok: true,
+      verified: IDS.length,
+      pinned: IDS.length,
+    });
+    expect(await forgetFleet(dir)).toMatchObject({ unpinned: IDS.length });
+    expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, pinned: 0 });
     for (const server of all) await put(server, 'new');
     expect(await restoreFleet(dir, { fleetFile: file })).toMatchObject({ complete: true });
     expect(await values(all)).toEqual(IDS.map(() => 'old'));
