@@ -6,6 +6,7 @@ import type { Environment } from '../snapshot/environment.ts';
 import { placeOf } from '../snapshot/store/layout.ts';
 import type { ManifestEntry } from '../snapshot/store/manifest.ts';
 import type { Digest } from '../snapshot/tasks/digest-files.ts';
+import { costBytesOf, type SizedPath } from '../snapshot/verify/check-files.ts';
 
 /** Digests of earlier backups, so that a file is hashed once in its life. */
 export interface KnownDigests {
@@ -33,17 +34,17 @@ export async function digestSnapshot(
   control: RunControl,
 ): Promise<DigestedFile[]> {
   const digested = new Map<ManifestEntry, DigestedFile>();
-  const unknown: { entry: ManifestEntry; identity: FileIdentity }[] = [];
+  const unknown: { entry: ManifestEntry; identity: FileIdentity; size: SizedPath }[] = [];
   for (const entry of entries) {
     control.checkCancelled();
     const path = placeOf(folder, entry.path);
     const stat = await env.fs.inspect(path);
     if (stat?.kind !== 'file') throw new StillpointError('SOURCE_UNAVAILABLE', `${path} is gone`, { path });
-    const { ino, mtimeNs } = stat;
+    const { ino, mtimeNs, sizeBytes, allocatedBytes } = stat;
     const identity = { ino, mtimeNs };
-    const digest = stat.sizeBytes === entry.size ? known.find(entry, identity) : undefined;
+    const digest = sizeBytes === entry.size ? known.find(entry, identity) : undefined;
     if (digest !== undefined) digested.set(entry, { entry, identity, digest });
-    else unknown.push({ entry, identity });
+    else unknown.push({ entry, identity, size: { path: entry.path, sizeBytes, allocatedBytes } });
   }
   const batches = inBatches(unknown, ({ entry }) => entry.size);
   await mapConcurrent(batches, env.pool.concurrency, async (batch) => {
@@ -51,8 +52,8 @@ export async function digestSnapshot(
       path: placeOf(folder, entry.path),
       withCrc32c: entry.crc32c !== undefined,
     }));
-    const bytes = batch.reduce((sum, { entry }) => sum + entry.size, 0);
-    const digests = await env.pool.run('digestFiles', jobs, control, bytes);
+    const costBytes = costBytesOf(batch.map(({ size }) => size));
+    const digests = await env.pool.run('digestFiles', jobs, control, costBytes);
     for (const [i, { entry, identity }] of batch.entries()) {
       const digest = digests[i]!;
       if (digest.sizeBytes !== entry.size || digest.crc32 !== entry.crc32 || digest.crc32c !== entry.crc32c)

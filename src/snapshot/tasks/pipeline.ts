@@ -99,7 +99,8 @@ export class Pipeline {
             result = joinRanges(part.results);
           }
           done(file, result);
-          finished.push({ path: file.path, sizeBytes: result.sizeBytes });
+          const { sizeBytes, writtenBytes: allocatedBytes } = result;
+          finished.push({ path: file.path, sizeBytes, allocatedBytes });
         }
         if (isFinished && finished.length > 0) this.#finish(finished);
       },
