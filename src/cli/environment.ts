@@ -1,13 +1,12 @@
 import { blockingFileSystem } from '../env/blocking-file-system.ts';
-import { nodeFileSystem } from '../env/node-file-system.ts';
 import { inlinePool, smallHere } from '../env/worker-pool.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { TASKS } from '../snapshot/tasks/tasks.ts';
 
-/** A command has no event loop to keep free for others: starting a thread for a small snapshot would only be waited for. */
+/** A command has no event loop to keep free for others: starting a thread for little work would only be waited for. */
 export const commandEnvironment: Environment = {
   ...systemEnvironment,
-  pool: smallHere(inlinePool(TASKS, nodeFileSystem), systemEnvironment.pool),
+  pool: smallHere(inlinePool(TASKS, blockingFileSystem), systemEnvironment.pool),
 };
 
 /** Where nothing else goes on in the process and no thread is needed: with calls that block it, a list takes two thirds of the time. */

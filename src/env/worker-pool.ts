@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
 import { type FlatError, flattenError, reviveError, StillpointError, systemCode } from '../errors.ts';
+import { yieldToEventLoop } from './clock.ts';
 import { addEngineLockNames, engineLockNames } from './engine-locks.ts';
 import type { FileSystem } from './file-system.ts';
 import { RunControl, type TaskRun } from './run-control.ts';
@@ -257,19 +258,24 @@ export function inlinePool<T extends TaskMap>(tasks: T, fs: FileSystem): WorkerP
   };
 }
 
-/** For a process that has nothing else to do: only tasks that are worth a thread go to one. */
+/** About what one thread reads while two others start and load their code. */
+const FIRST_BYTES = 96 * 1024 * 1024;
+
+/**
+ * For a process that has nothing else to do: the first tasks, and all small ones, run in its own thread. `here` may block: the event
+ * loop has a turn before each task.
+ */
 export function smallHere<T extends TaskMap>(here: WorkerPool<T>, threads: WorkerPool<T>): WorkerPool<T> {
+  let left = FIRST_BYTES;
   return {
     concurrency: threads.concurrency,
     load() {},
     prepare() {}, // all tasks may be small
-    run: (name, args, control, costBytes = MANY_BYTES, isForeign = false) =>
-      (costBytes < MANY_BYTES && !control.rateLimiter.isOn && !isForeign ? here : threads).run(
-        name,
-        args,
-        control,
-        costBytes,
-        isForeign,
-      ),
+    run(name, args, control, costBytes = MANY_BYTES, isForeign = false) {
+      const isHere = (costBytes < MANY_BYTES || costBytes <= left) && !control.rateLimiter.isOn && !isForeign;
+      if (!isHere) return threads.run(name, args, control, costBytes, isForeign);
+      left -= costBytes;
+      return yieldToEventLoop().then(() => here.run(name, args, control));
+    },
   };
 }

@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import type { Worker } from 'node:worker_threads';
 import { expect, it, vi } from 'vitest';
 import { RunControl } from '../../src/env/run-control.ts';
-import { type TaskMap, threadPool } from '../../src/env/worker-pool.ts';
+import { smallHere, type TaskMap, threadPool, type WorkerPool } from '../../src/env/worker-pool.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 /** A worker that cannot start before a file called `ready` stands beside it; its tasks answer with their arguments. */
@@ -255,4 +255,26 @@ it('tells what has run out when a thread cannot open its own code', async () => 
     code: 'IO_ERROR',
     hint: expect.stringContaining('ulimit'),
   });
+});
+
+it('runs the first tasks of a command, and all small ones, in its own thread', async () => {
+  const answering = (place: string) => ({ run: async () => place }) as unknown as WorkerPool<TaskMap>;
+  const pool = smallHere(answering('here'), answering('thread'));
+  const MiB = 1024 ** 2;
+  const places: string[] = [];
+  for (const cost of [48, 64, 32, 16, 8, 7, 7]) {
+    places.push(await pool.run('task', 0, new RunControl(), cost * MiB));
+  }
+  expect(places).toEqual(['here', 'thread', 'here', 'here', 'thread', 'here', 'here']);
+});
+
+it('gives the event loop a turn before each task of a command, so that a cancel arrives', async () => {
+  const inOwnThread = { run: async () => 'done' } as unknown as WorkerPool<TaskMap>;
+  const pool = smallHere(inOwnThread, inOwnThread);
+  let isDone = false;
+  const turn = setImmediate().then(() => isDone);
+  await pool.run('task', 0, new RunControl(), 1).then(() => {
+    isDone = true;
+  });
+  expect(await turn).toBe(false);
 });
