@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { BackupCoordinator } from '../coordinator/backup.ts';
 import type { Report } from '../engine/report.ts';
-import type { RunControl } from '../env/run-control.ts';
+import { RunControl } from '../env/run-control.ts';
 import { newUlid } from '../env/ulid.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { directoryOf, Lifecycle, requireSameFolder } from '../operation/lifecycle.ts';
@@ -148,7 +148,10 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
     const directory = directoryOf(lifecycle);
     const env = directory.environment;
     const layout = await directory.layout();
-    const repository = await openRepository(env, layout, resolved);
+    const control = new RunControl();
+    const { signal: given } = resolved;
+    const signal = given === undefined ? control.signal : AbortSignal.any([given, control.signal]);
+    const repository = await openRepository(env, layout, { ...resolved, signal });
     const { store_id: storeId } = await ensureStoreFile(env, layout);
     const jobs = await openJobs(env, layout, resolved.jobs);
     try {
@@ -159,6 +162,7 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
         repository,
         jobs,
         storeId,
+        control,
       });
     } finally {
       await jobs.close();
@@ -190,6 +194,7 @@ interface Parts {
   readonly jobs: JobStore;
   /** Of the directory when it was looked up; another run may still change it. */
   readonly storeId: string;
+  readonly control: RunControl;
 }
 
 async function attempt(
@@ -217,7 +222,7 @@ async function attempt(
     const { bytesProcessed, bytesTotal } = progress ?? {};
     return { phase: phase ?? '', bytesProcessed: bytesProcessed ?? 0, bytesTotal: bytesTotal ?? 0 };
   };
-  const { job, record, stored } = await followed(env, options, look, async (control) =>
+  const work = (control: RunControl) =>
     runBackup({
       source: snapshotSource({
         coordinator,
@@ -262,8 +267,8 @@ async function attempt(
       begin,
       onJobCreated: options.onJobCreated,
       control,
-    }),
-  ).catch((error) => {
+    });
+  const { job, record, stored } = await followed(env, options, look, work, parts.control).catch((error) => {
     throw taken === undefined ? error : standing(error, taken);
   });
   const warnings: string[] = [];

@@ -57,8 +57,8 @@ export const destinationChoice = () =>
     'must be a path, a URL, or a destination with its seven verbs',
   );
 
-export async function destinationOf(choice: DestinationChoice): Promise<Destination> {
-  return typeof choice === 'string' ? openDestination(choice) : choice;
+export async function destinationOf(choice: DestinationChoice, signal?: AbortSignal): Promise<Destination> {
+  return typeof choice === 'string' ? openDestination(choice, { signal }) : choice;
 }
 
 /** For the row of a job. Undefined for a destination of the caller's own. */
@@ -75,10 +75,11 @@ export async function repositoryOf(
     encryption,
     limitUpload: upload,
     limitDownload: download,
-  }: Pick<BackupOptions, 'encryption' | 'limitUpload' | 'limitDownload'>,
+    signal,
+  }: Pick<BackupOptions, 'encryption' | 'limitUpload' | 'limitDownload' | 'signal'>,
 ): Promise<Repository> {
   const unlockers = await readUnlockers(env.fs, encryption);
-  return Repository.open(env, limited(await destinationOf(choice), { upload, download }), unlockers);
+  return Repository.open(env, limited(await destinationOf(choice, signal), { upload, download }), unlockers);
 }
 
 /** Every error as a `StillpointError`. */

@@ -8,6 +8,8 @@ const SCHEME = /^([a-z][a-z0-9+.-]*):(.*)$/s;
 export interface OpenDestinationOptions {
   /** Makes the folder if it is missing. Default false: an unmounted disk is not to be mistaken for an empty one. */
   readonly create?: boolean;
+  /** Of a bucket: soon after it is aborted every request ends, also one that hangs. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -21,7 +23,7 @@ export async function openDestination(
   const [, scheme] = SCHEME.exec(url) ?? [];
   if (scheme === 's3') {
     const [{ openS3 }, { parseS3Url }] = await Promise.all([import('./s3.ts'), import('./s3-url.ts')]);
-    return openS3(parseS3Url(url));
+    return openS3(parseS3Url(url), options.signal);
   }
   const path = folderOf(url);
   if (path !== undefined) return folder(path, options);

@@ -18,6 +18,7 @@ import {
 import { keepsIfAbsent } from './probe.ts';
 import { nameOf, statusOf, translatedS3, wasRetried } from './s3-errors.ts';
 import { readParts, uploadParts } from './s3-parts.ts';
+import { endWith } from './s3-signal.ts';
 import type { S3Location } from './s3-url.ts';
 
 type Sdk = typeof import('@aws-sdk/client-s3');
@@ -42,7 +43,11 @@ const MOST_PARTS = 10_000;
  * A bucket of an S3-compatible server as a destination. The SDK is loaded here, at first use; `ENGINE_MISSING` when it is not
  * installed. `DESTINATION_NOT_FOUND` when there is no such bucket, and what else keeps it from being asked.
  */
-export async function openS3(location: S3Location, clock: Clock = systemClock): Promise<Destination> {
+export async function openS3(
+  location: S3Location,
+  signal?: AbortSignal,
+  clock: Clock = systemClock,
+): Promise<Destination> {
   const sdk = await loadSdk();
   const { endpoint, region, profile, pathStyle, checksums } = location;
   const client = new sdk.S3Client({
@@ -55,6 +60,7 @@ export async function openS3(location: S3Location, clock: Clock = systemClock): 
     maxAttempts: ATTEMPTS,
     requestHandler: { connectionTimeout: CONNECT_MS, socketTimeout: SILENCE_MS },
   });
+  if (signal !== undefined) endWith(client, signal, clock);
   await client.config.region().catch((cause) => {
     throw new StillpointError('DESTINATION_CONFIG_INVALID', `${location.url}: ${cause.message}`, {
       cause,

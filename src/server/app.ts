@@ -5,7 +5,7 @@ import fastify, {
   type FastifyServerOptions,
 } from 'fastify';
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
-import { isoTime } from '../env/clock.ts';
+import { type Clock, isoTime } from '../env/clock.ts';
 import { StillpointError, systemCode } from '../errors.ts';
 import { PART_BYTES } from '../rpc/hold.ts';
 import type { Environment } from '../snapshot/environment.ts';
@@ -228,6 +228,20 @@ function readBodiesAsBytes(scope: App, bodyLimit: number): void {
 
 const SWEEP_MS = 50;
 
+/** From its closing on: connections end with their last request, and all of them after `shutdownMs`. */
+export function endConnectionsWithApp(app: App, clock: Clock, shutdownMs: number): void {
+  let stopWaiting = () => {};
+  app.addHook('preClose', async () => {
+    const begin = clock.monotonicMs();
+    stopWaiting = clock.every(SWEEP_MS, () => {
+      // A connection whose last request ends now would else be kept open for the next one.
+      if (clock.monotonicMs() - begin < shutdownMs) app.server.closeIdleConnections();
+      else app.server.closeAllConnections();
+    });
+  });
+  app.addHook('onClose', async () => stopWaiting());
+}
+
 /**
  * Closing: runs are cancelled and streams end, no connection is taken any more, requests under way end or are cut off at
  * the limit, a restore past recall goes to its end, and then the database is closed.
@@ -236,22 +250,12 @@ export function closeWithApp(
   app: App,
   { options, environment, closing, underWay, plans, gate, hold }: ServerContext,
 ): void {
-  const { clock } = environment;
-  let stopWaiting = () => {};
-  app.addHook('preClose', async () => {
-    closing.abort();
-    const begin = clock.monotonicMs();
-    stopWaiting = clock.every(SWEEP_MS, () => {
-      // A connection whose last request ends now would else be kept open for the next one.
-      if (clock.monotonicMs() - begin < options.limits.shutdownMs) app.server.closeIdleConnections();
-      else app.server.closeAllConnections();
-    });
-  });
+  app.addHook('preClose', async () => closing.abort());
   app.addHook('onClose', async () => {
-    stopWaiting();
     await underWay.idle();
     await plans?.ended();
     await gate.close();
     await hold.closed();
   });
+  endConnectionsWithApp(app, environment.clock, options.limits.shutdownMs);
 }

@@ -1,7 +1,7 @@
 import { randomHex } from '../../env/random.ts';
 import { standardError } from '../../env/runtime.ts';
 import type { Environment } from '../../snapshot/environment.ts';
-import { newApp, readBodiesAsJson } from '../app.ts';
+import { endConnectionsWithApp, newApp, readBodiesAsJson } from '../app.ts';
 import { Audit } from '../audit.ts';
 import { consolePage, type Page } from '../console-page.ts';
 import type { LineTarget } from '../line-writer.ts';
@@ -26,7 +26,7 @@ export const LOOPBACK = '127.0.0.1';
 const KEY_BYTES = 32;
 export const newSessionKey = (): string => randomHex(KEY_BYTES);
 
-/** Serves a page about something that has no data directory here. `close` ends what its routes began. */
+/** Serves a page about something that has no data directory here. `close` ends what its routes wait for. */
 export async function serveElsewhere(
   { port, environment, audit: lines = standardError }: ElsewhereOptions,
   page: Page,
@@ -39,8 +39,8 @@ export async function serveElsewhere(
   const metrics = new Metrics(environment.clock);
   const options = { limits, apiKey: key, log: standardError };
   const app = newApp({ options, environment, audit, metrics, prometheus: { answered() {} } }, undefined);
-  app.addHook('preClose', async () => app.server.closeIdleConnections());
-  app.addHook('onClose', close);
+  endConnectionsWithApp(app, environment.clock, limits.shutdownMs);
+  app.addHook('preClose', close); // what hangs has to end before the server can: it waits for each answer
   await app.register(async (scope: App) => {
     readBodiesAsJson(scope, limits.adminBodyBytes);
     consolePage(scope, page);

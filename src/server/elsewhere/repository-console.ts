@@ -25,6 +25,8 @@ export async function startRepositoryConsole(options: RepositoryConsoleOptions):
   const { environment } = options;
   const from = { ...options.from, environment };
   await listBackups(from); // what is wrong is told before there is a page
+  const closing = new AbortController();
+  const here = { ...from, signal: closing.signal };
   const errands = new Errands(environment, from);
   return serveElsewhere(
     options,
@@ -34,7 +36,7 @@ export async function startRepositoryConsole(options: RepositoryConsoleOptions):
         '/api/admin/repository',
         { schema: { summary: 'The backups of a repository', response: replies(repositoryReplySchema) } },
         async () => {
-          const { stores } = await glanceAtBackups(from);
+          const { stores } = await glanceAtBackups(here);
           return toJson({
             destination: options.from.from,
             encrypted: from.encryption !== undefined,
@@ -98,12 +100,15 @@ export async function startRepositoryConsole(options: RepositoryConsoleOptions):
             ...(keep_weekly !== undefined && { keepWeekly: keep_weekly }),
             ...(keep_monthly !== undefined && { keepMonthly: keep_monthly }),
           };
-          const { kept, removed } = await pruneBackups({ ...from, store, ...rule, dryRun: true });
+          const { kept, removed } = await pruneBackups({ ...here, store, ...rule, dryRun: true });
           return toJson({ kept, removed }) as never;
         },
       );
     },
-    () => errands.close(),
+    async () => {
+      closing.abort();
+      await errands.close();
+    },
   );
 }
 

@@ -1,0 +1,110 @@
+import { once } from 'node:events';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { backUp } from '../../src/backup/back-up.ts';
+import { initRepository } from '../../src/backup/repositories.ts';
+import { openDestination } from '../../src/destination/open.ts';
+import { newUlid } from '../../src/env/ulid.ts';
+import { errandReplySchema } from '../../src/rpc/elsewhere.ts';
+import { startRepositoryConsole } from '../../src/server/elsewhere/repository-console.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { s3Url, useKeys } from '../support/s3.ts';
+import { temporaryFolder } from '../support/temp.ts';
+
+// A server that takes requests and never answers. What waits for it ends soon after it was cancelled.
+
+const before = { id: process.env.AWS_ACCESS_KEY_ID, secret: process.env.AWS_SECRET_ACCESS_KEY };
+beforeAll(() => useKeys('key', 'secret'));
+afterAll(() => useKeys(before.id, before.secret));
+
+type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** The address of a bucket whose server answers as it is told. */
+async function bucketThat(answer: Answer): Promise<string> {
+  const server = createServer(answer).listen(0, '127.0.0.1');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  await once(server, 'listening');
+  return s3Url('bucket/p', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+}
+
+const isOfBucket = ({ method, url }: IncomingMessage) => method === 'HEAD' && !url!.startsWith('/bucket/p');
+
+test('a backup into a bucket that hangs ends when it is cancelled', async () => {
+  const dataDir = join(await temporaryFolder(), 'data');
+  mkdirSync(dataDir);
+  const cancel = new AbortController();
+  const to = await bucketThat(() => cancel.abort());
+  await expect(backUp(dataDir, { to, signal: cancel.signal })).rejects.toMatchObject({ code: 'CANCELLED' });
+});
+
+test('an answer that stays away in its middle ends when the reading is cancelled', async () => {
+  const cancel = new AbortController();
+  const url = await bucketThat((request, response) => {
+    if (isOfBucket(request)) return response.end();
+    response.writeHead(200, { 'content-length': 10 });
+    response.write('half');
+  });
+  const chunks = await (await openDestination(url, { signal: cancel.signal })).get('object');
+  const read = async () => {
+    for await (const _ of chunks!) cancel.abort();
+  };
+  await expect(read()).rejects.toMatchObject({ code: 'CANCELLED' });
+});
+
+test('what the server still answers right after a cancel counts', async () => {
+  const cancel = new AbortController();
+  const url = await bucketThat((_, response) => response.end());
+  const destination = await openDestination(url, { signal: cancel.signal });
+  vi.useFakeTimers({ toFake: ['setInterval'] }); // however slow this machine is
+  onTestFinished(() => void vi.useRealTimers());
+  cancel.abort();
+  expect(await destination.head('object')).toMatchObject({ sizeBytes: 0 });
+});
+
+test('the console of a bucket that hangs ends what it waits for when it is told to, and when it is closed', async () => {
+  const folder = await temporaryFolder();
+  await initRepository(folder);
+  const identity = readFileSync(join(folder, 'stillpoint-repository.json'));
+  let hang: (() => void) | undefined;
+  const url = await bucketThat((request, response) => {
+    if (hang !== undefined) hang();
+    else if (request.url!.includes('stillpoint-repository.json')) response.end(identity);
+    else response.end('<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>');
+  });
+  const server = await startRepositoryConsole({
+    ...{ from: { from: url }, port: 0, environment: systemEnvironment, audit: () => {} },
+  });
+  const ask = (method: string, path: string, body?: object) => {
+    const headers = { 'x-api-key': server.key, 'content-type': 'application/json' };
+    return fetch(`${server.url}/api/admin/${path}`, {
+      method,
+      headers,
+      ...(body && { body: JSON.stringify(body) }),
+    });
+  };
+  const hanging = () =>
+    new Promise<void>((resolve) => {
+      hang = resolve;
+    });
+
+  let isWaiting = hanging();
+  const [store_id, backup_id] = [newUlid(Date.now()), newUlid(Date.now())];
+  await ask('POST', 'errand', { action: 'verify', store_id, backup_id });
+  await isWaiting;
+  await ask('DELETE', 'errand');
+  const stateOf = async () =>
+    errandReplySchema.parse(await (await ask('GET', 'errand')).json()).errand?.status;
+  await expect.poll(stateOf, { timeout: 30_000 }).toBe('cancelled');
+
+  isWaiting = hanging();
+  const page = ask('GET', 'repository');
+  await isWaiting;
+  await server.close();
+  expect((await page).ok).toBe(false);
+});
