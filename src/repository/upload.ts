@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { MANIFEST } from '../engine/engine.ts';
 import { engineByName, engineNames } from '../engine/index.ts';
-import { mapConcurrent } from '../env/concurrency.ts';
+import { mapConcurrent, Semaphore } from '../env/concurrency.ts';
 import { readSmallFile } from '../env/io.ts';
 import { RunControl } from '../env/run-control.ts';
 import { warn } from '../env/safe-calls.ts';
@@ -258,6 +258,7 @@ async function sendObjects(
   const { destination, environment: env } = store;
   const abort = new AbortController();
   const forget = control.onCancel(() => abort.abort());
+  const compressing = new Semaphore(env.pool.concurrency); // more threads take memory, and no less time
   try {
     // The largest first, so that all end at about the same time.
     const bySize = [...uploads].sort((a, b) => b.bytes - a.bytes);
@@ -265,7 +266,9 @@ async function sendObjects(
       control.checkCancelled();
       const toSend = files.map(({ entry, digest }) => ({ path: placeOf(folder, entry.path), digest }));
       const onBytes = (count: number) => control.addBytes(count);
-      const compressed = compress ? await compressedBody(env, folder, toSend, control, onBytes) : undefined;
+      const compressed = compress
+        ? await compressing.run(() => compressedBody(env, folder, toSend, control, onBytes))
+        : undefined;
       const body = compressed ?? bodyOfFiles(env.fs, toSend, onBytes);
       try {
         const answer = await destination.put(key, storedBody(store, key, body), {

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import * as zlib from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -12,7 +13,7 @@ import type { FileSystem } from '../../src/env/file-system.ts';
 import { RunControl } from '../../src/env/run-control.ts';
 import { newUlid } from '../../src/env/ulid.ts';
 import { FRAME_BYTES, FRAMES_MAGIC } from '../../src/format/frames.ts';
-import { BackupCoordinator } from '../../src/index.ts';
+import { BackupCoordinator, Lifecycle } from '../../src/index.ts';
 import { compressedBody } from '../../src/repository/compressed-objects.ts';
 import { Keyring } from '../../src/repository/sealing/keyring.ts';
 import { Sealer } from '../../src/repository/sealing/sealer.ts';
@@ -252,4 +253,28 @@ describe('a repository', () => {
     expect(uploadedBytes).toBeLessThan(1000);
     await expectWhole();
   });
+});
+
+test('no more files are compressed at once than there are threads that compute', async () => {
+  const root = await temporaryFolder();
+  const dataDir = join(root, 'data');
+  const to = join(root, 'repository');
+  writeTree(dataDir, Object.fromEntries(['a', 'b', 'c', 'd'].map((name) => [name, name.repeat(300_000)])));
+  await initRepository(to);
+  const { pool } = inlineEnvironment;
+  let [now, most] = [0, 0];
+  const run = async (...args: Parameters<typeof pool.run>) => {
+    if (args[0] !== 'compressFiles') return pool.run(...args);
+    most = Math.max(most, ++now);
+    await setImmediate(); // the others may come
+    return pool.run(...args).finally(() => now--);
+  };
+  const environment = {
+    ...inlineEnvironment,
+    pool: { ...pool, concurrency: 1, run: run as typeof pool.run },
+  };
+  const lifecycle = new Lifecycle({ dataDir, environment });
+  const coordinator = new BackupCoordinator({ dataDir, lifecycle, engine: 'files' });
+  const { objectsUploaded } = await backUp(dataDir, { to, coordinator, environment });
+  expect([objectsUploaded, most]).toEqual([4, 1]);
 });
