@@ -203,12 +203,8 @@ export class BackupCoordinator extends RunCoordinator<SnapshotResult> {
           // The plan of a hold has the files of one database. What it holds stays valid until its release, so all is planned from outside.
           plan: engine.forFiles === undefined ? hold?.plan : undefined,
           probe: probe && ((dir) => this.#probe(run, dir, probe)),
-          onFixed: async () => {
-            if (hold?.onFixed === undefined) return;
-            await callHook('onFixed', async () => hold?.onFixed?.(), this.#hookOptions(run.signal));
-          },
+          onFixed: releaseHold,
           onCaptured: async () => {
-            await releaseHold();
             await this.#directory.layout(); // still the folder that was meant
           },
           onPhase: (phase) => run.enter(phase),

@@ -210,10 +210,9 @@ export interface Hold {
   /** Whether the held database lies in that folder (absolute, real path). If not, the run fails with `FOLDER_REPLACED`. Absent: not checked. */
   isIn?(dataDir: string): boolean | Promise<boolean>;
   /**
-   * Called once, before `release`: what the snapshot holds is decided. All that may change is copied, and the rest is pinned, so writes from
-   * now on are not in it. Where files cannot be pinned by hard links, that is after the last captured byte. The run fails if it rejects.
+   * Called once, when no later write is in the snapshot: all that may change is copied, and the rest is pinned. Where files cannot be
+   * pinned by hard links, that is after the last captured byte. The run fails if it rejects.
    */
-  onFixed?(): void | Promise<void>;
   release(): void | Promise<void>;
 }
 

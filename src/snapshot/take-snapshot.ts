@@ -56,9 +56,9 @@ export interface TakeRequest {
   readonly control: RunControl;
   /** What the checkpoint hook holds; undefined: plan from outside. */
   readonly plan?: CapturePlan | undefined;
-  /** See `Hold.onFixed`. */
+  /** No later write is in the snapshot: the host may go on as it likes. */
   readonly onFixed: () => Promise<void>;
-  /** The last byte is captured: the host may go on as it likes. */
+  /** The last byte is captured. */
   readonly onCaptured: () => Promise<void>;
   /** The user's own check; runs on the sealed copy before it counts. */
   readonly probe?: ((dir: string) => Promise<unknown>) | undefined;
