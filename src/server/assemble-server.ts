@@ -101,7 +101,7 @@ export async function assemble(
     gate.read(async (database) => {
       await database.checkpoint?.({ signal });
       const hold = await database.hold?.();
-      return lease.capturing === undefined ? hold : checkedWhenFixed(hold, () => lease.requireForCapture());
+      return lease.capturing === undefined ? hold : checkedAtRelease(hold, () => lease.requireForCapture());
     });
   const backups = new BackupCoordinator({ dataDir, engine, lifecycle, checkpoint, defaults: options.backup });
   const restores = new RestoreCoordinator({
@@ -182,12 +182,14 @@ export async function assemble(
   };
 }
 
-/** A snapshot counts if its lease lives at the moment from which no write changes it. Later it may be over. */
-const checkedWhenFixed = (hold: Hold | undefined, check: () => void): Hold => ({
+/** A hold is released when no later write is in the snapshot: it counts if its lease lives then. Later that may be over. */
+const checkedAtRelease = (hold: Hold | undefined, check: () => void): Hold => ({
   ...(hold?.plan && { plan: hold.plan }),
   ...(hold?.isIn && { isIn: (dataDir: string) => hold.isIn!(dataDir) }),
-  onFixed: check,
-  release: () => hold?.release(),
+  async release() {
+    await hold?.release();
+    check();
+  },
 });
 
 /**

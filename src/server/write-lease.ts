@@ -24,8 +24,8 @@ export class WriteLease {
   readonly #clock: Clock;
   #lease: (Lease & { readonly endMs: number }) | undefined;
   #released: string[] = [];
-  /** The epoch that the snapshot under way needs; undefined when it needs none. */
-  capturing: string | undefined;
+  /** The epoch that the snapshot under way needs; undefined when it needs none, or has passed that point. */
+  capturing: { readonly epoch: string } | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -75,9 +75,11 @@ export class WriteLease {
     throw new StillpointError('LEASE_LOST', 'the lease of this epoch does not live any more');
   }
 
-  /** `LEASE_LOST` when the snapshot under way needs a lease that does not live any more. */
+  /** `LEASE_LOST` when the snapshot under way needs a lease that does not live any more. The next snapshot needs none. */
   requireForCapture(): void {
-    if (this.capturing !== undefined) this.require(this.capturing);
+    const { capturing } = this;
+    this.capturing = undefined;
+    if (capturing !== undefined) this.require(capturing.epoch);
   }
 
   /** `CONFLICT` while a run other than `run` has a lease. */

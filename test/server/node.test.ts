@@ -14,7 +14,6 @@ import {
   smallLsm,
   untilFinished,
 } from '../support/server.ts';
-import { beforeTables } from '../support/slow-tables.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // What the controller of a fleet asks of one node.
@@ -455,53 +454,4 @@ test('a key whose run is not known any more begins no second one', async () => {
   writeFileSync(file, JSON.stringify(document));
   expect(await backup(server, { key: 'cut' })).toMatchObject(gone);
   expect((await server.rpc('GET', '/api/admin/backups')).json.snapshots).toHaveLength(1);
-});
-
-test('a snapshot counts only if the lease of its epoch lives at its start and when its state is fixed', async () => {
-  const atHold = barrier();
-  let isHeld = false;
-  const backend = altered(smallLsm(), (database) => {
-    const hold = database.hold!.bind(database);
-    return {
-      async hold() {
-        if (isHeld) await atHold.wait();
-        return hold();
-      },
-    };
-  });
-  const server = await injected({ backend });
-  await put(server);
-  expect(await backup(server, { epoch: NEVER })).toMatchObject({
-    status: 409,
-    json: { error: { code: 'LEASE_LOST' } },
-  });
-  isHeld = true;
-  const { epoch } = (await quiesce(server)).json;
-  const { handle } = (await backup(server, { epoch })).json;
-  await atHold.reached;
-  await resume(server, epoch); // writes are possible from here on
-  await put(server, 'later');
-  atHold.open();
-  const { state } = await outcome(server, handle);
-  expect(state).toMatchObject({ status: 'failed', reason: expect.stringContaining('lease') });
-  expect((await server.rpc('GET', '/api/admin/backups')).json.snapshots).toEqual([]);
-  isHeld = false;
-  const next = (await backup(server, {})).json; // needs no lease
-  expect((await outcome(server, next.handle)).state.status).toBe('completed');
-});
-
-test('a snapshot needs its lease only until no write changes it: tables are copied while writes go on', async () => {
-  const atTables = barrier();
-  const server = await injected({ environment: beforeTables(() => atTables.wait()) });
-  await put(server);
-  const { epoch } = (await quiesce(server)).json; // its checkpoint makes a table
-  const { handle } = (await backup(server, { epoch })).json;
-  await atTables.reached;
-  const state = async () => (await server.rpc('GET', `/api/admin/backup/${handle}`)).json.state;
-  expect(await state()).toMatchObject({ status: 'running', phase: 'copy' });
-  expect((await resume(server, epoch)).status).toBe(200);
-  expect((await put(server, 'later')).status).toBe(200);
-  expect(await state()).toMatchObject({ status: 'running', phase: 'copy' });
-  atTables.open();
-  expect((await outcome(server, handle)).state).toMatchObject({ status: 'completed' });
 });

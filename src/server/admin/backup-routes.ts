@@ -227,13 +227,24 @@ export async function startSnapshot(
   if (epoch === undefined) refuseHeld(parts, run);
   else parts.lease.require(epoch);
   if (parts.lifecycle.running === undefined) await deleteDiscarded(parts);
+  const capturing = epoch === undefined ? undefined : { epoch };
   // While something runs the start is refused, and what runs keeps its epoch.
-  if (parts.lifecycle.running === undefined) parts.lease.capturing = epoch;
+  if (parts.lifecycle.running === undefined) parts.lease.capturing = capturing;
   // Under a lease no write waits for the disk, and all of them wait until the state is fixed.
   const pace = epoch === undefined ? 'quiet' : 'fast';
-  const { id, location } = await parts.backups.startBackup({ pace, ...options, kind });
-  parts.underWay.add(request, kind, id, parts.backups);
-  return { id, location };
+  // The snapshots of the server's own plans need no lease.
+  const forget = () => {
+    if (parts.lease.capturing === capturing) parts.lease.capturing = undefined;
+  };
+  try {
+    const { id, location } = await parts.backups.startBackup({ pace, ...options, kind });
+    parts.underWay.add(request, kind, id, parts.backups);
+    parts.backups.finished(id).then(forget, forget);
+    return { id, location };
+  } catch (error) {
+    forget();
+    throw error;
+  }
 }
 
 const HANDLE = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
