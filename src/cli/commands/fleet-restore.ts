@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import { StillpointError } from '../../errors.ts';
 import { restoreFleetOptions, undoFleetOptions } from '../../fleet/options.ts';
 import { type FleetRestore, restoreFleet, undoFleetRestore } from '../../fleet/restore/restore-fleet.ts';
+import { systemEnvironment } from '../../snapshot/environment.ts';
 import type { Cli } from '../cli.ts';
-import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { type FleetTable, withFleetTable } from '../fleet-table.ts';
 import { examples, paragraph } from '../help-text.ts';
@@ -12,7 +12,8 @@ import { subcommand } from '../subcommand.ts';
 import { count, table, visible } from '../text.ts';
 
 const LAYOUT = { '<dir>': 'the folder of a finished backup' };
-const environment = commandEnvironment;
+// Others are served meanwhile: nothing may block the event loop.
+const environment = systemEnvironment;
 
 const restoreFlags = new Flags(restoreFleetOptions.fields, [
   'fleetFile',

@@ -19,8 +19,8 @@ import type { FleetPlan } from '../../fleet/plan/derive-plan.ts';
 import type { SnapshotDownload } from '../../fleet/run/download-snapshots.ts';
 import type { FleetRunResult } from '../../fleet/run/run-in-parallel.ts';
 import { type FleetStatus, fleetStatus } from '../../fleet/status.ts';
+import { systemEnvironment } from '../../snapshot/environment.ts';
 import type { Cli } from '../cli.ts';
-import { commandEnvironment } from '../environment.ts';
 import { Flags, type Given, mandatory } from '../flags.ts';
 import { withFleetTable } from '../fleet-table.ts';
 import { examples, paragraph } from '../help-text.ts';
@@ -32,7 +32,8 @@ import { defineRestore, defineUndo } from './fleet-restore.ts';
 
 const FLEET_FILE = { '<fleetfile>': 'a JSON file that names the nodes and their units' };
 const LAYOUT = { '<dir>': 'the folder of a backup' };
-const environment = commandEnvironment;
+// Others are served meanwhile: nothing may block the event loop.
+const environment = systemEnvironment;
 
 const DAMAGED = 3;
 const PARTLY = 6;

@@ -7,15 +7,16 @@ import {
   type SettingsCheck,
 } from '../../schedule/index.ts';
 import type { ScheduledRun } from '../../schedule/scheduler.ts';
+import { systemEnvironment } from '../../snapshot/environment.ts';
 import type { Cli } from '../cli.ts';
-import { commandEnvironment } from '../environment.ts';
 import { examples, paragraph } from '../help-text.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, table, time, visible } from '../text.ts';
 
 const SETTINGS = { '<settings>': 'a JSON file with stores, repositories and plans' };
-const environment = commandEnvironment;
+// Others are served meanwhile: nothing may block the event loop.
+const environment = systemEnvironment;
 
 const FAILED = 1;
 const NOT_WELL = 3;
