@@ -84,9 +84,13 @@ const setPinsPrefix = (storeId: string): string => `${STORES}${storeId}/fleet-pi
 export const setPinsOf = (storeId: string, backupId?: string): string =>
   `${setPinsPrefix(storeId)}${backupId === undefined ? '' : `${backupId}/`}`;
 
-/** `set` is the id of a fleet backup: printable characters, of which a key takes some only as their number. */
+const SET_ID = /^[A-Za-z0-9][A-Za-z0-9-]{0,119}$/;
+
+/** Whether a fleet backup of that id can have pins. */
+export const isSetId = (set: string): boolean => SET_ID.test(set);
+
 export const setPinKey = (storeId: string, backupId: string, set: string): string =>
-  `${setPinsOf(storeId, backupId)}${set.replace(/[^A-Za-z0-9-]/g, (one) => `_${one.charCodeAt(0).toString(16)}`)}`;
+  `${setPinsOf(storeId, backupId)}${set}`;
 
 export interface SetPin {
   readonly key: string;
@@ -95,10 +99,8 @@ export interface SetPin {
 }
 
 export function setPinOf(storeId: string, key: string): SetPin | undefined {
-  const [backupId = '', name = '', ...more] = key.slice(setPinsPrefix(storeId).length).split('/');
-  if (!isUlid(backupId) || more.length > 0) return undefined;
-  const set = name.replace(/_([0-9a-f]{2})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 16)));
-  return key === setPinKey(storeId, backupId, set) ? { key, backupId, set } : undefined;
+  const [backupId = '', set = '', ...more] = key.slice(setPinsPrefix(storeId).length).split('/');
+  return isUlid(backupId) && isSetId(set) && more.length === 0 ? { key, backupId, set } : undefined;
 }
 
 export const verifiedPrefix = (storeId: string): string => `${STORES}${storeId}/verified/`;

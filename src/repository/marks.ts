@@ -2,6 +2,7 @@ import { bodyOf } from '../destination/destination.ts';
 import { newUlid } from '../env/ulid.ts';
 import { StillpointError } from '../errors.ts';
 import {
+  isSetId,
   type MarkKind,
   markedBackupOf,
   markKey,
@@ -84,6 +85,11 @@ export const removeMark = ({ destination, storeId }: StoreBackups, kind: MarkKin
  */
 export async function pin(store: StoreBackups, backupId: string, set?: string): Promise<void> {
   const { destination, environment, storeId } = store;
+  if (set !== undefined && !isSetId(set))
+    throw new StillpointError(
+      'INVALID_REQUEST',
+      `a fleet backup called ${JSON.stringify(set)} cannot pin anything`,
+    );
   const key = set === undefined ? markKey('pinned', storeId, backupId) : setPinKey(storeId, backupId, set);
   const wasPinned = (await destination.head(key)) !== undefined;
   const content = { backup_id: backupId, ...(set !== undefined && { fleet_backup_id: set }) };

@@ -300,7 +300,7 @@ describe('a pin and a removal of one backup', () => {
   }
   test.each([
     ['of people', undefined],
-    ['of a fleet backup', '../f_1'],
+    ['of a fleet backup', '01JAY0-f1'],
   ])('never end with a backup that is gone and has the pin %s', async (_, set) => {
     const folder = await snapshotWith('c');
     const { steps } = await race(folder, 0, 0, set);

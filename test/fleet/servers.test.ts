@@ -161,25 +161,31 @@ test('all nodes of a unit take writes while the tables of one are still being co
   for (const { id } of servers) expect(await valueIn(layoutDir, id, 'count')).toBe('1');
 });
 
-test('a copy that fails after writes went on fails with its own reason, and the next run takes a new window', async () => {
-  let failures = 0;
-  const fail = () => {
-    if (failures++ === 0) throw new StillpointError('IO_ERROR', 'of the test');
-  };
-  const servers = await fleetServers(['a', 'b'], (id) =>
-    id === 'b' ? { environment: beforeTables(fail) } : {},
-  );
-  for (const server of servers) await put(server, 'who', server.id);
-  const { layoutDir, executor } = await planned(fleetOf(servers));
-  const result = await runFleetBackup({ layoutDir }, executor);
-  expect(result.units).toMatchObject([{ state: 'failed', window: 1, error: { code: 'IO_ERROR' } }]);
-  for (const server of servers) expect(await put(server, 'after', '1'), server.id).toBe(200);
-  expect(await runFleetBackup({ layoutDir }, executor)).toMatchObject({
-    complete: true,
-    units: [{ window: 2 }],
-  });
-  for (const { id } of servers) expect(await valueIn(layoutDir, id, 'after')).toBe('1');
-});
+test.each([
+  'IO_ERROR',
+  'CANCELLED', // by an operator of the node
+] as const)(
+  'a copy that ends with %s after writes went on has that reason, and the next run takes a new window',
+  async (code) => {
+    let failures = 0;
+    const fail = () => {
+      if (failures++ === 0) throw new StillpointError(code, 'of the test');
+    };
+    const servers = await fleetServers(['a', 'b'], (id) =>
+      id === 'b' ? { environment: beforeTables(fail) } : {},
+    );
+    for (const server of servers) await put(server, 'who', server.id);
+    const { layoutDir, executor } = await planned(fleetOf(servers));
+    const result = await runFleetBackup({ layoutDir }, executor);
+    expect(result.units).toMatchObject([{ state: 'failed', window: 1, error: { code } }]);
+    for (const server of servers) expect(await put(server, 'after', '1'), server.id).toBe(200);
+    expect(await runFleetBackup({ layoutDir }, executor)).toMatchObject({
+      complete: true,
+      units: [{ window: 2 }],
+    });
+    for (const { id } of servers) expect(await valueIn(layoutDir, id, 'after')).toBe('1');
+  },
+);
 
 test('nodes that cannot take part are all named before anything is changed', async () => {
   const servers = await fleetServers(['a', 'b', 'c']);
