@@ -230,14 +230,12 @@ export async function startSnapshot(
   const capturing = epoch === undefined ? undefined : { epoch };
   // While something runs the start is refused, and what runs keeps its epoch.
   if (parts.lifecycle.running === undefined) parts.lease.capturing = capturing;
-  // Under a lease no write waits for the disk, and all of them wait until the state is fixed.
-  const pace = epoch === undefined ? 'quiet' : 'fast';
   // The snapshots of the server's own plans need no lease.
   const forget = () => {
     if (parts.lease.capturing === capturing) parts.lease.capturing = undefined;
   };
   try {
-    const { id, location } = await parts.backups.startBackup({ pace, ...options, kind });
+    const { id, location } = await parts.backups.startBackup({ pace: 'quiet', ...options, kind });
     parts.underWay.add(request, kind, id, parts.backups);
     parts.backups.finished(id).then(forget, forget);
     return { id, location };
