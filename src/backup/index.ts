@@ -34,6 +34,7 @@ export {
   deleteBackup,
   type NamedBackup,
   pinBackup,
+  type UnpinnedBackup,
   unpinBackup,
 } from './keep-backups.ts';
 export {

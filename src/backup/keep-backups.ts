@@ -15,6 +15,11 @@ export interface NamedBackup {
   readonly storeId: string;
 }
 
+export interface UnpinnedBackup extends NamedBackup {
+  /** Ids of the fleet backups that pinned it until now: they may lose this member. */
+  readonly fleetBackups: readonly string[];
+}
+
 export interface DeletedBackup extends NamedBackup {
   /** False when there was no such backup; from now on nobody expects it. */
   readonly existed: boolean;
@@ -24,9 +29,14 @@ export interface DeletedBackup extends NamedBackup {
 export const pinBackup = (backup: string, options: FromOptions): Promise<NamedBackup> =>
   withBackup('pinBackup', backup, options, async (store, backupId) => pin(store, backupId));
 
-/** Prunes may remove it again, also when a fleet backup pinned it. That it was not pinned is no error. */
-export const unpinBackup = (backup: string, options: FromOptions): Promise<NamedBackup> =>
-  withBackup('unpinBackup', backup, options, unpin);
+/** Prunes may remove it again, also when fleet backups pinned it. That it was not pinned is no error. */
+export async function unpinBackup(backup: string, options: FromOptions): Promise<UnpinnedBackup> {
+  let fleetBackups: readonly string[] = [];
+  const named = await withBackup('unpinBackup', backup, options, async (store, backupId) => {
+    fleetBackups = await unpin(store, backupId);
+  });
+  return { ...named, fleetBackups };
+}
 
 /**
  * Removes one backup, also one whose manifest cannot be read or is gone already. `CONFLICT` when it is pinned, the newest, the newest

@@ -131,13 +131,14 @@ export async function readPins(store: StoreBackups): Promise<Map<string, string[
 
 const pinnedBy = ({ set }: SetPin): string => `pinned by the fleet backup ${set}`;
 
-/** Ends the pin by hand, and those of all fleet backups: who says so knows this backup. */
-export async function unpin(store: StoreBackups, backupId: string): Promise<void> {
+/** Ends the pin by hand, and those of all fleet backups: who says so knows this backup. Resolves to these fleet backups. */
+export async function unpin(store: StoreBackups, backupId: string): Promise<string[]> {
   const bySets = await readSetPins(store, backupId);
   await store.destination.delete([
     markKey('pinned', store.storeId, backupId),
     ...bySets.map(({ key }) => key),
   ]);
+  return bySets.map(({ set }) => set);
 }
 
 /** The objections to a backup that a full proof refutes which begins now. */

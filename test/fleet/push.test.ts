@@ -142,8 +142,17 @@ test('the members of a pushed fleet stay whatever the retention, until the fleet
   expect(await forgetFleet(dir)).toMatchObject({ unpinned: 0 });
   expect((await prune(true)).kept[0]).toMatchObject({ backupId: member!.backupId, reasons: ['pinned'] });
   await unpinBackup(member!.backupId, from);
-  expect((await stillpoint(['fleet', 'verify', dir])).stdout).toContain('1 of 1 copy verified, 0 pinned');
+  expect((await stillpoint(['fleet', 'verify', dir])).stdout).toMatch(
+    /1 of 1 copy verified, 0 pinned\nprunes .* may remove what is not pinned/,
+  );
   expect((await prune(false)).removed).toEqual([member!.backupId]);
+  const [{ backups = [] } = {}] = (await listBackups(from)).stores;
+  const later = backups.filter((one) => one.backupId !== member!.backupId);
+  for (const { backupId: id } of later)
+    expect(await unpinBackup(id, from)).toMatchObject({
+      fleetBackups: [expect.not.stringMatching(backupId)],
+    });
+  expect(later).toHaveLength(2);
   expect(await verifyFleetBackup(dir)).toMatchObject({
     ok: false,
     pinned: 0,

@@ -257,6 +257,9 @@ const describeReport = (
     style.red(`${visible(targetId ?? 'the backup')}: ${visible(message)} (${code})`),
   ),
   `${style.bold(backupId)}: ${ok ? style.green('intact') : style.red('damaged')}, ${verified} of ${count(members, 'copy', 'copies')} verified${pinned === null ? '' : `, ${pinned} pinned`}`,
+  ...(pinned !== null && pinned < members
+    ? [style.yellow('prunes of the repository may remove what is not pinned')]
+    : []),
 ];
 
 const abortFlags = new Flags(abortFleetOptions.fields, ['layoutDir']);

@@ -10,7 +10,7 @@ import { proofText, verdictText } from '../report-text.ts';
 import { addFrom, BACKUP, fromOf, shown, unrecordedLine } from '../repository-flags.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
-import { count, duration, size, table } from '../text.ts';
+import { count, duration, size, table, visible } from '../text.ts';
 
 const UNREAD = 7;
 
@@ -70,18 +70,28 @@ function describePrune(result: PruneBackupsResult, style: Style): string[] {
 }
 
 function definePins(command: Command, cli: Cli): void {
-  const verbs = [
-    ['pin', 'keep a backup from every prune', pinBackup, 'pinned: it stays until you unpin it'],
-    ['unpin', 'let prunes remove a backup again', unpinBackup, 'not pinned'],
-  ] as const;
-  for (const [name, summary, work, done] of verbs) {
-    addFrom(subcommand(command, name, summary, BACKUP))
-      .addHelpText('after', examples(`backup ${name} 01KXXXXXXXXXXXXXXXXXXXXXXX --from /mnt/backups`))
-      .action(async (backup: string, given: Given) => {
-        const named = await work(backup, fromOf(given));
-        cli.output.result(named, (style) => [`${style.bold(named.backupId)}  ${done}`]);
-      });
-  }
+  const example = (verb: string) => examples(`backup ${verb} 01KXXXXXXXXXXXXXXXXXXXXXXX --from /mnt/backups`);
+  addFrom(subcommand(command, 'pin', 'keep a backup from every prune', BACKUP))
+    .addHelpText('after', example('pin'))
+    .action(async (backup: string, given: Given) => {
+      const pinned = await pinBackup(backup, fromOf(given));
+      cli.output.result(pinned, (style) => [
+        `${style.bold(pinned.backupId)}  pinned: it stays until you unpin it`,
+      ]);
+    });
+  addFrom(subcommand(command, 'unpin', 'let prunes remove a backup again', BACKUP))
+    .addHelpText('after', example('unpin'))
+    .action(async (backup: string, given: Given) => {
+      const unpinned = await unpinBackup(backup, fromOf(given));
+      cli.output.result(unpinned, (style) => [
+        `${style.bold(unpinned.backupId)}  not pinned`,
+        ...unpinned.fleetBackups.map((id) =>
+          style.yellow(
+            `it is part of the fleet backup ${visible(id)}, which a prune may now make incomplete`,
+          ),
+        ),
+      ]);
+    });
 }
 
 function defineDelete(command: Command, cli: Cli): void {
