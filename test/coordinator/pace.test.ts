@@ -57,18 +57,21 @@ test('a database that is open in this process is copied quietly, unless told oth
 test.each([
   ['lsm', smallLsm],
   ['leveldb', leveldbBackend],
-])('a server of %s is copied quietly, and under a lease, where all writes wait, fast', async (_, backend) => {
-  const { rpc } = await injected({ backend: backend() });
-  await rpc('PUT', '/kv/a', 'value');
-  const gone = watchPace();
-  const take = async (body?: object) => {
-    const { json, status } = await rpc('POST', '/api/admin/backup', body);
-    expect(status).toBe(200);
-    await untilFinished(async () => (await rpc('GET', `/api/admin/backup/${json.handle}`)).json);
-  };
-  await take();
-  expect(gone).toEqual(['all']);
-  const { epoch } = (await rpc('POST', '/api/admin/quiesce', { run: 'run-1', ttl_ms: 60_000 })).json;
-  await take({ epoch });
-  expect(gone).toEqual(['all']);
-});
+])(
+  'a server of %s is copied quietly, also under a lease, which ends before its tables are copied',
+  async (_, backend) => {
+    const { rpc } = await injected({ backend: backend() });
+    await rpc('PUT', '/kv/a', 'value');
+    const gone = watchPace();
+    const take = async (body?: object) => {
+      const { json, status } = await rpc('POST', '/api/admin/backup', body);
+      expect(status).toBe(200);
+      await untilFinished(async () => (await rpc('GET', `/api/admin/backup/${json.handle}`)).json);
+    };
+    await take();
+    expect(gone).toEqual(['all']);
+    const { epoch } = (await rpc('POST', '/api/admin/quiesce', { run: 'run-1', ttl_ms: 60_000 })).json;
+    await take({ epoch });
+    expect(gone).toEqual(['all', 'all']);
+  },
+);

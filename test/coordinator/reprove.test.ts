@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import {
   BackupCoordinator,
+  Lifecycle,
   openLsm,
   type StartBackupOptions,
   verifyAllSnapshots,
@@ -97,23 +98,32 @@ test('a shared file that is written to while a snapshot is taken is read again, 
   const { dir, first } = await sharing();
   const file = join(first.location, TABLE);
   const plan = { items: [{ kind: 'immutable' as const, path: TABLE }] };
-  const backup = (release: () => void, probe?: () => void) =>
-    new BackupCoordinator({ dataDir: dir, engine: 'files', checkpoint: () => ({ plan, release }) }).backup({
-      ...(probe && { probe: async () => probe() }),
-    });
+  const backup = ({ afterSharing, probe }: { afterSharing?: () => void; probe?: () => void } = {}) => {
+    const { fs } = systemEnvironment;
+    const link: typeof fs.link = async (from, to) => {
+      await fs.link(from, to);
+      if (from === file) afterSharing?.();
+    };
+    const environment = { ...systemEnvironment, fs: { ...fs, link } };
+    const lifecycle = new Lifecycle({ dataDir: dir, environment });
+    return new BackupCoordinator({
+      ...{ dataDir: dir, engine: 'files', lifecycle },
+      checkpoint: () => ({ plan, release() {} }),
+    }).backup({ ...(probe && { probe: async () => probe() }) });
+  };
   // After it was shared, before the proof looks at it: read again, and found.
-  await expect(backup(() => writeFileSync(file, Buffer.alloc(300_000, 1)))).rejects.toMatchObject({
-    code: 'COPY_DAMAGED',
-    path: TABLE,
-  });
+  let isShared = false;
+  const afterSharing = () => {
+    isShared = true;
+    writeFileSync(file, Buffer.alloc(300_000, 1));
+  };
+  await expect(backup({ afterSharing })).rejects.toMatchObject({ code: 'COPY_DAMAGED', path: TABLE });
+  expect(isShared).toBe(true);
   // After the proof, before it is on record: nobody takes the new bytes for proven.
-  const whole = await backup(() => {});
+  const whole = await backup();
   const other = join(whole.location, TABLE);
-  await backup(
-    () => {},
-    () => writeFileSync(other, Buffer.alloc(300_000, 2)),
-  );
-  const next = await backup(() => {});
+  await backup({ probe: () => writeFileSync(other, Buffer.alloc(300_000, 2)) });
+  const next = await backup();
   expect([next.copiedBytes, next.reusedBytes]).toEqual([300_000, 0]);
   expect((await verifySnapshot(next.location)).ok).toBe(true);
 });
