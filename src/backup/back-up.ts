@@ -149,23 +149,21 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
     const env = directory.environment;
     const layout = await directory.layout();
     const control = new RunControl();
-    const { signal: given } = resolved;
-    const signal = given === undefined ? control.signal : AbortSignal.any([given, control.signal]);
-    const repository = await openRepository(env, layout, { ...resolved, signal });
-    const { store_id: storeId } = await ensureStoreFile(env, layout);
-    const jobs = await openJobs(env, layout, resolved.jobs);
+    // A cancel by job ends the requests of a bucket as one by the caller does.
+    const cancel = () => control.cancel();
+    resolved.signal?.addEventListener('abort', cancel, { once: true });
+    if (resolved.signal?.aborted) cancel();
     try {
-      return await attempt(resolved, {
-        lifecycle,
-        env,
-        layout,
-        repository,
-        jobs,
-        storeId,
-        control,
-      });
+      const repository = await openRepository(env, layout, { ...resolved, signal: control.signal });
+      const { store_id: storeId } = await ensureStoreFile(env, layout);
+      const jobs = await openJobs(env, layout, resolved.jobs);
+      try {
+        return await attempt(resolved, { lifecycle, env, layout, repository, jobs, storeId, control });
+      } finally {
+        await jobs.close();
+      }
     } finally {
-      await jobs.close();
+      resolved.signal?.removeEventListener('abort', cancel);
     }
   });
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Readable } from 'node:stream';
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { Clock } from '../env/clock.ts';
@@ -11,37 +12,54 @@ type Send = (command: unknown, options?: SendOptions) => Promise<{ readonly Body
 /** What is nearly done may end by itself: a manifest that is on its way, the parts of an upload that are to go. */
 const GRACE_MS = 1_000;
 
-/** Ends the requests of the client, and the answers that are still being read, soon after `signal` is aborted. */
+/**
+ * Ends the requests of the client, and the answers that are still being read, soon after `signal` is aborted. Listens only while there are
+ * some: the signal may live for months, and clients come and go.
+ */
 export function endWith(client: S3Client, signal: AbortSignal, clock: Clock): void {
-  const hard = new AbortController();
-  const begin = () => {
-    const stop = clock.every(GRACE_MS, () => {
+  setMaxListeners(0, signal); // one for each request
+  let endMs: number | undefined;
+  /** Calls `end` when the grace is over. Returns how to stop waiting for that. */
+  const whenOver = (end: () => void): (() => void) => {
+    let stop = () => {};
+    const begin = () => {
+      endMs ??= clock.monotonicMs() + GRACE_MS; // the first that sees the cancel counts for all
+      const leftMs = endMs - clock.monotonicMs();
+      if (leftMs <= 0) return end();
+      stop = clock.every(leftMs, () => {
+        stop();
+        end();
+      });
+    };
+    if (signal.aborted) begin();
+    else signal.addEventListener('abort', begin, { once: true });
+    return () => {
       stop();
-      hard.abort();
-    });
+      signal.removeEventListener('abort', begin);
+    };
   };
-  if (signal.aborted) begin();
-  else signal.addEventListener('abort', begin, { once: true });
   const send = client.send.bind(client) as unknown as Send;
   const sendUntil: Send = async (command, { abortSignal } = {}) => {
     const request = new AbortController();
     const end = () => request.abort();
-    const ends = abortSignal === undefined ? [hard.signal] : [hard.signal, abortSignal];
-    for (const one of ends) one.addEventListener('abort', end, { once: true });
-    if (ends.some(({ aborted }) => aborted)) end();
+    const stopWaiting = whenOver(end);
+    abortSignal?.addEventListener('abort', end, { once: true });
+    if (abortSignal?.aborted) end();
     try {
       const answer = await send(command, { abortSignal: request.signal });
-      if (answer.Body !== undefined) endBody(answer.Body, hard.signal);
+      if (answer.Body !== undefined) endBody(answer.Body, whenOver);
       return answer;
     } finally {
-      for (const one of ends) one.removeEventListener('abort', end);
+      stopWaiting();
+      abortSignal?.removeEventListener('abort', end);
     }
   };
   client.send = sendUntil as unknown as typeof client.send;
 }
 
-function endBody(body: Readable, hard: AbortSignal): void {
-  const end = () => body.destroy(new StillpointError('CANCELLED', 'cancelled on request'));
-  hard.addEventListener('abort', end, { once: true });
-  body.once('close', () => hard.removeEventListener('abort', end));
+function endBody(body: Readable, whenOver: (end: () => void) => () => void): void {
+  body.once(
+    'close',
+    whenOver(() => body.destroy(new StillpointError('CANCELLED', 'cancelled on request'))),
+  );
 }

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -65,6 +65,20 @@ test('what the server still answers right after a cancel counts', async () => {
   onTestFinished(() => void vi.useRealTimers());
   cancel.abort();
   expect(await destination.head('object')).toMatchObject({ sizeBytes: 0 });
+});
+
+test('a client that is not used listens to nothing: the signal may live for months', async () => {
+  const { signal } = new AbortController();
+  const url = await bucketThat((_, response) => response.end('0123456789'));
+  const destination = await openDestination(url, { signal });
+  const warnings: Error[] = [];
+  const keep = (warning: Error) => void warnings.push(warning);
+  process.on('warning', keep);
+  onTestFinished(() => void process.off('warning', keep));
+  await Promise.all(Array.from({ length: 20 }, () => destination.head('object')));
+  for await (const _ of (await destination.get('object'))!);
+  expect(warnings).toEqual([]);
+  await expect.poll(() => getEventListeners(signal, 'abort')).toHaveLength(0);
 });
 
 test('the console of a bucket that hangs ends what it waits for when it is told to, and when it is closed', async () => {
