@@ -90,3 +90,15 @@ test("the snapshots of the server's own plans need no lease, whatever became of 
   await resume(server, epoch);
   expect(await ran(server)).toMatchObject({ status: 'succeeded' });
 });
+
+test('a leased snapshot is one of the open database, and of no other folder', async () => {
+  const backend = altered(smallLsm(), (database) => {
+    const hold = database.hold!.bind(database);
+    return { hold: async () => ({ ...(await hold()), isIn: () => false }) };
+  });
+  const server = await injected({ backend });
+  await put(server);
+  const { epoch } = (await quiesce(server)).json;
+  const { handle } = (await backup(server, { epoch })).json;
+  expect((await outcome(server, handle)).state).toMatchObject({ status: 'failed', code: 'FOLDER_REPLACED' });
+});
