@@ -144,7 +144,7 @@ export interface CapturePlan {
   confirm?(): Promise<string | undefined>;
   /** How the plan was made, for reports and benchmarks. */
   readonly rounds?: PlanRounds;
-  /** Closes what the plan keeps open. Called exactly once, when the last byte is captured or the capture has failed. */
+  /** Closes what the plan keeps open. Called exactly once, when all images are copied or the capture has failed. */
   dispose?(): Promise<void>;
 }
 
