@@ -35,6 +35,7 @@ import {
   addressOfChoice,
   type BackupProgress,
   backupFields,
+  cancelledBy,
   destinationChoice,
   environmentOf,
   followed,
@@ -149,11 +150,8 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
     const env = directory.environment;
     const layout = await directory.layout();
     const control = new RunControl();
-    // A cancel by job ends the requests of a bucket as one by the caller does.
-    const cancel = () => control.cancel();
-    resolved.signal?.addEventListener('abort', cancel, { once: true });
-    if (resolved.signal?.aborted) cancel();
-    try {
+    return cancelledBy(resolved.signal, control, async () => {
+      // A cancel by job ends the requests of a bucket as one by the caller does.
       const repository = await openRepository(env, layout, { ...resolved, signal: control.signal });
       const { store_id: storeId } = await ensureStoreFile(env, layout);
       const jobs = await openJobs(env, layout, resolved.jobs);
@@ -162,9 +160,7 @@ export async function backUp(dataDir: string, options: BackUpOptions): Promise<B
       } finally {
         await jobs.close();
       }
-    } finally {
-      resolved.signal?.removeEventListener('abort', cancel);
-    }
+    });
   });
 }
 

@@ -10,7 +10,7 @@ import { readStoreFile } from '../snapshot/store/store-identity.ts';
 import type { Job, JobKind, JobStore } from './jobs/job-store.ts';
 import { jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { type FromOptions, storeOf } from './list-backups.ts';
-import { addressOfChoice, type BackupProgress, environmentOf, followed } from './options.ts';
+import { addressOfChoice, type BackupProgress, cancelledBy, environmentOf, followed } from './options.ts';
 import { RunningJob } from './running-job.ts';
 
 /** What calls take that read a repository and can be on record in a data directory. */
@@ -74,7 +74,8 @@ export async function onRecord<T>(
     };
     const running = await RunningJob.create(about);
     const attempt = async (): Promise<{ result: T; problem: StillpointError | undefined }> => {
-      const store = await storeOf(from, storeId);
+      // A cancel by job ends the requests of a bucket as one by the caller does.
+      const store = await storeOf({ ...from, signal: control.signal }, storeId);
       refuseOther(store, storeId, layout.dataDir);
       const { backupId, look, work, problem } = await prepare(store, jobs);
       await running.update({ repositoryId: store.repositoryId, ...(backupId !== undefined && { backupId }) });
@@ -82,10 +83,10 @@ export async function onRecord<T>(
         running.tell(percentOf(progress));
         from.onProgress?.(progress);
       };
-      const result = await followed(env, { ...from, onProgress }, look, work, control);
+      const result = await followed(env, { onProgress }, look, work, control);
       return { result, problem: problem?.(result) };
     };
-    const ended = await attempt().catch(async (error) => {
+    const ended = await cancelledBy(from.signal, control, attempt).catch(async (error) => {
       throw await running.fail(error);
     });
     if (ended.problem === undefined) await running.succeed();

@@ -101,9 +101,6 @@ export async function followed<T>(
   work: (control: RunControl) => Promise<T>,
   control = new RunControl(),
 ): Promise<T> {
-  const cancel = () => control.cancel();
-  if (signal?.aborted) cancel();
-  signal?.addEventListener('abort', cancel, { once: true });
   let stop = () => {};
   if (onProgress !== undefined) {
     stop = env.clock.every(TICK_MS, () => {
@@ -112,9 +109,24 @@ export async function followed<T>(
     });
   }
   try {
-    return await work(control);
+    return await cancelledBy(signal, control, () => work(control));
   } finally {
     stop();
+  }
+}
+
+/** Cancels `control` when `signal` is aborted while the work goes on. */
+export async function cancelledBy<T>(
+  signal: AbortSignal | undefined,
+  control: RunControl,
+  work: () => Promise<T>,
+): Promise<T> {
+  const cancel = () => control.cancel();
+  if (signal?.aborted) cancel();
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    return await work();
+  } finally {
     signal?.removeEventListener('abort', cancel);
   }
 }

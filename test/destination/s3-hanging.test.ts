@@ -1,11 +1,17 @@
 import { getEventListeners, once } from 'node:events';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
+import { drillBackup } from '../../src/backup/drill-backup.ts';
+import { cancelJob, showJob } from '../../src/backup/list-jobs.ts';
+import { pruneBackups } from '../../src/backup/prune-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
+import { restoreBackup } from '../../src/backup/restore-backup.ts';
+import { verifyBackup } from '../../src/backup/verify-backup.ts';
+import { BackupCoordinator } from '../../src/coordinator/backup.ts';
 import { openDestination } from '../../src/destination/open.ts';
 import { newUlid } from '../../src/env/ulid.ts';
 import { errandReplySchema } from '../../src/rpc/elsewhere.ts';
@@ -19,6 +25,12 @@ import { temporaryFolder } from '../support/temp.ts';
 const before = { id: process.env.AWS_ACCESS_KEY_ID, secret: process.env.AWS_SECRET_ACCESS_KEY };
 beforeAll(() => useKeys('key', 'secret'));
 afterAll(() => useKeys(before.id, before.secret));
+
+interface RecordedOptions {
+  readonly from: string;
+  readonly dataDir: string;
+  readonly onJobCreated: (job: { readonly id: string }) => void;
+}
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
@@ -41,6 +53,37 @@ test('a backup into a bucket that hangs ends when it is cancelled', async () => 
   const cancel = new AbortController();
   const to = await bucketThat(() => cancel.abort());
   await expect(backUp(dataDir, { to, signal: cancel.signal })).rejects.toMatchObject({ code: 'CANCELLED' });
+});
+
+test.each([
+  ['verify', (options: RecordedOptions) => verifyBackup('latest', options)],
+  ['drill', (options: RecordedOptions) => drillBackup('latest', options)],
+  ['prune', (options: RecordedOptions) => pruneBackups({ ...options, keepLast: 1 })],
+])('a %s that waits for a bucket that hangs ends when its job is cancelled', async (_, run) => {
+  const dataDir = await temporaryFolder();
+  const repository = await temporaryFolder();
+  await initRepository(repository);
+  writeFileSync(join(dataDir, 'file'), 'x');
+  await backUp(dataDir, {
+    to: repository,
+    coordinator: new BackupCoordinator({ dataDir, engine: 'files' }),
+  });
+  let id = '';
+  const from = await bucketThat(() => void cancelJob(dataDir, id).catch(() => {})); // asked again, it is over
+  const onJobCreated = (job: { readonly id: string }) => {
+    id = job.id;
+  };
+  await expect(run({ from, dataDir, onJobCreated })).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect(await showJob(dataDir, id)).toMatchObject({ status: 'interrupted', errorCode: 'CANCELLED' });
+});
+
+test('a restore from a bucket that hangs ends when it is cancelled', async () => {
+  const into = join(await temporaryFolder(), 'into');
+  const cancel = new AbortController();
+  const from = await bucketThat(() => cancel.abort());
+  await expect(restoreBackup('latest', { from, into, signal: cancel.signal })).rejects.toMatchObject({
+    code: 'CANCELLED',
+  });
 });
 
 test('an answer that stays away in its middle ends when the reading is cancelled', async () => {
