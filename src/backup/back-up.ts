@@ -28,6 +28,7 @@ import { listedSnapshot } from '../snapshot/store/standing.ts';
 import { ensureStoreFile, renewStoreFile } from '../snapshot/store/store-identity.ts';
 import { readDigestLedger } from './digest-ledger.ts';
 import { recordFailedStart } from './failed-start.ts';
+import { refuseDamaged } from './find-backup.ts';
 import type { Job, JobStatus, JobStore } from './jobs/job-store.ts';
 import { jobsOption, openJobs } from './jobs/open-jobs.ts';
 import { Lineage } from './lineage.ts';
@@ -232,6 +233,7 @@ async function attempt(
       }),
       destination: {
         store: async (snapshot: LockedSnapshot, run: BackupRun) => {
+          if (options.snapshot !== undefined) await refuseDamaged(env, storeNow(), snapshot.folder);
           // On record before the backup exists: a prune would take it for proven.
           if (await isUnread(env, snapshot)) await recordReading(storeNow(), run.backupId, 'unread');
           return repositoryDestination({

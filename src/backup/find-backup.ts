@@ -1,10 +1,11 @@
 import { StillpointError } from '../errors.ts';
-import { objectsOf } from '../repository/backup-manifest.ts';
+import { type BackupManifest, objectsOf } from '../repository/backup-manifest.ts';
 import { readDamaged } from '../repository/damaged-objects.ts';
 import { readVerified } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import type { Environment } from '../snapshot/environment.ts';
 import type { Layout } from '../snapshot/store/layout.ts';
+import { listedSnapshot } from '../snapshot/store/standing.ts';
 import { ensureStoreFile } from '../snapshot/store/store-identity.ts';
 import { openJobs } from './jobs/open-jobs.ts';
 import { Lineage } from './lineage.ts';
@@ -50,21 +51,46 @@ export async function findBackupOf(
   return undefined;
 }
 
+/**
+ * Refuses a snapshot that stands whose content is known not to hold: a backup of it would pass for a good one. `COPY_DAMAGED` when
+ * its last proof here found that, `BACKUP_DAMAGED` when that of an earlier backup of it did.
+ */
+export async function refuseDamaged(env: Environment, store: StoreBackups, folder: string): Promise<void> {
+  const { id, name, state, damage } = await listedSnapshot(env, folder);
+  if (state === 'damaged') {
+    throw new StillpointError('COPY_DAMAGED', `the snapshot ${name} is damaged: ${damage}`, {
+      path: folder,
+      hint: 'Take a new snapshot, or back up another: `stillpoint list` shows how they stand.',
+    });
+  }
+  for (const [backupId, { isDamaged }] of await readVerified(store)) {
+    if (!isDamaged || id === null) continue;
+    if ((await readable(store, backupId))?.snapshot.snapshot?.id === id) throw damagedContent(backupId, id);
+  }
+}
+
 const damagedContent = (backupId: string, snapshotId: string) =>
   new StillpointError(
     'BACKUP_DAMAGED',
     `the backup ${backupId} of the snapshot ${snapshotId} is damaged: its content does not hold`,
-    { hint: 'Take a new snapshot and push that: the content of this one is the same as that of its backup.' },
+    {
+      hint: 'Take a new snapshot and back that up: the content of this one is the same as that of its backup.',
+    },
   );
 
 async function isWholeBackupOf(store: StoreBackups, backupId: string, snapshotId: string): Promise<boolean> {
+  const manifest = await readable(store, backupId);
+  if (manifest?.snapshot.snapshot?.id !== snapshotId) return false;
+  const damaged = await readDamaged(store);
+  return ![...objectsOf(manifest).keys()].some((key) => damaged.has(key));
+}
+
+/** Undefined for one that is gone, and for one that cannot be trusted. */
+async function readable(store: StoreBackups, backupId: string): Promise<BackupManifest | undefined> {
   try {
-    const manifest = await store.read(backupId);
-    if (manifest?.snapshot.snapshot?.id !== snapshotId) return false;
-    const damaged = await readDamaged(store);
-    return ![...objectsOf(manifest).keys()].some((key) => damaged.has(key));
+    return await store.read(backupId);
   } catch (error) {
-    if (error instanceof StillpointError && error.code === 'BACKUP_DAMAGED') return false;
+    if (error instanceof StillpointError && error.code === 'BACKUP_DAMAGED') return undefined;
     throw error;
   }
 }

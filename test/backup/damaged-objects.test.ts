@@ -2,11 +2,14 @@ import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
+import { listBackups } from '../../src/backup/list-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { openBackup, restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
-import { BackupCoordinator, RestoreCoordinator } from '../../src/index.ts';
+import { BackupCoordinator, RestoreCoordinator, verifySnapshot } from '../../src/index.ts';
 import { entriesBelow, plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { fill, namesOf, writeFolder } from '../support/leveldb-folders.ts';
+import { rot } from '../support/rot.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 /** A repository with one backup, whose objects are an object and a pack. */
@@ -118,5 +121,47 @@ test('level manifest says that the bytes are unread', async () => {
     verdict: 'unread',
     findings: [],
     counts: { bytes: 0 },
+  });
+});
+
+describe('a snapshot that stands is not backed up', () => {
+  const withDamage = async () => {
+    const dir = await writeFolder(join(await temporaryFolder(), 'db'), (db) => fill(db, 700));
+    await writeFolder(dir, (db) => fill(db, 1)); // what was in the log is in a table now
+    const [table] = await namesOf(dir, /\.ldb$/);
+    rot(join(dir, table!), 100); // a proof of the files alone does not see it
+    const to = join(await temporaryFolder(), 'repository');
+    await initRepository(to);
+    const coordinator = new BackupCoordinator({ dataDir: dir, engine: 'leveldb' });
+    const { name, location } = await coordinator.backup({ level: 'files' });
+    const run = (snapshot = name) => backUp(dir, { to, coordinator, snapshot });
+    const newer = async () => (await coordinator.backup({ level: 'files', reuse: false })).name;
+    const count = async () => (await listBackups({ from: to })).stores.flatMap((one) => one.backups).length;
+    return { to, run, location, newer, count };
+  };
+
+  test('once a verification found its content damaged', async () => {
+    const { run, location, count } = await withDamage();
+    expect(await verifySnapshot(location)).toMatchObject({ verdict: 'source-damaged' });
+    await expect(run()).rejects.toMatchObject({
+      code: 'COPY_DAMAGED',
+      hint: expect.stringContaining('list'),
+    });
+    expect(await count()).toBe(0);
+  });
+
+  test('once the content of an earlier backup of it was found damaged, whatever was backed up since', async () => {
+    const { to, run, newer, count } = await withDamage();
+    const { backupId } = await run();
+    const other = await newer();
+    await run(other);
+    const full = verifyBackup(backupId, { from: to, level: 'full' });
+    await expect(full).rejects.toMatchObject({ code: 'RESTORE_INTEGRITY_MISMATCH' });
+    await expect(run()).rejects.toMatchObject({
+      code: 'BACKUP_DAMAGED',
+      hint: expect.stringContaining('new snapshot'),
+    });
+    await run(other); // nobody knows of that one
+    expect(await count()).toBe(3);
   });
 });
