@@ -52,6 +52,11 @@ export interface Engine {
   /** The files of a data directory without a manifest, relative with `/`: what `verify` reads there. */
   listFiles(fs: FileSystem, dir: string): Promise<string[]>;
   /**
+   * Whether a file that `listFiles` names is surely in the next snapshot, whole. Where even those do not fit on the disk, no checkpoint is
+   * asked for. Absent: nobody knows before the plan.
+   */
+  readonly isSurelyCaptured?: (path: string) => boolean;
+  /**
    * Reads one file of a copy once, from begin to end, for its checksums and for what the engine can say of its content.
    * Damage is a finding and never an exception; rejects only when the file cannot be read. Runs in a worker thread.
    */

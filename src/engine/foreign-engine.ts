@@ -47,6 +47,7 @@ export function guardEngine(engine: Engine): Engine {
   const { name, lockFile, hasImmutableFiles, requiresStableDirectory, sealsWithCrc32 } = engine;
   const ownsName = engine.ownsName && ((file: string) => engine.ownsName!(file));
   const ownsInside = engine.ownsInside && ((path: string) => engine.ownsInside!(path));
+  const isSurelyCaptured = engine.isSurelyCaptured && ((path: string) => engine.isSurelyCaptured!(path));
   const isDivisible = engine.isDivisible && ((path: string) => engine.isDivisible!(path));
   const call = <T>(method: string, work: () => Promise<T>, problem: (result: T) => string | undefined) =>
     work().then(
@@ -63,6 +64,7 @@ export function guardEngine(engine: Engine): Engine {
     ...(lockFile !== undefined && { lockFile }),
     ...(ownsName !== undefined && { ownsName }),
     ...(ownsInside !== undefined && { ownsInside }),
+    ...(isSurelyCaptured !== undefined && { isSurelyCaptured }),
     ...(requiresStableDirectory !== undefined && { requiresStableDirectory }),
     ...(sealsWithCrc32 !== undefined && { sealsWithCrc32 }),
     detect: (fs, dir) =>

@@ -11,6 +11,7 @@ import { guardEngine } from '../../src/engine/foreign-engine.ts';
 import { engineByName, engineNames, registerEngine } from '../../src/engine/index.ts';
 import { nodeFileSystem } from '../../src/env/node-file-system.ts';
 import { Lifecycle } from '../../src/operation/lifecycle.ts';
+import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { layoutOf } from '../../src/snapshot/store/layout.ts';
 import { plainDirectory } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -206,6 +207,21 @@ test('system errors and coded errors of the engine pass the guard unchanged', as
     listFiles: async () => Promise.reject(Object.assign(new Error('no such file'), { code: 'ENOENT' })),
   };
   await expect(guardEngine(failing).listFiles(nodeFileSystem, '/')).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+test('where what is surely captured does not fit, the database is asked for no checkpoint', async () => {
+  await registerEngine(await moduleOf('sure', `isSurelyCaptured: (path) => path === 'large',`));
+  const dir = await marked('sure');
+  writeFileSync(join(dir, 'large'), 'x'.repeat(300_000));
+  let isAsked = false;
+  const checkpoint = () => {
+    isAsked = true;
+  };
+  const fs = { ...nodeFileSystem, freeBytes: async () => 200_000 };
+  const lifecycle = new Lifecycle({ dataDir: dir, environment: { ...systemEnvironment, fs } });
+  const backup = new BackupCoordinator({ dataDir: dir, lifecycle, engine: 'sure', checkpoint });
+  await expect(backup.backup()).rejects.toMatchObject({ code: 'NO_SPACE' });
+  expect(isAsked).toBe(false);
 });
 
 test('a file of another size than the engine has on record is damage of the source', async () => {

@@ -25,6 +25,7 @@ export const lsmEngine: Engine = {
   detect: detectLsm,
   plan: planFromOutside,
   listFiles: listLsmFiles,
+  isSurelyCaptured: (path) => path !== LOG, // little of the log may be live
   checkFile,
   checkConsistency,
   history,

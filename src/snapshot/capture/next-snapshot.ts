@@ -1,7 +1,6 @@
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import type { Engine } from '../../engine/engine.ts';
 import { detectEngine, engineByName } from '../../engine/index.ts';
-import { LOG } from '../../engine/lsm/names.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import type { FileStat } from '../../env/file-system.ts';
 import { makeFolders, removeIfPresent } from '../../env/io.ts';
@@ -63,9 +62,8 @@ const allocatedBytes = (files: readonly SizedFile[]): number =>
   files.reduce((sum, { stat }) => sum + stat.allocatedBytes, 0);
 
 /**
- * `NO_SPACE` before an `lsm` database is asked for a checkpoint, which writes too, when not even what is certain to be copied fits: no file
- * that the last snapshot may share, none that can be cloned, and not the log, of which little may be live. LevelDB's folder may hold tables
- * that it does not need any more; what it needs is known, and looked at, once they are listed.
+ * `NO_SPACE` before a database is asked for a checkpoint, which writes too, when not even what its engine knows to be captured fits: no file
+ * that the last snapshot may share, and none that can be cloned. What any other engine needs is looked at once its plan is made.
  */
 export async function refuseFullDisk(
   env: Environment,
@@ -73,10 +71,11 @@ export async function refuseFullDisk(
   engine: Engine,
   { mode, clone, reuse }: { readonly mode: Mode; readonly clone: CloneChoice; readonly reuse: boolean },
 ): Promise<void> {
-  if (mode === 'link' || engine.name !== 'lsm') return;
+  const { isSurelyCaptured } = engine;
+  if (mode === 'link' || isSurelyCaptured === undefined) return;
   const { fs } = env;
   const { dataDir, backup, lifecycle } = layout;
-  const files = (await lookAtFiles(env, layout, engine)).filter(({ path }) => basename(path) !== LOG);
+  const files = (await lookAtFiles(env, layout, engine)).filter(({ path }) => isSurelyCaptured(path));
   const most = allocatedBytes(files);
   if (most + spareBytes(most) <= (await fs.freeBytes(lifecycle))) return;
   const proven = reuse ? (await findPrevious(env, layout)).files?.files : undefined;
