@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
 import { listBackups } from '../../src/backup/list-backups.ts';
@@ -10,7 +10,7 @@ import { verifyBackup } from '../../src/backup/verify-backup.ts';
 import { getSmall } from '../../src/destination/destination.ts';
 import { openDestination } from '../../src/destination/open.ts';
 import { BackupCoordinator } from '../../src/index.ts';
-import { plainDirectory, readTree, writeTree } from '../support/folders.ts';
+import { entriesBelow, plainDirectory, readTree, writeTree } from '../support/folders.ts';
 import { describeWithRight } from '../support/needs.ts';
 import { hasS3, newS3Place } from '../support/s3.ts';
 import { temporaryFolder } from '../support/temp.ts';
@@ -275,4 +275,23 @@ test('a setting that got lost is an error, never a repository in clear', async (
     ).rejects.toMatchObject({ code });
   }
   rmSync(to, { recursive: true });
+});
+
+test('a wrapped key that is damaged is named: the key that was given may be the right one', async () => {
+  const encryption = { keyFile: await newKey() };
+  const repository = await temporaryFolder();
+  await initRepository(repository, { encryption });
+  const [document] = entriesBelow(join(repository, 'keys')).filter((entry) => entry.isFile());
+  const path = join(document!.parentPath, document!.name);
+  const { slots, ...rest } = JSON.parse(readFileSync(path, 'utf8'));
+  const wrapped = Buffer.from(slots[0].wrapped, 'base64');
+  wrapped[wrapped.length >> 1]! ^= 1;
+  writeFileSync(
+    path,
+    JSON.stringify({ ...rest, slots: [{ ...slots[0], wrapped: wrapped.toString('base64') }] }),
+  );
+  await expect(showRepository(repository, { encryption })).rejects.toMatchObject({
+    code: 'REPOSITORY_KEY_WRONG',
+    hint: expect.stringContaining(`${relative(repository, path)} is damaged`),
+  });
 });

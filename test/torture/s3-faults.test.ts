@@ -59,7 +59,7 @@ async function stage(form: Form) {
 function expectClear(error: unknown, about: string): void {
   expect(error, about).toBeInstanceOf(StillpointError);
   expect((error as StillpointError).code, `${about}: ${(error as Error).message}`).toMatch(
-    /^(DESTINATION_|PUBLICATION_UNKNOWN|BACKUP_|REPOSITORY_INVALID|STORE_DIVERGED|NOT_FOUND)/,
+    /^(DESTINATION_|PUBLICATION_UNKNOWN|BACKUP_|REPOSITORY_INVALID|REPOSITORY_KEY_WRONG|STORE_DIVERGED|NOT_FOUND)/,
   );
 }
 

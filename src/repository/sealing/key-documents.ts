@@ -81,7 +81,7 @@ export async function unlock(
   }
   const kinds = [...new Set(document.slots.map(({ kind }) => KINDS[kind]))].join(', or ');
   throw new StillpointError('REPOSITORY_KEY_WRONG', 'the key that was given does not open this repository', {
-    hint: `It is opened with ${kinds}. \`stillpoint repo keys list DEST\` shows for whom.`,
+    hint: `It is opened with ${kinds}. \`stillpoint repo keys list DEST\` shows for whom. If the key is right, ${keysKey(document.repository_id, document.revision)} is damaged: bring that object back from a copy of the repository.`,
   });
 }
 
