@@ -97,4 +97,10 @@ export {
   type StoredBackup,
 } from './run-backup.ts';
 export { type SalvageBackupOptions, type SalvagedBackup, salvageBackup } from './salvage-backup.ts';
+export {
+  type BackupsReport,
+  type VerifiedBackup,
+  type VerifyAllBackupsOptions,
+  verifyAllBackups,
+} from './verify-all-backups.ts';
 export { type BackupReport, type VerifyBackupOptions, verifyBackup } from './verify-backup.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ByteStream } from '../env/byte-stream.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
-import type { BackupManifest, StoredFile } from './backup-manifest.ts';
+import type { StoredFile, StoredFiles } from './backup-manifest.ts';
 import type { StoreBackups } from './store-backups.ts';
 import { damageIn, readObject } from './stored-objects.ts';
 
@@ -26,7 +26,7 @@ export interface SegmentSink {
 }
 
 export interface ReadRequest {
-  readonly manifest: BackupManifest;
+  readonly manifest: StoredFiles;
   readonly signal: AbortSignal;
   /** What becomes of a segment's bytes. */
   open(segment: Segment): Promise<SegmentSink>;
@@ -53,7 +53,7 @@ export async function readObjects(store: StoreBackups, request: ReadRequest): Pr
 
 const bytesOf = (segments: readonly Segment[]): number => segments.reduce((sum, { bytes }) => sum + bytes, 0);
 
-function segmentsByKey({ files }: BackupManifest): Map<string, Segment[]> {
+function segmentsByKey({ files }: StoredFiles): Map<string, Segment[]> {
   const segments = new Map<string, Segment & { files: StoredFile[] }>();
   for (const file of files) {
     if (file.stored === undefined) continue;

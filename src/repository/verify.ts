@@ -1,7 +1,7 @@
 import type { Finding, Step } from '../engine/report.ts';
 import { mapConcurrent } from '../env/concurrency.ts';
 import type { RunControl } from '../env/run-control.ts';
-import { type BackupManifest, objectsOf } from './backup-manifest.ts';
+import { type BackupManifest, objectsOf, type StoredFiles } from './backup-manifest.ts';
 import { type ObjectDamage, readObjects, type SegmentSink } from './read-objects.ts';
 import type { StoreBackups } from './store-backups.ts';
 
@@ -20,12 +20,15 @@ export interface BackupCheck {
   readonly steps: readonly Step[];
 }
 
+/** What a manifest says of the objects that it names. */
+type Checked = StoredFiles & Pick<BackupManifest, 'isSealed'>;
+
 const QUESTIONS_AT_ONCE = 16;
 
 /** What is wrong with the objects of a backup. Damage is a finding; rejects only when the destination could not be asked. */
 export async function checkObjects(
   store: StoreBackups,
-  manifest: BackupManifest,
+  manifest: Checked,
   level: 'manifest' | 'data',
   control: RunControl,
 ): Promise<BackupCheck> {

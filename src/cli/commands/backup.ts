@@ -15,10 +15,8 @@ import {
   restoreBackup,
   restoreBackupOptions,
 } from '../../backup/restore-backup.ts';
-import { verifyBackup, verifyBackupOptions } from '../../backup/verify-backup.ts';
 import { BackupCoordinator } from '../../coordinator/backup.ts';
 import type { StartRestoreOptions } from '../../coordinator/restore.ts';
-import { isDamaged } from '../../engine/report.ts';
 import { StillpointError } from '../../errors.ts';
 import { Lifecycle } from '../../operation/lifecycle.ts';
 import { snapshotOptions } from '../../options/snapshot.ts';
@@ -32,16 +30,14 @@ import { explainNoSpace } from '../no-space.ts';
 import { nonEmpty } from '../non-empty.ts';
 import { engineFlag } from '../options.ts';
 import { recoverFirst } from '../recover-first.ts';
-import { findingLine, proofText, verdictText, warningLines } from '../report-text.ts';
-import { addFrom, BACKUP, fromOf, shown, unrecordedLine } from '../repository-flags.ts';
+import { proofText, warningLines } from '../report-text.ts';
+import { addFrom, BACKUP, fromOf, shown } from '../repository-flags.ts';
 import type { Style } from '../style.ts';
 import { subcommand } from '../subcommand.ts';
 import { count, duration, number, size, table, time, visible } from '../text.ts';
 import { defineKeeping, RETENTION } from './keep-backups.ts';
 import { defineSalvage } from './salvage-backup.ts';
-
-const DAMAGED = 3;
-const UNREAD = 7;
+import { defineVerify } from './verify-backup.ts';
 
 export function define(command: Command, cli: Cli): void {
   defineRun(command, cli);
@@ -291,45 +287,3 @@ async function restoreInPlace(
     ...describeUndo(into, undo),
   ]);
 }
-
-const verifyFlags = new Flags(verifyBackupOptions.fields, ['level', 'scratch', 'dataDir', 'jobs']);
-
-function defineVerify(command: Command, cli: Cli): void {
-  const verify = addFrom(
-    subcommand(command, 'verify', 'read a backup and report all that is wrong with it', BACKUP),
-  );
-  verifyFlags.addTo(verify, '', { jobs: fromVariable });
-  verify
-    .addHelpText(
-      'after',
-      examples(
-        'backup verify latest --from /mnt/backups',
-        'backup verify latest --from /mnt/backups --level full --scratch /var/tmp',
-      ),
-    )
-    .action(async (backup: string, given: Given) => {
-      const report = await cli.watched((signal, progress) =>
-        verifyBackup(backup, {
-          ...fromOf(given),
-          ...verifyFlags.read(given),
-          signal,
-          onProgress: shown(progress),
-        }),
-      );
-      cli.output.result(report, (style) => [
-        ...report.findings.map((finding) => findingLine(finding, style)),
-        `${report.backupId}: ${verdictText({ ...report, level: 'full' }, style)}  ${style.dim(`(${report.engine}, level ${report.level})`)}`,
-        `  ${count(report.counts.files, 'file')}, ${size(report.counts.bytes)} in ${duration(msOf(report.steps))}`,
-        ...unrecordedLine(verifyFlags.read(given).dataDir, style),
-      ]);
-      if (report.unrecorded !== null) {
-        cli.output.note(
-          `the damage is not on record, and the next backup may use it again: ${report.unrecorded}`,
-        );
-      }
-      if (!report.ok) cli.exitCode = isDamaged(report) ? DAMAGED : UNREAD;
-    });
-}
-
-const msOf = (steps: readonly { readonly durationMs: number }[]): number =>
-  steps.reduce((sum, { durationMs }) => sum + durationMs, 0);
