@@ -1,4 +1,5 @@
 import { blockingFileSystem } from '../env/blocking-file-system.ts';
+import { openSqliteHere } from '../env/sqlite.ts';
 import { inlinePool, smallHere } from '../env/worker-pool.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
 import { TASKS } from '../snapshot/tasks/tasks.ts';
@@ -7,6 +8,7 @@ import { TASKS } from '../snapshot/tasks/tasks.ts';
 export const commandEnvironment: Environment = {
   ...systemEnvironment,
   pool: smallHere(inlinePool(TASKS, blockingFileSystem), systemEnvironment.pool),
+  openSqlite: openSqliteHere,
 };
 
 /** Where nothing else goes on in the process and no thread is needed: with calls that block it, a list takes two thirds of the time. */

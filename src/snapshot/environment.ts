@@ -2,6 +2,7 @@ import { type Clock, newId, systemClock } from '../env/clock.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { kernelLocks, type Locks } from '../env/lock.ts';
 import { nodeFileSystem } from '../env/node-file-system.ts';
+import { type OpenSqlite, openSqlite } from '../env/sqlite.ts';
 import { threadPool, type WorkerPool } from '../env/worker-pool.ts';
 import { optional } from '../options/option.ts';
 import { clock, fileSystem, locks } from '../options/system-parts.ts';
@@ -14,6 +15,7 @@ export interface Environment {
   readonly clock: Clock;
   readonly locks: Locks;
   readonly pool: WorkerPool<Tasks>;
+  readonly openSqlite: OpenSqlite;
   newId(): string;
 }
 
@@ -27,6 +29,7 @@ export const systemEnvironment: Environment = {
   clock: systemClock,
   locks: kernelLocks,
   pool: threadPool<Tasks>(entry),
+  openSqlite,
   newId,
 };
 
@@ -37,6 +40,7 @@ export const environmentOption = () =>
       clock: clock(),
       locks: locks(),
       pool: withMethods('a pool', 'run', 'load', 'prepare'),
+      openSqlite: callback(),
       newId: callback(),
     }),
     {

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Clock } from '../../src/env/clock.ts';
 import { createFile, makeFolders, removeIfPresent } from '../../src/env/io.ts';
 import type { HeldLock, Locks } from '../../src/env/lock.ts';
+import { openSqlite } from '../../src/env/sqlite.ts';
 import { inlinePool } from '../../src/env/worker-pool.ts';
 import type { Environment } from '../../src/snapshot/environment.ts';
 import { TASKS } from '../../src/snapshot/tasks/tasks.ts';
@@ -30,7 +31,7 @@ export function worldOn(fs: CrashFileSystem, process: number): World {
   return {
     fs,
     locks,
-    environment: { fs, clock, locks, pool: inlinePool(TASKS, fs), newId },
+    environment: { fs, clock, locks, pool: inlinePool(TASKS, fs), openSqlite, newId },
     leaks: () => [
       ...fs.openPaths.map((path) => `${path} is open`),
       ...locks.held.map((path) => `${path} is locked`),

@@ -12,16 +12,16 @@ import { Semaphore } from '../../env/concurrency.ts';
 import type { Sqlite } from '../../env/sqlite.ts';
 import { StillpointError } from '../../errors.ts';
 
-/** Kysely over a SQLite that runs in a thread of its own. */
+/** Kysely over one connection to SQLite. */
 export const sqliteDialect = (sqlite: Sqlite): Dialect => ({
   createAdapter: () => new SqliteAdapter(),
-  createDriver: () => new ThreadDriver(sqlite),
+  createDriver: () => new SqliteDriver(sqlite),
   createIntrospector: (db) => new SqliteIntrospector(db),
   createQueryCompiler: () => new SqliteQueryCompiler(),
 });
 
 /** There is one connection; whoever needs it waits until it is free. */
-class ThreadDriver implements Driver {
+class SqliteDriver implements Driver {
   readonly #sqlite: Sqlite;
   readonly #free = new Semaphore(1);
   #giveBack: () => void = () => undefined;
@@ -38,7 +38,7 @@ class ThreadDriver implements Driver {
         () =>
           new Promise<void>((giveBack) => {
             this.#giveBack = giveBack;
-            resolve(new ThreadConnection(this.#sqlite));
+            resolve(new SqliteConnection(this.#sqlite));
           }),
       );
     });
@@ -66,7 +66,7 @@ class ThreadDriver implements Driver {
   }
 }
 
-class ThreadConnection implements DatabaseConnection {
+class SqliteConnection implements DatabaseConnection {
   readonly #sqlite: Sqlite;
 
   constructor(sqlite: Sqlite) {

@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { Kysely } from 'kysely';
 import { makeFolders, removeIfPresent, withFile } from '../../env/io.ts';
 import { acquireWithin, type HeldLock } from '../../env/lock.ts';
-import { openSqlite } from '../../env/sqlite.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../../snapshot/environment.ts';
 import { jobsFile, type Layout } from '../../snapshot/store/layout.ts';
@@ -37,9 +36,7 @@ async function openIn(
   // SQLite would make it readable to others, and follow a link that stands there.
   await withFile(env.fs, file, 'open-or-create', async () => {});
   await env.fs.syncFolder(layout.lifecycle);
-  const db = new Kysely<Tables>({
-    dialect: sqliteDialect(await openSqlite(file)),
-  });
+  const db = new Kysely<Tables>({ dialect: sqliteDialect(await env.openSqlite(file)) });
   try {
     const path = join(folder, 'migration');
     const lock = await acquireWithin(env, path, MIGRATION_WAIT_MS);
