@@ -187,6 +187,32 @@ test.each([
   },
 );
 
+test('no node is stopped while another of its unit is busy', async () => {
+  const atTables = barrier();
+  const servers = await fleetServers(['a', 'b'], (id) =>
+    id === 'b' ? { environment: beforeTables(() => atTables.wait()) } : {},
+  );
+  onTestFinished(() => atTables.open());
+  for (const server of servers) await put(server, 'who', server.id);
+  const file = fleetOf(servers);
+  const { layoutDir } = await planned(file);
+  const executor = httpExecutor(file, { leaseMs: 500 });
+  const preflight = executor.preflight.bind(executor);
+  // A backup of the node's own begins after the preflight, and is slow.
+  executor.preflight = async (request) => {
+    const receipts = await preflight(request);
+    await fetch(`${servers[1]!.url}/api/admin/backup`, { method: 'POST' });
+    await atTables.reached;
+    return receipts;
+  };
+  const stopped: string[] = [];
+  const onProgress = ({ phase, targetId }: { phase: string; targetId: string }) =>
+    phase === 'stop' && stopped.push(targetId);
+  const result = await runFleetBackup({ layoutDir, onProgress }, executor);
+  expect(result.units).toMatchObject([{ state: 'failed', error: { code: 'CONFLICT' } }]);
+  expect(stopped).toEqual([]);
+});
+
 test('nodes that cannot take part are all named before anything is changed', async () => {
   const servers = await fleetServers(['a', 'b', 'c']);
   const { layoutDir, executor } = await planned(fleetOf(servers));

@@ -11,7 +11,7 @@ import { HttpConnection } from '../../src/rpc/http.ts';
 
 const [work, fleetFile, dir, moment = '0', signal = 'SIGKILL'] = process.argv.slice(2) as string[] &
   [string, string, string];
-const LEASE_MS = 1000;
+const LEASE_MS = Number(process.env.LEASE_MS ?? 1000);
 let count = 0;
 let last = '';
 let isOver = moment === '0';

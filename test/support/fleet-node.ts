@@ -1,12 +1,14 @@
 import { existsSync, writeFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { leveldbBackend, startServer } from '../../src/server/index.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
+import { beforeTables } from './slow-tables.ts';
 import { smallLsm } from './small-lsm.ts';
 
 // A node of a fleet as a process of its own. Its wall clock may be wrong.
 //
 // With a settings file it has plans, and `FILE.stalls` beside that keeps it from reading a snapshot for a push; `FILE.stalled` says that
-// it has come to that.
+// it has come to that. While `DATADIR.slow` is there no table is copied, and `DATADIR.copying` says that one would be.
 //
 //     node fleet-node.js DATADIR lsm|leveldb PORT CLOCK_OFFSET_MS [SETTINGS]
 
@@ -14,7 +16,11 @@ const [dataDir, engine, port, offset, settings] = process.argv.slice(2) as [
   ...[string, string, string, string],
   string | undefined,
 ];
-const { clock, pool } = systemEnvironment;
+const { clock } = systemEnvironment;
+const { pool } = beforeTables(async () => {
+  if (existsSync(`${dataDir}.slow`)) writeFileSync(`${dataDir}.copying`, '');
+  while (existsSync(`${dataDir}.slow`)) await setTimeout(20);
+});
 const run = (async (...task: Parameters<typeof pool.run>) => {
   if (task[0] === 'digestFiles' && existsSync(`${settings}.stalls`)) {
     writeFileSync(`${settings}.stalled`, '');

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -29,6 +29,8 @@ export interface NodeProcess {
   get(key: string): Promise<string>;
   /** Resolves once a write is taken. */
   writable(): Promise<void>;
+  /** Keeps its tables from being copied. `reached` resolves when a snapshot has come to them. */
+  slowTables(): { readonly reached: () => Promise<void>; readonly end: () => void };
   kill(): Promise<void>;
   /** Starts it again on the same port. */
   again(): Promise<void>;
@@ -70,6 +72,15 @@ export async function nodeProcess(id: string, options: NodeOptions = {}): Promis
     get: async (key) => (await fetch(`${url}/kv/${key}`)).text(),
     async writable() {
       while ((await put('probe', 'x')) !== 200) await setTimeout(20);
+    },
+    slowTables() {
+      writeFileSync(`${dataDir}.slow`, '');
+      return {
+        async reached() {
+          while (!existsSync(`${dataDir}.copying`)) await setTimeout(20);
+        },
+        end: () => rmSync(`${dataDir}.slow`),
+      };
     },
     async kill() {
       running.child.kill('SIGKILL');

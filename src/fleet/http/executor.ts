@@ -85,9 +85,16 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     return makeReceipts({ plan, preflightId }, nodes, { control: quiesced, read, quiescence: quiesced });
   }
 
+  async ready({ target_id }: PlanTarget, context: Pick<EffectContext, 'runId' | 'signal'>): Promise<void> {
+    const client = await this.#clients.client(target_id);
+    const body = { run: context.runId, ttl_ms: this.#leases.leaseMs, dry: true };
+    // The slot may be taken for a moment, by a backup of the node's own.
+    await this.#retried(context, ['CONFLICT', 'UNAVAILABLE'], () => client.quiesce(body, context.signal));
+  }
+
   async stop(target: PlanTarget, context: EffectContext): Promise<ReceiptDetail> {
     const client = await this.#clients.client(target.target_id);
-    // The slot may be taken for a moment, by a backup of the node's own.
+    // It may have become busy a moment ago.
     return this.#retried(context, ['CONFLICT', 'UNAVAILABLE'], () =>
       this.#leases.take(target.target_id, client, context.runId, context.signal),
     );
@@ -280,7 +287,7 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
 
   /** Tries again, for half a lease, what may be sent twice: every request here has a key, an epoch, or changes nothing. */
   async #retried<T>(
-    { signal }: EffectContext,
+    { signal }: Pick<EffectContext, 'signal'>,
     codes: readonly ErrorCode[],
     send: () => Promise<T>,
   ): Promise<T> {

@@ -36,6 +36,8 @@ export interface FleetExecutor {
    * the plan and the preflight, and have one entry for each target in the plan's order.
    */
   preflight(request: PreflightRequest): Promise<PreflightReceipts>;
+  /** Resolves when the target could be stopped at once. Changes nothing. Default: it always can. */
+  ready?(target: PlanTarget, context: Pick<EffectContext, 'runId' | 'signal'>): Promise<void>;
   /** The target takes no more writes when this resolves. What it returns is on record for the calls that follow. */
   stop(target: PlanTarget, context: EffectContext): Promise<ReceiptDetail | undefined>;
   /** Resolves to the snapshot's id. `LEASE_LOST`: the target took writes meanwhile, and the unit needs a new window. */

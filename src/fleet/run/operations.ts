@@ -62,6 +62,16 @@ export class Operations {
     );
   }
 
+  /** Waits until all nodes of a unit can be stopped at once, so that none is stopped while another is busy. */
+  async ensureReady({ unit_id, targets }: PlanUnit): Promise<void> {
+    const { lane, executor, plan, signal } = this.#options;
+    await lane.decide(`ready ${unit_id}`, async () => {
+      const ready = (id: string) => executor.ready?.(this.#targets.get(id)!, { runId: plan.run_id, signal });
+      await Promise.all(targets.map(ready));
+      return undefined;
+    });
+  }
+
   /** Whether the receipts of the last preflight are good at this moment. A clock that went back makes them bad. */
   get #isPreflightValid(): boolean {
     const { preflight } = this.#options.lane.execution;
@@ -105,14 +115,18 @@ export class Operations {
     throwFailure(row, failure);
   }
 
-  /** The same for a snapshot: its node may be started when no write changes it any more, long before it is copied and proven. */
-  runSnapshot(row: OperationRow, onProgress?: EffectContext['onProgress']): StepWithPoint {
+  /**
+   * The same for a snapshot: its node may be started when no write changes it any more, long before it is copied and proven. A claim
+   * that `repeats` has the key of the last one, and gets what the node made of that.
+   */
+  runSnapshot(row: OperationRow, onProgress: EffectContext['onProgress'], repeats: boolean): StepWithPoint {
     let failure: StillpointError | undefined;
-    const { reached, finish } = this.#options.lane.stepWithPoint(row, async (claim, reach) => {
+    const effect = async (claim: Claim, reach: () => void) => {
       const [ended, error] = await this.#attempt(row, claim, { onCaptured: reach, onProgress });
       failure = error;
       return ended;
-    });
+    };
+    const { reached, finish } = this.#options.lane.stepWithPoint(row, effect, repeats);
     return {
       reached,
       async finish() {

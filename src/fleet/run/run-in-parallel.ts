@@ -123,8 +123,9 @@ class FleetRun {
     const { execution } = steps;
     const failures = new Map<string, StillpointError>();
     if (!execution.isComplete) {
-      // Nothing is changed before the whole fleet is known to be there.
-      await steps.lane('preflight', (lane) => this.#operations(lane).ensurePreflight());
+      // Nothing is changed before the whole fleet is known to be there. A node may be busy with a snapshot that is to be taken up.
+      if (!execution.rows.some(isUnderWay))
+        await steps.lane('preflight', (lane) => this.#operations(lane).ensurePreflight());
       const windows = new Semaphore(this.#config.unitConcurrency ?? 4);
       await Promise.all(
         plan.units.map(async (unit) => {
@@ -186,9 +187,16 @@ class FleetRun {
     const [stops, creates, starts] = [rowsOf('stop'), rowsOf('snapshot'), rowsOf('start')];
     if ([...creates, ...starts].every(isDone)) return undefined;
     // A window that was ended before all its snapshots were captured is over.
-    if (starts.some(isDone) && creates.some(({ state }) => state !== 'pending' && state !== 'completed'))
-      await operations.openWindow(unit, 'the window before ended without all its snapshots');
-    if (!stops.every(isDone)) await this.#preflight.run(() => operations.ensurePreflight());
+    const isOver = starts.some(isDone) && creates.some(({ state }) => state === 'ready');
+    if (isOver || creates.some(({ state }) => state === 'failed')) {
+      await this.#takeUp(creates, operations);
+      if (!creates.every(isDone))
+        await operations.openWindow(unit, 'the window before ended without all its snapshots');
+    }
+    if (!stops.every(isDone)) {
+      await this.#preflight.run(() => operations.ensurePreflight());
+      await operations.ensureReady(unit);
+    }
     const beginMs = this.#env.clock.monotonicMs();
     const failures = await failuresOf(stops.map((row) => ({ row, done: this.#do(row, operations) })));
     const taking = failures.length > 0 ? [] : creates.map((row) => this.#begin(row, operations));
@@ -206,6 +214,20 @@ class FleetRun {
     const error = startFailures.find((reason) => reason !== undefined);
     if (error !== undefined) throw error;
     return undefined;
+  }
+
+  /**
+   * The snapshots of a window that is over, which nodes may still be copying since a run before lost sight of them: the same requests
+   * again, with the same keys. The node itself says of each whether its lease lived until its state was fixed, so those that complete
+   * are one cut. Resolves when none is under way any more. Rejects when that is not known: the next run asks again.
+   */
+  async #takeUp(creates: readonly OperationRow[], operations: Operations): Promise<void> {
+    const known = creates.filter(({ attempt }) => attempt > 0);
+    const taking = known.map((row) => this.#begin(row, operations, true));
+    const failures = await failuresOf(taking.map(({ row, finish }) => ({ row, done: finish() })));
+    this.#config.signal.throwIfAborted();
+    const unknown = failures.find(({ error }) => isUnheard(error));
+    if (unknown !== undefined) throw unknown.error;
   }
 
   /** The copies of a unit, each verified. */
@@ -236,14 +258,19 @@ class FleetRun {
   }
 
   /** A snapshot is proven while its node is started, which is what people want to see. */
-  #begin(row: OperationRow, operations: Operations): StepWithPoint & { readonly row: OperationRow } {
+  #begin(
+    row: OperationRow,
+    operations: Operations,
+    repeats = false,
+  ): StepWithPoint & { readonly row: OperationRow } {
     if (isDone(row)) return { row, reached: Promise.resolve(), finish: async () => undefined };
     const targetId = row.operation.target_id!;
     this.#tell(targetId, 'snapshot');
     let isCaptured = false;
-    const { reached, finish } = operations.runSnapshot(row, (done, total) => {
+    const onProgress = (done: number, total: number) => {
       if (!isCaptured) this.#tell(targetId, 'snapshot', done, total);
-    });
+    };
+    const { reached, finish } = operations.runSnapshot(row, onProgress, repeats);
     return {
       row,
       reached: reached.then(() => {
@@ -284,6 +311,13 @@ async function failuresOf(
 
 const isLeaseLost = (error: unknown): boolean =>
   error instanceof StillpointError && error.code === 'LEASE_LOST';
+
+const isUnderWay = ({ operation, state }: OperationRow): boolean =>
+  operation.kind === 'create-snapshot' && (state === 'pending' || state === 'failed');
+
+/** Whether nobody knows what became of a request. */
+const isUnheard = (error: unknown): boolean =>
+  error instanceof StillpointError && (error.code === 'NODE_UNREACHABLE' || error.code === 'UNAVAILABLE');
 
 /** What is known of each node's copy. */
 export const describeNodes = (execution: Execution): NodeResult[] =>

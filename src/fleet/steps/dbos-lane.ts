@@ -49,13 +49,14 @@ export class DbosLane implements Lane {
   stepWithPoint(
     row: OperationRow,
     effect: (claim: Claim, reach: () => void) => Promise<EndedRecord>,
+    repeats?: boolean,
   ): StepWithPoint {
     const id = row.operation.operation_id;
     let reach!: () => void;
     const point = new Promise<void>((resolve) => {
       reach = resolve;
     });
-    const run = this.#begin(row, (claim) => effect(claim, reach));
+    const run = this.#begin(row, (claim) => effect(claim, reach), repeats);
     // Begun here, and ended in a step of its own. Another process begins it anew, with the same key.
     const reached = this.#runStep(`${id} captured`, async () => {
       await Promise.race([point, run()]);
@@ -80,8 +81,8 @@ export class DbosLane implements Lane {
   }
 
   /** Claims the operation. What is returned runs its effect at its first call. */
-  #begin(row: OperationRow, effect: (claim: Claim) => Promise<EndedRecord>): EffectRun {
-    const claimed = claimOf(row, this.#clock.nowMs());
+  #begin(row: OperationRow, effect: (claim: Claim) => Promise<EndedRecord>, repeats?: boolean): EffectRun {
+    const claimed = claimOf(row, this.#clock.nowMs(), repeats);
     this.#apply(claimed);
     const window = this.execution.window(row.operation.target_id);
     const records: JournalRecord[] = [];

@@ -25,7 +25,7 @@ export interface DbosSteps extends Steps {
 
 const SCHEMA = 'stillpoint_fleet';
 /** Of the order in which lanes take their steps: another order must not continue what this one began. */
-const LANES_VERSION = 'lanes-1';
+const LANES_VERSION = 'lanes-2';
 const POLL_MS = 200;
 const SILENT = { info: () => {}, debug: () => {}, warn: () => {}, error: () => {} };
 const NEVER = new Promise<never>(() => {});

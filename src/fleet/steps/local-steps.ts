@@ -21,18 +21,26 @@ export class LocalSteps implements Steps, Lane {
     return work(this);
   }
 
-  async step(row: OperationRow, effect: (claim: Claim) => Promise<EndedRecord>): Promise<void> {
-    const claimed = claimOf(row, this.#clock.nowMs());
+  async step(
+    row: OperationRow,
+    effect: (claim: Claim) => Promise<EndedRecord>,
+    repeats?: boolean,
+  ): Promise<void> {
+    const claimed = claimOf(row, this.#clock.nowMs(), repeats);
     await this.#journal.commit(claimed);
     const window = this.execution.window(row.operation.target_id);
     const note = (record: JournalRecord) => this.#journal.commit(record);
     await this.#journal.commit(await effect({ attempt: claimed.attempt, window, note }));
   }
 
-  stepWithPoint(row: OperationRow, effect: (claim: Claim, reach: () => void) => Promise<EndedRecord>) {
+  stepWithPoint(
+    row: OperationRow,
+    effect: (claim: Claim, reach: () => void) => Promise<EndedRecord>,
+    repeats?: boolean,
+  ) {
     let ended!: Promise<void>;
     const reached = new Promise<void>((resolve) => {
-      ended = this.step(row, (claim) => effect(claim, resolve)).finally(resolve);
+      ended = this.step(row, (claim) => effect(claim, resolve), repeats).finally(resolve);
     });
     ended.catch(() => undefined); // told by `finish`
     return { reached, finish: () => ended };

@@ -26,10 +26,14 @@ export interface Lane {
    * look at the row's receipt.
    */
   step(row: OperationRow, effect: (claim: Claim) => Promise<EndedRecord>): Promise<void>;
-  /** The same for an effect with a point from which others may go on before it ends. */
+  /**
+   * The same for an effect with a point from which others may go on before it ends.
+   * @param repeats The attempt is the last one again, also when that failed. Default false.
+   */
   stepWithPoint(
     row: OperationRow,
     effect: (claim: Claim, reach: () => void) => Promise<EndedRecord>,
+    repeats?: boolean,
   ): StepWithPoint;
   /** Records what was decided; undefined records that there was nothing to decide. */
   decide(name: string, make: () => Decision | Promise<Decision>): Promise<void>;
@@ -59,6 +63,8 @@ export type Decision = JournalRecord | undefined;
 export function claimOf(
   { operation: { sequence }, state, attempt }: OperationRow,
   nowMs: number,
+  repeats = false,
 ): Extract<JournalRecord, { type: 'claimed' }> {
-  return { type: 'claimed', sequence, attempt: state === 'pending' ? attempt : attempt + 1, at_ms: nowMs };
+  const isSame = repeats || state === 'pending';
+  return { type: 'claimed', sequence, attempt: isSame ? attempt : attempt + 1, at_ms: nowMs };
 }
