@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,6 +23,7 @@ import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
 import type { AdminClient } from '../../src/rpc/client.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { stillpoint } from '../support/command.ts';
+import { mountInMemory } from '../support/file-systems.ts';
 import { fleetFileFor, nodeProcesses } from '../support/fleet-processes.ts';
 import { type FleetRepository, fleetRepository, nodeWithRepository } from '../support/fleet-repository.ts';
 import { type FleetServer, fleetServers, planned } from '../support/fleet-servers.ts';
@@ -281,6 +283,29 @@ test('a node without the repository, or with another one of its name, is refused
   await expect(runFleet(plain, { layoutDir, push: true })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
   await runFleet(plain, { layoutDir });
   await expect(runFleet(plain, { layoutDir, push: true })).rejects.toMatchObject({ code: 'CONFLICT' });
+});
+
+test('a repository in which the controller may not write is refused before any node is stopped', async (context) => {
+  const disk = join(await temporaryFolder(), 'disk');
+  mountInMemory(context, disk, 8 * 1024 * 1024);
+  const repository = await fleetRepository(disk);
+  const all = await servers(repository, ['a']);
+  const file = await fleetFileFor(all, undefined, repository);
+  const layoutDir = join(await temporaryFolder(), 'backup');
+  const names = readdirSync(disk);
+  await planFleet(file, { layoutDir, push: true });
+  expect(readdirSync(disk)).toEqual(names);
+  execFileSync('mount', ['-o', 'remount,ro', disk]);
+  const refused = {
+    code: 'DESTINATION_PERMISSION_DENIED',
+    message: expect.stringContaining('the controller cannot write into the repository offsite'),
+  };
+  const phases: string[] = [];
+  const onProgress = ({ phase }: { phase: string }) => void phases.push(phase);
+  await expect(runFleet(file, { layoutDir, push: true, onProgress })).rejects.toMatchObject(refused);
+  expect(phases).toEqual([]);
+  const dryRun = { layoutDir: `${layoutDir}-2`, push: true, dryRun: true };
+  await expect(planFleet(file, dryRun)).rejects.toMatchObject(refused);
 });
 
 describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with a bucket', () => {

@@ -1,14 +1,16 @@
 import { join } from 'node:path';
 import * as z from 'zod';
 import { followed, repositoryOf } from '../../backup/options.ts';
+import { bodyOf } from '../../destination/destination.ts';
 import { MANIFEST } from '../../engine/engine.ts';
 import { mapConcurrent } from '../../env/concurrency.ts';
 import { readJson, writeJson } from '../../env/durable-json.ts';
 import type { FileSystem } from '../../env/file-system.ts';
 import { createFile, removeTree } from '../../env/io.ts';
+import { randomHex } from '../../env/random.ts';
 import type { RunControl } from '../../env/run-control.ts';
 import { warn } from '../../env/safe-calls.ts';
-import { StillpointError } from '../../errors.ts';
+import { StillpointError, toStillpointError } from '../../errors.ts';
 import { backupSource } from '../../repository/backup-source.ts';
 import { recordDamaged } from '../../repository/damaged-objects.ts';
 import type { SetPin } from '../../repository/layout.ts';
@@ -110,6 +112,29 @@ export async function checkPushed(
     path: first.path,
     data: { findings },
   });
+}
+
+/**
+ * Writes an object into the repository and removes it: members are pinned there long after nodes were stopped. The code of the failure
+ * is that of the destination. That it cannot be removed is none: an append-only repository takes pins.
+ */
+export async function refuseUnwritable(env: Environment, planned: PlanRepository): Promise<void> {
+  const { destination } = await openPlanned(env, planned);
+  const key = `probe-${randomHex(16)}`;
+  try {
+    await destination.put(key, bodyOf(Buffer.from('probe\n')));
+  } catch (cause) {
+    const { code, message } = toStillpointError(cause);
+    throw new StillpointError(
+      code,
+      `the controller cannot write into the repository ${planned.name}: ${message}`,
+      {
+        cause,
+        hint: 'It pins there what the nodes push. Give it the right to write; those of the nodes do not count.',
+      },
+    );
+  }
+  await destination.delete([key]).catch(() => undefined);
 }
 
 /** From now on no retention removes it, until the fleet backup is forgotten. `BACKUP_DAMAGED` when it is gone meanwhile. */

@@ -4,7 +4,13 @@ import { mapConcurrent } from '../../env/concurrency.ts';
 import { ERROR_CODES, type ErrorCode, StillpointError, toStillpointError } from '../../errors.ts';
 import type { AdminClient, BackupReply } from '../../rpc/client.ts';
 import { type Environment, systemEnvironment } from '../../snapshot/environment.ts';
-import { checkPushed, pinPushed, readPushed, writePushed } from '../copies/pushed-backup.ts';
+import {
+  checkPushed,
+  pinPushed,
+  readPushed,
+  refuseUnwritable,
+  writePushed,
+} from '../copies/pushed-backup.ts';
 import type { FleetFile, FleetNode } from '../fleet-file.ts';
 import type { BackupPlan, PlanRepository, PlanTarget } from '../plan/plan.ts';
 import { makeReceipts, type PreflightReceipts, type ReceiptDetail } from '../plan/receipts.ts';
@@ -79,7 +85,10 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
       signal,
     );
     if (plan.policy === 'quiesced') await this.#refuseUnready(plan, signal);
-    if (plan.repository !== undefined) await this.#refuseWithout(plan.repository, plan, signal);
+    if (plan.repository !== undefined) {
+      await this.#refuseWithout(plan.repository, plan, signal);
+      await refuseUnwritable(this.#environment, plan.repository);
+    }
     const quiesced = plan.policy === 'quiesced' ? 'a dry quiesce' : 'the policy: nothing is quiesced';
     const read = 'a signed-in request for the identity';
     return makeReceipts({ plan, preflightId }, nodes, { control: quiesced, read, quiescence: quiesced });

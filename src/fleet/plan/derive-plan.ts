@@ -5,6 +5,7 @@ import { newUlid } from '../../env/ulid.ts';
 import { StillpointError } from '../../errors.ts';
 import type { Environment } from '../../snapshot/environment.ts';
 import { TOOL } from '../../snapshot/version.ts';
+import { refuseUnwritable } from '../copies/pushed-backup.ts';
 import type { FleetFile } from '../fleet-file.ts';
 import type { HttpExecutor } from '../http/executor.ts';
 import { lockLayout } from '../journal/open-run.ts';
@@ -111,6 +112,7 @@ export async function derivePlan(
   const selected = select(file, options);
   const { policy = 'quiesced', partialUnits = false, push = false, signal } = options;
   const repository = push ? await planRepository(environment, file) : undefined;
+  if (repository !== undefined) await refuseUnwritable(environment, repository);
   const nodes = await executor.survey(selected, signal);
   refuseOneStoreTwice(nodes);
   const nowMs = environment.clock.nowMs();
