@@ -119,6 +119,16 @@ async function readManifest(
   }
 }
 
+/** As `readManifest`; one that names what was not looked at is not trusted: it could not be read before, or was another. */
+async function readAgain(store: StoreBackups, id: string, contents: AllContents['contents']) {
+  const read = await readManifest(store, id);
+  if (read === undefined || read instanceof StillpointError) return read;
+  const isLookedAt = read.files.every((file) => file.stored === undefined || contents.has(contentOf(file)));
+  return isLookedAt
+    ? read
+    : new StillpointError('BACKUP_DAMAGED', 'the manifest could not be read at first, or changed meanwhile');
+}
+
 async function verifyAll(
   store: StoreBackups,
   { ids, contents, packs, compressed }: AllContents,
@@ -136,7 +146,7 @@ async function verifyAll(
   const backups: VerifiedBackup[] = [];
   for (const id of ids) {
     control.checkCancelled();
-    const read = await readManifest(store, id);
+    const read = await readAgain(store, id, contents); // to keep them all would take much memory
     if (read === undefined) continue; // deleted meanwhile
     const own =
       read instanceof StillpointError ? [untrusted(storeId, id, read)] : findingsOf(read, byContent);

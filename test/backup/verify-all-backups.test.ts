@@ -1,10 +1,12 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { backUp } from '../../src/backup/back-up.ts';
 import { listBackups } from '../../src/backup/list-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { verifyAllBackups } from '../../src/backup/verify-all-backups.ts';
+import type { GetOptions } from '../../src/destination/destination.ts';
 import { openDestination } from '../../src/destination/open.ts';
 import { BackupCoordinator } from '../../src/index.ts';
 import { stillpoint } from '../support/command.ts';
@@ -86,6 +88,25 @@ test('a manifest that cannot be trusted is a finding of its backup, and the othe
   expect(backups.find(({ ok }) => !ok)).toMatchObject({ findings: [{ code: 'MANIFEST_INVALID' }] });
   expect(backups.map(({ verdict }) => verdict).sort()).toEqual(['copy-damaged', 'faithful']);
   expect(backups.at(-1)!.backupId).toBe(second);
+});
+
+test('a manifest that could be read only once the objects had been is not trusted', async () => {
+  const { repository, second } = await twoBackups();
+  const inner = await openDestination(repository);
+  let left = 1;
+  const destination = new Proxy(inner, {
+    get(target, verb) {
+      const method = Reflect.get(target, verb);
+      if (verb !== 'get') return typeof method === 'function' ? method.bind(target) : method;
+      return async (key: string, options?: GetOptions) =>
+        key.includes(second) && left-- > 0
+          ? Readable.from([Buffer.from('no manifest')])
+          : inner.get(key, options);
+    },
+  });
+  const { backups } = await verifyAllBackups({ from: destination });
+  expect(backups.map(({ verdict }) => verdict)).toEqual(['faithful', 'copy-damaged']);
+  expect(backups[1]!.findings).toMatchObject([{ code: 'MANIFEST_INVALID' }]);
 });
 
 test('no backup at all is NOT_FOUND, and a cancelled verification ends', async () => {
