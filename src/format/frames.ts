@@ -40,7 +40,7 @@ export function expandBlock(block: Uint8Array, contentBytes: number): Buffer {
 /** For a block that is expanded elsewhere: at most as long as the content must be. */
 export const expandOptions = (contentBytes: number): zlib.BrotliOptions => ({
   maxOutputLength: contentBytes,
-  chunkSize: Math.max(64, contentBytes),
+  chunkSize: Math.max(64, contentBytes + 1), // of a buffer that is full, zlib takes another one of the same size
 });
 
 /** A frame of this content, and the content as reading the frame gives it. */
