@@ -1,5 +1,6 @@
 import { existsSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
 import { httpExecutor, planFleet, runFleet } from '../../src/fleet/fleet.ts';
@@ -168,6 +169,13 @@ function pausing(executor: HttpExecutor, id: string, at: Barrier): FleetExecutor
   };
 }
 
+/** Resolves once a node could be stopped. */
+async function idle({ url }: NodeProcess): Promise<void> {
+  const body = JSON.stringify({ run: 'of-the-test', ttl_ms: 1000, dry: true });
+  while ((await fetch(`${url}/api/admin/quiesce`, { method: 'POST', body })).status !== 200)
+    await setTimeout(20);
+}
+
 test('a controller that slept while another took over opens no window of the other, and none of its old snapshots counts', async () => {
   const nodes = await nodeProcesses(['a', 'b']);
   const file = await fleetFileFor(nodes);
@@ -195,6 +203,7 @@ test('a controller that slept while another took over opens no window of the oth
   const sleeping = sleeper.run();
   await sleeper.at.reached;
   for (const node of nodes) await node.writable();
+  for (const node of nodes) await idle(node); // the snapshot of the first may outlive the lease on a busy machine
   for (const node of nodes) await node.put('state', 'second');
 
   const other = await controller(60_000, false);
