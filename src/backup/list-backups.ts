@@ -5,8 +5,8 @@ import { checkArgument, OptionSet, type OptionsOf, optional, required } from '..
 import { text } from '../options/values.ts';
 import { type BackupManifest, objectsOf } from '../repository/backup-manifest.ts';
 import { readDamaged } from '../repository/damaged-objects.ts';
-import { backupsPrefix, objectsPrefix } from '../repository/layout.ts';
-import { readPins, readVerified, type Verified } from '../repository/marks.ts';
+import { backupsPrefix, objectsPrefix, type SetPin } from '../repository/layout.ts';
+import { readMarks, readSetPins, readVerified, type Verified } from '../repository/marks.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { backupFields, destinationChoice, environmentOf, repositoryOf, translated } from './options.ts';
 
@@ -43,6 +43,8 @@ export interface BackupSummary {
   /** Whether it was read and found damaged: an object of it, or its content. */
   readonly damaged: boolean;
   readonly pinned: boolean;
+  /** Ids of the fleet backups that pin it. */
+  readonly fleetBackups: readonly string[];
   /** When it was last read in full and was whole; null: never. */
   readonly verifiedAtMs: number | null;
 }
@@ -132,13 +134,15 @@ export async function showBackup(
 }
 
 interface AllMarks {
-  readonly pinned: ReadonlyMap<string, unknown>;
+  readonly pinned: ReadonlySet<string>;
+  readonly setPins: readonly SetPin[];
   readonly verified: ReadonlyMap<string, Verified>;
   readonly damaged: ReadonlySet<string>;
 }
 
 const readAllMarks = async (store: StoreBackups): Promise<AllMarks> => ({
-  pinned: await readPins(store),
+  pinned: await readMarks(store, 'pinned'),
+  setPins: await readSetPins(store),
   verified: await readVerified(store),
   damaged: await readDamaged(store),
 });
@@ -150,11 +154,13 @@ export const levelOf = ({ snapshot }: BackupManifest, read: Verified | undefined
 async function summarize(
   store: StoreBackups,
   id: string,
-  { pinned, verified, damaged }: AllMarks,
+  { pinned, setPins, verified, damaged }: AllMarks,
   sizes?: Sizes,
 ): Promise<BackupSummary | undefined> {
   const read = verified.get(id);
-  const marks = { pinned: pinned.has(id), verifiedAtMs: read?.atMs ?? null };
+  const fleetBackups = setPins.flatMap(({ backupId, set }) => (backupId === id ? [set] : []));
+  const isPinned = pinned.has(id) || fleetBackups.length > 0;
+  const marks = { pinned: isPinned, fleetBackups, verifiedAtMs: read?.atMs ?? null };
   try {
     const manifest = await store.read(id);
     if (manifest === undefined) return undefined; // deleted since it was listed

@@ -176,6 +176,9 @@ function describeList({ stores }: BackupList, style: Style): string[] {
   return stores.length === 0 ? ['no backups yet'] : stores.flatMap((store) => describeStore(store, style));
 }
 
+const pinText = ({ pinned, fleetBackups }: StoreList['backups'][number]): string =>
+  fleetBackups.length > 0 ? `pinned by ${fleetBackups.map(visible).join(', ')}` : pinned ? 'pinned' : '';
+
 function describeStore({ storeId, name, backups }: StoreList, style: Style): string[] {
   const rows = backups.map((backup) => [
     backup.backupId,
@@ -184,7 +187,7 @@ function describeStore({ storeId, name, backups }: StoreList, style: Style): str
     backup.files === null ? '-' : number(backup.files),
     backup.totalBytes === null ? '-' : size(backup.totalBytes),
     backup.verifiedAtMs === null ? '-' : time(backup.verifiedAtMs),
-    backup.pinned ? 'pinned' : '',
+    pinText(backup),
     visible(backup.problem ?? (backup.damaged ? 'damaged' : lesserLevel(backup))),
   ]);
   const [head = '', ...lines] = table(
