@@ -5,6 +5,9 @@ import { readSecret } from '../env/secrets.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import { checkArgument } from '../options/option.ts';
 import { type Environment, systemEnvironment } from '../snapshot/environment.ts';
+import { placeOf } from '../snapshot/store/layout.ts';
+import { artifactPathOf } from './copies/artifacts.ts';
+import { countPinned } from './copies/integrity.ts';
 import { type FleetFile, readFleetFile } from './fleet-file.ts';
 import { HttpExecutor, type HttpExecutorOptions } from './http/executor.ts';
 import { replayJournal } from './journal/journal.ts';
@@ -93,6 +96,14 @@ export async function planFleet(fleetFile: string, options: PlanFleetOptions): P
   });
 }
 
+export interface FleetRun extends FleetRunResult {
+  /**
+   * Of a finished backup that was pushed: members that it pins in the repository, so that no retention removes them. Fewer than there
+   * are nodes after `fleet forget`: a later run pins none again. Null: not finished, not pushed, or unknown.
+   */
+  readonly pinned: number | null;
+}
+
 /**
  * Takes a backup of a fleet into a layout folder: makes the plan if there is none, and otherwise goes on where the last run
  * ended. Resolves also when units failed: look at `complete` and `units`; calling it again tries those again.
@@ -101,7 +112,7 @@ export async function planFleet(fleetFile: string, options: PlanFleetOptions): P
  * It may end while nodes refuse writes: they take writes again when their leases run out, and then the next call takes the snapshots of
  * their unit in a new window.
  */
-export async function runFleet(fleetFile: string, options: RunFleetOptions): Promise<FleetRunResult> {
+export async function runFleet(fleetFile: string, options: RunFleetOptions): Promise<FleetRun> {
   checkArgument('runFleet: fleetFile', fleetFilePath(), fleetFile);
   const resolved = runFleetOptions.resolve('runFleet', options);
   const {
@@ -137,7 +148,9 @@ export async function runFleet(fleetFile: string, options: RunFleetOptions): Pro
         : await runSteps({ layoutDir, maxSteps, environment, signal }, plan, executor);
     if (result.complete && !wasComplete && !keepSnapshots)
       await forgetSnapshots(executor, plan, new Map(result.nodes.map(({ id, snapshot }) => [id, snapshot])));
-    return result;
+    const places = plan.targets.map((target) => placeOf(layout, artifactPathOf(target)));
+    const pinned = result.complete ? await countPinned(environment, plan, places, signal) : null;
+    return { ...result, pinned };
   });
 }
 

@@ -11,13 +11,14 @@ export {
   checkFleet,
   downloadFleet,
   type FleetCheck,
+  type FleetRun,
   httpExecutor,
   type NodeCheck,
   planFleet,
   runFleet,
 } from './fleet.ts';
 export type { FleetFile } from './fleet-file.ts';
-export { type ForgottenFleet, forgetFleet } from './forget.ts';
+export { type ForgottenFleet, forgetFleet, forgetFleetIn } from './forget.ts';
 export type { HttpExecutor, HttpExecutorOptions } from './http/executor.ts';
 export type {
   AbortFleetOptions,

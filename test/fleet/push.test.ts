@@ -13,7 +13,7 @@ import { readFleetManifest, writeFleetManifest } from '../../src/fleet/copies/ma
 import { pinPushed, readPushed } from '../../src/fleet/copies/pushed-backup.ts';
 import { planFleet, runFleet } from '../../src/fleet/fleet.ts';
 import { readFleetFile } from '../../src/fleet/fleet-file.ts';
-import { forgetFleet } from '../../src/fleet/forget.ts';
+import { forgetFleet, forgetFleetIn } from '../../src/fleet/forget.ts';
 import { pushFromNode } from '../../src/fleet/http/push.ts';
 import { lockLayout } from '../../src/fleet/journal/open-run.ts';
 import { planRepository } from '../../src/fleet/plan/derive-plan.ts';
@@ -119,7 +119,9 @@ test('the members of a pushed fleet stay whatever the retention, until the fleet
   const dir = join(await temporaryFolder(), 'backup');
   const { backupId } = await runFleet(file, { layoutDir: dir, push: true });
   const [{ backups: [member] = [] } = {}] = (await listBackups(from)).stores;
-  expect(member).toMatchObject({ pinned: true });
+  expect(member).toMatchObject({ pinned: true, fleetBackups: [backupId] });
+  const list = await stillpoint(['backup', 'list', '--from', repository.destination]);
+  expect(list.stdout).toContain(`pinned by ${backupId}`);
   expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, pinned: 1 });
   for (let i = 0; i < 2; i++) {
     await put(all[0]!, `later ${i}`);
@@ -145,7 +147,11 @@ test('the members of a pushed fleet stay whatever the retention, until the fleet
   expect((await prune(true)).kept[0]).toMatchObject({ backupId: member!.backupId, reasons: ['pinned'] });
   await unpinBackup(member!.backupId, from);
   expect((await stillpoint(['fleet', 'verify', dir])).stdout).toMatch(
-    /1 of 1 copy verified, 0 pinned\nprunes .* may remove what is not pinned/,
+    /1 of 1 copy verified, 0 pinned\n0 of 1 member pinned: prunes .* may remove the others/,
+  );
+  // Its run says so as well, and pins nothing again.
+  expect((await stillpoint(['fleet', 'run', file, '--out', dir])).stdout).toMatch(
+    /complete: .*\n0 of 1 member pinned: .* a run pins none again/,
   );
   expect((await prune(false)).removed).toEqual([member!.backupId]);
   const [{ backups = [] } = {}] = (await listBackups(from)).stores;
@@ -168,6 +174,21 @@ test('the members of a pushed fleet stay whatever the retention, until the fleet
   expect(
     existsSync(join(repository.destination, 'stores', pushed.store_id, 'fleet-pins', pushed.backup_id, 'f')),
   ).toBe(false);
+});
+
+test('the pins of a fleet backup whose folder is lost are ended by its id, and no others', async () => {
+  const repository = await fleetRepository();
+  const from = { from: repository.destination };
+  const all = await servers(repository, ['a', 'b']);
+  const file = await fleetFileFor(all, undefined, repository);
+  const run = async () => runFleet(file, { layoutDir: join(await temporaryFolder(), 'backup'), push: true });
+  const [lost, kept] = [await run(), await run()];
+  expect(lost.pinned).toBe(2);
+  const { json } = await stillpoint(['fleet', 'forget', lost.backupId, '--from', from.from, '--json']);
+  expect(json).toMatchObject({ backup_id: lost.backupId, unpinned: 2 });
+  const sets = (await listBackups(from)).stores.map(({ backups }) => backups.map((one) => one.fleetBackups));
+  expect(sets.flat(2)).toEqual([kept.backupId, kept.backupId]);
+  expect(await forgetFleetIn(lost.backupId, from)).toMatchObject({ unpinned: 0 });
 });
 
 test('a fleet backup that was downloaded, or is at work, is not forgotten', async () => {

@@ -6,6 +6,7 @@ import {
   checkFleet,
   downloadFleet,
   type FleetCheck,
+  type FleetRun,
   planFleet,
   runFleet,
 } from '../../fleet/fleet.ts';
@@ -17,7 +18,6 @@ import {
 } from '../../fleet/options.ts';
 import type { FleetPlan } from '../../fleet/plan/derive-plan.ts';
 import type { SnapshotDownload } from '../../fleet/run/download-snapshots.ts';
-import type { FleetRunResult } from '../../fleet/run/run-in-parallel.ts';
 import { type FleetStatus, fleetStatus } from '../../fleet/status.ts';
 import { systemEnvironment } from '../../snapshot/environment.ts';
 import type { Cli } from '../cli.ts';
@@ -192,7 +192,7 @@ function defineRun(command: Command, cli: Cli): void {
 }
 
 function describeRun(
-  { complete, maxStepsReached, executedOperationCount, backupId, units, nodes }: FleetRunResult,
+  { complete, maxStepsReached, executedOperationCount, backupId, units, nodes, pinned }: FleetRun,
   out: string,
   style: Style,
 ): string[] {
@@ -208,6 +208,7 @@ function describeRun(
       : maxStepsReached
         ? `${count(executedOperationCount, 'operation')} executed; run the same command again to go on`
         : `${style.red('not complete')}: ${failed.length} of ${count(units.length, 'unit')} failed; run the same command again`,
+    ...notPinned(pinned, nodes.length, style),
   ];
 }
 
@@ -257,10 +258,17 @@ const describeReport = (
     style.red(`${visible(targetId ?? 'the backup')}: ${visible(message)} (${code})`),
   ),
   `${style.bold(backupId)}: ${ok ? style.green('intact') : style.red('damaged')}, ${verified} of ${count(members, 'copy', 'copies')} verified${pinned === null ? '' : `, ${pinned} pinned`}`,
-  ...(pinned !== null && pinned < members
-    ? [style.yellow('prunes of the repository may remove what is not pinned')]
-    : []),
+  ...notPinned(pinned, members, style),
 ];
+
+const notPinned = (pinned: number | null, members: number, style: Style): string[] =>
+  pinned === null || pinned >= members
+    ? []
+    : [
+        style.yellow(
+          `${pinned} of ${count(members, 'member')} pinned: prunes of the repository may remove the others; a run pins none again, begin another in a new folder`,
+        ),
+      ];
 
 const abortFlags = new Flags(abortFleetOptions.fields, ['layoutDir']);
 

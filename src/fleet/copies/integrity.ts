@@ -177,8 +177,8 @@ async function pushProblem(
   return problem;
 }
 
-/** Null where nothing was pushed, and where the repository does not answer: each member has a finding then. */
-async function countPinned(
+/** How many members are pinned. Null where nothing was pushed, and where the repository does not answer. */
+export async function countPinned(
   env: Environment,
   plan: BackupPlan,
   places: readonly string[],

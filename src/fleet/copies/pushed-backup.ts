@@ -155,24 +155,19 @@ export async function pinPushed(
 export async function pinsOfSet(
   env: Environment,
   planned: PlanRepository,
-  { targets, backup_id: set }: Pick<BackupPlan, 'targets' | 'backup_id'>,
+  { targets, backup_id }: Pick<BackupPlan, 'targets' | 'backup_id'>,
 ): Promise<SetPin[]> {
-  const repository = await openPlanned(env, planned);
   const storeIds = [...new Set(targets.flatMap(({ store_id }) => store_id ?? []))];
-  const pins = await mapConcurrent(storeIds, STORES_AT_ONCE, (id) => readSetPins(repository.store(id)));
-  return pins.flat().filter((one) => one.set === set);
+  return setPinsIn(await openPlanned(env, planned), storeIds, backup_id);
 }
 
-/** Ends them. Resolves to how many there were. */
-export async function unpinSet(
-  env: Environment,
-  planned: PlanRepository,
-  plan: Pick<BackupPlan, 'targets' | 'backup_id'>,
-): Promise<number> {
-  const pins = await pinsOfSet(env, planned, plan);
-  const { destination } = await openPlanned(env, planned);
-  await destination.delete(pins.map(({ key }) => key));
-  return pins.length;
+export async function setPinsIn(
+  repository: Repository,
+  storeIds: readonly string[],
+  set: string,
+): Promise<SetPin[]> {
+  const pins = await mapConcurrent(storeIds, STORES_AT_ONCE, (id) => readSetPins(repository.store(id)));
+  return pins.flat().filter((one) => one.set === set);
 }
 
 /** Brings a pushed backup into `folder`, as the snapshot that it was made of, while `work` needs it. */
