@@ -61,6 +61,34 @@ test.each(COMMANDS.slice(0, 6))('an answer to "%s" that is lost leaves no node s
   expect(await verifyFleetBackup(layoutDir)).toMatchObject({ ok: true });
 });
 
+test.each(['away', 'cancelled'] as const)(
+  'a snapshot that is under way is not given up by a run that is %s',
+  async (how) => {
+    const controller = new AbortController();
+    let runs = 0;
+    const { run, nodes } = await stage({
+      after(command) {
+        if (command === 'create b' && runs === 1) throw new StillpointError('NODE_UNREACHABLE', 'no answer');
+      },
+      before(command) {
+        if (command !== 'create b' || runs !== 2) return;
+        if (how === 'cancelled') controller.abort();
+        throw new StillpointError(how === 'away' ? 'NODE_UNREACHABLE' : 'CANCELLED', 'of the test');
+      },
+    });
+    const next = () => {
+      runs++;
+      return run(controller.signal.aborted ? undefined : controller.signal);
+    };
+    expect(await next()).toMatchObject({ complete: false, units: [{ state: 'failed', window: 1 }, {}] });
+    const second = await next().catch(({ code }) => code);
+    if (how === 'cancelled') expect(second).toBe('CANCELLED');
+    else expect(second).toMatchObject({ units: [{ window: 1, error: { code: 'NODE_UNREACHABLE' } }, {}] });
+    expect(await next()).toMatchObject({ complete: true, units: [{ state: 'complete', window: 1 }, {}] });
+    expect(nodes.snapshots.size).toBe(3); // one of each node
+  },
+);
+
 test('a full disk in the middle of a window leaves no node stopped', async () => {
   let isFull = false;
   const fs: FileSystem = {
