@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
 import { runFleet } from '../../src/fleet/fleet.ts';
+import { LONGEST_LEASE_MS } from '../../src/rpc/node.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { compiled } from '../support/build.ts';
 import { fleetFileFor, type NodeProcess, nodeProcesses, valueInCopy } from '../support/fleet-processes.ts';
@@ -118,7 +119,9 @@ if (isLong) {
   });
 
   test('a node that dies after its state was fixed has its unit taken again in the same run', async () => {
-    const start = (file: string, layoutDir: string) => runFleet(file, { layoutDir });
+    // The controller waits half a lease for a node that is away.
+    const start = (file: string, layoutDir: string) =>
+      runFleet(file, { layoutDir, leaseMs: LONGEST_LEASE_MS });
     const { nodes, layoutDir, slow, started } = await atTables(['a', 'b'], ['b'], start);
     await nodes[1]!.kill();
     slow[0]!.end();
