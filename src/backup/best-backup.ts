@@ -1,6 +1,6 @@
 import { StillpointError } from '../errors.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
-import { knownBackups } from './prune-backups.ts';
+import { knownBackups } from './known-backups.ts';
 import { bestBackup } from './retention.ts';
 
 const DAMAGE_CODES: ReadonlySet<string> = new Set(['RESTORE_INTEGRITY_MISMATCH', 'BACKUP_DAMAGED']);

@@ -137,7 +137,7 @@ interface AllMarks {
   readonly pinned: ReadonlySet<string>;
   readonly setPins: readonly SetPin[];
   readonly verified: ReadonlyMap<string, Verified>;
-  readonly damaged: ReadonlySet<string>;
+  readonly damaged: ReadonlyMap<string, number>;
 }
 
 const readAllMarks = async (store: StoreBackups): Promise<AllMarks> => ({

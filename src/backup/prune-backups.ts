@@ -1,28 +1,18 @@
 import { RunControl } from '../env/run-control.ts';
-import { warn } from '../env/safe-calls.ts';
-import { StillpointError, toStillpointError } from '../errors.ts';
+import { toStillpointError } from '../errors.ts';
 import { type Fields, OptionSet, type OptionsOf, optional, withDefault } from '../options/option.ts';
 import { milliseconds, trueOrFalse, wholeNumber } from '../options/values.ts';
-import { objectsOf } from '../repository/backup-manifest.ts';
-import { readDamaged } from '../repository/damaged-objects.ts';
-import { pinsOn, readPins, readVerified } from '../repository/marks.ts';
-import { removeBackup, unfinishedRemovals } from '../repository/remove-backup.ts';
+import { pinsOn, removeMark } from '../repository/marks.ts';
+import { removeBackup } from '../repository/remove-backup.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { countUnnamed, type Swept, sweep } from '../repository/sweep.ts';
-import { confirmPublished } from '../repository/upload.ts';
 import type { JobStore } from './jobs/job-store.ts';
-import { fromFields, levelOf } from './list-backups.ts';
+import { standingBackups } from './known-backups.ts';
+import { fromFields } from './list-backups.ts';
 import { onRecord, onRecordFields } from './on-record.ts';
 import { translated } from './options.ts';
 import { reconcile } from './reconcile-backups.ts';
-import {
-  bestBackup,
-  type Decision,
-  decide,
-  newestGood,
-  type RetainedBackup,
-  type RetentionRule,
-} from './retention.ts';
+import { type Decision, decide, type RetentionRule } from './retention.ts';
 
 /** Which backups a repository keeps. */
 export const retentionFields = () =>
@@ -113,21 +103,13 @@ export async function prune(
   { rule, dryRun, jobs, control = new RunControl() }: PruneRequest,
 ): Promise<PruneBackupsResult> {
   const { storeId, environment } = store;
-  const isAbandoned = new Set(await unfinishedRemovals(store));
-  const backups = await knownBackups(store, control);
-  const standing = await withWholeBest(
-    store,
-    backups.filter(({ backupId, pins }) => pins.length > 0 || !isAbandoned.has(backupId)),
-    control,
-  );
+  const { standing, unfinished, needed } = await standingBackups(store, control);
   const decision = decide(standing, rule, environment.clock.nowMs());
   // What an earlier prune began is brought to its end, whatever the rule says by now.
-  const unfinished = backups
-    .filter(({ backupId, pins }) => pins.length === 0 && isAbandoned.has(backupId))
-    .map(({ backupId }) => backupId);
   const toRemove = [...unfinished, ...decision.removed].sort();
+  // One that is lost may come back, and needs its objects then.
   const recorded = (await jobs?.listRecords(store.repositoryId))?.filter(
-    (record) => record.storeId === storeId && record.state === 'present',
+    (record) => record.storeId === storeId && record.state !== 'deleting',
   );
   const ids = new Set(recorded?.map(({ id }) => id));
   const about = { storeId, dryRun };
@@ -145,6 +127,7 @@ export async function prune(
       notSwept,
     };
   }
+  for (const id of needed) await removeMark(store, 'deleted', id);
   const kept = [...decision.kept];
   const removed: string[] = [];
   for (const id of toRemove) {
@@ -172,66 +155,4 @@ function reasonOf(error: unknown): string {
   const known = toStillpointError(error);
   if (known.code !== 'BACKUP_DAMAGED') throw known;
   return known.message;
-}
-
-/**
- * The newest good backup and the best are those that others are removed for, so their objects are asked for first. A writer may have
- * published one and not confirmed it yet, and still withdraw it.
- */
-async function withWholeBest(
-  store: StoreBackups,
-  backups: readonly RetainedBackup[],
-  control: RunControl,
-): Promise<readonly RetainedBackup[]> {
-  for (const one of new Set([newestGood(backups), bestBackup(backups)])) {
-    if (one === undefined || (await isWhole(store, one.backupId, control))) continue;
-    const others = backups.map(
-      (other): RetainedBackup => (other === one ? { ...one, state: 'damaged' } : other),
-    );
-    return withWholeBest(store, others, control);
-  }
-  return backups;
-}
-
-async function isWhole(store: StoreBackups, backupId: string, control: RunControl): Promise<boolean> {
-  try {
-    const manifest = await store.read(backupId);
-    if (manifest === undefined) return false;
-    await confirmPublished(store, manifest, control);
-    return true;
-  } catch (error) {
-    if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
-    warn(error);
-    return false;
-  }
-}
-
-/** The backups of a store, with what is known of each. */
-export async function knownBackups(
-  store: StoreBackups,
-  control = new RunControl(),
-): Promise<RetainedBackup[]> {
-  const pins = await readPins(store);
-  const verified = await readVerified(store);
-  const damaged = await readDamaged(store);
-  const backups: Omit<RetainedBackup, 'isLeftBehind'>[] = [];
-  const leftBehind = new Set<string>();
-  for (const backupId of await store.ids()) {
-    control.checkCancelled();
-    const read = verified.get(backupId);
-    const about = { backupId, pins: pins.get(backupId) ?? [], verifiedAtMs: read?.atMs ?? null };
-    try {
-      const manifest = await store.read(backupId);
-      if (manifest === undefined) continue; // removed since it was listed
-      const isDamaged = read?.isDamaged || [...objectsOf(manifest).keys()].some((key) => damaged.has(key));
-      const { createdAtMs } = manifest;
-      const level = levelOf(manifest, read);
-      for (const id of manifest.leftBehind) leftBehind.add(id);
-      backups.push({ ...about, createdAtMs, level, state: isDamaged ? 'damaged' : 'good' });
-    } catch (error) {
-      if (!(error instanceof StillpointError) || error.code !== 'BACKUP_DAMAGED') throw error;
-      backups.push({ ...about, createdAtMs: 0, level: null, state: 'unreadable' });
-    }
-  }
-  return backups.map((backup) => ({ ...backup, isLeftBehind: leftBehind.has(backup.backupId) }));
 }

@@ -3,12 +3,13 @@ import { StillpointError } from '../errors.ts';
 import { DataDirectory } from '../operation/data-directory.ts';
 import { checkArgument, OptionSet, type OptionsOf } from '../options/option.ts';
 import { folder } from '../options/values.ts';
-import { isMarked, readMarks } from '../repository/marks.ts';
+import { isMarked, readMarks, removeMark } from '../repository/marks.ts';
 import { removeBackup } from '../repository/remove-backup.ts';
 import type { StoreBackups } from '../repository/store-backups.ts';
 import { confirmPublished } from '../repository/upload.ts';
 import type { BackupRecord, JobStore } from './jobs/job-store.ts';
 import { jobsOption, openJobs } from './jobs/open-jobs.ts';
+import { type StandingBackups, standingBackups } from './known-backups.ts';
 import { fromFields, storeOf } from './list-backups.ts';
 import { ownStore, refuseOther } from './on-record.ts';
 import { environmentOf, translated } from './options.ts';
@@ -51,11 +52,19 @@ export async function reconcile(store: StoreBackups, jobs: JobStore): Promise<Re
   const records = (await jobs.listRecords(store.repositoryId)).filter((one) => one.storeId === store.storeId);
   const lost: string[] = [];
   const forgotten: string[] = [];
+  let standing: StandingBackups | undefined;
+  // A removal that was begun comes to its end, unless the backup was pinned since, or is needed by now.
+  const isRemoved = async (id: string): Promise<boolean> => {
+    if (!(await isMarked(store, 'deleted', id))) return false;
+    standing ??= await standingBackups(store);
+    if (!standing.needed.includes(id)) return removeBackup(store, id);
+    await removeMark(store, 'deleted', id);
+    return false;
+  };
   for (const { id, state } of records) {
     // A listing may be late: only the manifest's own place says whether it is there.
     if (await store.has(id)) {
-      // A removal that was begun comes to its end, unless the backup was pinned since.
-      if ((await isMarked(store, 'deleted', id)) && (await removeBackup(store, id))) {
+      if (await isRemoved(id)) {
         await jobs.removeBackupRecord(id);
         forgotten.push(id);
       } else if (state !== 'present') await jobs.updateBackupRecord(id, 'present');

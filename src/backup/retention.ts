@@ -20,6 +20,11 @@ export interface RetainedBackup {
   readonly pins: readonly string[];
   /** - `good`: can be trusted, as far as is known. - `damaged`: an object of it is, or its content. - `unreadable`: its manifest cannot be trusted. */
   readonly state: 'good' | 'damaged' | 'unreadable';
+  /**
+   * A damaged one of which nothing is wrong but objects that were once found so, and that was read whole since. It is not trusted, as a medium
+   * that failed may fail again. But what was only away for a while is back, so a rule does not remove it either.
+   */
+  readonly isReadSince: boolean;
   /** The database went back after it, or was begun anew: it may hold what no later one has. */
   readonly isLeftBehind: boolean;
   /** When it was last read and found whole; null: never. */
@@ -62,7 +67,9 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
   const good = newestFirst.filter(({ state }) => state === 'good');
   const reasons = new Map<string, string[]>(newestFirst.map(({ backupId }) => [backupId, []]));
   const keep = (backup: RetainedBackup | undefined, reason: string): void => {
-    if (backup !== undefined) reasons.get(backup.backupId)!.push(reason);
+    if (backup === undefined) return;
+    const why = reasons.get(backup.backupId)!;
+    if (!why.includes(reason)) why.push(reason);
   };
   for (const backup of newestFirst) {
     for (const pinned of backup.pins) keep(backup, pinned);
@@ -85,13 +92,13 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
     keep(before[0], 'last before the database went back');
     if (bestBackup(before) !== before[0]) keep(bestBackup(before), 'best before the database went back');
   }
-  for (const backup of good.slice(0, rule.keepLast ?? 0)) keep(backup, `last ${rule.keepLast}`);
-  const { keepWithinMs } = rule;
-  if (keepWithinMs !== undefined)
-    for (const backup of good) if (backup.createdAtMs > nowMs - keepWithinMs) keep(backup, 'young enough');
-  keepPeriods(good, rule.keepDaily, dayOf, keep);
-  keepPeriods(good, rule.keepWeekly, weekOf, keep);
-  keepPeriods(good, rule.keepMonthly, monthOf, keep);
+  applyRule(good, rule, nowMs, keep);
+  applyRule(
+    newestFirst.filter((one) => one.state === 'good' || one.isReadSince),
+    rule,
+    nowMs,
+    keep,
+  );
   const all = [...reasons].reverse();
   return {
     kept: all.flatMap(([backupId, why]) => (why.length === 0 ? [] : [{ backupId, reasons: why }])),
@@ -99,11 +106,29 @@ export function decide(backups: readonly RetainedBackup[], rule: RetentionRule, 
   };
 }
 
+type Keep = (backup: RetainedBackup, reason: string) => void;
+
+function applyRule(
+  newestFirst: readonly RetainedBackup[],
+  rule: RetentionRule,
+  nowMs: number,
+  keep: Keep,
+): void {
+  for (const backup of newestFirst.slice(0, rule.keepLast ?? 0)) keep(backup, `last ${rule.keepLast}`);
+  const { keepWithinMs } = rule;
+  if (keepWithinMs !== undefined)
+    for (const backup of newestFirst)
+      if (backup.createdAtMs > nowMs - keepWithinMs) keep(backup, 'young enough');
+  keepPeriods(newestFirst, rule.keepDaily, dayOf, keep);
+  keepPeriods(newestFirst, rule.keepWeekly, weekOf, keep);
+  keepPeriods(newestFirst, rule.keepMonthly, monthOf, keep);
+}
+
 function keepPeriods(
   newestFirst: readonly RetainedBackup[],
   periods: number | undefined,
   periodOf: (ms: number) => string,
-  keep: (backup: RetainedBackup, reason: string) => void,
+  keep: Keep,
 ): void {
   const seen = new Set<string>();
   for (const backup of newestFirst) {

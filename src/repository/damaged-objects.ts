@@ -10,14 +10,14 @@ import type { StoreBackups } from './store-backups.ts';
 
 const PUTS_AT_ONCE = 4;
 
-/** The keys of all objects of the store that were found damaged. */
-export async function readDamaged({ destination, storeId }: StoreBackups): Promise<Set<string>> {
-  const keys = new Set<string>();
-  for await (const { key } of destination.list(damagedPrefix(storeId))) {
+/** All objects of the store that were found damaged: when that was found first, by the clock of the destination, by their keys. */
+export async function readDamaged({ destination, storeId }: StoreBackups): Promise<Map<string, number>> {
+  const found = new Map<string, number>();
+  for await (const { key, modifiedAtMs } of destination.list(damagedPrefix(storeId))) {
     const object = damagedObjectOf(storeId, key);
-    if (object !== undefined) keys.add(object);
+    if (object !== undefined) found.set(object, modifiedAtMs);
   }
-  return keys;
+  return found;
 }
 
 /** Puts damage on record: why, by the key of the object. Rejects when the destination cannot be written. */

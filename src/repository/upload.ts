@@ -178,7 +178,7 @@ async function storeFiles(
   let unusable: ReadonlySet<string> =
     previous === undefined
       ? new Set()
-      : new Set([...(await readDamaged(store)), ...(await condemnedKeys(store))]);
+      : new Set([...(await readDamaged(store)).keys(), ...(await condemnedKeys(store))]);
   for (;;) {
     const firstPack = [...sent].filter((key) => isPackKey(storeId, key)).length;
     const plan = planObjects({ storeId, backupId, digested, previous: there, unusable, firstPack, idOf });

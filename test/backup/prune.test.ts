@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -10,6 +10,7 @@ import { type PruneBackupsOptions, pruneBackups } from '../../src/backup/prune-b
 import { reconcileBackups } from '../../src/backup/reconcile-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { restoreBackup } from '../../src/backup/restore-backup.ts';
+import { verifyAllBackups } from '../../src/backup/verify-all-backups.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
 import { BackupCoordinator, StillpointError } from '../../src/index.ts';
 import { entriesBelow, plainDirectory, readTree } from '../support/folders.ts';
@@ -190,6 +191,55 @@ describe('a prune', () => {
     writeFileSync(mark, '');
     await prune({ keepLast: 3 });
     expect(await standing()).toEqual(ids.slice(1));
+  });
+
+  test('nor one without which no backup is good by now', async () => {
+    const { repository, dataDir, ids, prune, standing } = await setUp(2);
+    const mark = join(pathsIn(repository, 'store.json')[0]!, '..', 'deleted', ids[0]!);
+    const begin = () => {
+      mkdirSync(join(mark, '..'), { recursive: true });
+      writeFileSync(mark, '');
+    };
+    begin();
+    rmSync(pathsIn(repository, `/backups/${ids[1]}/small-`)[0]!);
+    expect(await prune({ keepLast: 1, dryRun: true })).toMatchObject({ removed: [] });
+    expect(existsSync(mark)).toBe(true);
+    expect(await prune({ keepLast: 1 })).toMatchObject({ removed: [] });
+    expect(existsSync(mark)).toBe(false);
+    begin();
+    expect(await reconcileBackups(dataDir, { from: repository })).toMatchObject({ forgotten: [] });
+    expect(existsSync(mark)).toBe(false);
+    expect(await standing()).toEqual(ids);
+  });
+
+  test('removes nothing for damage that was gone when all was read again', async () => {
+    const { repository, ids, run, prune, standing } = await setUp(2);
+    const [object] = pathsIn(repository, `/backups/${ids[0]}/small-`);
+    renameSync(object!, `${repository}-away`);
+    expect(await verifyBackup(ids[0]!, { from: repository })).toMatchObject({ ok: false });
+    await run();
+    const rule = { keepLast: 10, dryRun: true };
+    expect(await prune(rule)).toMatchObject({ removed: ids.slice(0, 2) }); // both need it
+    renameSync(`${repository}-away`, object!);
+    await age(repository, 1); // the damage was found before
+    expect(await verifyAllBackups({ from: repository })).toMatchObject({ ok: true });
+    expect(await prune({ ...rule, dryRun: false })).toMatchObject({ removed: [] });
+    expect(await standing()).toEqual(ids);
+  });
+
+  test('deletes no data that a backup on record needs which is away for a while', async () => {
+    const { repository, dataDir, ids } = await setUp(2);
+    const prune = () => pruneBackups({ from: repository, dataDir, keepLast: 5 });
+    const [manifest] = pathsIn(repository, `${ids[1]}/manifest`);
+    renameSync(manifest!, `${repository}-away`);
+    for (let i = 0; i < 3; i++) {
+      await age(repository, 49);
+      const { notSwept } = await prune(); // its record says that it is lost after the first one
+      expect(notSwept).toContain(ids[1]);
+    }
+    renameSync(`${repository}-away`, manifest!);
+    expect(await verifyBackup(ids[1]!, { from: repository })).toMatchObject({ ok: true });
+    expect(await prune()).toMatchObject({ notSwept: null });
   });
 
   test('after a backup keeps its records in step; a failure of it is a warning', async () => {

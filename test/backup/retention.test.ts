@@ -15,6 +15,7 @@ const backup = (daysAgo: number, about: Partial<RetainedBackup> = {}): RetainedB
     pins: [],
     state: 'good',
     isLeftBehind: false,
+    isReadSince: false,
     verifiedAtMs: null,
     level: 'full',
     ...about,
@@ -88,6 +89,21 @@ describe('retention keeps', () => {
   });
 });
 
+test('what was found damaged and read whole since counts by a rule of its own', () => {
+  const since = { state: 'damaged', isReadSince: true } as const;
+  const backups = [
+    backup(0),
+    backup(1, { state: 'damaged' }),
+    backup(2, since),
+    backup(3, since),
+    backup(4),
+    backup(5),
+  ];
+  expect(keptOf(backups, { keepLast: 2 })).toEqual([0, 2, 4]);
+  expect(keptOf(backups, { keepLast: 3 })).toEqual([0, 2, 3, 4, 5]);
+  expect(keptOf(backups, { keepDaily: 1 })).toEqual([0]);
+});
+
 describe('whatever the backups and the rule', () => {
   const backups = fc
     .array(
@@ -96,6 +112,7 @@ describe('whatever the backups and the rule', () => {
         pins: fc.constantFrom([], ['pinned'], ['pinned by the fleet backup f']),
         isLeftBehind: fc.constantFrom(false, false, false, true),
         state: fc.constantFrom('good', 'good', 'damaged', 'unreadable'),
+        isReadSince: fc.boolean(),
         verifiedAtMs: fc.constantFrom(null, null, NOW),
       }),
       { maxLength: 30 },
