@@ -322,6 +322,13 @@ class FolderDestination implements Destination {
       else if (kind === 'file') {
         const stat = await this.#translated(() => this.#fs.inspect(join(folder, name)));
         if (stat?.kind === 'file') yield { key, ...infoOf(stat) };
+      } else {
+        // To pass it over would say that what it leads to is gone.
+        const path = join(folder, name);
+        throw new StillpointError('DESTINATION_PATH_CONFLICT', `${path} is no regular file and no folder`, {
+          path,
+          hint: 'No link is followed here. Put what it leads to in its place, or remove it.',
+        });
       }
     }
   }

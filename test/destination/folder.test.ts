@@ -70,6 +70,13 @@ describe('a folder as a destination', () => {
     await expect(destination.put('folder/new', text('x'))).rejects.toMatchObject({
       code: 'UNSUPPORTED_FILE',
     });
+    for (const name of ['file', 'folder']) {
+      await expect(destination.list('')[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+        code: 'DESTINATION_PATH_CONFLICT',
+        path: join(root, name),
+      });
+      rmSync(join(root, name));
+    }
     expect(readdirSync(outside)).toEqual(['secret']);
   });
 
