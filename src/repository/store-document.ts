@@ -36,6 +36,25 @@ export async function readStoreDocument(
   const key = storeKey(storeId);
   const refuse: Refuse = (why, cause) =>
     new StillpointError('REPOSITORY_INVALID', `${key} ${why}`, { path: key, cause });
+  try {
+    return await readTrusted(destination, storeId, sealer, refuse);
+  } catch (error) {
+    if (!(error instanceof StillpointError) || error.code !== 'REPOSITORY_INVALID') throw error;
+    throw new StillpointError(error.code, error.message, {
+      path: key,
+      cause: error,
+      hint: 'It holds the name of the database and its engine, and no restore needs it. Remove it: the next backup writes it anew.',
+    });
+  }
+}
+
+async function readTrusted(
+  destination: Destination,
+  storeId: string,
+  sealer: Sealer | undefined,
+  refuse: Refuse,
+): Promise<StoreIdentity | undefined> {
+  const key = storeKey(storeId);
   const found =
     sealer === undefined
       ? await readJson(destination, key, clearSchema)

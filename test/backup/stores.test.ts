@@ -44,6 +44,25 @@ test('a list without a store names the backups of all', async () => {
   ]);
 });
 
+test('a damaged identity of a store says how the next backup comes to be', async () => {
+  const { from, users } = await stage();
+  const path = join(from, 'stores', users.storeId, 'store.json');
+  writeFileSync(path, 'spoiled');
+  const run = () =>
+    backUp(users.dataDir, {
+      to: from,
+      coordinator: new BackupCoordinator({ dataDir: users.dataDir, engine: 'files' }),
+    });
+  await expect(run()).rejects.toMatchObject({
+    code: 'REPOSITORY_INVALID',
+    hint: expect.stringContaining('Remove it'),
+  });
+  rmSync(path); // as the hint says
+  await run();
+  const { stores } = await listBackups({ from });
+  expect(stores.find(({ storeId }) => storeId === users.storeId)).toMatchObject({ name: 'users' });
+});
+
 test('a store is named by its id, or by a name that only it has', async () => {
   const { from, orders, users } = await stage();
   for (const store of [orders.storeId, 'orders'])
