@@ -119,9 +119,8 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     const done = await this.#finished(client, started, context);
     if (done.state.status !== 'completed') {
       const { code, reason, status, phase } = done.state;
-      // Once the state is fixed the node may take writes, and what ends it has another reason. One that died is tried in a new window.
-      const isItsOwn = isFixed(phase) && code !== 'INTERRUPTED';
-      if (!isItsOwn) await this.#requireLease(target, client, context, epoch);
+      // Once the state is fixed the node may take writes, and what ends it has another reason. Of one that died no phase is on record.
+      if (!isFixed(phase)) await this.#requireLease(target, client, context, epoch);
       const known = code !== null && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'INTERNAL';
       throw new StillpointError(
         known,
