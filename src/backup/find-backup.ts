@@ -27,7 +27,7 @@ export async function findBackupOf(
   env: Environment,
   layout: Layout,
   snapshotId: string,
-  options: Pick<BackupOptions, 'encryption'> & {
+  options: Pick<BackupOptions, 'encryption' | 'signal'> & {
     readonly from: DestinationChoice;
     readonly jobs?: string | undefined;
   },

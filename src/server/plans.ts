@@ -154,11 +154,12 @@ export class Plans {
   /** The backup that was made of a snapshot. `NOT_FOUND` for the repository. */
   async pushed(repository: string, snapshotId: string): Promise<BackupPlaceInRepository | undefined> {
     const { destination: from, encryption } = this.repository(repository);
-    const { environment, backups } = this.#parts;
+    const { environment, backups, closing: signal } = this.#parts;
     const layout = await directoryOf(backups.lifecycle).layout();
     const { findBackupOf } = await import('../backup/find-backup.ts');
     return findBackupOf(environment, layout, snapshotId, {
       from,
+      signal,
       jobs: this.jobs,
       ...(encryption && { encryption }),
     });
@@ -208,8 +209,9 @@ export class Plans {
   /** A backup of this server's own store, as what a restore in place takes. */
   async source(repository: string, backup: string): Promise<SnapshotSource> {
     const { destination: from, encryption } = this.repository(repository);
-    const { environment, options } = this.#parts;
-    const about = { environment, from, dataDir: options.dataDir, ...(encryption && { encryption }) };
+    const { environment, options, closing: signal } = this.#parts;
+    const { dataDir } = options;
+    const about = { environment, from, dataDir, signal, ...(encryption && { encryption }) };
     return (await openBackup(backup, about)).source;
   }
 

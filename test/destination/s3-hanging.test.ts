@@ -18,6 +18,8 @@ import { errandReplySchema } from '../../src/rpc/elsewhere.ts';
 import { startRepositoryConsole } from '../../src/server/elsewhere/repository-console.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { s3Url, useKeys } from '../support/s3.ts';
+import { injected } from '../support/server.ts';
+import { withPlans } from '../support/server-plans.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
 // A server that takes requests and never answers. What waits for it ends soon after it was cancelled.
@@ -84,6 +86,20 @@ test('a restore from a bucket that hangs ends when it is cancelled', async () =>
   await expect(restoreBackup('latest', { from, into, signal: cancel.signal })).rejects.toMatchObject({
     code: 'CANCELLED',
   });
+});
+
+test.each([
+  ['GET', '/api/admin/repositories/offsite/backups', undefined],
+  ['POST', '/api/admin/restore', { repository: 'offsite' }],
+] as const)('a server that is closed waits for no bucket: %s %s', async (method, path, body) => {
+  const given = await withPlans();
+  const bucket = await bucketThat(() => void server.app.close());
+  const settings = JSON.parse(readFileSync(given.settings, 'utf8'));
+  settings.repositories.offsite.destination = bucket;
+  writeFileSync(given.settings, JSON.stringify(settings));
+  const server = await injected(given);
+  const { json } = await server.rpc(method, path, body);
+  expect(json).toMatchObject({ error: { code: 'CANCELLED' } });
 });
 
 test('an answer that stays away in its middle ends when the reading is cancelled', async () => {

@@ -203,7 +203,8 @@ export function offsiteRoutes(app: App, parts: ServerContext): void {
       const { destination: from, encryption } = requirePlans(parts).repository(params.name);
       const own = await readStoreFile(environment.fs, await directoryOf(lifecycle).layout());
       const { listBackups } = await import('../../backup/list-backups.ts');
-      const { stores } = await listBackups({ environment, from, ...(encryption && { encryption }) });
+      const { signal } = parts.closing;
+      const { stores } = await listBackups({ environment, from, signal, ...(encryption && { encryption }) });
       const { backups = [] } = stores.find(({ storeId }) => storeId === own?.store_id) ?? {};
       return toJson({ backups });
     },
