@@ -5,7 +5,7 @@ import { newUlid } from '../env/ulid.ts';
 import { StillpointError, toStillpointError } from '../errors.ts';
 import type { Channel } from './alert-channels.ts';
 import { type AlertEvent, alertOf, eventsOf, isHealthy } from './alert-events.ts';
-import type { Schedule } from './scheduler.ts';
+import { believedTicks, type Schedule } from './scheduler.ts';
 import type { Plan } from './settings.ts';
 
 export interface AlertParts {
@@ -82,7 +82,7 @@ export class Alerts {
 
   /** Whether it is healthy. */
   async #lookAt(jobs: JobStore, schedule: Schedule): Promise<boolean> {
-    const ticks = await jobs.listTicks(schedule.id, 1000);
+    const ticks = await believedTicks(jobs, schedule.id, this.#parts.clock.nowMs());
     const tellBy = async (channel: Channel) => {
       const told = {
         failed: await attempts(jobs, schedule, channel, 'failed'),

@@ -17,7 +17,7 @@ import { beat, channelsOf, testAlert } from './alert-channels.ts';
 import type { AlertSettings } from './alert-settings.ts';
 import { Alerts, noAlerts } from './alerts.ts';
 import { perform } from './perform.ts';
-import { type Schedule, type ScheduledRun, Scheduler, schedulesOf } from './scheduler.ts';
+import { believedTicks, type Schedule, type ScheduledRun, Scheduler, schedulesOf } from './scheduler.ts';
 import { type Action, type Plan, readSettings } from './settings.ts';
 
 export const runSchedulesOptions = new OptionSet(() => ({
@@ -192,7 +192,7 @@ async function ticksOf(plan: Plan, scheduleId: string, environment: Environment)
   if (!(await hasJobs(environment, layout))) return [];
   const jobs = await jobsOf(plan, environment);
   try {
-    return await jobs.listTicks(scheduleId, 1000);
+    return await believedTicks(jobs, scheduleId, environment.clock.nowMs());
   } finally {
     await jobs.close();
   }

@@ -96,7 +96,7 @@ export class Scheduler {
     const jobs = await this.#parts.openJobs(plan);
     let isKept = false;
     try {
-      const last = await lastTick(jobs, id, nowMs);
+      const [last] = await believedTicks(jobs, id, nowMs);
       if (last === undefined) {
         // The schedule begins now: what was due before is none of its runs.
         await this.#claim(jobs, schedule, nowMs, 'begun');
@@ -172,7 +172,10 @@ export class Scheduler {
   }
 }
 
-async function lastTick(jobs: JobStore, scheduleId: string, nowMs: number): Promise<Tick | undefined> {
-  const ticks = await jobs.listTicks(scheduleId);
-  return ticks.find(({ dueMs }) => dueMs <= nowMs + AHEAD_MS);
+const MOST_TICKS = 1000;
+
+/** What is on record of a schedule and can be believed, newest first. */
+export async function believedTicks(jobs: JobStore, scheduleId: string, nowMs: number): Promise<Tick[]> {
+  const ticks = await jobs.listTicks(scheduleId, MOST_TICKS);
+  return ticks.filter(({ dueMs }) => dueMs <= nowMs + AHEAD_MS);
 }

@@ -11,6 +11,7 @@ import { systemClock } from '../../src/env/clock.ts';
 import { DataDirectory } from '../../src/operation/data-directory.ts';
 import { type Alert, beat, type Channel, channelsOf, testAlert } from '../../src/schedule/alert-channels.ts';
 import { Alerts } from '../../src/schedule/alerts.ts';
+import { statesOf } from '../../src/schedule/index.ts';
 import { Scheduler, schedulesOf } from '../../src/schedule/scheduler.ts';
 import { type Plan, readSettings } from '../../src/schedule/settings.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
@@ -21,6 +22,7 @@ import { SEED } from '../support/tier.ts';
 
 const HOUR = 60 * 60_000;
 const SLOT = 6 * HOUR;
+const YEAR = 365 * 24 * HOUR;
 const START = Date.parse('2026-10-20T01:30:00Z');
 
 const { fs } = systemEnvironment;
@@ -77,6 +79,14 @@ async function machine(channels: Channel[], about: Partial<Plan> = {}) {
     fails: false,
     dataDir,
     beats: () => beats,
+    standing: () =>
+      statesOf(
+        schedules.map(({ plan }) => plan),
+        environment,
+      ),
+    jump(ms: number) {
+      nowMs += ms;
+    },
     kill() {
       service = undefined;
     },
@@ -108,6 +118,25 @@ async function machine(channels: Channel[], about: Partial<Plan> = {}) {
   await subject.pass(1, 1);
   return subject;
 }
+
+test('what a clock that was a year ahead has put on record silences nothing', async () => {
+  const { channel, told } = recorder();
+  const service = await machine([channel]);
+  await service.pass(SLOT);
+  service.jump(YEAR);
+  await service.pass(SLOT);
+  service.jump(-YEAR);
+  service.fails = true;
+  await service.pass(SLOT);
+  const [beats, before] = [service.beats(), told().length];
+  await service.pass(3 * SLOT);
+  expect(service.beats()).toBe(beats);
+  expect(told().slice(before)).toHaveLength(3);
+  expect(await service.standing()).toMatchObject([{ lastStatus: 'failed', overdue: true }]);
+  service.kill();
+  await service.pass(4 * SLOT);
+  expect(await service.standing()).toMatchObject([{ overdue: true }]);
+});
 
 function recorder() {
   const alerts: Alert[] = [];
