@@ -22,6 +22,7 @@ export function parseS3Url(url: string): S3Location {
     new StillpointError('DESTINATION_CONFIG_INVALID', `${withoutKeys(url)}: ${why}`, {
       hint: 'Write s3://BUCKET/PREFIX, with ?endpoint=URL&region=NAME&path_style=true for a server of your own.',
     });
+  if (/^[^?]*@/.test(url)) throw refuse('keys do not belong into a URL');
   let parsed: URL;
   try {
     parsed = new URL(url);
@@ -29,7 +30,6 @@ export function parseS3Url(url: string): S3Location {
     throw refuse('is no URL');
   }
   const { hostname: bucket, pathname, searchParams } = parsed;
-  if (parsed.username !== '' || parsed.password !== '') throw refuse('keys do not belong into a URL');
   if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) throw refuse(`"${bucket}" is no name of a bucket`);
   for (const name of searchParams.keys()) {
     if (!KNOWN.includes(name)) throw refuse(`there is no setting "${name}"; there are ${KNOWN.join(', ')}`);
@@ -59,5 +59,10 @@ export function parseS3Url(url: string): S3Location {
   };
 }
 
-/** Whoever put keys into it must not find them in a log. */
-export const withoutKeys = (url: string): string => url.replace(/\/\/[^@/?]*@/, '//…@');
+/** Whoever put keys into it, wherever, must not find them in a log. Secret keys may hold slashes. */
+export const withoutKeys = (url: string): string =>
+  url
+    .replace(/\/\/.*@/s, '//…@')
+    .replace(/([?&])([^=&]*)=([^&]*)/g, (all, before: string, name: string, value: string) =>
+      KNOWN.includes(name) && !/@|%40/.test(value) ? all : `${before}${name}=…`,
+    );

@@ -222,6 +222,11 @@ class S3Destination implements Destination {
           }),
           { ...(signal && { abortSignal: signal }) },
         );
+        if (!isWhole && answer.ContentRange?.startsWith(`bytes ${position}-`) !== true)
+          throw new StillpointError(
+            'DESTINATION_UNREACHABLE',
+            `${this.url}: the answer is not the range that was asked for`,
+          );
         etag = answer.ETag;
         // Of a range that goes beyond the object, the server sends what there is.
         end = position + (answer.ContentLength ?? 0);
@@ -232,9 +237,7 @@ class S3Destination implements Destination {
           yield chunk;
         }
         if (position >= end) return undefined;
-        throw Object.assign(
-          new StillpointError('DESTINATION_UNREACHABLE', `${this.url}: the answer was cut off`),
-        );
+        throw new StillpointError('DESTINATION_UNREACHABLE', `${this.url}: the answer was cut off`);
       } catch (error) {
         if (nameOf(error) === 'NoSuchKey') throw ABSENT;
         if (statusOf(error) === 416) return undefined; // it begins behind the end of the object

@@ -12,6 +12,7 @@ import { initRepository } from '../../src/backup/repositories.ts';
 import { restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
 import { BackupCoordinator } from '../../src/coordinator/backup.ts';
+import type { GetOptions } from '../../src/destination/destination.ts';
 import { openDestination } from '../../src/destination/open.ts';
 import { newUlid } from '../../src/env/ulid.ts';
 import { errandReplySchema } from '../../src/rpc/elsewhere.ts';
@@ -114,6 +115,29 @@ test('an answer that stays away in its middle ends when the reading is cancelled
     for await (const _ of chunks!) cancel.abort();
   };
   await expect(read()).rejects.toMatchObject({ code: 'CANCELLED' });
+});
+
+test('a server that ignores what range was asked for is not believed, not even when it goes on', async () => {
+  const content = '0123456789';
+  let isCut = false;
+  const url = await bucketThat((request, response) => {
+    response.writeHead(200, { 'content-length': content.length, etag: '"x"' });
+    if (!isCut || request.method === 'HEAD') return response.end(content);
+    isCut = false;
+    response.write(content.slice(0, 4));
+    setImmediate(() => response.destroy());
+  });
+  const destination = await openDestination(url);
+  const read = async (options?: GetOptions) => {
+    const parts: Uint8Array[] = [];
+    for await (const part of (await destination.get('object', options))!) parts.push(part);
+    return `${Buffer.concat(parts)}`;
+  };
+  const refused = { code: 'DESTINATION_UNREACHABLE', message: expect.stringContaining('range') };
+  await expect(read({ range: { offset: 5, length: 3 } })).rejects.toMatchObject(refused);
+  isCut = true;
+  await expect(read()).rejects.toMatchObject(refused);
+  expect(await read()).toBe(content);
 });
 
 test('what the server still answers right after a cancel counts', async () => {

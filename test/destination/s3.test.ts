@@ -6,7 +6,7 @@ import { initRepository } from '../../src/backup/repositories.ts';
 import { restoreBackup } from '../../src/backup/restore-backup.ts';
 import { verifyBackup } from '../../src/backup/verify-backup.ts';
 import { type Body, bodyOf, getSmall } from '../../src/destination/destination.ts';
-import { openDestination } from '../../src/destination/open.ts';
+import { addressOf, openDestination } from '../../src/destination/open.ts';
 import { parseS3Url } from '../../src/destination/s3-url.ts';
 import { BackupCoordinator } from '../../src/index.ts';
 import { testDestination } from '../../src/testing/index.ts';
@@ -127,10 +127,18 @@ test.each([
   );
 });
 
-test('keys in a URL are refused and not repeated', () => {
-  expect(() => parseS3Url('s3://AKIA:topsecret@bucket/x')).toThrow(
+test.each([
+  's3://AKIA:topsecret@bucket/x',
+  's3://AKIA:w/topsecret@bucket',
+  's3://AKIA/topsecret@bucket?region=a',
+  's3://bucket?secret_key=topsecret',
+  's3://bucket?endpoint=http://AKIA:topsecret@host',
+  's3://bucket?endpoint=http%3A%2F%2FAKIA%3Atopsecret%40host',
+])('keys in the URL %s are refused and not repeated', (url) => {
+  expect(() => parseS3Url(url)).toThrow(
     expect.objectContaining({ message: expect.not.stringContaining('topsecret') }),
   );
+  expect(addressOf(url)).not.toContain('topsecret');
 });
 
 test('a bucket whose region nobody says is refused, with where to say it', async () => {
