@@ -6,6 +6,8 @@ import { Output } from './output.ts';
 import { NO_PROGRESS, openProgress, type Progress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
+const INTERRUPTED = 130;
+
 /** What one run of the command line has at hand: where to print, how to be interrupted, what to exit with. */
 export class Cli {
   readonly output: Output;
@@ -32,6 +34,11 @@ export class Cli {
       onInterrupt();
       this.output.note(`${doing} … (once more to stop at once)`);
     });
+  }
+
+  /** To be terminated is how a service ends. After anything else, such as a closed terminal, a supervisor shall start it again. */
+  serviceEnded({ reason }: AbortSignal): void {
+    if (reason !== 'SIGTERM') this.exitCode = INTERRUPTED;
   }
 
   /**

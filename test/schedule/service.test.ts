@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test, vi } from 'vitest';
@@ -11,7 +11,7 @@ import { listBackups } from '../../src/backup/list-backups.ts';
 import { initRepository } from '../../src/backup/repositories.ts';
 import { listSchedules } from '../../src/schedule/index.ts';
 import { compiled } from '../support/build.ts';
-import { stillpoint } from '../support/command.ts';
+import { outcomeOf, startProcess, stillpoint } from '../support/command.ts';
 import { writeTree } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
@@ -124,3 +124,22 @@ test('of two services with the same plans one runs each due time', async () => {
   expect(both.find((one) => one !== winner.one)!.seen).toEqual(['ended']); // that line ended its race
   expect(await backups()).toHaveLength(1);
 });
+
+test.each([
+  ['SIGTERM', 0],
+  ['SIGHUP', 130],
+  ['SIGINT', 130],
+] as const)(
+  'the command ends at %s with %i, so that a supervisor knows whether to start it again',
+  async (signal, code) => {
+    const { file } = await setUp();
+    const child = startProcess(['schedule', 'run', file]);
+    const outcome = outcomeOf(child);
+    // The schedule begins once it listens to signals.
+    await vi.waitUntil(() => existsSync(join(dirname(file), 'data/.lifecycle/jobs.sqlite')), {
+      timeout: 60_000,
+    });
+    child.kill(signal);
+    expect(await outcome).toMatchObject({ code, stdout: 'ended\n' });
+  },
+);

@@ -26,7 +26,6 @@ action that changes something goes to stderr. It runs until Ctrl-C or SIGTERM.`;
 
 const flags = new Flags(serverOptions.fields, ['port']);
 const fromFlags = new Flags(fromOptions.fields, ['from', 'limitDownload']);
-const INTERRUPTED = 130;
 
 interface Options extends Given {
   readonly fleet?: string;
@@ -67,7 +66,7 @@ function show(cli: Cli, dirs: readonly string[], given: Options): Promise<void> 
     ]);
     if (!signal.aborted) await once(signal, 'abort');
     await server.close();
-    if (signal.reason !== 'SIGTERM') cli.exitCode = INTERRUPTED;
+    cli.serviceEnded(signal);
   }, 'closing');
 }
 

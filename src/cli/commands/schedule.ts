@@ -48,9 +48,10 @@ export function define(command: Command, cli: Cli): void {
     .addHelpText('after', `${paragraph(RUN_NOTE)}\n${examples('schedule run /etc/stillpoint.json')}`)
     .action(async (file: string) => {
       const beganAtMs = environment.clock.nowMs();
-      await cli.interruptible((signal) =>
-        runSchedules(file, { environment, signal, onRun: (run) => cli.output.note(describeRun(run)) }),
-      );
+      await cli.interruptible(async (signal) => {
+        await runSchedules(file, { environment, signal, onRun: (run) => cli.output.note(describeRun(run)) });
+        cli.serviceEnded(signal);
+      });
       cli.output.result({ beganAtMs, endedAtMs: environment.clock.nowMs() }, () => ['ended']);
     });
 }
@@ -65,7 +66,7 @@ const isFailed = ({ lastStatus }: ScheduleState): boolean =>
 
 const RUN_NOTE = `
 Run it as a service. Each due time has one run, also where several services have the same plans. It ends at
-SIGINT or SIGTERM: what is under way is cancelled and on record as failed.`;
+SIGTERM with exit 0, at SIGINT and SIGHUP with 130: what is under way is cancelled and on record as failed.`;
 
 function describeCheck({ ok, problems, stores, repositories, plans }: SettingsCheck, style: Style): string[] {
   const all = [

@@ -19,7 +19,6 @@ import { visible } from '../text.ts';
 const BACKENDS = { lsm: lsmBackend, leveldb: leveldbBackend };
 type BackendName = keyof typeof BACKENDS;
 const DEFAULT_PORT = 4780;
-const INTERRUPTED = 130;
 
 const flags = new Flags(serverOptions.fields, [
   'port',
@@ -98,8 +97,7 @@ function serve(cli: Cli, dataDir: string, options: Options): Promise<void> {
     ]);
     if (!signal.aborted) await once(signal, 'abort');
     await server.close();
-    // To be terminated is how a server ends; to be interrupted is not.
-    if (signal.reason !== 'SIGTERM') cli.exitCode = INTERRUPTED;
+    cli.serviceEnded(signal);
   }, 'closing');
 }
 
