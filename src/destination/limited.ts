@@ -1,4 +1,5 @@
 import { RateLimiter } from '../env/rate-limiter.ts';
+import { StillpointError } from '../errors.ts';
 import type { Destination } from './destination.ts';
 
 export interface BandwidthLimits {
@@ -42,7 +43,10 @@ async function* held(
   signal = new AbortController().signal,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
-    await rate.wait(chunk.byteLength, signal);
+    await rate.wait(chunk.byteLength, signal).catch((error) => {
+      if (!signal.aborted) throw error;
+      throw new StillpointError('CANCELLED', 'cancelled on request', { cause: error });
+    });
     yield chunk;
   }
 }
