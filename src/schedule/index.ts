@@ -139,9 +139,10 @@ export interface ScheduleState {
   /** The last due time that somebody saw; null: no service has run it yet. */
   readonly lastDueMs: number | null;
   readonly lastStatus: Tick['status'] | null;
+  /** Of the last run; without one, why nothing is known. */
   readonly lastError: string | null;
   readonly lastSuccessMs: number | null;
-  /** Due for longer than `overdue_after` without a success, by a service or because no service runs it. */
+  /** Due for longer than `overdue_after` without a success, by a service or because no service runs it; or that is not known. */
   readonly overdue: boolean;
 }
 
@@ -160,9 +161,31 @@ export async function listSchedules(
 
 export async function statesOf(plans: readonly Plan[], environment: Environment): Promise<ScheduleState[]> {
   const schedules: ScheduleState[] = [];
-  for (const schedule of schedulesOf(plans)) schedules.push(await stateOf(schedule, environment));
+  for (const schedule of schedulesOf(plans)) {
+    const state = await stateOf(schedule, environment).catch((error) =>
+      unknown(schedule, environment, error),
+    );
+    schedules.push(state);
+  }
   return schedules;
 }
+
+/** Where the data directory is away: what is not known does not count as done. */
+const unknown = (
+  { plan, action, times }: Schedule,
+  { clock }: Environment,
+  error: unknown,
+): ScheduleState => ({
+  plan: plan.name,
+  action,
+  dataDir: plan.store.dataDir,
+  nextDueMs: times.firstAfter(clock.nowMs()) ?? null,
+  lastDueMs: null,
+  lastStatus: null,
+  lastError: toStillpointError(error).message,
+  lastSuccessMs: null,
+  overdue: true,
+});
 
 async function stateOf(schedule: Schedule, environment: Environment): Promise<ScheduleState> {
   const { id, plan, action, times } = schedule;

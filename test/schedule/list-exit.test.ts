@@ -49,3 +49,24 @@ test('a plan whose last run failed is one to look at, though it is not overdue',
   expect(await stillpoint(['schedule', 'list', file])).toMatchObject({ code: 0 });
   await jobs.close();
 });
+
+test('a data directory that is away hides no other plan, and counts as overdue', async () => {
+  const [dataDir, folder] = [await plainDirectory(), await temporaryFolder()];
+  const repository = join(folder, 'repository');
+  await initRepository(repository);
+  const file = join(folder, 'stillpoint.json');
+  const plan = { repository: 'there', backup: '0 0 1 1 *' };
+  writeFileSync(
+    file,
+    JSON.stringify({
+      version: 1,
+      stores: { away: { data_dir: join(folder, 'none') }, data: { data_dir: dataDir, engine: 'files' } },
+      repositories: { there: { destination: repository } },
+      plans: { first: { store: 'away', ...plan }, second: { store: 'data', ...plan } },
+    }),
+  );
+  const { code, stdout } = await stillpoint(['schedule', 'list', file]);
+  expect(code).toBe(3);
+  expect(stdout).toMatch(/^first .*not known +overdue +.*none/m);
+  expect(stdout).toMatch(/^second .*no service has run it\s*$/m);
+});

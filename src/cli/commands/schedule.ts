@@ -110,8 +110,8 @@ function describeList(schedules: readonly ScheduleState[], style: Style): string
   ];
 }
 
-function resultText({ lastStatus }: ScheduleState): string {
-  if (lastStatus === null) return 'no service has run it';
+function resultText({ lastStatus, lastError }: ScheduleState): string {
+  if (lastStatus === null) return lastError === null ? 'no service has run it' : 'not known';
   return lastStatus === 'begun' ? 'not due yet' : lastStatus;
 }
 
