@@ -275,6 +275,8 @@ async function attempt(
     warnings.push(`the backup is made, and nothing was pruned: ${toStillpointError(error).message}`);
     return null;
   });
+  if (pruned !== null && pruned.notSwept !== null)
+    warnings.push(`the backup is made, and no data of removed backups was deleted: ${pruned.notSwept}`);
   const { uploaded, source } = stored;
   const { uploadedBytes, reusedBytes, objectsUploaded, objectsReused, filesUploadedAgain, manifest } =
     uploaded;

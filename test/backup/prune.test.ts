@@ -253,6 +253,15 @@ describe('a prune', () => {
   });
 });
 
+test('a backup whose prune deletes no data says so', async () => {
+  const { repository, ids, run } = await setUp(2);
+  writeFileSync(pathsIn(repository, `${ids[0]}/manifest`)[0]!, 'nonsense');
+  const { warnings } = await run({ retention: { keepLast: 1 } });
+  expect(warnings).toContainEqual(
+    expect.stringMatching(new RegExp(`no data of removed backups was deleted: .*${ids[0]}`)),
+  );
+});
+
 describe('reconcile', () => {
   test('takes lost, deleted and unknown backups as what they are', async () => {
     const { repository, dataDir, ids, run, prune } = await setUp(2);
