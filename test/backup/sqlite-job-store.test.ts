@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Job } from '../../src/backup/jobs/job-store.ts';
 import { openSqliteJobStore } from '../../src/backup/jobs/sqlite-job-store.ts';
@@ -193,4 +193,21 @@ test('a file that is no database is an error that names it, and stays as it is',
     message: expect.stringContaining('jobs.sqlite'),
   });
   expect(statSync(join(lifecycle, 'jobs.sqlite')).size).toBe(1500);
+});
+
+test('a store that stands is not opened but by SQLite, whose locks would go with any other descriptor of this process', async () => {
+  const dataDir = await temporaryFolder();
+  await (await open(dataDir)).close();
+  const { fs } = systemEnvironment;
+  const opened: string[] = [];
+  const watched: typeof fs = {
+    ...fs,
+    open: (path, ...rest) => {
+      opened.push(basename(path));
+      return fs.open(path, ...rest);
+    },
+  };
+  await (await openSqliteJobStore({ ...systemEnvironment, fs: watched }, layoutOf(dataDir))).close();
+  expect(opened).not.toContain('jobs.sqlite');
+  expect(opened.length).toBeGreaterThan(0);
 });

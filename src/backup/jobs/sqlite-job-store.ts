@@ -33,8 +33,10 @@ async function openIn(
   const folder = ownersFolder(layout);
   await makeFolders(env.fs, folder);
   const file = jobsFile(layout);
-  // SQLite would make it readable to others, and follow a link that stands there.
-  await withFile(env.fs, file, 'open-or-create', async () => {});
+  // SQLite would make it readable to others, and follow a link that stands there. One that stands must not be opened here: to close it
+  // again would release the locks that SQLite has on it in this process.
+  const standing = await env.fs.inspect(file);
+  if (standing?.kind !== 'file') await withFile(env.fs, file, 'open-or-create', async () => {});
   await env.fs.syncFolder(layout.lifecycle);
   const db = new Kysely<Tables>({ dialect: sqliteDialect(await env.openSqlite(file)) });
   try {
