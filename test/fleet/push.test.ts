@@ -325,8 +325,9 @@ test('a repository in which the controller may not write is refused before any n
   const onProgress = ({ phase }: { phase: string }) => void phases.push(phase);
   await expect(runFleet(file, { layoutDir, push: true, onProgress })).rejects.toMatchObject(refused);
   expect(phases).toEqual([]);
-  const dryRun = { layoutDir: `${layoutDir}-2`, push: true, dryRun: true };
-  await expect(planFleet(file, dryRun)).rejects.toMatchObject(refused);
+  const plan = { layoutDir: `${layoutDir}-2`, push: true };
+  await expect(planFleet(file, plan)).rejects.toMatchObject(refused);
+  expect(await planFleet(file, { ...plan, dryRun: true })).toMatchObject({ dryRun: true }); // it writes nothing
 });
 
 describeWithRight('an S3 server (S3_ENDPOINT)', hasS3, 'with a bucket', () => {

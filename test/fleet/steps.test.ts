@@ -146,6 +146,22 @@ function suite(newUrl: () => Promise<string | undefined>, isWhole: boolean): voi
 describe('steps in the local journal', () => suite(async () => undefined, true));
 
 describeWith('a PostgreSQL server (POSTGRES_URL)', hasPostgres, 'steps in PostgreSQL', () => {
+  test('a run that another version has begun is refused, and not waited for', async () => {
+    const url = await newDatabase();
+    const { layoutDir, environment } = await layoutWithPlan(planOf());
+    const world = await temporaryFolder();
+    await once(start(layoutDir, world, url, 'before start root'), 'exit');
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query("update stillpoint_fleet.workflow_status set application_version = 'lanes-1'");
+    await client.end();
+    const executor = simulatedExecutor(new SimulatedNodes());
+    await expect(runFleetBackup({ layoutDir, environment, stepsUrl: url }, executor)).rejects.toMatchObject({
+      code: 'CONFLICT',
+      message: 'another version of stillpoint has begun this run',
+    });
+  });
+
   suite(newDatabase, isLong);
 
   test.each(perTier(['after create root'], POINTS))(

@@ -1,9 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { verifyFleetBackup } from '../../src/fleet/copies/integrity.ts';
-import { runFleet } from '../../src/fleet/fleet.ts';
+import { httpExecutor, planFleet, runFleet } from '../../src/fleet/fleet.ts';
+import { runFleetBackup } from '../../src/fleet/run/run-in-parallel.ts';
 import { LONGEST_LEASE_MS } from '../../src/rpc/node.ts';
 import { systemEnvironment } from '../../src/snapshot/environment.ts';
 import { compiled } from '../support/build.ts';
@@ -130,3 +132,81 @@ if (isLong) {
     expect(await valuesIn({ nodes, layoutDir })).toEqual(['new', 'new']);
   });
 }
+
+test('a run that takes a snapshot up asks who its nodes are, also where nothing is stopped', async () => {
+  const [a, b, other] = (await nodeProcesses(['a', 'b', 'other'], () => ({
+    engine: 'lsm',
+  }))) as NodeProcess[];
+  await b!.put('state', 'old');
+  const file = await fleetFileFor([a!, b!]);
+  const layoutDir = join(await temporaryFolder(), 'backup');
+  const slow = b!.slowTables();
+  const abort = new AbortController();
+  const policy = 'crash-consistent';
+  const first = runFleet(file, { layoutDir, policy, signal: abort.signal }).catch(({ code }) => code);
+  await slow.reached();
+  abort.abort();
+  expect(await first).toBe('CANCELLED');
+  const fleet = JSON.parse(readFileSync(file, 'utf8'));
+  fleet.nodes[1].url = other!.url;
+  writeFileSync(file, JSON.stringify(fleet));
+  const again = runFleet(file, { layoutDir, environment: LATER });
+  await expect(again).rejects.toMatchObject({ code: 'TOPOLOGY_CHANGED' });
+  slow.end();
+});
+
+test('nodes that a run left stopped are started before the snapshots that it left are copied', async () => {
+  const nodes = await nodeProcesses(['a', 'b'], () => ({ engine: 'lsm' }));
+  await Promise.all(nodes.map((node) => node.put('state', 'old')));
+  const file = await fleetFileFor(nodes);
+  const layoutDir = join(await temporaryFolder(), 'backup');
+  const slow = nodes[1]!.slowTables();
+  const abort = new AbortController();
+  const leaseMs = LONGEST_LEASE_MS;
+  // In order: both are stopped, and the first run is cancelled while the second one copies.
+  const first = runFleet(file, { layoutDir, leaseMs, maxSteps: 100, signal: abort.signal });
+  await slow.reached();
+  abort.abort();
+  await expect(first).rejects.toMatchObject({ code: 'CANCELLED' });
+  const again = runFleet(file, { layoutDir, leaseMs });
+  await Promise.all(nodes.map((node) => node.writable()));
+  slow.end();
+  expect(await again).toMatchObject({ complete: true });
+});
+
+if (isLong)
+  test('a unit gets its window while another one copies, also when no receipt is good any more', async () => {
+    const nodes = await nodeProcesses(['a', 'b', 'c'], () => ({ engine: 'lsm' }));
+    await Promise.all(nodes.map((node) => node.put('state', 'old')));
+    const file = await fleetFileFor(
+      nodes,
+      nodes.map(({ id }) => [id]),
+    );
+    const layoutDir = join(await temporaryFolder(), 'backup');
+    await planFleet(file, { layoutDir });
+    let jumpMs = 0;
+    const moved = { ...LATER.clock, nowMs: () => clock.nowMs() + jumpMs };
+    const slow = [nodes[0]!.slowTables(), nodes[1]!.slowTables()];
+    const executor = await httpExecutor(file);
+    onTestFinished(() => executor.close());
+    const run = runFleetBackup(
+      {
+        layoutDir,
+        unitConcurrency: 2,
+        environment: { ...systemEnvironment, clock: moved },
+        onProgress: ({ targetId, phase }) => {
+          if (targetId === 'c' && ['failed', 'download'].includes(phase)) endFirst();
+        },
+      },
+      executor,
+    );
+    let isEnded = false;
+    const endFirst = () => {
+      if (!isEnded) slow[0]!.end();
+      isEnded = true;
+    };
+    for (const one of slow) await one.reached();
+    jumpMs = HOUR_MS;
+    slow[1]!.end();
+    expect(await run).toMatchObject({ complete: true });
+  });

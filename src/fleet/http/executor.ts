@@ -79,12 +79,12 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     return this.survey(new Set(selectTargets(this.#file.nodes.map(unidentified), targetId, scope)), signal);
   }
 
-  async preflight({ plan, preflightId, signal }: PreflightRequest): Promise<PreflightReceipts> {
+  async preflight({ plan, preflightId, idle, signal }: PreflightRequest): Promise<PreflightReceipts> {
     const nodes = await this.discover(
       plan.targets.map(({ target_id }) => target_id),
       signal,
     );
-    if (plan.policy === 'quiesced') await this.#refuseUnready(plan, signal);
+    if (plan.policy === 'quiesced') await this.#refuseUnready(plan, idle, signal);
     if (plan.repository !== undefined) {
       await this.#refuseWithout(plan.repository, plan, signal);
       await refuseUnwritable(this.#environment, plan.repository);
@@ -233,8 +233,12 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
     throw new StillpointError('PREFLIGHT_REFUSED', message, { data: { failures } });
   }
 
-  async #refuseUnready({ targets, run_id: run }: BackupPlan, signal: AbortSignal): Promise<void> {
-    const nodes = targets.map(({ target_id }) => this.#clients.node(target_id));
+  async #refuseUnready(
+    { targets, run_id: run }: BackupPlan,
+    idle: readonly string[] = targets.map(({ target_id }) => target_id),
+    signal: AbortSignal,
+  ): Promise<void> {
+    const nodes = idle.map((id) => this.#clients.node(id));
     await this.#ofAll(nodes, async ({ id }) =>
       (await this.#clients.client(id)).quiesce({ run, ttl_ms: this.#leases.leaseMs, dry: true }, signal),
     );

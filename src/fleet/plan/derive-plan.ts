@@ -105,14 +105,14 @@ export async function derivePlan(
   file: FleetFile,
   executor: HttpExecutor,
   options: Selection &
-    Pick<PlanFleetOptions, 'policy' | 'partialUnits' | 'push'> & {
+    Pick<PlanFleetOptions, 'policy' | 'partialUnits' | 'push' | 'dryRun'> & {
       readonly signal?: AbortSignal | undefined;
     },
 ): Promise<BackupPlan> {
   const selected = select(file, options);
-  const { policy = 'quiesced', partialUnits = false, push = false, signal } = options;
+  const { policy = 'quiesced', partialUnits = false, push = false, dryRun = false, signal } = options;
   const repository = push ? await planRepository(environment, file) : undefined;
-  if (repository !== undefined) await refuseUnwritable(environment, repository);
+  if (repository !== undefined && !dryRun) await refuseUnwritable(environment, repository);
   const nodes = await executor.survey(selected, signal);
   refuseOneStoreTwice(nodes);
   const nowMs = environment.clock.nowMs();

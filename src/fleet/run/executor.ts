@@ -23,6 +23,8 @@ export interface EffectContext {
 export interface PreflightRequest {
   readonly plan: BackupPlan;
   readonly preflightId: string;
+  /** The targets that are to be stopped next, and must be idle: others may be busy with snapshots of this run. Default: all. */
+  readonly idle?: readonly string[] | undefined;
   readonly signal: AbortSignal;
 }
 

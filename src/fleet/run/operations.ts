@@ -56,9 +56,9 @@ export class Operations {
   }
 
   /** Asks for receipts unless the last ones are still good. Rejects with `PREFLIGHT_REFUSED` or `TOPOLOGY_CHANGED`. */
-  async ensurePreflight(): Promise<void> {
+  async ensurePreflight(idle?: readonly string[]): Promise<void> {
     await this.#options.lane.decide('preflight', () =>
-      this.#isPreflightValid ? undefined : this.#preflight(),
+      this.#isPreflightValid ? undefined : this.#preflight(idle),
     );
   }
 
@@ -79,7 +79,7 @@ export class Operations {
     return preflight !== null && nowMs >= preflight.accepted_at_ms && nowMs < preflight.valid_until_ms;
   }
 
-  async #preflight(): Promise<Decision> {
+  async #preflight(idle: readonly string[] | undefined): Promise<Decision> {
     const { env, plan, executor, signal } = this.#options;
     if (plan.repository !== undefined && executor.pushSnapshot === undefined)
       throw new StillpointError('PREFLIGHT_REFUSED', 'this executor cannot push snapshots into a repository');
@@ -88,7 +88,7 @@ export class Operations {
     const receipts = checkPreflight(
       plan,
       preflightId,
-      await executor.preflight({ plan, preflightId, signal }),
+      await executor.preflight({ plan, preflightId, idle, signal }),
     );
     return {
       type: 'preflight',

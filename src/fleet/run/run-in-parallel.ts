@@ -124,8 +124,8 @@ class FleetRun {
     const failures = new Map<string, StillpointError>();
     if (!execution.isComplete) {
       // Nothing is changed before the whole fleet is known to be there. A node may be busy with a snapshot that is to be taken up.
-      if (!execution.rows.some(isUnderWay))
-        await steps.lane('preflight', (lane) => this.#operations(lane).ensurePreflight());
+      const idle = execution.rows.some(isUnderWay) ? [] : undefined;
+      await steps.lane('preflight', (lane) => this.#operations(lane).ensurePreflight(idle));
       const windows = new Semaphore(this.#config.unitConcurrency ?? 4);
       await Promise.all(
         plan.units.map(async (unit) => {
@@ -189,23 +189,19 @@ class FleetRun {
     // A window that was ended before all its snapshots were captured is over.
     const isOver = starts.some(isDone) && creates.some(({ state }) => state === 'ready');
     if (isOver || creates.some(({ state }) => state === 'failed')) {
-      await this.#takeUp(creates, operations);
+      await this.#takeUp(creates, starts, lane);
       if (!creates.every(isDone))
         await operations.openWindow(unit, 'the window before ended without all its snapshots');
     }
     if (!stops.every(isDone)) {
-      await this.#preflight.run(() => operations.ensurePreflight());
+      await this.#preflight.run(() => operations.ensurePreflight(targets));
       await operations.ensureReady(unit);
     }
     const beginMs = this.#env.clock.monotonicMs();
     const failures = await failuresOf(stops.map((row) => ({ row, done: this.#do(row, operations) })));
     const taking = failures.length > 0 ? [] : creates.map((row) => this.#begin(row, operations));
     await Promise.all(taking.map(({ reached }) => reached));
-    // What is stopped is started also when the run is cancelled.
-    const starting = this.#operations(lane, new AbortController().signal);
-    const startFailures = await Promise.all(
-      starts.map((row) => starting.startRegardless(row, () => this.#do(row, starting))),
-    );
+    const startFailures = await this.#start(starts, lane);
     this.#windowMs.set(unit_id, Math.round(this.#env.clock.monotonicMs() - beginMs));
     failures.push(...(await failuresOf(taking.map(({ row, finish }) => ({ row, done: finish() })))));
     // A new window mends a lost lease, and no other failure.
@@ -221,13 +217,26 @@ class FleetRun {
    * again, with the same keys. The node itself says of each whether its lease lived until its state was fixed, so those that complete
    * are one cut. Resolves when none is under way any more. Rejects when that is not known: the next run asks again.
    */
-  async #takeUp(creates: readonly OperationRow[], operations: Operations): Promise<void> {
+  async #takeUp(
+    creates: readonly OperationRow[],
+    starts: readonly OperationRow[],
+    lane: Lane,
+  ): Promise<void> {
+    const operations = this.#operations(lane);
     const known = creates.filter(({ attempt }) => attempt > 0);
     const taking = known.map((row) => this.#begin(row, operations, true));
+    await Promise.all(taking.map(({ reached }) => reached));
+    await this.#start(starts, lane); // a run that ended in its window left them stopped
     const failures = await failuresOf(taking.map(({ row, finish }) => ({ row, done: finish() })));
     this.#config.signal.throwIfAborted();
     const unknown = failures.find(({ error }) => isUnheard(error));
     if (unknown !== undefined) throw unknown.error;
+  }
+
+  /** What is stopped is started also when the run is cancelled. */
+  #start(starts: readonly OperationRow[], lane: Lane): Promise<(StillpointError | undefined)[]> {
+    const operations = this.#operations(lane, new AbortController().signal);
+    return Promise.all(starts.map((row) => operations.startRegardless(row, () => this.#do(row, operations))));
   }
 
   /** The copies of a unit, each verified. */

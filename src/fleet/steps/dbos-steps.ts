@@ -191,16 +191,23 @@ class Run implements DbosSteps {
   async #replay(): Promise<void> {
     const prefix = `${this.#plan.run_id}/`;
     const found = await this.#sdk.DBOS.listWorkflows({ workflow_id_prefix: prefix, loadInput: false });
-    const lanes = found.map(({ workflowID, output }) => {
+    const lanes = found.map(({ workflowID, output, applicationVersion }) => {
       const [generation = '', ...name] = workflowID.slice(prefix.length).split('/');
       return {
         generation: Number(generation),
         name: name.join('/'),
         result: output as LaneResult | undefined,
+        version: applicationVersion,
       };
     });
     const newest = Math.max(1, ...lanes.map(({ generation }) => generation));
     const hasEnded = lanes.some(({ generation, name }) => generation === newest && name === 'end');
+    // Its workflows would be waited for, and nobody would run them.
+    if (!hasEnded && lanes.some((lane) => lane.generation === newest && lane.version !== LANES_VERSION)) {
+      throw new StillpointError('CONFLICT', 'another version of stillpoint has begun this run', {
+        hint: 'Finish it with that version, or begin a new backup in another folder.',
+      });
+    }
     this.#generation = hasEnded ? newest + 1 : newest;
     const before = lanes.filter(({ generation }) => generation < this.#generation);
     before.sort((a, b) => a.generation - b.generation || rankOf(a.name) - rankOf(b.name));
