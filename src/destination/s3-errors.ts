@@ -36,14 +36,21 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
 /** What the server answered, as one of our codes; what nobody knows is `DESTINATION_UNREACHABLE`. */
 export function translatedS3(error: unknown, url: string): unknown {
   if (error instanceof StillpointError) return error;
-  const { name = '', message = '', $metadata, $response } = error as S3Error;
+  const { name = '', $metadata, $response } = error as S3Error;
   // An error of whoever yields the body has none of these; one in the reading of an answer has the answer.
   if ($metadata === undefined && $response === undefined && !isOfClient(error)) return error;
   const code = CODES[name] ?? BY_STATUS[statusOf(error) ?? 0] ?? 'DESTINATION_UNREACHABLE';
   if (code === 'CANCELLED') return new StillpointError(code, 'cancelled on request', { cause: error });
-  return new StillpointError(code, `${url}: ${name === message ? name : `${name}: ${message}`}`, {
-    cause: error,
-  });
+  return new StillpointError(code, `${url}: ${reasonOf(error as S3Error)}`, { cause: error });
+}
+
+/** An answer to a HEAD has no body, so the SDK knows its status only. */
+function reasonOf({ name = '', message = '', $metadata }: S3Error): string {
+  const status = $metadata?.httpStatusCode;
+  if (status === undefined || message !== 'UnknownError')
+    return name === message ? name : `${name}: ${message}`;
+  const why = status === 403 ? ': the keys are wrong, or lack a right' : '';
+  return `the server answered ${status}${why}`;
 }
 
 /** Of the network, of a time limit, or of the search for credentials. */

@@ -140,6 +140,14 @@ test('a server that ignores what range was asked for is not believed, not even w
   expect(await read()).toBe(content);
 });
 
+test('an answer without a reason is told by its status', async () => {
+  const url = await bucketThat((_, response) => response.writeHead(403).end());
+  await expect(openDestination(url).then((destination) => destination.head('object'))).rejects.toMatchObject({
+    code: 'DESTINATION_PERMISSION_DENIED',
+    message: expect.stringContaining('answered 403: the keys are wrong, or lack a right'),
+  });
+});
+
 test('what the server still answers right after a cancel counts', async () => {
   const cancel = new AbortController();
   const url = await bucketThat((_, response) => response.end());
