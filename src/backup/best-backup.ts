@@ -18,7 +18,7 @@ export async function namingBest(store: StoreBackups, backupId: string, error: u
     cause,
     hint:
       best === undefined
-        ? `Nothing was changed. No other backup is known to be good. \`stillpoint backup salvage ${backupId}\` saves what can be read.`
-        : `Nothing was changed. \`stillpoint backup restore ${best}\` restores the best one.`,
+        ? `Nothing was changed. No other backup is known to be good. \`stillpoint backup salvage ${backupId} --from DEST --into DIR\` saves what can be read.`
+        : `Nothing was changed. \`stillpoint backup restore ${best} --from DEST --into DIR\` restores the best one.`,
   });
 }

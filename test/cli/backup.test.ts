@@ -5,6 +5,17 @@ import { stillpoint, stillpointProcess } from '../support/command.ts';
 import { plainDirectory, readTree } from '../support/folders.ts';
 import { temporaryFolder } from '../support/temp.ts';
 
+test('what is printed to be pasted can be, and where nothing is to be replaced the way is told', async () => {
+  const folder = await temporaryFolder();
+  const dest = join(folder, 'my backups & more');
+  const made = await stillpoint(['repo', 'init', dest]);
+  expect(made.stdout).toContain(`--to '${dest}'`);
+  const missing = await stillpoint([
+    ...['backup', 'restore', 'latest', '--from', dest, '--in-place', join(folder, 'gone')],
+  ]);
+  expect(missing).toMatchObject({ code: 5, stderr: expect.stringContaining('--into') });
+});
+
 test('from the first backup to a restore on a new machine', async () => {
   const dest = join(await temporaryFolder(), 'backups');
   const dataDir = await plainDirectory();

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type BackUpResult, backUp, backUpOptions } from '../../backup/back-up.ts';
 import {
@@ -276,6 +277,12 @@ async function restoreInPlace(
   options: RestoreOptions,
   how: Omit<StartRestoreOptions, 'source'>,
 ): Promise<void> {
+  if ((await commandEnvironment.fs.inspect(resolve(dir))) === undefined) {
+    throw new StillpointError('NOT_FOUND', `no such data directory: ${dir}`, {
+      path: dir,
+      hint: 'Nothing is there to be replaced. To restore into a new folder use `--into` instead of `--in-place`.',
+    });
+  }
   const { backupId, storeId, source } = await openBackup(backup, {
     ...fromOf(options),
     ...otherStoreFlag.read(options),

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { wrapperOptions } from '../../backup/encryption.ts';
 import { initRepository, type RepositorySummary, showRepository } from '../../backup/repositories.ts';
+import { shellWord } from '../../options/shell-word.ts';
 import type { Cli } from '../cli.ts';
 import { Flags, type Given } from '../flags.ts';
 import { examples, paragraph } from '../help-text.ts';
@@ -42,7 +43,7 @@ export function define(command: Command, cli: Cli): void {
         made.keyFingerprint === null
           ? '  not encrypted: whoever reads the destination reads the data'
           : `  encrypted; fingerprint of its keys ${made.keyFingerprint.slice(0, 16)}`,
-        `  first backup: stillpoint backup run DIR --to ${visible(destination)}${isEncrypted ? ' --identity FILE | --passphrase NAME | --key-file FILE' : ''}`,
+        `  first backup: stillpoint backup run DIR --to ${shellWord(destination)}${isEncrypted ? ' --identity FILE | --passphrase NAME | --key-file FILE' : ''}`,
       ]);
     });
   const show = subcommand(
