@@ -14,7 +14,7 @@ import { StillpointError, toStillpointError } from '../../errors.ts';
 import { backupSource } from '../../repository/backup-source.ts';
 import { recordDamaged } from '../../repository/damaged-objects.ts';
 import type { SetPin } from '../../repository/layout.ts';
-import { pin, readSetPins } from '../../repository/marks.ts';
+import { pin, readSetPins, recordReading } from '../../repository/marks.ts';
 import type { Repository } from '../../repository/repository.ts';
 import type { StoreBackups, StoredManifest } from '../../repository/store-backups.ts';
 import { checkObjects } from '../../repository/verify.ts';
@@ -106,7 +106,7 @@ export async function checkPushed(
     checkObjects(store, manifest, 'data', control),
   );
   const [first] = findings;
-  if (first === undefined) return;
+  if (first === undefined) return recordReading(store, pushed.backup_id, 'data').catch(warn);
   await recordDamaged(store, damaged).catch(warn);
   throw new StillpointError('BACKUP_DAMAGED', `backup ${pushed.backup_id}: ${first.message}`, {
     path: first.path,
