@@ -198,13 +198,16 @@ async function attempt(
 ): Promise<BackUpResult> {
   const coordinator = options.coordinator ?? new BackupCoordinator({ dataDir: lifecycle.dataDir, lifecycle });
   let storeId = parts.storeId;
+  let isFirst = false;
   const storeNow = () => repository.store(storeId);
   const lineageNow = () => new Lineage(env, layout, storeId);
   /** No other run of this directory can change its identity or its lineage now. */
   const begin = async (): Promise<BackupPlace> => {
     storeId = options.newStore ? newUlid(env.clock.nowMs()) : (await ensureStoreFile(env, layout)).store_id;
     if (options.claim && !options.newStore) await lineageNow().claim(storeNow());
-    return { storeId, afterBackupId: (await lineageNow().known(repository.id)).at(-1) };
+    const afterBackupId = (await lineageNow().known(repository.id)).at(-1);
+    isFirst = afterBackupId === undefined;
+    return { storeId, afterBackupId };
   };
   const phases = new Phases(() => env.clock.monotonicMs());
   let snapshotRun: string | undefined;
@@ -270,6 +273,8 @@ async function attempt(
   const warnings: string[] = [];
   const shared = await sharedDisk(env, repository.destination, layout.dataDir);
   if (shared !== undefined) warnings.push(shared);
+  if (isFirst && !options.newStore)
+    warnings.push(...(await namesakes(repository, storeNow()).catch(() => [])));
   if (stored.uploaded.setback !== undefined) warnings.push(wentBack(stored.uploaded));
   const pruned = await pruneAfter(storeNow(), jobs, options.retention).catch((error) => {
     warnings.push(`the backup is made, and nothing was pruned: ${toStillpointError(error).message}`);
@@ -307,6 +312,18 @@ const isUnread = async (env: Environment, { folder, report }: LockedSnapshot): P
 
 const wentBack = ({ setback, manifest }: Uploaded): string =>
   `this is an older state than that of backup ${manifest.previous}, or one of a database that was begun anew: ${setback}; that backup stays until \`stillpoint backup delete\` removes it`;
+
+/** A folder that was restored has no identity, so its backups are a store beside that of the database which it was. */
+async function namesakes(repository: Repository, store: StoreBackups): Promise<string[]> {
+  const name = await store.name();
+  const others: string[] = [];
+  for (const other of await repository.stores())
+    if (other.storeId !== store.storeId && (await other.name()) === name) others.push(other.storeId);
+  if (name === null || others.length === 0) return [];
+  return [
+    `this is the first backup of a new store, ${store.storeId}: the repository has another with the same name "${name}", ${others.join(', ')}. If this folder was restored from that one and shall go on with it, see "Stores" in src/backup/README.md`,
+  ];
+}
 
 /** The backup is made: whatever goes wrong here is no failure of it. */
 async function pruneAfter(

@@ -63,6 +63,19 @@ test('a damaged identity of a store says how the next backup comes to be', async
   expect(stores.find(({ storeId }) => storeId === users.storeId)).toMatchObject({ name: 'users' });
 });
 
+test('the first backup of a restored folder says that it began a store beside that of the same name', async () => {
+  const { from, orders } = await stage();
+  const dataDir = join(await temporaryFolder(), 'orders');
+  await restoreBackup('latest', { from, store: orders.storeId, into: dataDir });
+  const run = async () =>
+    (await backUp(dataDir, { to: from, coordinator: new BackupCoordinator({ dataDir, engine: 'files' }) }))
+      .warnings;
+  expect(await run()).toContainEqual(
+    expect.stringMatching(new RegExp(`first backup of a new store.*"orders", ${orders.storeId}`)),
+  );
+  expect(await run()).not.toContainEqual(expect.stringContaining('new store'));
+});
+
 test('a store is named by its id, or by a name that only it has', async () => {
   const { from, orders, users } = await stage();
   for (const store of [orders.storeId, 'orders'])
