@@ -10,6 +10,10 @@ const OTHERS = 0o077;
 
 export const isSecretName = (name: string): boolean => /^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$/s.test(name);
 
+/** The same secret, named from anywhere. @param here Resolves a path that is relative to where the name stands. */
+export const secretIn = (name: string, here: (path: string) => string): string =>
+  name.startsWith('file:') ? `file:${here(name.slice('file:'.length))}` : name;
+
 /** The text that is meant, without the end of its last line. `REPOSITORY_KEY_INVALID` when there is none. */
 export async function readSecret(fs: FileSystem, name: string): Promise<string> {
   if (!isSecretName(name)) throw invalid('a secret is named as `env:NAME` or `file:/path`');

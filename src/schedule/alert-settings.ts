@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { isSecretName } from '../env/secrets.ts';
+import { isSecretName, secretIn } from '../env/secrets.ts';
 import { periodMs } from '../options/period.ts';
 import { isLoopbackName } from '../rpc/loopback.ts';
 
@@ -45,6 +45,21 @@ export const alertSettings = z
   .refine((given) => Object.keys(given).length > 0, 'must have on_failure, webhook or heartbeat');
 
 export type AlertSettings = z.infer<typeof alertSettings>;
+
+/** @param here Resolves a path that is relative to the file. */
+export const alertsIn = (
+  { on_failure, webhook, heartbeat }: AlertSettings,
+  here: (path: string) => string,
+): AlertSettings => ({
+  ...(on_failure && { on_failure }),
+  ...(webhook && {
+    webhook: {
+      url: secretIn(webhook.url, here),
+      ...(webhook.secret !== undefined && { secret: secretIn(webhook.secret, here) }),
+    },
+  }),
+  ...(heartbeat && { heartbeat: { ...heartbeat, url: secretIn(heartbeat.url, here) } }),
+});
 
 export function isPlainAddress(text: string): boolean {
   if (!URL.canParse(text)) return false;

@@ -3,10 +3,10 @@ import * as z from 'zod';
 import { decodeJson } from '../env/durable-json.ts';
 import type { FileSystem } from '../env/file-system.ts';
 import { readSmallFile } from '../env/io.ts';
-import { isSecretName } from '../env/secrets.ts';
+import { isSecretName, secretIn } from '../env/secrets.ts';
 import { StillpointError } from '../errors.ts';
 import { periodMs } from '../options/period.ts';
-import { type AlertSettings, alertSettings } from './alert-settings.ts';
+import { type AlertSettings, alertSettings, alertsIn } from './alert-settings.ts';
 import { cronProblem, isTimeZone } from './due-times.ts';
 
 /** The settings file `stillpoint.json`: which data directories are backed up, where to, and when. */
@@ -189,13 +189,19 @@ export async function readSettings(fs: FileSystem, file: string): Promise<Settin
       ...plan,
       ...(plan.scratch !== undefined && { scratch: here(plan.scratch) }),
       name,
-      jobs: document.jobs,
+      jobs: document.jobs && secretIn(document.jobs, here),
       writtenAtMs,
       store: stores.find((one) => one.name === plan.store)!,
       repository: repositories.find((one) => one.name === plan.repository)!,
     }),
   );
-  return { path: resolve(file), stores, repositories, plans, alerts: document.alerts };
+  return {
+    path: resolve(file),
+    stores,
+    repositories,
+    plans,
+    alerts: document.alerts && alertsIn(document.alerts, here),
+  };
 }
 
 /** @param here Resolves a path that is relative to the file. */
@@ -209,7 +215,7 @@ export const repositoryIn = (
   destination: placeOf(destination, here),
   encryption: encryption && {
     ...(encryption.identity !== undefined && { identity: here(encryption.identity) }),
-    ...(encryption.passphrase !== undefined && { passphrase: encryption.passphrase }),
+    ...(encryption.passphrase !== undefined && { passphrase: secretIn(encryption.passphrase, here) }),
     ...(encryption.key_file !== undefined && { keyFile: here(encryption.key_file) }),
   },
 });

@@ -143,3 +143,24 @@ describe('a check of the settings', () => {
     expect((await listSchedules(path)).schedules).toMatchObject([{ overdue: true }]);
   });
 });
+
+test('secrets in files are meant from the folder of the settings, too', async () => {
+  const file = await fileWith({
+    ...good,
+    jobs: 'file:jobs',
+    repositories: { offsite: { destination: 'backups', encryption: { passphrase: 'file:secrets/pass' } } },
+    alerts: {
+      webhook: { url: 'file:hook', secret: 'env:HOOK' },
+      heartbeat: { url: 'file:/etc/beat', every: '5m' },
+    },
+  });
+  const named = (path: string) => `file:${join(file, '..', path)}`;
+  expect(await readSettings(nodeFileSystem, file)).toMatchObject({
+    repositories: [{ encryption: { passphrase: named('secrets/pass') } }],
+    plans: [{ jobs: named('jobs') }],
+    alerts: {
+      webhook: { url: named('hook'), secret: 'env:HOOK' },
+      heartbeat: { url: 'file:/etc/beat', every: 300_000 },
+    },
+  });
+});
