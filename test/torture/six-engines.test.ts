@@ -58,8 +58,12 @@ interface Writer {
   command(dir: string, count: number): [program: string, ...args: string[]];
 }
 
+/** Who closes while it compacts leaves tables that nothing needs any more, until it is opened again. */
+const CLOSED_IN_COMPACTION = ['LEVELDB_TABLE_NOT_LIVE'];
+
 const npm = (name: string, canBeInstalled = true): Writer => ({
   canBeInstalled,
+  warnings: CLOSED_IN_COMPACTION,
   needs: `the package ${name} of npm, which NODE_PATH may name`,
   isThere: () => isInstalled(name),
   command: (dir, count) => [process.execPath, source('node-writer.mjs'), name, dir, `${count}`],
@@ -69,6 +73,7 @@ const WRITERS: Readonly<Record<string, Writer>> = {
   'classic-level': npm('classic-level'),
   "Google's": {
     needs: 'g++ and libleveldb-dev',
+    warnings: CLOSED_IN_COMPACTION,
     isThere: () => {
       const args = [
         '-std=c++17',
