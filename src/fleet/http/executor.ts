@@ -89,7 +89,9 @@ export class HttpExecutor implements FleetExecutor, SnapshotDriver {
       await this.#refuseWithout(plan.repository, plan, signal);
       await refuseUnwritable(this.#environment, plan.repository);
     }
-    const quiesced = plan.policy === 'quiesced' ? 'a dry quiesce' : 'the policy: nothing is quiesced';
+    // Of those that are not asked now the dry quiesce comes right before they are stopped: `ready`.
+    const asked = idle === undefined ? 'a dry quiesce' : 'a dry quiesce, before its nodes are stopped';
+    const quiesced = plan.policy === 'quiesced' ? asked : 'the policy: nothing is quiesced';
     const read = 'a signed-in request for the identity';
     return makeReceipts({ plan, preflightId }, nodes, { control: quiesced, read, quiescence: quiesced });
   }
