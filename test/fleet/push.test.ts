@@ -83,6 +83,10 @@ test('a fleet is pushed into a repository, verified there, restored from it, and
   expect(await backupsIn(repository)).toEqual(IDS.map(() => 1));
   expect(readdirSync(join(dir, 'artifacts/a'))).toEqual(['pushed-backup.json']);
   expect(await verifyFleetBackup(dir)).toMatchObject({ ok: true, verified: IDS.length });
+  const listed = (await listBackups({ from: repository.destination })).stores.flatMap(
+    ({ backups }) => backups,
+  );
+  for (const { verifiedAtMs } of listed) expect(verifiedAtMs).toBeGreaterThan(0);
   for (const server of all) expect((await put(server, 'new')).status).toBe(200);
 
   const manifest = (await readFleetManifest(systemEnvironment.fs, dir))!;
