@@ -163,7 +163,7 @@ export async function statesOf(plans: readonly Plan[], environment: Environment)
   const schedules: ScheduleState[] = [];
   for (const schedule of schedulesOf(plans)) {
     const state = await stateOf(schedule, environment).catch((error) =>
-      unknown(schedule, environment, error),
+      unknownState(schedule, environment, error),
     );
     schedules.push(state);
   }
@@ -171,7 +171,7 @@ export async function statesOf(plans: readonly Plan[], environment: Environment)
 }
 
 /** Where the data directory is away: what is not known does not count as done. */
-const unknown = (
+const unknownState = (
   { plan, action, times }: Schedule,
   { clock }: Environment,
   error: unknown,
